@@ -1,0 +1,106 @@
+"""The errors a user can meet, and how they are worded: at most three lines, each of them useful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns to the shell."""
+
+    OK = 0
+    FAILED = 1
+    """A run failed, diverged or missed what its experiment expects."""
+    USAGE = 2
+    """The configuration or the command is wrong; nothing was trained."""
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ShoalError(Exception):
+    """An error with a message for the user; `exit_code` is what the process returns."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        self.problem = problem
+        self.hint = hint
+        super().__init__(self.text())
+
+    def text(self) -> str:
+        """The message: the problem, and on a second line the way out."""
+        lines = [f"error: {self.problem}"]
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+
+class ConfigError(ShoalError):
+    """A setting is wrong: `key` has `value`, which came from `source`, and `problem` says what is allowed.
+
+    `ConfigError("task.batch_size", 256, "is larger than the 128 training samples", hint="lower it")` reads
+    `error: task.batch_size=256: is larger than the 128 training samples`.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(
+        self, key: str, value: object, problem: str, *, hint: str | None = None, source: str | None = None
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.source = source
+        super().__init__(problem, hint=hint)
+
+    def text(self) -> str:
+        where = f" ({self.source})" if self.source else ""
+        lines = [f"error: {self.key}={shown(self.value)}{where}: {self.problem}"]
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+    def at(self, *, key: str | None = None, source: str | None = None) -> ConfigError:
+        """The same error with its place filled in by a caller who knows it."""
+        return ConfigError(
+            key or self.key, self.value, self.problem, hint=self.hint, source=source or self.source
+        )
+
+
+class UsageError(ShoalError):
+    """The command is wrong: an unknown run, a missing file, a refused request."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DamagedError(ShoalError):
+    """A file of a run does not hold what was written: its digest differs, or it is cut short."""
+
+
+def shown(value: object) -> str:
+    """A configuration value as one would type it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(shown(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The valid name most like `name`, or None where nothing is close."""
+    from rapidfuzz import fuzz, process
+
+    found = process.extractOne(name, list(choices), scorer=fuzz.ratio, score_cutoff=60)
+    return str(found[0]) if found else None
+
+
+def suggestion(name: str, choices: Iterable[str], *, kind: str = "available") -> str:
+    """`did you mean parabola? available: csv, parabola, sin_x2`, for the hint of an error."""
+    choices = sorted(choices)
+    guess = nearest(name, choices)
+    meant = f"did you mean {guess}? " if guess else ""
+    return f"{meant}{kind}: {', '.join(choices)}"

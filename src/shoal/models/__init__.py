@@ -1,0 +1,9 @@
+"""Models: settings that build an `nn.Module` for the inputs and outputs a task has."""
+
+from shoal.models.affine import Affine
+from shoal.models.dropout import Dropout
+from shoal.models.mlp import ACTIVATIONS, MLP
+from shoal.models.model import Model
+from shoal.models.scalar import Scalar
+
+__all__ = ["ACTIVATIONS", "MLP", "Affine", "Dropout", "Model", "Scalar"]

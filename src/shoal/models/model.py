@@ -1,0 +1,29 @@
+"""What every model's settings offer, and how a linear layer draws its first weights."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(ABC):
+    """The settings of a model. The task says how many inputs and outputs it has."""
+
+    @abstractmethod
+    def build(self, *, inputs: int, outputs: int, generator: torch.Generator) -> nn.Module:
+        """A module from (batch, inputs) to (batch, outputs), its weights drawn from `generator`."""
+
+
+def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linear:
+    """A linear layer drawn as torch does, U(-1/sqrt(inputs), 1/sqrt(inputs)), but from `generator`."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    bound = 1 / math.sqrt(inputs) if inputs else 0.0
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer

@@ -1,0 +1,9 @@
+"""Optimizers: settings of an update rule, for one run (`alone`) and for a stack of runs (`stacked`)."""
+
+from shoal.optimizers.adam import Adam, AdamW
+from shoal.optimizers.optimizer import Optimizer
+from shoal.optimizers.rmsprop import RMSprop
+from shoal.optimizers.sgd import SGD
+from shoal.optimizers.upstream import Upstream
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "Upstream"]

@@ -1,0 +1,23 @@
+"""Any other torch optimizer, named by its class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from shoal.optimizers.optimizer import Optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream(Optimizer):
+    """A torch optimizer class with its settings, as `optimizer._target_=torch.optim.NAME` gives it."""
+
+    cls: type[torch.optim.Optimizer]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return self.cls(params, **self.settings)

@@ -1,0 +1,20 @@
+"""Schedulers: how the learning rate changes while a run trains."""
+
+from shoal.schedulers.closed_form import Constant, Cosine, Exponential, OneCycle, Step, WarmUp
+from shoal.schedulers.plateau import Plateau
+from shoal.schedulers.scheduler import Horizon, Schedule, Scheduler
+from shoal.schedulers.upstream import Upstream
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Horizon",
+    "OneCycle",
+    "Plateau",
+    "Schedule",
+    "Scheduler",
+    "Step",
+    "Upstream",
+    "WarmUp",
+]

@@ -1,0 +1,45 @@
+"""The scheduler that waits for a metric to stop improving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Interval
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from shoal.names import VAL_LOSS
+from shoal.schedulers.scheduler import Horizon, Scheduler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau(Scheduler):
+    """Multiplied by `factor` when `monitor` has not improved for more than `patience` epochs."""
+
+    monitor: str = VAL_LOSS
+    """Metric that is watched."""
+    mode: Literal["min", "max"] = "min"
+    """Whether lower or higher is better."""
+    factor: Annotated[float, Interval(gt=0, lt=1)] = 0.1
+    """Factor of each change."""
+    patience: Annotated[int, Ge(0)] = 10
+    """Epochs without improvement that are let pass."""
+    threshold: Annotated[float, Ge(0)] = 1e-4
+    """Smallest relative change that counts as an improvement."""
+    cooldown: Annotated[int, Ge(0)] = 0
+    """Epochs after a change in which nothing is counted."""
+    min_lr: Annotated[float, Ge(0)] = 0.0
+    """Learning rate below which it does not go."""
+
+    def alone(self, optimizer: torch.optim.Optimizer, horizon: Horizon) -> dict[str, Any]:
+        schedule = ReduceLROnPlateau(
+            optimizer,
+            mode=self.mode,
+            factor=self.factor,
+            patience=self.patience,
+            threshold=self.threshold,
+            cooldown=self.cooldown,
+            min_lr=self.min_lr,
+        )
+        return {"scheduler": schedule, "interval": "epoch", "monitor": self.monitor}

@@ -1,0 +1,23 @@
+"""Tasks: what there is to learn. A task gives data, says how predictions are read, and draws what is known of the truth."""
+
+from shoal.tasks.batches import Batches
+from shoal.tasks.data import Data, Split
+from shoal.tasks.linear_regression import LinearRegression
+from shoal.tasks.objectives import MinimizeQuadratic, SolveSinX2
+from shoal.tasks.parabola import Parabola
+from shoal.tasks.sin_x2 import SinX2
+from shoal.tasks.supervised import Supervised
+from shoal.tasks.task import Task
+
+__all__ = [
+    "Batches",
+    "Data",
+    "LinearRegression",
+    "MinimizeQuadratic",
+    "Parabola",
+    "SinX2",
+    "SolveSinX2",
+    "Split",
+    "Supervised",
+    "Task",
+]

@@ -1,0 +1,65 @@
+"""Batches of samples in memory, in an order that is a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from shoal.seeding import Stream, generator
+from shoal.tasks.data import Split
+
+
+class Batches:
+    """One epoch of batches (x, y) at a time.
+
+    `at` moves to an epoch and a batch of it, so a position in the data is two numbers. With `seed` None the samples stay
+    in their own order. `shard` keeps every n-th sample for one of n processes, all of them getting equally many.
+    """
+
+    def __init__(self, samples: Split, *, batch_size: int | None, seed: int | None = None) -> None:
+        self.samples = samples
+        self.batch_size = batch_size or len(samples)
+        self.seed = seed
+        self._epoch = 0
+        self._first = 0
+        self._rank, self._world = 0, 1
+
+    def __len__(self) -> int:
+        return math.ceil(math.ceil(len(self.samples) / self._world) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        first, self._first = self._first, 0
+        x, y = self.epoch(self._epoch)
+        batches = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        return (batch for number, batch in enumerate(batches) if number >= first)
+
+    def at(self, epoch: int, batch: int = 0) -> None:
+        """The next iteration gives `epoch`, from its batch number `batch` on; the one after starts at its beginning."""
+        self._epoch, self._first = epoch, batch
+
+    def epoch(self, number: int) -> tuple[Tensor, Tensor]:
+        """All samples (x, y) in the order of this epoch."""
+        if self.seed is None and self._world == 1:
+            return self.samples.x, self.samples.y
+        order = self.order(number)
+        return self.samples.x[order], self.samples.y[order]
+
+    def order(self, number: int) -> Tensor:
+        """Indices of the samples in the order of this epoch."""
+        n = len(self.samples)
+        order = torch.arange(n) if self.seed is None else torch.randperm(n, generator=generator(self.seed, Stream.ORDER, number))
+        if self._world > 1:
+            padded = math.ceil(n / self._world) * self._world
+            order = order.repeat(math.ceil(padded / n))[:padded][self._rank :: self._world]
+        return order.to(self.samples.x.device)
+
+    def shard(self, rank: int, world: int) -> None:
+        """Give the share of process `rank` of `world` processes; short shares are filled up from the beginning."""
+        self._rank, self._world = rank, world
+
+    def to(self, device: torch.device) -> None:
+        """Keep the samples on `device`, so that no batch needs a transfer."""
+        self.samples = Split(self.samples.x.to(device), self.samples.y.to(device))

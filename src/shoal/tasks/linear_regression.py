@@ -1,0 +1,69 @@
+"""Linear regression on data with known weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, MinLen
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shoal.seeding import Stream, generator
+from shoal.tasks.data import Data, split
+from shoal.tasks.task import Count, Domain, Fraction, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearRegression(Task):
+    """y = weights . x + bias + noise; x is drawn before the noise, both from one generator."""
+
+    weights: Annotated[tuple[float, ...], MinLen(1)] = (2.0,)
+    """True weights, one for each input."""
+    bias: float = 1.0
+    """True bias."""
+    n_samples: Count = 100
+    """Samples in all, training and validation together."""
+    noise: Annotated[float, Ge(0)] = 0.1
+    """Standard deviation of the normal noise on y."""
+    domain: Domain | None = None
+    """Interval the inputs are drawn from; standard normal where null."""
+    val_fraction: Fraction = 0.2
+    """Share of the samples kept for validation."""
+
+    def __post_init__(self) -> None:
+        self.fits(self.n_samples - round(self.n_samples * self.val_fraction))
+
+    @property
+    def inputs(self) -> int:
+        return len(self.weights)
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def truth(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples outputs"]:
+        return x @ torch.tensor(self.weights, dtype=x.dtype)[:, None] + self.bias
+
+    def recorded(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Learned weights and bias, where the model is affine."""
+        if not isinstance(model, nn.Linear):
+            return {}
+        names = ["weight"] if self.inputs == 1 else [f"weight{i + 1}" for i in range(self.inputs)]
+        return dict(zip(names, model.weight[0], strict=True)) | {"bias": model.bias[0]}
+
+    def data(self) -> Data:
+        drawn = generator(self.seed, Stream.DATA)
+        shape = (self.n_samples, self.inputs)
+        if self.domain is None:
+            x = torch.randn(shape, generator=drawn)
+        else:
+            low, high = self.domain
+            x = torch.rand(shape, generator=drawn) * (high - low) + low
+        y = self.truth(x)
+        y = y + self.noise * torch.randn(y.shape, generator=drawn)
+        train, val = split(x, y, val_fraction=self.val_fraction, seed=self.seed)
+        names = ("x",) if self.inputs == 1 else tuple(f"x{i + 1}" for i in range(self.inputs))
+        return Data(train, val, features=names, targets=("y",))

@@ -1,0 +1,94 @@
+"""What every task offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Interval
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shoal.errors import ConfigError, UsageError, suggestion
+from shoal.seeding import MAX_SEED
+from shoal.tasks.data import Data
+
+Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
+Count = Annotated[int, Ge(1)]
+Fraction = Annotated[float, Interval(ge=0, lt=1)]
+Domain = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """Something to learn: data, and how a model's outputs are read."""
+
+    seed: Seed = 0
+    """Seed of the data and of its split; the run's own unless set."""
+    batch_size: Count | None = None
+    """Samples of a training step; all of them where null."""
+    val_batch_size: Count | None = None
+    """Samples of a validation step; all of them where null."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> int:
+        """How many numbers the model is given for a sample."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """How many numbers the model gives for a sample."""
+
+    @abstractmethod
+    def data(self) -> Data:
+        """The samples: a pure function of the settings."""
+
+    def observe(self, prediction: Tensor) -> Tensor:
+        """What the loss sees of the model's outputs; the outputs themselves unless a task says otherwise."""
+        return prediction
+
+    def truth(self, x: Float[Tensor, "samples features"]) -> Tensor | None:
+        """The targets without noise, where the task knows them."""
+        del x
+        return None
+
+    def recorded(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Values beside the loss to log after each epoch, by name: a weight, the x that is looked for."""
+        del model
+        return {}
+
+    def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Float[Tensor, "samples features"]:
+        """Inputs of the model from named columns of a table.
+
+        Raises:
+            UsageError: where a column is missing or holds something that is not a number.
+        """
+        missing = [name for name in data.features if name not in columns]
+        if missing:
+            raise UsageError(f"no column {missing[0]!r} in the input", hint=suggestion(missing[0], columns, kind="columns"))
+        try:
+            return torch.tensor([[float(v) for v in columns[name]] for name in data.features]).T.contiguous()
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"the input holds something that is not a number: {error}") from error
+
+    def decode(self, outputs: Float[Tensor, "samples outputs"], data: Data) -> dict[str, list[Any]]:
+        """Named columns of predictions from the model's outputs."""
+        return {name: outputs[:, i].tolist() for i, name in enumerate(data.targets)}
+
+    def fits(self, n_train: int) -> None:
+        """Check the batch size against the number of training samples.
+
+        Raises:
+            ConfigError: where a batch is larger than the data.
+        """
+        if self.batch_size is not None and self.batch_size > n_train:
+            raise ConfigError(
+                "batch_size",
+                self.batch_size,
+                f"is larger than the {n_train} training samples",
+                hint=f"an integer from 1 to {n_train}, or null for all of them",
+            )
