@@ -1,0 +1,35 @@
+"""The run directory: its layout, atomic writes, digests, the lock, and reading it all back. Imports no torch."""
+
+from shoal.rundir.atomic import write_bytes, write_json, write_text
+from shoal.rundir.claim import claim
+from shoal.rundir.history import History, read_history
+from shoal.rundir.info import Best, RunInfo, Status, read_info, write_info
+from shoal.rundir.integrity import digest, seal, sealed, unsealed, verify
+from shoal.rundir.layout import RunDir, new_id
+from shoal.rundir.sweep import JobInfo, SweepDir, SweepInfo, read_sweep, write_sweep
+
+__all__ = [
+    "Best",
+    "History",
+    "JobInfo",
+    "RunDir",
+    "RunInfo",
+    "Status",
+    "SweepDir",
+    "SweepInfo",
+    "claim",
+    "digest",
+    "new_id",
+    "read_history",
+    "read_info",
+    "read_sweep",
+    "seal",
+    "sealed",
+    "unsealed",
+    "verify",
+    "write_bytes",
+    "write_info",
+    "write_json",
+    "write_sweep",
+    "write_text",
+]

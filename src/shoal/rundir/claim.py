@@ -1,0 +1,38 @@
+"""One process trains in a run directory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from shoal.errors import DamagedError, UsageError
+from shoal.rundir.info import read_info
+from shoal.rundir.layout import RunDir
+
+
+@contextmanager
+def claim(run: RunDir) -> Iterator[None]:
+    """Hold the run directory; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        UsageError: where another process holds it: which one, on which host, since when.
+    """
+    lock = FileLock(run.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{run.path} is in use by {_owner(run)}", hint="wait for it to end, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(run: RunDir) -> str:
+    try:
+        info = read_info(run.info)
+    except DamagedError:
+        return "another process"
+    return f"pid {info.pid} on {info.host} since {info.started}"

@@ -1,0 +1,115 @@
+"""The sweep directory: run directories side by side, and sweep.json, which accounts for every job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from shoal.errors import DamagedError
+from shoal.rundir.atomic import write_json
+from shoal.rundir.info import SCHEMA, Status
+from shoal.rundir.layout import RunDir
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """One job of a sweep."""
+
+    number: int
+    run: str
+    """Name of its run directory."""
+    hash: str
+    """SHA-256 of its resolved configuration: what tells whether a job was done before."""
+    differs: dict[str, Any] = field(default_factory=dict)
+    """The settings in which it differs from its neighbors."""
+    overrides: list[str] = field(default_factory=list)
+    status: Status | None = None
+    """None until it begins."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepInfo:
+    """The content of sweep.json."""
+
+    id: str
+    task: str
+    status: Status
+    schema: int = SCHEMA
+    command: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    varies: list[str] = field(default_factory=list)
+    """The settings that differ between jobs."""
+    pid: int | None = None
+    host: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    seconds: float = 0.0
+    jobs: list[JobInfo] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SweepDir:
+    """The files of one sweep directory."""
+
+    path: Path
+
+    @property
+    def info(self) -> Path:
+        """`SweepInfo` as JSON."""
+        return self.path / "sweep.json"
+
+    @property
+    def summary(self) -> Path:
+        """One row a run: what differs, status, metrics."""
+        return self.path / "summary.csv"
+
+    @property
+    def figure(self) -> Path:
+        """Metric against each swept setting; learning curves."""
+        return self.path / "figures" / "sweep.png"
+
+    @property
+    def report(self) -> Path:
+        """The report as one HTML file."""
+        return self.path / "report.html"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the sweep."""
+        return self.path / ".lock"
+
+    def run(self, job: JobInfo) -> RunDir:
+        """The run directory of a job."""
+        return RunDir(self.path / job.run)
+
+
+def write_sweep(path: Path, info: SweepInfo) -> None:
+    """Replace sweep.json."""
+    write_json(path, asdict(info))
+
+
+def read_sweep(path: Path) -> SweepInfo:
+    """What sweep.json says.
+
+    Raises:
+        DamagedError: where it is missing, cut short or not of this form.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        known = {item.name for item in fields(SweepInfo)}
+        values = {key: value for key, value in content.items() if key in known}
+        values["status"] = Status(values["status"])
+        jobs = [JobInfo(**job) for job in values.get("jobs", [])]
+        values["jobs"] = [_typed(job) for job in jobs]
+        return SweepInfo(**values)
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is missing: not a sweep directory") from None
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
+
+
+def _typed(job: JobInfo) -> JobInfo:
+    return JobInfo(**{**job.__dict__, "status": Status(job.status) if job.status else None})
