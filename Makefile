@@ -1,0 +1,65 @@
+# Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check static docs bench torture lock clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+JOBS ?= 2
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+SETTINGS := pyproject.toml requirements.lock
+
+# One thread a process: small models gain nothing from more, and the tests run side by side.
+export OMP_NUM_THREADS ?= 1
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: .venv/.installed ## train the parabola and say where its results are
+	$(BIN)/python train.py task=parabola
+	@echo "TensorBoard: $(BIN)/tensorboard --logdir outputs"
+
+test: static ## check the sources, then run all tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: test ## what CI runs: format, lint, types, layers, tests
+
+static: .venv/.tested ## format, lint, types and layers, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/.documented ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
+	$(BIN)/python benchmarks/single_run.py
+
+lock: ## write requirements.lock anew, from the newest versions that pyproject.toml allows
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '.[test,docs,benchmark]'
+	.ci/lock build/lock/bin/python > requirements.lock
+
+clean: ## remove .venv and everything built; outputs/ stays
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: shoal needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.created $(SETTINGS)
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.tested: .venv/.created $(SETTINGS)
+	$(INSTALL) -e '.[test]'
+	@touch $@ .venv/.installed
+
+.venv/.documented: .venv/.created $(SETTINGS)
+	$(INSTALL) -e '.[docs]'
+	@touch $@ .venv/.installed
