@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ def read_info(path: Path) -> RunInfo:
         return parse_info(json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing: not a run directory, or a run that never began") from None
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except KeyError as error:
+        raise DamagedError(f"{path} is damaged: it has no {error}") from error
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
 
 
@@ -120,11 +123,47 @@ def parse_info(content: Mapping[str, Any]) -> RunInfo:
     """
     if content["schema"] > SCHEMA:
         raise ValueError(f"written by a later version of shoal (schema {content['schema']})")
-    known = {item.name for item in fields(RunInfo)}
-    values = {key: value for key, value in content.items() if key in known}
+    values = typed(content, RunInfo)
     values["status"] = Status(values["status"])
     values["final"] = {key: float(value) for key, value in values.get("final", {}).items()}
     if values.get("best"):
         best = values["best"]
         values["best"] = Best(**{**best, "value": float(best["value"])})
     return RunInfo(**values)
+
+
+_JSON: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "Status": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "list": (list,),
+    "dict": (dict,),
+    "Best": (dict,),
+    "None": (type(None),),
+}
+"""The JSON form of each type that a field is annotated with."""
+
+
+def typed(content: Mapping[str, Any], form: type) -> dict[str, Any]:
+    """The fields of the dataclass `form` in `content`; those of a later version are left out.
+
+    Raises:
+        TypeError: where a field has another type than it declares, so that nobody meets one later.
+    """
+    kinds = _kinds(form)
+    values = {key: value for key, value in content.items() if key in kinds}
+    for key, value in values.items():
+        if not isinstance(value, kinds[key]):
+            raise TypeError(f"{key} must not be {type(value).__name__}")
+    return values
+
+
+@cache
+def _kinds(form: type) -> dict[str, tuple[type, ...]]:
+    """What `isinstance` must say of each field."""
+    kinds: dict[str, tuple[type, ...]] = {}
+    for item in fields(form):
+        for part in str(item.type).split("|"):
+            kinds[item.name] = kinds.get(item.name, ()) + _JSON[part.partition("[")[0].strip()]
+    return kinds

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shoal.errors import DamagedError
 from shoal.rundir.atomic import write_json
-from shoal.rundir.info import SCHEMA, Status
+from shoal.rundir.info import SCHEMA, Status, typed
 from shoal.rundir.layout import RunDir
 
 
@@ -99,17 +99,17 @@ def read_sweep(path: Path) -> SweepInfo:
     """
     try:
         content = json.loads(path.read_bytes())
-        known = {item.name for item in fields(SweepInfo)}
-        values = {key: value for key, value in content.items() if key in known}
+        values = typed(content, SweepInfo)
         values["status"] = Status(values["status"])
-        jobs = [JobInfo(**job) for job in values.get("jobs", [])]
-        values["jobs"] = [_typed(job) for job in jobs]
+        values["jobs"] = [_job(job) for job in values.get("jobs", [])]
         return SweepInfo(**values)
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing: not a sweep directory") from None
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
 
 
-def _typed(job: JobInfo) -> JobInfo:
-    return JobInfo(**{**job.__dict__, "status": Status(job.status) if job.status else None})
+def _job(content: dict[str, Any]) -> JobInfo:
+    values = typed(content, JobInfo)
+    status = values.get("status")
+    return JobInfo(**{**values, "status": Status(status) if status else None})
