@@ -1,0 +1,64 @@
+"""The names a formula may use, and what they are for plain numbers (for tensors: `tensors`, for SymPy: `symbolic`)."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+
+CONSTANTS: dict[str, float] = {"pi": math.pi, "e": math.e}
+
+OPERATORS: dict[str, Callable[..., float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": math.pow,
+    "neg": operator.neg,
+}
+"""`neg` is the minus sign in front of an operand. `math.pow` refuses what is no real number, or too large for one."""
+
+
+def _sigmoid(x: float) -> float:
+    return 0.5 * (1 + math.tanh(x / 2))
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _sign(x: float) -> float:
+    return float((x > 0) - (x < 0))
+
+
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "abs": abs,
+    "acos": math.acos,
+    "asin": math.asin,
+    "atan": math.atan,
+    "cos": math.cos,
+    "cosh": math.cosh,
+    "erf": math.erf,
+    "exp": math.exp,
+    "log": math.log,
+    "log10": math.log10,
+    "log2": math.log2,
+    "max": max,
+    "min": min,
+    "relu": lambda x: max(x, 0.0),
+    "sigmoid": _sigmoid,
+    "sign": _sign,
+    "sin": math.sin,
+    "sinh": math.sinh,
+    "softplus": _softplus,
+    "sqrt": math.sqrt,
+    "step": lambda x: float(x > 0),
+    "tan": math.tan,
+    "tanh": math.tanh,
+}
+"""`log` is the natural logarithm; `step` is 1 where its argument is positive, else 0."""
+
+SEVERAL = frozenset({"max", "min"})
+"""Functions of two arguments or more; all others have one."""
+
+NAMES = {**FUNCTIONS, **CONSTANTS}

@@ -1,0 +1,216 @@
+"""From text to a program for a stack machine, by Dijkstra's shunting-yard algorithm (1961), free of recursion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import NoReturn
+
+from shoal.errors import nearest
+from shoal.expressions.expression import Apply, Expression, Name, Number, Statement, Step
+from shoal.expressions.functions import CONSTANTS, FUNCTIONS, NAMES, SEVERAL
+from shoal.expressions.limits import Limits, Measured, Size
+from shoal.expressions.tokens import ALLOWED, Token, refuse, tokens
+
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
+_VARIABLE = re.compile(r"[A-Za-z][0-9]*")
+
+
+def parse(text: str, *, variables: Collection[str] | None = None, limits: Limits | None = None) -> Expression:
+    """The formula in `text`: `sin(x)*x**2`, or several with names, of which the last counts: `y=2*x+1; z=y**2`.
+
+    `variables` are the names it may have. Where they are not given, a letter with or without digits (x, t, x1) is a
+    variable and every longer name is taken for a slip of the pen.
+
+    Raises:
+        ConfigError: with the column, where the text is no formula, is too large, or has a constant that is not finite.
+    """
+    limits = limits or Limits()
+    if len(text) > limits.characters:
+        refuse(text, 0, f"has {len(text)} characters; at most {limits.characters} are allowed", hint="")
+    for name in variables or ():
+        if name in NAMES:
+            refuse(text, 0, f"{name!r} has a meaning already and can be no variable")
+    return _Parser(text, None if variables is None else tuple(variables), limits).expression()
+
+
+class _Parser:
+    """Reads the statements of one text from the first to the last."""
+
+    def __init__(self, text: str, variables: tuple[str, ...] | None, limits: Limits) -> None:
+        self.text = text
+        self.declared = variables
+        self.limits = limits
+        self.found: set[str] = set()
+        self.bound: dict[str, Size] = {}
+        self.used: set[str] = set()
+
+    def expression(self) -> Expression:
+        statements = []
+        parts = [part for part in _statements(tokens(self.text)) if part[0].kind != "end"]
+        if not parts:
+            refuse(self.text, 0, "is empty", hint="for example sin(x)*x**2")
+        for part in parts:
+            statements.append(self.statement(part, last=part is parts[-1]))
+        for statement in statements[:-1]:
+            if statement.name not in self.used:
+                refuse(self.text, 0, f"{statement.name} is given a formula but never used", hint="")
+        variables = self.found if self.declared is None else self.declared
+        ordered = sorted(variables, key=_natural) if self.declared is None else variables
+        return Expression(self.text, tuple(statements), tuple(ordered), uses=frozenset(self.found))
+
+    def statement(self, words: Sequence[Token], *, last: bool) -> Statement:
+        name = None
+        if words[0].kind == "name" and words[1].text == "=":
+            name = words[0].text
+            if name in NAMES or name in self.bound or name in self.found or name in (self.declared or ()):
+                self.refuse(words[0], f"{name!r} has a meaning already: give the formula another name", hint="")
+            words = words[2:]
+        elif not last:
+            self.refuse(words[0], "only the last formula may go without a name", hint="for example y=2*x+1; z=y**2")
+        steps, size = _Formula(self, words).program()
+        if name:
+            self.bound[name] = size
+        return Statement(name, steps)
+
+    def name(self, word: Token, *, called: bool) -> None:
+        """Check a name where an operand is expected, and note what it refers to."""
+        if called != (word.text in FUNCTIONS):
+            self.refuse_name(word, called=called)
+        if called or word.text in CONSTANTS:
+            return
+        if word.text in self.bound:
+            self.used.add(word.text)
+        elif word.text in self.declared if self.declared is not None else _VARIABLE.fullmatch(word.text):
+            self.found.add(word.text)
+        else:
+            self.refuse_name(word, called=called)
+
+    def refuse_name(self, word: Token, *, called: bool) -> NoReturn:
+        if word.text in FUNCTIONS:
+            self.refuse(word, f"{word.text} is a function and needs an argument", hint=f"for example {word.text}(x)")
+        known = [*NAMES, *self.bound, *(self.declared or ())]
+        if called and (word.text in known or (self.declared is None and _VARIABLE.fullmatch(word.text))):
+            self.refuse(word, f"{word.text} is not a function", hint=f"to multiply, write {word.text}*(...)")
+        kind = "function" if called else "name"
+        guess = nearest(word.text, FUNCTIONS if called else known)
+        variables = f"; variables: {', '.join(self.declared)}" if self.declared else ""
+        self.refuse(
+            word, f"no {kind} {word.text!r}{f'; did you mean {guess}?' if guess else ''}", hint=ALLOWED + variables
+        )
+
+    def refuse(self, word: Token, problem: str, *, hint: str = ALLOWED) -> NoReturn:
+        refuse(self.text, word.column, problem, hint=hint)
+
+
+class _Formula:
+    """One formula: operators wait on `waiting` until their operands are in the program."""
+
+    def __init__(self, parser: _Parser, words: Sequence[Token]) -> None:
+        self.parser = parser
+        self.words = words
+        self.steps: list[Step] = []
+        self.measured = Measured(parser.text, parser.limits, parser.bound)
+        self.waiting: list[tuple[str, Token]] = []
+        self.arguments: list[int] = []
+        """For each open parenthesis, the arguments read so far; its function stands before it in `waiting`."""
+
+    def program(self) -> tuple[tuple[Step, ...], Size]:
+        operand = True
+        for at, word in enumerate(self.words[:-1]):
+            operand = self.operand(word, self.words[at + 1]) if operand else self.operator(word)
+        if operand:
+            self.parser.refuse(self.words[-1], "ends where a number, a variable or a function is expected")
+        self.unwind(0)
+        if self.waiting:
+            self.parser.refuse(self.waiting[-1][1], "'(' is never closed", hint="add )")
+        return tuple(self.steps), self.measured.result()
+
+    def operand(self, word: Token, after: Token) -> bool:
+        """Take a word where an operand is expected; the answer says whether the next word must be one too."""
+        if word.kind == "number":
+            self.add(Number(float(word.text)), word)
+            return False
+        if word.kind == "name":
+            called = after.text == "("
+            self.parser.name(word, called=called)
+            if called:
+                self.waiting.append((word.text, word))
+                return True
+            self.add(Name(word.text), word)
+            return False
+        if word.text in "+-" or word.text == "(":
+            if word.text != "+":
+                self.waiting.append(("neg" if word.text == "-" else "(", word))
+            if word.text == "(":
+                self.arguments.append(1)
+            self.nested(word)
+            return True
+        self.parser.refuse(word, f"{word} stands where a number, a variable or a function is expected")
+
+    def operator(self, word: Token) -> bool:
+        """Take a word where an operator is expected; the answer says whether the next word must be an operand."""
+        if word.text in _PRECEDENCE and word.kind == "symbol":
+            self.unwind(_PRECEDENCE[word.text] + (word.text == "**"))
+            self.waiting.append((word.text, word))
+            return True
+        if word.text in (")", ","):
+            return self.close(word)
+        if word.kind in ("number", "name") or word.text == "(":
+            self.parser.refuse(word, f"an operator is missing before {word}", hint="to multiply, write *")
+        self.parser.refuse(word, f"{word} is not allowed here", hint="to give a formula a name, write y=2*x+1; z=y**2")
+
+    def close(self, word: Token) -> bool:
+        self.unwind(0)
+        called = len(self.waiting) > 1 and self.waiting[-2][0] in FUNCTIONS
+        if word.text == ",":
+            if not called:
+                self.parser.refuse(word, "',' only separates the arguments of a function", hint="write 1.5, not 1,5")
+            self.arguments[-1] += 1
+            return True
+        if not self.waiting:
+            self.parser.refuse(word, "')' has no '(' before it")
+        self.waiting.pop()
+        given = self.arguments.pop()
+        if called:
+            self.call(*self.waiting.pop(), given)
+        return False
+
+    def call(self, name: str, word: Token, given: int) -> None:
+        if (given < 2) if name in SEVERAL else (given != 1):
+            wanted = "two arguments or more" if name in SEVERAL else "one argument"
+            self.parser.refuse(word, f"{name} takes {wanted}, not {given}", hint="")
+        for _ in range(max(given - 1, 1)):
+            self.add(Apply(name, 2 if name in SEVERAL else 1), word)
+
+    def unwind(self, precedence: int) -> None:
+        """Move waiting operators that bind at least as tightly as `precedence` to the program."""
+        while self.waiting and self.waiting[-1][0] in _PRECEDENCE and _PRECEDENCE[self.waiting[-1][0]] >= precedence:
+            operator, word = self.waiting.pop()
+            self.add(Apply(operator, 1 if operator == "neg" else 2), word)
+
+    def add(self, step: Step, word: Token) -> None:
+        self.steps.append(step)
+        self.measured.add(step, word)
+
+    def nested(self, word: Token) -> None:
+        deepest = self.parser.limits.depth
+        if len(self.arguments) > deepest or len(self.waiting) > 4 * deepest:
+            self.parser.refuse(word, f"is nested deeper than {deepest} levels", hint="")
+
+
+def _statements(words: Sequence[Token]) -> Iterable[list[Token]]:
+    """The words between `;` or line ends, each list closed by the word that ended it."""
+    part: list[Token] = []
+    for word in words:
+        ends = word.kind == "end" or word.text in (";", "\n")
+        part.append(Token("end", "", word.column) if ends else word)
+        if ends:
+            yield part
+            part = []
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Sorts x2 before x10."""
+    digits = name[1:]
+    return (name[0], int(digits)) if digits.isdecimal() else (name, -1)
