@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 
 import torch
@@ -56,11 +54,3 @@ def seed_global(seed: int, *position: int) -> None:
     random.seed(value)
     numpy.random.seed(value & MAX_SEED)
     torch.manual_seed(value)
-
-
-@contextmanager
-def global_generator(seed: int, stream: Stream) -> Iterator[None]:
-    """Run code that draws from torch's global generator (a module's own initialisation) on a stream of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived(seed, stream))
-        yield

@@ -5,5 +5,6 @@ from shoal.models.dropout import Dropout
 from shoal.models.mlp import ACTIVATIONS, MLP
 from shoal.models.model import Model
 from shoal.models.scalar import Scalar
+from shoal.models.upstream import Upstream
 
-__all__ = ["ACTIVATIONS", "MLP", "Affine", "Dropout", "Model", "Scalar"]
+__all__ = ["ACTIVATIONS", "MLP", "Affine", "Dropout", "Model", "Scalar", "Upstream"]

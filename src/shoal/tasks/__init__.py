@@ -2,16 +2,19 @@
 
 from shoal.tasks.batches import Batches
 from shoal.tasks.data import Data, Split
+from shoal.tasks.function import Function
 from shoal.tasks.linear_regression import LinearRegression
 from shoal.tasks.objectives import MinimizeQuadratic, SolveSinX2
 from shoal.tasks.parabola import Parabola
 from shoal.tasks.sin_x2 import SinX2
 from shoal.tasks.supervised import Supervised
 from shoal.tasks.task import Task
+from shoal.tasks.validated import Validated
 
 __all__ = [
     "Batches",
     "Data",
+    "Function",
     "LinearRegression",
     "MinimizeQuadratic",
     "Parabola",
@@ -20,4 +23,5 @@ __all__ = [
     "Split",
     "Supervised",
     "Task",
+    "Validated",
 ]

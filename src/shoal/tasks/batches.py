@@ -50,7 +50,11 @@ class Batches:
     def order(self, number: int) -> Tensor:
         """Indices of the samples in the order of this epoch."""
         n = len(self.samples)
-        order = torch.arange(n) if self.seed is None else torch.randperm(n, generator=generator(self.seed, Stream.ORDER, number))
+        order = (
+            torch.arange(n)
+            if self.seed is None
+            else torch.randperm(n, generator=generator(self.seed, Stream.ORDER, number))
+        )
         if self._world > 1:
             padded = math.ceil(n / self._world) * self._world
             order = order.repeat(math.ceil(padded / n))[:padded][self._rank :: self._world]

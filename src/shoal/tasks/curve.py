@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,32 +14,37 @@ from torch import Tensor
 
 from shoal.errors import ConfigError
 from shoal.seeding import Stream, generator
-from shoal.tasks.data import Data, split
-from shoal.tasks.task import Count, Domain, Fraction, Task
+from shoal.tasks.data import Data
+from shoal.tasks.task import Count, Domain
+from shoal.tasks.validated import Validated
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve(Task):
-    """y = truth(x) + noise with x uniform on an interval."""
+class Surface(Validated):
+    """y = truth(x) + noise with each input uniform on an interval of its own."""
 
     n_samples: Count = 2048
     """Samples in all, training and validation together."""
     noise: Annotated[float, Ge(0)] = 0.03
     """Standard deviation of the normal noise on y."""
-    domain: Domain = (-1.0, 1.0)
-    """Interval the inputs are drawn from."""
-    val_fraction: Fraction = 0.2
-    """Share of the samples kept for validation."""
 
     def __post_init__(self) -> None:
-        low, high = self.domain
-        if not low < high:
-            raise ConfigError("domain", list(self.domain), "must rise", hint="for example task.domain=[-1,1]")
-        self.fits(self.n_samples - round(self.n_samples * self.val_fraction))
+        super().__post_init__()
+        self.fits(self.n_train(self.n_samples))
+
+    @property
+    @abstractmethod
+    def intervals(self) -> Sequence[Domain]:
+        """The interval that each input is drawn from."""
+
+    @property
+    @abstractmethod
+    def features(self) -> tuple[str, ...]:
+        """Name of each input."""
 
     @property
     def inputs(self) -> int:
-        return 1
+        return len(self.features)
 
     @property
     def outputs(self) -> int:
@@ -50,9 +56,41 @@ class Curve(Task):
 
     def data(self) -> Data:
         drawn = generator(self.seed, Stream.DATA)
-        low, high = self.domain
-        x = torch.rand(self.n_samples, self.inputs, generator=drawn) * (high - low) + low
+        low = torch.tensor([low for low, _ in self.intervals])
+        width = torch.tensor([high - low for low, high in self.intervals])
+        x = torch.rand(self.n_samples, self.inputs, generator=drawn) * width + low
         y = self.truth(x)
         y = y + self.noise * torch.randn(y.shape, generator=drawn)
-        train, val = split(x, y, val_fraction=self.val_fraction, seed=self.seed)
-        return Data(train, val, features=("x",), targets=("y",))
+        train, val = self.split(x, y)
+        return Data(train, val, features=self.features, targets=("y",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve(Surface):
+    """y = truth(x) + noise with x uniform on an interval."""
+
+    domain: Domain = (-1.0, 1.0)
+    """Interval the inputs are drawn from."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rising(self.domain, self.domain)
+
+    @property
+    def intervals(self) -> Sequence[Domain]:
+        return (self.domain,)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("x",)
+
+
+def rising(interval: Domain, domain: object) -> None:
+    """Check an interval of the setting `domain`.
+
+    Raises:
+        ConfigError: where it does not rise.
+    """
+    low, high = interval
+    if not low < high:
+        raise ConfigError("domain", domain, "must rise", hint="for example task.domain=[-1,1]")

@@ -12,12 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shoal.seeding import Stream, generator
-from shoal.tasks.data import Data, split
-from shoal.tasks.task import Count, Domain, Fraction, Task
+from shoal.tasks.data import Data
+from shoal.tasks.task import Count, Domain
+from shoal.tasks.validated import Validated
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearRegression(Task):
+class LinearRegression(Validated):
     """y = weights . x + bias + noise; x is drawn before the noise, both from one generator."""
 
     weights: Annotated[tuple[float, ...], MinLen(1)] = (2.0,)
@@ -30,11 +31,10 @@ class LinearRegression(Task):
     """Standard deviation of the normal noise on y."""
     domain: Domain | None = None
     """Interval the inputs are drawn from; standard normal where null."""
-    val_fraction: Fraction = 0.2
-    """Share of the samples kept for validation."""
 
     def __post_init__(self) -> None:
-        self.fits(self.n_samples - round(self.n_samples * self.val_fraction))
+        super().__post_init__()
+        self.fits(self.n_train(self.n_samples))
 
     @property
     def inputs(self) -> int:
@@ -64,6 +64,6 @@ class LinearRegression(Task):
             x = torch.rand(shape, generator=drawn) * (high - low) + low
         y = self.truth(x)
         y = y + self.noise * torch.randn(y.shape, generator=drawn)
-        train, val = split(x, y, val_fraction=self.val_fraction, seed=self.seed)
+        train, val = self.split(x, y)
         names = ("x",) if self.inputs == 1 else tuple(f"x{i + 1}" for i in range(self.inputs))
         return Data(train, val, features=names, targets=("y",))

@@ -23,6 +23,8 @@ class Objective(Task):
 
     target: float
     """Value that the function should take."""
+    start: float = 0.0
+    """x before the first step."""
 
     @property
     def inputs(self) -> int:
@@ -51,6 +53,8 @@ class SolveSinX2(Objective):
 
     target: float = 1.0
     """Value that sin(x) x^2 should take."""
+    start: float = 2.5
+    """x before the first step."""
 
     def observe(self, prediction: Tensor) -> Tensor:
         return torch.sin(prediction) * prediction**2

@@ -43,6 +43,11 @@ class Task(ABC):
     def outputs(self) -> int:
         """How many numbers the model gives for a sample."""
 
+    @property
+    def validates(self) -> bool:
+        """Whether there are samples for validation."""
+        return True
+
     @abstractmethod
     def data(self) -> Data:
         """The samples: a pure function of the settings."""
@@ -69,7 +74,9 @@ class Task(ABC):
         """
         missing = [name for name in data.features if name not in columns]
         if missing:
-            raise UsageError(f"no column {missing[0]!r} in the input", hint=suggestion(missing[0], columns, kind="columns"))
+            raise UsageError(
+                f"no column {missing[0]!r} in the input", hint=suggestion(missing[0], columns, kind="columns")
+            )
         try:
             return torch.tensor([[float(v) for v in columns[name]] for name in data.features]).T.contiguous()
         except (TypeError, ValueError) as error:

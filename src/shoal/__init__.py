@@ -1,0 +1,1 @@
+"""Experiments with small PyTorch models: one run or hundreds, from configuration."""

@@ -1,0 +1,117 @@
+"""What a constructor's annotation allows, as a check and as words."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as at
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+_NOUNS = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
+_PLURALS = {"a number": "numbers", "an integer": "integers", "a text": "texts"}
+
+
+class NotAllowedError(ValueError):
+    """A value that its annotation does not allow."""
+
+
+def coerced(value: Any, annotation: Any) -> Any:
+    """The configuration value `value` as its annotation has it: a list as a tuple, an integer as a float.
+
+    Raises:
+        NotAllowedError: where the annotation does not allow it.
+    """
+    adapter = _adapter(annotation)
+    if adapter is None:
+        return value
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise NotAllowedError(str(error)) from None
+
+
+@lru_cache(maxsize=512)
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    """Pydantic's check of an annotation; None where the annotation is of a kind no configuration value can have."""
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True))
+    except (PydanticSchemaGenerationError, PydanticUserError, TypeError):
+        return None
+
+
+def described(annotation: Any) -> str:
+    """The annotation in words: `a number greater than 0`, `a list of integers of at least 1`, `relu, tanh or elu`."""
+    kind, limits = _parts(annotation)
+    words = _kind(kind)
+    for limit in limits:
+        words += _limit(limit)
+    return words
+
+
+def choices(annotation: Any) -> list[str]:
+    """The words an annotation allows, where it allows only some."""
+    kind, _ = _parts(annotation)
+    if get_origin(kind) is Literal:
+        return [str(word) for word in get_args(kind)]
+    if get_origin(kind) in (Union, types.UnionType):
+        return [word for part in get_args(kind) for word in choices(part)]
+    return []
+
+
+def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    if get_origin(annotation) is Annotated:
+        kind, *limits = get_args(annotation)
+        return kind, tuple(limits)
+    return annotation, ()
+
+
+def _kind(kind: Any) -> str:
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is type(None):
+        return "null"
+    if origin is Literal:
+        return _joined(str(part) for part in parts)
+    if origin in (Union, types.UnionType):
+        return _joined(described(part) for part in parts)
+    if origin in (tuple, list) and parts:
+        return _sequence(parts)
+    return _NOUNS.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"
+
+
+def _sequence(parts: tuple[Any, ...]) -> str:
+    items = [part for part in parts if part is not Ellipsis]
+    text = described(items[0])
+    for singular, plural in _PLURALS.items():
+        text = text.replace(singular, plural)
+    if Ellipsis not in parts and len(items) > 1:
+        return f"a list of {len(items)} {text}"
+    return f"a list of {text}"
+
+
+def _joined(words: Iterable[str]) -> str:
+    *first, last = dict.fromkeys(words)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _limit(limit: Any) -> str:
+    match limit:
+        case at.Gt(gt):
+            return f" greater than {gt}"
+        case at.Ge(ge):
+            return f" of at least {ge}"
+        case at.Lt(lt):
+            return f" less than {lt}"
+        case at.Le(le):
+            return f" of at most {le}"
+        case at.Interval(gt, ge, lt, le):
+            low = f"{ge}" if ge is not None else f"above {gt}"
+            high = f"{le}" if le is not None else f"below {lt}"
+            return f" from {low} to {high}"
+        case at.MinLen(n):
+            return f", at least {n} of them"
+    return ""

@@ -1,0 +1,84 @@
+"""The command `python train.py`, which `shoal train` is too."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+
+from shoal.app.compose import PRIMARY, composed
+from shoal.app.location import own_conf, user_conf
+from shoal.errors import ExitCode, ShoalError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except ShoalError as error:
+        print(error.text(), file=sys.stderr)
+        code, cause = error.exit_code, error
+    except KeyboardInterrupt as error:
+        code, cause = ExitCode.INTERRUPTED, error
+    except Exception as error:
+        print(_unexpected(error), file=sys.stderr)
+        code, cause = ExitCode.FAILED, error
+    if "debug=true" in words:
+        traceback.print_exception(cause)
+    return int(code)
+
+
+def _dispatch(words: list[str]) -> int:
+    args = get_args_parser().parse_args(words)
+    if args.help or args.hydra_help or args.cfg or args.multirun or args.shell_completion or args.info is not None:
+        return _hydra(words, args)
+    resumed = next((word for word in args.overrides if word.startswith("resume=") and word != "resume=null"), None)
+    if resumed:
+        from shoal.app.resume import resume
+
+        others = [word for word in args.overrides if word != resumed]
+        run, info = resume(Path(resumed.partition("=")[2]), others)
+    else:
+        from shoal.app.start import start
+
+        run, info = start(
+            args.overrides, config_dir=args.config_dir, config_name=args.config_name, command=["train.py", *words]
+        )
+    from shoal.app.summary import summary
+
+    print(summary(run, info))
+    return int(ExitCode.OK)
+
+
+def _hydra(words: list[str], args: Any) -> int:
+    """Leave help, the display of configurations, completion and sweeps to Hydra's own main."""
+    import hydra
+
+    if args.cfg or args.multirun:
+        with composed(args.overrides if args.cfg else [], config_dir=args.config_dir, config_name=args.config_name):
+            pass  # what cannot be composed is told in shoal's words
+    folder = user_conf()
+    if folder and not args.config_dir:
+        words = ["--config-dir", str(folder), *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv[1:] = words
+    hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_job)()
+    return int(ExitCode.OK)
+
+
+def _job(config: Any) -> Any:
+    """One job of a sweep under a launcher that is not shoal's own."""
+    raise NotImplementedError(config)
+
+
+def _unexpected(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = str(error).strip().splitlines() or [""]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    return f"error: {type(error).__name__}: {message[0]} ({where})\n  debug=true shows the traceback"

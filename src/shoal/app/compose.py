@@ -1,0 +1,112 @@
+"""Composing a configuration with Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from shoal.app.location import own_conf, user_conf
+from shoal.app.refusals import translated
+from shoal.app.sources import Sources
+from shoal.errors import UsageError
+from shoal.rundir.layout import new_id
+
+PRIMARY = "train"
+"""Name of the file that everything is composed from."""
+
+OmegaConf.register_new_resolver("run_id", new_id, use_cache=True, replace=True)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration, Hydra's own part included, and the Hydra that composed it."""
+
+    hydra: Hydra
+    config: DictConfig
+    overrides: list[str]
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The chosen option of each of shoal's groups."""
+        chosen = self.config.hydra.runtime.choices
+        return {group: name for group, name in chosen.items() if "/" not in group and name is not None}
+
+    @property
+    def sources(self) -> Sources:
+        """Where the values came from."""
+        return Sources(self.overrides, self.choices)
+
+    def values(self) -> dict[str, Any]:
+        """The resolved configuration, without Hydra's part: plain values.
+
+        Raises:
+            ConfigError: where a value is missing or an interpolation leads nowhere.
+        """
+        task = self.config.copy()
+        with read_write(task), open_dict(task):
+            del task["hydra"]
+        try:
+            resolved: Any = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
+        except Exception as error:
+            raise translated(error, self.overrides, lambda _: self.config) from error
+        return dict(resolved)
+
+    def directory(self) -> Path:
+        """The run directory that Hydra will use."""
+        return Path(str(OmegaConf.select(self.config, "hydra.run.dir")))
+
+
+@contextmanager
+def composed(
+    overrides: Sequence[str], *, config_dir: str | None = None, config_name: str | None = None
+) -> Iterator[Composed]:
+    """The configuration that overrides ask for; Hydra stays initialized while the block runs.
+
+    Raises:
+        ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
+    """
+    before = HydraConfig.instance().cfg
+    hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
+
+    def compose(wanted: Sequence[str]) -> DictConfig:
+        return hydra.compose_config(config_name or PRIMARY, list(wanted), RunMode.RUN, with_log_configuration=False)
+
+    try:
+        try:
+            config = compose(overrides)
+            _check_search_path(config)
+        except Exception as error:
+            raise translated(error, overrides, compose) from error
+        HydraConfig.instance().set_config(config)
+        yield Composed(hydra, config, list(overrides))
+    finally:
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = before
+
+
+def _search_path(config_dir: str | None) -> Any:
+    path = create_config_search_path(str(own_conf()))
+    folder = Path(config_dir) if config_dir else user_conf()
+    if folder is not None:
+        if not folder.is_dir():
+            raise UsageError(f"--config-dir {folder}: no such folder", hint=f"the working directory is {Path.cwd()}")
+        path.prepend(provider="user", path=f"file://{folder.resolve()}")
+    return path
+
+
+def _check_search_path(config: DictConfig) -> None:
+    """Refuse a folder on Hydra's search path that does not exist, which Hydra only warns of."""
+    for entry in config.hydra.searchpath or []:
+        folder = str(entry).removeprefix("file://")
+        if "://" not in folder and not Path(folder).is_dir():
+            raise UsageError(f"hydra.searchpath: no folder {folder}", hint=f"the working directory is {Path.cwd()}")

@@ -1,0 +1,225 @@
+"""From a resolved configuration to a job: everything in it is checked before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from annotated_types import Interval
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from shoal import models, optimizers, schedulers
+from shoal.app.allowed import NotAllowedError, choices, coerced, described
+from shoal.app.nodes import TARGET, build, checked, target
+from shoal.engines import lightning
+from shoal.engines.job import Job
+from shoal.errors import ConfigError, suggestion
+from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.record import Checkpoint
+from shoal.record.callbacks import logged
+from shoal.seeding import MAX_SEED
+from shoal.tasks import Task
+
+SETTINGS: Mapping[str, Any] = {
+    "seed": Annotated[int, Interval(ge=0, le=MAX_SEED)],
+    "engine": Literal["auto", "lightning", "vectorized"],
+    "debug": bool,
+    "outputs": str,
+    "resume": str | None,
+}
+"""What stands at the top of a configuration beside the nodes."""
+NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
+GIVEN_TO_TRAINER = ("logger", "callbacks", "enable_checkpointing", "enable_progress_bar", "default_root_dir", "barebones")
+"""Arguments of the Trainer that shoal gives itself: the record depends on them."""
+
+
+def job(config: Mapping[str, Any]) -> Job:
+    """The job that a resolved configuration describes.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    settings = _settings(config)
+    trainer = _trainer(config["trainer"])
+    task = _task(config["task"])
+    built = Job(
+        task=task,
+        model=_model(config["model"]),
+        loss=_loss(config["loss"]),
+        optimizer=_optimizer(config["optimizer"]),
+        scheduler=_scheduler(config["scheduler"]),
+        trainer=trainer,
+        callbacks=_named(config["callbacks"], "callbacks", Callback),
+        loggers=_named(config["logger"], "logger", Logger),
+        seed=settings["seed"],
+        engine=settings["engine"],
+        config=config,
+    )
+    _check_monitors(built)
+    return built
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in config.items():
+        if key not in (*SETTINGS, *NODES, "expect"):
+            raise ConfigError(key, value, "no such setting or group", hint=suggestion(key, (*SETTINGS, *NODES)))
+    values = {}
+    for key, annotation in SETTINGS.items():
+        try:
+            values[key] = coerced(config.get(key), annotation)
+        except NotAllowedError:
+            words = choices(annotation)
+            hint = suggestion(str(config.get(key)), words) if words else None
+            raise ConfigError(key, config.get(key), f"must be {described(annotation)}", hint=hint) from None
+    return values
+
+
+def _task(node: Any) -> Task:
+    task: Task = _built(node, "task", Task, "a task")
+    return task
+
+
+def _built(node: Any, key: str, kind: type | tuple[type, ...], noun: str) -> Any:
+    built = build(_node(node, key), key)
+    if not isinstance(built, kind):
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not {noun}")
+    return built
+
+
+def _node(node: Any, key: str) -> Mapping[str, Any]:
+    if not isinstance(node, Mapping):
+        raise ConfigError(key, node, "must be a node with a _target_", hint=f"choose one of its group: {key}=NAME")
+    return node
+
+
+def _model(node: Any) -> models.Model:
+    made = target(_node(node, "model"), "model")
+    if isinstance(made.call, type) and issubclass(made.call, nn.Module):
+        settings = checked(node, "model", made.without("inputs", "outputs"))
+        return models.Upstream(cls=made.call, settings=settings)
+    model: models.Model = _built(node, "model", models.Model, "a model: an nn.Module, or a shoal.models.Model")
+    return model
+
+
+def _loss(node: Any) -> Any:
+    loss = build(_node(node, "loss"), "loss")
+    if not callable(loss):
+        raise ConfigError(f"loss.{TARGET}", node[TARGET], "does not give a callable of (prediction, target)")
+    return loss
+
+
+def _optimizer(node: Any) -> optimizers.Optimizer:
+    made = target(_node(node, "optimizer"), "optimizer")
+    if isinstance(made.call, type) and issubclass(made.call, torch.optim.Optimizer):
+        settings = checked(node, "optimizer", made.without("params"))
+        return optimizers.Upstream(cls=made.call, settings=settings)
+    optimizer: optimizers.Optimizer = _built(node, "optimizer", optimizers.Optimizer, "an optimizer")
+    return optimizer
+
+
+def _scheduler(node: Any) -> schedulers.Scheduler:
+    made = target(_node(node, "scheduler"), "scheduler")
+    if isinstance(made.call, type) and issubclass(made.call, LRScheduler | ReduceLROnPlateau):
+        settings = checked(node, "scheduler", made.without("optimizer"))
+        return schedulers.Upstream(cls=made.call, settings=settings)
+    scheduler: schedulers.Scheduler = _built(node, "scheduler", schedulers.Scheduler, "a scheduler")
+    return scheduler
+
+
+def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
+    """The objects of a group that is a dictionary of nodes; one set to null is left out."""
+    wanted = {name: node for name, node in (nodes or {}).items() if node is not None}
+    return {name: _built(node, f"{key}.{name}", kind, f"a Lightning {kind.__name__}") for name, node in wanted.items()}
+
+
+def _trainer(node: Any) -> dict[str, Any]:
+    """Arguments of the Trainer, checked by its own annotations, by a few rules of ours, and by building one."""
+    made = target(_node(node, "trainer"), "trainer")
+    for name in GIVEN_TO_TRAINER:
+        if name in node:
+            raise ConfigError(f"trainer.{name}", node[name], "is set by shoal", hint="see the callbacks and logger groups")
+    settings = checked(node, "trainer", made)
+    _check_length(settings)
+    _check_devices(settings)
+    try:
+        lightning.build_trainer(settings)
+    except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
+        raise ConfigError("trainer", _changed(settings), str(error).strip().splitlines()[0]) from None
+    return settings
+
+
+def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the trainer that are not Lightning's own defaults, to show in an error."""
+    defaults = target({TARGET: "pytorch_lightning.Trainer"}, "trainer").parameters
+    return {name: value for name, value in settings.items() if value is not None and value != defaults[name].default}
+
+
+def _check_length(settings: Mapping[str, Any]) -> None:
+    for name in ("max_epochs", "max_steps"):
+        if settings.get(name) == 0:
+            raise ConfigError(f"trainer.{name}", 0, "trains nothing", hint="an integer of at least 1, or -1 for no limit")
+    if settings.get("max_epochs") in (None, -1) and settings.get("max_steps", -1) == -1 and not settings.get("max_time"):
+        raise ConfigError("trainer.max_epochs", settings.get("max_epochs"), "would never end", hint="set trainer.max_steps")
+
+
+def _check_devices(settings: Mapping[str, Any]) -> None:
+    from pytorch_lightning.accelerators import AcceleratorRegistry
+
+    name, devices = settings["accelerator"], settings["devices"]
+    known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
+    if name not in known:
+        raise ConfigError("trainer.accelerator", name, "no such accelerator", hint=suggestion(str(name), known))
+    n_gpus = torch.cuda.device_count()
+    if name in ("gpu", "cuda") and not (n_gpus or (name == "gpu" and torch.backends.mps.is_available())):
+        raise ConfigError("trainer.accelerator", name, "no GPU here", hint="use trainer.accelerator=auto or cpu")
+    if devices in (0, "0", []):
+        raise ConfigError("trainer.devices", devices, "must be at least 1 device", hint="for example trainer.devices=1")
+    if name in ("gpu", "cuda") and isinstance(devices, int) and devices > max(n_gpus, 1):
+        raise ConfigError("trainer.devices", devices, f"there are {n_gpus} GPUs here")
+    n_cores = len(os_cores())
+    if name == "cpu" and isinstance(devices, int) and devices > n_cores:
+        raise ConfigError("trainer.devices", devices, f"there are {n_cores} CPU cores here, one for each process")
+
+
+def _check_monitors(job: Job) -> None:
+    """Point `auto` at the validation loss, or at the training loss where there is no validation; refuse unknown metrics."""
+    names = metrics(job)
+    for name, callback in job.callbacks.items():
+        if isinstance(callback, Checkpoint) and callback.monitor == "auto":
+            callback.monitor = VAL_LOSS if job.task.validates else TRAIN_LOSS
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str):
+            _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
+    if isinstance(job.scheduler, schedulers.Plateau):
+        _check_monitor("scheduler.monitor", job.scheduler.monitor, names, job)
+
+
+def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
+    if monitor in names:
+        return
+    if monitor == VAL_LOSS and not job.task.validates:
+        raise ConfigError(key, monitor, "is never logged: there are no validation samples", hint=f"use {TRAIN_LOSS}")
+    raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, names, kind="logged are"))
+
+
+def metrics(job: Job) -> set[str]:
+    """Names of all that a run of this job logs."""
+    names = {TRAIN_LOSS, *job.task.recorded(job.module().model)}
+    if job.task.validates:
+        names.add(VAL_LOSS)
+    if job.trainer.get("log_every_n_steps") is not None:
+        names.add(f"{TRAIN_LOSS}_step")
+    return names | logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)
+
+
+def os_cores() -> set[int]:
+    """The CPU cores this process may use."""
+    import os
+
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))

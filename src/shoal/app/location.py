@@ -1,0 +1,19 @@
+"""Where configuration lies: shoal's own, and the user's beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def own_conf() -> Path:
+    """shoal's own `conf/`: inside the package where it was installed from a wheel, else at the top of the checkout."""
+    packaged = _PACKAGE / "conf"
+    return packaged if packaged.is_dir() else _PACKAGE.parent.parent / "conf"
+
+
+def user_conf() -> Path | None:
+    """`conf/` of the working directory, where a user's own tasks and models are found without being named."""
+    here = Path.cwd() / "conf"
+    return here if here.is_dir() and here.resolve() != own_conf().resolve() else None

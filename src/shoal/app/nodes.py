@@ -1,0 +1,164 @@
+"""Configuration nodes: the constructor that a node names says which settings are valid; checked, then called."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from shoal.app.allowed import NotAllowedError, choices, coerced, described
+from shoal.errors import ConfigError, nearest, shown, suggestion
+
+TARGET = "_target_"
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """A class or function, with what its parameters allow."""
+
+    call: Callable[..., Any]
+    parameters: Mapping[str, inspect.Parameter]
+    hints: Mapping[str, Any]
+    open: bool
+    """Whether it takes settings of any name."""
+
+    @property
+    def required(self) -> list[str]:
+        """Parameters without a default."""
+        return [name for name, parameter in self.parameters.items() if parameter.default is inspect.Parameter.empty]
+
+    def without(self, *names: str) -> Constructor:
+        """The same, some parameters being given by the program."""
+        kept = {name: parameter for name, parameter in self.parameters.items() if name not in names}
+        return Constructor(self.call, kept, self.hints, self.open)
+
+
+@functools.cache
+def constructor(path: str) -> Constructor:
+    """The constructor that `_target_: path` names.
+
+    Raises:
+        ValueError: where there is none; its message ends a sentence that begins with the path.
+    """
+    call = _located(path)
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
+    kinds = [parameter.kind for parameter in inspect.signature(call).parameters.values()]
+    return Constructor(call, parameters, _hints(call), inspect.Parameter.VAR_KEYWORD in kinds)
+
+
+def build(node: Mapping[str, Any], key: str) -> Any:
+    """The object that a node describes; nodes within it are built first.
+
+    Raises:
+        ConfigError: where the node names no class, or a setting is unknown, missing or not allowed.
+    """
+    made = target(node, key)
+    settings = checked(node, key, made)
+    try:
+        return made.call(**settings)
+    except ConfigError as error:
+        raise error.at(key=f"{key}.{error.key}") from None
+
+
+def target(node: Mapping[str, Any], key: str) -> Constructor:
+    """The constructor that a node names.
+
+    Raises:
+        ConfigError: where it names none.
+    """
+    path = node.get(TARGET)
+    if not isinstance(path, str):
+        raise ConfigError(f"{key}.{TARGET}", path, "must name a class, as module.Class")
+    try:
+        return constructor(path)
+    except ValueError as error:
+        raise ConfigError(f"{key}.{TARGET}", path, str(error)) from None
+
+
+def checked(node: Mapping[str, Any], key: str, made: Constructor) -> dict[str, Any]:
+    """The settings of a node as its constructor has them.
+
+    Raises:
+        ConfigError: where a setting is unknown, missing or not allowed.
+    """
+    given = {name: value for name, value in node.items() if name != TARGET}
+    for name, value in given.items():
+        if name not in made.parameters and not made.open:
+            raise ConfigError(f"{key}.{name}", value, "no such setting", hint=suggestion(name, made.parameters))
+    for name in made.required:
+        if name not in given:
+            kind = described(made.hints.get(name, str))
+            raise ConfigError(f"{key}.{name}", "???", f"must be given: {kind}")
+    return {name: _setting(value, f"{key}.{name}", name, made) for name, value in given.items()}
+
+
+def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
+    if isinstance(value, Mapping) and TARGET in value:
+        return build(value, key)
+    if name not in made.hints:
+        return value
+    annotation = made.hints[name]
+    try:
+        return coerced(value, annotation)
+    except NotAllowedError:
+        raise ConfigError(key, value, f"must be {described(annotation)}", hint=_hint(value, name, made)) from None
+
+
+def _hint(value: Any, name: str, made: Constructor) -> str | None:
+    words = choices(made.hints[name])
+    guess = nearest(str(value), words) if words else None
+    if guess:
+        return f"did you mean {guess}?"
+    parameter = made.parameters.get(name)
+    if parameter is None or parameter.default in (inspect.Parameter.empty, None):
+        return None
+    return f"for example {shown(parameter.default)}"
+
+
+def _located(path: str) -> Any:
+    """The object at a dotted path: the longest importable module, then attributes."""
+    words = path.split(".")
+    for n in range(len(words) - 1, 0, -1):
+        name = ".".join(words[:n])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                continue
+            raise ValueError(f"cannot be imported: {error}") from error
+        except Exception as error:
+            raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from error
+        return _attribute(found, words[n:], name)
+    raise ValueError(f"no module {words[0]!r} can be imported")
+
+
+def _attribute(found: Any, words: list[str], module: str) -> Any:
+    for word in words:
+        if not hasattr(found, word):
+            public = [name for name, item in vars(found).items() if callable(item) and not name.startswith("_")]
+            guess = nearest(word, public)
+            raise ValueError(f"{module} has no {word!r}" + (f"; did you mean {guess}?" if guess else ""))
+        found = getattr(found, word)
+    if not callable(found) or isinstance(found, types.ModuleType):
+        raise ValueError("is not a class or a function")
+    return found
+
+
+def _hints(call: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations with their ranges; none for a constructor whose annotations cannot be evaluated."""
+    dataclass_like = inspect.isclass(call) and hasattr(call, "__dataclass_fields__")
+    source = call if dataclass_like or not inspect.isclass(call) else call.__init__
+    try:
+        hints = get_type_hints(source, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+    hints.pop("return", None)
+    return hints

@@ -1,0 +1,137 @@
+"""One run from overrides: compose, check, claim a directory, train, record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, run_job
+from hydra._internal.callbacks import Callbacks
+from hydra.types import HydraContext
+
+from shoal.app.compose import Composed, composed
+from shoal.app.sources import Sources
+from shoal.errors import ConfigError, UsageError
+from shoal.rundir import RunDir, RunInfo, Status
+from shoal.rundir.atomic import unwritable
+
+
+def start(
+    overrides: Sequence[str],
+    *,
+    config_dir: str | None = None,
+    config_name: str | None = None,
+    command: Sequence[str] = (),
+) -> tuple[RunDir, RunInfo]:
+    """Train the run that the overrides ask for; its directory, and what run.json says in the end.
+
+    Raises:
+        ShoalError: where the configuration is wrong (then nothing was written), or the run ended badly (it is recorded).
+    """
+    with composed(overrides, config_dir=config_dir, config_name=config_name) as found:
+        values = found.values()
+        with located(found.sources), importing():
+            from shoal.app.jobs import job
+
+            built = job(values)
+        run = _fresh(found.directory())
+        info = RunInfo(
+            id=run.path.name,
+            task=found.choices["task"],
+            status=Status.RUNNING,
+            engine="lightning",
+            seed=built.seed,
+            command=list(command),
+            overrides=list(overrides),
+            choices=found.choices,
+        )
+
+        from shoal.record.training import assist, train
+
+        def task(_: object) -> RunInfo | None:
+            return train(built, run, info) if first_process() else assist(built, run)
+
+        with quiet_logging():
+            ended = _run(found, task)
+    return run, ended
+
+
+def _run(found: Composed, task: object) -> RunInfo:
+    context = HydraContext(config_loader=found.hydra.config_loader, callbacks=Callbacks(found.config))
+    ended: JobReturn = run_job(
+        task_function=task,
+        config=found.config,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=context,
+    )
+    if isinstance(ended._return_value, BaseException):
+        raise ended._return_value
+    info: RunInfo = ended._return_value
+    return info
+
+
+def _fresh(path: Path) -> RunDir:
+    """A run directory that can be written and that no run has used.
+
+    Raises:
+        UsageError: where a run lies there already.
+        ShoalError: where it cannot be written.
+    """
+    run = RunDir(path)
+    if run.info.exists() and first_process():
+        raise UsageError(f"{path} holds a run already", hint=f"go on with it: shoal resume {path}; or choose another place")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return run
+
+
+@contextmanager
+def located(sources: Sources) -> Iterator[None]:
+    """Say of every configuration error where its value came from."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.at(source=error.source or sources.of(error.key)) from error
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Find the user's own modules in the working directory."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    yield
+
+
+@contextmanager
+def quiet_logging() -> Iterator[None]:
+    """Let the run's log have what Lightning and warnings say, and give logging back as it was."""
+    root = logging.getLogger()
+    handlers, level, shown = list(root.handlers), root.level, warnings.showwarning
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        warnings.showwarning = shown
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def first_process() -> bool:
+    """Whether this is not one of the further processes that ddp starts."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0

@@ -1,0 +1,66 @@
+"""A job: everything a training needs, as live typed objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+
+from shoal.losses import Loss
+from shoal.models import Model
+from shoal.optimizers import Optimizer
+from shoal.schedulers import Scheduler
+from shoal.seeding import Stream, generator
+from shoal.tasks import Batches, Data, Supervised, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a configuration says, checked and built. Nothing of it changes while it trains but the callbacks."""
+
+    task: Task
+    model: Model
+    loss: Loss
+    optimizer: Optimizer
+    scheduler: Scheduler
+    trainer: Mapping[str, Any]
+    """Arguments of Lightning's Trainer."""
+    callbacks: Mapping[str, pl.Callback]
+    loggers: Mapping[str, Logger]
+    seed: int
+    engine: str
+    config: Mapping[str, Any] = field(repr=False)
+    """The resolved configuration it was built from: plain values."""
+
+    def module(self) -> Supervised:
+        """The LightningModule, its weights drawn on the seed's own stream."""
+        network = self.model.build(
+            inputs=self.task.inputs,
+            outputs=self.task.outputs,
+            generator=generator(self.seed, Stream.INITIALISATION),
+        )
+        return Supervised(
+            model=network,
+            task=self.task,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def data(self) -> Data:
+        """The task's samples, drawn or read once."""
+        return self.task.data()
+
+    def batches(self) -> tuple[Batches, Batches | None]:
+        """Training batches, in an order that each epoch changes, and validation batches."""
+        overfits = bool(self.trainer.get("overfit_batches"))
+        data = self.data
+        train = Batches(data.train, batch_size=self.task.batch_size, seed=None if overfits else self.seed)
+        val = Batches(data.val, batch_size=self.task.val_batch_size) if data.val else None
+        return train, val

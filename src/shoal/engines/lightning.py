@@ -1,0 +1,88 @@
+"""One run under the plain Lightning Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.loggers import Logger
+
+from shoal.engines.job import Job
+from shoal.engines.position import Position, install, move
+from shoal.seeding import seed_global
+from shoal.tasks import Batches, Supervised
+
+
+class Positioner(pl.Callback):
+    """Puts the batches at the right epoch, and a resumed training where it stopped."""
+
+    def __init__(self, batches: Batches, start: Position, seed: int) -> None:
+        self.batches = batches
+        self.start = start
+        self.seed = seed
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep Lightning from restoring its counters: `move` does."""
+        checkpoint.pop("loops", None)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go to the position."""
+        move(trainer, self.start)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give this epoch its order, and code that draws from global generators its numbers."""
+        epoch = trainer.current_epoch
+        seed_global(self.seed, epoch)
+        self.batches.at(epoch, self.start.batch if epoch == self.start.epoch else 0)
+
+
+def fit(
+    job: Job,
+    module: Supervised,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    io: CheckpointIO | None = None,
+    checkpoint: Path | None = None,
+    start: Position | None = None,
+) -> pl.Trainer:
+    """Train `module` as the job says, from `start` with the state in `checkpoint` where one is given."""
+    start = start or Position()
+    seed_global(job.seed)
+    train, val = job.batches()
+    positioner = Positioner(train, start, job.seed)
+    trainer = build_trainer(job.trainer, callbacks=[positioner, *callbacks], loggers=loggers, io=io)
+    install(trainer)
+    train.at(start.epoch, start.batch)
+    module.logs_steps = job.trainer["log_every_n_steps"] is not None
+    for batches in (train, val):
+        if batches is not None:
+            batches.shard(trainer.global_rank, trainer.world_size)
+            batches.to(trainer.strategy.root_device)
+    trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    return trainer
+
+
+def build_trainer(
+    settings: Mapping[str, Any],
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    io: CheckpointIO | None = None,
+) -> pl.Trainer:
+    """The Trainer with these arguments, and with what records it."""
+    given = dict(settings)
+    plugins = given.pop("plugins", None) or []
+    every = given.pop("log_every_n_steps", None)
+    return pl.Trainer(
+        **given,
+        callbacks=list(callbacks),
+        logger=list(loggers),
+        plugins=[*(plugins if isinstance(plugins, list) else [plugins]), *([io] if io else [])],
+        log_every_n_steps=every or 2**31,
+        enable_progress_bar=False,
+        enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
+    )

@@ -1,0 +1,55 @@
+"""Where a training stands: three numbers, from which every counter of Lightning's loops follows.
+
+Lightning's own resume restores its counters from the checkpoint and then guesses from them at which hook the training
+stopped. Here a checkpoint is only ever taken between two steps, so there is nothing to guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+
+
+@dataclass(frozen=True)
+class Position:
+    """Between two steps: `epoch` epochs are complete, and of the next one `batch` batches are done."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    """Optimizer steps taken in all."""
+
+
+class EpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over an epoch, able to begin at a batch in the middle of it."""
+
+    first_batch = 0
+
+    def reset(self) -> None:
+        super().reset()
+        done = self.batch_progress.current
+        done.ready = done.started = done.processed = done.completed = self.first_batch
+        self.first_batch = 0
+
+
+def install(trainer: pl.Trainer) -> None:
+    """Give a Trainer that has not begun the loop that can start in the middle of an epoch."""
+    old = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.epoch_loop = EpochLoop(trainer, old.min_steps, old.max_steps)
+
+
+def move(trainer: pl.Trainer, position: Position) -> None:
+    """Set the loops of a Trainer that is about to begin its first epoch to `position`."""
+    fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    for epochs in (fit.epoch_progress.current, fit.epoch_progress.total):
+        epochs.ready = epochs.started = epochs.processed = epochs.completed = position.epoch
+    batches = loop.batch_progress.total
+    n_batches = position.epoch * int(trainer.num_training_batches) + position.batch
+    batches.ready = batches.started = batches.processed = batches.completed = n_batches
+    steps = loop.automatic_optimization.optim_progress.optimizer.step.total
+    steps.ready = steps.completed = position.step
+    loop._batches_that_stepped = position.step
+    if isinstance(loop, EpochLoop):
+        loop.first_batch = position.batch

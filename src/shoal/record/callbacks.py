@@ -1,0 +1,59 @@
+"""Small callbacks that log what the optimizer does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+
+
+class LearningRate(pl.Callback):
+    """Logs the learning rate of the epoch's last step as `lr`."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log it; with several parameter groups, that of the first."""
+        pl_module.log(LR, float(trainer.optimizers[0].param_groups[0]["lr"]))
+
+
+class GradientNorm(pl.Callback):
+    """Logs the gradient's Euclidean norm at the epoch's last step, before and after clipping."""
+
+    def __init__(self) -> None:
+        self._before: Tensor | None = None
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Measure before clipping, at the step that will be logged."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._before = norm(pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure after clipping, and log both."""
+        if self._before is None:
+            return
+        pl_module.log(GRAD_NORM, self._before)
+        if trainer.gradient_clip_val is not None:
+            pl_module.log(GRAD_NORM_CLIPPED, norm(pl_module))
+        self._before = None
+
+
+def norm(module: torch.nn.Module) -> Tensor:
+    """Euclidean norm of all gradients of a module together."""
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def logged(callbacks: Any, clips: bool) -> set[str]:
+    """Names of what these callbacks log."""
+    names = set()
+    for callback in callbacks:
+        if isinstance(callback, LearningRate):
+            names.add(LR)
+        if isinstance(callback, GradientNorm):
+            names |= {GRAD_NORM, GRAD_NORM_CLIPPED} if clips else {GRAD_NORM}
+    return names

@@ -1,0 +1,221 @@
+"""Checkpoints: when they are taken, what they hold, and how they are written and read."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy
+import pytorch_lightning as pl
+import torch
+from annotated_types import Ge
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from torch import Tensor
+
+from shoal.engines.position import Position
+from shoal.errors import ConfigError, DamagedError, suggestion
+from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
+from shoal.rundir.atomic import share
+
+EXTRA = "shoal"
+"""Key of the checkpoint under which everything that Lightning does not know of is kept."""
+
+
+class SealedIO(CheckpointIO):
+    """Writes checkpoints atomically with their digest inside, and reads only tensors and plain values."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_bytes(Path(path), sealed(buffer.getvalue()))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load(Path(path), map_location=map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Raises:
+        DamagedError: where its seal is broken, or it holds something that is neither a tensor nor a plain value.
+    """
+    archive = io.BytesIO(unsealed(path))
+    try:
+        content: dict[str, Any] = torch.load(archive, map_location=map_location, weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    return content
+
+
+class Checkpoint(pl.callbacks.Checkpoint):
+    """Keeps the last and the best state of a run.
+
+    A state is only ever taken between two steps, when all that the last one leads to (validation, schedulers, other
+    callbacks, metrics) is done; resuming from it therefore repeats nothing and leaves nothing out. The best state waits
+    in memory, and both are written every `every_seconds`, at the end and when the run is interrupted.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "auto",
+        mode: Literal["min", "max"] = "min",
+        every_n_train_steps: Annotated[int, Ge(1)] | None = None,
+        every_seconds: Annotated[float, Ge(0)] = 10.0,
+    ) -> None:
+        self.monitor = monitor
+        self.mode = mode
+        self.every_n_train_steps = every_n_train_steps
+        self.every_seconds = every_seconds
+        self.best: Best | None = None
+        self._improved = False
+        self._snapshot: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+        self._saved_step = -1
+        self._rng: dict[str, Any] | None = None
+
+    def attach(self, run: RunDir, extra: Callable[[], Mapping[str, Any]]) -> None:
+        """Where to write, and what the recorder wants kept with each state; `extra` brings its files up to date."""
+        self.run = run
+        self.extra = extra
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See whether the monitored metric is the best so far.
+
+        Raises:
+            ConfigError: where the monitored metric was never logged.
+        """
+        if self.monitor not in trainer.callback_metrics:
+            if self._validated(trainer):
+                raise self._unlogged(trainer)
+            return
+        value = float(trainer.callback_metrics[self.monitor])
+        sign = 1 if self.mode == "min" else -1
+        if self.best is None or sign * value < sign * self.best.value:
+            self.best = Best(self.monitor, self.mode, value, trainer.current_epoch, trainer.global_step)
+            self._improved = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Between two steps: take the states that are due."""
+        if self._rng is not None:
+            restore_generators(self._rng)
+            self._rng = None
+        if self._improved:
+            self._remember(trainer, batch_idx)
+        if self._due(trainer, batch_idx):
+            self.save(trainer, Position(trainer.current_epoch, batch_idx, trainer.global_step))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the final state."""
+        if self._improved:
+            self._remember(trainer, 0)
+        self.save(trainer, Position(trainer.current_epoch, 0, trainer.global_step))
+
+    def save(self, trainer: pl.Trainer, position: Position) -> None:
+        """Write the last state, and the best one where it is new."""
+        state = self._state(trainer, position)
+        trainer.strategy.save_checkpoint(state, self.run.last)
+        self._saved_at, self._saved_step = time.monotonic(), position.step
+        if trainer.is_global_zero:
+            self.write_best()
+
+    def write_best(self) -> None:
+        """Write the best state where it is not on the disk yet; a run that has no last state gets it as that too."""
+        if self._snapshot is None:
+            return
+        step = self._snapshot["global_step"]
+        if step == self._saved_step:
+            share(self.run.last, self.run.best)
+        else:
+            SealedIO().save_checkpoint(self._snapshot, self.run.best)
+        if not self.run.last.exists():
+            share(self.run.best, self.run.last)
+        self._snapshot = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": vars(self.best) if self.best else None}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = Best(**state_dict["best"]) if state_dict["best"] else None
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the generators' states until the first step."""
+        self._rng = checkpoint[EXTRA]["generators"]
+        self._saved_step = checkpoint["global_step"]
+
+    def _due(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        if batch_idx % trainer.accumulate_grad_batches or trainer.global_step == self._saved_step:
+            return False
+        n = self.every_n_train_steps
+        if n and trainer.global_step and trainer.global_step % n == 0:
+            return True
+        return batch_idx == 0 and trainer.global_step > 0 and time.monotonic() - self._saved_at >= self.every_seconds
+
+    def _remember(self, trainer: pl.Trainer, batch_idx: int) -> None:
+        position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
+        self._snapshot = _cloned(self._state(trainer, position))
+        self._improved = False
+
+    def _state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        state[EXTRA] = {
+            **self.extra(),
+            "position": [position.epoch, position.batch, position.step],
+            "generators": generator_states(),
+        }
+        return state
+
+    def _validated(self, trainer: pl.Trainer) -> bool:
+        return not trainer.val_dataloaders or trainer.fit_loop.epoch_loop.val_loop._has_run
+
+    def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
+        return ConfigError(
+            "callbacks.checkpoint.monitor",
+            self.monitor,
+            "is never logged",
+            hint=suggestion(self.monitor, trainer.callback_metrics, kind="logged are"),
+        )
+
+
+def generator_states() -> dict[str, Any]:
+    """The states of Python's, NumPy's and torch's global generators, as plain values and tensors."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(kind), torch.from_numpy(keys.astype(numpy.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_generators(states: Mapping[str, Any]) -> None:
+    """Set the global generators back to `states`."""
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = states["numpy"]
+    numpy.random.set_state((kind, keys.numpy().astype(numpy.uint32), *rest))
+    torch.set_rng_state(states["torch"].cpu())
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+
+
+def _cloned(value: Any) -> Any:
+    """A copy that shares no tensor with `value`."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return type(value)((key, _cloned(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value)(_cloned(item) for item in value)
+    return value

@@ -1,0 +1,64 @@
+"""What a run was made with: the commit, the versions, the hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+PACKAGES = ("shoal", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware(accelerator: str, devices: int) -> dict[str, Any]:
+    """The machine and the devices used."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if accelerator == "gpu" else []
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": accelerator,
+        "devices": devices,
+        "gpus": gpus,
+    }
+
+
+def working_tree() -> tuple[dict[str, Any] | None, str]:
+    """The commit of the git checkout in the working directory and whether it has changes, and the changes as a patch."""
+    try:
+        status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None, ""
+    lines = status.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), "(initial)")
+    dirty = any(not line.startswith("#") for line in lines)
+    patch = _git("diff", "HEAD", "--no-ext-diff") if dirty and commit != "(initial)" else ""
+    return {"commit": commit, "dirty": dirty}, patch
+
+
+def _git(*words: str) -> str:
+    command = ["git", "--no-optional-locks", *words]
+    return subprocess.run(command, capture_output=True, check=True, text=True, errors="replace", timeout=10).stdout
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

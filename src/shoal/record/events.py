@@ -1,0 +1,122 @@
+"""TensorBoard event files: records with checksums, appended, and cut back to a known length on resume."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+from shoal.rundir.atomic import unwritable
+
+
+class EventFile:
+    """One event file. Nothing reaches the disk before `flush`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pending: list[bytes] = []
+
+    @classmethod
+    def create(cls, folder: Path) -> EventFile:
+        """A new file in `folder`, named as TensorBoard expects."""
+        now = time.time()
+        file = cls(folder / f"events.out.tfevents.{int(now)}.{socket.gethostname()}.{os.getpid()}.0")
+        file._add(Event(wall_time=now, file_version="brain.Event:2"))
+        return file
+
+    def scalars(self, values: Mapping[str, float], *, step: int) -> None:
+        """One point on the curve of each name."""
+        items = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._summary(items, step)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """A page of the Text tab."""
+        kind = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()], tensor_shape=shape)
+        self._summary([Summary.Value(tag=tag, metadata=kind, tensor=tensor)], 0)
+
+    def image(self, tag: str, png: bytes, *, step: int) -> None:
+        """A picture of the Images tab."""
+        width, height = struct.unpack(">II", png[16:24])
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._summary([Summary.Value(tag=tag, image=image)], step)
+
+    def hyperparameters(self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int) -> None:
+        """A row of the HParams tab: the settings, and the metrics under tags of their own."""
+        experiment, session = plugin_data_pb2.HParamsPluginData(), plugin_data_pb2.HParamsPluginData()
+        for name, value in settings.items():
+            _assign(session.session_start_info.hparams[name], value)
+            experiment.experiment.hparam_infos.add(name=name)
+        for name in metrics:
+            experiment.experiment.metric_infos.add(display_name=name.removeprefix("hp/")).name.tag = name
+        end = plugin_data_pb2.HParamsPluginData()
+        end.session_end_info.status = 1  # success
+        for tag, content in (
+            (metadata.EXPERIMENT_TAG, experiment),
+            (metadata.SESSION_START_INFO_TAG, session),
+            (metadata.SESSION_END_INFO_TAG, end),
+        ):
+            plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString())
+            self._summary([Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))], 0)
+        self.scalars(metrics, step=step)
+
+    def flush(self) -> int:
+        """Append what is pending to the file; how many bytes it has now.
+
+        Raises:
+            ShoalError: where it cannot be written.
+        """
+        content = b"".join(self._pending)
+        self._pending.clear()
+        try:
+            with self.path.open("ab") as file:
+                file.write(content)
+                return file.tell()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def cut(self, length: int) -> None:
+        """Drop everything after the first `length` bytes."""
+        self._pending.clear()
+        os.truncate(self.path, length)
+
+    def _summary(self, values: list[Summary.Value], step: int) -> None:
+        self._add(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def _add(self, event: Event) -> None:
+        self._pending.append(framed(event.SerializeToString()))
+
+
+def framed(content: bytes) -> bytes:
+    """A TFRecord: length, its checksum, the content, its checksum."""
+    length = struct.pack("<Q", len(content))
+    return b"".join([length, _checksum(length), content, _checksum(content)])
+
+
+def _checksum(content: bytes) -> bytes:
+    """CRC-32C, masked as the TFRecord format asks: rotated by 15 bits, plus a constant."""
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _assign(slot: Any, value: Any) -> None:
+    """Put a setting into a protobuf value: booleans, numbers, and everything else as text."""
+    if isinstance(value, bool):
+        slot.bool_value = value
+    elif isinstance(value, int | float):
+        slot.number_value = value
+    else:
+        slot.string_value = str(value)

@@ -1,0 +1,111 @@
+"""The figure of a run: data, truth and prediction; residuals; loss curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from shoal.names import STEP, TRAIN_LOSS, VAL_LOSS
+from shoal.rundir import History
+from shoal.tasks import Data, Supervised
+
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#999999"
+"""Of the palette of Okabe and Ito, told apart by color-blind readers too."""
+N_POINTS = 2000
+"""Samples drawn at most."""
+
+
+def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
+    """What the model has learned, in three panels."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    fit, residuals, losses = figure.subplots(1, 3)
+    figure.suptitle(title, fontsize=10)
+    if data.features:
+        samples = data.val or data.train
+        x = samples.x[:N_POINTS].cpu()
+        y = samples.y[:N_POINTS].cpu()
+        prediction = predicted(module, x)
+        if len(data.features) == 1:
+            _curve(fit, module, data)
+            _residuals(residuals, x[:, 0], prediction - y.reshape(prediction.shape), data.features[0])
+        else:
+            _scatter(fit, y, prediction, data.targets[0])
+            _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction")
+    else:
+        _path(fit, history, data.targets[0])
+        residuals.remove()
+    _losses(losses, history)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a picture."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def predicted(module: Supervised, x: Tensor) -> Tensor:
+    """The model's outputs, in evaluation and without a graph."""
+    training = module.training
+    module.eval()
+    with torch.no_grad():
+        parameter = next(module.model.parameters())
+        outputs: Tensor = module.model(x.to(parameter)).to("cpu", torch.float32)
+    module.train(training)
+    return outputs
+
+
+def _curve(axes: Axes, module: Supervised, data: Data) -> None:
+    x, y = data.train.x[:N_POINTS, 0].cpu(), data.train.y[:N_POINTS].reshape(-1).cpu()
+    grid = torch.linspace(float(data.train.x.min()), float(data.train.x.max()), 400)[:, None]
+    axes.scatter(x, y, s=4, color=GRAY, alpha=0.4, linewidths=0, label="training data")
+    truth = module.task.truth(grid)
+    if truth is not None:
+        axes.plot(grid[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
+    axes.plot(grid[:, 0], predicted(module, grid)[:, 0], color=BLUE, linestyle="--", linewidth=1.8, label="prediction")
+    axes.set(xlabel=data.features[0], ylabel=data.targets[0], title="Fit")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str) -> None:
+    ends = [float(y.min()), float(y.max())]
+    axes.plot(ends, ends, color=ORANGE, linewidth=2, label="prediction = target")
+    axes.scatter(y.reshape(-1), prediction[:, 0], s=6, color=BLUE, alpha=0.6, linewidths=0, label="samples")
+    axes.set(xlabel=f"target {target}", ylabel="prediction", title="Prediction against target")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str) -> None:
+    axes.axhline(0, color=ORANGE, linewidth=1)
+    axes.scatter(x, residuals[:, 0], s=6, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set(xlabel=name, ylabel="prediction - target", title="Residuals")
+
+
+def _path(axes: Axes, history: History, name: str) -> None:
+    axes.plot(*_column(history, name), color=BLUE)
+    axes.set(xlabel="step", ylabel=name, title=f"{name} found")
+
+
+def _losses(axes: Axes, history: History) -> None:
+    for name, color in ((TRAIN_LOSS, BLUE), (VAL_LOSS, ORANGE)):
+        steps, values = _column(history, name)
+        if values:
+            axes.plot(steps, values, color=color, label=name)
+    if axes.lines and all(value > 0 for line in axes.lines for value in line.get_ydata()):
+        axes.set_yscale("log")
+    axes.set(xlabel="step", ylabel="loss", title="Loss")
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _column(history: History, name: str) -> tuple[Sequence[float], Sequence[float]]:
+    rows = [row for row in history.rows if name in row]
+    return [row[STEP] for row in rows], [row[name] for row in rows]

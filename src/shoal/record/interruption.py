@@ -1,0 +1,63 @@
+"""Signals: the first one stops a run at the next boundary between two steps, a second one stops it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+from shoal.engines.position import Position
+from shoal.errors import ExitCode, ShoalError
+from shoal.record.checkpoint import Checkpoint
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, termination, and what SLURM sends before it preempts a job."""
+
+
+class Interrupted(ShoalError):
+    """The run was asked to stop and has saved where it stands."""
+
+    def __init__(self, number: int, position: Position) -> None:
+        self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        name = signal.Signals(number).name
+        super().__init__(f"interrupted by {name} at step {position.step} (epoch {position.epoch})")
+
+
+class Interruption(pl.Callback):
+    """Looks between two steps whether a signal has come, and if so saves and raises `Interrupted`."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.received: int | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop here if asked to, unless gradients are still being accumulated."""
+        if self.received is None or batch_idx % trainer.accumulate_grad_batches:
+            return
+        position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
+        self.checkpoint.save(trainer, position)
+        raise Interrupted(self.received, position)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take note of signals while the block runs; off the main thread there are none to take note of."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,98 @@
+"""How a run says how far it is: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pytorch_lightning as pl
+from annotated_types import Gt
+
+from shoal.names import EPOCH, TRAIN_LOSS, VAL_LOSS
+
+SHOWN = (TRAIN_LOSS, VAL_LOSS)
+
+
+class Progress(pl.Callback):
+    """Shows epochs done, steps a second, the losses and the time left, at most every `refresh_seconds`."""
+
+    def __init__(
+        self, *, refresh_seconds: Annotated[float, Gt(0)] = 0.2, line_seconds: Annotated[float, Gt(0)] = 10.0
+    ) -> None:
+        self.refresh_seconds = refresh_seconds
+        self.line_seconds = line_seconds
+        self._bar: Any = None
+        self._task: Any = None
+        self._row: Mapping[str, float] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to show, on a terminal with a bar."""
+        self._began = self._shown = time.monotonic()
+        self._first_step = trainer.global_step
+        if sys.stderr.isatty() and trainer.is_global_zero:
+            self._bar = _bar()
+            total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+            self._task = self._bar.add_task("", total=total, completed=trainer.current_epoch, losses="", rate="")
+            self._bar.start()
+
+    def row(self, row: Mapping[str, float]) -> None:
+        """Take note of the newest metrics."""
+        self._row = row
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the state if the last time is long enough ago."""
+        now = time.monotonic()
+        if now - self._shown >= (self.refresh_seconds if self._bar else self.line_seconds):
+            self._shown = now
+            self._show(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the final state."""
+        if self._bar:
+            self._show(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the terminal back."""
+        self.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self.stop()
+
+    def stop(self) -> None:
+        """End the bar."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        rate = f"{(trainer.global_step - self._first_step) / seconds:.0f} steps/s"
+        losses = "  ".join(f"{name} {self._row[name]:.4g}" for name in SHOWN if name in self._row)
+        if self._bar:
+            self._bar.update(self._task, completed=trainer.current_epoch, losses=losses, rate=rate)
+        elif trainer.is_global_zero:
+            epoch = int(self._row.get(EPOCH, trainer.current_epoch - 1)) + 1
+            of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+            print(f"epoch {epoch}{of}  {losses}  {rate}", file=sys.stderr, flush=True)
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        auto_refresh=True,
+        refresh_per_second=5,
+        expand=True,
+    )

@@ -1,0 +1,246 @@
+"""Trains a job into a run directory, from the beginning or from where it stopped."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+
+from shoal.engines import lightning
+from shoal.engines.job import Job
+from shoal.engines.position import Position
+from shoal.errors import ShoalError
+from shoal.record import environment
+from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.events import EventFile
+from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.progress import Progress
+from shoal.record.recorder import Diverged, Recorder
+from shoal.record.tensorboard import TensorBoard
+from shoal.rundir import (
+    History,
+    RunDir,
+    RunInfo,
+    Status,
+    claim,
+    read_history,
+    seal,
+    write_bytes,
+    write_info,
+    write_text,
+)
+from shoal.tasks import Supervised
+
+
+def train(job: Job, run: RunDir, info: RunInfo, *, resume: bool = False) -> RunInfo:
+    """Train `job` in `run`; what run.json says in the end, whether it ended well or not.
+
+    Raises:
+        UsageError: where another process trains there.
+        Diverged, Interrupted, ShoalError, or what the job itself raised: after it is recorded.
+    """
+    with claim(run):
+        return _Session(job, run, info, resume=resume).train()
+
+
+def assist(job: Job, run: RunDir, *, resume: bool = False) -> None:
+    """Take part in the training of another process that records it (every process but the first of ddp)."""
+    state = _saved(run) if resume else None
+    callbacks = [each for each in job.callbacks.values() if not isinstance(each, Checkpoint | Progress)]
+    position = Position(*state[EXTRA]["position"]) if state else None
+    lightning.fit(
+        job, job.module(), callbacks=callbacks, io=SealedIO(), checkpoint=run.last if state else None, start=position
+    )
+
+
+class _Session:
+    """One process at work on one run directory."""
+
+    def __init__(self, job: Job, run: RunDir, info: RunInfo, *, resume: bool) -> None:
+        self.job = job
+        self.run = run
+        self.began = time.monotonic()
+        self.state = _saved(run) if resume else None
+        self.module = job.module()
+        self.info = self._opened(info)
+        self.recorder = self._recorder()
+
+    def train(self) -> RunInfo:
+        try:
+            trainer = self._fit()
+            self._describe(trainer)
+            if trainer.is_global_zero:
+                self._illustrate()
+        except BaseException as error:
+            self._end(_status(error), _reason(error))
+            raise
+        self._end(Status.COMPLETED, None)
+        return self.info
+
+    def _opened(self, info: RunInfo) -> RunInfo:
+        """Write run.json with the status `running`, the configuration and the changes of the working tree."""
+        git, patch = environment.working_tree()
+        if patch:
+            write_text(self.run.patch, patch)
+        write_text(self.run.config, yaml.safe_dump(dict(self.job.config), sort_keys=False, allow_unicode=True))
+        info = replace(
+            info,
+            status=Status.RUNNING,
+            reason=None,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=info.started or _now(),
+            ended=None,
+            git=git,
+            versions=environment.versions(),
+        )
+        write_info(self.run.info, info)
+        return info
+
+    def _recorder(self) -> Recorder:
+        """The files that grow while training: new, or cut back to what they were at the checkpoint."""
+        wanted = any(isinstance(logger, TensorBoard) for logger in self.job.loggers.values())
+        existing = self.run.events()
+        if self.state is None:
+            for file in existing:
+                file.unlink()
+            self.run.history.unlink(missing_ok=True)
+            return Recorder(History(self.run.history), self._new_events() if wanted else None)
+        kept = self.state[EXTRA]["files"]
+        history = read_history(self.run.history)
+        history.keep(kept["rows"])
+        if not wanted:
+            return Recorder(history, None)
+        events = EventFile(existing[-1]) if existing else self._new_events()
+        if existing:
+            events.cut(kept["events"])
+        return Recorder(history, events)
+
+    def _new_events(self) -> EventFile:
+        events = EventFile.create(self.run.path)
+        events.text("config", f"```yaml\n{self.run.config.read_text(encoding='utf-8')}```")
+        return events
+
+    def _fit(self) -> pl.Trainer:
+        callbacks = list(self.job.callbacks.values())
+        self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
+        self.checkpoint.attach(self.run, self._extra)
+        interruption = Interruption(self.checkpoint)
+        self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
+        others = [each for each in callbacks if each is not self.checkpoint]
+        with interruption.listening():
+            return lightning.fit(
+                self.job,
+                self.module,
+                callbacks=[_Attach(self.recorder), interruption, *others, self.checkpoint],
+                loggers=[self.recorder, *(log for log in self.job.loggers.values() if not isinstance(log, TensorBoard))],
+                io=SealedIO(),
+                checkpoint=self.run.last if self.state else None,
+                start=Position(*self.state[EXTRA]["position"]) if self.state else None,
+            )
+
+    def _extra(self) -> Mapping[str, Any]:
+        """What each checkpoint keeps beside Lightning's own: how long the files are, and the configuration."""
+        return {"files": self.recorder.flush(), "config": dict(self.job.config)}
+
+    def _describe(self, trainer: pl.Trainer) -> None:
+        parameters = list(self.module.parameters())
+        self.info = replace(
+            self.info,
+            epochs=trainer.current_epoch,
+            steps=trainer.global_step,
+            parameters=sum(each.numel() for each in parameters),
+            trainable=sum(each.numel() for each in parameters if each.requires_grad),
+            hardware=environment.hardware(_accelerator(trainer), trainer.num_devices),
+        )
+
+    def _illustrate(self) -> None:
+        """Draw the figure of the best state, into the run directory and the event file; fill the HParams tab."""
+        from shoal.record import figures
+
+        self.recorder.close_row()
+        if self.run.best.exists():
+            self.module.load_state_dict(load(self.run.best)["state_dict"])
+        figure = figures.fit_figure(
+            self.module, self.job.data, self.recorder.history, title=f"{self.info.task}  {self.info.id}"
+        )
+        picture = figures.png(figure)
+        write_bytes(self.run.fit_figure, picture)
+        events = self.recorder.events
+        if events:
+            events.image("fit", picture, step=self.info.steps)
+            events.hyperparameters(self._settings(), self._measured(), step=self.info.steps)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the HParams tab shows: in a sweep what differs, otherwise what the command line set."""
+        if self.info.differs:
+            return self.info.differs
+        chosen = dict(override.lstrip("+~").split("=", 1) for override in self.info.overrides if "=" in override)
+        return {"seed": self.job.seed, "model": self.info.choices.get("model", ""), **chosen}
+
+    def _measured(self) -> dict[str, float]:
+        final = {f"hp/{name}": value for name, value in self.recorder.final().items()}
+        best = self.checkpoint.best
+        return final | ({f"hp/best {best.metric}": best.value} if best else {})
+
+    def _end(self, status: Status, reason: str | None) -> None:
+        """Bring every file up to date and write the final run.json."""
+        self.recorder.flush()
+        self.checkpoint.write_best()
+        self.info = replace(
+            self.info,
+            status=status,
+            reason=reason,
+            ended=_now(),
+            seconds=self.info.seconds + time.monotonic() - self.began,
+            final=self.recorder.final(),
+            best=self.checkpoint.best,
+            artifacts=seal(self.run.path, self.run.artifacts()),
+        )
+        write_info(self.run.info, self.info)
+
+
+class _Attach(pl.Callback):
+    """Tells the recorder whose steps to count."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.recorder.attach(trainer)
+
+
+def _saved(run: RunDir) -> dict[str, Any] | None:
+    """The state to go on from; None where the run was stopped before it saved one.
+
+    Raises:
+        DamagedError: where the checkpoint is not what was written.
+    """
+    return load(run.last) if run.last.exists() else None
+
+
+def _status(error: BaseException) -> Status:
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return Status.INTERRUPTED
+    return Status.DIVERGED if isinstance(error, Diverged) else Status.FAILED
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ShoalError):
+        return error.problem
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _accelerator(trainer: pl.Trainer) -> str:
+    return type(trainer.accelerator).__name__.removesuffix("Accelerator").lower().replace("cuda", "gpu")
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,47 @@
+"""Tasks that keep some of their samples for validation: a random share, or one part of k-fold cross-validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+from torch import Tensor
+
+from shoal.errors import ConfigError
+from shoal.tasks.data import Split, split
+from shoal.tasks.task import Fraction, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated(Task):
+    """A task with samples for validation."""
+
+    val_fraction: Fraction = 0.2
+    """Share of the samples kept for validation; unused where there are folds."""
+    folds: Annotated[int, Ge(2)] | None = None
+    """Equal parts for k-fold cross-validation; null for one split by `val_fraction`."""
+    fold: Annotated[int, Ge(0)] = 0
+    """Which of the parts is for validation, counted from 0; the others are for training."""
+
+    def __post_init__(self) -> None:
+        if self.folds is None and self.fold:
+            raise ConfigError("fold", self.fold, "has no effect without folds", hint="for example task.folds=5")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ConfigError("fold", self.fold, f"must be from 0 to {self.folds - 1}: there are {self.folds} folds")
+
+    @property
+    def validates(self) -> bool:
+        return self.folds is not None or self.val_fraction > 0
+
+    def n_train(self, n: int) -> int:
+        """How many of `n` samples are for training."""
+        return n - (round(n * self.val_fraction) if self.folds is None else len(range(self.fold, n, self.folds)))
+
+    def split(self, x: Tensor, y: Tensor) -> tuple[Split, Split | None]:
+        """Training and validation samples.
+
+        Raises:
+            ConfigError: where one of the two would be empty although asked for.
+        """
+        return split(x, y, val_fraction=self.val_fraction, seed=self.seed, folds=self.folds, fold=self.fold)

@@ -1,0 +1,8 @@
+"""Train a model: `python train.py task=parabola optimizer=adam optimizer.lr=1e-3`; `--help` lists what can be chosen."""
+
+import sys
+
+from shoal.app.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
