@@ -1,6 +1,7 @@
 """Formulas as text: parsed by a grammar of their own, never run as Python; on tensors, and differentiated by SymPy."""
 
+from shoal.expressions.domain import pole
 from shoal.expressions.expression import Expression
 from shoal.expressions.parser import parse
 
-__all__ = ["Expression", "parse"]
+__all__ = ["Expression", "parse", "pole"]

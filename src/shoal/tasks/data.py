@@ -44,7 +44,7 @@ def shares(
 ) -> tuple[Tensor, Tensor]:
     """Indices of the training and of the validation samples among `n`, at random.
 
-    For validation is a share of `val_fraction` (rounded), or, where there are `folds`, part `fold` of so many equal ones.
+    For validation is a share of `val_fraction` (rounded), or, where there are `folds`, one of so many equal parts.
     With `labels` (one class index a sample) every class is shared out in the same proportion, to within one sample.
 
     Raises:

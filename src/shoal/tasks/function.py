@@ -68,7 +68,7 @@ class Function(Surface):
         return self.domain  # type: ignore[return-value]
 
     def truth(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples outputs"]:
-        columns = x.split(1, dim=1)
+        columns = x.split(1, dim=1)  # type: ignore[no-untyped-call]
         return self.formula(**dict(zip(self.features, columns, strict=True)))
 
     def _finite(self) -> None:
