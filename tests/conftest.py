@@ -1,0 +1,28 @@
+"""What every test stands on: annotations run, one thread, and nothing written outside a temporary directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Before anything imports shoal: types and shapes in its signatures are then checked at every call.
+install_import_hook("shoal", "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two threads only slow down models this small, and the tests run side by side; so do the processes they start."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, so that `outputs/` lands there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
