@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, final
 
 import torch
 from annotated_types import Gt, Interval
 from torch import nn
 
 from shoal.optimizers.optimizer import Decay, Optimizer, Rate
+from shoal.optimizers.rule import Column, Matrix, Rule, Some, State, corrections, decayed, root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class Adam(Optimizer):
             fused=True,
         )
 
+    def stacked(self) -> Rule[Any]:
+        return StackedAdam(decoupled=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
@@ -55,3 +59,57 @@ class AdamW(Adam):
             weight_decay=self.weight_decay,
             fused=True,
         )
+
+    def stacked(self) -> Rule[Any]:
+        return StackedAdam(decoupled=True)
+
+
+class _Settings(NamedTuple):
+    beta1: list[float]
+    beta2: list[float]
+    fresh1: Column
+    """Share of the new gradient in the running mean."""
+    fresh2: Column
+    """Share of the new squared gradient in the running mean."""
+    eps: Column
+    weight_decay: Some
+    decay: Column
+    """The weight decay in float64."""
+
+
+@final
+class StackedAdam(Rule[_Settings]):
+    """Adam over a stack; weight decay acts on the gradient, or `decoupled` on the weights."""
+
+    settings = ("beta1", "beta2", "eps", "weight_decay")
+    state = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, *, decoupled: bool) -> None:
+        self.decoupled = decoupled
+
+    def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> _Settings:
+        beta1, beta2, decay = settings["beta1"], settings["beta2"], settings["weight_decay"]
+        return _Settings(
+            beta1[:, 0].tolist(),
+            beta2[:, 0].tolist(),
+            (1 - beta1).to(dtype),
+            (1 - beta2).to(dtype),
+            settings["eps"],
+            Some.of(decay, dtype),
+            decay,
+        )
+
+    def update(
+        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, lr: Column, steps: Sequence[int]
+    ) -> None:
+        if not self.decoupled:
+            grads = decayed(params, grads, settings.weight_decay)
+        elif settings.weight_decay.any:
+            params.mul_((1 - lr * settings.decay).to(params.dtype))
+        mean = state["exp_avg"].lerp_(grads, settings.fresh1)
+        square = state["exp_avg_sq"].lerp_(grads * grads, settings.fresh2)
+        # lr m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps), with both corrections drawn into columns
+        correction = corrections(settings.beta2, steps).sqrt_()
+        size = -lr * correction / corrections(settings.beta1, steps)
+        denominator = root(square).add_((settings.eps * correction).to(params.dtype))
+        params.addcdiv_(mean * size.to(params.dtype), denominator)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, final
 
 import torch
 from annotated_types import Gt, Interval
 from torch import nn
 
 from shoal.optimizers.optimizer import Decay, Optimizer, Rate
+from shoal.optimizers.rule import Column, Matrix, Rule, Some, State, decayed, root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +39,40 @@ class RMSprop(Optimizer):
             weight_decay=self.weight_decay,
             foreach=False,
         )
+
+    def stacked(self) -> Rule[Any]:
+        return StackedRMSprop()
+
+
+class _Settings(NamedTuple):
+    fresh: Column
+    """Share of the new squared gradient in the running mean."""
+    eps: Column
+    momentum: Some
+    weight_decay: Some
+
+
+@final
+class StackedRMSprop(Rule[_Settings]):
+    """RMSprop over a stack."""
+
+    settings = ("alpha", "eps", "momentum", "weight_decay")
+    state = ("square_avg", "momentum_buffer")
+
+    def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> _Settings:
+        momentum, weight_decay = (Some.of(settings[name], dtype) for name in ("momentum", "weight_decay"))
+        return _Settings((1 - settings["alpha"]).to(dtype), settings["eps"].to(dtype), momentum, weight_decay)
+
+    def update(
+        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, lr: Column, steps: Sequence[int]
+    ) -> None:
+        grads = decayed(params, grads, settings.weight_decay)
+        square = state["square_avg"].lerp_(grads * grads, settings.fresh)
+        direction = grads / root(square).add_(settings.eps)
+        if settings.momentum.any:
+            buffer = state["momentum_buffer"].mul_(settings.momentum.value).add_(direction)
+            direction = settings.momentum.choose(buffer, direction)
+        params.addcmul_(direction, (-lr).to(params.dtype))
+
+    def kept(self, settings: Mapping[str, float]) -> tuple[str, ...]:
+        return self.state if settings["momentum"] else self.state[:1]

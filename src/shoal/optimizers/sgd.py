@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, final
 
 import torch
 from annotated_types import Interval
@@ -12,6 +12,7 @@ from torch import nn
 
 from shoal.errors import ConfigError
 from shoal.optimizers.optimizer import Decay, Optimizer, Rate
+from shoal.optimizers.rule import Column, Matrix, Rule, Some, State, decayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,44 @@ class SGD(Optimizer):
             weight_decay=self.weight_decay,
             fused=True,
         )
+
+    def stacked(self) -> Rule[Any]:
+        return StackedSGD()
+
+
+class _Settings(NamedTuple):
+    momentum: Some
+    nesterov: Some
+    weight_decay: Some
+
+
+@final
+class StackedSGD(Rule[_Settings]):
+    """Stochastic gradient descent over a stack; a momentum's first buffer is the first gradient, as torch has it."""
+
+    settings = ("momentum", "nesterov", "weight_decay")
+    state = ("momentum_buffer",)
+    counts_steps = False
+
+    def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> _Settings:
+        return _Settings(*(Some.of(settings[name], dtype) for name in self.settings))
+
+    def update(
+        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, lr: Column, steps: Sequence[int]
+    ) -> None:
+        direction = decayed(params, grads, settings.weight_decay)
+        if settings.momentum.any:
+            direction = _with_momentum(direction, state["momentum_buffer"], settings)
+        params.addcmul_(direction, (-lr).to(params.dtype))
+
+    def kept(self, settings: Mapping[str, float]) -> tuple[str, ...]:
+        return self.state if settings["momentum"] else ()
+
+
+def _with_momentum(direction: Matrix, buffer: Matrix, settings: _Settings) -> Matrix:
+    momentum, nesterov = settings.momentum, settings.nesterov
+    buffer.mul_(momentum.value).add_(direction)
+    ahead = buffer
+    if nesterov.any:
+        ahead = nesterov.choose(torch.addcmul(direction, buffer, momentum.value), buffer)
+    return momentum.choose(ahead, direction)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from shoal.optimizers.optimizer import Optimizer
+from shoal.optimizers.rule import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +22,6 @@ class Upstream(Optimizer):
 
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return self.cls(params, **self.settings)
+
+    def stacked(self) -> Rule[Any] | None:
+        return None

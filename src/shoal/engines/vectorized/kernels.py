@@ -1,0 +1,129 @@
+"""Kernels whose result for a run does not depend on the stack.
+
+A pointwise kernel takes whole vectors of elements, and what is left over at the end one by one, with other instructions
+and at times another last bit. Which elements are left over depends on the size of the stack. Sums, products, quotients
+and comparisons are exactly rounded either way; everything else is given a whole number of vectors here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+
+VECTORS = 32
+"""Elements that every kernel's step through memory divides."""
+
+_EXACT = """
+    add sub mul div neg abs sign square sqrt reciprocal round floor ceil maximum minimum clamp clamp_min clamp_max
+    relu threshold_backward where masked_fill eq ne lt le gt ge isfinite isnan clone copy _to_copy fill
+    ones_like zeros_like full_like logical_and logical_or logical_not bitwise_and bitwise_or bitwise_xor bitwise_not
+    bitwise_left_shift bitwise_right_shift __lshift__ __rshift__
+"""
+_UNTAGGED = """
+    softplus_backward elu_backward mish_backward hardswish_backward log_sigmoid_backward
+    huber_loss huber_loss_backward smooth_l1_loss smooth_l1_loss_backward
+"""
+EXACT = {getattr(aten, name) for name in _EXACT.split()}
+"""Operations that round exactly, or not at all."""
+UNTAGGED = {getattr(aten, name) for name in _UNTAGGED.split()}
+"""Pointwise operations that torch does not mark as such; the losses only where they are not reduced."""
+
+
+def depends_on_place(target: Any) -> bool:
+    """Whether an operation is pointwise and its last bit may depend on where in memory an element stands."""
+    if not isinstance(target, torch._ops.OpOverload) or target._schema.is_mutable:
+        return False
+    pointwise = torch.Tag.pointwise in target.tags or target.overloadpacket in UNTAGGED
+    return pointwise and target.overloadpacket not in EXACT
+
+
+def in_whole_vectors(operation: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """A pointwise operation on copies of its inputs that fill whole vectors."""
+    shape = _broadcast(args)
+    n = shape.numel()
+    size = -(-n // VECTORS) * VECTORS
+
+    def filled(arg: Any) -> Any:
+        if not isinstance(arg, Tensor) or arg.dim() == 0:
+            return arg
+        whole = arg.new_zeros(size)
+        whole[:n].view(shape).copy_(arg)
+        return whole
+
+    return operation(*map(filled, args), **kwargs)[:n].view(shape)
+
+
+def is_elementwise(result: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operation gave an element for each of its inputs' and reduced nothing."""
+    return isinstance(result, Tensor) and result.dim() > 0 and result.shape == _broadcast(args)
+
+
+def _broadcast(args: tuple[Any, ...]) -> torch.Size:
+    shapes = [arg.shape for arg in args if isinstance(arg, Tensor)]
+    return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+
+
+def fills_vectors(result: Tensor, args: tuple[Any, ...]) -> bool:
+    """Whether every run's share of the inputs is a whole number of vectors, one run after the other."""
+    inputs = [arg for arg in args if isinstance(arg, Tensor) and arg.dim() > 0]
+    runs = result.shape[0] if result.dim() else 1
+    whole = runs > 0 and (result.numel() // runs) % VECTORS == 0
+    return whole and all(each.is_contiguous() and each.shape == result.shape for each in inputs)
+
+
+class WholeVectors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Gives every pointwise operation whole vectors while it is on."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if depends_on_place(func) and is_elementwise(result, args) and not fills_vectors(result, args):
+            return in_whole_vectors(func, *args, **(kwargs or {}))
+        return result
+
+
+class PerRun(TorchFunctionMode):
+    """Replaces functions that a mapping would spread over all runs at once by ones that keep to each run."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return (batch_norm if func is functional.batch_norm else func)(*args, **(kwargs or {}))
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.batch_norm` in elementary operations."""
+    shape = [1, -1] + [1] * (input.dim() - 2)
+    if training:
+        dims = [dim for dim in range(input.dim()) if dim != 1]
+        mean = input.mean(dims)
+        var = (input - mean.view(shape)).square().mean(dims)
+        n = input.numel() // input.shape[1]
+        if running_mean is not None and running_var is not None:
+            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
+            running_var.mul_(1 - momentum).add_(var.detach() * (momentum * n / (n - 1)))
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        mean, var = running_mean, running_var
+    normed = (input - mean.view(shape)) / (var + eps).sqrt().view(shape)
+    scaled = normed if weight is None else normed * weight.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)

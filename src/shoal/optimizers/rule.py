@@ -1,0 +1,133 @@
+"""The stacked face of an optimizer: the update of many runs at once, as a function of tensors.
+
+A stack keeps the parameters of all runs as one matrix (runs, params), and so do gradients and optimizer state. Settings
+are columns (runs, 1) in float64, so that every run has its own. Each operation treats the rows alike and apart: a row's
+result depends neither on how many rows there are nor on what stands in them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Matrix = Float[Tensor, "runs params"]
+Column = Float[Tensor, "runs 1"]
+Settings = TypeVar("Settings")
+State = dict[str, Tensor]
+"""Matrices by the names torch's own optimizers give them."""
+
+
+class Rule(ABC, Generic[Settings]):
+    """An update rule over a stack."""
+
+    settings: ClassVar[tuple[str, ...]]
+    """Settings beside the learning rate; all of them are numbers or flags, and may differ from run to run."""
+    state: ClassVar[tuple[str, ...]]
+    """Names of the state's matrices, as in the state dict of the torch optimizer."""
+    counts_steps: ClassVar[bool] = True
+    """Whether the torch optimizer keeps a `step` beside each parameter's state."""
+
+    def init(self, params: Matrix) -> State:
+        """The state before the first step."""
+        return {name: torch.zeros_like(params) for name in self.state}
+
+    @abstractmethod
+    def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> Settings:
+        """What `update` needs of the settings, worked out once in float64."""
+
+    @abstractmethod
+    def update(
+        self, params: Matrix, grads: Matrix, state: State, settings: Settings, lr: Column, steps: Sequence[int]
+    ) -> None:
+        """One step of every run, in place on `params` and `state`; `grads` may be overwritten.
+
+        `settings` are prepared ones; `steps` counts each run's steps, this one included.
+        """
+
+    def columns(self, runs: Sequence[Any]) -> dict[str, Column]:
+        """The settings of `runs` (objects with an attribute for each setting) as columns."""
+        return {
+            name: torch.tensor([[float(getattr(run, name))] for run in runs], dtype=torch.float64)
+            for name in self.settings
+        }
+
+    def kept(self, settings: Mapping[str, float]) -> tuple[str, ...]:
+        """Which of the state a torch optimizer with these settings keeps."""
+        del settings
+        return self.state
+
+
+@dataclass(frozen=True)
+class Some:
+    """A setting that not every run makes use of."""
+
+    value: Column
+    used: Bool[Tensor, "runs 1"]
+    any: bool
+    all: bool
+
+    @classmethod
+    def of(cls, value: Column, dtype: torch.dtype) -> Some:
+        """The setting as a column; the runs where it is zero do without."""
+        used = value != 0
+        return cls(value.to(dtype), used, bool(used.any()), bool(used.all()))
+
+    def choose(self, yes: Matrix, no: Matrix) -> Matrix:
+        """The rows of `yes` for the runs that use the setting, else those of `no`, bit for bit."""
+        return yes if self.all else torch.where(self.used, yes, no)
+
+
+def decayed(params: Matrix, grads: Matrix, weight_decay: Some) -> Matrix:
+    """The gradient of the loss with an L2 penalty, for the runs that have one."""
+    if not weight_decay.any:
+        return grads
+    return weight_decay.choose(torch.addcmul(grads, params, weight_decay.value), grads)
+
+
+def root(square: Matrix) -> Matrix:
+    """The square root; of the smallest normal number where `square` is zero or less than that.
+
+    Of zeros it takes the vector library twenty times as long, and of weights that are never used all squares are zero.
+    It is added to an `eps` beside which it vanishes.
+    """
+    return (square + torch.finfo(square.dtype).tiny).sqrt_()
+
+
+def corrections(decay: Sequence[float], steps: Sequence[int]) -> Column:
+    """1 - decay^step of each run, in Python's arithmetic: a vectorised power may differ by the place in the vector."""
+    pairs = list(zip(decay, steps, strict=True))
+    if len(set(pairs)) == 1:
+        return torch.full((len(pairs), 1), 1 - decay[0] ** steps[0], dtype=torch.float64)
+    return torch.tensor([[1 - beta**step] for beta, step in pairs], dtype=torch.float64)
+
+
+def as_torch(
+    rule: Rule[Any], parts: Mapping[str, Sequence[Tensor]], n_params: int, step: int, settings: Mapping[str, float]
+) -> dict[int, Any]:
+    """The "state" of the torch optimizer's state dict, from a run's state cut into its parameters: copies."""
+    kept = rule.kept(settings) if step else ()
+    counted = step and rule.counts_steps
+    if not (kept or counted):
+        return {}
+    return {
+        i: ({"step": torch.tensor(float(step))} if counted else {}) | {name: parts[name][i].clone() for name in kept}
+        for i in range(n_params)
+    }
+
+
+def from_torch(
+    rule: Rule[Any], state: Mapping[int, Mapping[str, Any]], like: Sequence[Tensor]
+) -> dict[str, list[Tensor]]:
+    """A run's state, cut into parameters shaped as `like`, from the "state" of the torch optimizer's state dict."""
+
+    def value(i: int, name: str) -> Tensor:
+        found = state.get(i, {}).get(name)
+        return torch.zeros_like(like[i]) if found is None else cast(Tensor, found)
+
+    return {name: [value(i, name) for i in range(len(like))] for name in rule.state}
