@@ -33,7 +33,7 @@ def start(
     Raises:
         ShoalError: where the configuration is wrong (then nothing was written), or the run ended badly (it is recorded).
     """
-    with composed(overrides, config_dir=config_dir, config_name=config_name) as found:
+    with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         values = found.values()
         with located(found.sources), importing():
             from shoal.app.jobs import job
@@ -56,9 +56,7 @@ def start(
         def task(_: object) -> RunInfo | None:
             return train(built, run, info) if first_process() else assist(built, run)
 
-        with quiet_logging():
-            ended = _run(found, task)
-    return run, ended
+        return run, _run(found, task)
 
 
 def _run(found: Composed, task: object) -> RunInfo:
@@ -120,6 +118,7 @@ def quiet_logging() -> Iterator[None]:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     try:
         yield
@@ -130,6 +129,15 @@ def quiet_logging() -> Iterator[None]:
             handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def log_into(run: RunDir) -> None:
+    """Let the log go on in the run's own file, as Hydra has it begin there."""
+    handler = logging.FileHandler(run.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
 
 
 def first_process() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,29 @@ from shoal.seeding import seed_global
 from shoal.tasks import Batches, Supervised
 
 
+EXPECTED_WARNINGS = (
+    ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
+)
+
+
 class Positioner(pl.Callback):
     """Puts the batches at the right epoch, and a resumed training where it stopped."""
 
-    def __init__(self, batches: Batches, start: Position, seed: int) -> None:
+    def __init__(self, batches: Batches, start: Position, seed: int, *, over: bool) -> None:
         self.batches = batches
         self.start = start
         self.seed = seed
+        self.over = over
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep Lightning from restoring its counters: `move` does."""
         checkpoint.pop("loops", None)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go to the position."""
+        """Go to the position; where the training had come to its end already, stay there."""
         move(trainer, self.start)
+        trainer.should_stop = self.over
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give this epoch its order, and code that draws from global generators its numbers."""
@@ -48,12 +57,16 @@ def fit(
     io: CheckpointIO | None = None,
     checkpoint: Path | None = None,
     start: Position | None = None,
+    over: bool = False,
 ) -> pl.Trainer:
-    """Train `module` as the job says, from `start` with the state in `checkpoint` where one is given."""
+    """Train `module` as the job says, from `start` with the state in `checkpoint` where one is given.
+
+    `over` says that this state is the end of the training, whatever ended it: then only what follows it is done.
+    """
     start = start or Position()
     seed_global(job.seed)
     train, val = job.batches()
-    positioner = Positioner(train, start, job.seed)
+    positioner = Positioner(train, start, job.seed, over=over)
     trainer = build_trainer(job.trainer, callbacks=[positioner, *callbacks], loggers=loggers, io=io)
     install(trainer)
     train.at(start.epoch, start.batch)
@@ -62,7 +75,10 @@ def fit(
         if batches is not None:
             batches.shard(trainer.global_rank, trainer.world_size)
             batches.to(trainer.strategy.root_device)
-    trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
 
 

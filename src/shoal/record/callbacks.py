@@ -6,9 +6,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.tasks.supervised import announce
 
 
 class LearningRate(pl.Callback):
@@ -16,36 +16,39 @@ class LearningRate(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log it; with several parameter groups, that of the first."""
-        pl_module.log(LR, float(trainer.optimizers[0].param_groups[0]["lr"]))
+        announce(trainer, {LR: float(trainer.optimizers[0].param_groups[0]["lr"])})
 
 
 class GradientNorm(pl.Callback):
-    """Logs the gradient's Euclidean norm at the epoch's last step, before and after clipping."""
+    """Logs the gradient's Euclidean norm at the epoch's last step: `grad_norm`, and where clipping is on, what it left."""
 
     def __init__(self) -> None:
-        self._before: Tensor | None = None
+        self._measured: dict[str, float] = {}
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Measure before clipping, at the step that will be logged."""
+        """Measure before clipping."""
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._before = norm(pl_module)
+            self._measured = {GRAD_NORM: norm(pl_module)}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure after clipping."""
+        if self._measured and trainer.gradient_clip_val is not None:
+            self._measured[GRAD_NORM_CLIPPED] = norm(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure after clipping, and log both."""
-        if self._before is None:
-            return
-        pl_module.log(GRAD_NORM, self._before)
-        if trainer.gradient_clip_val is not None:
-            pl_module.log(GRAD_NORM_CLIPPED, norm(pl_module))
-        self._before = None
+        """Log what was measured."""
+        measured, self._measured = self._measured, {}
+        announce(trainer, measured)
 
 
-def norm(module: torch.nn.Module) -> Tensor:
+def norm(module: torch.nn.Module) -> float:
     """Euclidean norm of all gradients of a module together."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
 def logged(callbacks: Any, clips: bool) -> set[str]:

@@ -119,11 +119,12 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """Take the final state."""
         if self._improved:
             self._remember(trainer, 0)
-        self.save(trainer, Position(trainer.current_epoch, 0, trainer.global_step))
+        self.save(trainer, Position(trainer.current_epoch, 0, trainer.global_step), over=True)
 
-    def save(self, trainer: pl.Trainer, position: Position) -> None:
-        """Write the last state, and the best one where it is new."""
+    def save(self, trainer: pl.Trainer, position: Position, *, over: bool = False) -> None:
+        """Write the last state, and the best one where it is new; `over` says that the training has come to its end."""
         state = self._state(trainer, position)
+        state[EXTRA]["over"] = over
         trainer.strategy.save_checkpoint(state, self.run.last)
         self._saved_at, self._saved_step = time.monotonic(), position.step
         if trainer.is_global_zero:
@@ -171,6 +172,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         state[EXTRA] = {
             **self.extra(),
             "position": [position.epoch, position.batch, position.step],
+            "over": False,
             "generators": generator_states(),
         }
         return state

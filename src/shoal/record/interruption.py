@@ -31,15 +31,15 @@ class Interrupted(ShoalError):
 class Interruption(pl.Callback):
     """Looks between two steps whether a signal has come, and if so saves and raises `Interrupted`."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self) -> None:
+        self.checkpoint: Checkpoint | None = None
         self.received: int | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Stop here if asked to, unless gradients are still being accumulated."""
-        if self.received is None or batch_idx % trainer.accumulate_grad_batches:
+        if self.received is None or self.checkpoint is None or batch_idx % trainer.accumulate_grad_batches:
             return
         position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
         self.checkpoint.save(trainer, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -38,6 +39,8 @@ from shoal.rundir import (
 )
 from shoal.tasks import Supervised
 
+log = logging.getLogger("shoal")
+
 
 def train(job: Job, run: RunDir, info: RunInfo, *, resume: bool = False) -> RunInfo:
     """Train `job` in `run`; what run.json says in the end, whether it ended well or not.
@@ -46,8 +49,9 @@ def train(job: Job, run: RunDir, info: RunInfo, *, resume: bool = False) -> RunI
         UsageError: where another process trains there.
         Diverged, Interrupted, ShoalError, or what the job itself raised: after it is recorded.
     """
-    with claim(run):
-        return _Session(job, run, info, resume=resume).train()
+    interruption = Interruption()
+    with claim(run), interruption.listening():
+        return _Session(job, run, info, interruption, resume=resume).train()
 
 
 def assist(job: Job, run: RunDir, *, resume: bool = False) -> None:
@@ -63,9 +67,10 @@ def assist(job: Job, run: RunDir, *, resume: bool = False) -> None:
 class _Session:
     """One process at work on one run directory."""
 
-    def __init__(self, job: Job, run: RunDir, info: RunInfo, *, resume: bool) -> None:
+    def __init__(self, job: Job, run: RunDir, info: RunInfo, interruption: Interruption, *, resume: bool) -> None:
         self.job = job
         self.run = run
+        self.interruption = interruption
         self.began = time.monotonic()
         self.state = _saved(run) if resume else None
         self.module = job.module()
@@ -73,16 +78,23 @@ class _Session:
         self.recorder = self._recorder()
 
     def train(self) -> RunInfo:
+        """Train, and record how it ended."""
+        log.info("training %s with seed %d, from step %d", self.info.task, self.job.seed, self._position().step)
         try:
             trainer = self._fit()
             self._describe(trainer)
             if trainer.is_global_zero:
                 self._illustrate()
         except BaseException as error:
+            log.error("%s", _reason(error))
             self._end(_status(error), _reason(error))
             raise
         self._end(Status.COMPLETED, None)
+        log.info("completed after %d steps: %s", self.info.steps, self.info.final)
         return self.info
+
+    def _position(self) -> Position:
+        return Position(*self.state[EXTRA]["position"]) if self.state else Position()
 
     def _opened(self, info: RunInfo) -> RunInfo:
         """Write run.json with the status `running`, the configuration and the changes of the working tree."""
@@ -132,19 +144,24 @@ class _Session:
         callbacks = list(self.job.callbacks.values())
         self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
         self.checkpoint.attach(self.run, self._extra)
-        interruption = Interruption(self.checkpoint)
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         others = [each for each in callbacks if each is not self.checkpoint]
-        with interruption.listening():
-            return lightning.fit(
-                self.job,
-                self.module,
-                callbacks=[_Attach(self.recorder), interruption, *others, self.checkpoint],
-                loggers=[self.recorder, *(log for log in self.job.loggers.values() if not isinstance(log, TensorBoard))],
-                io=SealedIO(),
-                checkpoint=self.run.last if self.state else None,
-                start=Position(*self.state[EXTRA]["position"]) if self.state else None,
-            )
+        loggers = [each for each in self.job.loggers.values() if not isinstance(each, TensorBoard)]
+        self.interruption.checkpoint = self.checkpoint
+        return lightning.fit(
+            self.job,
+            self.module,
+            callbacks=[_Attach(self.recorder), self.interruption, *others, self.checkpoint],
+            loggers=[self.recorder, *loggers],
+            io=SealedIO(),
+            checkpoint=self.run.last if self.state else None,
+            start=self._position(),
+            over=self._is_over(),
+        )
+
+    def _is_over(self) -> bool:
+        """Whether the training had come to its end, and nothing was changed that could make it go on."""
+        return self.state is not None and self.state[EXTRA]["over"] and self.state[EXTRA]["config"] == self.job.config
 
     def _extra(self) -> Mapping[str, Any]:
         """What each checkpoint keeps beside Lightning's own: how long the files are, and the configuration."""

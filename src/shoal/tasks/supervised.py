@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 
 from shoal.losses import Loss
@@ -80,8 +82,7 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, and what the task records beside the loss."""
         self._log_means("train")
-        for name, value in self.task.recorded(self.model).items():
-            self.log(name, value.detach())
+        announce(self.trainer, {name: float(value) for name, value in self.task.recorded(self.model).items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sums of an epoch that is under way."""
@@ -93,8 +94,7 @@ class Supervised(pl.LightningModule):
 
     def _log_means(self, stage: str) -> None:
         sums, self._sums[stage] = self._sums[stage], {}
-        for name, (total, n) in sums.items():
-            self.log(name, total / n, sync_dist=self.trainer.world_size > 1)
+        announce(self.trainer, {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()})
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""
@@ -103,3 +103,13 @@ class Supervised(pl.LightningModule):
         epochs = self.trainer.max_epochs or 1
         horizon = Horizon(epochs=epochs, steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler.alone(optimizer, horizon)}
+
+
+def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+    """Tell loggers and callbacks numbers of an epoch, as they are.
+
+    Lightning's own `log` rounds them to float32 and costs a tenth of a millisecond each.
+    """
+    trainer.callback_metrics.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(values), step=trainer.global_step)

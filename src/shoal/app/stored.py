@@ -1,0 +1,125 @@
+"""A run that lies in its directory, as live objects again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+
+from shoal.app.refusals import translated
+from shoal.app.trust import refuse_strangers
+from shoal.errors import ConfigError, DamagedError, UsageError, shown, suggestion
+from shoal.rundir import RunDir, RunInfo, read_info
+
+FIXED = ("task", "model", "loss", "seed", "engine", "outputs")
+"""What the state of a run depends on, so that it cannot be resumed with another."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run directory, read."""
+
+    run: RunDir
+    info: RunInfo
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that an override changes."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
+
+
+def stored(path: Path, *, trusted: Collection[str] = ()) -> Stored:
+    """What a run directory says.
+
+    Raises:
+        UsageError: where it is none, or its configuration names code that is not trusted.
+        DamagedError: where one of its files is not what was written.
+    """
+    run = RunDir(path)
+    if not run.info.is_file():
+        raise UsageError(f"{path} is not a run directory: there is no run.json", hint=_what_is_there(path))
+    info = read_info(run.info)
+    try:
+        config = yaml.load(run.config.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        if not isinstance(config, dict):
+            raise ValueError("it is not a mapping")
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DamagedError(f"{run.config} is damaged: {str(error).splitlines()[0]}") from error
+    refuse_strangers(config, trusted)
+    return Stored(run, info, config)
+
+
+def changed(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[Change]]:
+    """The configuration with overrides applied, and what they changed.
+
+    Raises:
+        ConfigError: where one cannot be read, or names a setting that is not there.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise translated(error, overrides, lambda _: OmegaConf.create(dict(config))) from error
+    after = OmegaConf.create(dict(config))
+    changes = [_applied(after, override) for override in parsed]
+    values: Any = OmegaConf.to_container(after)
+    return values, [change for change in changes if change.old != change.new]
+
+
+def refuse_fixed(changes: Sequence[Change]) -> None:
+    """Refuse changes that the state of a run cannot take.
+
+    Raises:
+        ConfigError: for the first of them; its hint names them all.
+    """
+    refused = [change for change in changes if change.key.split(".")[0] in FIXED or change.key.endswith("_target_")]
+    if refused:
+        first = refused[0]
+        raise ConfigError(
+            first.key,
+            first.new,
+            "cannot change in a run that has begun: its state depends on it",
+            hint="; ".join(str(change) for change in refused) + "; start a new run for that",
+            source="command line",
+        )
+
+
+def _applied(config: Any, override: Override) -> Change:
+    key, new = override.key_or_group, override.value()
+    if override.is_sweep_override():
+        raise ConfigError(key, override.value_str if hasattr(override, "value_str") else new, "a run cannot be swept")
+    parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+    name = key.rpartition(".")[2]
+    if not override.is_add() and (parent is None or name not in parent):
+        known = [str(each) for each in parent] if parent is not None else [str(each) for each in config]
+        raise ConfigError(key, new, "no such setting", hint=suggestion(name, known), source="command line")
+    old = OmegaConf.select(config, key)
+    if isinstance(parent[name] if name in parent else None, Mapping | type(OmegaConf.create({}))) and isinstance(new, str):
+        raise ConfigError(key, new, "a choice of a group cannot change in a run that has begun", source="command line")
+    if override.is_delete():
+        new = None
+    OmegaConf.update(config, key, new, force_add=True)
+    return Change(key, OmegaConf.to_container(old) if OmegaConf.is_config(old) else old, new)
+
+
+def _what_is_there(path: Path) -> str:
+    if not path.exists():
+        return f"there is no {path}; the working directory is {Path.cwd()}"
+    if path.is_file():
+        return "that is a file; give the directory of the run"
+    names = sorted(each.name for each in path.iterdir())[:5]
+    return f"it holds {', '.join(names)}" if names else "it is empty"
