@@ -1,4 +1,4 @@
-"""The losses that configurations name: mse, mae, huber and cross_entropy."""
+"""The losses that configurations name: mse, mae, huber, cross_entropy and auto."""
 
 from __future__ import annotations
 
@@ -57,3 +57,12 @@ class CrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(prediction, target, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto(Loss):
+    """Cross-entropy where the targets are class indices, else the mean squared error."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        loss = MeanSquaredError() if target.is_floating_point() else CrossEntropy()
+        return loss(prediction, target)

@@ -32,6 +32,8 @@ class Supervised(pl.LightningModule):
         self.seed = seed
         self.logs_steps = False
         """Whether metrics of single steps are logged too, as `NAME_step`, every `trainer.log_every_n_steps` steps."""
+        self._measured = bool(task.metric_names)
+        self._seen: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {"train": {}, "val": {}}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,11 +48,13 @@ class Supervised(pl.LightningModule):
         self.log(TRAIN_LOSS, loss, batch_size=len(x))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log the loss of one batch of the validation samples."""
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Log the loss of one batch of the validation samples; its outputs."""
         del batch_idx
         x, y = batch
-        self.log(VAL_LOSS, self.loss(self(x), y), batch_size=len(x))
+        outputs = cast(Tensor, self(x))
+        self.log(VAL_LOSS, self.loss(outputs, y), batch_size=len(x))
+        return outputs
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The model's outputs for one batch."""
@@ -75,9 +79,20 @@ class Supervised(pl.LightningModule):
         """Key the dropout of this step."""
         keyed(self.model, self.seed, self.current_epoch, batch_idx)
 
+    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keep the outputs, where the task has measures of all of them."""
+        del batch_idx, dataloader_idx
+        if self._measured:
+            self._seen.append((outputs, batch[1]))
+
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the validation samples."""
+        """Log the means over the validation samples, and the task's own measures."""
         self._log_means("val")
+        seen, self._seen = self._seen, []
+        if seen:
+            outputs, targets = (self._gathered(torch.cat(parts)) for parts in zip(*seen, strict=True))
+            metrics = self.task.metrics(outputs.cpu(), targets.cpu())
+            announce(self.trainer, {f"val/{name}": value for name, value in metrics.items()})
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, and what the task records beside the loss."""
@@ -95,6 +110,10 @@ class Supervised(pl.LightningModule):
     def _log_means(self, stage: str) -> None:
         sums, self._sums[stage] = self._sums[stage], {}
         announce(self.trainer, {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()})
+
+    def _gathered(self, values: Tensor) -> Tensor:
+        """The values of all processes."""
+        return cast(Tensor, self.all_gather(values)).flatten(0, 1) if self.trainer.world_size > 1 else values
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""

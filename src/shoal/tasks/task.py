@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from shoal.errors import ConfigError, UsageError, suggestion
 from shoal.seeding import MAX_SEED
+from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data
 
 Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
@@ -60,6 +61,26 @@ class Task(ABC):
         """The targets without noise, where the task knows them."""
         del x
         return None
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What `metrics` gives: none, unless a task has measures of its own beside the loss."""
+        return ()
+
+    def metrics(self, outputs: Tensor, target: Tensor) -> Mapping[str, float]:
+        """Measures of all outputs for the validation samples, logged as `val/NAME` after each epoch."""
+        del outputs, target
+        return {}
+
+    def assess(self, outputs: Float[Tensor, "samples outputs"]) -> Assessment | None:
+        """What to show of a trained model, given its outputs for the validation samples (training, without any)."""
+        del outputs
+        return None
+
+    def restored(self, encoding: Mapping[str, Any]) -> Task:
+        """The task as predictions from a checkpoint need it: where it can, without the data it was trained on."""
+        del encoding
+        return self
 
     def recorded(self, model: nn.Module) -> Mapping[str, Tensor]:
         """Values beside the loss to log after each epoch, by name: a weight, the x that is looked for."""

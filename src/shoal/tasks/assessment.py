@@ -1,0 +1,90 @@
+"""How good predictions are, beside what the simplest models achieve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is found."""
+
+    name: str
+    precision: float
+    """Share of those predicted that are of the class; 0 where none is predicted."""
+    recall: float
+    """Share of the class that is predicted; 0 where it has no samples."""
+    f1: float
+    """Harmonic mean of the two."""
+    support: int
+    """Samples of the class."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The metrics of a model, those of baselines, and for classes what is taken for what."""
+
+    samples: str
+    """Which samples they were measured on: `validation` or `training`."""
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    """Name of the baseline -> its metrics on these samples; it was fitted on the training samples."""
+    classes: tuple[ClassScore, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Samples of each class (row) predicted as each class (column)."""
+
+    def plain(self) -> dict[str, Any]:
+        """As lists, dictionaries and numbers, for JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """A small table: the model and each baseline, then each class."""
+        rows = {"model": self.metrics, **self.baselines}
+        lines = [_line(f"{self.samples} samples", list(self.metrics))]
+        lines += [_line(name, [f"{value:.4g}" for value in metrics.values()]) for name, metrics in rows.items()]
+        if self.classes:
+            lines += ["", _line("class", ["precision", "recall", "F1", "samples"])]
+        for score in self.classes:
+            ratios = [f"{value:.3f}" for value in (score.precision, score.recall, score.f1)]
+            lines.append(_line(score.name, [*ratios, str(score.support)]))
+        return "\n".join(lines)
+
+
+def regression(prediction: Float[Tensor, "samples 1"], target: Float[Tensor, "samples 1"]) -> dict[str, float]:
+    """Root mean squared error, mean absolute error, and R2: the share of the target's variance that is explained."""
+    error = prediction.double() - target.double()
+    squared = error.square().mean()
+    variance = target.double().var(correction=0)
+    r2 = 1 - squared / variance if variance > 0 else torch.tensor(torch.nan)
+    return {"rmse": squared.sqrt().item(), "mae": error.abs().mean().item(), "r2": r2.item()}
+
+
+def classification(logits: Float[Tensor, "samples outputs"], target: Int[Tensor, " samples"]) -> dict[str, float]:
+    """The share of samples whose most probable class is theirs."""
+    return {"accuracy": (logits.argmax(dim=1) == target).double().mean().item()}
+
+
+def confusion(predicted: Int[Tensor, " samples"], target: Int[Tensor, " samples"], n: int) -> Int[Tensor, "n n"]:
+    """Samples of each class (row) predicted as each class (column)."""
+    return torch.bincount(target * n + predicted, minlength=n * n).view(n, n)
+
+
+def scores(counts: Int[Tensor, "n n"], names: tuple[str, ...]) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of each class of a confusion matrix."""
+    hits, predicted, support = counts.diagonal().tolist(), counts.sum(0).tolist(), counts.sum(1).tolist()
+    found = []
+    for name, hit, n_predicted, n in zip(names, hits, predicted, support, strict=True):
+        precision, recall = hit / n_predicted if n_predicted else 0.0, hit / n if n else 0.0
+        f1 = 2 * hit / (n_predicted + n) if n_predicted + n else 0.0
+        found.append(ClassScore(name, precision, recall, f1, n))
+    return tuple(found)
+
+
+def _line(name: str, cells: list[str]) -> str:
+    return f"{name:<24}" + "".join(f"{cell:>12}" for cell in cells)

@@ -1,0 +1,62 @@
+"""A table task without its table: what predictions from a checkpoint need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shoal.errors import UsageError
+from shoal.tasks.data import Data
+from shoal.tasks.tables import encoding as codes
+from shoal.tasks.task import Task
+
+
+def encode(columns: Mapping[str, Sequence[Any]], encoding: codes.Encoding) -> Float[Tensor, "samples features"]:
+    """Inputs of the model from named columns, encoded as in training.
+
+    Raises:
+        UsageError: where a column is missing, a value is no number, or a category was not seen in training.
+    """
+    return codes.encoded(codes.tabular(columns, encoding), encoding["columns"])
+
+
+def decode(outputs: Float[Tensor, "samples outputs"], encoding: codes.Encoding) -> dict[str, list[Any]]:
+    """The predicted target in its own units; or the predicted class, and the probability of each class as `p_CLASS`."""
+    if encoding["kind"] == "regression":
+        return {encoding["target"]: (outputs[:, 0].double() * encoding["scale"] + encoding["mean"]).tolist()}
+    probabilities = torch.softmax(outputs.double(), dim=1)
+    predicted = [encoding["classes"][index] for index in outputs.argmax(dim=1).tolist()]
+    shown = {f"p_{name}": probabilities[:, i].tolist() for i, name in enumerate(encoding["classes"])}
+    return {encoding["target"]: predicted, **shown}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored(Task):
+    """Encodes and decodes as the training did; has no samples."""
+
+    encoding: codes.Encoding = field(hash=False)
+    """What was fitted on the training samples."""
+
+    @property
+    def inputs(self) -> int:
+        return len(codes.names(self.encoding["columns"]))
+
+    @property
+    def outputs(self) -> int:
+        return len(self.encoding.get("classes", [None]))
+
+    def data(self) -> Data:
+        raise UsageError("only the encoding of this table is known, not its rows")
+
+    def encode(self, columns: Mapping[str, Sequence[Any]], data: Data | None = None) -> Tensor:
+        del data
+        return encode(columns, self.encoding)
+
+    def decode(self, outputs: Tensor, data: Data | None = None) -> dict[str, list[Any]]:
+        del data
+        return decode(outputs, self.encoding)
