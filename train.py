@@ -1,4 +1,4 @@
-"""Train a model: `python train.py task=parabola optimizer=adam optimizer.lr=1e-3`; `--help` lists what can be chosen."""
+"""Train a model: `python train.py task=parabola optimizer.lr=1e-3`; `--help` lists what can be chosen."""
 
 import sys
 

@@ -62,9 +62,7 @@ class ConfigError(ShoalError):
 
     def at(self, *, key: str | None = None, source: str | None = None) -> ConfigError:
         """The same error with its place filled in by a caller who knows it."""
-        return ConfigError(
-            key or self.key, self.value, self.problem, hint=self.hint, source=source or self.source
-        )
+        return ConfigError(key or self.key, self.value, self.problem, hint=self.hint, source=source or self.source)
 
 
 class UsageError(ShoalError):

@@ -21,17 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except ShoalError as error:
-        print(error.text(), file=sys.stderr)
-        code, cause = error.exit_code, error
-    except KeyboardInterrupt as error:
-        code, cause = ExitCode.INTERRUPTED, error
-    except Exception as error:
-        print(_unexpected(error), file=sys.stderr)
-        code, cause = ExitCode.FAILED, error
-    if "debug=true" in words:
-        traceback.print_exception(cause)
-    return int(code)
+    except (Exception, KeyboardInterrupt) as error:
+        if "debug=true" in words:
+            traceback.print_exception(error)
+        return _told(error)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -77,7 +70,18 @@ def _job(config: Any) -> Any:
     raise NotImplementedError(config)
 
 
-def _unexpected(error: Exception) -> str:
+def _told(error: BaseException) -> int:
+    """Say what went wrong, in at most three lines; the exit code."""
+    if isinstance(error, ShoalError):
+        print(error.text(), file=sys.stderr)
+        return int(error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return int(ExitCode.INTERRUPTED)
+    print(_unexpected(error), file=sys.stderr)
+    return int(ExitCode.FAILED)
+
+
+def _unexpected(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     message = str(error).strip().splitlines() or [""]
     where = f"{Path(last.filename).name}:{last.lineno}"

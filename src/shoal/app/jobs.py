@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from annotated_types import Interval
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -35,7 +34,14 @@ SETTINGS: Mapping[str, Any] = {
 }
 """What stands at the top of a configuration beside the nodes."""
 NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
-GIVEN_TO_TRAINER = ("logger", "callbacks", "enable_checkpointing", "enable_progress_bar", "default_root_dir", "barebones")
+GIVEN_TO_TRAINER = (
+    "logger",
+    "callbacks",
+    "enable_checkpointing",
+    "enable_progress_bar",
+    "default_root_dir",
+    "barebones",
+)
 """Arguments of the Trainer that shoal gives itself: the record depends on them."""
 
 
@@ -143,7 +149,9 @@ def _trainer(node: Any) -> dict[str, Any]:
     made = target(_node(node, "trainer"), "trainer")
     for name in GIVEN_TO_TRAINER:
         if name in node:
-            raise ConfigError(f"trainer.{name}", node[name], "is set by shoal", hint="see the callbacks and logger groups")
+            raise ConfigError(
+                f"trainer.{name}", node[name], "is set by shoal", hint="see the callbacks and logger groups"
+            )
     settings = checked(node, "trainer", made)
     _check_length(settings)
     _check_devices(settings)
@@ -163,9 +171,17 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _check_length(settings: Mapping[str, Any]) -> None:
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
-            raise ConfigError(f"trainer.{name}", 0, "trains nothing", hint="an integer of at least 1, or -1 for no limit")
-    if settings.get("max_epochs") in (None, -1) and settings.get("max_steps", -1) == -1 and not settings.get("max_time"):
-        raise ConfigError("trainer.max_epochs", settings.get("max_epochs"), "would never end", hint="set trainer.max_steps")
+            raise ConfigError(
+                f"trainer.{name}", 0, "trains nothing", hint="an integer of at least 1, or -1 for no limit"
+            )
+    if (
+        settings.get("max_epochs") in (None, -1)
+        and settings.get("max_steps", -1) == -1
+        and not settings.get("max_time")
+    ):
+        raise ConfigError(
+            "trainer.max_epochs", settings.get("max_epochs"), "would never end", hint="set trainer.max_steps"
+        )
 
 
 def _check_devices(settings: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def own_conf() -> Path:
-    """shoal's own `conf/`: inside the package where it was installed from a wheel, else at the top of the checkout."""
+    """Shoal's own `conf/`: inside the package where it was installed from a wheel, else at the top of the checkout."""
     packaged = _PACKAGE / "conf"
     return packaged if packaged.is_dir() else _PACKAGE.parent.parent / "conf"
 

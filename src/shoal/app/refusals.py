@@ -56,9 +56,7 @@ def _bad_yaml(error: MarkedYAMLError) -> ShoalError:
     return UsageError(f"{where}: {error.problem or error.context}")
 
 
-def _not_composed(
-    error: Exception, overrides: list[str], compose: Callable[[list[str]], DictConfig]
-) -> ShoalError:
+def _not_composed(error: Exception, overrides: list[str], compose: Callable[[list[str]], DictConfig]) -> ShoalError:
     text = str(error)
     if "Ambiguous value for argument" in text:
         override = next((each for each in overrides if each in text), "")
@@ -67,15 +65,14 @@ def _not_composed(
             key, value, "a sweep needs -m", hint=f"for one list: '{key}=[{value}]'", source=_COMMAND_LINE
         )
     found = re.search(r"(?:override|append|Key|Error merging override) '?([\w./@+-]+)'?", text)
-    override = next((each for each in overrides if found and _key(each) == found[1].partition("=")[0].lstrip("+~")), None)
-    if override is None:
+    matching = [each for each in overrides if found and _key(each) == found[1].partition("=")[0].lstrip("+~")]
+    if not matching:
         return UsageError(_first_line(error))
+    override = matching[0]
     return _unknown_key(override, [each for each in overrides if each != override], compose, text)
 
 
-def _unknown_key(
-    override: str, others: list[str], compose: Callable[[list[str]], DictConfig], text: str
-) -> ShoalError:
+def _unknown_key(override: str, others: list[str], compose: Callable[[list[str]], DictConfig], text: str) -> ShoalError:
     key = _key(override)
     value = override.partition("=")[2]
     if "not in struct" not in text and "No match in the defaults list" not in text:

@@ -47,7 +47,7 @@ def _refuse_finished(found: Stored, config: dict[str, Any]) -> None:
     """
     info, trainer = found.info, config["trainer"]
     n_epochs, n_steps = trainer.get("max_epochs"), trainer.get("max_steps")
-    done = (n_epochs or -1) > 0 and info.epochs >= n_epochs or (n_steps or -1) > 0 and info.steps >= n_steps
+    done = ((n_epochs or -1) > 0 and info.epochs >= n_epochs) or ((n_steps or -1) > 0 and info.steps >= n_steps)
     if info.status is Status.COMPLETED and (done or config == found.config):
         raise UsageError(
             f"{found.run.path} is finished: {info.epochs} epochs, {info.steps} steps",

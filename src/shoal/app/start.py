@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, run_job
 from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 
 from shoal.app.compose import Composed, composed
@@ -31,7 +31,7 @@ def start(
     """Train the run that the overrides ask for; its directory, and what run.json says in the end.
 
     Raises:
-        ShoalError: where the configuration is wrong (then nothing was written), or the run ended badly (it is recorded).
+        ShoalError: where the configuration is wrong (nothing was written), or the run ended badly (it is recorded).
     """
     with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         values = found.values()
@@ -53,13 +53,16 @@ def start(
 
         from shoal.record.training import assist, train
 
-        def task(_: object) -> RunInfo | None:
-            return train(built, run, info) if first_process() else assist(built, run)
+        def task(_: object) -> RunInfo:
+            if first_process():
+                return train(built, run, info)
+            assist(built, run)
+            return info
 
         return run, _run(found, task)
 
 
-def _run(found: Composed, task: object) -> RunInfo:
+def _run(found: Composed, task: Callable[[object], RunInfo]) -> RunInfo:
     context = HydraContext(config_loader=found.hydra.config_loader, callbacks=Callbacks(found.config))
     ended: JobReturn = run_job(
         task_function=task,
@@ -83,7 +86,9 @@ def _fresh(path: Path) -> RunDir:
     """
     run = RunDir(path)
     if run.info.exists() and first_process():
-        raise UsageError(f"{path} holds a run already", hint=f"go on with it: shoal resume {path}; or choose another place")
+        raise UsageError(
+            f"{path} holds a run already", hint=f"go on with it: shoal resume {path}; or choose another place"
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -120,6 +125,8 @@ def quiet_logging() -> Iterator[None]:
         logger.propagate = True
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
     try:
         yield
     finally:

@@ -108,7 +108,7 @@ def _applied(config: Any, override: Override) -> Change:
         known = [str(each) for each in parent] if parent is not None else [str(each) for each in config]
         raise ConfigError(key, new, "no such setting", hint=suggestion(name, known), source="command line")
     old = OmegaConf.select(config, key)
-    if isinstance(parent[name] if name in parent else None, Mapping | type(OmegaConf.create({}))) and isinstance(new, str):
+    if OmegaConf.is_config(old) and isinstance(new, str):
         raise ConfigError(key, new, "a choice of a group cannot change in a run that has begun", source="command line")
     if override.is_delete():
         new = None

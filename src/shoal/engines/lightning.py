@@ -16,7 +16,6 @@ from shoal.engines.position import Position, install, move
 from shoal.seeding import seed_global
 from shoal.tasks import Batches, Supervised
 
-
 EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
     ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
@@ -26,25 +25,31 @@ EXPECTED_WARNINGS = (
 class Positioner(pl.Callback):
     """Puts the batches at the right epoch, and a resumed training where it stopped."""
 
-    def __init__(self, batches: Batches, start: Position, seed: int, *, over: bool) -> None:
+    def __init__(self, job: Job, batches: Batches, start: Position, *, over: bool) -> None:
+        self.job = job
         self.batches = batches
         self.start = start
-        self.seed = seed
         self.over = over
+        self.resumed: Mapping[str, Any] | None = None
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Keep Lightning from restoring its counters: `move` does."""
         checkpoint.pop("loops", None)
+        self.resumed = checkpoint["optimizer_states"][0]["param_groups"][0]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
         move(trainer, self.start)
         trainer.should_stop = self.over
+        if self.resumed is not None:
+            _apply_settings(trainer, self.job, self.resumed)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give this epoch its order, and code that draws from global generators its numbers."""
         epoch = trainer.current_epoch
-        seed_global(self.seed, epoch)
+        seed_global(self.job.seed, epoch)
         self.batches.at(epoch, self.start.batch if epoch == self.start.epoch else 0)
 
 
@@ -66,7 +71,7 @@ def fit(
     start = start or Position()
     seed_global(job.seed)
     train, val = job.batches()
-    positioner = Positioner(train, start, job.seed, over=over)
+    positioner = Positioner(job, train, start, over=over)
     trainer = build_trainer(job.trainer, callbacks=[positioner, *callbacks], loggers=loggers, io=io)
     install(trainer)
     train.at(start.epoch, start.batch)
@@ -80,6 +85,34 @@ def fit(
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
+
+
+def _apply_settings(trainer: pl.Trainer, job: Job, restored: Mapping[str, Any]) -> None:
+    """Let the job's optimizer settings win over those that came with the optimizer's state.
+
+    A learning rate that a scheduler has changed since the start keeps its ratio to the first one.
+    """
+    fresh = job.optimizer.alone(trainer.lightning_module.parameters()).param_groups[0]
+    old, new = restored.get("initial_lr", fresh["lr"]), fresh["lr"]
+
+    def scaled(lr: Any) -> Any:
+        return lr if old == new else new if lr == old else lr * new / old
+
+    for group in trainer.optimizers[0].param_groups:
+        group.update({name: value for name, value in fresh.items() if name not in ("params", "lr", "initial_lr")})
+        group["lr"] = scaled(group["lr"])
+        group["initial_lr"] = new
+    for config in trainer.lr_scheduler_configs:
+        if hasattr(config.scheduler, "base_lrs"):
+            config.scheduler.base_lrs = [scaled(lr) for lr in config.scheduler.base_lrs]
+
+
+def evaluate(job: Job, module: Supervised) -> dict[str, float]:
+    """Metrics of `module` on the validation samples; on the training samples where there are none for validation."""
+    train, val = job.batches()
+    trainer = build_trainer({**job.trainer, "fast_dev_run": False, "profiler": None})
+    trainer.validate(module, val or train, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def build_trainer(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
+from pytorch_lightning.loops.progress import _ReadyCompletedTracker
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 
@@ -29,8 +30,7 @@ class EpochLoop(_TrainingEpochLoop):
 
     def reset(self) -> None:
         super().reset()
-        done = self.batch_progress.current
-        done.ready = done.started = done.processed = done.completed = self.first_batch
+        _set(self.batch_progress.current, self.first_batch)
         self.first_batch = 0
 
 
@@ -44,12 +44,15 @@ def move(trainer: pl.Trainer, position: Position) -> None:
     """Set the loops of a Trainer that is about to begin its first epoch to `position`."""
     fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     for epochs in (fit.epoch_progress.current, fit.epoch_progress.total):
-        epochs.ready = epochs.started = epochs.processed = epochs.completed = position.epoch
-    batches = loop.batch_progress.total
-    n_batches = position.epoch * int(trainer.num_training_batches) + position.batch
-    batches.ready = batches.started = batches.processed = batches.completed = n_batches
-    steps = loop.automatic_optimization.optim_progress.optimizer.step.total
-    steps.ready = steps.completed = position.step
+        _set(epochs, position.epoch)
+    _set(loop.batch_progress.total, position.epoch * int(trainer.num_training_batches) + position.batch)
+    _set(loop.automatic_optimization.optim_progress.optimizer.step.total, position.step)
     loop._batches_that_stepped = position.step
     if isinstance(loop, EpochLoop):
         loop.first_batch = position.batch
+
+
+def _set(tracker: _ReadyCompletedTracker, n: int) -> None:
+    """Make a counter say that `n` have been begun and finished."""
+    for stage in vars(tracker):
+        setattr(tracker, stage, n)

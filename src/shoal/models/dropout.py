@@ -14,8 +14,8 @@ _MULTIPLIERS = (-49064778989728563, -4265267296055464877)
 class Dropout(nn.Module):
     """Zeroes each element with probability `p` while training and scales the others by 1/(1-p).
 
-    Which elements: those whose hash with the buffer `key` is small. The mask is arithmetic on tensors, with no generator
-    behind it; so `torch.func.vmap` maps it over runs that each have their own key. `keyed` sets the key before a step.
+    Which elements: those whose hash with the buffer `key` is small. The mask is arithmetic on tensors, with no
+    generator behind it; so `torch.func.vmap` maps it over runs that each have their own key, which `keyed` sets.
     """
 
     key: Tensor

@@ -20,7 +20,7 @@ class LearningRate(pl.Callback):
 
 
 class GradientNorm(pl.Callback):
-    """Logs the gradient's Euclidean norm at the epoch's last step: `grad_norm`, and where clipping is on, what it left."""
+    """Logs the Euclidean norm of the gradient at the epoch's last step, and where clipping is on, what it left."""
 
     def __init__(self) -> None:
         self._measured: dict[str, float] = {}

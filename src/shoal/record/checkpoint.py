@@ -149,7 +149,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = Best(**state_dict["best"]) if state_dict["best"] else None
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Keep the generators' states until the first step."""
         self._rng = checkpoint[EXTRA]["generators"]
         self._saved_step = checkpoint["global_step"]
@@ -192,10 +194,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
 def generator_states() -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's global generators, as plain values and tensors."""
     version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = numpy.random.get_state()
     return {
         "python": [version, list(numbers), gauss],
-        "numpy": [str(kind), torch.from_numpy(keys.astype(numpy.int64)), position, has_gauss, cached],
+        "numpy": [str(kind), torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

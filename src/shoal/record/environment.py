@@ -39,7 +39,7 @@ def hardware(accelerator: str, devices: int) -> dict[str, Any]:
 
 
 def working_tree() -> tuple[dict[str, Any] | None, str]:
-    """The commit of the git checkout in the working directory and whether it has changes, and the changes as a patch."""
+    """The commit of the checkout in the working directory and whether it has changes, and these as a patch."""
     try:
         status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

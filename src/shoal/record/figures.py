@@ -95,15 +95,16 @@ def _path(axes: Axes, history: History, name: str) -> None:
 
 
 def _losses(axes: Axes, history: History) -> None:
-    for name, color in ((TRAIN_LOSS, BLUE), (VAL_LOSS, ORANGE)):
-        steps, values = _column(history, name)
+    axes.set(xlabel="step", ylabel="loss", title="Loss")
+    curves = {name: _column(history, name) for name in (TRAIN_LOSS, VAL_LOSS)}
+    for (name, (steps, values)), color in zip(curves.items(), (BLUE, ORANGE), strict=True):
         if values:
             axes.plot(steps, values, color=color, label=name)
-    if axes.lines and all(value > 0 for line in axes.lines for value in line.get_ydata()):
-        axes.set_yscale("log")
-    axes.set(xlabel="step", ylabel="loss", title="Loss")
-    if axes.lines:
+    drawn = [value for _, values in curves.values() for value in values]
+    if drawn:
         axes.legend(frameon=False, fontsize=8)
+    if drawn and min(drawn) > 0:
+        axes.set_yscale("log")
 
 
 def _column(history: History, name: str) -> tuple[Sequence[float], Sequence[float]]:

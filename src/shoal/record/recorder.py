@@ -19,7 +19,9 @@ class Diverged(ShoalError):
     """A loss is no longer a finite number."""
 
     def __init__(self, metric: str, value: float, step: int, epoch: int, largest_norm: float | None) -> None:
-        norm = f"; the largest gradient norm logged before it was {largest_norm:.3g}" if largest_norm is not None else ""
+        norm = (
+            f"; the largest gradient norm logged before it was {largest_norm:.3g}" if largest_norm is not None else ""
+        )
         super().__init__(
             f"{metric} is {value} at step {step} (epoch {epoch}): the run diverged{norm}",
             hint="lower optimizer.lr, or clip the gradient: trainer.gradient_clip_val=1.0",

@@ -37,7 +37,6 @@ from shoal.rundir import (
     write_info,
     write_text,
 )
-from shoal.tasks import Supervised
 
 log = logging.getLogger("shoal")
 
@@ -164,8 +163,14 @@ class _Session:
         return self.state is not None and self.state[EXTRA]["over"] and self.state[EXTRA]["config"] == self.job.config
 
     def _extra(self) -> Mapping[str, Any]:
-        """What each checkpoint keeps beside Lightning's own: how long the files are, and the configuration."""
-        return {"files": self.recorder.flush(), "config": dict(self.job.config)}
+        """What each checkpoint keeps beside Lightning's own: how long the files are, and what predictions need."""
+        data = self.job.data
+        columns = {
+            "features": list(data.features),
+            "targets": list(data.targets),
+            "encoding": dict(data.encoding),
+        }
+        return {"files": self.recorder.flush(), "config": dict(self.job.config), "columns": columns}
 
     def _describe(self, trainer: pl.Trainer) -> None:
         parameters = list(self.module.parameters())

@@ -3,7 +3,7 @@
 from shoal.rundir.atomic import write_bytes, write_json, write_text
 from shoal.rundir.claim import claim
 from shoal.rundir.history import History, read_history
-from shoal.rundir.info import Best, RunInfo, Status, read_info, write_info
+from shoal.rundir.info import Best, RunInfo, Status, decode_info, read_info, write_info
 from shoal.rundir.integrity import digest, seal, sealed, unsealed, verify
 from shoal.rundir.layout import RunDir, new_id
 from shoal.rundir.sweep import JobInfo, SweepDir, SweepInfo, read_sweep, write_sweep
@@ -18,6 +18,7 @@ __all__ = [
     "SweepDir",
     "SweepInfo",
     "claim",
+    "decode_info",
     "digest",
     "new_id",
     "read_history",

@@ -13,6 +13,7 @@ from shoal.errors import DamagedError
 _PREFIX = b"sha256:"
 _SEAL_LENGTH = len(_PREFIX) + 64
 
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

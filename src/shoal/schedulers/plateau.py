@@ -33,6 +33,8 @@ class Plateau(Scheduler):
     """Learning rate below which it does not go."""
 
     def alone(self, optimizer: torch.optim.Optimizer, horizon: Horizon) -> dict[str, Any]:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]  # as torch's other schedulers do: a resume asks what the first one was
         schedule = ReduceLROnPlateau(
             optimizer,
             mode=self.mode,

@@ -1,4 +1,4 @@
-"""Tasks: what there is to learn. A task gives data, says how predictions are read, and draws what is known of the truth."""
+"""Tasks: what there is to learn. A task gives data, and says how predictions are read."""
 
 from shoal.tasks.batches import Batches
 from shoal.tasks.data import Data, Split

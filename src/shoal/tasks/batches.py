@@ -15,7 +15,7 @@ from shoal.tasks.data import Split
 class Batches:
     """One epoch of batches (x, y) at a time.
 
-    `at` moves to an epoch and a batch of it, so a position in the data is two numbers. With `seed` None the samples stay
+    `at` moves to an epoch and a batch of it: a position in the data is two numbers. With `seed` None the samples stay
     in their own order. `shard` keeps every n-th sample for one of n processes, all of them getting equally many.
     """
 
@@ -33,7 +33,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         first, self._first = self._first, 0
         x, y = self.epoch(self._epoch)
-        batches = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        batches = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)
         return (batch for number, batch in enumerate(batches) if number >= first)
 
     def at(self, epoch: int, batch: int = 0) -> None:

@@ -109,7 +109,9 @@ class Supervised(pl.LightningModule):
 
     def _log_means(self, stage: str) -> None:
         sums, self._sums[stage] = self._sums[stage], {}
-        announce(self.trainer, {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()})
+        announce(
+            self.trainer, {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()}
+        )
 
     def _gathered(self, values: Tensor) -> Tensor:
         """The values of all processes."""

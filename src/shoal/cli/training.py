@@ -1,0 +1,192 @@
+"""The commands that train, and that use what was trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from shoal.cli.review import Reference
+from shoal.errors import ShoalError, UsageError
+
+if TYPE_CHECKING:
+    import polars
+
+    from shoal.app.run import Run
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
+Trust = Annotated[
+    list[str] | None, typer.Option("--trust", metavar="MODULE", help="Code of your own that the run may name.")
+]
+Last = Annotated[bool, typer.Option("--last", help="The last state instead of the best.")]
+Root = Annotated[Path, typer.Option("--root", envvar="SHOAL_OUTPUTS", help="The folder of all runs.")]
+OUTPUTS = Path("outputs")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command(
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+    )(train)
+    for command in (resume, evaluate, predict, export):
+        app.command(name="eval" if command is evaluate else None)(command)
+
+
+def train(ctx: typer.Context) -> None:
+    """Train a run, or with -m a sweep: the same as `python train.py`. `shoal train --help` lists what can be chosen."""
+    from shoal.app.command import main
+
+    raise typer.Exit(main(ctx.args))
+
+
+def resume(
+    run: Reference,
+    overrides: Overrides = None,
+    trust: Trust = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Go on with a run that stopped, bit for bit as if it had not.
+
+    Overrides given here win, and are shown as a difference.
+
+    \b
+    Examples:
+      shoal resume last
+      shoal resume outputs/parabola/20261122-101530-k3f9x2 trainer.max_epochs=200
+    """
+    from shoal.app.resume import resume as go_on
+    from shoal.app.summary import summary
+
+    print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or ())))
+
+
+def evaluate(run: Reference, last: Last = False, trust: Trust = None, root: Root = OUTPUTS) -> None:
+    """Measure a trained run again on its validation samples.
+
+    \b
+    Examples:
+      shoal eval last
+      shoal eval best:val/loss
+    """
+    for name, value in _run(run, trust, root).evaluate("last" if last else "best").items():
+        print(f"{name}\t{value:.6g}")
+
+
+def predict(
+    run: Reference,
+    input: Annotated[
+        Path | None, typer.Option("--input", "-i", help="A table of inputs: CSV, Parquet or Arrow.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; else the terminal.")] = None,
+    x: Annotated[str | None, typer.Option("--x", metavar="NUMBERS", help="Inputs themselves: 0.5,0.7")] = None,
+    last: Last = False,
+    trust: Trust = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Predict with a trained run.
+
+    \b
+    Examples:
+      shoal predict last --x 0.5,0.7
+      shoal predict last --input x.csv --output y.csv
+    """
+    if (input is None) == (x is None):
+        raise UsageError("give either --input or --x", hint="for example --x 0.5,0.7")
+    trained = _run(run, trust, root)
+    table = _read(input) if input else _columns(x or "", trained)
+    predictions = trained.predict(table, "last" if last else "best")
+    both = table.hstack([column for column in predictions if column.name not in table.columns])
+    if output is None:
+        both.write_csv(sys.stdout)
+    else:
+        _write(both, output)
+        print(f"{len(both)} predictions in {output}", file=sys.stderr)
+
+
+def export(
+    run: Reference,
+    format: Annotated[
+        Literal["onnx", "pt2", "safetensors"], typer.Option("--format", "-f", help="What to write.")
+    ] = "onnx",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where; else beside the run.")] = None,
+    last: Last = False,
+    trust: Trust = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Write a trained model for other programs, and check that it predicts the same.
+
+    \b
+    Examples:
+      shoal export last --format onnx
+      shoal export last --format safetensors --output weights.safetensors
+    """
+    from shoal.app.export import export as write
+
+    path, difference = write(_run(run, trust, root), format, output, "last" if last else "best")
+    print(f"{path}: largest relative difference from the run's own predictions {difference:.1e}")
+
+
+def _path(reference: str, root: Path) -> Path:
+    """The directory that a reference to a run means."""
+    from shoal.review.reference import resolve_run
+
+    return resolve_run(reference, root).path
+
+
+def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
+    from shoal.app.run import load
+
+    return load(_path(reference, root), trusted=trust or ())
+
+
+def _read(path: Path) -> polars.DataFrame:
+    """A table, by the ending of its name."""
+    import polars
+
+    readers: dict[str, Callable[[Path], polars.DataFrame]] = {
+        ".csv": polars.read_csv,
+        ".parquet": polars.read_parquet,
+        ".arrow": polars.read_ipc,
+    }
+    if path.suffix not in readers:
+        raise UsageError(f"cannot read {path}: its name ends in none of {', '.join(readers)}")
+    try:
+        return readers[path.suffix](path)
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}", hint=f"the working directory is {Path.cwd()}") from None
+    except polars.exceptions.PolarsError as error:
+        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+
+
+def _write(table: polars.DataFrame, path: Path) -> None:
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": table.write_csv,
+        ".parquet": table.write_parquet,
+        ".arrow": table.write_ipc,
+    }
+    if path.suffix not in writers:
+        raise UsageError(f"cannot write {path}: its name ends in none of {', '.join(writers)}")
+    try:
+        writers[path.suffix](path)
+    except OSError as error:
+        raise ShoalError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _columns(text: str, run: Run) -> polars.DataFrame:
+    """Numbers from the command line as a table: one input, or several in turn."""
+    import polars
+
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--x {text}: must be numbers with commas between them", hint="for example --x 0.5,0.7"
+        ) from None
+    names = run.features
+    if not names or len(numbers) % len(names):
+        raise UsageError(f"--x has {len(numbers)} numbers; the model takes {len(names)} a row: {', '.join(names)}")
+    return polars.DataFrame({name: numbers[i :: len(names)] for i, name in enumerate(names)})
