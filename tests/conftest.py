@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-
 import pytest
 import torch
 from jaxtyping import install_import_hook

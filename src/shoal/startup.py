@@ -4,9 +4,9 @@ Torch's optimizers and Lightning import `torch._dynamo`, the compiler, at a cost
 nothing in eager mode and a class to ask `isinstance` about. Torchmetrics imports `scipy.signal` and `scipy.optimize`,
 where scipy is installed, at a cost of another 0.6 s: for one attribute and one function.
 
-Within `cheap_imports` those importers, each named below, get those few things at once. The module's own code has not run
-then, as if nobody had imported it. Whatever else is asked of it, and whoever else imports it, runs its code first, in
-the same module object; nothing that was handed out before then behaves differently from the real thing.
+Within `cheap_imports` those importers, each named below, get those few things at once. The module's own code has not
+run then, as if nobody had imported it. Whatever else is asked of it, and whoever else imports it, runs its code first,
+in the same module object; nothing that was handed out before then behaves differently from the real thing.
 The environment variable SHOAL_EAGER_IMPORTS=1 turns all of this off.
 """
 
@@ -103,11 +103,10 @@ class Deferral(ABC):
                 self.loader.exec_module(self.module)
                 self.settle()
             except BaseException:
-                sys.modules.pop(self.name, None)
+                self.started = False  # whoever asks next gets the error too, as after an import that failed
                 raise
-            finally:
-                self.finished = True
-                self.module.__class__ = ModuleType  # type: ignore[assignment]
+            self.finished = True
+            self.module.__class__ = ModuleType  # type: ignore[assignment]
 
 
 class _Dynamo(Deferral):
@@ -262,14 +261,16 @@ class _AlreadyThere(Loader):
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
-        self.spec = module.__spec__
+        self.own_spec = module.__spec__
+        self.spec = ModuleSpec(module.__name__, self)
+        module.__spec__ = self.spec  # the import system prefers a module's own spec to the one it is given
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         del spec
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec
+        module.__spec__ = self.own_spec
 
 
 class _Finder(MetaPathFinder):
@@ -282,11 +283,11 @@ class _Finder(MetaPathFinder):
         if kind is not None and fullname not in _deferrals and _asker() in kind.askers:
             return self._deferred(kind, PathFinder.find_spec(fullname, path, target))
         package = _deferrals.get(fullname.rpartition(".")[0])
-        if package is None or package.finished:
+        if package is None or target is not None:  # a target: somebody reloads a module
             return None
         package.run()
         module = sys.modules.get(fullname)
-        return None if module is None else ModuleSpec(fullname, _AlreadyThere(module))
+        return None if module is None else _AlreadyThere(module).spec
 
     @staticmethod
     def _deferred(kind: type[Deferral], spec: ModuleSpec | None) -> ModuleSpec | None:

@@ -1,0 +1,85 @@
+"""A cheap start changes nothing but the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "programs" / "after_training.py"
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, dict[str, Any]]:
+    """What every probe gives after deferred and after plain imports."""
+    return {switch: reported(switch) for switch in ("0", "1")}
+
+
+def reported(switch: str) -> dict[str, Any]:
+    env = os.environ | {"SHOAL_EAGER_IMPORTS": switch, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(PROGRAM)], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_training_loads_the_compiler_only_when_it_is_not_deferred(reports: dict[str, dict[str, Any]]) -> None:
+    assert reports["0"]["compiler_loaded"] is False
+
+    assert reports["1"]["compiler_loaded"] is True
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        "trained",
+        "compiled_training",
+        "compiled_under_lightning",
+        "compiled_is_told_from_uncompiled",
+        "exported",
+        "mapped",
+        "traced",
+        "onnx",
+        "submodule_first",
+        "source",
+        "setting",
+        "disabled_by_the_user",
+        "two_threads",
+        "of_scipy",
+    ],
+)
+def test_what_follows_the_training_is_the_same_with_deferred_imports(
+    probe: str, reports: dict[str, dict[str, Any]]
+) -> None:
+    deferred, plain = reports["0"][probe], reports["1"][probe]
+
+    assert plain != "failed"
+    assert deferred == plain
+
+
+def test_a_package_that_cannot_be_imported_raises_whenever_something_is_asked_of_it(tmp_path: Path) -> None:
+    broken = tmp_path / "torch" / "_dynamo"
+    broken.mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").touch()
+    (tmp_path / "torch" / "_compile.py").write_text("import torch._dynamo\n")
+    (broken / "__init__.py").write_text("raise ImportError('broken')\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from shoal.startup import cheap_imports\n"
+        "with cheap_imports():\n"
+        "    import torch._compile\n"
+        "for _ in range(2):\n"
+        "    try:\n"
+        "        torch._dynamo.config\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+
+    done = subprocess.run([sys.executable, str(program)], env=env, capture_output=True, text=True, check=False)
+
+    assert done.stdout.splitlines() == ["broken", "broken"], done.stderr
