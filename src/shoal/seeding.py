@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 import torch
@@ -54,3 +56,11 @@ def seed_global(seed: int, *position: int) -> None:
     random.seed(value)
     numpy.random.seed(value & MAX_SEED)
     torch.manual_seed(value)
+
+
+@contextmanager
+def global_generator(seed: int, stream: Stream) -> Iterator[None]:
+    """Run code that draws from torch's global generator on a stream of its own, and leave no trace there."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived(seed, stream))
+        yield

@@ -108,7 +108,7 @@ def _limit(limit: Any) -> str:
             return f" less than {lt}"
         case at.Le(le):
             return f" of at most {le}"
-        case at.Interval(gt, ge, lt, le):
+        case at.Interval(gt=gt, ge=ge, lt=lt, le=le):
             low = f"{ge}" if ge is not None else f"above {gt}"
             high = f"{le}" if le is not None else f"below {lt}"
             return f" from {low} to {high}"

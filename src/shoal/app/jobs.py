@@ -204,7 +204,7 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
 
 
 def _check_monitors(job: Job) -> None:
-    """Point `auto` at the validation loss, or at the training loss where there is no validation; refuse unknown metrics."""
+    """Point `auto` at the validation loss, else at the training loss; refuse metrics that are never logged."""
     names = metrics(job)
     for name, callback in job.callbacks.items():
         if isinstance(callback, Checkpoint) and callback.monitor == "auto":
