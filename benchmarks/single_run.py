@@ -2,7 +2,7 @@
 
     python benchmarks/single_run.py --rounds 9
 
-Prints a Markdown table of medians: wall and CPU seconds (of the process and its children), the seconds of the fit alone,
+Prints a Markdown table of medians: wall and CPU seconds (of the process and its children), the seconds of the fit,
 and each one's ratio to the plain loop, taken round by round so that a drift of the machine's speed cancels out.
 """
 
