@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shoal.errors import DamagedError
 from shoal.rundir.atomic import write_json
-from shoal.rundir.info import SCHEMA, Status, typed
+from shoal.rundir.info import SCHEMA, Status, decoded
 from shoal.rundir.layout import RunDir
 
 
@@ -98,18 +97,8 @@ def read_sweep(path: Path) -> SweepInfo:
         DamagedError: where it is missing, cut short or not of this form.
     """
     try:
-        content = json.loads(path.read_bytes())
-        values = typed(content, SweepInfo)
-        values["status"] = Status(values["status"])
-        values["jobs"] = [_job(job) for job in values.get("jobs", [])]
-        return SweepInfo(**values)
+        return decoded(path, path.read_bytes(), SweepInfo)
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing: not a sweep directory") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
-
-
-def _job(content: dict[str, Any]) -> JobInfo:
-    values = typed(content, JobInfo)
-    status = values.get("status")
-    return JobInfo(**{**values, "status": Status(status) if status else None})
+    except OSError as error:
+        raise DamagedError(f"{path} is damaged: {error.strerror}") from error
