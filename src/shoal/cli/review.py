@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,7 @@ def runs(
     found = find(paths or ([root] if root.is_dir() else []))
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
         found = list(found[0].runs)
+    gc.disable()  # a short life among ten thousand objects that all stay: searching them for garbage takes a third of it
     _one_of(as_json, as_csv)
     selection = listing.Selection(where=where, status=tuple(status or ()), sort=sort, top=top, expand=expand)
     entries = listing.selected(found, selection)

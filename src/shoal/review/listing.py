@@ -1,0 +1,234 @@
+"""`shoal runs`: which runs, in which order, in which form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.review.catalog import PENDING, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
+from shoal.review.query import ordered, where
+from shoal.review.table import Column, status_style, write_table
+from shoal.review.values import FIELDS, Value, Values, main_metric, unknown_status
+from shoal.review.wording import ago, counted, duration, number, printable, settings
+from shoal.rundir import RunInfo, Status
+
+WIDE = 120
+"""Terminals narrower than this show the last letters of an id only."""
+
+_FORMATS = {"age": ago, "time": duration}
+_RIGHT = {"age", "time", "best"}
+_SHRINKS = {"id": False, "task": True, "what": True, "path": True, "reason": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What to list of the runs that were found."""
+
+    where: str | None = None
+    status: tuple[str, ...] = ()
+    sort: str | None = None
+    top: int | None = None
+    expand: bool = False
+
+
+def selected(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
+    """The entries to list. A question about runs (a condition, a status, an order) opens the sweeps.
+
+    Raises:
+        UsageError: where a condition, a status or a name to sort by makes no sense.
+    """
+    for status in selection.status:
+        if status not in STATUSES:
+            raise unknown_status(status, STATUSES)
+    if not (selection.expand or selection.where or selection.status or selection.sort):
+        return list(entries[: selection.top])
+    found = runs(entries)
+    if selection.status:
+        found = [run for run in found if run.status in selection.status]
+    if selection.where:
+        found = where(found, selection.where)
+    if selection.sort and found:
+        found = ordered(found, selection.sort)
+    return list(found[: selection.top])
+
+
+def default_columns(entries: Sequence[Entry]) -> list[str]:
+    """The columns where none are asked for: the further metrics come last."""
+    found = runs(entries)
+    main = main_metric(found)
+    counts: dict[str, int] = {}
+    for run in found:
+        for name in run.info.final if run.info else ():
+            counts[name] = counts.get(name, 0) + 1
+    quiet = {main, LR, GRAD_NORM, GRAD_NORM_CLIPPED}
+    others = [name for name in sorted(counts, key=lambda name: -counts[name]) if name not in quiet]
+    return ["id", "task", "status", "age", "what", "best", *([main] if main else []), "time", *others[:4]]
+
+
+def asked_columns(names: str | None, entries: Sequence[Entry]) -> list[str]:
+    """`id,optimizer.lr` as it stands; `+optimizer.lr` beside the usual ones."""
+    if not names:
+        return default_columns(entries)
+    asked = [name.strip() for name in names.split(",") if name.strip()]
+    added = [name.removeprefix("+") for name in asked if name.startswith("+")]
+    return [*default_columns(entries), *added] if added else asked
+
+
+def raw_columns(entries: Sequence[Entry], names: Sequence[str]) -> list[list[Any]]:
+    """The values of each column, as a program wants them.
+
+    Raises:
+        UsageError: where no run has one of the names.
+    """
+    values = Values(entries)
+    if not entries:
+        return [[] for _ in names]
+    return [[what(entry) for entry in entries] if name == "what" else values.column(name) for name in names]
+
+
+def what(entry: Entry, *, brief: bool = False) -> str:
+    """Why a run ended where it did not complete, and what sets it apart; of a sweep, what became of its jobs."""
+    if isinstance(entry, SweepEntry):
+        return _what_sweep(entry, brief=brief)
+    reason = printable(entry.reason or "")
+    words = settings(entry.info.differs, brief=brief) or _overrides(entry.info) if entry.info else ""
+    return f"{reason}; {words}" if reason and words else reason or words
+
+
+def _overrides(info: RunInfo) -> str:
+    words = [word for word in info.overrides if isinstance(word, str) and not word.startswith(("task=", "hydra"))]
+    return printable(" ".join(words))
+
+
+def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:
+    counts = sweep.counts()
+    n = sum(counts.values())
+    parts = [printable(sweep.reason)] if sweep.reason else []
+    if counts[Status.COMPLETED] == n:
+        parts.append(counted(n, "run"))
+    else:
+        each = ", ".join(f"{counts[status]} {status}" for status in (*STATUSES, PENDING) if counts[status])
+        parts.append(f"{counted(n, 'run')}: {each}")
+    varies = [str(name).rsplit(".", 1)[-1] if brief else str(name) for name in sweep.info.varies] if sweep.info else []
+    return "; ".join(parts) + (f" over {printable(', '.join(varies))}" if varies else "")
+
+
+def write_json_lines(entries: Sequence[Entry], names: Sequence[str] | None) -> str:
+    """A JSON array with an object a line: all that is known of a run, or the named columns."""
+    if names is None:
+        rows = [_object(entry) for entry in entries]
+    else:
+        columns = raw_columns(entries, names)
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return "[\n" + ",\n".join(json.dumps(_finite(row), ensure_ascii=False) for row in rows) + "\n]\n"
+
+
+def write_csv(entries: Sequence[Entry], names: Sequence[str]) -> str:
+    """The columns as comma-separated values under their names."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(zip(*raw_columns(entries, names), strict=True))
+    return text.getvalue()
+
+
+def csv_columns(entries: Sequence[Entry]) -> list[str]:
+    """The columns of a CSV where none are asked for: each setting that differs and each metric is one."""
+    infos = [run.info for run in runs(entries) if run.info]
+    differing = dict.fromkeys(str(name) for info in infos for name in info.differs)
+    metrics = dict.fromkeys(name for info in infos for name in info.final)
+    fields = ["id", "task", "status", "started", "time", "epochs", "best.metric", "best", "reason", "path"]
+    return list(dict.fromkeys([*fields[:5], *differing, *fields[5:8], *metrics, *fields[8:]]))
+
+
+def write_lines(entries: Sequence[Entry], names: Sequence[str]) -> str:
+    """For a pipe: a line a run, fields separated by tabs, numbers in full."""
+    rows = zip(*raw_columns(entries, names), strict=True)
+    return "".join("\t".join([_field(cell) for cell in row]) + "\n" for row in rows)
+
+
+def _field(cell: Value) -> str:
+    if isinstance(cell, str):
+        return printable(cell)
+    return "" if cell is None else repr(cell)
+
+
+def write_listing(screen: Console, entries: Sequence[Entry], names: Sequence[str]) -> None:
+    """For a person: a table as wide as the terminal."""
+    write_table(screen, listing(entries, names, width=screen.width))
+
+
+def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> list[Column]:
+    """The columns of the table, most needed first."""
+    main = main_metric(entries)
+    raw = raw_columns(entries, names)
+    ranks = {name: rank for rank, name in enumerate(["id", "best", "what", "age", "task", main, "time"])}
+    ranks["status"] = 0
+    columns = []
+    for position, (name, values) in enumerate(zip(names, raw, strict=True)):
+        cells = [_FORMATS.get(name, number)(value) for value in values]
+        if name == "id" and width < WIDE:
+            cells = short_ids(entries)
+        if name == "what" and width < WIDE:
+            cells = [what(entry, brief=True) for entry in entries]
+        if name == "best":
+            cells = [_best(entry, cell, main) for entry, cell in zip(entries, cells, strict=True)]
+        columns.append(
+            Column(
+                title=_title(name, main),
+                cells=cells,
+                right=name in _RIGHT or all(value is None or isinstance(value, int | float) for value in values),
+                shrinks=_SHRINKS.get(name, False),
+                rank=ranks.get(name, len(ranks) + position),
+                style=status_style if name == "status" else None,
+            )
+        )
+    return columns
+
+
+def short_ids(entries: Sequence[Entry]) -> list[str]:
+    """Each id without its time, `k3f9x2`, where no other entry is then called the same."""
+    short = [untimed(entry.id) for entry in entries]
+    counts = Counter(short)
+    return [printable(name if counts[name] == 1 else entry.id) for name, entry in zip(short, entries, strict=True)]
+
+
+def _title(name: str, main: str | None) -> str:
+    if name == "best" and main:
+        return f"BEST {printable(main)}"
+    return name.upper() if name in ("id", "task", "status", "age", "what", "time") else printable(name)
+
+
+def _best(entry: Entry, cell: str, main: str | None) -> str:
+    """The best value, with the name of its metric where that is not the one in the title."""
+    info = entry.info if isinstance(entry, RunEntry) else None
+    return f"{printable(info.best.metric)}={cell}" if info and info.best and info.best.metric != main else cell
+
+
+def _object(entry: Entry) -> dict[str, Any]:
+    """All that is known of a run or sweep; of a sweep's jobs, how many have which status."""
+    known = {key: value for key, value in vars(entry.info).items() if key != "jobs"} if entry.info else {}
+    if known.get("best"):
+        known["best"] = asdict(known["best"])
+    kind = "sweep" if isinstance(entry, SweepEntry) else "run"
+    row = {"kind": kind, **known, "id": entry.id, "task": entry.task, "status": entry.status}
+    if isinstance(entry, SweepEntry):
+        row |= {"counts": dict(entry.counts()), "best": FIELDS["best"](entry), "metric": main_metric(entry.runs)}
+    return {**row, "reason": entry.reason, "path": str(entry.path)}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for nan and inf: they become text, as in run.json."""
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,194 @@
+"""What can be asked of a run by name: its fields, its metrics, the chosen groups and the settings of its config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from shoal.errors import DamagedError, UsageError, shown, suggestion
+from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
+from shoal.review.settings import read_settings
+
+Value = int | float | str | None
+"""A bool is 0 or 1, a list or a mapping its text."""
+
+_PLAIN = frozenset((int, float, str))
+
+RISING = ("accuracy", "acc", "auc", "f1", "r2", "score", "precision", "recall")
+"""Last words of metrics that are better when larger, where no run says which way its metric goes."""
+
+
+def _best(entry: Entry) -> float | None:
+    best = best_run(entry.runs) if isinstance(entry, SweepEntry) else entry
+    return best.info.best.value if best and best.info and best.info.best else None
+
+
+def _seconds(entry: Entry) -> float | None:
+    return entry.info.seconds if entry.info else None
+
+
+def age(entry: Entry) -> float | None:
+    """Seconds since a run or sweep began; where it cannot say so itself, by the time in its id."""
+    try:
+        if entry.info and entry.info.started:
+            began = datetime.fromisoformat(entry.info.started)
+        else:
+            began = datetime.strptime(entry.id[:15], "%Y%m%d-%H%M%S")
+    except ValueError:
+        return None
+    return (datetime.now(UTC) - began.astimezone(UTC)).total_seconds()
+
+
+def _of_run(name: str) -> Callable[[Entry], Any]:
+    return lambda entry: getattr(entry.info, name) if isinstance(entry, RunEntry) and entry.info else None
+
+
+def _of_best(name: str) -> Callable[[Entry], Any]:
+    def value(entry: Entry) -> Any:
+        best = _of_run("best")(entry)
+        return getattr(best, name) if best else None
+
+    return value
+
+
+def _of_git(name: str) -> Callable[[Entry], Any]:
+    return lambda entry: (_of_run("git")(entry) or {}).get(name)
+
+
+FIELDS: dict[str, Callable[[Entry], Any]] = {
+    "id": lambda entry: entry.id,
+    "task": lambda entry: entry.task,
+    "status": lambda entry: entry.status,
+    "age": age,
+    "best": _best,
+    "best.metric": _of_best("metric"),
+    "best.epoch": _of_best("epoch"),
+    "best.step": _of_best("step"),
+    "time": _seconds,
+    "path": lambda entry: str(entry.path),
+    "reason": lambda entry: entry.reason,
+    "started": lambda entry: entry.info.started if entry.info else None,
+    "ended": lambda entry: entry.info.ended if entry.info else None,
+    "host": lambda entry: entry.info.host if entry.info else None,
+    "git.commit": _of_git("commit"),
+    "git.dirty": _of_git("dirty"),
+    **{
+        name: _of_run(name)
+        for name in ("engine", "seed", "sweep", "job", "epochs", "steps", "sessions", "parameters", "trainable")
+    },
+}
+"""The fields of every run; durations are in seconds."""
+
+
+class Values:
+    """The named values of some runs. A config.yaml is opened only when a name is asked for that nothing else has."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self._settings: list[dict[str, Any]] | None = None
+        infos = [entry.info for entry in entries if isinstance(entry, RunEntry) and entry.info]
+        self.metrics = list(dict.fromkeys(name for info in infos for name in info.final))
+        self.choices = list(dict.fromkeys(name for info in infos for name in info.choices))
+
+    def __contains__(self, name: str) -> bool:
+        if name in FIELDS or name in self.metrics or name in self.choices:
+            return True
+        return any(name in settings for settings in self.settings())
+
+    def column(self, name: str) -> list[Value]:
+        """The value that each run has under this name, None where it has none.
+
+        Raises:
+            UsageError: where no run has it.
+        """
+        if name in FIELDS:
+            return [plain(FIELDS[name](entry)) for entry in self.entries]
+        if name in self.metrics:
+            return [plain(info.final.get(name)) if info else None for info in self._infos()]
+        if name in self.choices:
+            return [plain(info.choices.get(name)) if info else None for info in self._infos()]
+        if name not in self:
+            raise UsageError(f"no run has {name}", hint=self.alternatives(name))
+        return [plain(settings.get(name)) for settings in self.settings()]
+
+    def alternatives(self, name: str) -> str:
+        """The nearest name that some run has, and where the others are listed."""
+        from shoal.errors import nearest
+
+        names = {*FIELDS, *self.metrics, *self.choices, *(name for each in self.settings() for name in each)}
+        guess = nearest(name, names)
+        metrics = f"metrics: {', '.join(sorted(self.metrics))}" if self.metrics else "there are no metrics"
+        return f"did you mean {guess}? {metrics}" if guess else f"{metrics}; settings: see shoal show"
+
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings of each run; a run whose config.yaml is damaged has none."""
+        if self._settings is None:
+            self._settings = [_settings(entry) for entry in self.entries]
+        return self._settings
+
+    def _infos(self) -> Iterable[Any]:
+        return (entry.info if isinstance(entry, RunEntry) else None for entry in self.entries)
+
+
+def plain(value: Any) -> Value:
+    """A value as the comparisons of a query know it."""
+    if value is None or type(value) in _PLAIN:
+        return value  # type: ignore[no-any-return]
+    return int(value) if isinstance(value, bool) else shown(value)
+
+
+def metric_of(run: RunEntry, name: str) -> float | None:
+    """The best value where the run kept the best of this metric, else its last value."""
+    if run.info is None:
+        return None
+    if run.info.best and run.info.best.metric == name:
+        return run.info.best.value
+    return run.info.final.get(name)
+
+
+def main_metric(entries: Iterable[Entry]) -> str | None:
+    """The metric to judge by: the one most runs monitored, else the validation loss, else what there is."""
+    infos = [run.info for run in runs(entries) if run.info]
+    monitored = [info.best.metric for info in infos if info.best]
+    if monitored:
+        return max(dict.fromkeys(monitored), key=monitored.count)
+    names = dict.fromkeys(name for info in infos for name in info.final)
+    return next((name for name in (VAL_LOSS, TRAIN_LOSS, *names) if name in names), None)
+
+
+def rises(name: str, entries: Iterable[RunEntry]) -> bool:
+    """Whether the larger value of a metric is the better one: as the runs that monitored it say, else by its name."""
+    for run in entries:
+        if run.info and run.info.best and run.info.best.metric == name:
+            return run.info.best.mode == "max"
+    return name.replace("_", "/").rsplit("/", 1)[-1].lower() in RISING
+
+
+def ranked(entries: Sequence[RunEntry], metric: str) -> list[RunEntry]:
+    """The runs that have a finite value of the metric, the best first."""
+    sign = -1.0 if rises(metric, entries) else 1.0
+    scored = [(sign * value, run) for run in entries if (value := metric_of(run, metric)) is not None]
+    return [run for value, run in sorted(scored, key=lambda pair: pair[0]) if abs(value) < float("inf")]
+
+
+def best_run(entries: Sequence[RunEntry]) -> RunEntry | None:
+    """The best of the runs by the metric they monitored."""
+    metric = main_metric(entries)
+    found = ranked(entries, metric) if metric else []
+    return found[0] if found else None
+
+
+def unknown_status(status: str, statuses: Iterable[str]) -> UsageError:
+    """The error for a status that no run can have."""
+    return UsageError(f"no run can have the status {status}", hint=suggestion(status, statuses))
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    if not isinstance(entry, RunEntry):
+        return {}
+    try:
+        return read_settings(entry.path)
+    except DamagedError:
+        return {}

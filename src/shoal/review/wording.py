@@ -1,0 +1,71 @@
+"""How numbers, times and names read in a terminal and on a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shoal.errors import shown
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text on one line, with whatever could steer a terminal or turn the reading direction spelled out."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def number(value: Any) -> str:
+    """A number with four significant digits; other values as one would type them."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else printable(shown(value))
+
+
+def duration(seconds: float | None) -> str:
+    """`3.4s`, `2m05s`, `1h12m`, `3d04h`."""
+    if seconds is None or seconds != seconds:
+        return ""
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 48 else f"{hours // 24}d{hours % 24:02d}h"
+
+
+def ago(seconds: float | None) -> str:
+    """How long ago in one unit: `12s`, `5min`, `3h`, `2d`, `6w`."""
+    if seconds is None:
+        return ""
+    for size, unit in ((604800 * 2, "w"), (86400 * 2, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            whole = {"w": 604800, "d": 86400}.get(unit, size)
+            return f"{int(seconds // whole)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def size(n_bytes: float) -> str:
+    """`820 B`, `12.3 kB`, `4.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    raise AssertionError
+
+
+def settings(values: Mapping[str, Any], *, brief: bool = False) -> str:
+    """`optimizer.lr=0.01 seed=3`; brief, `lr=0.01 seed=3`, as far as the last words of the names differ."""
+    names = [str(name) for name in values]
+    last = [name.rsplit(".", 1)[-1] for name in names]
+    shorter = last if brief and len(set(last)) == len(last) else names
+    return printable(" ".join(f"{name}={shown(value)}" for name, value in zip(shorter, values.values(), strict=True)))
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
