@@ -103,6 +103,14 @@ class Stack:
             {new: self.diverged[row] for new, row in enumerate(rows) if row in self.diverged},
         )
 
+    def copy_row(self, row: int, other: Stack, other_row: int) -> None:
+        """Take a run over from another stack of the same kind, or from another row of this one."""
+        self.params[row] = other.params[other_row]
+        for mine, theirs in ((self.state, other.state), (self.buffers, other.buffers)):
+            for name, value in theirs.items():
+                mine[name][row] = value[other_row]
+        self.steps[row] = other.steps[other_row]
+
     def weights(self, row: int) -> dict[str, Tensor]:
         """Parameters and buffers of one run, by name: copies that share nothing with the stack."""
         parts = self.layout.parts(self.params[row])

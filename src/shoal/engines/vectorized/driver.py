@@ -1,0 +1,196 @@
+"""One Lightning Trainer that trains a stack: its batch is an epoch of all runs, its module is the stack.
+
+The Trainer sees one module that optimizes by hand. What the runs' own steps log becomes a row of metrics for each run
+and epoch, with the names and numbers that the run would have had alone. Nothing here writes files: a `Listener` is
+told, and asks for states when it wants them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from shoal.engines.position import Position, move
+from shoal.engines.vectorized.allocator import keep_memory
+from shoal.engines.vectorized.captured import CapturedStep
+from shoal.engines.vectorized.gathered import Gathered
+from shoal.engines.vectorized.mapped import Clock, Mapped
+from shoal.engines.vectorized.member import n_of
+from shoal.engines.vectorized.numerics import steady
+from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.rates import columns
+from shoal.engines.vectorized.running import Listener, Running
+from shoal.engines.vectorized.training import History, Training, evaluate
+from shoal.models import Dropout
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.seeding import Stream, derived
+from shoal.tasks import Task
+
+
+def fit(
+    running: Running, listener: Listener, *, callbacks: Sequence[pl.Callback] = (), traced: bool = True
+) -> pl.Trainer:
+    """Train the stack until every run has come to its end, under one Trainer with these callbacks."""
+    keep_memory()
+    module = StackModule(running, listener, traced=traced)
+    settings = running.members[0].job.trainer
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=settings.get("max_epochs") or -1,
+        max_time=settings.get("max_time"),
+        check_val_every_n_epoch=settings.get("check_val_every_n_epoch", 1),
+        deterministic=settings.get("deterministic"),
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=2**31,
+        callbacks=list(callbacks),
+    )
+    epoch = [torch.zeros(1)]
+    with steady():
+        trainer.fit(module, epoch, epoch if module.validates else None)
+    return trainer
+
+
+def unlike_alone(running: Running) -> dict[int, str]:
+    """For each run that would not train in this stack as it does alone, why; by its place in the members."""
+    with steady():
+        step = CapturedStep(running.members[0].module, "train")
+        mapped = Mapped(step, share=1 / running.accumulate)
+        batches = Gathered([running.members[run].job.batches()[0] for run in running.filled])
+        first = next(batches.epoch(running.epoch, dtype=running.stack.params.dtype))
+        return probe(running.stack, mapped, [member.module for member in running.members], first)
+
+
+class StackModule(pl.LightningModule):
+    """A stack as Lightning sees it: one module, one batch an epoch."""
+
+    def __init__(self, running: Running, listener: Listener, *, traced: bool = True) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.running = running
+        self.listener = listener
+        template = running.members[0].module
+        self._steps = {"train": CapturedStep(template, "train"), "val": CapturedStep(template, "val")}
+        self._mapped = {
+            "train": Mapped(self._steps["train"], share=1 / running.accumulate, traced=traced),
+            "val": Mapped(self._steps["val"], gradients=False, traced=traced),
+        }
+        self._clock = Clock(running.epoch, 0, running.step)
+        self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
+        self._records = [type(member.job.task).recorded is not Task.recorded for member in running.members]
+        self._means: dict[str, Mapping[str, list[float]]] = {}
+        self._gather()
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation batches."""
+        return bool(self._val)
+
+    def configure_optimizers(self) -> list[Any]:
+        """None of torch's: the stack is updated as a whole."""
+        return []
+
+    def on_train_start(self) -> None:
+        """Begin where the runs are."""
+        if self.running.epoch:
+            move(self.trainer, Position(self.running.epoch, 0, self.running.step))
+        self._stop_when_all_ended()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """An epoch of every run."""
+        running, clock = self.running, self._clock
+        n_batches = running.batches_left(self._n_train)
+        n_steps = math.ceil(n_batches / running.accumulate)
+        rates = [running.rates[run] for run in running.rows]
+        step = running.step
+        clock.set(running.epoch, 0, step)
+        lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
+        training = Training(running.stack, self._mapped["train"], running.accumulate)
+        history = training.epoch(self._keyed(n_batches), lrs, clock, n_batches=n_batches)
+        self._means = {"train": self._read("train", history, self._train.sizes(n_batches))}
+        self._rates = lrs[-1][:, 0].tolist()
+        self._norms = {GRAD_NORM: history.norms[-1].tolist()}
+        if history.clipped_norms:
+            self._norms[GRAD_NORM_CLIPPED] = history.clipped_norms[-1].tolist()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """The validation samples of every run."""
+        history = evaluate(self.running.stack, self._mapped["val"], self._val, self._clock)
+        self._means["val"] = self._read("val", history, self._val_sizes)
+
+    def on_train_epoch_end(self) -> None:
+        """Tell what the runs measured, and let go those that have ended."""
+        running = self.running
+        metrics = {run: self._measured(row, run) for row, run in enumerate(running.rows)}
+        self._means = {}
+        rows = running.end_epoch(metrics)
+        self.listener.epoch_ended(rows, running)
+        if running.shrink():
+            self._gather()
+        self._stop_when_all_ended()
+
+    def _stop_when_all_ended(self) -> None:
+        if not self.running.rows:
+            self.trainer.should_stop = True
+
+    def _measured(self, row: int, run: int) -> dict[str, float]:
+        """The metrics of a run, in the order in which it would log them alone."""
+        val, train = self._means.get("val", {}), self._means["train"]
+        metrics = {name: values[row] for name, values in val.items()}
+        metrics[LR] = self._rates[row]
+        metrics |= {name: values[row] for name, values in self._norms.items()}
+        metrics |= {name: values[row] for name, values in train.items()}
+        return metrics | (self._recorded(row, run) if self._records[run] else {})
+
+    def _recorded(self, row: int, run: int) -> dict[str, float]:
+        """What the run's task records of its model, which is given the weights of the stack for it."""
+        member = self.running.members[run]
+        member.module.load_state_dict(self.running.stack.weights(row), strict=False)
+        return {name: float(value) for name, value in member.job.task.recorded(member.module.model).items()}
+
+    def _read(self, stage: str, history: History, sizes: Sequence[int]) -> dict[str, list[float]]:
+        """Numbers of the epoch from what each batch logged: means over samples, or last values."""
+        result = {}
+        for name, entry in self._steps[stage].entries.items():
+            values = torch.stack([logged[name] for logged in history.logged]).double()
+            if entry.mean:
+                weights = torch.tensor([entry.weight or size for size in sizes], dtype=torch.float64)
+                values = (values * weights[:, None]).cumsum(0) / weights.sum()
+            result[name] = values[-1].tolist()
+        return result
+
+    def _keyed(self, n_batches: int) -> Iterator[Any]:
+        """The epoch's batches; before each is given, the dropout of each run gets its key."""
+        running = self.running
+        seeds = [running.members[run].job.seed for run in running.filled]
+        batches = self._train.epoch(running.epoch, limit=n_batches, dtype=running.stack.params.dtype)
+        for number, batch in enumerate(batches):
+            for name, part in self._dropouts.items():
+                keys = [derived(seed, Stream.DROPOUT, running.epoch, number, part.layer) for seed in seeds]
+                running.stack.buffers[f"{name}.key"] = torch.tensor(keys)
+            yield batch
+
+    def _gather(self) -> None:
+        """Put the samples of the runs that are left side by side."""
+        running = self.running
+        if not running.rows:
+            return
+        settings = running.members[0].job.trainer
+        batches = [running.members[run].job.batches() for run in running.filled]
+        self._train = Gathered([train for train, _ in batches])
+        self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
+        self._val: list[Any] = []
+        if batches[0][1] is not None:
+            val = Gathered([val for _, val in batches if val is not None])
+            limit = n_of(settings.get("limit_val_batches"), len(val))
+            self._val = list(val.epoch(0, limit=limit, dtype=running.stack.params.dtype))
+            self._val_sizes = val.sizes(limit)

@@ -1,0 +1,46 @@
+"""Batches of a stack, gathered from samples in memory by each run's own order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from shoal.tasks import Batches
+
+
+class Gathered:
+    """The batches of several runs side by side; every run has as many samples and the same batch size."""
+
+    def __init__(self, runs: Sequence[Batches]) -> None:
+        self.runs = runs
+        self.batch_size = runs[0].batch_size
+        self.n_samples = len(runs[0].samples)
+        shared = all(run.samples is runs[0].samples for run in runs)
+        kept = runs[:1] if shared else runs
+        self._x = torch.cat([run.samples.x for run in kept])
+        self._y = torch.cat([run.samples.y for run in kept])
+        starts = [0] * len(runs) if shared else [i * self.n_samples for i in range(len(runs))]
+        self._starts = torch.tensor(starts)[:, None]
+
+    def __len__(self) -> int:
+        return len(self.runs[0])
+
+    def epoch(self, number: int, *, dtype: torch.dtype, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches (x, y), of shape (runs, batch, ...), the first `limit` of them; numbers in `dtype`."""
+        orders = torch.stack([run.order(number) for run in self.runs]) + self._starts
+        for index in torch.split(orders, self.batch_size, dim=1)[:limit]:
+            x, y = self._take(index)
+            yield x.to(dtype), y.to(dtype) if y.is_floating_point() else y
+
+    def sizes(self, limit: int | None = None) -> list[int]:
+        """Samples of each batch."""
+        n, size = self.n_samples, self.batch_size
+        return [min(size, n - first) for first in range(0, n, size)][:limit]
+
+    def _take(self, index: Int[Tensor, "runs batch"]) -> tuple[Tensor, Tensor]:
+        flat = index.flatten()
+        x, y = self._x.index_select(0, flat), self._y.index_select(0, flat)
+        return x.view(*index.shape, *x.shape[1:]), y.view(*index.shape, *y.shape[1:])

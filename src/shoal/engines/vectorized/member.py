@@ -1,0 +1,80 @@
+"""A run of a stack, and which settings of the Trainer a stack can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytorch_lightning.callbacks import EarlyStopping
+
+from shoal.engines.job import Job
+from shoal.engines.vectorized.rates import Rate
+from shoal.schedulers import Horizon
+from shoal.tasks import Supervised
+
+_EXPECTED: dict[str, tuple[Any, ...]] = {
+    "accelerator": ("cpu", "auto"),
+    "devices": (1, "1", "auto"),
+    "strategy": ("auto",),
+    "num_nodes": (1,),
+    "precision": ("32-true", "64-true", 32, 64, None),
+    "val_check_interval": (None, 1.0),
+    "overfit_batches": (0,),
+    "fast_dev_run": (False, 0, None),
+    "detect_anomaly": (False,),
+    "profiler": (None,),
+    "log_every_n_steps": (None,),
+    "plugins": (None, []),
+}
+"""Settings that a stack follows only with these values."""
+
+
+@dataclass
+class Member:
+    """One run of a stack."""
+
+    job: Job
+    module: Supervised
+    early_stopping: EarlyStopping | None = None
+    monitor: str | None = None
+    """Metric whose best state is kept; none where null."""
+    mode: Literal["min", "max"] = "min"
+
+    @classmethod
+    def of(cls, job: Job, *, monitor: str | None = None, mode: Literal["min", "max"] = "min") -> Member:
+        """The run that a job describes, its weights drawn."""
+        module = job.module()
+        if _double(job.trainer):
+            module.double()
+        stopping = next((each for each in job.callbacks.values() if isinstance(each, EarlyStopping)), None)
+        return cls(job, module, stopping, monitor, mode)
+
+    def rate(self, horizon: Horizon) -> Rate:
+        """Its learning rate."""
+        return Rate(self.job.optimizer, self.job.scheduler, horizon)
+
+    def limits(self) -> tuple[float | None, float | None]:
+        """The largest norm and the largest value of its gradient."""
+        limit = self.job.trainer.get("gradient_clip_val") or None
+        by_value = self.job.trainer.get("gradient_clip_algorithm") == "value"
+        return (None, limit) if by_value else (limit, None)
+
+
+def unsupported(trainer: Mapping[str, Any]) -> str | None:
+    """The first setting of the Trainer that a stack cannot follow, as it was given; or None."""
+    for name, allowed in _EXPECTED.items():
+        if name in trainer and trainer[name] not in allowed:
+            return f"trainer.{name}={trainer[name]}"
+    return None
+
+
+def n_of(limit: float | int | None, n: int) -> int:
+    """How many of `n` batches a `limit_..._batches` leaves: a number of them, or a share."""
+    if limit is None:
+        return n
+    return min(limit, n) if isinstance(limit, int) else int(limit * n)
+
+
+def _double(trainer: Mapping[str, Any]) -> bool:
+    return trainer.get("precision") in ("64-true", 64)

@@ -1,0 +1,120 @@
+"""The learning rate of every run of a stack: schedules evaluated, other schedulers stepped as torch steps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from shoal.optimizers import Optimizer
+from shoal.optimizers.rule import Column
+from shoal.schedulers import Constant, Horizon, Schedule, Scheduler
+
+
+class Rate:
+    """The learning rate of one run.
+
+    A schedule is a function of the time and is evaluated; any other scheduler is a torch object that acts on an
+    optimizer of its own, over one parameter that is never updated.
+    """
+
+    def __init__(self, optimizer: Optimizer, scheduler: Scheduler, horizon: Horizon) -> None:
+        self.base = float(optimizer.lr)  # type: ignore[attr-defined]
+        self.scheduler = scheduler
+        self.horizon = horizon
+        self._optimizer = optimizer
+        self._torch: torch.optim.Optimizer | None = None
+        self._described: dict[str, Any] = {}
+        if not isinstance(scheduler, Schedule):
+            self._torch = optimizer.alone([nn.Parameter(torch.zeros(1))])
+            self._described = scheduler.alone(self._torch, horizon)
+
+    @property
+    def by_step(self) -> bool:
+        """Whether it may change at every optimizer step."""
+        return isinstance(self.scheduler, Schedule) and self.scheduler.interval == "step"
+
+    def at(self, epoch: int, step: int) -> float:
+        """The learning rate after so many epochs and optimizer steps."""
+        if isinstance(self.scheduler, Schedule):
+            return self.base * self.scheduler.factor(step if self.by_step else epoch, self.horizon)
+        assert self._torch is not None
+        return float(self._torch.param_groups[0]["lr"])
+
+    def end_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Tell a scheduler that is no schedule that an epoch is over.
+
+        Raises:
+            KeyError: where it watches a metric that was not logged.
+        """
+        if self._torch is None:
+            return
+        schedule = self._described["scheduler"]
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(metrics[self._described["monitor"]])
+        else:
+            schedule.step()
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """State of a scheduler that is no schedule, and the learning rate it has come to; None for a schedule."""
+        if self._torch is None:
+            return None
+        return {"scheduler": dict(self._described["scheduler"].state_dict()), "lr": self._torch.param_groups[0]["lr"]}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.load(saved["scheduler"], saved["lr"])
+
+    def load(self, state: Mapping[str, Any], lr: float) -> None:
+        """Go on from the torch scheduler's own state dict; a schedule needs none."""
+        if self._torch is not None:
+            self._described["scheduler"].load_state_dict(dict(state))
+            self._torch.param_groups[0]["lr"] = lr
+
+    def torch_state(
+        self, params: Sequence[nn.Parameter], epoch: int, step: int, saved: Mapping[str, Any] | None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Parameter groups of the run's torch optimizer, and the state dict of its scheduler.
+
+        At the time given for a schedule, otherwise where `saved` was taken.
+        """
+        optimizer = self._optimizer.alone(params)
+        schedule = self.scheduler.alone(optimizer, self.horizon)["scheduler"]
+        if saved is None:
+            time, lr = step if self.by_step else epoch, self.at(epoch, step)
+            state = schedule.state_dict() | {"last_epoch": time, "_step_count": time + 1, "_last_lr": [lr]}
+        else:
+            state, lr = dict(saved["scheduler"]), saved["lr"]
+        groups: list[Any] = optimizer.state_dict()["param_groups"]
+        groups[0]["lr"] = lr
+        return groups, state
+
+
+def columns(rates: Sequence[Rate], rows: int, *, epoch: int, step: int, n_steps: int) -> list[Column]:
+    """The learning rates of the epoch's steps, one column for each; a single one where they stay.
+
+    Rows beyond the runs repeat the last run's.
+    """
+    changing = any(rate.by_step for rate in rates)
+    known: dict[Any, float] = {}
+    result = []
+    for number in range(n_steps if changing else 1):
+        values = [_remembered(known, rate, epoch, step + number) for rate in rates]
+        values += values[-1:] * (rows - len(values))
+        result.append(torch.tensor(values, dtype=torch.float64)[:, None])
+    return result
+
+
+def _remembered(known: dict[Any, float], rate: Rate, epoch: int, step: int) -> float:
+    """`rate.at`, computed once for runs whose schedules agree."""
+    if not isinstance(rate.scheduler, Schedule):
+        return rate.at(epoch, step)
+    if isinstance(rate.scheduler, Constant):
+        return rate.base
+    key = rate.scheduler, rate.base, rate.horizon, epoch, step
+    if key not in known:
+        known[key] = rate.at(epoch, step)
+    return known[key]

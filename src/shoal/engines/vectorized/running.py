@@ -1,0 +1,268 @@
+"""A stack of runs between two epochs: where each of them stands, and everything that can be asked of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal, Protocol
+
+import torch
+
+from shoal.engines.vectorized.clipping import Limits
+from shoal.engines.vectorized.member import Member, n_of
+from shoal.engines.vectorized.stack import SMALLEST, Stack
+from shoal.errors import ConfigError, suggestion
+from shoal.schedulers import Horizon
+
+Ending = Literal["completed", "stopped", "diverged"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a run measured in an epoch."""
+
+    run: int
+    """Place of the run in the stack's members."""
+    epoch: int
+    """Epochs done before this one."""
+    step: int
+    """Optimizer steps done."""
+    metrics: Mapping[str, float]
+    best: bool
+    """Whether the monitored metric was never better."""
+    ended: Ending | None
+    """How the run ended with this epoch, if it did."""
+    reason: str | None = None
+    """Why it was stopped or diverged."""
+
+
+class Listener(Protocol):
+    """What the layer above wants to know of a stack while it trains."""
+
+    def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
+        """The runs that trained in this epoch, in the order of the members."""
+
+
+@dataclass
+class _Moment:
+    """What a run's state at the end of an epoch has beside its row of the stack."""
+
+    epoch: int
+    early_stopping: dict[str, Any] | None
+    rate: dict[str, Any] | None
+
+
+class Running:
+    """The runs of a stack and their state; it can be saved and rebuilt."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        settings = members[0].job.trainer
+        rule = members[0].job.optimizer.stacked()
+        assert rule is not None
+        norms, values = zip(*(member.limits() for member in members), strict=True)
+        self.stack = Stack.of(
+            [member.module for member in members],
+            rule,
+            rule.columns([member.job.optimizer for member in members]),
+            limits=Limits.of(norms, values),
+        )
+        self.accumulate = int(settings.get("accumulate_grad_batches") or 1)
+        self.max_epochs, self.max_steps = settings.get("max_epochs"), settings.get("max_steps", -1)
+        self.min_epochs = int(settings.get("min_epochs") or 0)
+        self.horizon = self._horizon()
+        self.rates = [member.rate(self.horizon) for member in members]
+        self.epoch = 0
+        self.rows = list(range(len(members)))
+        """The member in each row of the stack; rows beyond are copies of the last."""
+        self.endings: dict[int, Ending] = {}
+        self.best_values: dict[int, float] = {}
+        self._kept = self.stack.select(range(len(self.stack)))
+        self._best_moments: dict[int, _Moment] = {}
+        self._last = self.stack.select(range(len(self.stack)))
+        self._last_moments: dict[int, _Moment] = {}
+
+    @property
+    def filled(self) -> list[int]:
+        """The member in every row, copies included."""
+        return [*self.rows, *self.rows[-1:] * (len(self.stack) - len(self.rows))]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that the runs still training have done."""
+        return max((self.stack.steps[row] for row in range(len(self.rows)) if self.stack.active[row]), default=0)
+
+    def batches_left(self, n: int) -> int:
+        """How many of an epoch's `n` batches are trained on before `max_steps` is reached."""
+        return n if self.max_steps in (-1, None) else min(n, (self.max_steps - self.step) * self.accumulate)
+
+    def end_epoch(self, metrics: Mapping[int, Mapping[str, float]]) -> list[Row]:
+        """Let each run's scheduler, early stopping and best state follow from its metrics."""
+        self.epoch += 1
+        rows = [self._ended_epoch(row, run, metrics[run]) for row, run in enumerate(self.rows)]
+        for number, row in enumerate(rows):
+            if row.best:
+                self._kept.copy_row(row.run, self.stack, number)
+                self._best_moments[row.run] = self._moment(row.run)
+            if row.ended:
+                self.endings[row.run] = row.ended
+                self.stack.active[number] = False
+                self._last.copy_row(row.run, self.stack, number)
+                self._last_moments[row.run] = self._moment(row.run)
+        return rows
+
+    def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float]) -> Row:
+        member, step = self.members[run], self.stack.steps[row]
+        ended, reason = self._diverged(row, metrics)
+        best = False
+        if not ended:
+            best = self._is_best(run, metrics)
+            ended, reason = self._stopped(member, metrics)
+            self.rates[run].end_epoch(metrics)
+        if not ended and (self.epoch == self.max_epochs or step == self.max_steps):
+            ended = "completed"
+        return Row(run, self.epoch - 1, step, metrics, best, ended, reason)
+
+    def _diverged(self, row: int, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
+        found = self.stack.diverged.get(row)
+        if found:
+            return "diverged", f"the {found.what} is not finite at step {found.step}"
+        bad = [name for name, value in metrics.items() if "loss" in name and not math.isfinite(value)]
+        return ("diverged", f"{bad[0]} is {metrics[bad[0]]}") if bad else (None, None)
+
+    def _stopped(self, member: Member, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
+        stopping = member.early_stopping
+        if stopping is None or stopping.monitor not in metrics:
+            return None, None
+        stop, reason = stopping._evaluate_stopping_criteria(
+            torch.tensor(metrics[stopping.monitor], dtype=torch.float64)
+        )
+        if not stop or self.epoch < self.min_epochs:
+            return None, None
+        stopping.stopped_epoch = self.epoch - 1
+        return "stopped", reason
+
+    def _is_best(self, run: int, metrics: Mapping[str, float]) -> bool:
+        member = self.members[run]
+        if member.monitor is None:
+            return False
+        if member.monitor not in metrics:
+            hint = suggestion(member.monitor, metrics, kind="logged are")
+            raise ConfigError("callbacks.checkpoint.monitor", member.monitor, "is never logged", hint=hint)
+        sign = 1 if member.mode == "min" else -1
+        value = metrics[member.monitor]
+        if run in self.best_values and not sign * value < sign * self.best_values[run]:
+            return False
+        self.best_values[run] = value
+        return True
+
+    def shrink(self) -> bool:
+        """Drop the rows of runs that have ended once they are half of the stack; whether any were dropped."""
+        left = [row for row in range(len(self.rows)) if self.stack.active[row]]
+        if left and (len(self.stack) <= SMALLEST or len(left) > len(self.stack) // 2):
+            return False
+        self.rows = [self.rows[row] for row in left]
+        if left:
+            self.stack = self.stack.select(left, size=SMALLEST)
+        return True
+
+    def checkpoint(self, run: int) -> dict[str, Any]:
+        """The run's state as a checkpoint of Lightning, at the end of the last epoch it trained in."""
+        if run in self._last_moments:
+            return self._checkpoint(run, self._last, run, self._last_moments[run])
+        return self._checkpoint(run, self.stack, self.rows.index(run), self._moment(run))
+
+    def best_checkpoint(self, run: int) -> dict[str, Any] | None:
+        """The run's state when the monitored metric was best."""
+        moment = self._best_moments.get(run)
+        return self._checkpoint(run, self._kept, run, moment) if moment else None
+
+    def load_checkpoint(self, run: int, checkpoint: Mapping[str, Any]) -> None:
+        """Let a run that has not begun go on from a checkpoint, of this engine or of the Lightning engine.
+
+        All runs of a stack have to be at the same epoch.
+        """
+        row, member = self.rows.index(run), self.members[run]
+        optimizer = checkpoint["optimizer_states"][0]
+        self.stack.load_weights(row, checkpoint["state_dict"])
+        self.stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
+        for schedule in checkpoint["lr_schedulers"]:
+            self.rates[run].load(schedule, optimizer["param_groups"][0]["lr"])
+        stopping = member.early_stopping
+        if stopping and stopping.state_key in checkpoint["callbacks"]:
+            stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
+        self.epoch = checkpoint["epoch"]
+        for filling in range(len(self.rows), len(self.stack)):
+            self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
+
+    def _moment(self, run: int) -> _Moment:
+        stopping = self.members[run].early_stopping
+        return _Moment(self.epoch, dict(stopping.state_dict()) if stopping else None, self.rates[run].state_dict())
+
+    def _checkpoint(self, run: int, stack: Stack, row: int, moment: _Moment) -> dict[str, Any]:
+        member, step = self.members[run], stack.steps[row]
+        params = [param for param in member.module.parameters() if param.requires_grad]
+        groups, schedule = self.rates[run].torch_state(params, moment.epoch, step, moment.rate)
+        weights = stack.weights(row)
+        stopping = member.early_stopping
+        checkpoint: dict[str, Any] = {
+            "epoch": moment.epoch,
+            "global_step": step,
+            "pytorch-lightning_version": version("pytorch-lightning"),
+            "state_dict": {name: weights[name] for name in member.module.state_dict()},
+            "loops": {},
+            "callbacks": {stopping.state_key: moment.early_stopping} if stopping else {},
+            "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],
+            "lr_schedulers": [schedule],
+        }
+        member.module.on_save_checkpoint(checkpoint)
+        return checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything to go on from after this epoch: tensors and plain values."""
+        return {
+            "epoch": self.epoch,
+            "rows": list(self.rows),
+            "endings": dict(self.endings),
+            "best_values": dict(self.best_values),
+            "stack": self.stack.state_dict(),
+            "kept": self._kept.state_dict(),
+            "last": self._last.state_dict(),
+            "best_moments": {run: _plain(moment) for run, moment in self._best_moments.items()},
+            "last_moments": {run: _plain(moment) for run, moment in self._last_moments.items()},
+            "moments": {run: _plain(self._moment(run)) for run in range(len(self.members))},
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken, with the same members."""
+        self.epoch, self.rows = saved["epoch"], list(saved["rows"])
+        if self.rows:
+            self.stack = self.stack.select(self.rows, size=len(saved["stack"]["params"]))
+        self.stack.load_state_dict(saved["stack"])
+        self._kept.load_state_dict(saved["kept"])
+        self._last.load_state_dict(saved["last"])
+        self.endings, self.best_values = dict(saved["endings"]), dict(saved["best_values"])
+        self._best_moments = {run: _Moment(*moment) for run, moment in saved["best_moments"].items()}
+        self._last_moments = {run: _Moment(*moment) for run, moment in saved["last_moments"].items()}
+        for run, (_, early_stopping, rate) in saved["moments"].items():
+            stopping = self.members[run].early_stopping
+            if stopping:
+                stopping.load_state_dict(copy.deepcopy(early_stopping))
+            if rate:
+                self.rates[run].load_state_dict(rate)
+
+    def _horizon(self) -> Horizon:
+        """How long a run will train if nothing stops it, as Lightning estimates it."""
+        job = self.members[0].job
+        n_batches = n_of(job.trainer.get("limit_train_batches"), len(job.batches()[0]))
+        steps = math.ceil(n_batches / self.accumulate) * (self.max_epochs or 1)
+        if self.max_steps not in (-1, None):
+            steps = self.max_steps if self.max_epochs in (-1, None) else min(steps, self.max_steps)
+        return Horizon(epochs=self.max_epochs or 1, steps=steps)
+
+
+def _plain(moment: _Moment) -> list[Any]:
+    return [moment.epoch, moment.early_stopping, moment.rate]

@@ -1,0 +1,91 @@
+"""What two runs must have in common to share a stack, and in words what they have not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from shoal.optimizers import Optimizer
+
+PER_RUN = frozenset({"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"})
+"""Attributes of a module that may differ within a stack. Whether a step depends on one of them is for the probe."""
+
+Signature = Mapping[str, Hashable]
+"""What must agree, by what it is called."""
+
+
+def signature(module: pl.LightningModule, optimizer: Optimizer, batch: Any) -> Signature:
+    """What other runs must agree in with a run of this module, optimizer and first batch."""
+    shapes: dict[str, Hashable] = {
+        f"the shape of {name}": (tuple(value.shape), str(value.dtype), value.requires_grad)
+        for name, value in [*module.named_parameters(), *module.named_buffers()]
+    }
+    parts: dict[str, Hashable] = {
+        f"{path or type(module).__name__}.{name}".replace("model.", "model "): _plain(value)
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if name not in PER_RUN
+    }
+    classes = tuple((path, _name(type(part))) for path, part in module.named_modules())
+    leaves = pytree.tree_leaves(batch)
+    return {
+        "the module's structure": classes,
+        "the optimizer": _name(type(optimizer)),
+        "the task's class": _name(type(getattr(module, "task", None))),
+        "the batch's shape": tuple((tuple(x.shape), str(x.dtype)) for x in leaves if isinstance(x, Tensor)),
+        **shapes,
+        **parts,
+    }
+
+
+def difference(one: Signature, other: Signature) -> str | None:
+    """Why two runs cannot share a stack, or None where they can."""
+    for name in [*one, *(name for name in other if name not in one)]:
+        if one.get(name) != other.get(name):
+            return f"{name} differs: {_shown(one.get(name))} and {_shown(other.get(name))}"
+    return None
+
+
+def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
+    """Why a run can share a stack with no other, from what can be seen without a step; or None."""
+    if optimizer.stacked() is None:
+        return f"the optimizer {_name(getattr(optimizer, 'cls', type(optimizer)))} has no stacked form"
+    if not module.automatic_optimization:
+        return f"{type(module).__name__} optimizes by hand"
+    trained = [param for param in module.parameters() if param.requires_grad]
+    if not trained:
+        return "the model has no parameters to train"
+    if len({param.dtype for param in trained}) > 1 or not trained[0].is_floating_point() or trained[0].is_complex():
+        return "the parameters are not all of one floating-point type"
+    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
+        return "recurrent layers cannot be mapped over a stack"
+    return None
+
+
+def _plain(value: Any) -> Hashable:
+    """A value as something to compare: settings by what they hold, other objects by their class."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        return tuple(value.shape), str(value.dtype)
+    if isinstance(value, Mapping):
+        return tuple((str(key), _plain(item)) for key, item in value.items())
+    if isinstance(value, Sequence):
+        return tuple(_plain(item) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _name(type(value)), tuple((item.name, _plain(getattr(value, item.name))) for item in fields(value))
+    return _name(value if isinstance(value, type) else type(value))
+
+
+def _name(cls: Any) -> str:
+    return str(getattr(cls, "__qualname__", cls))
+
+
+def _shown(value: Hashable) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
