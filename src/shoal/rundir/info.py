@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from shoal.errors import DamagedError
 from shoal.rundir.atomic import write_json
@@ -123,6 +123,7 @@ def decode_info(path: Path, content: bytes) -> RunInfo:
     return decoded(path, content, RunInfo)
 
 
+@runtime_checkable
 class _Versioned(Protocol):
     @property
     def schema(self) -> int: ...
