@@ -2,6 +2,6 @@
 
 from shoal.expressions.domain import pole
 from shoal.expressions.expression import Expression
-from shoal.expressions.parser import parse
+from shoal.expressions.parser import VARIABLE, parse
 
-__all__ = ["Expression", "parse", "pole"]
+__all__ = ["VARIABLE", "Expression", "parse", "pole"]

@@ -13,7 +13,8 @@ from shoal.expressions.limits import Limits, Measured, Size
 from shoal.expressions.tokens import ALLOWED, Token, refuse, tokens
 
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
-_VARIABLE = re.compile(r"[A-Za-z][0-9]*")
+VARIABLE = re.compile(r"[A-Za-z][0-9]*")
+"""Names that stand for a variable without being declared."""
 
 
 def parse(text: str, *, variables: Collection[str] | None = None, limits: Limits | None = None) -> Expression:
@@ -81,7 +82,7 @@ class _Parser:
             return
         if word.text in self.bound:
             self.used.add(word.text)
-        elif word.text in self.declared if self.declared is not None else _VARIABLE.fullmatch(word.text):
+        elif word.text in self.declared if self.declared is not None else VARIABLE.fullmatch(word.text):
             self.found.add(word.text)
         else:
             self.refuse_name(word, called=called)
@@ -90,7 +91,7 @@ class _Parser:
         if word.text in FUNCTIONS:
             self.refuse(word, f"{word.text} is a function and needs an argument", hint=f"for example {word.text}(x)")
         known = [*NAMES, *self.bound, *(self.declared or ())]
-        if called and (word.text in known or (self.declared is None and _VARIABLE.fullmatch(word.text))):
+        if called and (word.text in known or (self.declared is None and VARIABLE.fullmatch(word.text))):
             self.refuse(word, f"{word.text} is not a function", hint=f"to multiply, write {word.text}*(...)")
         kind = "function" if called else "name"
         guess = nearest(word.text, FUNCTIONS if called else known)

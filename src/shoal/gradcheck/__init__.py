@@ -1,0 +1,18 @@
+"""Derivatives, checked: autograd's against the analytic ones and against finite differences, in float64."""
+
+from shoal.gradcheck.accumulation import Accumulation, accumulate
+from shoal.gradcheck.activations import ActivationCurve, activation_curves
+from shoal.gradcheck.derivatives import Derivative, DerivativeCheck, check
+from shoal.gradcheck.loss import LossCheck, check_loss
+
+__all__ = [
+    "Accumulation",
+    "ActivationCurve",
+    "Derivative",
+    "DerivativeCheck",
+    "LossCheck",
+    "accumulate",
+    "activation_curves",
+    "check",
+    "check_loss",
+]

@@ -1,0 +1,299 @@
+"""The derivatives of a function at a point or on an interval, three ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import combinations_with_replacement
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shoal.errors import ConfigError, ExitCode, UsageError
+from shoal.expressions import Expression, parse
+from shoal.gradcheck import points
+from shoal.gradcheck.differences import central, sides
+from shoal.gradcheck.functions import Function, function
+from shoal.gradcheck.points import Point, Written
+
+TOLERANCE = 1e-6
+"""Relative difference allowed between autograd and finite differences."""
+_ANALYTIC = 1e-3
+"""The same for the analytic derivative, as a share of that."""
+_MOST_ORDER = 8
+_MOST_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """One derivative at one point, three ways."""
+
+    label: str
+    """`d/dx`, `d2/dxdy`, `d/dx[1]` for an element of a vector."""
+    at: str
+    autograd: float
+    analytic: float | None
+    """By SymPy or as given; None where neither is there."""
+    differences: float
+    disagreement: float
+    """The larger of autograd's differences from the others."""
+    agrees: bool
+    kink: tuple[float, float] | None
+    """Derivatives from the left and the right, where they are not the same."""
+
+
+@dataclass(frozen=True)
+class DerivativeCheck:
+    """What was found; `agrees` where autograd is right everywhere."""
+
+    function: str
+    at: str
+    values: tuple[float, ...] | None
+    """The function's value, or its values for the elements of vectors; None on an interval."""
+    derivatives: tuple[Derivative, ...]
+    formulas: dict[str, str] = field(hash=False)
+    """Label -> the analytic derivative."""
+    tolerance: float
+    graph_in_training: bool
+    """Whether the value needs a gradient where arguments do; so too the next two."""
+    graph_in_evaluation: bool
+    graph_after_detach: bool
+
+    @property
+    def agrees(self) -> bool:
+        return all(each.agrees for each in self.derivatives)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.OK if self.agrees else ExitCode.FAILED
+
+    @property
+    def largest_disagreement(self) -> float:
+        """Not a number where one of the derivatives is none."""
+        found = [each.disagreement for each in self.derivatives]
+        return math.nan if any(map(math.isnan, found)) else max(found)
+
+    def plain(self) -> dict[str, Any]:
+        """As lists, dictionaries and numbers, for JSON."""
+        return asdict(self) | {"agrees": self.agrees, "largest_disagreement": self.largest_disagreement}
+
+    def text(self) -> str:
+        """What a terminal shows: value, each derivative (on an interval the worst place of each), the verdict."""
+        lines = [f"{self.function}  at {self.at}"]
+        if self.values is not None:
+            lines.append(_line("value", [_number(value) for value in self.values]))
+        lines.append(_line("", ["autograd", "analytic", "differences", "disagreement"]))
+        lines += [_shown(each, place=self.values is None) for each in self._worst()]
+        lines += [f"{label} = {text}" for label, text in self.formulas.items()]
+        return "\n".join([*lines, *self._verdict()])
+
+    def _worst(self) -> list[Derivative]:
+        if self.values is not None:
+            return list(self.derivatives)
+        worst: dict[str, Derivative] = {}
+        for each in self.derivatives:
+            known = worst.setdefault(each.label, each)
+            if (not each.agrees, each.disagreement) > (not known.agrees, known.disagreement):
+                worst[each.label] = each
+        return list(worst.values())
+
+    def _verdict(self) -> Iterator[str]:
+        yield (
+            f"graph: {_recorded(self.graph_in_training)} in training, {_recorded(self.graph_in_evaluation)} under "
+            f"evaluation, {_recorded(self.graph_after_detach)} after detach"
+        )
+        for each in self.derivatives:
+            if each.kink:
+                left, right = each.kink
+                yield f"no derivative: {each.label} at {each.at} is {left:.6g} from the left, {right:.6g} from right"
+        wrong = sum(not each.agrees for each in self.derivatives)
+        verdict = f"{wrong} of {len(self.derivatives)} DISAGREE" if wrong else "all agree"
+        allowed = f"allowed: {self.tolerance:g} relative, {self.tolerance * _ANALYTIC:g} from the analytic one"
+        yield f"largest disagreement {self.largest_disagreement:.2g}: {verdict} ({allowed})"
+
+
+def check(
+    of: str | Callable[..., Tensor],
+    *,
+    at: Written | None = None,
+    on: Written | None = None,
+    order: int = 1,
+    derivative: str | None = None,
+    tolerance: float = TOLERANCE,
+) -> DerivativeCheck:
+    """Compare autograd's derivatives of `of`, up to `order`, with analytic ones and with finite differences.
+
+    `of` is a formula, or a Python function as `module:function`. A function with several values is summed; of several
+    variables, mixed derivatives are checked too. `at` is a point, `on` an interval: 100 points of it are checked.
+    `derivative` is a formula for the first derivative of a function of one variable, in place of SymPy's.
+
+    Raises:
+        ShoalError: where an argument is not what it should be.
+    """
+    _check_order(order)
+    if (at is None) == (on is None):
+        raise UsageError("either a point or an interval is needed", hint="for example --at 1.234, or --on -3,3")
+    given = points.named(at, "at") if at is not None else points.interval(on or "")
+    made = function(of, list(given))
+    if not made.variables:
+        raise ConfigError(
+            "expression", made.text, "has no variable to differentiate by", hint="for example sin(x)*x**2"
+        )
+    if at is not None:
+        places = [points.assigned(points.named(at, "at"), made.variables, "at")]
+    else:
+        intervals = points.interval(on or "")
+        if set(intervals) == {""}:
+            intervals = dict.fromkeys(made.variables, intervals[""])
+        places = points.spread(intervals)
+        points.assigned(places[0], made.variables, "on")
+    analytic = _analytic(made, order, derivative)
+    rows = [row for place in places for row in _derivatives(made, place, order, analytic, tolerance)]
+    graph = _graph(made, places[0])
+    return DerivativeCheck(
+        function=made.text,
+        at=points.shown(places[0]) if at is not None else f"{len(places)} points of {on}",
+        values=tuple(made.call(**places[0]).detach().flatten().tolist()) if at is not None else None,
+        derivatives=tuple(rows),
+        formulas={_label(names): each.text for names, each in analytic.items()},
+        tolerance=tolerance,
+        graph_in_training=graph[0],
+        graph_in_evaluation=graph[1],
+        graph_after_detach=graph[2],
+    )
+
+
+def _check_order(order: int) -> None:
+    if not 1 <= order <= _MOST_ORDER:
+        raise ConfigError("order", order, f"must be from 1 to {_MOST_ORDER}")
+
+
+def _analytic(of: Function, order: int, derivative: str | None) -> dict[tuple[str, ...], Expression]:
+    if derivative is not None:
+        if len(of.variables) != 1:
+            raise ConfigError("derivative", derivative, f"needs a function of one variable, not of {len(of.variables)}")
+        return {of.variables: parse(derivative, variables=of.variables)}
+    if of.formula is None:
+        return {}
+    return {names: of.formula.derivative(*names) for names in _orders(of.variables, order)}
+
+
+def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
+    """By what to differentiate: each variable, then each pair, and so on up to `order`."""
+    found = [names for k in range(1, order + 1) for names in combinations_with_replacement(variables, k)]
+    if len(found) > _MOST_ROWS:
+        raise ConfigError("order", order, f"asks for {len(found)} derivatives; at most {_MOST_ROWS}")
+    return found
+
+
+def _derivatives(
+    of: Function, place: Point, order: int, analytic: dict[tuple[str, ...], Expression], tolerance: float
+) -> Iterator[Derivative]:
+    for names in _orders(of.variables, order):
+        autograd = _autograd(of, place, names)
+        exact = _collected(analytic[names](**place), autograd) if names in analytic else None
+        for i in range(autograd.numel()):
+            element = f"[{i}]" if autograd.dim() else ""
+            yield _compared(
+                label=_label(names) + element,
+                at=points.shown(place),
+                autograd=autograd.flatten()[i].item(),
+                analytic=None if exact is None else exact.flatten()[i].item(),
+                values=_Along(of, place, names, i),
+                x=place[names[-1]].flatten()[i].item(),
+                tolerance=tolerance,
+            )
+
+
+@dataclass(frozen=True)
+class _Along:
+    """Autograd's derivative of one order less, as a function of one element of the last variable."""
+
+    of: Function
+    place: Point
+    names: tuple[str, ...]
+    element: int
+
+    def __call__(self, value: float) -> float:
+        moved = self.place[self.names[-1]].clone()
+        moved.view(-1)[self.element] = value
+        place = {**self.place, self.names[-1]: moved}
+        if len(self.names) == 1:
+            with torch.no_grad():
+                return self.of.call(**place).sum().item()
+        return _autograd(self.of, place, self.names[:-1]).sum().item()
+
+
+def _compared(
+    *, label: str, at: str, autograd: float, analytic: float | None, values: _Along, x: float, tolerance: float
+) -> Derivative:
+    difference, kink = central(values, x), sides(values, x)
+    numeric = abs(autograd - difference.value)
+    size = max(abs(autograd), abs(difference.value))
+    allowed = tolerance * size + 1e-10 * difference.scale + min(3 * difference.uncertainty, 1e-3 * size)
+    symbolic = 0.0 if analytic is None else abs(autograd - analytic)
+    allowed_symbolic = tolerance * _ANALYTIC * max(size, abs(analytic or 0.0)) + 1e-12 * difference.scale
+    return Derivative(
+        label,
+        at,
+        autograd,
+        analytic,
+        difference.value,
+        disagreement=math.nan if math.isnan(numeric + symbolic) else max(numeric, symbolic),
+        agrees=numeric <= allowed and symbolic <= allowed_symbolic and kink is None,
+        kink=kink,
+    )
+
+
+def _autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
+    """The derivative of the sum of the values by each of `names` in turn; sums of elements in between."""
+    leaves = {name: value.clone().requires_grad_() for name, value in place.items()}
+    derivative = of.call(**leaves)
+    for name in names:
+        if not derivative.requires_grad:
+            return torch.zeros_like(leaves[name])
+        found = torch.autograd.grad(derivative.sum(), leaves[name], create_graph=True, allow_unused=True)[0]
+        derivative = torch.zeros_like(leaves[name]) if found is None else found
+    return derivative.detach()
+
+
+def _collected(elements: Tensor, like: Tensor) -> Tensor:
+    """Elements summed to the shape of the variable that was broadcast to theirs."""
+    return elements.detach().sum_to_size(like.shape)
+
+
+def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:
+    leaves = {name: value.clone().requires_grad_() for name, value in place.items()}
+    value = of.call(**leaves)
+    with torch.no_grad():
+        evaluated = of.call(**leaves)
+    return value.requires_grad, evaluated.requires_grad, value.detach().requires_grad
+
+
+def _label(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return f"d/d{names[0]}"
+    parts = [(name, names.count(name)) for name in dict.fromkeys(names)]
+    return f"d{len(names)}/" + "".join(f"d{name}{f'^{n}' if n > 1 else ''}" for name, n in parts)
+
+
+def _shown(each: Derivative, *, place: bool) -> str:
+    numbers = [each.autograd, each.analytic, each.differences]
+    line = _line(
+        each.label, [*("-" if value is None else _number(value) for value in numbers), f"{each.disagreement:.2g}"]
+    )
+    return line + (f"  {each.at}" if place else "") + ("" if each.agrees else "  DISAGREES")
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _line(name: str, cells: list[str]) -> str:
+    return f"{name:<12}" + " ".join(f"{cell:>18}" for cell in cells)
+
+
+def _recorded(recorded: bool) -> str:
+    return "recorded" if recorded else "none"

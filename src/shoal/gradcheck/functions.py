@@ -1,0 +1,64 @@
+"""What is differentiated: a formula, or a function of the user's."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from shoal.errors import UsageError, suggestion
+from shoal.expressions import VARIABLE, Expression, parse
+
+_PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of named tensors."""
+
+    text: str
+    variables: tuple[str, ...]
+    call: Callable[..., Tensor]
+    formula: Expression | None
+    """Where it has one."""
+
+
+def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Function:
+    """The function that `of` is or says: a formula, or `module:function`. `names` may declare a formula's variables.
+
+    Raises:
+        ConfigError, UsageError: where there is no such function.
+    """
+    if not isinstance(of, str):
+        return _python(of, getattr(of, "__qualname__", repr(of)))
+    if _PYTHON.fullmatch(of):
+        return _python(_located(of), of)
+    # Names that a formula may have anyway need no declaration; what is then missing or too many is said of the point.
+    declared = None if all(VARIABLE.fullmatch(name) or not name for name in names) else tuple(names)
+    formula = parse(of, variables=declared)
+    return Function(of, formula.variables, formula, formula)
+
+
+def _python(call: Callable[..., Tensor], text: str) -> Function:
+    return Function(text, tuple(inspect.signature(call).parameters), call, None)
+
+
+def _located(text: str) -> Callable[..., Tensor]:
+    module, name = text.split(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{text}: no module {error.name!r}", hint=f"the working directory is {Path.cwd()}") from error
+    if not callable(getattr(found, name, None)):
+        names = [name for name, item in vars(found).items() if callable(item) and not name.startswith("_")]
+        raise UsageError(f"{text}: {module} has no function {name!r}", hint=suggestion(name, names))
+    call: Callable[..., Tensor] = getattr(found, name)
+    return call

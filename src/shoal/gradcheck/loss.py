@@ -1,0 +1,314 @@
+"""The gradient of a model's loss by its parameters and inputs, against differences; what is wrong is named."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from shoal.errors import ExitCode, UsageError
+from shoal.seeding import Stream, generator, global_generator
+
+TOLERANCE = 1e-5
+"""Difference allowed between autograd and finite differences, relative to the norm of the gradient."""
+_STEPS = (1e-5, 1e-6, 1e-7)
+_DIRECTIONS = 2
+_SAMPLES = 64
+"""Samples of the batch that are used: what is wrong for a batch is wrong for a part of it."""
+
+Batch = Any
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """The gradient by one parameter, or by the inputs."""
+
+    name: str
+    shape: tuple[int, ...]
+    norm: float
+    """Of the gradient by autograd."""
+    disagreement: float
+    """Between autograd and differences along a random direction, relative to the norm."""
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """A module whose backward is wrong while those of its parts are right."""
+
+    path: str
+    module: str
+    functions: tuple[str, ...]
+    """Hand-written `torch.autograd.Function`s in its forward, each with file and line."""
+
+
+@dataclass(frozen=True)
+class LossCheck:
+    """What was found; `agrees` where every gradient is right."""
+
+    loss: float
+    tensors: tuple[TensorCheck, ...]
+    culprits: tuple[Culprit, ...]
+    graph_in_evaluation: bool
+    """Whether outputs need a gradient under evaluation."""
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return all(each.agrees for each in self.tensors)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.OK if self.agrees else ExitCode.FAILED
+
+    @property
+    def largest_disagreement(self) -> float:
+        """Relative to the norm of a gradient."""
+        return max(each.disagreement for each in self.tensors)
+
+    def plain(self) -> dict[str, Any]:
+        """As lists, dictionaries and numbers, for JSON."""
+        return asdict(self) | {"agrees": self.agrees, "largest_disagreement": self.largest_disagreement}
+
+    def text(self) -> str:
+        """A line for each parameter and for the inputs, then whose backward is wrong."""
+        width = max(len(each.name) for each in self.tensors)
+        lines = [
+            f"loss {self.loss:.10g} (float64)",
+            f"{'gradient by':<{width}}  {'shape':>12}  {'norm':>12}  disagreement",
+        ]
+        for each in self.tensors:
+            wrong = "" if each.agrees else "  DISAGREES"
+            shape = "x".join(map(str, each.shape)) or "scalar"
+            lines.append(f"{each.name:<{width}}  {shape:>12}  {each.norm:>12.6g}  {each.disagreement:12.2g}{wrong}")
+        for culprit in self.culprits:
+            lines.append(f"wrong backward in {culprit.path} ({culprit.module})")
+            lines += [f"  its hand-written function {each}" for each in culprit.functions]
+        lines.append(f"graph: {'recorded' if self.graph_in_evaluation else 'none'} under evaluation")
+        wrong_ones = sum(not each.agrees for each in self.tensors)
+        verdict = f"{wrong_ones} of {len(self.tensors)} DISAGREE" if wrong_ones else "all agree"
+        lines.append(f"largest disagreement {self.largest_disagreement:.2g}: {verdict} (allowed: {self.tolerance:g})")
+        return "\n".join(lines)
+
+
+def check_loss(module: nn.Module, batch: Batch, loss: Loss | None = None, *, tolerance: float = TOLERANCE) -> LossCheck:
+    """Check the gradient of the loss of `batch` by every parameter of `module` and by the inputs, in float64.
+
+    The loss is `loss(module(x), y)` for a batch (x, y); or, without `loss`, what a LightningModule's `training_step`
+    gives. The module itself is not changed.
+
+    Raises:
+        UsageError: where there is no loss to differentiate, or it changes from one evaluation to the next.
+    """
+    work = _Work(module, batch, loss)
+    tensors = tuple(_checked(work, name, tensor, tolerance) for name, tensor in work.tensors.items())
+    wrong = not all(each.agrees for each in tensors)
+    return LossCheck(
+        loss=work.value,
+        tensors=tensors,
+        culprits=tuple(_culprits(work)) if wrong else (),
+        graph_in_evaluation=work.graph_in_evaluation(),
+        tolerance=tolerance,
+    )
+
+
+class _Work:
+    """A float64 copy of the module with one batch: its loss as a function of parameters and inputs."""
+
+    def __init__(self, module: nn.Module, batch: Batch, loss: Loss | None) -> None:
+        self.module = copy.deepcopy(module).double().train()
+        self.loss = loss
+        if isinstance(self.module, pl.LightningModule):
+            self.module.log = self.module.log_dict = _ignored  # type: ignore[method-assign]
+        self.batch = _double(batch)
+        self.tensors: dict[str, Tensor] = {
+            name: each for name, each in self.module.named_parameters() if each.requires_grad
+        }
+        first = self.batch[0] if isinstance(self.batch, tuple | list) else self.batch
+        if isinstance(first, Tensor) and first.is_floating_point() and first.numel():
+            self.tensors["inputs"] = first.requires_grad_()
+        self.gradients = self._gradients()
+
+    def evaluate(self) -> Tensor:
+        """The loss, random numbers being the same every time."""
+        with global_generator(0, Stream.USER):
+            if self.loss is not None:
+                x, y = self.batch
+                return self.loss(self.module(x), y)
+            if not isinstance(self.module, pl.LightningModule):
+                raise UsageError("a loss is needed: only a LightningModule brings its own")
+            step = self.module.training_step(self.batch, 0)
+        found = step["loss"] if isinstance(step, Mapping) else step
+        if not isinstance(found, Tensor):
+            raise UsageError(f"training_step of {type(self.module).__name__} returns no loss")
+        return found
+
+    def graph_in_evaluation(self) -> bool:
+        self.module.eval()
+        with torch.no_grad():
+            return self.evaluate().requires_grad
+
+    def _gradients(self) -> dict[str, Tensor]:
+        if not self.tensors:
+            raise UsageError("the model has neither parameters nor inputs to differentiate by")
+        loss = self.evaluate()
+        with torch.no_grad():
+            again = self.evaluate()
+        self.value = loss.item()
+        if not math.isfinite(self.value) or again.item() != self.value:
+            problem = "is not finite" if not math.isfinite(self.value) else "changes from one evaluation to the next"
+            raise UsageError(f"the loss {problem}: its gradient cannot be checked")
+        found = torch.autograd.grad(loss, list(self.tensors.values()), allow_unused=True)
+        pairs = zip(self.tensors.items(), found, strict=True)
+        return {name: torch.zeros_like(tensor) if each is None else each for (name, tensor), each in pairs}
+
+
+def _checked(work: _Work, name: str, tensor: Tensor, tolerance: float) -> TensorCheck:
+    gradient = work.gradients[name]
+    norm = gradient.norm().item()
+    drawn = generator(0, Stream.USER)
+    worst, agrees = 0.0, True
+    for _ in range(_DIRECTIONS):
+        direction = torch.randint(0, 2, tensor.shape, generator=drawn).to(tensor) * 2 - 1
+        autograd = (gradient * direction).sum().item()
+        # The step that agrees best counts: a large one may cross the kink of a ReLU, a small one drowns in rounding.
+        found = min((_along(work, tensor, direction, step) for step in _STEPS), key=lambda value: abs(value - autograd))
+        difference = abs(found - autograd)
+        size = max(norm, abs(found))
+        worst = max(worst, difference / size if size else 0.0)
+        agrees = agrees and difference <= tolerance * size + 1e-9 * abs(work.value)
+    return TensorCheck(name, tuple(tensor.shape), norm, worst, agrees)
+
+
+def _along(work: _Work, tensor: Tensor, direction: Tensor, step: float) -> float:
+    """The slope of the loss as `tensor` moves along `direction`."""
+    original = tensor.detach().clone()
+    with torch.no_grad():
+        high = _at(work, tensor, original + step * direction)
+        low = _at(work, tensor, original - step * direction)
+        tensor.copy_(original)
+    return (high - low) / (2 * step)
+
+
+def _at(work: _Work, tensor: Tensor, value: Tensor) -> float:
+    """The loss with `value` in place of `tensor`."""
+    tensor.copy_(value)
+    return work.evaluate().item()
+
+
+def _culprits(work: _Work) -> Iterator[Culprit]:
+    """The innermost modules whose own backward is wrong."""
+    calls = _calls(work)
+    wrong: list[str] = []
+    for path, module in reversed(list(work.module.named_modules())):
+        if path not in calls or any(_within(inner, path) for inner in wrong):
+            continue
+        output, right = _isolated(module, *calls[path])
+        if not right:
+            wrong.append(path)
+            yield Culprit(path, type(module).__name__, tuple(_functions(output)))
+    if not wrong:
+        yield Culprit("the loss", type(work.loss or work.module).__name__, tuple(_functions(work.evaluate())))
+
+
+def _calls(work: _Work) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The arguments of the first call of each module."""
+    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+    handles = []
+    for path, module in work.module.named_modules():
+
+        def keep(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
+            calls.setdefault(path, (args, kwargs))
+
+        handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))
+    with torch.no_grad():
+        work.evaluate()
+    for handle in handles:
+        handle.remove()
+    calls.pop("", None)
+    return calls
+
+
+def _isolated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, bool]:
+    """The output of a module for the arguments it had, and whether its gradients are right."""
+    parameters = dict(module.named_parameters())
+    floating = [i for i, each in enumerate(args) if isinstance(each, Tensor) and each.is_floating_point()]
+    inputs = [args[i].detach().clone().requires_grad_() for i in floating]
+
+    def call(*tensors: Tensor) -> Tensor:
+        values = list(args)
+        for i, each in zip(floating, tensors, strict=False):
+            values[i] = each
+        given = dict(zip(parameters, tensors[len(floating) :], strict=True))
+        with global_generator(0, Stream.USER):
+            return _summed(torch.func.functional_call(module, given, tuple(values), kwargs))
+
+    tensors = (*inputs, *(each.detach().clone().requires_grad_() for each in parameters.values()))
+    if not tensors:
+        return torch.zeros(()), True
+    right = torch.autograd.gradcheck(
+        call, tensors, atol=1e-6, rtol=1e-4, raise_exception=False, check_undefined_grad=False, fast_mode=True
+    )
+    return call(*tensors), right
+
+
+def _summed(output: Any) -> Tensor:
+    """One tensor of a module's output."""
+    if isinstance(output, Tensor):
+        return output
+    parts = output.values() if isinstance(output, Mapping) else output
+    return torch.cat([each.flatten() for each in parts if isinstance(each, Tensor) and each.is_floating_point()])
+
+
+def _functions(output: Tensor) -> Iterator[str]:
+    """Hand-written functions in the graph of `output`: class, file and line."""
+    seen: set[Any] = set()
+    named: set[type] = set()
+    waiting = [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        written = getattr(node, "_forward_cls", None)
+        if written is not None and written not in named:
+            named.add(written)
+            yield _place(written)
+
+
+def _place(written: type) -> str:
+    try:
+        line = inspect.getsourcelines(written)[1]
+        return f"{written.__name__} ({Path(inspect.getsourcefile(written) or '').name}:{line})"
+    except (OSError, TypeError):
+        return written.__name__
+
+
+def _within(inner: str, path: str) -> bool:
+    return not path or inner.startswith(f"{path}.")
+
+
+def _double(batch: Batch) -> Batch:
+    if isinstance(batch, Tensor):
+        part = batch[:_SAMPLES].detach().clone() if batch.dim() else batch.detach().clone()
+        return part.double() if part.is_floating_point() else part
+    if isinstance(batch, Mapping):
+        return {name: _double(each) for name, each in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(_double(each) for each in batch)
+    return batch
+
+
+def _ignored(*args: Any, **kwargs: Any) -> None:
+    """In place of `log`: nothing is logged here."""
+    del args, kwargs
