@@ -6,11 +6,15 @@ import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoal.errors import UsageError
+from shoal.errors import ShoalError, UsageError
+
+if TYPE_CHECKING:
+    from shoal.review.catalog import RunEntry
+    from shoal.review.removal import Removal
 
 
 def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -31,7 +35,7 @@ OUTPUTS = Path("outputs")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    commands: tuple[Callable[..., None], ...] = (runs,)
+    commands: tuple[Callable[..., None], ...] = (runs, show, compare, diff, rm, prune)
     for command in commands:
         app.command()(command)
 
@@ -55,9 +59,9 @@ def runs(
     """List runs and sweeps, newest first.
 
     A sweep is one row; --expand, --where, --status and --sort list its runs. Names are settings (optimizer.lr), metrics
-    (val/loss), config groups (model) and fields: id task status age what best best.metric best.epoch time seed engine epochs
-    steps parameters sweep job host reason path started ended git.commit git.dirty. Into a pipe goes a line a run,
-    fields separated by tabs.
+    (val/loss), config groups (model) and fields: id task status age what best best.metric best.epoch time seed engine
+    epochs steps parameters sweep job host reason path started ended git.commit git.dirty. Into a pipe goes a line a
+    run, fields separated by tabs.
 
     \b
     Examples:
@@ -73,10 +77,10 @@ def runs(
     from shoal.review.catalog import SweepEntry, find
     from shoal.review.table import console
 
+    gc.disable()  # ten thousand objects that all stay: searching them for garbage would take a third of the time
     found = find(paths or ([root] if root.is_dir() else []))
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
         found = list(found[0].runs)
-    gc.disable()  # a short life among ten thousand objects that all stay: searching them for garbage takes a third of it
     _one_of(as_json, as_csv)
     selection = listing.Selection(where=where, status=tuple(status or ()), sort=sort, top=top, expand=expand)
     entries = listing.selected(found, selection)
@@ -102,3 +106,205 @@ def _nothing(any_runs: bool, paths: list[Path]) -> str:
 def _one_of(json: bool, csv: bool) -> None:
     if json and csv:
         raise UsageError("--json and --csv exclude each other")
+
+
+def show(run: Reference, root: Root = OUTPUTS) -> None:
+    """Show a run or a sweep: result, settings, artifacts with digests checked, environment, loss curve.
+
+    RUN is an id or the beginning of its last part, `last`, `best`, `best:val/loss`, a path, or inside a sweep
+    `SWEEP/3` for a job, `SWEEP/best`, `SWEEP/last`.
+
+    \b
+    Examples:
+      shoal show last
+      shoal show k3f9
+      shoal show best:val/loss
+      shoal show k3f9/12
+      shoal show multirun/2026-11-22/10-15-30/0
+    """
+    from shoal.review.catalog import SweepEntry
+    from shoal.review.reference import resolve
+    from shoal.review.show import show_run, show_sweep
+    from shoal.review.table import console
+
+    entry = resolve(run, root)
+    if isinstance(entry, SweepEntry):
+        show_sweep(console(), entry)
+    else:
+        show_run(console(), entry)
+
+
+def compare(
+    runs: References,
+    metric: Annotated[str | None, typer.Option(help="Whose curves to draw; else the monitored one.")] = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Compare runs: the settings in which they differ, their metrics, and their curves.
+
+    A sweep of another Hydra program stands for all its runs.
+
+    \b
+    Examples:
+      shoal compare last best:val/loss
+      shoal compare k3f9/0 k3f9/1 k3f9/2 --metric train/loss
+    """
+    from shoal.review.comparison import compare as print_comparison
+    from shoal.review.table import console
+
+    entries = _several(runs, root)
+    if len(entries) < 2:
+        raise UsageError("there must be two runs or more to compare", hint="for example: shoal compare last best")
+    print_comparison(console(), entries, metric=metric)
+
+
+def diff(
+    a: Reference,
+    b: Reference,
+    patch: Annotated[bool, typer.Option("--patch", "-p", help="The changes themselves, not only the files.")] = False,
+    root: Root = OUTPUTS,
+) -> None:
+    """Show in which code and environment two runs were made: commits, uncommitted changes, versions, hardware.
+
+    \b
+    Examples:
+      shoal diff k3f9 last
+      shoal diff k3f9 last --patch
+    """
+    from shoal.review.comparison import diff as print_diff
+    from shoal.review.reference import resolve_run
+    from shoal.review.table import console
+
+    print_diff(console(), resolve_run(a, root), resolve_run(b, root), patch=patch)
+
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
+CheckpointsOnly = Annotated[
+    bool, typer.Option("--checkpoints", help="Remove the checkpoints only; all else of the runs stays.")
+]
+
+
+def rm(
+    runs: References,
+    checkpoints: CheckpointsOnly = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    root: Root = OUTPUTS,
+) -> None:
+    """Remove runs or sweeps, after asking. Nothing outside the root is touched, no link followed.
+
+    \b
+    Examples:
+      shoal rm k3f9x2
+      shoal rm k3f9x2 p8v4m1 --dry-run
+      shoal rm last --checkpoints --yes
+    """
+    from shoal.review.catalog import find
+    from shoal.review.reference import resolve
+    from shoal.review.removal import removals
+
+    known = find([root]) if root.is_dir() else []
+    entries = {entry.path: entry for entry in (resolve(run, root, known) for run in runs)}
+    _remove(removals(entries.values(), root, checkpoints_only=checkpoints), dry_run=dry_run, yes=yes)
+
+
+def prune(
+    paths: Paths = None,
+    keep_best: Annotated[
+        int | None, typer.Option("--keep-best", min=1, metavar="N", help="Completed runs but the N best of each task.")
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="METRIC", help="Best by this; else as monitored.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Runs that failed or diverged.")] = False,
+    where: Where = None,
+    checkpoints: CheckpointsOnly = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    root: Root = OUTPUTS,
+) -> None:
+    """Remove runs by a rule, after asking: all but the best, the failed ones, those that meet a condition.
+
+    With --keep-best and --failed together go the runs that either names; --where narrows them, and alone takes every
+    run that meets it. What is running stays.
+
+    \b
+    Examples:
+      shoal prune --failed --dry-run
+      shoal prune --keep-best 10
+      shoal prune outputs/parabola --keep-best 3 --by train/loss --yes
+      shoal prune --where "age > 4w" --checkpoints
+    """
+    from shoal.review.catalog import find
+    from shoal.review.catalog import runs as runs_in
+    from shoal.review.query import where as meeting
+    from shoal.review.removal import ranking, removals, worst
+
+    if not (keep_best or failed or where):
+        raise UsageError("nothing says what to remove", hint='--keep-best 10, --failed or --where "age > 4w"')
+    every = [run for run in runs_in(find(paths or [root])) if run.status not in ("running", "unknown")]
+    named = meeting(every, where) if where else every
+    chosen = list(named) if where and not (keep_best or failed) else []
+    if keep_best and named:
+        chosen += worst(named, keep=keep_best, metric=by)
+        print(f"kept: the {keep_best} runs of each task with {ranking(named, by)}")
+    if failed:
+        chosen += [run for run in named if run.status in ("failed", "diverged")]
+    once = {run.path: run for run in chosen}
+    _remove(removals(once.values(), root, checkpoints_only=checkpoints), dry_run=dry_run, yes=yes)
+
+
+def _remove(found: list[Removal], *, dry_run: bool, yes: bool) -> None:
+    """Show what is to go, ask, and remove it; what is in use is named, and the others go."""
+    from shoal.review.catalog import RunEntry
+    from shoal.review.wording import counted, printable, size
+
+    if not found:
+        print("there is nothing to remove")
+        return
+    sizes = [removal.size() for removal in found]
+    for removal, n_bytes in zip(found, sizes, strict=True):
+        kind = (
+            "checkpoints of" if removal.checkpoints_only else "run" if isinstance(removal.entry, RunEntry) else "sweep"
+        )
+        print(f"  {size(n_bytes):>9}  {kind} {printable(str(removal.entry.path))}  {removal.entry.status}")
+    thing = "checkpoint folder" if found[0].checkpoints_only else "folder"
+    total = f"{counted(len(found), thing)}, {size(sum(sizes))}"
+    if dry_run:
+        print(f"would remove {total}")
+        return
+    _confirm(f"remove {total}?", yes=yes)
+    refused: list[ShoalError] = []
+    for removal in found:
+        try:
+            removal.carry_out()
+        except ShoalError as error:
+            refused.append(error)
+    print(f"removed {counted(len(found) - len(refused), thing)}")
+    for other in refused[1:]:
+        print(printable(other.text().splitlines()[0]), file=sys.stderr)
+    if refused:
+        raise refused[0]
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("removing asks first, and there is nobody to ask", hint="add --yes, or look with --dry-run")
+    if not typer.confirm(question):
+        raise typer.Exit(0)
+
+
+def _several(references: list[str], root: Path) -> list[RunEntry]:
+    """The runs that are meant; of a sweep that another Hydra program made, all."""
+    from shoal.review.catalog import SweepEntry, find
+    from shoal.review.reference import resolve, resolve_run
+
+    known = find([root]) if root.is_dir() else []
+    found: list[RunEntry] = []
+    for reference in references:
+        entry = resolve(reference, root, known)
+        if isinstance(entry, SweepEntry) and (entry.path / "multirun.yaml").exists():
+            found += entry.runs
+        else:
+            found.append(resolve_run(reference, root, known))
+    return found

@@ -23,6 +23,8 @@ UNKNOWN = "unknown"
 """Status of a directory of another Hydra program, which keeps no account of how it ended."""
 PENDING = "pending"
 """Status of a sweep's job that has not begun."""
+REMOVED = "removed"
+"""Status of a sweep's job that ended, and whose directory is gone."""
 
 STATUSES = (*Status, LOST, DAMAGED, UNKNOWN)
 
@@ -120,10 +122,11 @@ class SweepEntry:
         return SweepDir(self.path)
 
     def counts(self) -> Counter[str]:
-        """How many jobs have which status; those without a directory are pending."""
+        """How many jobs have which status; one without a directory is pending, or was removed after it ended."""
         counts = Counter(run.status for run in self.runs)
-        if self.info and len(self.info.jobs) > len(self.runs):
-            counts[PENDING] = len(self.info.jobs) - len(self.runs)
+        there = {run.path.name for run in self.runs}
+        missing = [job for job in self.info.jobs if job.run not in there] if self.info else []
+        counts.update(REMOVED if job.status else PENDING for job in missing)
         return counts
 
 
@@ -153,7 +156,7 @@ def runs(entries: Iterable[Entry]) -> list[RunEntry]:
 
 
 def began(entry: Entry) -> tuple[str, str]:
-    """A key that sorts by when a run or sweep began: by its id, since a clock can be set back; else by its files' time."""
+    """A key that sorts by when a run or sweep began: by its id, since a clock can be set back; else by its start."""
     stamp = _STAMP.match(entry.id)
     when = stamp[1] if stamp else _started(entry)
     return when, entry.id
@@ -221,8 +224,8 @@ def _contents(folder: Path, names: list[str]) -> Iterator[tuple[Path, bytes | OS
 
     shares = [folders[start : start + _MANY] for start in range(0, len(folders), _MANY)]
     with ThreadPoolExecutor(_READERS) as readers:
-        for share, contents in zip(shares, readers.map(lambda share: [_content(child) for child in share], shares)):
-            yield from zip(share, contents)
+        for share, contents in zip(shares, readers.map(lambda share: [*map(_content, share)], shares), strict=True):
+            yield from zip(share, contents, strict=True)
 
 
 def _content(folder: Path) -> bytes | OSError:

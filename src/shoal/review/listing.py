@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
-from shoal.review.catalog import PENDING, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
+from shoal.review.catalog import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
 from shoal.review.query import ordered, where
 from shoal.review.table import Column, status_style, write_table
 from shoal.review.values import FIELDS, Value, Values, main_metric, unknown_status
@@ -115,7 +115,7 @@ def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:
     if counts[Status.COMPLETED] == n:
         parts.append(counted(n, "run"))
     else:
-        each = ", ".join(f"{counts[status]} {status}" for status in (*STATUSES, PENDING) if counts[status])
+        each = ", ".join(f"{counts[status]} {status}" for status in (*STATUSES, PENDING, REMOVED) if counts[status])
         parts.append(f"{counted(n, 'run')}: {each}")
     varies = [str(name).rsplit(".", 1)[-1] if brief else str(name) for name in sweep.info.varies] if sweep.info else []
     return "; ".join(parts) + (f" over {printable(', '.join(varies))}" if varies else "")

@@ -124,10 +124,12 @@ def _best(reference: str, entries: Sequence[Entry]) -> RunEntry:
 
 
 def _matching(reference: str, entries: Iterable[Entry]) -> list[Entry]:
-    """The entries of exactly this id, else those whose id fits; sweeps and their runs alike."""
+    """The entries of exactly this id, else those whose id fits; a sweep that fits stands for its runs."""
     every = list(_everything(entries))
     exact = [entry for entry in every if reference in (entry.id, entry.path.name, untimed(entry.id))]
-    return exact or [entry for entry in every if _fits(entry.id, reference) or _fits(entry.path.name, reference)]
+    fitting = exact or [entry for entry in every if _fits(entry.id, reference) or _fits(entry.path.name, reference)]
+    inside = {run.path for entry in fitting if isinstance(entry, SweepEntry) for run in entry.runs}
+    return [entry for entry in fitting if entry.path not in inside]
 
 
 def _everything(entries: Iterable[Entry]) -> Iterator[Entry]:

@@ -1,0 +1,187 @@
+"""`shoal compare` and `shoal diff`: in what runs differ, and in what their surroundings did."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from shoal.errors import DamagedError, shown
+from shoal.review.catalog import RunEntry
+from shoal.review.curves import Curve, draw, histories
+from shoal.review.listing import short_ids
+from shoal.review.settings import read_settings
+from shoal.review.table import Column, write_table
+from shoal.review.values import main_metric, rises
+from shoal.review.wording import number, printable
+
+Rows = list[tuple[str, list[Any]]]
+"""A name, and what each run has under it."""
+
+
+def differing(mappings: Sequence[Mapping[str, Any]]) -> Rows:
+    """The names under which the mappings do not all hold the same."""
+    names = dict.fromkeys(name for mapping in mappings for name in mapping)
+    rows = [(name, [mapping.get(name) for mapping in mappings]) for name in names]
+    return [(name, values) for name, values in rows if any(value != values[0] for value in values)]
+
+
+def differing_settings(entries: Sequence[RunEntry]) -> Rows:
+    """The settings in which the runs differ.
+
+    Raises:
+        DamagedError: where the config.yaml of a run cannot be read.
+    """
+    return differing([read_settings(run.path) for run in entries])
+
+
+def compare(screen: Console, entries: Sequence[RunEntry], *, metric: str | None = None) -> None:
+    """Print the settings in which the runs differ, their metrics side by side, and their curves over each other.
+
+    Raises:
+        DamagedError: where the config.yaml of a run cannot be read.
+    """
+    names = short_ids(entries)
+    rows = differing_settings(entries)
+    _titled(screen, "settings that differ", rows, names, "the runs have the same settings")
+    _titled(screen, "\nmetrics", _metrics(entries), _with_difference(names), "no run has a metric")
+    metric = metric or main_metric(entries)
+    if metric and screen.is_terminal:
+        _overlaid(screen, entries, names, metric)
+
+
+def diff(screen: Console, a: RunEntry, b: RunEntry, *, patch: bool = False) -> None:
+    """Print in which code and environment two runs were made."""
+    names = short_ids([a, b])
+    surroundings = [_surroundings(run) for run in (a, b)]
+    rows = differing(surroundings)
+    _titled(screen, "environment", rows, names, "the environments are the same")
+    screen.print("\ncode", style="bold")
+    lines = [*_code(a, b, patch=patch)]
+    for line in lines or ["the runs were made from the same code"]:
+        screen.print(printable(line), style=_diff_style(line))
+
+
+def _metrics(entries: Sequence[RunEntry]) -> Rows:
+    """Last and best value of each metric; of two runs, the difference too."""
+    infos = [run.info for run in entries]
+    rows: Rows = []
+    for name in dict.fromkeys(name for info in infos if info for name in info.final):
+        rows.append((name, [info.final.get(name) if info else None for info in infos]))
+    for name in dict.fromkeys(info.best.metric for info in infos if info and info.best):
+        bests = [info.best if info and info.best and info.best.metric == name else None for info in infos]
+        direction = "largest" if rises(name, entries) else "smallest"
+        rows.append((f"{name}, {direction}", [best.value if best else None for best in bests]))
+        rows.append((f"{name}, {direction} in epoch", [best.epoch if best else None for best in bests]))
+    rows.append(("seconds", [info.seconds if info else None for info in infos]))
+    rows.append(("parameters", [info.parameters if info else None for info in infos]))
+    if len(entries) == 2:
+        return [(name, [*values, _difference(*values)]) for name, values in rows]
+    return rows
+
+
+def _with_difference(names: Sequence[str]) -> list[str]:
+    return [*names, "difference"] if len(names) == 2 else list(names)
+
+
+def _difference(a: Any, b: Any) -> str:
+    if not isinstance(a, int | float) or not isinstance(b, int | float):
+        return ""
+    share = f" ({(b - a) / abs(a):+.1%})" if a and abs(a) < float("inf") else ""
+    return f"{b - a:+.4g}{share}"
+
+
+def _overlaid(screen: Console, entries: Sequence[RunEntry], names: Sequence[str], metric: str) -> None:
+    curves = []
+    screen.print()
+    for run, name in zip(entries, names, strict=True):
+        try:
+            curve = histories(run).get(metric)
+        except DamagedError as error:
+            screen.print(f"{name}: {printable(error.problem)}", style="red")
+            continue
+        if curve and len(curve.x) > 1:
+            curves.append(Curve(name, curve.x, curve.y, curve.axis))
+        else:
+            screen.print(f"{name}: fewer than two finite values of {printable(metric)}")
+    if curves:
+        draw(screen, curves, title=metric)
+
+
+def _titled(screen: Console, title: str, rows: Rows, names: Sequence[str], otherwise: str) -> None:
+    screen.print(title, style="bold")
+    if not rows:
+        screen.print(otherwise)
+        return
+    columns = [Column(title="", cells=[printable(name) for name, _ in rows], shrinks=True)]
+    for position, name in enumerate(names):
+        cells = [_cell(values[position]) for _, values in rows]
+        right = all(not isinstance(values[position], str | list) for _, values in rows)
+        columns.append(Column(title=name, cells=cells, right=right, shrinks=not right, rank=position))
+    if screen.is_terminal:
+        write_table(screen, columns)
+    else:
+        for row in zip(*(column.cells for column in columns), strict=True):
+            screen.print("\t".join(row))
+
+
+def _cell(value: Any) -> str:
+    return number(value) if isinstance(value, float) else "" if value is None else printable(shown(value))
+
+
+def _surroundings(run: RunEntry) -> dict[str, Any]:
+    if run.info is None:
+        return {}
+    info = run.info
+    git = info.git or {}
+    return {
+        **{f"version of {name}": version for name, version in info.versions.items()},
+        **{name: value for name, value in info.hardware.items() if not isinstance(value, dict)},
+        "host": info.host,
+        "commit": str(git.get("commit") or "")[:12] or None,
+        "uncommitted changes": bool(git.get("dirty")),
+    }
+
+
+def _code(a: RunEntry, b: RunEntry, *, patch: bool) -> Iterable[str]:
+    """The commits between the runs, as far as this repository knows them, and how their uncommitted changes differ."""
+    commits = [str((run.info.git or {}).get("commit") or "") if run.info else "" for run in (a, b)]
+    if commits[0] != commits[1]:
+        yield from _between(*commits, patch=patch)
+    before, after = _lines(a), _lines(b)
+    if before != after:
+        yield "uncommitted changes (patch.diff) differ:"
+        yield from difflib.unified_diff(before, after, a.id, b.id, lineterm="", n=1)
+
+
+def _between(a: str, b: str, *, patch: bool) -> Iterable[str]:
+    if not all(commit.isalnum() for commit in (a, b)):
+        yield "a run was not made in a git repository, so its code is not known"
+        return
+    words = ["git", "diff", "--no-color", "--no-ext-diff", *([] if patch else ["--stat"]), a, b, "--"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, errors="replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield f"git diff {a[:12]} {b[:12]} failed: {error}"
+        return
+    if done.returncode:
+        yield f"this repository does not have both commits: {a[:12]} and {b[:12]}"
+    else:
+        yield f"git diff {a[:12]} {b[:12]}"
+        yield from done.stdout.splitlines()
+
+
+def _lines(run: RunEntry) -> list[str]:
+    try:
+        return run.dir.patch.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith(("+++", "---", "@@")):
+        return "bold"
+    return "green" if line.startswith("+") else "red" if line.startswith("-") else ""

@@ -1,0 +1,179 @@
+"""`shoal show`: one run, or one sweep, on a page of the terminal."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from shoal.errors import DamagedError, shown
+from shoal.review.catalog import RunEntry, SweepEntry
+from shoal.review.curves import drawn
+from shoal.review.listing import default_columns, write_listing
+from shoal.review.settings import read_settings
+from shoal.review.table import status_style
+from shoal.review.values import age, main_metric, ranked
+from shoal.review.wording import ago, counted, duration, number, printable, size
+from shoal.rundir import RunInfo, SweepInfo, verify
+
+_TOP = 5
+_INDENT = 13
+
+
+def show_run(screen: Console, run: RunEntry) -> None:
+    """Print what is known of a run: result, settings, artifacts with their digests checked, environment, curve."""
+    _head(screen, run)
+    if run.info:
+        _facts(screen, _course(run.info))
+        _facts(screen, _result(run.info))
+    _settings(screen, run)
+    if run.info:
+        _artifacts(screen, run, run.info)
+        _facts(screen, environment(run.info))
+    if screen.is_terminal:
+        missing = drawn(run, screen)
+        if missing and run.info:
+            screen.print(f"no curve: {printable(missing)}")
+
+
+def show_sweep(screen: Console, sweep: SweepEntry) -> None:
+    """Print what is known of a sweep: what became of its jobs, its best runs, and those that did not complete."""
+    _head(screen, sweep)
+    if sweep.info:
+        _facts(screen, [("command", command(sweep.info)), ("took", duration(sweep.info.seconds))])
+    counts = ", ".join(f"{n} {status}" for status, n in sweep.counts().most_common())
+    varies = printable(", ".join(map(str, sweep.info.varies))) if sweep.info else ""
+    _facts(screen, [("runs", counts), ("over", varies)])
+    metric = main_metric(sweep.runs)
+    best = ranked(sweep.runs, metric)[:_TOP] if metric else []
+    if best:
+        screen.print(f"\nbest by {printable(str(metric))}", style="bold")
+        write_listing(screen, best, default_columns(best))
+    broken = [run for run in sweep.runs if run.status not in ("completed", "running")]
+    if broken:
+        screen.print(f"\n{counted(len(broken), 'run')} not completed", style="bold")
+        write_listing(screen, broken[: 2 * _TOP], ["id", "status", "what"])
+    if len(broken) > 2 * _TOP:
+        screen.print(f"all of them: shoal runs {sweep.path} --where \"status != 'completed'\"")
+
+
+def command(info: RunInfo | SweepInfo) -> str:
+    """The command line that makes the run again, word by word as a shell takes it.
+
+    A run of a sweep is made again alone, by what its own job set.
+    """
+    words = [word for word in info.command if isinstance(word, str)]
+    alone = isinstance(info, RunInfo) and info.sweep is not None and bool(info.overrides)
+    if alone:
+        words = [*words[:1], *map(str, info.overrides)] if words[:1] else ["train.py", *map(str, info.overrides)]
+        words = [word for word in words if word not in ("-m", "--multirun")]
+    if not words:
+        return ""
+    program = ["python"] if words[0].endswith(".py") else []
+    return printable(shlex.join([*program, *words]))
+
+
+def environment(info: RunInfo) -> list[tuple[str, str]]:
+    """Commit, versions and hardware, each as one text."""
+    git = info.git or {}
+    commit = str(git.get("commit") or "")[:12]
+    if commit:
+        commit += ", with changes (patch.diff)" if git.get("dirty") else ", clean"
+    hardware = {key: value for key, value in info.hardware.items() if value not in (None, [], "")}
+    return [
+        ("commit", printable(commit) or "not in a git repository"),
+        ("versions", printable(", ".join(f"{name} {version}" for name, version in info.versions.items()))),
+        ("hardware", printable(", ".join(f"{name} {shown(value)}" for name, value in hardware.items()))),
+    ]
+
+
+def groups(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The settings of each config group on one line, its class first; those that are null are left out."""
+    lines: dict[str, list[str]] = {}
+    for name, value in settings.items():
+        group, _, key = name.partition(".")
+        words = lines.setdefault(group if key else "", [])
+        if key == "_target_":
+            words.insert(0, str(value).rsplit(".", 1)[-1])
+        elif key.endswith("._target_"):
+            words.append(f"{key.removesuffix('._target_')}={str(value).rsplit('.', 1)[-1]}")
+        elif value is not None:
+            words.append(f"{key or name}={shown(value)}")
+    ordered = sorted(lines.items(), key=lambda line: line[0] == "")
+    return [(printable(group or "others"), printable(" ".join(words))) for group, words in ordered]
+
+
+def _head(screen: Console, entry: RunEntry | SweepEntry) -> None:
+    screen.print(printable(entry.id), style="bold", end="  ")
+    screen.print(printable(entry.task), end="  ")
+    screen.print(entry.status, style=status_style(entry.status))
+    if entry.reason:
+        _facts(screen, [("reason", printable(entry.reason))])
+    _facts(screen, [("path", printable(str(entry.path)))])
+    if entry.info and entry.info.started:
+        _facts(screen, [("started", f"{_time(entry.info.started)}, {ago(age(entry))} ago")])
+
+
+def _course(info: RunInfo) -> Iterable[tuple[str, str]]:
+    took = f"{duration(info.seconds)}, {counted(info.epochs, 'epoch')}, {counted(info.steps, 'step')}"
+    if info.sessions > 1:
+        took += f", in {info.sessions} sessions"
+    yield "took", took
+    yield "engine", f"{printable(info.engine)}, seed {info.seed}, {info.trainable:,} of {info.parameters:,} parameters"
+    yield "command", command(info)
+
+
+def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
+    names = list(info.final)
+    if info.best and info.best.metric in names:
+        names.remove(info.best.metric)
+        names.insert(0, info.best.metric)
+    for name in names:
+        text = number(info.final[name])
+        if info.best and info.best.metric == name:
+            text += f", best {number(info.best.value)} in epoch {info.best.epoch}"
+        yield printable(name), text
+    for check in info.expected:
+        yield "expected", printable(", ".join(f"{key} {shown(value)}" for key, value in check.items()))
+
+
+def _settings(screen: Console, run: RunEntry) -> None:
+    screen.print("\nsettings", style="bold")
+    try:
+        _facts(screen, groups(read_settings(run.path)))
+    except DamagedError as error:
+        screen.print(f"  {printable(error.problem)}", style="red")
+
+
+def _artifacts(screen: Console, run: RunEntry, info: RunInfo) -> None:
+    screen.print("\nartifacts", style="bold")
+    wrong = verify(run.path, info.artifacts)
+    for name, seal in info.artifacts.items():
+        screen.print(f"  {size(float(seal.get('bytes', 0))):>9}  {printable(name)}  ", end="")
+        screen.print(wrong.get(name, "digest ok"), style="bold red" if name in wrong else "green")
+    if not info.artifacts:
+        screen.print("  none is recorded" if info.finished else "  recorded when the run ends")
+    screen.print()
+
+
+def _facts(screen: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and texts in two columns, the texts wrapped."""
+    for name, text in facts:
+        if not text:
+            continue
+        label = f"  {name:<{_INDENT - 3}} "
+        room = max(20, screen.width - _INDENT) if screen.is_terminal else 10**9
+        lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+        screen.print(label, style="dim", end="")
+        screen.print(f"\n{'':{_INDENT}}".join(lines))
+
+
+def _time(text: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return printable(text)
