@@ -13,6 +13,7 @@ from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, Val
 from pydantic.errors import PydanticUserError
 
 _NOUNS = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
+_EXAMPLES: dict[Any, str] = {float: "1.0", int: "1", bool: "true", str: "NAME"}
 _PLURALS = {"a number": "numbers", "an integer": "integers", "a text": "texts"}
 
 
@@ -63,6 +64,19 @@ def choices(annotation: Any) -> list[str]:
     return []
 
 
+def example(annotation: Any) -> str:
+    """A value that the annotation allows, as one types it: its first word, its smallest number, null."""
+    kind, limits = _parts(annotation)
+    words = choices(annotation)
+    if words:
+        return words[0]
+    for limit in limits:
+        least = getattr(limit, "ge", None)
+        if least is not None:
+            return str(least)
+    return _EXAMPLES.get(kind, "null")
+
+
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     if get_origin(annotation) is Annotated:
         kind, *limits = get_args(annotation)
@@ -77,7 +91,7 @@ def _kind(kind: Any) -> str:
     if origin is Literal:
         return _joined(str(part) for part in parts)
     if origin in (Union, types.UnionType):
-        return _joined(described(part) for part in parts)
+        return _joined(word for part in parts for word in (choices(part) or [described(part)]))
     if origin in (tuple, list) and parts:
         return _sequence(parts)
     return _NOUNS.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from shoal.app.location import own_conf, user_conf
-from shoal.app.refusals import translated
-from shoal.app.sources import Sources
-from shoal.errors import UsageError
+from shoal.app.refusals import COMMAND_LINE, translated
+from shoal.app.sources import Sources, composed_files
+from shoal.errors import ConfigError, ShoalError, UsageError
 from shoal.rundir.layout import new_id
 
 PRIMARY = "train"
 """Name of the file that everything is composed from."""
+SWEEP = "sweep"
+"""The node that says how a sweep is run, and is no part of a job."""
 
 OmegaConf.register_new_resolver("run_id", new_id, use_cache=True, replace=True)
 
@@ -34,6 +38,8 @@ class Composed:
     hydra: Hydra
     config: DictConfig
     overrides: list[str]
+    name: str = PRIMARY
+    """The file that everything was composed from."""
 
     @property
     def choices(self) -> dict[str, str]:
@@ -44,10 +50,11 @@ class Composed:
     @property
     def sources(self) -> Sources:
         """Where the values came from."""
-        return Sources(self.overrides, self.choices)
+        files = cache(partial(composed_files, self.hydra, self.name, tuple(self.overrides)))
+        return Sources(self.overrides, self.choices, files=files)
 
     def values(self) -> dict[str, Any]:
-        """The resolved configuration, without Hydra's part: plain values.
+        """The resolved configuration, without Hydra's part and the sweep's: plain values.
 
         Raises:
             ConfigError: where a value is missing or an interpolation leads nowhere.
@@ -55,22 +62,40 @@ class Composed:
         task = self.config.copy()
         with read_write(task), open_dict(task):
             del task["hydra"]
+            task.pop(SWEEP, None)
         try:
             resolved: Any = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
         except Exception as error:
-            raise translated(error, self.overrides, lambda _: self.config) from error
+            raise self.located(translated(error, self.overrides, lambda _: self.config)) from error
         return dict(resolved)
 
+    def located(self, error: ShoalError) -> ShoalError:
+        """The same error with the place its setting came from, where it is about a setting."""
+        if not isinstance(error, ConfigError) or error.source:
+            return error
+        return error.at(source=self.sources.of(error.key))
+
     def directory(self) -> Path:
-        """The run directory that Hydra will use."""
-        return Path(str(OmegaConf.select(self.config, "hydra.run.dir")))
+        """The run directory that Hydra will use.
+
+        Raises:
+            ConfigError: where its name refers to something that is not there.
+        """
+        try:
+            return Path(str(OmegaConf.select(self.config, "hydra.run.dir")))
+        except Exception as error:
+            raise self.located(translated(error, self.overrides, lambda _: self.config)) from error
 
 
 @contextmanager
 def composed(
-    overrides: Sequence[str], *, config_dir: str | None = None, config_name: str | None = None
+    overrides: Sequence[str],
+    *,
+    config_dir: str | None = None,
+    config_name: str | None = None,
+    mode: RunMode = RunMode.RUN,
 ) -> Iterator[Composed]:
-    """The configuration that overrides ask for; Hydra stays initialized while the block runs.
+    """The configuration that overrides ask for, of a run or a sweep; Hydra stays initialized while the block runs.
 
     Raises:
         ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
@@ -79,16 +104,17 @@ def composed(
     hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
 
     def compose(wanted: Sequence[str]) -> DictConfig:
-        return hydra.compose_config(config_name or PRIMARY, list(wanted), RunMode.RUN, with_log_configuration=False)
+        return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
 
     try:
         try:
             config = compose(overrides)
             _check_search_path(config)
+            _check_one_task(config)
         except Exception as error:
             raise translated(error, overrides, compose) from error
         HydraConfig.instance().set_config(config)
-        yield Composed(hydra, config, list(overrides))
+        yield Composed(hydra, config, list(overrides), config_name or PRIMARY)
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = before
@@ -108,5 +134,30 @@ def _check_search_path(config: DictConfig) -> None:
     """Refuse a folder on Hydra's search path that does not exist, which Hydra only warns of."""
     for entry in config.hydra.searchpath or []:
         folder = str(entry).removeprefix("file://")
-        if "://" not in folder and not Path(folder).is_dir():
+        if folder.startswith("pkg://"):
+            _check_package(folder.removeprefix("pkg://"))
+        elif "://" not in folder and not Path(folder).is_dir():
             raise UsageError(f"hydra.searchpath: no folder {folder}", hint=f"the working directory is {Path.cwd()}")
+
+
+def _check_package(name: str) -> None:
+    """Refuse a package on Hydra's search path that cannot be found, which Hydra only warns of."""
+    top = name.replace("/", ".").split(".")[0]
+    try:
+        found = importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise UsageError(f"hydra.searchpath: no package {top}", hint="is it installed, or in the working directory?")
+
+
+def _check_one_task(config: DictConfig) -> None:
+    """Refuse several tasks in one run."""
+    if not isinstance(config.hydra.runtime.choices.get("task"), str):
+        raise ConfigError(
+            "task",
+            next((line.partition("=")[2] for line in config.hydra.overrides.task if line.startswith("task=")), None),
+            "a run has one task",
+            hint="for each of several: -m task=parabola,sin_x2",
+            source=COMMAND_LINE,
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Interval
+from annotated_types import Ge, Gt, Interval
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -15,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from shoal import models, optimizers, schedulers
 from shoal.app.allowed import NotAllowedError, choices, coerced, described
-from shoal.app.nodes import TARGET, build, checked, target
+from shoal.app.nodes import TARGET, build, checked, setting, target
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
@@ -28,11 +29,26 @@ from shoal.tasks import Task
 SETTINGS: Mapping[str, Any] = {
     "seed": Annotated[int, Interval(ge=0, le=MAX_SEED)],
     "engine": Literal["auto", "lightning", "vectorized"],
+    "threads": Annotated[int, Interval(ge=1, le=1024)],
     "debug": bool,
     "outputs": str,
     "resume": str | None,
 }
 """What stands at the top of a configuration beside the nodes."""
+EXAMPLES = {"seed": "seed=0", "debug": "debug=true", "outputs": "outputs=outputs", "resume": "resume=null"}
+LIMITS: Mapping[str, tuple[Any, str]] = {
+    "max_epochs": (Annotated[int, Ge(-1)] | None, "100"),
+    "max_steps": (Annotated[int, Ge(-1)], "1000"),
+    "min_epochs": (Annotated[int, Ge(1)] | None, "null"),
+    "min_steps": (Annotated[int, Ge(1)] | None, "null"),
+    "gradient_clip_val": (Annotated[float, Gt(0)] | None, "1.0"),
+    "gradient_clip_algorithm": (Literal["norm", "value"] | None, "norm"),
+    "accumulate_grad_batches": (Annotated[int, Ge(1)], "1"),
+    "log_every_n_steps": (Annotated[int, Ge(1)] | None, "null"),
+    "check_val_every_n_epoch": (Annotated[int, Ge(1)] | None, "1"),
+    "num_nodes": (Annotated[int, Ge(1)], "1"),
+}
+"""Annotation and example of arguments of the Trainer, where its own annotation allows what means nothing."""
 NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
 GIVEN_TO_TRAINER = (
     "logger",
@@ -51,6 +67,7 @@ def job(config: Mapping[str, Any]) -> Job:
     Raises:
         ConfigError: where something in it is wrong.
     """
+    config = {"callbacks": {}, "logger": {}, **config}
     settings = _settings(config)
     trainer = _trainer(config["trainer"])
     task = _task(config["task"])
@@ -65,9 +82,11 @@ def job(config: Mapping[str, Any]) -> Job:
         loggers=_named(config["logger"], "logger", Logger),
         seed=settings["seed"],
         engine=settings["engine"],
+        threads=settings["threads"],
         config=config,
     )
     _check_monitors(built)
+    _check_validation(built)
     return built
 
 
@@ -75,13 +94,16 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if key not in (*SETTINGS, *NODES, "expect"):
             raise ConfigError(key, value, "no such setting or group", hint=suggestion(key, (*SETTINGS, *NODES)))
+    for key in NODES:
+        if key not in config:
+            raise ConfigError(key, None, "must be given", hint=f"choose one of its group: {key}=NAME")
     values = {}
     for key, annotation in SETTINGS.items():
         try:
             values[key] = coerced(config.get(key), annotation)
         except NotAllowedError:
             words = choices(annotation)
-            hint = suggestion(str(config.get(key)), words) if words else None
+            hint = suggestion(str(config.get(key)), words) if words else f"for example {EXAMPLES[key]}"
             raise ConfigError(key, config.get(key), f"must be {described(annotation)}", hint=hint) from None
     return values
 
@@ -152,20 +174,35 @@ def _trainer(node: Any) -> dict[str, Any]:
             raise ConfigError(
                 f"trainer.{name}", node[name], "is set by shoal", hint="see the callbacks and logger groups"
             )
-    settings = checked(node, "trainer", made)
+    settings = {**checked(node, "trainer", made), **_limited(node)}
     _check_length(settings)
     _check_devices(settings)
     try:
         lightning.build_trainer(settings)
     except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
-        raise ConfigError("trainer", _changed(settings), str(error).strip().splitlines()[0]) from None
+        raise _trainer_error(settings, error) from None
     return settings
 
 
-def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the trainer that are not Lightning's own defaults, to show in an error."""
-    defaults = target({TARGET: "pytorch_lightning.Trainer"}, "trainer").parameters
-    return {name: value for name, value in settings.items() if value is not None and value != defaults[name].default}
+def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that Lightning takes any number for, checked by the narrower ranges that mean something."""
+    return {
+        name: setting(node[name], f"trainer.{name}", annotation, example)
+        for name, (annotation, example) in LIMITS.items()
+        if name in node
+    }
+
+
+def _trainer_error(settings: Mapping[str, Any], error: Exception) -> ConfigError:
+    """What Lightning says of its arguments, put to the one it is about."""
+    text = " ".join(str(error).split())
+    problem = text.split(". ")[0].removesuffix(".")
+    named = [name for name in settings if re.search(rf"\b{name}\b", text)]
+    shown = [name for name, value in settings.items() if isinstance(value, str) and repr(value) in text]
+    key = next(iter([*named, *shown]), None)
+    if key is None:
+        return ConfigError("trainer", "{...}", problem)
+    return ConfigError(f"trainer.{key}", settings[key], problem)
 
 
 def _check_length(settings: Mapping[str, Any]) -> None:
@@ -174,6 +211,8 @@ def _check_length(settings: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"trainer.{name}", 0, "trains nothing", hint="an integer of at least 1, or -1 for no limit"
             )
+    if settings.get("limit_train_batches") == 0:
+        raise ConfigError("trainer.limit_train_batches", 0, "trains nothing", hint="null for all batches of an epoch")
     if (
         settings.get("max_epochs") in (None, -1)
         and settings.get("max_steps", -1) == -1
@@ -222,6 +261,21 @@ def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
     if monitor == VAL_LOSS and not job.task.validates:
         raise ConfigError(key, monitor, "is never logged: there are no validation samples", hint=f"use {TRAIN_LOSS}")
     raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, names, kind="logged are"))
+
+
+def _check_validation(job: Job) -> None:
+    """Refuse a validation in the middle of an epoch that is shorter than that."""
+    every = job.trainer.get("val_check_interval")
+    if not isinstance(every, int) or job.trainer.get("check_val_every_n_epoch") is None:
+        return
+    n_batches = len(job.batches()[0])
+    if every > n_batches:
+        raise ConfigError(
+            "trainer.val_check_interval",
+            every,
+            f"is more than the {n_batches} batches of an epoch",
+            hint="null validates after each epoch",
+        )
 
 
 def metrics(job: Job) -> set[str]:

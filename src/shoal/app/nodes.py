@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from shoal.app.allowed import NotAllowedError, choices, coerced, described
+from shoal.app.allowed import NotAllowedError, choices, coerced, described, example
 from shoal.errors import ConfigError, nearest, shown, suggestion
 
 TARGET = "_target_"
@@ -100,27 +100,34 @@ def checked(node: Mapping[str, Any], key: str, made: Constructor) -> dict[str, A
     return {name: _setting(value, f"{key}.{name}", name, made) for name, value in given.items()}
 
 
+def setting(value: Any, key: str, annotation: Any, example: str) -> Any:
+    """A single setting as its annotation has it.
+
+    Raises:
+        ConfigError: where the annotation does not allow it.
+    """
+    try:
+        return coerced(value, annotation)
+    except NotAllowedError:
+        words = choices(annotation)
+        guess = nearest(str(value), words) if words else None
+        hint = f"did you mean {guess}?" if guess else f"for example {key}={example}"
+        raise ConfigError(key, value, f"must be {described(annotation)}", hint=hint) from None
+
+
 def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
         return build(value, key)
     if name not in made.hints:
         return value
-    annotation = made.hints[name]
-    try:
-        return coerced(value, annotation)
-    except NotAllowedError:
-        raise ConfigError(key, value, f"must be {described(annotation)}", hint=_hint(value, name, made)) from None
+    return setting(value, key, made.hints[name], _example(name, made))
 
 
-def _hint(value: Any, name: str, made: Constructor) -> str | None:
-    words = choices(made.hints[name])
-    guess = nearest(str(value), words) if words else None
-    if guess:
-        return f"did you mean {guess}?"
+def _example(name: str, made: Constructor) -> str:
+    """A value that is allowed: the default where it is one, else what the annotation's limits suggest."""
     parameter = made.parameters.get(name)
-    if parameter is None or parameter.default in (inspect.Parameter.empty, None):
-        return None
-    return f"for example {shown(parameter.default)}"
+    default = None if parameter is None else parameter.default
+    return example(made.hints[name]) if default in (inspect.Parameter.empty, None) else shown(default)
 
 
 def _located(path: str) -> Any:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.app.location import own_conf
 
 
 @dataclass(frozen=True)
@@ -14,18 +23,59 @@ class Sources:
     choices: Mapping[str, str] = field(default_factory=dict)
     given: str = "command line"
     """What to call the place the overrides came from."""
+    files: Callable[[], Sequence[tuple[str, DictConfig]]] = tuple
+    """Each file that was composed, by its name, with what it sets; a later one beats an earlier one."""
+    otherwise: str | None = None
+    """What to call the place of everything else, where that is known."""
 
     def of(self, key: str) -> str:
         """`command line`, or the file that set `key`."""
         if any(_covers(override, key) for override in self.overrides):
             return self.given
+        if self.otherwise:
+            return self.otherwise
+        setting = [name for name, content in reversed(self.files()) if _sets(content, key)]
+        if setting:
+            return setting[0]
         group = key.split(".")[0]
         if group in self.choices:
             return f"conf/{group}/{self.choices[group]}.yaml"
         return "conf/train.yaml"
 
 
+def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> list[tuple[str, DictConfig]]:
+    """The files that Hydra composes for these overrides, in the order in which it does."""
+    loader: Any = hydra.config_loader
+    chosen = loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN)
+    _, repository = loader._parse_overrides_and_create_caching_repo(config_name, list(overrides))
+    found = []
+    for default in chosen.defaults:
+        loaded = loader._load_single_config(default, repository)
+        if isinstance(loaded.config, DictConfig):
+            found.append((_named(loaded.path, f"{default.config_path}.yaml"), loaded.config))
+    return found
+
+
+def _named(folder: str, path: str) -> str:
+    """A file as one would open it from here; one of shoal's own, installed elsewhere, by its place in shoal."""
+    whole = Path(folder.removeprefix("file://")) / path
+    relative = os.path.relpath(whole)
+    if not relative.startswith(".."):
+        return relative
+    return f"shoal's conf/{path}" if whole.is_relative_to(own_conf()) else str(whole)
+
+
+def _sets(content: DictConfig, key: str) -> bool:
+    node: Any = OmegaConf.to_container(content, resolve=False)
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+    return True
+
+
 def _covers(override: str, key: str) -> bool:
-    """Whether an override sets `key`, or a whole node that `key` is part of."""
+    """Whether an override sets `key`, or a whole node that `key` is part of, or a part of what `key` is."""
     name, _, value = override.lstrip("+~").partition("=")
-    return key == name or (key.startswith(f"{name}.") and value.startswith(("{", "[")))
+    whole = key.startswith(f"{name}.") and value.startswith(("{", "["))
+    return key == name or whole or name.startswith(f"{key}.")

@@ -18,6 +18,7 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError
+from shoal.names import TRAIN_LOSS, VAL_LOSS
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.events import EventFile
@@ -141,7 +142,10 @@ class _Session:
 
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
-        self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
+        monitor = VAL_LOSS if self.job.task.validates else TRAIN_LOSS
+        self.checkpoint = next(
+            (each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint(monitor=monitor)
+        )
         self.checkpoint.attach(self.run, self._extra)
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         others = [each for each in callbacks if each is not self.checkpoint]
