@@ -54,10 +54,19 @@ def fit(
         log_every_n_steps=2**31,
         callbacks=list(callbacks),
     )
-    epoch = [torch.zeros(1)]
     with steady():
-        trainer.fit(module, epoch, epoch if module.validates else None)
+        trainer.fit(module, _OneBatch(), _OneBatch() if module.validates else None)
     return trainer
+
+
+class _OneBatch:
+    """What Lightning iterates over in an epoch: a single batch that stands for all of it."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([torch.zeros(())])
+
+    def __len__(self) -> int:
+        return 1
 
 
 def unlike_alone(running: Running) -> dict[int, str]:
@@ -110,6 +119,7 @@ class StackModule(pl.LightningModule):
         running, clock = self.running, self._clock
         n_batches = running.batches_left(self._n_train)
         n_steps = math.ceil(n_batches / running.accumulate)
+        self._cut_short = n_batches < self._n_train
         rates = [running.rates[run] for run in running.rows]
         step = running.step
         clock.set(running.epoch, 0, step)
@@ -123,16 +133,17 @@ class StackModule(pl.LightningModule):
             self._norms[GRAD_NORM_CLIPPED] = history.clipped_norms[-1].tolist()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """The validation samples of every run."""
+        """The validation samples of every run; like Lightning, not after an epoch that `max_steps` cut short."""
+        if self._cut_short:
+            return
         history = evaluate(self.running.stack, self._mapped["val"], self._val, self._clock)
         self._means["val"] = self._read("val", history, self._val_sizes)
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""
         running = self.running
-        metrics = {run: self._measured(row, run) for row, run in enumerate(running.rows)}
-        self._means = {}
-        rows = running.end_epoch(metrics)
+        metrics = {run: self._measured(row, run) for run, row in running.live.items()}
+        rows = running.end_epoch(metrics, validated="val" in self._means or not self.validates)
         self.listener.epoch_ended(rows, running)
         if running.shrink():
             self._gather()

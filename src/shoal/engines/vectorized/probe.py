@@ -23,9 +23,10 @@ from torch.utils import _pytree as pytree
 from shoal.engines.vectorized.captured import CannotStackError, CapturedStep
 from shoal.engines.vectorized.mapped import Clock, Mapped, Stepped
 from shoal.engines.vectorized.stack import Stack
+from shoal.seeding import seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
-_LIBRARIES = ("torch", "pytorch_lightning", "lightning_fabric", "shoal/engines")
+_LIBRARIES = ("/site-packages/", "/shoal/engines/", "/contextlib.py")
 
 
 def probe(stack: Stack, mapped: Mapped, modules: Sequence[pl.LightningModule], batch: Any) -> dict[int, str]:
@@ -46,16 +47,19 @@ def probe(stack: Stack, mapped: Mapped, modules: Sequence[pl.LightningModule], b
 def _difference(result: Stepped, row: int, module: pl.LightningModule, batch: Any) -> str | None:
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     before = _attributes(module)
-    with _generators_restored() as moved:
+    with _generators_restored():
         try:
+            seed_global(0)
             loss, grads = _alone(module, own)
+            seed_global(1)
+            other, _ = _alone(module, own)
         except Exception as error:  # the run's own failure; it will meet it again when it trains alone
             return reason(error, module)
-        if moved():
-            return f"training_step ({_place(module)}) draws from a global random generator"
     changed = _changed(before, _attributes(module))
     if changed:
         return f"training_step ({_place(module)}) changes {changed}"
+    if not torch.equal(loss, other):
+        return f"training_step ({_place(module)}) draws from a global random generator"
     stacked = [grad[row] for grad in result.grads]
     if not _close(result.losses[row], loss):
         return (
@@ -89,13 +93,13 @@ def _close(mine: Tensor, other: Tensor) -> bool:
 def reason(error: BaseException, module: pl.LightningModule) -> str:
     """One line: what a step does that cannot be mapped, and where."""
     text = str(error)
-    where = _line(error) or _place(module)
+    frame = _innermost(error)
+    where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else _place(module)
     if isinstance(error, CannotStackError):
         return f"training_step ({where}) {text}"
-    if ".item()" in text or "_local_scalar_dense" in text:
-        return f"{where} takes a tensor's value with .item()"
-    if "data-dependent" in text:
-        return f"{where} branches on a tensor's value"
+    if ".item()" in text or "data-dependent" in text:
+        takes = frame is not None and ".item(" in (frame.line or "")
+        return f"{where} takes a tensor's value with .item()" if takes else f"{where} branches on a tensor's value"
     if "random" in text:
         return f"{where} draws random numbers without a key"
     if "dynamic shape" in text or "nonzero" in text:
@@ -103,11 +107,15 @@ def reason(error: BaseException, module: pl.LightningModule) -> str:
     return f"{where}: {type(error).__name__}: {text.strip().partition(chr(10))[0]}"
 
 
-def _line(error: BaseException) -> str | None:
-    """File and line of the innermost frame that is the user's."""
+def _innermost(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost frame that is the user's."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(f"/{name}/" in frame.filename for name in _LIBRARIES)]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else None
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith("<") and not any(name in frame.filename for name in _LIBRARIES)
+    ]
+    return own[-1] if own else None
 
 
 def _place(module: pl.LightningModule) -> str:
@@ -119,18 +127,11 @@ def _place(module: pl.LightningModule) -> str:
 
 
 @contextmanager
-def _generators_restored() -> Iterator[Any]:
-    """Put the global random generators back afterwards; gives a function that says whether they moved."""
-    states = random.getstate(), numpy.random.get_state(legacy=True), torch.get_rng_state()
-
-    def moved() -> bool:
-        numbers: Any = numpy.random.get_state(legacy=True)
-        before: Any = states[1]
-        same = (before[1] == numbers[1]).all() and before[2:] == numbers[2:]
-        return not (same and random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[2]))
-
+def _generators_restored() -> Iterator[None]:
+    """Put the global random generators back afterwards."""
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
     try:
-        yield moved
+        yield
     finally:
         random.setstate(states[0])
         numpy.random.set_state(states[1])

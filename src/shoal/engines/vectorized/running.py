@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -39,6 +39,7 @@ class Row:
     """Why it was stopped or diverged."""
 
 
+@runtime_checkable
 class Listener(Protocol):
     """What the layer above wants to know of a stack while it trains."""
 
@@ -93,33 +94,43 @@ class Running:
     @property
     def step(self) -> int:
         """Optimizer steps that the runs still training have done."""
-        return max((self.stack.steps[row] for row in range(len(self.rows)) if self.stack.active[row]), default=0)
+        return max((self.stack.steps[row] for row in self.live.values()), default=0)
 
     def batches_left(self, n: int) -> int:
         """How many of an epoch's `n` batches are trained on before `max_steps` is reached."""
         return n if self.max_steps in (-1, None) else min(n, (self.max_steps - self.step) * self.accumulate)
 
-    def end_epoch(self, metrics: Mapping[int, Mapping[str, float]]) -> list[Row]:
-        """Let each run's scheduler, early stopping and best state follow from its metrics."""
+    @property
+    def live(self) -> dict[int, int]:
+        """The row of each run that has not ended."""
+        return {run: row for row, run in enumerate(self.rows) if run not in self.endings}
+
+    def end_epoch(self, metrics: Mapping[int, Mapping[str, float]], *, validated: bool) -> list[Row]:
+        """Let each run's scheduler, early stopping and best state follow from what it measured.
+
+        Raises:
+            ConfigError: where a monitored metric is missing although the runs were validated.
+        """
         self.epoch += 1
-        rows = [self._ended_epoch(row, run, metrics[run]) for row, run in enumerate(self.rows)]
-        for number, row in enumerate(rows):
+        live = self.live
+        rows = [self._ended_epoch(live[run], run, values, validated) for run, values in metrics.items()]
+        for row in rows:
             if row.best:
-                self._kept.copy_row(row.run, self.stack, number)
+                self._kept.copy_row(row.run, self.stack, live[row.run])
                 self._best_moments[row.run] = self._moment(row.run)
             if row.ended:
                 self.endings[row.run] = row.ended
-                self.stack.active[number] = False
-                self._last.copy_row(row.run, self.stack, number)
+                self.stack.active[live[row.run]] = False
+                self._last.copy_row(row.run, self.stack, live[row.run])
                 self._last_moments[row.run] = self._moment(row.run)
         return rows
 
-    def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float]) -> Row:
+    def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float], validated: bool) -> Row:
         member, step = self.members[run], self.stack.steps[row]
         ended, reason = self._diverged(row, metrics)
         best = False
         if not ended:
-            best = self._is_best(run, metrics)
+            best = self._is_best(run, metrics, validated)
             ended, reason = self._stopped(member, metrics)
             self.rates[run].end_epoch(metrics)
         if not ended and (self.epoch == self.max_epochs or step == self.max_steps):
@@ -142,12 +153,12 @@ class Running:
         )
         if not stop or self.epoch < self.min_epochs:
             return None, None
-        stopping.stopped_epoch = self.epoch - 1
+        stopping.stopped_epoch, stopping.stopping_reason_message = self.epoch - 1, reason
         return "stopped", reason
 
-    def _is_best(self, run: int, metrics: Mapping[str, float]) -> bool:
+    def _is_best(self, run: int, metrics: Mapping[str, float], validated: bool) -> bool:
         member = self.members[run]
-        if member.monitor is None:
+        if member.monitor is None or (member.monitor not in metrics and not validated):
             return False
         if member.monitor not in metrics:
             hint = suggestion(member.monitor, metrics, kind="logged are")
@@ -161,7 +172,7 @@ class Running:
 
     def shrink(self) -> bool:
         """Drop the rows of runs that have ended once they are half of the stack; whether any were dropped."""
-        left = [row for row in range(len(self.rows)) if self.stack.active[row]]
+        left = list(self.live.values())
         if left and (len(self.stack) <= SMALLEST or len(left) > len(self.stack) // 2):
             return False
         self.rows = [self.rows[row] for row in left]

@@ -21,10 +21,11 @@ Signature = Mapping[str, Hashable]
 
 def signature(module: pl.LightningModule, optimizer: Optimizer, batch: Any) -> Signature:
     """What other runs must agree in with a run of this module, optimizer and first batch."""
-    shapes: dict[str, Hashable] = {
-        f"the shape of {name}": (tuple(value.shape), str(value.dtype), value.requires_grad)
-        for name, value in [*module.named_parameters(), *module.named_buffers()]
-    }
+    shapes: dict[str, Hashable] = {}
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        shapes[f"the shape of {name}"] = "x".join(map(str, value.shape))
+        shapes[f"the type of {name}"] = str(value.dtype).removeprefix("torch.")
+        shapes[f"whether {name} is trained"] = value.requires_grad
     parts: dict[str, Hashable] = {
         f"{path or type(module).__name__}.{name}".replace("model.", "model "): _plain(value)
         for path, part in module.named_modules()
