@@ -19,6 +19,7 @@ from shoal.app.sources import Sources
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status
 from shoal.rundir.atomic import unwritable
+from shoal.startup import cheap_imports
 
 
 def start(
@@ -36,7 +37,8 @@ def start(
     with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         values = found.values()
         with located(found.sources), importing():
-            from shoal.app.jobs import job
+            with cheap_imports():
+                from shoal.app.jobs import job
 
             built = job(values)
         run = _fresh(found.directory())

@@ -33,6 +33,8 @@ class Job:
     loggers: Mapping[str, Logger]
     seed: int
     engine: str
+    threads: int = 1
+    """CPU threads while it trains."""
     config: Mapping[str, Any] = field(repr=False)
     """The resolved configuration it was built from: plain values."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from shoal.engines.job import Job
 from shoal.engines.position import Position, install, move
@@ -20,6 +23,30 @@ EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
     ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
 )
+
+
+BATCH_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+)
+
+
+class Unprofiled(PassThroughProfiler):
+    """Measures nothing, at a fifth of the cost of Lightning's own profiler that measures nothing.
+
+    Lightning enters a profiler's context some seventy times a step.
+    """
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self._nothing
 
 
 class Positioner(pl.Callback):
@@ -74,17 +101,50 @@ def fit(
     positioner = Positioner(job, train, start, over=over)
     trainer = build_trainer(job.trainer, callbacks=[positioner, *callbacks], loggers=loggers, io=io)
     install(trainer)
+    _leave_signals_alone(trainer)
+    for callback in trainer.callbacks:
+        _drop_unused_hooks(callback)
     train.at(start.epoch, start.batch)
     module.logs_steps = job.trainer["log_every_n_steps"] is not None
     for batches in (train, val):
         if batches is not None:
             batches.shard(trainer.global_rank, trainer.world_size)
             batches.to(trainer.strategy.root_device)
-    with warnings.catch_warnings():
+    with _threads(job.threads), warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Compute with `n` CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _drop_unused_hooks(callback: pl.Callback) -> None:
+    """Set the hooks of every batch that a callback does not have to None, which Lightning passes over.
+
+    Calling all of them for nothing would cost a third of a small model's step.
+    """
+    for name in BATCH_HOOKS:
+        if getattr(type(callback), name) is getattr(pl.Callback, name):
+            setattr(callback, name, None)
+
+
+def _leave_signals_alone(trainer: pl.Trainer) -> None:
+    """Keep Lightning from its own SIGTERM, which ends a training between an epoch's hooks and with exit code 0."""
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+
+
+def _nothing() -> None:
+    """In the place of something that must not happen."""
 
 
 def _apply_settings(trainer: pl.Trainer, job: Job, restored: Mapping[str, Any]) -> None:
@@ -124,6 +184,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """The Trainer with these arguments, and with what records it."""
     given = dict(settings)
+    given["profiler"] = given.get("profiler") or Unprofiled()
     plugins = given.pop("plugins", None) or []
     every = given.pop("log_every_n_steps", None)
     return pl.Trainer(

@@ -21,7 +21,8 @@ class Model(ABC):
 
 def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linear:
     """A linear layer drawn as torch does, U(-1/sqrt(inputs), 1/sqrt(inputs)), but from `generator`."""
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):  # torch draws first weights too; these are replaced
+        layer = nn.Linear(inputs, outputs)
     bound = 1 / math.sqrt(inputs) if inputs else 0.0
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -81,6 +81,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self._rng: dict[str, Any] | None = None
+        self._cut_short: dict[str, Any] | None = None
 
     def attach(self, run: RunDir, extra: Callable[[], Mapping[str, Any]]) -> None:
         """Where to write, and what the recorder wants kept with each state; `extra` brings its files up to date."""
@@ -93,6 +94,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         Raises:
             ConfigError: where the monitored metric was never logged.
         """
+        if self._cut_short is not None:
+            return  # a longer training would not measure here
         if self.monitor not in trainer.callback_metrics:
             if self._validated(trainer):
                 raise self._unlogged(trainer)
@@ -115,18 +118,30 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if self._due(trainer, batch_idx):
             self.save(trainer, Position(trainer.current_epoch, batch_idx, trainer.global_step))
 
+    def on_cut_short(self, trainer: pl.Trainer) -> None:
+        """Take the state of a training that ends in the middle of an epoch, as a longer one would go on from."""
+        batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if self._improved:
+            self._remember(trainer, batch)
+        position = Position(trainer.current_epoch, batch, trainer.global_step)
+        self._cut_short = _cloned(self._state(trainer, position))
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the final state."""
         if self._improved:
             self._remember(trainer, 0)
-        self.save(trainer, Position(trainer.current_epoch, 0, trainer.global_step), over=True)
+        position = Position(trainer.current_epoch, 0, trainer.global_step)
+        state, self._cut_short = self._cut_short or self._state(trainer, position), None
+        state[EXTRA]["over"] = dict(self.extra()["files"])
+        self._write(trainer, state)
 
-    def save(self, trainer: pl.Trainer, position: Position, *, over: bool = False) -> None:
-        """Write the last state, and the best one where it is new; `over` says that the training has come to its end."""
-        state = self._state(trainer, position)
-        state[EXTRA]["over"] = over
+    def save(self, trainer: pl.Trainer, position: Position) -> None:
+        """Write the last state, and the best one where it is new."""
+        self._write(trainer, self._state(trainer, position))
+
+    def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
         trainer.strategy.save_checkpoint(state, self.run.last)
-        self._saved_at, self._saved_step = time.monotonic(), position.step
+        self._saved_at, self._saved_step = time.monotonic(), int(state["global_step"])
         if trainer.is_global_zero:
             self.write_best()
 
@@ -174,7 +189,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         state[EXTRA] = {
             **self.extra(),
             "position": [position.epoch, position.batch, position.step],
-            "over": False,
+            "over": None,  # at the end of a training: how long the files are then
             "generators": generator_states(),
         }
         return state
@@ -196,7 +211,7 @@ def generator_states() -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = numpy.random.get_state()
     return {
-        "python": [version, list(numbers), gauss],
+        "python": [version, torch.tensor(numbers), gauss],
         "numpy": [str(kind), torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -206,7 +221,7 @@ def generator_states() -> dict[str, Any]:
 def restore_generators(states: Mapping[str, Any]) -> None:
     """Set the global generators back to `states`."""
     version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers), gauss))
+    random.setstate((version, tuple(numbers.tolist()), gauss))
     kind, keys, *rest = states["numpy"]
     numpy.random.set_state((kind, keys.numpy().astype(numpy.uint32), *rest))
     torch.set_rng_state(states["torch"].cpu())

@@ -18,7 +18,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
-from shoal.rundir.atomic import unwritable
+from shoal.rundir.atomic import append, write_bytes
 
 
 class EventFile:
@@ -33,6 +33,7 @@ class EventFile:
         """A new file in `folder`, named as TensorBoard expects."""
         now = time.time()
         file = cls(folder / f"events.out.tfevents.{int(now)}.{socket.gethostname()}.{os.getpid()}.0")
+        write_bytes(file.path, b"")
         file._add(Event(wall_time=now, file_version="brain.Event:2"))
         return file
 
@@ -73,7 +74,7 @@ class EventFile:
             self._summary([Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))], 0)
         self.scalars(metrics, step=step)
 
-    def flush(self) -> int:
+    def flush(self, *, sync: bool = False) -> int:
         """Append what is pending to the file; how many bytes it has now.
 
         Raises:
@@ -81,23 +82,41 @@ class EventFile:
         """
         content = b"".join(self._pending)
         self._pending.clear()
-        try:
-            with self.path.open("ab") as file:
-                file.write(content)
-                return file.tell()
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        return append(self.path, content, sync=sync)
 
-    def cut(self, length: int) -> None:
-        """Drop everything after the first `length` bytes."""
+    def cut(self, length: int) -> bool:
+        """Drop everything after the first `length` bytes; False where these are not all there, or not as written."""
         self._pending.clear()
-        os.truncate(self.path, length)
+        try:
+            content = self.path.read_bytes()[:length]
+            if len(content) < length or not intact(content):
+                return False
+            os.truncate(self.path, length)
+        except OSError:
+            return False
+        return True
 
     def _summary(self, values: list[Summary.Value], step: int) -> None:
         self._add(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
     def _add(self, event: Event) -> None:
         self._pending.append(framed(event.SerializeToString()))
+
+
+def intact(content: bytes) -> bool:
+    """Whether `content` is a row of whole records, each with the checksums it was written with."""
+    position = 0
+    while position < len(content):
+        length, end = content[position : position + 8], 0
+        if len(length) == 8:
+            end = position + 12 + struct.unpack("<Q", length)[0]
+        record = content[position + 12 : end]
+        if not end or end + 4 > len(content) or content[position + 8 : position + 12] != _checksum(length):
+            return False
+        if content[end : end + 4] != _checksum(record):
+            return False
+        position = end + 4
+    return True
 
 
 def framed(content: bytes) -> bytes:

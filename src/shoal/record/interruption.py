@@ -17,15 +17,16 @@ from shoal.record.checkpoint import Checkpoint
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, termination, and what SLURM sends before it preempts a job."""
+IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+"""The terminal is gone: training goes on."""
 
 
 class Interrupted(ShoalError):
-    """The run was asked to stop and has saved where it stands."""
+    """The run was asked to stop; `when` says what became of it."""
 
-    def __init__(self, number: int, position: Position) -> None:
+    def __init__(self, number: int, when: str) -> None:
         self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
-        name = signal.Signals(number).name
-        super().__init__(f"interrupted by {name} at step {position.step} (epoch {position.epoch})")
+        super().__init__(f"interrupted by {signal.Signals(number).name} {when}")
 
 
 class Interruption(pl.Callback):
@@ -43,7 +44,16 @@ class Interruption(pl.Callback):
             return
         position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
         self.checkpoint.save(trainer, position)
-        raise Interrupted(self.received, position)
+        raise Interrupted(self.received, f"at step {position.step} (epoch {position.epoch})")
+
+    def finish(self) -> None:
+        """Say that a signal came when there was nothing left to stop.
+
+        Raises:
+            Interrupted: so that whatever started the run learns of the signal too.
+        """
+        if self.received is not None:
+            raise Interrupted(self.received, "when the run was complete")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -52,6 +62,7 @@ class Interruption(pl.Callback):
             yield
             return
         before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        before |= {number: signal.signal(number, signal.SIG_IGN) for number in IGNORED}
         try:
             yield
         finally:
@@ -59,5 +70,9 @@ class Interruption(pl.Callback):
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        signal.signal(number, signal.SIG_DFL)
+        if self.received is None:
+            self.received = number
+            return
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)  # a third one needs nobody's help any more
+        raise Interrupted(number, "twice, and stopped at once: it goes on from its last checkpoint")

@@ -86,11 +86,15 @@ class Recorder(Logger):
         for listener in self.listeners:
             listener(row)
 
-    def flush(self) -> dict[str, int]:
-        """Close the row and bring the files up to date; how long they are now, for a resume to cut them back to."""
+    def flush(self) -> dict[str, Any]:
+        """Close the row and bring the files up to date; what they hold now, for a resume to cut them back to."""
         self.close_row()
-        self.history.flush()
-        return {"rows": len(self.history.rows), "events": self.events.flush() if self.events else 0}
+        self.history.flush(sync=True)
+        return {
+            "rows": len(self.history.rows),
+            "digest": self.history.digest(),
+            "events": self.events.flush(sync=True) if self.events else 0,
+        }
 
     def final(self) -> dict[str, float]:
         """The last value of each metric."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,7 +20,7 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError
-from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.names import EPOCH, STEP, TRAIN_LOSS, VAL_LOSS
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.events import EventFile
@@ -32,7 +34,7 @@ from shoal.rundir import (
     RunInfo,
     Status,
     claim,
-    read_history,
+    read_intact,
     seal,
     write_bytes,
     write_info,
@@ -91,6 +93,7 @@ class _Session:
             raise
         self._end(Status.COMPLETED, None)
         log.info("completed after %d steps: %s", self.info.steps, self.info.final)
+        self.interruption.finish()
         return self.info
 
     def _position(self) -> Position:
@@ -125,15 +128,35 @@ class _Session:
                 file.unlink()
             self.run.history.unlink(missing_ok=True)
             return Recorder(History(self.run.history), self._new_events() if wanted else None)
-        kept = self.state[EXTRA]["files"]
-        history = read_history(self.run.history)
-        history.keep(kept["rows"])
+        kept = self.state[EXTRA]["over"] if self._is_over() else self.state[EXTRA]["files"]
+        history = self._history(kept)
         if not wanted:
             return Recorder(history, None)
-        events = EventFile(existing[-1]) if existing else self._new_events()
-        if existing:
-            events.cut(kept["events"])
+        events = EventFile(existing[-1]) if existing else None
+        if events is None or not events.cut(kept["events"]):
+            events = self._rebuilt(existing, history)
         return Recorder(history, events)
+
+    def _history(self, kept: Mapping[str, Any]) -> History:
+        """The history up to the checkpoint; what of it is lost is said, and is no reason to lose the training too."""
+        history, problem = read_intact(self.run.history)
+        history.keep(kept["rows"])
+        if len(history.rows) < kept["rows"]:
+            _warn(f"{problem or self.run.history}: {len(history.rows)} of {kept['rows']} rows are left")
+        elif history.digest() != kept["digest"]:
+            _warn(f"{self.run.history} is damaged: its rows are not what was written")
+        return history
+
+    def _rebuilt(self, existing: Sequence[Path], history: History) -> EventFile:
+        """A new event file with the curves of the history, in the place of one that is damaged or missing."""
+        if existing:
+            _warn(f"{existing[-1]} is damaged: its curves are written anew from {self.run.history.name}")
+        for file in existing:
+            file.unlink()
+        events = self._new_events()
+        for row in history.rows:
+            events.scalars({name: value for name, value in row.items() if name not in (STEP, EPOCH)}, step=int(row[STEP]))
+        return events
 
     def _new_events(self) -> EventFile:
         events = EventFile.create(self.run.path)
@@ -164,7 +187,8 @@ class _Session:
 
     def _is_over(self) -> bool:
         """Whether the training had come to its end, and nothing was changed that could make it go on."""
-        return self.state is not None and self.state[EXTRA]["over"] and self.state[EXTRA]["config"] == self.job.config
+        over = self.state is not None and self.state[EXTRA]["over"] is not None
+        return over and self.state is not None and self.state[EXTRA]["config"] == self.job.config
 
     def _extra(self) -> Mapping[str, Any]:
         """What each checkpoint keeps beside Lightning's own: how long the files are, and what predictions need."""
@@ -218,8 +242,7 @@ class _Session:
 
     def _end(self, status: Status, reason: str | None) -> None:
         """Bring every file up to date and write the final run.json."""
-        self.recorder.flush()
-        self.checkpoint.write_best()
+        self._finish_files(status)
         self.info = replace(
             self.info,
             status=status,
@@ -231,6 +254,17 @@ class _Session:
             artifacts=seal(self.run.path, self.run.artifacts()),
         )
         write_info(self.run.info, self.info)
+
+
+    def _finish_files(self, status: Status) -> None:
+        """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
+        for write in (self.recorder.flush, self.checkpoint.write_best):
+            try:
+                write()
+            except (OSError, ShoalError) as error:
+                if status is Status.COMPLETED:
+                    raise
+                log.error("%s", _reason(error))
 
 
 class _Attach(pl.Callback):
@@ -250,6 +284,12 @@ def _saved(run: RunDir) -> dict[str, Any] | None:
         DamagedError: where the checkpoint is not what was written.
     """
     return load(run.last) if run.last.exists() else None
+
+
+def _warn(text: str) -> None:
+    """Say something that the user must know, in the log and on the terminal."""
+    log.warning("%s", text)
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _status(error: BaseException) -> Status:

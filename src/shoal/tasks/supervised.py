@@ -36,6 +36,13 @@ class Supervised(pl.LightningModule):
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {"train": {}, "val": {}}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As a module's; but the name of the hook, which Lightning notes fifty times a step, is no parameter."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """What the loss sees of the model's outputs for inputs `x` of shape (batch, features)."""
         return self.task.observe(cast(Tensor, self.model(x)))
