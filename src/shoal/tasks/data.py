@@ -32,7 +32,7 @@ class Data:
     train: Split
     val: Split | None
     features: tuple[str, ...]
-    """Name of each column of x."""
+    """Names of the inputs, as a table with new ones must have them."""
     targets: tuple[str, ...]
     """Name of each column of the predictions."""
     encoding: Mapping[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ Kind = Literal["number", "category"]
 
 MOST_CATEGORIES = 1000
 _FEW_VALUES = 10
-"""A whole-number target with at most so many distinct values is taken for classes."""
+"""A whole-number target with at most so many distinct values, three rows to each, is taken for classes."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,33 @@ def examined(frame: pl.DataFrame, name: str, *, categorical: bool) -> tuple[pl.S
         _refuse(name, f"holds values of the type {series.dtype}: neither numbers nor categories")
     distinct = series.drop_nulls().n_unique()
     if distinct > MOST_CATEGORIES or distinct > max(20, len(series) / 2):
-        _refuse(name, f"has {distinct} different texts in {len(series)} rows: more like a name than a category")
+        _refuse(name, f"has {distinct} different values in {len(series)} rows: more like a name than a category")
     return series, Column(name, "category", series.null_count(), distinct)
+
+
+def examined_target(frame: pl.DataFrame, name: str, *, classes: bool) -> tuple[pl.Series, Column]:
+    """The same for the target.
+
+    Raises:
+        ConfigError: as there; or where it is neither numbers to fit nor few enough classes.
+    """
+    n = frame[name].drop_nulls().n_unique()
+    if classes and n > max(20, len(frame) / 2):
+        problem = f"the target {name!r} has {n} different values in {len(frame)} rows: too many for classes"
+        raise ConfigError("kind", "classification", problem, hint="use task.kind=regression if it is a number")
+    series, column = examined(frame, name, categorical=classes)
+    if not classes and column.kind != "number":
+        raise ConfigError(
+            "kind", "regression", f"the target {name!r} is no number", hint="use task.kind=classification"
+        )
+    return series, column
 
 
 def means_classes(frame: pl.DataFrame, target: str) -> bool:
     """Whether a target is for classification unless said otherwise: text, true or false, or few whole numbers."""
     series = frame[target]
     if series.dtype.is_integer():
-        return series.drop_nulls().n_unique() <= _FEW_VALUES
+        return series.drop_nulls().n_unique() <= min(_FEW_VALUES, len(series) // 3)
     return not series.dtype.is_numeric() and not _mostly_numbers(series)
 
 
@@ -111,7 +129,8 @@ def _finite(series: pl.Series, name: str) -> pl.Series:
 def _mostly_numbers(series: pl.Series) -> bool:
     if series.dtype != pl.String:
         return False
-    numbers = series.str.strip_chars().cast(pl.Float64, strict=False)
+    # 1,5 is a number that was meant, though not one that can be used as it stands.
+    numbers = series.str.strip_chars().str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
     return numbers.count() > 0.5 * series.count()
 
 

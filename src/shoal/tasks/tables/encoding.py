@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float
@@ -60,24 +59,24 @@ def encoded(frame: pl.DataFrame, columns: Sequence[Mapping[str, Any]]) -> Float[
     Raises:
         UsageError: where training never saw a category, or a value is missing that nothing was fitted to fill in.
     """
-    x = np.zeros((len(frame), len(names(columns))), dtype=np.float32)
+    x = torch.zeros(len(frame), len(names(columns)))
     at = 0
     for column in columns:
         series = frame[column["name"]]
         if series.null_count():
             series = _filled(series, column)
         if "categories" in column:
-            x[np.arange(len(frame)), at + _indices(series, column["name"], column["categories"])] = 1
+            x[torch.arange(len(frame)), at + _indices(series, column["name"], column["categories"])] = 1
             at += len(column["categories"])
         else:
-            x[:, at] = (series.to_numpy() - column["mean"]) / column["scale"]
+            x[:, at] = torch.from_numpy((series.to_numpy() - column["mean"]) / column["scale"])
             at += 1
-    return torch.from_numpy(x)
+    return x
 
 
 def classes(series: pl.Series, known: Sequence[str]) -> Tensor:
     """The index of each row's class."""
-    return torch.from_numpy(_indices(series, series.name, known).astype(np.int64))
+    return _indices(series, series.name, known)
 
 
 def tabular(columns: Mapping[str, Sequence[Any]], encoding: Encoding) -> pl.DataFrame:
@@ -105,14 +104,14 @@ def _filled(series: pl.Series, column: Mapping[str, Any]) -> pl.Series:
     return series.fill_null(column["fill"])
 
 
-def _indices(series: pl.Series, name: str, known: Sequence[str]) -> np.ndarray[Any, Any]:
+def _indices(series: pl.Series, name: str, known: Sequence[str]) -> Tensor:
     indices = series.cast(pl.Enum(known), strict=False).to_physical()
     unseen = indices.is_null()
     if unseen.any():
         row = unseen.arg_true()[0]
         hint = suggestion(series[row], known[:20], kind="seen were")
         raise UsageError(f"row {row + 1}: {name!r} is {series[row]!r}, which training never saw", hint=hint)
-    return indices.to_numpy()
+    return torch.from_numpy(indices.cast(pl.Int64).to_numpy(writable=True))
 
 
 def _texts(values: pl.Series) -> pl.Series:

@@ -54,7 +54,8 @@ class Table(Validated):
     categorical: tuple[str, ...] = ()
     """Columns of numbers that are names of categories, such as postal codes."""
     kind: Kind | None = None
-    """What the target is; where null: classes if it is text, true or false, or at most 10 distinct whole numbers."""
+    """What the target is; where null: classes if it is text, true or false, or at most 10 distinct whole
+    numbers with three rows to each."""
     missing: Literal["error", "drop", "mean"] = "error"
     """What to do with a row without a value: refuse the table, leave the row out, or put in the mean of the column
     (its most frequent category). A row without a target is never used."""
@@ -167,11 +168,7 @@ def _prepared(task: Table, stamp: tuple[int, ...]) -> Prepared:
     _check_categorical(task, names)
     classes = task.kind == "classification" if task.kind else columns.means_classes(frame, task.target)
     found = [columns.examined(frame, name, categorical=name in task.categorical) for name in names]
-    found.append(columns.examined(frame, task.target, categorical=classes))
-    if not classes and found[-1][1].kind != "number":
-        raise ConfigError(
-            "kind", task.kind, f"the target {task.target!r} is no number", hint="use task.kind=classification"
-        )
+    found += [columns.examined_target(frame, task.target, classes=classes)]
     clean = pl.DataFrame([series for series, _ in found])
     kept = _without_missing(clean, task)
     features, target = [column for _, column in found[:-1]], found[-1][1]
@@ -225,7 +222,7 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], task: Table, *, cl
     return Data(
         Split(x[train], y[train]),
         Split(x[val], y[val]) if len(val) else None,
-        features=codes.names(fitted),
+        features=tuple(column.name for column in features),
         targets=tuple(known) if classes else (task.target,),
         encoding={"kind": kind, "target": task.target, "columns": fitted, **about},
     )
@@ -245,4 +242,9 @@ def _check_varies(target: pl.Series, name: str, *, classes: bool) -> None:
     rarest = counts.row(-1)
     if classes and rarest[1] < 2:
         problem = f"its class {rarest[0]!r} has a single row: it cannot be both for training and for validation"
-        raise ConfigError("target", name, problem, hint="add rows of that class, or leave it out")
+        raise ConfigError(
+            "target",
+            name,
+            problem,
+            hint="add rows of that class, or leave it out; if the target is a number, set task.kind=regression",
+        )
