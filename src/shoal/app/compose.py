@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from shoal.app.location import own_conf, user_conf
-from shoal.app.refusals import COMMAND_LINE, translated
-from shoal.app.sources import Sources, composed_files
+from shoal.app.refusals import translated
+from shoal.app.sources import COMMAND_LINE, Sources, composed_files
 from shoal.errors import ConfigError, ShoalError, UsageError
 from shoal.rundir.layout import new_id
 

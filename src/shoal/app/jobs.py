@@ -114,7 +114,10 @@ def _task(node: Any) -> Task:
 
 
 def _built(node: Any, key: str, kind: type | tuple[type, ...], noun: str) -> Any:
-    built = build(_node(node, key), key)
+    made = target(_node(node, key), key)
+    if isinstance(made.call, type) and not issubclass(made.call, kind):
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not {noun}")
+    built = build(node, key)
     if not isinstance(built, kind):
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not {noun}")
     return built

@@ -18,9 +18,9 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 from yaml.reader import ReaderError
 
+from shoal.app.sources import COMMAND_LINE
 from shoal.errors import ConfigError, ShoalError, UsageError, nearest, suggestion
 
-COMMAND_LINE = "command line"
 _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
 """What Hydra says of an override of something that is not there."""
 

@@ -6,37 +6,87 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from shoal.app.sources import Sources
 from shoal.app.start import importing, located, log_into, quiet_logging
 from shoal.app.stored import Stored, changed, refuse_fixed, stored
-from shoal.errors import UsageError
-from shoal.rundir import RunDir, RunInfo, Status
+from shoal.app.trust import refuse_impostors
+from shoal.errors import DamagedError, UsageError
+from shoal.rundir import RunDir, RunInfo, Status, unsealed
+
+Which = Literal["last", "best"]
 
 
-def resume(path: Path, overrides: Sequence[str] = (), *, trusted: Collection[str] = ()) -> tuple[RunDir, RunInfo]:
+def resume(
+    path: Path, overrides: Sequence[str] = (), *, trusted: Collection[str] = (), which: Which = "last"
+) -> tuple[RunDir, RunInfo]:
     """Go on with the run in `path` from its last checkpoint, bit for bit as if it had never stopped.
+
+    `path` may also be the checkpoint itself, `which` is the one to go on from otherwise.
 
     Raises:
         ShoalError: where it is no run, is finished, is in use or damaged, or an override cannot be taken.
     """
     with quiet_logging(), importing():
+        path, which = _addressed(path, which)
         found = stored(path, trusted=trusted)
         config, changes = changed(found.config, overrides)
         refuse_fixed(changes)
         _refuse_finished(found, config)
+        checkpoint = _checkpoint(found.run, which)
         for change in changes:
             print(f"changed  {change}", file=sys.stderr)
 
         from shoal.app.jobs import job
         from shoal.record.training import train
 
-        with located(Sources(overrides, found.info.choices)):
+        with located(Sources(overrides, otherwise=str(found.run.config))):
+            refuse_impostors(config, trusted)
             built = job(config)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
         log_into(found.run)
-        return found.run, train(built, found.run, info, resume=True)
+        return found.run, train(built, found.run, info, checkpoint=checkpoint)
+
+
+def _addressed(path: Path, which: Which) -> tuple[Path, Which]:
+    """The run directory and the checkpoint that a path means, which may be that of a checkpoint.
+
+    Raises:
+        UsageError: where it is nothing.
+    """
+    if path in (Path(), Path("null")):
+        raise UsageError("resume= names no run", hint="for example resume=outputs/parabola/20261122-101530-k3f9x2")
+    for name in get_args(Which):
+        if path.name == f"{name}.ckpt" and path.parent.name == "checkpoints":
+            return path.parent.parent, name
+    return path, which
+
+
+def _checkpoint(run: RunDir, which: Which) -> Path | None:
+    """The checkpoint to go on from; None where the run stopped before it saved one.
+
+    Raises:
+        UsageError: where it is damaged or missing: which other one is not.
+    """
+    wanted, other = (run.last, run.best) if which == "last" else (run.best, run.last)
+    if not wanted.exists() and not other.exists():
+        print(f"{run.path} had saved no checkpoint: it starts again from the beginning", file=sys.stderr)
+        return None
+    try:
+        unsealed(wanted)
+    except DamagedError as error:
+        raise UsageError(error.problem, hint=_offer(run, other)) from error
+    return wanted
+
+
+def _offer(run: RunDir, other: Path) -> str:
+    """The way out where one checkpoint is damaged."""
+    try:
+        unsealed(other)
+    except DamagedError:
+        return f"{other.name} is no better; train it again: {run.config} says how"
+    return f"{other.name} is intact: resume={other}, or shoal resume {run.path} --from {other.stem}"
 
 
 def _refuse_finished(found: Stored, config: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from shoal.app.sources import COMMAND_LINE
 from shoal.app.stored import Stored, stored
-from shoal.errors import UsageError
+from shoal.errors import ConfigError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 
 if TYPE_CHECKING:
@@ -121,9 +122,12 @@ class Run:
     def job(self) -> Job:
         """The job that the configuration describes."""
         from shoal.app.jobs import job
-        from shoal.app.start import importing, quiet_logging
+        from shoal.app.sources import Sources
+        from shoal.app.start import importing, located, quiet_logging
+        from shoal.app.trust import refuse_impostors
 
-        with quiet_logging(), importing():
+        with quiet_logging(), importing(), located(Sources(otherwise=str(self.directory.config))):
+            refuse_impostors(self.config, self.trusted)
             return job(self.config)
 
     @cached_property
@@ -176,7 +180,10 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         from shoal.app.start import start
 
         folder = str(config_dir) if config_dir else None
-        run, _ = start(overrides, config_dir=folder, command=["shoal.train", *overrides])
+        try:
+            run, _ = start(overrides, config_dir=folder, command=["shoal.train", *overrides])
+        except ConfigError as error:
+            raise error.at(source="shoal.train" if error.source == COMMAND_LINE else None) from error
     return Run(run.path)
 
 

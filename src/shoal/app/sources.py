@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.location import own_conf
 
+COMMAND_LINE = "command line"
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -21,7 +23,7 @@ class Sources:
 
     overrides: Iterable[str] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
-    given: str = "command line"
+    given: str = COMMAND_LINE
     """What to call the place the overrides came from."""
     files: Callable[[], Sequence[tuple[str, DictConfig]]] = tuple
     """Each file that was composed, by its name, with what it sets; a later one beats an earlier one."""

@@ -58,7 +58,7 @@ def start(
         def task(_: object) -> RunInfo:
             if first_process():
                 return train(built, run, info)
-            assist(built, run)
+            assist(built)
             return info
 
         return run, _run(found, task)

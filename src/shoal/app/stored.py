@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
@@ -15,8 +14,8 @@ from omegaconf import OmegaConf
 
 from shoal.app.refusals import translated
 from shoal.app.trust import refuse_strangers
-from shoal.errors import ConfigError, DamagedError, UsageError, shown, suggestion
-from shoal.rundir import RunDir, RunInfo, read_info
+from shoal.errors import ConfigError, UsageError, shown, suggestion
+from shoal.rundir import RunDir, RunInfo, read_config, read_info
 
 FIXED = ("task", "model", "loss", "seed", "engine", "outputs")
 """What the state of a run depends on, so that it cannot be resumed with another."""
@@ -54,12 +53,7 @@ def stored(path: Path, *, trusted: Collection[str] = ()) -> Stored:
     if not run.info.is_file():
         raise UsageError(f"{path} is not a run directory: there is no run.json", hint=_what_is_there(path))
     info = read_info(run.info)
-    try:
-        config = yaml.load(run.config.read_text(encoding="utf-8"), yaml.CSafeLoader)
-        if not isinstance(config, dict):
-            raise ValueError("it is not a mapping")
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DamagedError(f"{run.config} is damaged: {str(error).splitlines()[0]}") from error
+    config = read_config(run.config)
     refuse_strangers(config, trusted)
     return Stored(run, info, config)
 

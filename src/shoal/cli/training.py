@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,22 +31,37 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command(
         add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     )(train)
     for command in (resume, evaluate, predict, export):
         app.command(name="eval" if command is evaluate else None)(command)
 
 
-def train(ctx: typer.Context) -> None:
+def _completed(incomplete: str) -> list[str]:
+    from shoal.app.completion import completions
+
+    words = os.environ.get("COMP_WORDS", "").split()  # in bash, where the line is taken apart at equals signs too
+    typed = words[2 : int(os.environ.get("COMP_CWORD", 0)) + 1]
+    return completions(typed[:-1], typed[-1]) if typed else completions([], incomplete)
+
+
+def train(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_completed, show_default=False)
+    ] = None,
+) -> None:
     """Train a run, or with -m a sweep: the same as `python train.py`. `shoal train --help` lists what can be chosen."""
     from shoal.app.command import main
 
-    raise typer.Exit(main(ctx.args))
+    raise typer.Exit(main(words or []))
 
 
 def resume(
     run: Reference,
     overrides: Overrides = None,
+    origin: Annotated[
+        Literal["last", "best"], typer.Option("--from", help="The checkpoint to go on from, where last is damaged.")
+    ] = "last",
     trust: Trust = None,
     root: Root = OUTPUTS,
 ) -> None:
@@ -61,7 +77,7 @@ def resume(
     from shoal.app.resume import resume as go_on
     from shoal.app.summary import summary
 
-    print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or ())))
+    print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or (), which=origin)))
 
 
 def evaluate(run: Reference, last: Last = False, trust: Trust = None, root: Root = OUTPUTS) -> None:

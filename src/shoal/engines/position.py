@@ -7,6 +7,7 @@ stopped. Here a checkpoint is only ever taken between two steps, so there is not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.progress import _ReadyCompletedTracker
@@ -32,6 +33,17 @@ class EpochLoop(_TrainingEpochLoop):
         super().reset()
         _set(self.batch_progress.current, self.first_batch)
         self.first_batch = 0
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """Tell who wants to know that the training ends in the middle of an epoch, before Lightning closes the epoch.
+
+        What follows (means over the part of the epoch, callbacks at its end) is no part of a longer training.
+        """
+        super().on_advance_end(data_fetcher)
+        if self.done and not self._num_ready_batches_reached():
+            for callback in self.trainer.callbacks:
+                if hasattr(callback, "on_cut_short"):
+                    callback.on_cut_short(self.trainer)
 
 
 def install(trainer: pl.Trainer) -> None:

@@ -83,10 +83,14 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._rng: dict[str, Any] | None = None
         self._cut_short: dict[str, Any] | None = None
 
-    def attach(self, run: RunDir, extra: Callable[[], Mapping[str, Any]]) -> None:
-        """Where to write, and what the recorder wants kept with each state; `extra` brings its files up to date."""
+    def attach(self, run: RunDir, extra: Callable[[], Mapping[str, Any]], sync: Callable[[], None]) -> None:
+        """Where to write, and what the recorder wants kept with each state.
+
+        `extra` brings the recorder's files up to date, `sync` makes them last.
+        """
         self.run = run
         self.extra = extra
+        self.sync = sync
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See whether the monitored metric is the best so far.
@@ -140,6 +144,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._write(trainer, self._state(trainer, position))
 
     def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
+        self.sync()
         trainer.strategy.save_checkpoint(state, self.run.last)
         self._saved_at, self._saved_step = time.monotonic(), int(state["global_step"])
         if trainer.is_global_zero:
@@ -149,6 +154,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """Write the best state where it is not on the disk yet; a run that has no last state gets it as that too."""
         if self._snapshot is None:
             return
+        self.sync()
         step = self._snapshot["global_step"]
         if step == self._saved_step:
             share(self.run.last, self.run.best)

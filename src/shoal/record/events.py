@@ -18,7 +18,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
-from shoal.rundir.atomic import append, write_bytes
+from shoal.rundir.atomic import append, unwritable
 
 
 class EventFile:
@@ -33,7 +33,10 @@ class EventFile:
         """A new file in `folder`, named as TensorBoard expects."""
         now = time.time()
         file = cls(folder / f"events.out.tfevents.{int(now)}.{socket.gethostname()}.{os.getpid()}.0")
-        write_bytes(file.path, b"")
+        try:
+            file.path.touch(exist_ok=False)
+        except OSError as error:
+            raise unwritable(file.path, error) from error
         file._add(Event(wall_time=now, file_version="brain.Event:2"))
         return file
 
@@ -74,7 +77,7 @@ class EventFile:
             self._summary([Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))], 0)
         self.scalars(metrics, step=step)
 
-    def flush(self, *, sync: bool = False) -> int:
+    def flush(self) -> int:
         """Append what is pending to the file; how many bytes it has now.
 
         Raises:
@@ -82,7 +85,7 @@ class EventFile:
         """
         content = b"".join(self._pending)
         self._pending.clear()
-        return append(self.path, content, sync=sync)
+        return append(self.path, content)
 
     def cut(self, length: int) -> bool:
         """Drop everything after the first `length` bytes; False where these are not all there, or not as written."""

@@ -13,6 +13,7 @@ from shoal.errors import ShoalError
 from shoal.names import EPOCH, STEP
 from shoal.record.events import EventFile
 from shoal.rundir import History
+from shoal.rundir.atomic import sync
 
 
 class Diverged(ShoalError):
@@ -89,12 +90,18 @@ class Recorder(Logger):
     def flush(self) -> dict[str, Any]:
         """Close the row and bring the files up to date; what they hold now, for a resume to cut them back to."""
         self.close_row()
-        self.history.flush(sync=True)
+        self.history.flush()
         return {
             "rows": len(self.history.rows),
             "digest": self.history.digest(),
-            "events": self.events.flush(sync=True) if self.events else 0,
+            "events": self.events.flush() if self.events else 0,
         }
+
+    def sync(self) -> None:
+        """Make what was flushed survive a crash of the machine, as a checkpoint that counts on it does."""
+        for file in (self.history.path, self.events.path if self.events else None):
+            if file is not None and file.exists():
+                sync(file)
 
     def final(self) -> dict[str, float]:
         """The last value of each metric."""

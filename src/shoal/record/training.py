@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, UsageError
 from shoal.names import EPOCH, STEP, TRAIN_LOSS, VAL_LOSS
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
@@ -37,6 +36,7 @@ from shoal.rundir import (
     read_intact,
     seal,
     write_bytes,
+    write_config,
     write_info,
     write_text,
 )
@@ -44,8 +44,8 @@ from shoal.rundir import (
 log = logging.getLogger("shoal")
 
 
-def train(job: Job, run: RunDir, info: RunInfo, *, resume: bool = False) -> RunInfo:
-    """Train `job` in `run`; what run.json says in the end, whether it ended well or not.
+def train(job: Job, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None) -> RunInfo:
+    """Train `job` in `run`, from the state in `checkpoint` where there is one; what run.json says in the end.
 
     Raises:
         UsageError: where another process trains there.
@@ -53,29 +53,30 @@ def train(job: Job, run: RunDir, info: RunInfo, *, resume: bool = False) -> RunI
     """
     interruption = Interruption()
     with claim(run), interruption.listening():
-        return _Session(job, run, info, interruption, resume=resume).train()
+        return _Session(job, run, info, interruption, checkpoint).train()
 
 
-def assist(job: Job, run: RunDir, *, resume: bool = False) -> None:
+def assist(job: Job, *, checkpoint: Path | None = None) -> None:
     """Take part in the training of another process that records it (every process but the first of ddp)."""
-    state = _saved(run) if resume else None
+    state = load(checkpoint) if checkpoint else None
     callbacks = [each for each in job.callbacks.values() if not isinstance(each, Checkpoint | Progress)]
     position = Position(*state[EXTRA]["position"]) if state else None
-    lightning.fit(
-        job, job.module(), callbacks=callbacks, io=SealedIO(), checkpoint=run.last if state else None, start=position
-    )
+    lightning.fit(job, job.module(), callbacks=callbacks, io=SealedIO(), checkpoint=checkpoint, start=position)
 
 
 class _Session:
     """One process at work on one run directory."""
 
-    def __init__(self, job: Job, run: RunDir, info: RunInfo, interruption: Interruption, *, resume: bool) -> None:
+    def __init__(self, job: Job, run: RunDir, info: RunInfo, interruption: Interruption, origin: Path | None) -> None:
         self.job = job
         self.run = run
         self.interruption = interruption
         self.began = time.monotonic()
-        self.state = _saved(run) if resume else None
+        self.origin = origin
+        self.state = load(origin) if origin else None
         self.module = job.module()
+        if self.state:
+            _refuse_another(origin, self.state, self.module)
         self.info = self._opened(info)
         self.recorder = self._recorder()
 
@@ -104,7 +105,7 @@ class _Session:
         git, patch = environment.working_tree()
         if patch:
             write_text(self.run.patch, patch)
-        write_text(self.run.config, yaml.safe_dump(dict(self.job.config), sort_keys=False, allow_unicode=True))
+        write_config(self.run.config, self.job.config)
         info = replace(
             info,
             status=Status.RUNNING,
@@ -155,7 +156,9 @@ class _Session:
             file.unlink()
         events = self._new_events()
         for row in history.rows:
-            events.scalars({name: value for name, value in row.items() if name not in (STEP, EPOCH)}, step=int(row[STEP]))
+            events.scalars(
+                {name: value for name, value in row.items() if name not in (STEP, EPOCH)}, step=int(row[STEP])
+            )
         return events
 
     def _new_events(self) -> EventFile:
@@ -169,7 +172,7 @@ class _Session:
         self.checkpoint = next(
             (each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint(monitor=monitor)
         )
-        self.checkpoint.attach(self.run, self._extra)
+        self.checkpoint.attach(self.run, self._extra, self.recorder.sync)
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         others = [each for each in callbacks if each is not self.checkpoint]
         loggers = [each for each in self.job.loggers.values() if not isinstance(each, TensorBoard)]
@@ -180,7 +183,7 @@ class _Session:
             callbacks=[_Attach(self.recorder), self.interruption, *others, self.checkpoint],
             loggers=[self.recorder, *loggers],
             io=SealedIO(),
-            checkpoint=self.run.last if self.state else None,
+            checkpoint=self.origin,
             start=self._position(),
             over=self._is_over(),
         )
@@ -255,7 +258,6 @@ class _Session:
         )
         write_info(self.run.info, self.info)
 
-
     def _finish_files(self, status: Status) -> None:
         """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
         for write in (self.recorder.flush, self.checkpoint.write_best):
@@ -277,13 +279,23 @@ class _Attach(pl.Callback):
         self.recorder.attach(trainer)
 
 
-def _saved(run: RunDir) -> dict[str, Any] | None:
-    """The state to go on from; None where the run was stopped before it saved one.
+def _refuse_another(path: Path | None, state: Mapping[str, Any], module: pl.LightningModule) -> None:
+    """Refuse the state of another model.
 
     Raises:
-        DamagedError: where the checkpoint is not what was written.
+        UsageError: the first parameter in which they differ.
     """
-    return load(run.last) if run.last.exists() else None
+    if not isinstance(state.get(EXTRA), dict) or not isinstance(state.get("state_dict"), dict):
+        raise UsageError(f"{path} is no checkpoint of a shoal run")
+    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in state["state_dict"].items()}
+    differing = [name for name in here | there if here.get(name) != there.get(name)]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            f"{path} is of another model",
+            hint=f"{name}: {there.get(name, 'not there')} there, {here.get(name, 'not there')} by config.yaml",
+        )
 
 
 def _warn(text: str) -> None:

@@ -2,7 +2,8 @@
 
 from shoal.rundir.atomic import write_bytes, write_json, write_text
 from shoal.rundir.claim import claim
-from shoal.rundir.history import History, read_history
+from shoal.rundir.config import read_config, write_config
+from shoal.rundir.history import History, read_history, read_intact
 from shoal.rundir.info import Best, RunInfo, Status, decode_info, read_info, write_info
 from shoal.rundir.integrity import digest, seal, sealed, unsealed, verify
 from shoal.rundir.layout import RunDir, new_id
@@ -21,14 +22,17 @@ __all__ = [
     "decode_info",
     "digest",
     "new_id",
+    "read_config",
     "read_history",
     "read_info",
+    "read_intact",
     "read_sweep",
     "seal",
     "sealed",
     "unsealed",
     "verify",
     "write_bytes",
+    "write_config",
     "write_info",
     "write_json",
     "write_sweep",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from shoal.errors import ShoalError
 
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What the system says when there is no more room."""
 SUFFIX = ".partial"
 """Ending of the temporary file beside its target; one left by a crash is overwritten by the next write."""
 
@@ -24,26 +27,31 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         ShoalError: where the file cannot be written; `path` then holds what it held before.
     """
     partial = path.with_name(f".{path.name}{SUFFIX}")
+    needed = 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # no more than that: a run whose directory was deleted must not go on
         with partial.open("wb") as file:
             yield file
+            needed = file.tell()
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+        _remove(partial)
+        raise unwritable(path, error, needed) from error
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` in the place of `path`."""
-    with replacing(path) as file:
-        file.write(content)
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except UnwritableError as error:
+        raise UnwritableError(path, error.reason, len(content)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,20 +60,51 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Put `value`, as JSON a person can read, in the place of `path`; nan and inf become strings.."""
+    """Put `value`, as JSON a person can read, in the place of `path`; nan and inf become strings."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def share(path: Path, other: Path) -> None:
     """Make `other` hold what `path` holds now, without writing it again where the file system can link."""
     partial = other.with_name(f".{other.name}{SUFFIX}")
-    partial.unlink(missing_ok=True)
     try:
+        partial.unlink(missing_ok=True)
         os.link(path, partial)
-    except OSError:
-        shutil.copyfile(path, partial)
-    partial.replace(other)
-    sync_folder(other.parent)
+        partial.replace(other)
+        sync_folder(other.parent)
+    except OSError:  # a file system without links
+        write_bytes(other, path.read_bytes())
+
+
+def append(path: Path, content: bytes) -> int:
+    """Put `content` at the end of `path`, which exists; how long it is then. `sync` makes it last.
+
+    Raises:
+        ShoalError: where it cannot be written.
+    """
+    try:
+        with path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(content)
+            return file.tell()
+    except OSError as error:
+        raise unwritable(path, error, len(content)) from error
+
+
+def sync(path: Path) -> None:
+    """Make what was appended to `path` survive a crash of the machine.
+
+    Raises:
+        ShoalError: where the system cannot.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,12 +116,33 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def unwritable(path: Path, error: OSError) -> ShoalError:
-    """The error for a file that cannot be written: the path, the reason, and the space left on its disk."""
-    reason = error.strerror or str(error)
-    folder = next((parent for parent in path.parents if parent.exists()), Path.cwd())
-    free = shutil.disk_usage(folder).free
-    return ShoalError(f"cannot write {path}: {reason}", hint=f"{free / 1e6:.1f} MB are free there")
+class UnwritableError(ShoalError):
+    """A file cannot be written: its path, the reason, what it needs and the space left on its disk."""
+
+    def __init__(self, path: Path, reason: str, needed: int = 0) -> None:
+        self.path = path
+        self.reason = reason
+        size = f"it needs {needed:,} bytes, " if needed else ""
+        full = reason in FULL
+        hint = f"{size}{_free(path):,} bytes are free there" if full else "another place: outputs=FOLDER"
+        super().__init__(f"cannot write {path}: {reason}", hint=hint)
+
+
+def unwritable(path: Path, error: OSError, needed: int = 0) -> UnwritableError:
+    """The error for a file that the system does not let us write; `needed` is its size where that is known."""
+    return UnwritableError(path, error.strerror or str(error), needed)
+
+
+def _free(path: Path) -> int:
+    """Bytes left for us on the disk where `path` would lie."""
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    return shutil.disk_usage(folder).free
+
+
+def _remove(partial: Path) -> None:
+    """Take away what was begun; where even that fails, the next write takes its place."""
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

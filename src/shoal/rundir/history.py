@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from shoal.errors import DamagedError
 from shoal.names import EPOCH, STEP
-from shoal.rundir.atomic import unwritable, write_text
+from shoal.rundir.atomic import append, write_bytes
 
 
 class History:
@@ -24,6 +25,7 @@ class History:
         self.rows: list[dict[str, float]] = []
         self._flushed = 0
         self._header: list[str] = []
+        self._hash = hashlib.sha256()
 
     def add(self, row: Mapping[str, float]) -> None:
         """Put a row at the end."""
@@ -37,9 +39,13 @@ class History:
             ShoalError: where it cannot be written.
         """
         if self._header != self.columns:
-            write_text(self.path, self._lines(self.rows, header=True))
+            content = self._lines(self.rows, header=True).encode()
+            write_bytes(self.path, content)
+            self._hash = hashlib.sha256(content)
         elif self._flushed < len(self.rows):
-            self._append(self._lines(self.rows[self._flushed :]))
+            content = self._lines(self.rows[self._flushed :]).encode()
+            append(self.path, content)
+            self._hash.update(content)
         self._header = list(self.columns)
         self._flushed = len(self.rows)
 
@@ -51,13 +57,9 @@ class History:
         self._header = []
         self.flush()
 
-    def _append(self, text: str) -> None:
-        try:
-            with self.path.open("r+", encoding="utf-8", newline="") as file:
-                file.seek(0, io.SEEK_END)
-                file.write(text)
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+    def digest(self) -> str:
+        """SHA-256 of what this has written to the file."""
+        return self._hash.hexdigest()
 
     def _lines(self, rows: list[dict[str, float]], *, header: bool = False) -> str:
         text = io.StringIO()
@@ -74,20 +76,40 @@ def read_history(path: Path) -> History:
     Raises:
         DamagedError: where a row is cut short or is no row of numbers.
     """
+    history, problem = read_intact(path)
+    if problem:
+        raise DamagedError(problem)
+    return history
+
+
+def read_intact(path: Path) -> tuple[History, str | None]:
+    """The rows of metrics.csv up to the first that is damaged, and what is wrong with that one."""
     history = History(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            history.columns = next(lines)
+            lines = csv.reader(_whole(file))
+            history.columns = _header(next(lines))
             for line in lines:
                 history.rows.append(_parsed(history.columns, line))
     except FileNotFoundError:
-        raise DamagedError(f"{path} is missing") from None
+        return History(path), f"{path} is missing"
     except (ValueError, StopIteration, OSError, csv.Error) as error:
-        raise DamagedError(f"{path} is damaged after row {len(history.rows)}: {error or 'it is empty'}") from error
-    history._header = list(history.columns)
-    history._flushed = len(history.rows)
-    return history
+        return history, f"{path} is damaged after row {len(history.rows)}: {error or 'it is empty'}"
+    return history, None
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, all of which must end: what is cut off within a number still looks like one."""
+    for line in lines:
+        if not line.endswith("\n"):
+            raise ValueError("the line is cut short")
+        yield line
+
+
+def _header(columns: list[str]) -> list[str]:
+    if columns[:2] != [STEP, EPOCH] or len(set(columns)) < len(columns):
+        raise ValueError("the first line does not name the columns")
+    return columns
 
 
 def _parsed(columns: list[str], line: list[str]) -> dict[str, float]:

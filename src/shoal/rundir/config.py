@@ -1,0 +1,63 @@
+"""config.yaml: the resolved configuration of a run, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shoal.errors import DamagedError
+from shoal.rundir.atomic import write_text
+
+MAX_BYTES = 4_000_000
+MAX_DEPTH = 50
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a value that stands in two places twice: what is read back has no references in it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Replace config.yaml."""
+    write_text(path, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What config.yaml says.
+
+    Raises:
+        DamagedError: where it cannot be read, or is nothing that `write_config` would write.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        _refuse_bombs(text)
+        config = yaml.load(text, yaml.CSafeLoader)
+    except OSError as error:
+        raise DamagedError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise DamagedError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise DamagedError(f"{path} is damaged: it is not a mapping")
+    return config
+
+
+def _refuse_bombs(text: str) -> None:
+    """Refuse what is small in the file and has no end in memory.
+
+    Raises:
+        ValueError: where a value refers to another, or values are nested too deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has a value that refers to another")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"its values are nested more than {MAX_DEPTH} deep")
