@@ -1,4 +1,4 @@
-"""Losses: what a model's outputs are compared with the targets by. Each is a callable (prediction, target) -> scalar."""
+"""Losses: what a model's outputs are compared with the targets by. Each is called (prediction, target) -> scalar."""
 
 from shoal.losses.named import Auto, CrossEntropy, Huber, Loss, MeanAbsoluteError, MeanSquaredError
 
