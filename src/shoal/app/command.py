@@ -6,14 +6,16 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from hydra._internal.utils import get_args_parser
 
 from shoal.app.compose import PRIMARY, composed
 from shoal.app.location import own_conf, user_conf
-from shoal.errors import ExitCode, ShoalError
+from shoal.errors import ExitCode, ShoalError, UsageError
+from shoal.review.wording import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    args = get_args_parser().parse_args(words)
+    args = _parsed(words)
     if args.help or args.hydra_help or args.cfg or args.multirun or args.shell_completion or args.info is not None:
         return _hydra(words, args)
     resumed = next((word for word in args.overrides if word.startswith("resume=") and word != "resume=null"), None)
@@ -43,10 +45,23 @@ def _dispatch(words: list[str]) -> int:
         run, info = start(
             args.overrides, config_dir=args.config_dir, config_name=args.config_name, command=["train.py", *words]
         )
+    from shoal.app.start import first_process
     from shoal.app.summary import summary
 
-    print(summary(run, info))
+    if first_process():
+        say(summary(run, info))
     return int(ExitCode.OK)
+
+
+def _parsed(words: list[str]) -> Any:
+    """The options and overrides of a command line, by Hydra's own parser."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UsageError(message, hint="settings are KEY=VALUE; --help shows them and the options")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(words)
 
 
 def _hydra(words: list[str], args: Any) -> int:
@@ -73,15 +88,28 @@ def _job(config: Any) -> Any:
 def _told(error: BaseException) -> int:
     """Say what went wrong, in at most three lines; the exit code."""
     if isinstance(error, ShoalError):
-        print(error.text(), file=sys.stderr)
+        say("\n".join(printable(line) for line in error.text().splitlines()[:3]), sys.stderr)
         return int(error.exit_code)
     if isinstance(error, KeyboardInterrupt):
+        say("interrupted", sys.stderr)
         return int(ExitCode.INTERRUPTED)
-    print(_unexpected(error), file=sys.stderr)
+    say(_unexpected(error), sys.stderr)
     return int(ExitCode.FAILED)
 
 
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print for whoever is still there: a closed pipe or a terminal that is gone is no reason to fail."""
+    file = file or sys.stdout
+    try:
+        print(text, file=file, flush=True)
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):  # Python would complain once more when it flushes at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+
+
 def _unexpected(error: BaseException) -> str:
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
     last = traceback.extract_tb(error.__traceback__)[-1]
     message = str(error).strip().splitlines() or [""]
     where = f"{Path(last.filename).name}:{last.lineno}"

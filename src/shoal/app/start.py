@@ -127,6 +127,7 @@ def quiet_logging() -> Iterator[None]:
         logger.propagate = True
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback on the terminal
     if not root.handlers:
         root.addHandler(logging.NullHandler())
     try:

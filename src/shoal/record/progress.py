@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, TextIO, cast
 
 import pytorch_lightning as pl
 from annotated_types import Gt
@@ -76,7 +78,30 @@ class Progress(pl.Callback):
         elif trainer.is_global_zero:
             epoch = int(self._row.get(EPOCH, trainer.current_epoch - 1)) + 1
             of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-            print(f"epoch {epoch}{of}  {losses}  {rate}", file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                print(f"epoch {epoch}{of}  {losses}  {rate}", file=sys.stderr, flush=True)
+
+
+class _Terminal(io.TextIOBase):
+    """A terminal that may go away: what is written then is lost, and nothing else is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.flush()
 
 
 def _bar() -> Any:
@@ -91,7 +116,7 @@ def _bar() -> Any:
         TextColumn("{task.fields[losses]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=Console(file=cast(TextIO, _Terminal(sys.stderr))),
         auto_refresh=True,
         refresh_per_second=5,
         expand=True,
