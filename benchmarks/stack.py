@@ -1,0 +1,263 @@
+"""CPU time of a run in a stack: 100 epochs of the reference parabola, by stack size and way of computing.
+
+    python benchmarks/stack.py [--sizes 1,2,16,64,256,1024] [--epochs 30] [--repeats 3] [--jax PYTHON]
+
+Every way does the same work (2048 samples, 80/20, batches of 128, validation in batches of 256 after every epoch, an
+MLP 1-32-32-1, Adam) on one thread. The ways take turns within each repeat, because the machine drifts. Times are CPU
+milliseconds a run, scaled to 100 epochs, without traces and compilations, which are printed beside them. `--jax` names
+a Python that has jax; where it is not given, this one is asked. "jax" draws the orders of the samples inside its
+compiled epoch; "jax, orders" is given NumPy's, which takes less than half the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from torch import nn
+
+from shoal.engines.job import Job
+from shoal.engines.vectorized.allocator import keep_memory
+from shoal.engines.vectorized.captured import CapturedStep
+from shoal.engines.vectorized.gathered import Gathered
+from shoal.engines.vectorized.mapped import Clock, Mapped
+from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.numerics import steady
+from shoal.engines.vectorized.rates import columns
+from shoal.engines.vectorized.running import Running
+from shoal.engines.vectorized.training import Training, evaluate
+from shoal.losses import MeanSquaredError
+from shoal.models import MLP
+from shoal.optimizers import Adam
+from shoal.schedulers import Constant
+from shoal.tasks import Parabola
+
+EPOCHS = 100
+FLOP = 1.15e9
+"""Floating-point operations of a run's matrix products."""
+
+Epochs = Callable[[int], None]
+"""Trains all runs for so many epochs."""
+
+
+def job(seed: int) -> Job:
+    """The reference work with this seed."""
+    return Job(
+        task=Parabola(seed=seed, batch_size=128, val_batch_size=256),
+        model=MLP(),
+        loss=MeanSquaredError(),
+        optimizer=Adam(lr=1e-3),
+        scheduler=Constant(),
+        trainer={"max_epochs": EPOCHS},
+        callbacks={},
+        loggers={},
+        seed=seed,
+        engine="vectorized",
+        config={},
+    )
+
+
+def stack(size: int, *, traced: bool) -> Epochs:
+    """The vectorised engine's core."""
+    running = Running([Member.of(job(seed)) for seed in range(size)])
+    template = running.members[0].module
+    train = Mapped(CapturedStep(template, "train"), traced=traced)
+    val = Mapped(CapturedStep(template, "val"), gradients=False, traced=traced)
+    batches = [running.members[run].job.batches() for run in running.filled]
+    gathered = Gathered([one for one, _ in batches])
+    held = list(Gathered([one for _, one in batches if one is not None]).epoch(0, dtype=torch.float32))
+    training = Training(running.stack, train)
+    lrs = columns(running.rates, len(running.stack), epoch=0, step=0, n_steps=1)
+    clock = Clock()
+
+    def run(epochs: int) -> None:
+        for _ in range(epochs):
+            number = clock._now[0]
+            history = training.epoch(gathered.epoch(number, dtype=torch.float32), lrs, clock, n_batches=len(gathered))
+            torch.stack(history.losses).mean(0).tolist()
+            torch.stack([each["val/loss"] for each in evaluate(running.stack, val, held, clock).logged]).mean(
+                0
+            ).tolist()
+
+    return run
+
+
+def plain_loop(size: int) -> Epochs:
+    """One run after the other: batches in memory, fused Adam."""
+    runs = []
+    for seed in range(min(size, 2)):
+        described = job(seed)
+        module = described.module().model
+        runs.append((*described.batches(), module, torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)))
+
+    def run(epochs: int) -> None:
+        for train, val, module, optimizer in runs:
+            for number in range(epochs):
+                _plain_epoch(train.epoch(number), val.epoch(0), module, optimizer)
+
+    return run
+
+
+def _plain_epoch(train: Any, val: Any, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    loss = nn.functional.mse_loss
+    for x, y in zip(train[0].split(128), train[1].split(128), strict=True):
+        optimizer.zero_grad()
+        loss(module(x), y).backward()
+        optimizer.step()
+    with torch.no_grad():
+        for x, y in zip(val[0].split(256), val[1].split(256), strict=True):
+            loss(module(x), y)
+
+
+JAX = """
+import os, sys, time
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+import jax, jax.numpy as jnp, numpy
+size, epochs, repeats, inside = map(int, sys.argv[1:])
+keys = jax.random.split(jax.random.key(0), size)
+def init(key):
+    widths, params = [1, 32, 32, 1], []
+    for a, b in zip(widths, widths[1:]):
+        key, one, two = jax.random.split(key, 3)
+        bound = a ** -0.5
+        params.append((jax.random.uniform(one, (a, b), minval=-bound, maxval=bound),
+                       jax.random.uniform(two, (b,), minval=-bound, maxval=bound)))
+    x = jax.random.uniform(key, (2048, 1), minval=-1, maxval=1)
+    return params, x, x ** 2 + 0.03 * jax.random.normal(key, (2048, 1))
+def loss(params, x, y):
+    for w, b in params[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    w, b = params[-1]
+    return jnp.mean((x @ w + b - y) ** 2)
+def update(state, batch):
+    params, m, v, t = state
+    value, grads = jax.value_and_grad(loss)(params, *batch)
+    t = t + 1
+    m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
+    v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, grads)
+    step = lambda p, m, v: p - 1e-3 * (m / (1 - 0.9 ** t)) / (jnp.sqrt(v / (1 - 0.999 ** t)) + 1e-8)
+    return (jax.tree.map(step, params, m, v), m, v, t), value
+def epoch(state, order, x, y):
+    if inside:
+        order = jax.random.permutation(order, 1638)
+    x, y, vx, vy = x[:1638][order], y[:1638][order], x[1638:], y[1638:]
+    state, values = jax.lax.scan(update, state, (x[:1536].reshape(12, 128, 1), y[:1536].reshape(12, 128, 1)))
+    state, last = update(state, (x[1536:], y[1536:]))
+    return state, values.mean(), (loss(state[0], vx[:256], vy[:256]) + loss(state[0], vx[256:], vy[256:])) / 2
+run = jax.jit(jax.vmap(epoch))
+params, x, y = jax.jit(jax.vmap(init))(keys)
+zeros = jax.tree.map(jnp.zeros_like, params)
+state = params, zeros, zeros, jnp.zeros(size)
+began = time.process_time()
+generators = [numpy.random.default_rng(seed) for seed in range(size)]
+fold = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
+def orders(number):
+    if inside:
+        return fold(keys, number)
+    return numpy.stack([each.permutation(1638) for each in generators])
+state, *values = run(state, orders(0), x, y)
+jax.block_until_ready(values)
+print(time.process_time() - began)
+for _ in range(repeats):
+    began = time.process_time()
+    for _ in range(epochs):
+        state, *values = run(state, orders(_), x, y)
+        jax.block_until_ready(values)
+    print(time.process_time() - began, flush=True)
+"""
+
+
+def jax_times(python: str, size: int, epochs: int, repeats: int, *, inside: bool) -> tuple[float, list[float]]:
+    """Compilation, and CPU seconds of each repeat, of jit(vmap(scan)) in a process of its own.
+
+    The orders of the samples are drawn by jax, `inside` the compiled epoch, or by NumPy, which is several times faster
+    at it: jax sorts.
+    """
+    command = [python, "-c", JAX, *map(str, (size, epochs, repeats, int(inside)))]
+    first, *rest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(first), [float(each) for each in rest]
+
+
+def has_jax(python: str) -> bool:
+    """Whether this Python can import jax."""
+    return subprocess.run([python, "-c", "import jax"], capture_output=True).returncode == 0
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """CPU seconds of this process for some work."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def gemm_rate() -> float:
+    """Operations a second of this machine's best batched matrix product of the reference's size."""
+    left, right = torch.randn(64, 128, 32), torch.randn(64, 32, 32)
+    n = 200
+    best = min(cpu(lambda: [torch.bmm(left, right) for _ in range(n)]) for _ in range(5))
+    return 2 * 64 * 128 * 32 * 32 * n / best
+
+
+def measure(size: int, epochs: int, repeats: int, python: str | None) -> dict[str, tuple[float, float]]:
+    """For each way: milliseconds a run, and seconds before the first epoch was done."""
+    ways: dict[str, Epochs] = {"plain loop": plain_loop(size), "default": stack(size, traced=True)}
+    if size <= 256:
+        ways["plain vmap"] = stack(size, traced=False)
+    first = {name: cpu(lambda run=run: run(1)) for name, run in ways.items()}  # type: ignore[misc]
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    others = {"jax": True, "jax, orders": False} if python else {}
+    seconds |= {name: [] for name in others}
+    for _ in range(repeats):
+        for name, run in ways.items():
+            seconds[name].append(cpu(lambda run=run: run(epochs)))  # type: ignore[misc]
+        for name, inside in others.items():
+            assert python is not None
+            first[name], once = jax_times(python, size, epochs, 1, inside=inside)
+            seconds[name] += once
+    runs = {name: min(size, 2) if name == "plain loop" else size for name in seconds}
+    scale = 1e3 * EPOCHS / epochs
+    return {name: (statistics.median(each) * scale / runs[name], first[name]) for name, each in seconds.items()}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="1,2,16,64,256,1024")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--jax", default=sys.executable)
+    chosen = parser.parse_args(arguments)
+    python = chosen.jax if has_jax(chosen.jax) else None
+    if python is None:
+        print("no jax here: left out (pip install jax, or --jax PYTHON)")
+    keep_memory()
+    with steady():
+        rate = gemm_rate()
+        print(f"batched matrix products: {rate / 1e9:.0f} GFLOP/s; the limit is {FLOP / rate * 1e3:.1f} ms a run")
+        print(f"{'runs':>5} {'way':<12} {'ms a run':>9} {'of jax':>7} {'of plain':>9} {'of limit':>9} {'start':>8}")
+        for size in map(int, chosen.sizes.split(",")):
+            report(size, measure(size, chosen.epochs, chosen.repeats, python), rate)
+
+
+def report(size: int, times: dict[str, tuple[float, float]], rate: float) -> None:
+    """A line for each way."""
+    jax, plain = times.get("jax", (float("nan"), 0))[0], times["plain loop"][0]
+    for name, (ms, first) in times.items():
+        limit = FLOP / rate * 1e3 / ms
+        print(
+            f"{size:>5} {name:<12} {ms:>9.1f} {ms / jax:>7.2f} {ms / plain:>9.3f} {limit:>9.2f} {first:>6.2f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
