@@ -13,7 +13,7 @@ import typer
 from shoal.errors import ShoalError, UsageError
 
 if TYPE_CHECKING:
-    from shoal.review.catalog import RunEntry
+    from shoal.review.catalog import Entry, RunEntry
     from shoal.review.removal import Removal
 
 
@@ -35,7 +35,7 @@ OUTPUTS = Path("outputs")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    commands: tuple[Callable[..., None], ...] = (runs, show, compare, diff, rm, prune)
+    commands: tuple[Callable[..., None], ...] = (runs, show, compare, diff, report, board, rm, prune)
     for command in commands:
         app.command()(command)
 
@@ -175,6 +175,89 @@ def diff(
     from shoal.review.table import console
 
     print_diff(console(), resolve_run(a, root), resolve_run(b, root), patch=patch)
+
+
+def report(
+    runs: References,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; else report.html in the sweep or run, or the root.")
+    ] = None,
+    where: Where = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Write one HTML file about a sweep or some runs, that opens anywhere without a network.
+
+    It has a leaderboard to sort and filter, the metric against each setting, parallel coordinates, a heat map, learning
+    curves with their spread over seeds, the fits of the best and the median run, failures, commands and environment.
+
+    \b
+    Examples:
+      shoal report last
+      shoal report k3f9x2 --output lr-study.html
+      shoal report k3f9x2 --where "optimizer.lr < 0.1"
+      shoal report outputs/parabola
+    """
+    from shoal.review.catalog import runs as runs_in
+    from shoal.review.query import where as meeting
+    from shoal.review.report import write_report
+    from shoal.review.wording import counted, size
+
+    gc.disable()
+    entries = _entries(runs, root)
+    one = entries[0] if len(entries) == 1 else None
+    path = output or ((one.path if one else root) / "report.html")
+    shown: list[Entry] = list(meeting(runs_in(entries), where)) if where else entries
+    if not runs_in(shown):
+        raise UsageError("there is no run to report on", hint="shoal runs lists what there is")
+    tasks = ", ".join(dict.fromkeys(entry.task for entry in shown if entry.task))
+    write_report(shown, path, title=f"{one.task} {one.id}" if one else tasks)
+    print(f"{path}: {counted(len(runs_in(shown)), 'run')}, {size(path.stat().st_size)}")
+
+
+def board(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", autocompletion=_completed, show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Of more runs than this, show so many that stand for all.")] = 40,
+    everything: Annotated[bool, typer.Option("--all", help="Show all runs, however many.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else 6006, or the next that is free.")] = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Start TensorBoard on runs or a sweep, reachable from this machine only. Without RUN, on all of them.
+
+    \b
+    Examples:
+      shoal board
+      shoal board last
+      shoal board k3f9x2 --limit 20
+      shoal board k3f9x2 p8v4m1 --port 6007
+    """
+    from shoal.review.board import board_folder, chosen_runs, serve
+    from shoal.review.catalog import runs as runs_in
+    from shoal.review.wording import counted
+
+    entries = _entries(runs or [str(root)], root)
+    chosen = chosen_runs(entries, limit=None if everything else limit)
+    n = len(runs_in(entries))
+    if len(chosen) < n:
+        print(f"{len(chosen)} of {counted(n, 'run')}: the best, and others down to the worst; --all shows every one")
+    with board_folder(entries, chosen) as folder:
+        raise typer.Exit(serve(folder, port=port))
+
+
+def _entries(references: list[str], root: Path) -> list[Entry]:
+    """The runs and sweeps that are meant; a folder stands for all that it holds."""
+    from shoal.review.catalog import find
+    from shoal.review.reference import resolve
+
+    known = find([root]) if root.is_dir() else []
+    found: dict[Path, Entry] = {}
+    for reference in references:
+        folder = Path(reference)
+        below = find([folder]) if folder.is_dir() else []
+        entries = below or [resolve(reference, root, known)]
+        found.update((entry.path, entry) for entry in entries)
+    return list(found.values())
 
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

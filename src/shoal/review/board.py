@@ -1,0 +1,91 @@
+"""`shoal board`: TensorBoard on this machine only, on the runs that are asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from shoal.errors import ExitCode, ShoalError, UsageError
+from shoal.review.catalog import Entry, RunEntry, runs, untimed
+from shoal.review.listing import what
+from shoal.review.values import main_metric, ranked
+
+LIMIT = 40
+"""Runs that TensorBoard shows at ease: its list of runs and its colors become of no use beyond."""
+_LONGEST = 80
+
+
+def preselected(entries: Sequence[RunEntry], limit: int) -> list[RunEntry]:
+    """At most `limit` runs that stand for all: the best half, then others spread evenly down to the worst."""
+    with_events = [run for run in entries if run.dir.events()]
+    if len(with_events) <= limit:
+        return with_events
+    metric = main_metric(with_events)
+    best_first = ranked(with_events, metric) if metric else []
+    ordered = [*best_first, *(run for run in with_events if run not in best_first)]
+    n_best = (limit + 1) // 2
+    n_others = limit - n_best
+    rest = ordered[n_best:]
+    others = [rest[round(i * (len(rest) - 1) / max(1, n_others - 1))] for i in range(n_others)]
+    return [*ordered[:n_best], *others]
+
+
+@contextmanager
+def board_folder(entries: Sequence[Entry], chosen: Sequence[RunEntry]) -> Iterator[Path]:
+    """The folder to point TensorBoard at: the entry's own where it is one and whole, else one of links.
+
+    The links are named by what sets the runs apart, since a list of ids says nothing.
+    """
+    if len(entries) == 1 and len(chosen) == len([run for run in runs(entries) if run.dir.events()]):
+        yield entries[0].path
+        return
+    with tempfile.TemporaryDirectory(prefix="shoal-board-") as folder:
+        for run in chosen:
+            (Path(folder) / label(run)).symlink_to(run.path.absolute())
+        yield Path(folder)
+
+
+def label(run: RunEntry) -> str:
+    """A file name that says what a run is: `lr=0.01 seed=3 k3f9x2-0003`, without separators."""
+    words = what(run, brief=True) if run.info and run.info.differs else run.task
+    name = f"{words[:_LONGEST]} {untimed(run.id)}" if words else run.id
+    return "".join("_" if letter in "/\\:\0" else letter for letter in name)
+
+
+def serve(folder: Path, *, port: int | None) -> int:
+    """Run TensorBoard until it is stopped; its exit code.
+
+    Raises:
+        ShoalError: where it is not installed or ends by itself.
+    """
+    words = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
+    words += ["--port", str(port)] if port else []
+    process = subprocess.Popen(words)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        return int(ExitCode.OK)
+    if code:
+        raise ShoalError(f"tensorboard ended with exit code {code}", hint="another --port may help")
+    return int(ExitCode.OK)
+
+
+def chosen_runs(entries: Sequence[Entry], *, limit: int | None) -> list[RunEntry]:
+    """The runs to show, all of them where there is no limit.
+
+    Raises:
+        UsageError: where none of the runs has an event file.
+    """
+    every = runs(entries)
+    chosen = preselected(every, limit or len(every))
+    if not chosen:
+        raise UsageError(
+            "none of the runs has a TensorBoard event file", hint="they are written with logger=tensorboard"
+        )
+    return chosen

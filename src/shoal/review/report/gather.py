@@ -1,0 +1,326 @@
+"""What the report shows, taken from the run directories: plain values, ready for a page."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median, stdev
+from typing import Any
+
+from shoal.errors import DamagedError, shown
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
+from shoal.review.comparison import differing
+from shoal.review.curves import Curve, histories
+from shoal.review.settings import read_settings
+from shoal.review.show import command
+from shoal.review.values import main_metric, metric_of, ranked, rises
+from shoal.review.wording import settings as as_text
+from shoal.rundir import Status
+
+_POINTS = 200_000
+"""Points of all learning curves together; beyond that each curve keeps fewer."""
+_METRICS = 6
+_SETTINGS = 12
+_LARGEST_FIGURE = 2_000_000
+_PNG = b"\x89PNG\r\n\x1a\n"
+_UNINTERESTING = ("outputs", "resume", "debug")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A setting that differs between the runs."""
+
+    name: str
+    numeric: bool
+    """All its values are numbers."""
+    logarithmic: bool
+    seed: bool
+    """Runs that differ in nothing else are repetitions of each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run."""
+
+    id: str
+    path: str
+    status: str
+    rank: int | None
+    """Place among the completed runs, from 1."""
+    values: list[Any]
+    """What it has for each setting."""
+    metric: float | None
+    finals: list[float | None]
+    epochs: int | None
+    seconds: float | None
+    command: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ in their seed only, and the mean and spread of their curves."""
+
+    label: str
+    rows: list[int]
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The fit of one run."""
+
+    title: str
+    run: str
+    data: str | None
+    """The PNG, base64; None where the run has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that stands on the page."""
+
+    title: str
+    task: str
+    made: str | None
+    command: str
+    n_pending: int
+    metric: str | None
+    rises: bool
+    settings: list[Setting]
+    metrics: list[str]
+    """Further metrics of the leaderboard."""
+    rows: list[Row]
+    curves: dict[str, list[dict[str, list[float]] | None]]
+    """For each metric the curve of each run."""
+    groups: list[Group]
+    pictures: list[Picture]
+    environment: list[tuple[str, str]]
+
+
+def gather(entries: Sequence[Entry], *, title: str) -> Report:
+    """Everything the page shows about these runs."""
+    found = runs(entries)
+    sweep = entries[0] if len(entries) == 1 and isinstance(entries[0], SweepEntry) else None
+    metric = main_metric(found)
+    completed = [run for run in found if run.status == Status.COMPLETED]
+    order = ranked(completed, metric) if metric else []
+    ordered = [*order, *(run for run in found if run not in order)]
+    values = _values(ordered, [str(name) for name in sweep.info.varies] if sweep and sweep.info else [])
+    settings = _settings(values)
+    metrics = _metrics(ordered, metric)
+    rows = [
+        _row(run, index + 1 if index < len(order) else None, metric, metrics, [values[s.name][index] for s in settings])
+        for index, run in enumerate(ordered)
+    ]
+    curves = _curves(ordered)
+    return Report(
+        title=title,
+        task=", ".join(dict.fromkeys(run.task for run in found if run.task)),
+        made=sweep.info.started if sweep and sweep.info else None,
+        command=command(sweep.info) if sweep and sweep.info else "",
+        n_pending=sweep.counts()["pending"] if sweep else 0,
+        metric=metric,
+        rises=bool(metric and rises(metric, found)),
+        settings=settings,
+        metrics=metrics,
+        rows=rows,
+        curves=curves,
+        groups=_groups(rows, settings, curves),
+        pictures=_pictures(order, str(metric)),
+        environment=environments(found),
+    )
+
+
+def _values(entries: Sequence[RunEntry], varies: Sequence[str]) -> dict[str, list[Any]]:
+    """What each run has under each name that differs: as the sweep says, else by their configurations."""
+    if varies:
+        return {
+            name: [run.info.differs.get(name) if run.info else None for run in entries] for name in varies[:_SETTINGS]
+        }
+    rows = differing([_configuration(run) for run in entries])
+    interesting = [(name, values) for name, values in rows if name not in _UNINTERESTING]
+    return dict(interesting[:_SETTINGS])
+
+
+def _configuration(run: RunEntry) -> Mapping[str, Any]:
+    try:
+        return read_settings(run.path)
+    except DamagedError:
+        return run.info.differs if run.info else {}
+
+
+def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
+    """Each setting that differs, repetitions last."""
+    settings = []
+    for name, column in values.items():
+        present = [value for value in column if value is not None]
+        numeric = bool(present) and all(_is_number(value) for value in present)
+        settings.append(
+            Setting(
+                name=name,
+                numeric=numeric,
+                logarithmic=numeric and min(present) > 0 and max(present) / min(present) >= 20,
+                seed=name.rsplit(".", 1)[-1] == "seed",
+            )
+        )
+    return sorted(settings, key=lambda setting: setting.seed)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _metrics(entries: Sequence[RunEntry], main: str | None) -> list[str]:
+    names = dict.fromkeys(name for run in entries if run.info for name in run.info.final)
+    quiet = (main, LR, GRAD_NORM, GRAD_NORM_CLIPPED)
+    return [name for name in names if name not in quiet][:_METRICS]
+
+
+def _row(run: RunEntry, rank: int | None, metric: str | None, metrics: Sequence[str], values: list[Any]) -> Row:
+    info = run.info
+    return Row(
+        id=run.id,
+        path=str(run.path),
+        status=run.status,
+        rank=rank,
+        values=[value if value is None or _is_number(value) else shown(value) for value in values],
+        metric=_finite(metric_of(run, metric) if metric else None),
+        finals=[_finite(info.final.get(name)) if info else None for name in metrics],
+        epochs=info.epochs if info else None,
+        seconds=info.seconds if info else None,
+        command=command(info) if info else "",
+        reason=run.reason or "",
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _curves(entries: Sequence[RunEntry]) -> dict[str, list[dict[str, list[float]] | None]]:
+    """The curves of each metric; a run whose metrics.csv is damaged has none."""
+    every = []
+    for run in entries:
+        try:
+            every.append(histories(run))
+        except DamagedError:
+            every.append({})
+    names = dict.fromkeys(name for each in every for name in each)
+    ordered = sorted(names, key=lambda name: not name.endswith("loss"))[:_METRICS]
+    points = max(20, min(200, _POINTS // max(1, len(entries) * len(ordered))))
+    return {name: [_thinned(each.get(name), points) for each in every] for name in ordered}
+
+
+def _thinned(curve: Curve | None, points: int) -> dict[str, list[float]] | None:
+    """At most so many points of a curve, first and last among them, with five digits."""
+    if curve is None:
+        return None
+    n = len(curve.x)
+    kept = range(n) if n <= points else [round(i * (n - 1) / (points - 1)) for i in range(points)]
+    return {"x": [curve.x[i] for i in kept], "y": [float(f"{curve.y[i]:.5g}") for i in kept]}
+
+
+def _groups(
+    rows: Sequence[Row], settings: Sequence[Setting], curves: Mapping[str, Sequence[dict[str, list[float]] | None]]
+) -> list[Group]:
+    """The repetitions of each cell of the sweep, the best cell first as its best run stands first among the rows."""
+    members: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        cell = {s.name: value for s, value in zip(settings, row.values, strict=True) if not s.seed}
+        label = as_text(cell, brief=True)
+        members.setdefault(label or ("all runs" if settings else row.id), []).append(index)
+    groups = [
+        Group(
+            label=label,
+            rows=indices,
+            curves={
+                name: spread
+                for name, each in curves.items()
+                if (spread := _spread([curve for index in indices if (curve := each[index])]))
+            },
+        )
+        for label, indices in members.items()
+    ]
+    return sorted(groups, key=lambda group: _score(group, rows))
+
+
+def _score(group: Group, rows: Sequence[Row]) -> float:
+    """Mean place of the runs of a group, so that one lucky seed does not lead."""
+    ranks = [rows[index].rank or len(rows) + 1 for index in group.rows]
+    return fmean(ranks)
+
+
+def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """Mean of the curves and one standard deviation around it, where all of them have a point."""
+    if not curves:
+        return {}
+    columns: dict[float, list[float]] = {}
+    for curve in curves:
+        for x, y in zip(curve["x"], curve["y"], strict=True):
+            columns.setdefault(x, []).append(y)
+    shared = {x: ys for x, ys in sorted(columns.items()) if len(ys) == len(curves)}
+    spread: dict[str, list[float]] = {"x": list(shared), "mean": [], "low": [], "high": []}
+    for ys in shared.values():
+        mean, deviation = fmean(ys), stdev(ys) if len(ys) > 1 else 0.0
+        # On a logarithmic axis a band must stay above zero: it ends at the smallest value seen.
+        low = max(mean - deviation, min(ys))
+        for name, value in (("mean", mean), ("low", low), ("high", mean + deviation)):
+            spread[name].append(float(f"{value:.5g}"))
+    return spread
+
+
+def _pictures(order: Sequence[RunEntry], metric: str) -> list[Picture]:
+    """The fits of the best and of the median run."""
+    if not order:
+        return []
+    chosen = [("best", order[0])]
+    if len(order) > 2:
+        chosen.append(("median", order[len(order) // 2]))
+    return [Picture(title=f"The {name} run by {metric}", run=run.id, data=_png(run)) for name, run in chosen]
+
+
+def _png(run: RunEntry) -> str | None:
+    """The fit figure as base64. A link is not followed: a page that is passed on must not carry other files."""
+    path = run.dir.fit_figure
+    if path.is_symlink() or path.parent.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_FIGURE:
+        return None
+    content = path.read_bytes()
+    return base64.b64encode(content).decode() if content.startswith(_PNG) else None
+
+
+def environments(entries: Sequence[RunEntry]) -> list[tuple[str, str]]:
+    """In which surroundings the runs were made; where they differ, how many runs had which."""
+    columns: dict[str, list[str]] = {}
+    infos = [run.info for run in entries if run.info]
+    for info in infos:
+        git = info.git or {}
+        commit = str(git.get("commit") or "none")
+        facts = {
+            "commit": f"{commit}{' with uncommitted changes' if git.get('dirty') else ''}",
+            **info.versions,
+            **{name: shown(value) for name, value in info.hardware.items() if value not in (None, [])},
+            "engine": info.engine,
+        }
+        for name, value in facts.items():
+            columns.setdefault(name, []).append(str(value))
+    return [(name, _tallied(values, len(infos))) for name, values in columns.items()]
+
+
+def _tallied(values: Sequence[str], n: int) -> str:
+    counts = {value: values.count(value) for value in dict.fromkeys(values)}
+    if len(counts) == 1 and len(values) == n:
+        return values[0]
+    return ", ".join(f"{value} ({count} of {n} runs)" for value, count in counts.items())
+
+
+def medians(report: Report, setting: int) -> list[tuple[Any, float]]:
+    """The median of the metric at each value of a setting."""
+    at: dict[Any, list[float]] = {}
+    for row in report.rows:
+        if row.rank is not None and row.metric is not None:
+            at.setdefault(row.values[setting], []).append(row.metric)
+    return [(value, median(found)) for value, found in at.items()]

@@ -1,0 +1,132 @@
+"""The page: the gathered values in a template, with the plotting library inside."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shoal.review.catalog import Entry, untimed
+from shoal.review.report.gather import Report, gather, medians
+from shoal.review.wording import counted, duration, number, printable
+from shoal.rundir import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def write_report(entries: Sequence[Entry], path: Path, *, title: str) -> Path:
+    """Write the report about these runs; the file's path.
+
+    Raises:
+        ShoalError: where it cannot be written.
+    """
+    write_text(path, render(entries, title=title))
+    return path
+
+
+def render(entries: Sequence[Entry], *, title: str) -> str:
+    """The report about these runs as one HTML document."""
+    report = gather(entries, title=title)
+    here = files("shoal.review.report")
+    template = _environment().from_string((here / "page.html.j2").read_text(encoding="utf-8"))
+    lines = json.dumps(_shared_axes(report), allow_nan=False, separators=(",", ":"))
+    return template.render(
+        report=report,
+        statuses=_statuses(report),
+        best=report.rows[0] if report.rows and report.rows[0].rank else None,
+        total=sum(row.seconds or 0 for row in report.rows),
+        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        broken=[row for row in report.rows if row.rank is None and row.status != "running"],
+        heat=len(report.settings) >= 2,
+        against=[_against(report, index) for index in range(len(report.settings))],
+        style=(here / "page.css").read_text(encoding="utf-8"),
+        script=(here / "page.js").read_text(encoding="utf-8"),
+        data=_embedded(_data(report)),
+        lines=_packed(lines.encode()),
+        plotly=_packed((files("plotly") / "package_data" / "plotly.min.js").read_bytes()),
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters |= {
+        "number": number,
+        "duration": duration,
+        "printable": printable,
+        "counted": counted,
+        "untimed": untimed,
+    }
+    return page
+
+
+def _statuses(report: Report) -> list[tuple[str, int]]:
+    found = [row.status for row in report.rows]
+    counts = [(status, found.count(status)) for status in dict.fromkeys(found)]
+    return [*counts, *([("pending", report.n_pending)] if report.n_pending else [])]
+
+
+def _against(report: Report, index: int) -> str:
+    """What the plot of the metric against a setting shows, in a sentence, for those who do not see it."""
+    found = sorted(medians(report, index), key=lambda pair: -pair[1] if report.rises else pair[1])
+    name = report.settings[index].name
+    if not found or report.metric is None:
+        return f"No completed run has a value for {name}."
+    best, worst = found[0], found[-1]
+    return (
+        f"{report.metric} against {name}: median {number(best[1])} at {number(best[0])}, the best, "
+        f"to {number(worst[1])} at {number(worst[0])}."
+    )
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What the script sorts, filters and plots."""
+    return {
+        "metric": report.metric,
+        "rises": report.rises,
+        "settings": [vars(setting) for setting in report.settings],
+        "metrics": report.metrics,
+        "rows": [
+            [row.id, row.status, row.rank, row.values, row.metric, row.finals, row.epochs, row.seconds]
+            for row in report.rows
+        ],
+        "commands": [row.command for row in report.rows],
+        "reasons": [row.reason for row in report.rows],
+    }
+
+
+def _shared_axes(report: Report) -> dict[str, Any]:
+    """The curves, each distinct row of epochs once: all runs of a sweep have the same."""
+    axes: list[list[float]] = []
+    numbers: dict[tuple[float, ...], int] = {}
+    metrics: dict[str, list[Any]] = {}
+    for name, curves in report.curves.items():
+        metrics[name] = []
+        for curve in curves:
+            if curve is None:
+                metrics[name].append(None)
+                continue
+            axis = tuple(curve["x"])
+            if axis not in numbers:
+                numbers[axis] = len(axes)
+                axes.append(list(axis))
+            metrics[name].append([numbers[axis], curve["y"]])
+    return {"axes": axes, "metrics": metrics, "groups": [vars(group) for group in report.groups]}
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON that cannot end the script element it stands in, whatever the names in it are."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _packed(content: bytes) -> str:
+    """A large part of the page at a third of its size; the browser unpacks plotly.js in a tenth of a second."""
+    return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode()
