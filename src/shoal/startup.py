@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -277,7 +277,7 @@ class _Finder(MetaPathFinder):
     """Finds the modules to defer, and before a submodule of one of them runs the code of the package."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         kind = _KINDS.get(fullname)
         if kind is not None and fullname not in _deferrals and _asker() in kind.askers:
