@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as at
@@ -27,20 +27,21 @@ def coerced(value: Any, annotation: Any) -> Any:
     Raises:
         NotAllowedError: where the annotation does not allow it.
     """
-    adapter = _adapter(annotation)
-    if adapter is None:
+    check = _check(annotation)
+    if check is None:
         return value
     try:
-        return adapter.validate_json(json.dumps(value), strict=True)
+        return check(json.dumps(value))
     except ValidationError as error:
         raise NotAllowedError(str(error)) from None
 
 
 @lru_cache(maxsize=512)
-def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+def _check(annotation: Any) -> Callable[[str], Any] | None:
     """Pydantic's check of an annotation; None where the annotation is of a kind no configuration value can have."""
+    rules = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
-        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True))
+        return partial(TypeAdapter(annotation, config=rules).validate_json, strict=True)
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError):
         return None
 
