@@ -21,6 +21,7 @@ from shoal.review.wording import printable
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
     try:
         return _dispatch(words)
     except (Exception, KeyboardInterrupt) as error:
@@ -95,6 +96,17 @@ def _told(error: BaseException) -> int:
         return int(ExitCode.INTERRUPTED)
     say(_unexpected(error), sys.stderr)
     return int(ExitCode.FAILED)
+
+
+def _open_standard_streams() -> None:
+    """Put something where standard input, output or error is closed: else a checkpoint could be opened in its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))
 
 
 def say(text: str, file: TextIO | None = None) -> None:

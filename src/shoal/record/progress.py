@@ -33,7 +33,7 @@ class Progress(pl.Callback):
         """Begin to show, on a terminal with a bar."""
         self._began = self._shown = time.monotonic()
         self._first_step = trainer.global_step
-        if sys.stderr.isatty() and trainer.is_global_zero:
+        if sys.stderr is not None and sys.stderr.isatty() and trainer.is_global_zero:
             self._bar = _bar()
             total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
             self._task = self._bar.add_task("", total=total, completed=trainer.current_epoch, losses="", rate="")
