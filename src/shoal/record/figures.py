@@ -14,11 +14,14 @@ from torch import Tensor
 from shoal.names import STEP, TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import History
 from shoal.tasks import Data, Supervised
+from shoal.tasks.assessment import Assessment
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#999999"
 """Of the palette of Okabe and Ito, told apart by color-blind readers too."""
 N_POINTS = 2000
 """Samples drawn at most."""
+_MOST_NAMES = 12
+"""Classes that are named and counted in a figure at most."""
 
 
 def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
@@ -27,15 +30,22 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
     FigureCanvasAgg(figure)
     fit, residuals, losses = figure.subplots(1, 3)
     figure.suptitle(title, fontsize=10)
-    if data.features:
-        samples = data.val or data.train
+    samples = data.val or data.train
+    assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
+    if assessment:
+        _confusion(fit, assessment)
+        _accuracies(residuals, assessment)
+    elif data.features:
         x = samples.x[:N_POINTS].cpu()
         y = samples.y[:N_POINTS].cpu()
         prediction = predicted(module, x)
-        if len(data.features) == 1:
+        if len(data.features) == 1 and not data.encoding:
             _curve(fit, module, data)
             _residuals(residuals, x[:, 0], prediction - y.reshape(prediction.shape), data.features[0])
         else:
+            y, prediction = (
+                _in_own_units(module, values, data) for values in (y.reshape(prediction.shape), prediction)
+            )
             _scatter(fit, y, prediction, data.targets[0])
             _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction")
     else:
@@ -81,6 +91,35 @@ def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str) -> None:
     axes.scatter(y.reshape(-1), prediction[:, 0], s=6, color=BLUE, alpha=0.6, linewidths=0, label="samples")
     axes.set(xlabel=f"target {target}", ylabel="prediction", title="Prediction against target")
     axes.legend(frameon=False, fontsize=8)
+
+
+def _confusion(axes: Axes, assessment: Assessment) -> None:
+    counts, names = assessment.confusion, [score.name for score in assessment.classes]
+    axes.imshow(counts, cmap="Blues", aspect="auto")
+    axes.set(xlabel="predicted", ylabel="class", title=f"Confusion of {assessment.samples} samples")
+    if len(names) > _MOST_NAMES:
+        return
+    axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
+    axes.set_yticks(range(len(names)), names)
+    darkest = max(map(max, counts))
+    for row, line in enumerate(counts):
+        for column, n in enumerate(line):
+            color = "white" if n > darkest / 2 else "black"
+            axes.text(column, row, str(n), ha="center", va="center", fontsize=8, color=color)
+
+
+def _accuracies(axes: Axes, assessment: Assessment) -> None:
+    """The model beside the baselines."""
+    rows = {"model": assessment.metrics, **assessment.baselines}
+    accuracies = [metrics["accuracy"] for metrics in rows.values()]
+    bars = axes.bar([name.replace(" ", "\n") for name in rows], accuracies, color=[BLUE, *[GRAY] * (len(rows) - 1)])
+    axes.bar_label(bars, fmt="%.3f", fontsize=8)
+    axes.set(ylim=(0, 1.1), ylabel="accuracy", title="Beside baselines")
+
+
+def _in_own_units(module: Supervised, values: Tensor, data: Data) -> Tensor:
+    columns = module.task.decode(values, data)
+    return torch.tensor([columns[name] for name in data.targets]).T
 
 
 def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str) -> None:

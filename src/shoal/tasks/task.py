@@ -49,6 +49,11 @@ class Task(ABC):
         """Whether there are samples for validation."""
         return True
 
+    @property
+    def digest(self) -> str | None:
+        """SHA-256, in hexadecimal, of the file that the samples come from; None where they come from none."""
+        return None
+
     @abstractmethod
     def data(self) -> Data:
         """The samples: a pure function of the settings."""

@@ -32,7 +32,7 @@ class TableFile(Table):
         return read(Path(self.path).expanduser(), delimiter=self.delimiter, decimal=self.decimal)
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> str | None:
         """SHA-256 of the file, in hexadecimal: a run that is resumed must find the same."""
         with Path(self.path).expanduser().open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
