@@ -44,8 +44,12 @@ from shoal.rundir import (
 log = logging.getLogger("shoal")
 
 
-def train(job: Job, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None) -> RunInfo:
+def train(
+    job: Job, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None, one_of_many: bool = False
+) -> RunInfo:
     """Train `job` in `run`, from the state in `checkpoint` where there is one; what run.json says in the end.
+
+    As `one_of_many` it draws no figure, which takes longer than many a training, and its commit is the one in `info`.
 
     Raises:
         UsageError: where another process trains there.
@@ -53,7 +57,7 @@ def train(job: Job, run: RunDir, info: RunInfo, *, checkpoint: Path | None = Non
     """
     interruption = Interruption()
     with claim(run), interruption.listening():
-        return _Session(job, run, info, interruption, checkpoint).train()
+        return _Session(job, run, info, interruption, checkpoint, one_of_many).train()
 
 
 def assist(job: Job, *, checkpoint: Path | None = None) -> None:
@@ -67,8 +71,17 @@ def assist(job: Job, *, checkpoint: Path | None = None) -> None:
 class _Session:
     """One process at work on one run directory."""
 
-    def __init__(self, job: Job, run: RunDir, info: RunInfo, interruption: Interruption, origin: Path | None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        run: RunDir,
+        info: RunInfo,
+        interruption: Interruption,
+        origin: Path | None,
+        one_of_many: bool,
+    ) -> None:
         self.job = job
+        self.one_of_many = one_of_many
         self.run = run
         self.interruption = interruption
         self.began = time.monotonic()
@@ -87,7 +100,7 @@ class _Session:
             trainer = self._fit()
             self._describe(trainer)
             if trainer.is_global_zero:
-                self._illustrate()
+                self._conclude()
         except BaseException as error:
             log.error("%s", _reason(error))
             self._end(_status(error), _reason(error))
@@ -102,7 +115,7 @@ class _Session:
 
     def _opened(self, info: RunInfo) -> RunInfo:
         """Write run.json with the status `running`, the configuration and the changes of the working tree."""
-        git, patch = environment.working_tree()
+        git, patch = (info.git, "") if self.one_of_many else environment.working_tree()
         if patch:
             write_text(self.run.patch, patch)
         write_config(self.run.config, self.job.config)
@@ -214,11 +227,18 @@ class _Session:
             hardware=environment.hardware(_accelerator(trainer), trainer.num_devices),
         )
 
+    def _conclude(self) -> None:
+        """Draw the figure and fill the HParams tab."""
+        self.recorder.close_row()
+        if not self.one_of_many:
+            self._illustrate()
+        if self.recorder.events:
+            self.recorder.events.hyperparameters(self._settings(), self._measured(), step=self.info.steps)
+
     def _illustrate(self) -> None:
-        """Draw the figure of the best state, into the run directory and the event file; fill the HParams tab."""
+        """Draw the figure of the best state, into the run directory and the event file."""
         from shoal.record import figures
 
-        self.recorder.close_row()
         if self.run.best.exists():
             self.module.load_state_dict(load(self.run.best)["state_dict"])
         figure = figures.fit_figure(
@@ -226,10 +246,8 @@ class _Session:
         )
         picture = figures.png(figure)
         write_bytes(self.run.fit_figure, picture)
-        events = self.recorder.events
-        if events:
-            events.image("fit", picture, step=self.info.steps)
-            events.hyperparameters(self._settings(), self._measured(), step=self.info.steps)
+        if self.recorder.events:
+            self.recorder.events.image("fit", picture, step=self.info.steps)
 
     def _settings(self) -> dict[str, Any]:
         """What the HParams tab shows: in a sweep what differs, otherwise what the command line set."""
