@@ -27,6 +27,8 @@ class JobInfo:
     status: Status | None = None
     """None until it begins."""
     reason: str | None = None
+    block: str | None = None
+    """In a stack: the name of the file below `.blocks` that keeps the state of all its runs while they train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,11 @@ class SweepDir:
     def lock(self) -> Path:
         """Held by the process that runs the sweep."""
         return self.path / ".lock"
+
+    @property
+    def blocks(self) -> Path:
+        """Folder of the states of stacks that are in training."""
+        return self.path / ".blocks"
 
     def run(self, job: JobInfo) -> RunDir:
         """The run directory of a job."""
