@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
@@ -89,12 +89,12 @@ def _job(config: Any) -> Any:
 def _told(error: BaseException) -> int:
     """Say what went wrong, in at most three lines; the exit code."""
     if isinstance(error, ShoalError):
-        say("\n".join(printable(line) for line in error.text().splitlines()[:3]), sys.stderr)
+        say("\n".join(printable(line) for line in error.text().splitlines()[:3]), error=True)
         return int(error.exit_code)
     if isinstance(error, KeyboardInterrupt):
-        say("interrupted", sys.stderr)
+        say("interrupted", error=True)
         return int(ExitCode.INTERRUPTED)
-    say(_unexpected(error), sys.stderr)
+    say(_unexpected(error), error=True)
     return int(ExitCode.FAILED)
 
 
@@ -106,12 +106,12 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))
+            setattr(sys, name, os.fdopen(os.dup(number), "r" if name == "stdin" else "w", encoding="utf-8"))
 
 
-def say(text: str, file: TextIO | None = None) -> None:
+def say(text: str, *, error: bool = False) -> None:
     """Print for whoever is still there: a closed pipe or a terminal that is gone is no reason to fail."""
-    file = file or sys.stdout
+    file = sys.stderr if error else sys.stdout
     try:
         print(text, file=file, flush=True)
     except (OSError, ValueError):

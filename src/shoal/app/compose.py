@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from shoal.app.location import own_conf, user_conf
+from shoal.app.plugins import importing_plugins
 from shoal.app.refusals import translated
 from shoal.app.sources import COMMAND_LINE, Sources, composed_files
 from shoal.errors import ConfigError, ShoalError, UsageError
@@ -101,10 +103,13 @@ def composed(
         ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
     """
     before = HydraConfig.instance().cfg
-    hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
+    with importing_plugins():
+        hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
 
     def compose(wanted: Sequence[str]) -> DictConfig:
-        return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "provider=.* is not available")  # `_check_search_path` refuses it
+            return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
 
     try:
         try:

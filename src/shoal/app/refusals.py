@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     GrammarParseError,
     InterpolationResolutionError,
     MissingMandatoryValue,
-    OmegaConfBaseException,
     UnsupportedInterpolationType,
 )
 from yaml import MarkedYAMLError
@@ -45,11 +44,9 @@ def translated(error: Exception, overrides: Iterable[str], compose: Compose) -> 
         case MissingMandatoryValue():
             key = str(error.full_key)
             return ConfigError(key, "???", "must be given", hint=f"for example {key}=VALUE")
-        case InterpolationResolutionError() | GrammarParseError() | RecursionError():
+        case InterpolationResolutionError() | GrammarParseError():
             return _broken_reference(error, compose(given) if _reaches(compose, given) else None)
-        case ConfigCompositionException() | HydraException() | OmegaConfBaseException() | ValueError():
-            return _not_composed(error, given, compose)
-    return UsageError(_first_line(error))
+    return _not_composed(error, given, compose)
 
 
 def _unparsable(error: OverrideParseException) -> ShoalError:
@@ -87,7 +84,7 @@ def _broken_reference(error: Exception, config: DictConfig | None) -> ShoalError
     said = re.sub(r"^\w+ raised while resolving interpolation: ", "", _first_line(error)).strip('"')
     settings = dict(_settings(config)) if config is not None else {}
     key = _followed(str(getattr(error, "full_key", None) or "a setting"), settings)
-    if isinstance(error, RecursionError) or "ecursive interpolation" in said:
+    if "ecursive interpolation" in said:
         return ConfigError(key, settings.get(key, "${...}"), "refers to itself")
     found = re.search(r"Interpolation key '([^']+)' not found", said)
     if not found:
@@ -129,13 +126,13 @@ def _refers(text: Any, name: str) -> bool:
 
 
 def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> ShoalError:
-    text = f"{error}\n{error.__cause__}" if str(error).startswith("Error merging override") else str(error)
+    text = _whole(error)
     if "Ambiguous value for argument" in text:
         key, _, value = next((each for each in overrides if each in text), "").partition("=")
         return ConfigError(key, value, "a sweep needs -m", hint=f"for one list: '{key}=[{value}]'", source=COMMAND_LINE)
     override = _at_fault(text, overrides, compose)
     if override is None:
-        return UsageError(_shortened(_last_line(text) if text.startswith("In '") else _first_line(error)))
+        return UsageError(_shortened(_last_line(text) if text.startswith("In '") else text.splitlines()[0]))
     key, value = _key(override), override.partition("=")[2]
     others = [each for each in overrides if each is not override]
     if any(each in text for each in _NOT_THERE):
@@ -201,6 +198,18 @@ def _reaches(compose: Compose, overrides: list[str]) -> bool:
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0].strip("'\".,")
+
+
+def _whole(error: BaseException) -> str:
+    """What an error says, and the one behind it where Hydra says nothing of its own."""
+    text = str(error).strip()
+    if isinstance(error, RecursionError):
+        return "its values are nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"its file is not UTF-8 text: byte {error.start} cannot be read"
+    if error.__cause__ is not None and (not text or text.startswith("Error merging override")):
+        return f"{text}\n{_whole(error.__cause__)}".strip()
+    return text or type(error).__name__
 
 
 def _first_line(error: Exception) -> str:

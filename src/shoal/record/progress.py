@@ -85,14 +85,14 @@ class Progress(pl.Callback):
 class _Terminal(io.TextIOBase):
     """A terminal that may go away: what is written then is lost, and nothing else is."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def isatty(self) -> bool:
-        return self.stream.isatty()
+        return bool(self.stream.isatty())
 
     def fileno(self) -> int:
-        return self.stream.fileno()
+        return int(self.stream.fileno())
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):

@@ -1,0 +1,50 @@
+"""Hydra imports every plugin it finds, whoever installed it: one that breaks is named."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shoal.errors import UsageError
+
+HINT = "it was written for another version of Hydra: update it, or uninstall it"
+
+
+@contextmanager
+def importing_plugins() -> Iterator[None]:
+    """Let Hydra look for plugins within this; one that lacks a package is left out, with a warning on the terminal.
+
+    Raises:
+        UsageError: where a plugin breaks in another way, which Hydra lets every program in this environment fail of.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as error:
+            name = _plugin(error)
+            if name is None:
+                raise
+            raise UsageError(
+                f"the Hydra plugin {name} cannot be imported: {type(error).__name__}: {error}", hint=HINT
+            ) from error
+    for warning in caught:
+        text = str(warning.message)
+        found = re.search(r"Error importing '([^']+)'", text)
+        if found:
+            print(f"warning: {found[1]} is left out: {text.split(chr(9))[-1].strip()}; {HINT}", file=sys.stderr)
+
+
+def _plugin(error: Exception) -> str | None:
+    """The module of a plugin in which an error came up."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.startswith("hydra_plugins."):
+            return name
+    return None
