@@ -81,7 +81,7 @@ def stack(size: int, *, traced: bool) -> Epochs:
 
     def run(epochs: int) -> None:
         for _ in range(epochs):
-            number = clock._now[0]
+            number = clock.now[0]
             history = training.epoch(gathered.epoch(number, dtype=torch.float32), lrs, clock, n_batches=len(gathered))
             torch.stack(history.losses).mean(0).tolist()
             torch.stack([each["val/loss"] for each in evaluate(running.stack, val, held, clock).logged]).mean(

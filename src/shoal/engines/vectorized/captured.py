@@ -143,7 +143,7 @@ class BatchNumber(int):
     _clock: Clock
 
     def __new__(cls, clock: Clock) -> BatchNumber:
-        number = super().__new__(cls, clock._now[1])
+        number = super().__new__(cls, clock.now[1])
         number._clock = clock
         return number
 

@@ -29,7 +29,10 @@ Tensors = Mapping[str, Tensor]
 
 
 class Clock:
-    """Where in its training a step stands; `read` says whether the step has looked."""
+    """Where in its training a step stands; `read` says whether the step has looked.
+
+    The engine itself looks at `now`, which does not count.
+    """
 
     def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0) -> None:
         self.set(epoch, batch, step)
@@ -37,25 +40,25 @@ class Clock:
 
     def set(self, epoch: int, batch: int, step: int) -> None:
         """Move to an epoch, a batch of it and the number of optimizer steps done."""
-        self._now = (epoch, batch, step)
+        self.now = (epoch, batch, step)
 
     @property
     def epoch(self) -> int:
         """Epochs done."""
         self.read = True
-        return self._now[0]
+        return self.now[0]
 
     @property
     def batch(self) -> int:
         """Batches done in this epoch."""
         self.read = True
-        return self._now[1]
+        return self.now[1]
 
     @property
     def step(self) -> int:
         """Optimizer steps done."""
         self.read = True
-        return self._now[2]
+        return self.now[2]
 
 
 class Outcome(NamedTuple):

@@ -6,14 +6,10 @@ Numbers below the smallest normal one come from running means of weights that ar
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-REPRODUCIBLE_DOUBLES = {"MKL_CBWR": "AVX2"}
-"""Environment that must stand before torch is loaded for float64 stacks to be the same to the bit at every size."""
 
 
 @contextmanager
@@ -27,11 +23,6 @@ def steady() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(flushed)
-
-
-def doubles_are_reproducible() -> bool:
-    """Whether a float64 run is the same to the bit in stacks of every size; float32 always is."""
-    return all(os.environ.get(name) == value for name, value in REPRODUCIBLE_DOUBLES.items())
 
 
 def _flushes() -> bool:

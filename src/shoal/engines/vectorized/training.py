@@ -51,7 +51,7 @@ class Training:
         `lrs` gives each optimizer step's learning rates; the last one stands for all that follow.
         """
         history = History()
-        epoch, _, step = clock._now
+        epoch, _, step = clock.now
         for number, batch in enumerate(batches):
             clock.set(epoch, number, step)
             first = number % self.accumulate == 0
@@ -136,7 +136,7 @@ def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock)
     history = History()
     views = stack.views()
     for number, batch in enumerate(batches):
-        clock.set(clock._now[0], number, clock._now[2])
+        clock.set(clock.now[0], number, clock.now[2])
         result = mapped(views, stack.buffers, batch, clock)
         history.losses.append(result.losses)
         history.logged.append(result.logged)
