@@ -16,6 +16,7 @@ from shoal.engines.job import Job
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.signature import unstackable
 from shoal.losses import MeanSquaredError
 from shoal.models import MLP
 from shoal.names import TRAIN_LOSS, VAL_LOSS
@@ -296,3 +297,7 @@ def test_a_run_that_diverges_says_when_and_the_others_are_as_without_it() -> Non
 def test_a_setting_that_a_stack_cannot_follow_is_named(setting: str, value: Any) -> None:
     assert unsupported({**SETTINGS, setting: value}) == f"trainer.{setting}={value}"
     assert unsupported(SETTINGS) is None
+
+
+def test_the_framework_s_own_modules_can_be_stacked() -> None:
+    assert unstackable(job(0).module(), Adam()) is None

@@ -232,12 +232,20 @@ class ByHand(Plain):
         self.automatic_optimization = False
 
 
+class Hooked(Plain):
+    """Does something of its own to the gradients."""
+
+    def on_after_backward(self) -> None:
+        self.layer.weight.grad = None
+
+
 @pytest.mark.parametrize(
     ("module", "optimizer", "words"),
     [
         (Plain(), Upstream(cls=torch.optim.Adagrad), "Adagrad has no stacked form"),
         (Recurrent(), SGD(), "recurrent layers cannot be mapped"),
         (ByHand(), SGD(), "optimizes by hand"),
+        (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),
         (Plain(), SGD(), None),
     ],
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.optimizers import Optimizer
+from shoal.tasks import Supervised
 
 PER_RUN = frozenset({"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"})
 """Attributes of a module that may differ within a stack. Whether a step depends on one of them is for the probe."""
@@ -58,6 +59,9 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
         return f"the optimizer {_name(getattr(optimizer, 'cls', type(optimizer)))} has no stacked form"
     if not module.automatic_optimization:
         return f"{type(module).__name__} optimizes by hand"
+    hook = _own_hook(module)
+    if hook:
+        return f"{type(module).__name__} has its own {hook}, which a stack does not call"
     trained = [param for param in module.parameters() if param.requires_grad]
     if not trained:
         return "the model has no parameters to train"
@@ -65,6 +69,24 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
         return "the parameters are not all of one floating-point type"
     if any(isinstance(part, nn.RNNBase) for part in module.modules()):
         return "recurrent layers cannot be mapped over a stack"
+    return None
+
+
+_HOOKS = """
+    on_fit_start on_train_start on_train_epoch_start on_train_batch_start on_train_batch_end on_train_epoch_end
+    on_validation_epoch_start on_validation_batch_start on_validation_batch_end on_validation_epoch_end
+    backward on_before_backward on_after_backward on_before_zero_grad optimizer_zero_grad on_before_optimizer_step
+    optimizer_step configure_gradient_clipping lr_scheduler_step transfer_batch_to_device on_before_batch_transfer
+    on_after_batch_transfer
+"""
+
+
+def _own_hook(module: pl.LightningModule) -> str | None:
+    """The first hook that the module defines itself: a stack calls none, and does the work of `Supervised`'s."""
+    for name in _HOOKS.split():
+        owner = next(cls for cls in type(module).__mro__ if name in vars(cls))
+        if owner is not Supervised and not owner.__module__.startswith(("pytorch_lightning.", "lightning_fabric.")):
+            return name
     return None
 
 
