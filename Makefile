@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static docs bench torture lock clean
+.PHONY: help demo test check static docs bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -39,7 +39,7 @@ docs: .venv/.documented ## build the documentation into site/
 bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
 
-lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, with torch $(TORCH)
+lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet '.[test,docs,benchmark]' torch==$(TORCH)
