@@ -10,7 +10,8 @@ import torch
 from jaxtyping import install_import_hook
 
 # Before anything imports shoal: types and shapes in its signatures are then checked at every call.
-install_import_hook("shoal", "beartype.beartype")
+# An int will do for a float, as PEP 484 has it.
+install_import_hook("shoal", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @pytest.fixture(scope="session", autouse=True)

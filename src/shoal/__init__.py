@@ -7,18 +7,20 @@ shoal.load("outputs/parabola/20261122-101530-k3f9x2")
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shoal.app.run import Run, load, train
 
 __all__ = ["Run", "load", "train"]
-__version__ = version("shoal")
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then: `import shoal` costs next to nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("shoal")
     if name not in __all__:
         raise AttributeError(f"module 'shoal' has no attribute {name!r}")
     from shoal.app import run

@@ -13,14 +13,16 @@ from typing import Any, NoReturn
 from hydra._internal.utils import get_args_parser
 
 from shoal.app.compose import PRIMARY, composed
+from shoal.app.formulas import quoted
 from shoal.app.location import own_conf, user_conf
 from shoal.errors import ExitCode, ShoalError, UsageError
 from shoal.review.wording import printable
+from shoal.startup import keep_what_is_imported
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = quoted(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
     try:
         return _dispatch(words)
@@ -44,7 +46,11 @@ def _dispatch(words: list[str]) -> int:
         from shoal.app.start import start
 
         run, info = start(
-            args.overrides, config_dir=args.config_dir, config_name=args.config_name, command=["train.py", *words]
+            args.overrides,
+            config_dir=args.config_dir,
+            config_name=args.config_name,
+            command=["train.py", *words],
+            before_training=keep_what_is_imported,
         )
     from shoal.app.start import first_process
     from shoal.app.summary import summary

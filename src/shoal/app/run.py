@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from shoal.app.formulas import quoted
 from shoal.app.sources import COMMAND_LINE
 from shoal.app.stored import Stored, stored
 from shoal.errors import ConfigError, UsageError
@@ -171,6 +172,7 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         ConfigError: where the configuration is wrong; nothing was written.
         ShoalError: where the run failed or diverged; it is recorded.
     """
+    overrides = quoted(overrides)
     resumed = [word.partition("=")[2] for word in overrides if word.startswith("resume=")]
     if resumed and resumed[-1] != "null":
         from shoal.app.resume import resume

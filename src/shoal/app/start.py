@@ -28,6 +28,7 @@ def start(
     config_dir: str | None = None,
     config_name: str | None = None,
     command: Sequence[str] = (),
+    before_training: Callable[[], None] = lambda: None,
 ) -> tuple[RunDir, RunInfo]:
     """Train the run that the overrides ask for; its directory, and what run.json says in the end.
 
@@ -39,6 +40,8 @@ def start(
         with located(found.sources), importing():
             with cheap_imports():
                 from shoal.app.jobs import job
+                from shoal.record import figures  # noqa: F401  with the other imports, before the training begins
+                from shoal.record.training import assist, train
 
             built = job(values)
         run = _fresh(found.directory())
@@ -53,7 +56,7 @@ def start(
             choices=found.choices,
         )
 
-        from shoal.record.training import assist, train
+        before_training()
 
         def task(_: object) -> RunInfo:
             if first_process():

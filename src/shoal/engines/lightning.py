@@ -21,6 +21,7 @@ from shoal.tasks import Batches, Supervised
 
 EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
+    ".*have no `val_dataloader`.*",  # a task without validation samples
     ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
 )
 
@@ -110,9 +111,7 @@ def fit(
         if batches is not None:
             batches.shard(trainer.global_rank, trainer.world_size)
             batches.to(trainer.strategy.root_device)
-    with _threads(job.threads), warnings.catch_warnings():
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+    with _threads(job.threads), _expected_warnings():
         trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
 
@@ -126,6 +125,15 @@ def _threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _expected_warnings() -> Iterator[None]:
+    """Leave out the warnings that say what is meant to be."""
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _drop_unused_hooks(callback: pl.Callback) -> None:
@@ -171,7 +179,8 @@ def evaluate(job: Job, module: Supervised) -> dict[str, float]:
     """Metrics of `module` on the validation samples; on the training samples where there are none for validation."""
     train, val = job.batches()
     trainer = build_trainer({**job.trainer, "fast_dev_run": False, "profiler": None})
-    trainer.validate(module, val or train, verbose=False)
+    with _threads(job.threads), _expected_warnings():
+        trainer.validate(module, val or train, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

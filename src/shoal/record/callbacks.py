@@ -12,11 +12,20 @@ from shoal.tasks.supervised import announce
 
 
 class LearningRate(pl.Callback):
-    """Logs the learning rate of the epoch's last step as `lr`."""
+    """Logs the learning rate of the epoch's last step as `lr`; with several parameter groups, that of the first."""
+
+    def __init__(self) -> None:
+        self._used = 0.0
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Note it before the step: afterwards a scheduler has set the next one."""
+        self._used = float(optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log it; with several parameter groups, that of the first."""
-        announce(trainer, {LR: float(trainer.optimizers[0].param_groups[0]["lr"])})
+        """Log it."""
+        announce(trainer, {LR: self._used})
 
 
 class GradientNorm(pl.Callback):

@@ -104,7 +104,7 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, and what the task records beside the loss."""
         self._log_means("train")
-        announce(self.trainer, {name: float(value) for name, value in self.task.recorded(self.model).items()})
+        announce(self.trainer, {name: float(value.detach()) for name, value in self.task.recorded(self.model).items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sums of an epoch that is under way."""
