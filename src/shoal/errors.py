@@ -55,7 +55,7 @@ class ConfigError(ShoalError):
 
     def text(self) -> str:
         where = f" ({self.source})" if self.source else ""
-        lines = [f"error: {self.key}={shown(self.value)}{where}: {self.problem}"]
+        lines = [f"error: {_on_one_line(f'{self.key}={shown(self.value)}')}{where}: {self.problem}"]
         if self.hint:
             lines.append(f"  {self.hint}")
         return "\n".join(lines)
@@ -86,6 +86,12 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
     return str(value)
+
+
+def _on_one_line(text: str, limit: int = 200) -> str:
+    """The text, cut where it is too long to read, without what would break the line or steer the terminal."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

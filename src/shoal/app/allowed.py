@@ -46,6 +46,25 @@ def _check(annotation: Any) -> Callable[[str], Any] | None:
         return None
 
 
+@lru_cache(maxsize=64)
+def _check_of_object(annotation: Any) -> Callable[[Any], Any] | None:
+    """Pydantic's check of a live object; None as for `_check`."""
+    rules = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+    try:
+        return partial(TypeAdapter(annotation, config=rules).validate_python, strict=True)
+    except (PydanticSchemaGenerationError, PydanticUserError, TypeError):
+        return None
+
+
+def accepts(value: Any, annotation: Any) -> bool:
+    """Whether an object that a node built is what the annotation of its setting asks for."""
+    check = _check_of_object(annotation)
+    try:
+        return check is None or check(value) is not ...
+    except ValidationError:
+        return False
+
+
 def described(annotation: Any) -> str:
     """The annotation in words: `a number greater than 0`, `a list of integers of at least 1`, `relu, tanh or elu`."""
     kind, limits = _parts(annotation)

@@ -16,14 +16,14 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from shoal.app.location import own_conf, user_conf
 from shoal.app.plugins import importing_plugins
 from shoal.app.refusals import translated
 from shoal.app.sources import COMMAND_LINE, Sources, composed_files
 from shoal.errors import ConfigError, ShoalError, UsageError
-from shoal.rundir.layout import new_id
+from shoal.rundir.layout import job_name, new_id
 
 PRIMARY = "train"
 """Name of the file that everything is composed from."""
@@ -31,6 +31,7 @@ SWEEP = "sweep"
 """The node that says how a sweep is run, and is no part of a job."""
 
 OmegaConf.register_new_resolver("run_id", new_id, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def composed(
             config = compose(overrides)
             _check_search_path(config)
             _check_one_task(config)
+            _check_verbose(config)
         except Exception as error:
             raise translated(error, overrides, compose) from error
         HydraConfig.instance().set_config(config)
@@ -154,6 +156,14 @@ def _check_package(name: str) -> None:
         found = False
     if not found:
         raise UsageError(f"hydra.searchpath: no package {top}", hint="is it installed, or in the working directory?")
+
+
+def _check_verbose(config: DictConfig) -> None:
+    """Refuse what Hydra only asserts."""
+    if not isinstance(config.hydra.verbose, bool | str | ListConfig):
+        raise ConfigError(
+            "hydra.verbose", config.hydra.verbose, "must be true, false or names of loggers", source=COMMAND_LINE
+        )
 
 
 def _check_one_task(config: DictConfig) -> None:

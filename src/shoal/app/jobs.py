@@ -269,7 +269,7 @@ def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
 def _check_validation(job: Job) -> None:
     """Refuse a validation in the middle of an epoch that is shorter than that."""
     every = job.trainer.get("val_check_interval")
-    if not isinstance(every, int) or job.trainer.get("check_val_every_n_epoch") is None:
+    if not isinstance(every, int | float) or every <= 1.0 or job.trainer.get("check_val_every_n_epoch") is None:
         return
     n_batches = len(job.batches()[0])
     if every > n_batches:

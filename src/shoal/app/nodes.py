@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from shoal.app.allowed import NotAllowedError, choices, coerced, described, example
+from shoal.app.allowed import NotAllowedError, accepts, choices, coerced, described, example
 from shoal.errors import ConfigError, nearest, shown, suggestion
 
 TARGET = "_target_"
@@ -117,7 +117,11 @@ def setting(value: Any, key: str, annotation: Any, example: str) -> Any:
 
 def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
-        return build(value, key)
+        built = build(value, key)
+        if name in made.hints and not accepts(built, made.hints[name]):
+            problem = f"does not give what {name} must be: {described(made.hints[name])}"
+            raise ConfigError(f"{key}.{TARGET}", value[TARGET], problem)
+        return built
     if name not in made.hints:
         return value
     return setting(value, key, made.hints[name], _example(name, made))

@@ -44,6 +44,7 @@ def start(
                 from shoal.record.training import assist, train
 
             built = job(values)
+            _ = built.data  # what is wrong with it is told before anything is written
         run = _fresh(found.directory())
         info = RunInfo(
             id=run.path.name,

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
+from shoal.errors import ConfigError
 from shoal.losses import Loss
 from shoal.models import Model
 from shoal.optimizers import Optimizer
@@ -56,8 +57,15 @@ class Job:
 
     @cached_property
     def data(self) -> Data:
-        """The task's samples, drawn or read once."""
-        return self.task.data()
+        """The task's samples, drawn or read once.
+
+        Raises:
+            ConfigError: where the task's settings leave nothing to train on or to validate on.
+        """
+        try:
+            return self.task.data()
+        except ConfigError as error:
+            raise error.at(key=error.key if error.key.startswith("task.") else f"task.{error.key}") from None
 
     def batches(self) -> tuple[Batches, Batches | None]:
         """Training batches, in an order that each epoch changes, and validation batches."""
