@@ -66,7 +66,7 @@ def timed(arguments: Sequence[str], folder: Path) -> Timing:
 def fit_seconds(folder: Path, output: str) -> float:
     """The seconds of the fit, as the program printed or recorded them."""
     for record in folder.rglob("run.json"):
-        return float(json.loads(record.read_text())["seconds"])
+        return float(json.loads(record.read_text())["fit_seconds"])
     found = FIT.search(output)
     return float(found[1]) if found else float("nan")
 

@@ -7,11 +7,13 @@ stopped. Here a checkpoint is only ever taken between two steps, so there is not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.progress import _ReadyCompletedTracker
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,17 @@ class EpochLoop(_TrainingEpochLoop):
     """Lightning's loop over an epoch, able to begin at a batch in the middle of it."""
 
     first_batch = 0
+
+    @cached_property
+    def _step_takes_index(self) -> bool:
+        return is_param_in_hook_signature(self.trainer.lightning_module.training_step, "batch_idx", min_args=2)
+
+    def _build_kwargs(self, kwargs: Any, batch: Any, batch_idx: int) -> Any:
+        """As Lightning's; but the signature of the training step is looked at once, not at every step."""
+        kwargs["batch"] = batch
+        if self._step_takes_index:
+            kwargs["batch_idx"] = batch_idx
+        return kwargs
 
     def reset(self) -> None:
         super().reset()

@@ -97,7 +97,9 @@ class _Session:
         """Train, and record how it ended."""
         log.info("training %s with seed %d, from step %d", self.info.task, self.job.seed, self._position().step)
         try:
+            began = time.monotonic()
             trainer = self._fit()
+            self.info = replace(self.info, fit_seconds=self.info.fit_seconds + time.monotonic() - began)
             self._describe(trainer)
             if trainer.is_global_zero:
                 self._conclude()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.errors import DamagedError
 from shoal.rundir.atomic import write_json
@@ -67,6 +67,8 @@ class RunInfo:
     ended: str | None = None
     seconds: float = 0.0
     """Time spent in this run, all its sessions together."""
+    fit_seconds: float = 0.0
+    """Time spent in training itself, without what comes before and after: the figure, run.json."""
     sessions: int = 1
     """How often it was started: 1, and 1 more for each resume."""
     epochs: int = 0
@@ -120,16 +122,13 @@ def decode_info(path: Path, content: bytes) -> RunInfo:
     Raises:
         DamagedError: where it is cut short or not of this form.
     """
-    return decoded(path, content, RunInfo)
+    info = decoded(path, content, RunInfo)
+    if info.schema > SCHEMA:
+        raise DamagedError(f"{path} is of a later version of shoal (schema {info.schema})")
+    return info
 
 
-@runtime_checkable
-class _Versioned(Protocol):
-    @property
-    def schema(self) -> int: ...
-
-
-Info = TypeVar("Info", bound=_Versioned)
+Info = TypeVar("Info")
 
 
 def decoded(path: Path, content: bytes, form: type[Info]) -> Info:
@@ -140,14 +139,13 @@ def decoded(path: Path, content: bytes, form: type[Info]) -> Info:
     """
     from pydantic import ValidationError
 
+    kind: Any = form
     try:
-        info: Info = _reader(form).validate_json(content)
+        info: Info = _reader(kind).validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise DamagedError(f"{path} is damaged: {place}{': ' if place else ''}{first['msg']}") from error
-    if info.schema > SCHEMA:
-        raise DamagedError(f"{path} was written by a later version of shoal (schema {info.schema})")
     return info
 
 
