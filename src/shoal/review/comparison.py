@@ -125,7 +125,7 @@ def _titled(screen: Console, title: str, rows: Rows, names: Sequence[str], other
         write_table(screen, columns)
     else:
         for row in zip(*(column.cells for column in columns), strict=True):
-            screen.print("\t".join(row))
+            screen.file.write("\t".join(row) + "\n")
 
 
 def _cell(value: Any) -> str:

@@ -98,7 +98,7 @@ def _translated(condition: str, values: Values, names: list[str]) -> Iterator[st
 
 def _known(text: str, values: Values) -> str:
     """The longest beginning of `text` that is a name: `val/loss/2` is half of val/loss."""
-    ends = [match.start() for match in re.finditer(r"[./]", text)]
+    ends = [match.start() for match in re.finditer("/", text)]
     return next((text[:end] for end in (len(text), *reversed(ends)) if text[:end] in values), text)
 
 

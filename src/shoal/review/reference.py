@@ -65,10 +65,10 @@ def at_path(path: Path) -> Entry | None:
 
 
 def completions(root: Path, beginning: str) -> list[str]:
-    """Ids that begin, or whose last part begins, as typed. Reads names of folders only: a person is waiting."""
+    """Ids, or their last parts, that begin as typed. Reads names of folders only: a person is waiting."""
     words = [word for word in ("last", "best:") if word.startswith(beginning)]
-    found = [name for name in _names(root, _DEPTH) if _fits(name, beginning)]
-    return [*words, *sorted(found, reverse=True)]
+    found = sorted((name for name in _names(root, _DEPTH) if _fits(name, beginning)), reverse=True)
+    return [*words, *(name if name.startswith(beginning) else untimed(name) for name in found)]
 
 
 _HINT = "shoal runs lists them; --root names another folder of runs"

@@ -136,21 +136,31 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
 
 
 def _values(entries: Sequence[RunEntry], varies: Sequence[str]) -> dict[str, list[Any]]:
-    """What each run has under each name that differs: as the sweep says, else by their configurations."""
+    """What each run has under each name that differs: as the sweep says, else by config groups and settings."""
     if varies:
         return {
             name: [run.info.differs.get(name) if run.info else None for run in entries] for name in varies[:_SETTINGS]
         }
-    rows = differing([_configuration(run) for run in entries])
-    interesting = [(name, values) for name, values in rows if name not in _UNINTERESTING]
-    return dict(interesting[:_SETTINGS])
+    rows = [*differing([_choices(run) for run in entries]), *differing([_configuration(run) for run in entries])]
+    differ = {name: values for name, values in rows if len({shown(v) for v in values if v is not None}) > 1}
+    return dict(list(differ.items())[:_SETTINGS])
+
+
+def _choices(run: RunEntry) -> Mapping[str, Any]:
+    return run.info.choices if run.info else {}
 
 
 def _configuration(run: RunEntry) -> Mapping[str, Any]:
+    """The settings of a run but for the classes, which the chosen groups name better."""
     try:
-        return read_settings(run.path)
+        settings = read_settings(run.path)
     except DamagedError:
-        return run.info.differs if run.info else {}
+        settings = run.info.differs if run.info else {}
+    return {
+        name: value
+        for name, value in settings.items()
+        if not name.endswith("_target_") and name not in _UNINTERESTING
+    }
 
 
 def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:

@@ -1,0 +1,260 @@
+"""The report as a document: complete, self-contained, and safe whatever the names in it are."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runs import curve, make_run, make_sweep, png
+from shoal.review.catalog import Entry, find
+from shoal.review.report import render, write_report
+from shoal.review.report.gather import gather
+from shoal.rundir import Status
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028{{7*7}}"
+
+
+class Page(HTMLParser):
+    """The elements and texts of a page, as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.texts: list[str] = []
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def pages(entries: list[Entry]) -> tuple[str, Page]:
+    html = render(entries, title="a study")
+    return html, Page(html)
+
+
+def data(page: Page) -> dict[str, Any]:
+    return json.loads(page.scripts[0])
+
+
+def lines(page: Page) -> dict[str, Any]:
+    return json.loads(gzip.decompress(base64.b64decode(page.scripts[1])))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> list[Entry]:
+    grid = {"optimizer.lr": [0.001, 0.01, 0.1], "model.hidden": [[16], [32, 32]], "seed": [0, 1, 2]}
+    make_sweep(tmp_path, grid, diverged=[15], failed=[4], pending=[17])
+    return find([tmp_path])
+
+
+def test_the_page_fetches_nothing(sweep: list[Entry]) -> None:
+    html, page = pages(sweep)
+
+    links = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))
+    style = next(re.findall(r"<style>(.*?)</style>", html, re.DOTALL).__iter__())
+    assert all(link and link.startswith(("data:", "#")) for link in links)
+    assert policy and policy.startswith("default-src 'none'")
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_every_run_is_on_the_leaderboard_the_best_first(sweep: list[Entry]) -> None:
+    _, page = pages(sweep)
+
+    rows = data(page)["rows"]
+    losses = [row[4] for row in rows if row[2]]
+    assert len(rows) == 17
+    assert [row[2] for row in rows[:15]] == list(range(1, 16))
+    assert losses == sorted(losses)
+    assert {row[1] for row in rows[15:]} == {"failed", "diverged"}
+    assert sum(tag == "tr" and "data-row" in attributes for tag, attributes in page.tags) == 17
+    assert "1 pending" in page.text
+
+
+def test_failures_commands_and_environment_are_on_the_page(sweep: list[Entry]) -> None:
+    _, page = pages(sweep)
+
+    assert "ValueError: the task drew no samples" in page.text
+    assert "train/loss is nan at step 39" in page.text
+    assert "python train.py -m task=parabola" in page.text
+    assert "python train.py task=parabola optimizer.lr=0.001 seed=0 'model.hidden=[16]'" in page.text
+    assert "4bebb5b" in page.text
+    assert "torch 2.13.0" in page.text
+
+
+def test_settings_are_known_as_numbers_seeds_and_scales(sweep: list[Entry]) -> None:
+    found = gather(sweep, title="").settings
+
+    assert [(s.name, s.numeric, s.logarithmic, s.seed) for s in found] == [
+        ("optimizer.lr", True, True, False),
+        ("model.hidden", False, False, False),
+        ("seed", True, False, True),
+    ]
+
+
+def test_curves_are_grouped_over_seeds_with_mean_and_spread(sweep: list[Entry]) -> None:
+    _, page = pages(sweep)
+
+    groups = {group["label"]: group for group in lines(page)["groups"]}
+    group = groups["lr=0.01 hidden=[16]"]
+    band = group["curves"]["val/loss"]
+    seeds = [[row["val/loss"] for row in curve(12, lr=0.01, seed=seed)] for seed in range(3)]
+    means = [sum(values) / 3 for values in zip(*seeds, strict=True)]
+    assert len(group["rows"]) == 3
+    assert band["x"] == list(range(12))
+    assert band["mean"] == pytest.approx(means, rel=1e-4)
+    assert all(low <= mean <= high for low, mean, high in zip(band["low"], band["mean"], band["high"], strict=True))
+    assert all(low > 0 for low in band["low"])
+
+
+def test_the_fits_of_the_best_and_the_median_run_are_embedded_with_a_text(sweep: list[Entry]) -> None:
+    _, page = pages(sweep)
+
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 2
+    assert all(image["src"] and image["src"].startswith("data:image/png;base64,") for image in images)
+    assert [image["alt"].split(",")[0] for image in images] == [
+        "The best run by val/loss",
+        "The median run by val/loss",
+    ]
+
+
+def test_each_plot_has_a_text_that_says_what_it_shows(sweep: list[Entry]) -> None:
+    _, page = pages(sweep)
+
+    plots = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
+    texts = {attributes["id"]: attributes["aria-label"] for attributes in plots}
+    assert set(texts) == {"against0", "against1", "against2", "parallel", "heat", "curve"}
+    assert texts["against0"].startswith("val/loss against optimizer.lr: median 0.0")
+    assert "at 0.01, the best" in texts["against0"]
+
+
+def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(
+            tmp_path,
+            name=f"run{seed}{EVIL}".replace("/", "_"),
+            task=EVIL.replace("/", "_"),
+            settings={EVIL: f"{EVIL}{seed}", "seed": seed},
+            rows=[{"step": 1, "epoch": 0, EVIL: 0.5}, {"step": 2, "epoch": 1, EVIL: 0.25}],
+            final={EVIL: 0.5 + seed},
+            status=Status.DIVERGED if seed == 2 else Status.COMPLETED,
+            reason=EVIL,
+            versions={EVIL: EVIL},
+            command=["train.py", EVIL],
+        )
+
+    html, page = pages(find([tmp_path]))
+
+    allowed = {"html", "head", "meta", "title", "link", "style", "body", "a", "header", "h1", "h2", "h3", "p", "span"}
+    allowed |= {"strong", "button", "div", "code", "nav", "main", "noscript", "section", "label", "input", "output"}
+    allowed |= {"table", "thead", "tbody", "tr", "th", "td", "aside", "figure", "figcaption", "select", "option"}
+    allowed |= {"details", "summary", "script", "img"}
+    assert {tag for tag, _ in page.tags} <= allowed
+    assert len(page.scripts) == 4
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert all((a.get("src") or "").startswith("data:image/png") for tag, a in page.tags if tag == "img")
+    assert "<script>alert" not in html
+    assert "49" not in page.text
+    assert data(page)["metric"] == EVIL
+
+
+def test_a_figure_behind_a_link_is_not_embedded(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png(shade=99))
+    run.fit_figure.unlink()
+    run.fit_figure.symlink_to(secret)
+
+    html, page = pages(find([tmp_path]))
+
+    assert base64.b64encode(secret.read_bytes()).decode() not in html
+    assert "This run has no figure" in page.text
+
+
+def test_a_figure_that_is_no_png_is_not_embedded(tmp_path: Path) -> None:
+    make_run(tmp_path).fit_figure.write_text("<svg onload='alert(1)'/>")
+
+    _, page = pages(find([tmp_path]))
+
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+
+
+@pytest.mark.parametrize("broken", ["run.json", "metrics.csv", "config.yaml"])
+def test_a_damaged_run_is_listed_and_the_report_is_written(broken: str, tmp_path: Path) -> None:
+    make_run(tmp_path, name="whole")
+    (make_run(tmp_path, name="damaged").path / broken).write_bytes(b"\xff\x00,")
+
+    _, page = pages(find([tmp_path]))
+
+    assert {row[0] for row in data(page)["rows"]} == {"whole", "damaged"}
+
+
+def test_values_that_are_not_finite_leave_a_page_that_parses(tmp_path: Path) -> None:
+    rows = [{"step": 1, "epoch": 0, "val/loss": 0.5}, {"step": 2, "epoch": 1, "val/loss": float("nan")}]
+    make_run(tmp_path, rows=rows, best=None, final={"val/loss": float("nan"), "r2": float("-inf")})
+    make_run(tmp_path, settings={"optimizer.lr": 0.5})
+
+    _, page = pages(find([tmp_path]))
+
+    assert {row[4] for row in data(page)["rows"]} >= {None}
+    assert lines(page)["metrics"]["val/loss"]
+
+
+def test_runs_without_metrics_make_a_report(tmp_path: Path) -> None:
+    make_run(tmp_path, rows=[], final={}, status=Status.FAILED, reason="it never began")
+
+    _, page = pages(find([tmp_path]))
+
+    assert "it never began" in page.text
+
+
+def test_only_settings_with_several_values_count_as_different(tmp_path: Path) -> None:
+    make_run(tmp_path, settings={"optimizer.lr": 0.1})
+    make_run(tmp_path, settings={"optimizer.lr": 0.2, "trainer.only_here": 3}, choices={"optimizer": "sgd"})
+
+    found = [setting.name for setting in gather(find([tmp_path]), title="").settings]
+
+    assert found == ["optimizer", "optimizer.lr"]
+
+
+def test_the_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "runs")
+    path = tmp_path / "report.html"
+    path.write_text("the report before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Exception, match="No space left"):
+        write_report(find([tmp_path / "runs"]), path, title="a study")
+
+    assert path.read_text() == "the report before"

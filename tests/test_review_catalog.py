@@ -1,0 +1,189 @@
+"""Finding runs and sweeps: all that is there is listed, whatever state it is in."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runs import make_run, make_sweep
+from shoal.errors import UsageError
+from shoal.review.catalog import RunEntry, SweepEntry, find, runs
+from shoal.rundir import Status
+
+
+def test_runs_and_sweeps_are_found_newest_first(tmp_path: Path) -> None:
+    first = make_run(tmp_path)
+    sweep = make_sweep(tmp_path, {"seed": [0, 1]})
+    last = make_run(tmp_path, task="sin_x2")
+
+    found = find([tmp_path])
+
+    assert [entry.path for entry in found] == [last.path, sweep.path, first.path]
+    assert [run.path.name for run in runs(found)[1:3]] == ["0000", "0001"]
+
+
+def test_a_folder_given_twice_is_listed_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+
+    found = find([tmp_path, tmp_path / "parabola", run.path])
+
+    assert [entry.path for entry in found] == [run.path]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a directory"):
+        find([tmp_path / "nowhere"])
+
+
+def test_run_json_cut_at_any_offset_is_listed_as_damaged_and_the_others_are_listed(tmp_path: Path) -> None:
+    whole = make_run(tmp_path)
+    cut = make_run(tmp_path, versions={}, hardware={}, artifacts={}, choices={}, overrides=[], command=[])
+    content = cut.info.read_bytes()
+
+    for length in range(len(content) - 1):
+        cut.info.write_bytes(content[:length])
+        found = {entry.path: entry for entry in find([tmp_path])}
+        assert found[cut.path].status == "damaged", length
+        assert found[cut.path].reason.startswith("run.json is damaged: "), length
+        assert found[whole.path].status == "completed"
+
+
+def test_sweep_json_cut_at_any_offset_is_listed_as_damaged_with_its_runs(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, {"seed": [0, 1]})
+    content = sweep.info.read_bytes()
+
+    for length in range(0, len(content) - 1, 7):
+        sweep.info.write_bytes(content[:length])
+        (entry,) = find([tmp_path])
+        assert entry.status == "damaged", length
+        assert [run.status for run in entry.runs] == ["completed", "completed"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"null",
+        b'{"schema": 1}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe",
+        b'{"schema": 99, "id": "a", "task": "b", "status": "completed", "engine": "c", "seed": 1}',
+        b'{"schema": 1, "id": 3, "task": "b", "status": "completed", "engine": "c", "seed": 1}',
+        b'{"schema": 1, "id": "a", "task": "b", "status": "done", "engine": "c", "seed": 1}',
+        b'{"schema": 1, "id": "a", "task": "b", "status": "completed", "engine": "c", "seed": 1, "final": [1]}',
+        b'{"schema": 1, "id": "a", "task": "b", "status": "completed", "engine": "c", "seed": 1, "best": {}}',
+        b'{"schema": 1, "id": "a", "task": "b", "status": "completed", "engine": "c", "seed": 1, "command": [1]}',
+    ],
+)
+def test_json_of_another_form_is_listed_as_damaged(content: bytes, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.info.write_bytes(content)
+
+    (entry,) = find([tmp_path])
+
+    assert entry.status == "damaged"
+    assert entry.reason
+
+
+def test_numbers_that_json_has_no_word_for_are_read_back(tmp_path: Path) -> None:
+    run = make_run(tmp_path, final={"val/loss": float("nan"), "train/loss": float("inf")})
+
+    (entry,) = find([tmp_path])
+
+    assert json.loads(run.info.read_text())["final"] == {"val/loss": "nan", "train/loss": "inf"}
+    assert str(entry.info.final["val/loss"]) == "nan"
+    assert entry.info.final["train/loss"] == float("inf")
+
+
+def test_a_run_without_run_json_is_damaged_and_an_empty_folder_is_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.info.unlink()
+    (tmp_path / "parabola" / "empty").mkdir()
+
+    (entry,) = find([tmp_path])
+
+    assert (entry.path, entry.status) == (run.path, "damaged")
+    assert "run.json is missing" in entry.reason
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_listed_as_damaged(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.path.chmod(0)
+
+    (entry,) = find([tmp_path])
+    run.path.chmod(0o755)
+
+    assert entry.status == "damaged"
+
+
+def test_a_run_directory_that_is_a_file_inside_is_listed_as_damaged(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.info.unlink()
+    run.info.mkdir()
+
+    (entry,) = find([tmp_path])
+
+    assert entry.reason == "run.json cannot be read: Is a directory"
+
+
+def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    make_run(tmp_path, name="a", status=Status.RUNNING, pid=int(ended.stdout), host=platform.node())
+    make_run(tmp_path, name="b", status=Status.RUNNING, pid=os.getpid(), host=platform.node())
+    make_run(tmp_path, name="c", status=Status.RUNNING, pid=int(ended.stdout), host="another-machine")
+
+    found = {entry.id: entry for entry in find([tmp_path])}
+
+    assert {name: entry.status for name, entry in found.items()} == {"a": "lost", "b": "running", "c": "running"}
+    assert "shoal resume a" in found["a"].reason
+
+
+def test_directories_of_another_hydra_program_are_found(tmp_path: Path) -> None:
+    for job in ("0", "1"):
+        folder = tmp_path / "multirun" / "2026-11-02" / "10-00-00" / job / ".hydra"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(f"lr: {job}\n")
+
+    found = find([tmp_path])
+
+    assert sorted(entry.id for entry in found) == ["10-00-00/0", "10-00-00/1"]
+    assert {entry.status for entry in found} == {"unknown"}
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    make_run(tmp_path / "elsewhere")
+    root = tmp_path / "outputs"
+    run = make_run(root)
+    (root / "parabola" / "other").symlink_to(tmp_path / "elsewhere" / "parabola")
+    (root / "loop").symlink_to(root)
+
+    found = find([root])
+
+    assert [entry.path for entry in found] == [run.path]
+
+
+def test_a_sweep_accounts_for_every_job(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {"seed": range(6)}, failed=[1], diverged=[2], pending=[4, 5])
+
+    (entry,) = find([tmp_path])
+
+    assert isinstance(entry, SweepEntry)
+    assert entry.counts() == {"completed": 2, "failed": 1, "diverged": 1, "pending": 2}
+    assert all(isinstance(run, RunEntry) for run in entry.runs)
+
+
+def test_hundreds_of_runs_read_in_parallel_are_the_same_as_one_by_one(tmp_path: Path) -> None:
+    made = [make_run(tmp_path, rows=[], figure=False) for _ in range(120)]
+
+    found = find([tmp_path])
+
+    assert [entry.path for entry in found] == [run.path for run in reversed(made)]
+    assert {entry.status for entry in found} == {"completed"}

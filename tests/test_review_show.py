@@ -1,0 +1,169 @@
+"""What show, compare and diff say of runs."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from runs import make_run, make_sweep
+from shoal.review.catalog import RunEntry, SweepEntry, find
+from shoal.review.comparison import compare, diff
+from shoal.review.show import command, show_run, show_sweep
+from shoal.rundir import RunDir, Status, read_info
+
+
+def entry(run: RunDir) -> RunEntry:
+    return RunEntry(run.path, read_info(run.info))
+
+
+def said(printing: object, *arguments: object, **options: object) -> str:
+    """What a function prints to a console that is no terminal."""
+    assert callable(printing)
+    output = io.StringIO()
+    printing(Console(file=output, width=100, highlight=False, markup=False, soft_wrap=True), *arguments, **options)
+    return output.getvalue()
+
+
+def test_show_has_result_settings_artifacts_and_environment(tmp_path: Path) -> None:
+    run = make_run(tmp_path, name="a-run", settings={"optimizer.lr": 0.02})
+
+    text = said(show_run, entry(run))
+
+    assert "a-run  parabola  completed" in text
+    assert "best 0.00" in text
+    assert "optimizer  Adam lr=0.02 eps=1e-08" in text
+    assert "checkpoints/last.ckpt  digest ok" in text
+    assert "4bebb5b00000, clean" in text
+    assert "python train.py task=parabola optimizer.lr=0.02 seed=0" in text
+
+
+def test_show_checks_each_digest(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.best.write_bytes(b"other weights")
+    run.last.unlink()
+
+    text = said(show_run, entry(run))
+
+    assert "checkpoints/best.ckpt  changed since it was written" in text
+    assert "checkpoints/last.ckpt  missing" in text
+    assert "metrics.csv  digest ok" in text
+
+
+def test_show_of_a_damaged_run_says_what_is_damaged_and_shows_the_rest(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.info.write_text("{")
+    (found,) = find([tmp_path])
+    assert isinstance(found, RunEntry)
+
+    text = said(show_run, found)
+
+    assert "run.json is damaged" in text
+    assert "optimizer  Adam" in text
+
+
+def test_show_of_a_sweep_has_its_best_runs_and_those_not_completed(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {"optimizer.lr": [0.001, 0.01, 0.1], "seed": [0, 1]}, diverged=[5], failed=[4])
+    (sweep,) = find([tmp_path])
+    assert isinstance(sweep, SweepEntry)
+
+    text = said(show_sweep, sweep)
+
+    assert "4 completed, 1 failed, 1 diverged" in text
+    assert "best by val/loss" in text
+    assert "ValueError: the task drew no samples" in text
+
+
+def test_a_run_of_a_sweep_is_made_again_alone(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path,
+        sweep="20261101-100000-abcdef",
+        job=3,
+        command=["train.py", "-m", "task=parabola", "optimizer.lr=0.1,0.2"],
+        overrides=["task=parabola", "optimizer.lr=0.1", "model.hidden=[8, 8]"],
+    )
+
+    assert command(read_info(run.info)) == "python train.py task=parabola optimizer.lr=0.1 'model.hidden=[8, 8]'"
+
+
+def test_compare_has_the_settings_that_differ_and_no_others(tmp_path: Path) -> None:
+    a = make_run(tmp_path, name="20261101-100000-first2", settings={"optimizer.lr": 0.01, "model.hidden": [16]})
+    b = make_run(tmp_path, name="20261101-100001-second", settings={"optimizer.lr": 0.1, "model.hidden": [16]})
+
+    lines = said(compare, [entry(a), entry(b)]).splitlines()
+
+    assert "optimizer.lr\t0.01\t0.1" in lines
+    assert not any(line.startswith("model.hidden") for line in lines)
+    assert any(line.startswith("val/loss\t0.005652\t0.") and "%)" in line for line in lines)
+
+
+def test_compare_takes_more_than_two_runs(tmp_path: Path) -> None:
+    made = [make_run(tmp_path, settings={"seed": seed}) for seed in range(3)]
+
+    lines = said(compare, [entry(run) for run in made]).splitlines()
+
+    assert "seed\t0\t1\t2" in lines
+
+
+def test_diff_has_versions_hardware_and_uncommitted_changes(tmp_path: Path) -> None:
+    a = make_run(tmp_path, name="20261101-100000-first2", versions={"torch": "2.12.0", "numpy": "2.4.6"})
+    b = make_run(tmp_path, name="20261101-100001-second", versions={"torch": "2.13.0", "numpy": "2.4.6"})
+    a.patch.write_text("-old\n+new\n")
+    b.patch.write_text("-old\n+newer\n")
+
+    lines = said(diff, entry(a), entry(b)).splitlines()
+
+    assert "version of torch\t2.12.0\t2.13.0" in lines
+    assert not any("numpy" in line for line in lines)
+    assert "-+new" in lines
+    assert "++newer" in lines
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A git repository as the working directory, with two commits: their ids."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, "test")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    ids = []
+    for text in ("one\n", "two\n"):
+        (tmp_path / "model.txt").write_text(text)
+        subprocess.run(["git", "add", "model.txt"], check=True)
+        subprocess.run(["git", "commit", "--quiet", "-m", text], check=True)
+        done = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        ids.append(done.stdout.strip())
+    return ids
+
+
+def test_diff_has_the_changes_between_the_commits(tmp_path: Path, repository: list[str]) -> None:
+    a, b = (make_run(tmp_path / "outputs", git={"commit": commit, "dirty": False}) for commit in repository)
+
+    names = said(diff, entry(a), entry(b))
+    whole = said(diff, entry(a), entry(b), patch=True)
+
+    assert "model.txt | 2 +-" in names
+    assert {"-one", "+two"} <= set(whole.splitlines())
+
+
+@pytest.mark.parametrize("commit", ["f" * 40, "--output=stolen", "", "HEAD; touch stolen"])
+def test_diff_with_a_commit_that_is_not_there_says_so(commit: str, tmp_path: Path, repository: list[str]) -> None:
+    a = make_run(tmp_path / "outputs", git={"commit": repository[0], "dirty": False})
+    b = make_run(tmp_path / "outputs", git={"commit": commit, "dirty": False})
+
+    text = said(diff, entry(a), entry(b))
+
+    assert "does not have both commits" in text or "is not known" in text
+    assert not (tmp_path / "stolen").exists()
+
+
+def test_runs_of_the_same_code_and_environment_differ_in_nothing(tmp_path: Path) -> None:
+    a, b = make_run(tmp_path), make_run(tmp_path, status=Status.FAILED)
+
+    text = said(diff, entry(a), entry(b))
+
+    assert "the environments are the same" in text
+    assert "the runs were made from the same code" in text
