@@ -34,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     args = _parsed(words)
+    if args.multirun and not (args.help or args.hydra_help or args.cfg or args.info is not None):
+        from shoal.app.sweeps import sweep
+
+        return sweep(args.overrides, config_dir=args.config_dir, config_name=args.config_name)
     if args.help or args.hydra_help or args.cfg or args.multirun or args.shell_completion or args.info is not None:
         return _hydra(words, args)
     resumed = next((word for word in args.overrides if word.startswith("resume=") and word != "resume=null"), None)

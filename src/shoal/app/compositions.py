@@ -142,10 +142,11 @@ def values(composition: Composition) -> dict[str, Any]:
 def as_yaml(config: Any) -> str:
     """What `OmegaConf.to_yaml` writes, by the emitter in C."""
     plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    return str(yaml.dump(plain, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False))
+    return str(yaml.dump(plain, Dumper=dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False))
 
 
-def _dumper() -> Any:
+def dumper() -> Any:
+    """OmegaConf's way to write YAML, in C where PyYAML has that."""
     from omegaconf._utils import get_omega_conf_dumper
 
     class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]

@@ -77,6 +77,10 @@ class EventFile:
             self._summary([Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))], 0)
         self.scalars(metrics, step=step)
 
+    def add(self, record: bytes) -> None:
+        """A record that is framed already."""
+        self._pending.append(record)
+
     def flush(self) -> int:
         """Append what is pending to the file; how many bytes it has now.
 
@@ -103,7 +107,7 @@ class EventFile:
         self._add(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
     def _add(self, event: Event) -> None:
-        self._pending.append(framed(event.SerializeToString()))
+        self.add(framed(event.SerializeToString()))
 
 
 def intact(content: bytes) -> bool:

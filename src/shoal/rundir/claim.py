@@ -1,4 +1,4 @@
-"""One process trains in a run directory at a time."""
+"""One process trains in a run directory, and one runs the sweep in a sweep directory, at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from filelock import FileLock, Timeout
 from shoal.errors import DamagedError, UsageError
 from shoal.rundir.info import read_info
 from shoal.rundir.layout import RunDir
+from shoal.rundir.sweep import SweepDir, read_sweep
 
 
 @contextmanager
-def claim(run: RunDir) -> Iterator[None]:
-    """Hold the run directory; the system lets go of it when the process ends, however it ends.
+def claim(run: RunDir | SweepDir) -> Iterator[None]:
+    """Hold the directory; the system lets go of it when the process ends, however it ends.
 
     Raises:
         UsageError: where another process holds it: which one, on which host, since when.
@@ -30,9 +31,9 @@ def claim(run: RunDir) -> Iterator[None]:
         lock.release()
 
 
-def _owner(run: RunDir) -> str:
+def _owner(run: RunDir | SweepDir) -> str:
     try:
-        info = read_info(run.info)
+        info = read_info(run.info) if isinstance(run, RunDir) else read_sweep(run.info)
     except DamagedError:
         return "another process"
     return f"pid {info.pid} on {info.host} since {info.started}"

@@ -16,6 +16,11 @@ def new_id() -> str:
     return f"{datetime.now():%Y%m%d-%H%M%S}-{''.join(secrets.choice(_LETTERS) for _ in range(6))}"
 
 
+def job_name(number: int) -> str:
+    """`0042`: the name of the run directory of a sweep's job."""
+    return f"{number:04d}"
+
+
 @dataclass(frozen=True)
 class RunDir:
     """The files of one run directory."""

@@ -1,0 +1,23 @@
+"""Hydra's door to shoal's sweeps: all jobs of a sweep are trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class ShoalLauncher(Launcher):
+    """Trains jobs in stacks and in worker processes."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from shoal.app.sweeps import launch
+
+        return launch(self.config, self.hydra_context, job_overrides, initial_job_idx)

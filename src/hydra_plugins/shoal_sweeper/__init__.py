@@ -1,0 +1,31 @@
+"""Hydra's door to shoal's ways to choose the jobs of a sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class ShoalSweeper(Sweeper):
+    """Hydra's grid; beside it values in step, combinations in a list, and random samples."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from shoal.app.sweeps import launch_all
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        return launch_all(self.launcher, self.config, self.hydra_context, arguments, self.options)

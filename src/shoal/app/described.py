@@ -1,0 +1,114 @@
+"""A job of a sweep as plain values: small enough that ten thousand of them fit anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from shoal.app.compositions import Composer, as_yaml, dumper, values
+
+IGNORED = ("outputs", "debug", "resume")
+"""Settings that have no part in what a job's result is."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a job is, without its place in the sweep."""
+
+    overrides: Sequence[str]
+    values: Mapping[str, Any] = field(repr=False)
+    """The resolved configuration; nodes that jobs have in common are the same objects."""
+    hash: str
+    """SHA-256 of the configuration."""
+    choices: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, Any]
+    """The value of each override, by its key."""
+    config_yaml: str = field(repr=False)
+    """The configuration as Hydra writes it, before anything is resolved."""
+    hydra: Mapping[str, Any] = field(repr=False)
+    """Hydra's own settings, which all jobs of the same choices share."""
+    override_dirname: str = ""
+
+    def write_hydra(self, path: Path, number: int) -> None:
+        """Write the files that Hydra itself writes below the run directory `path`."""
+        if self.hydra["output_subdir"] is None:
+            return
+        folder = path / self.hydra["output_subdir"]
+        folder.mkdir(parents=True, exist_ok=True)
+        hydra = {
+            **self.hydra,
+            "overrides": {**self.hydra["overrides"], "task": list(self.overrides)},
+            "job": {**self.hydra["job"], "id": number, "num": number, "override_dirname": self.override_dirname},
+            "runtime": {**self.hydra["runtime"], "output_dir": str(path.absolute())},
+        }
+        (folder / "config.yaml").write_text(self.config_yaml, encoding="utf-8")
+        (folder / "hydra.yaml").write_text(_yaml({"hydra": hydra}), encoding="utf-8")
+        (folder / "overrides.yaml").write_text(_yaml(list(self.overrides)), encoding="utf-8")
+
+
+def described(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> Described:
+    """The job with these overrides; `known` remembers nodes from one job to the next.
+
+    Raises:
+        ShoalError: where it cannot be composed or resolved.
+    """
+    composition = composer.compose(overrides, number)
+    texts = {key: json.dumps(node, sort_keys=True, default=str) for key, node in values(composition).items()}
+    hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IGNORED)
+    resolved = {key: known.setdefault(text, json.loads(text)) for key, text in texts.items()}
+    name = f"hydra:{id(composition.hydra)}"
+    if name not in known:  # the node is kept too, so that no other one gets its id
+        known[name] = composition.hydra, OmegaConf.to_container(composition.hydra, enum_to_str=True)
+        known[f"choices:{name}"] = composition.choices
+    return Described(
+        overrides=tuple(overrides),
+        values=resolved,
+        hash=hashlib.sha256(hashed.encode()).hexdigest(),
+        choices=known[f"choices:{name}"],
+        settings={each.key_or_group: _value(each, resolved) for each in map(composer.parsed, overrides)},
+        config_yaml=as_yaml(composition.config),
+        hydra=known[name][1],
+        override_dirname=str(composition.hydra.job.override_dirname),
+    )
+
+
+def differing(jobs: Sequence[Described]) -> list[str]:
+    """The settings that the jobs' overrides set differently, in their order."""
+    seen: dict[str, set[str]] = {}
+    for job in jobs:
+        for key, value in job.settings.items():
+            seen.setdefault(key, set()).add(str(value))
+    everywhere = {key for key in seen if all(key in job.settings for job in jobs)}
+    return [key for key, found in seen.items() if len(found) > 1 or key not in everywhere]
+
+
+def differs(job: Described, keys: Sequence[str]) -> dict[str, Any]:
+    """The job's values of these settings."""
+    return {key: job.settings[key] if key in job.settings else looked_up(job.values, key) for key in keys}
+
+
+def looked_up(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted path; None where there is nothing."""
+    found: Any = config
+    for word in key.split("."):
+        found = found.get(word) if isinstance(found, Mapping) else None
+    return found
+
+
+def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
+    """What an override sets: the choice of a group, or the resolved value of a setting."""
+    found = looked_up(resolved, override.key_or_group)
+    given: Any = override.value()
+    return given if isinstance(found, Mapping) and isinstance(given, str) else found
+
+
+def _yaml(value: Any) -> str:
+    return str(yaml.dump(value, Dumper=dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False))

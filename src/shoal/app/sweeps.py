@@ -1,0 +1,220 @@
+"""Sweeps, between Hydra and the layer that trains them: every job composed and checked before anything trains."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.app.compose import SWEEP, composed
+from shoal.app.compositions import Composer
+from shoal.app.described import Described, described
+from shoal.app.grids import Options, expanded
+from shoal.app.sources import Sources
+from shoal.app.start import importing, quiet_logging
+from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
+from shoal.rundir import RunInfo, Status, SweepDir
+from shoal.startup import cheap_imports
+
+
+def sweep(overrides: Sequence[str], *, config_dir: str | None = None, config_name: str | None = None) -> int:
+    """Run the sweep that the overrides ask for; the exit code.
+
+    Raises:
+        ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
+    """
+    with (
+        quiet_logging(),
+        importing(),
+        composed(overrides, config_dir=config_dir, config_name=config_name, mode=RunMode.MULTIRUN) as found,
+    ):
+        callbacks = Callbacks(found.config)
+        callbacks.on_multirun_start(config=found.config, config_name=config_name)
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=found.config,
+            hydra_context=HydraContext(config_loader=found.hydra.config_loader, callbacks=callbacks),
+            task_function=alone,
+        )
+        arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
+        returns = sweeper.sweep(arguments=arguments)
+        callbacks.on_multirun_end(config=found.config, config_name=config_name)
+    return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
+
+
+def _any_failed(returns: Any) -> bool:
+    if isinstance(returns, JobReturn):
+        return returns.status is JobStatus.FAILED
+    return isinstance(returns, list | tuple) and any(_any_failed(each) for each in returns)
+
+
+def launch_all(
+    launcher: Any, config: DictConfig, context: HydraContext, arguments: Sequence[str], given: Mapping[str, Any]
+) -> list[JobReturn]:
+    """Launch every job that the overrides in `arguments` ask for, in the way the sweeper's options say."""
+    options = {name: _plain(value) for name, value in given.items()}
+    size = options.pop("max_batch_size", None)
+    params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
+    chosen = Options(**{name: value for name, value in options.items() if value is not None})
+    jobs = expanded([*params, *arguments], chosen, context.config_loader)
+    folder = Path(str(config.hydra.sweep.dir))
+    if not _setting(config, "dry_run"):
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+    size = size or len(jobs)
+    returns: list[JobReturn] = []
+    for first in range(0, len(jobs), size):
+        returns += launcher.launch(jobs[first : first + size], initial_job_idx=first)
+    return returns
+
+
+def launch(
+    config: DictConfig, context: HydraContext, job_overrides: Sequence[Sequence[str]], first: int
+) -> list[JobReturn]:
+    """Train jobs, all of them checked first; what became of each, in their order.
+
+    Raises:
+        ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
+    """
+    from shoal.sweep.processes import warm_up
+
+    folder = SweepDir(Path(str(config.hydra.sweep.dir)))
+    processes = _processes(config)
+    with _whole_config(config):
+        jobs = compose_all(config, context.config_loader, job_overrides)
+        if processes and not _setting(config, "dry_run"):
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+            warm_up()
+        with cheap_imports():
+            from shoal.app.sweeping import Settings, Sweeping
+        settings = Settings(
+            processes=processes,
+            dry_run=bool(_setting(config, "dry_run")),
+            fail_fast=bool(_setting(config, "fail_fast")),
+            retry_failed=bool(_setting(config, "retry_failed")),
+            block=_setting(config, "block"),
+        )
+        results = Sweeping(folder, jobs, settings, command=_command(config), first=first).run()
+    return [_returned(job, results.get(job.hash)) for job in jobs]
+
+
+def compose_all(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]) -> list[Described]:
+    """The configuration of every job.
+
+    Raises:
+        ShoalError: for the first one that cannot be composed; it says which.
+    """
+    composer = Composer(loader, config)
+    known: dict[str, Any] = {}
+    jobs = []
+    for number, overrides in enumerate(job_overrides):
+        with of_job(number, overrides):
+            jobs.append(described(composer, overrides, number, known))
+    return jobs
+
+
+@contextmanager
+def of_job(number: int, overrides: Sequence[str]) -> Iterator[None]:
+    """Say of an error in which job it is."""
+    try:
+        yield
+    except ConfigError as error:
+        source = error.source or Sources(overrides).of(error.key)
+        raise error.at(source=f"job {number}, {source}") from error
+
+
+def alone(config: DictConfig) -> Any:
+    """One job under a launcher that is not shoal's own: Hydra has made its directory, and waits for the objective."""
+    from shoal.app.jobs import job
+    from shoal.record.training import train
+    from shoal.rundir import RunDir
+
+    hydra = HydraConfig.get()
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    values.pop(SWEEP, None)
+    run = RunDir(Path(hydra.runtime.output_dir))
+    if run.info.exists():
+        raise UsageError(f"{run.path} holds a run already", hint="choose another hydra.sweep.dir")
+    choices = {group: name for group, name in hydra.runtime.choices.items() if "/" not in group and name is not None}
+    overrides = [str(line) for line in hydra.overrides.task]
+    with of_job(int(hydra.job.num), overrides):
+        built = job(values)
+    info = RunInfo(
+        id=f"{run.path.parent.name}-{run.path.name}",
+        task=choices["task"],
+        status=Status.RUNNING,
+        engine="lightning",
+        seed=built.seed,
+        command=_command(None),
+        overrides=overrides,
+        choices=choices,
+        job=int(hydra.job.num),
+    )
+    return objective(train(built, run, info))
+
+
+def objective(info: RunInfo) -> float | None:
+    """What Hydra's sweepers compare jobs by: the best value of the monitored metric."""
+    return info.best.value if info.best else info.final.get("val/loss", info.final.get("train/loss"))
+
+
+class JobFailedError(ShoalError):
+    """A job of a sweep did not complete; the sweep went on."""
+
+
+def _returned(job: Described, info: RunInfo | None) -> JobReturn:
+    found = JobReturn(overrides=list(job.overrides), working_dir=str(Path.cwd()), task_name="train")
+    if info is None:
+        found.status, found._return_value = JobStatus.UNKNOWN, None
+    elif info.status is Status.COMPLETED:
+        found.status, found._return_value = JobStatus.COMPLETED, objective(info)
+    else:
+        found.status, found._return_value = JobStatus.FAILED, JobFailedError(f"{info.id}: {info.reason}")
+    return found
+
+
+def _setting(config: DictConfig, name: str) -> Any:
+    return _plain(OmegaConf.select(config, f"{SWEEP}.{name}"))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _processes(config: DictConfig) -> int:
+    """Worker processes; as many as there are cores unless set."""
+    wanted = _setting(config, "processes")
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if wanted is None:
+        return n_cores
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
+        raise ConfigError("sweep.processes", wanted, f"must be an integer of at least 0; there are {n_cores} cores")
+    return wanted
+
+
+def _command(config: DictConfig | None) -> list[str]:
+    """The command line, or the one that would do the same from Python."""
+    if config is None or sys.argv[1:]:
+        return ["train.py", *sys.argv[1:]]
+    return ["train.py", "-m", *config.hydra.overrides.hydra, *config.hydra.overrides.task]
+
+
+@contextmanager
+def _whole_config(config: DictConfig) -> Iterator[None]:
+    """Let `${hydra:...}` read the sweep's own configuration again afterwards."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before

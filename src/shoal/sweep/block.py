@@ -1,0 +1,79 @@
+"""The unit of a sweep's work: runs that train as one stack, or one run that trains alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shoal.engines.job import Job
+from shoal.rundir import RunDir, RunInfo
+
+Build = Callable[[Mapping[str, Any]], Job]
+"""The job that a resolved configuration describes; it travels to worker processes by its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One run to train: all plain values, so that any process can do it, and do it again."""
+
+    number: int
+    path: Path
+    config: Mapping[str, Any] = field(repr=False)
+    info: RunInfo = field(repr=False)
+    """What is known of the run before it trains."""
+    resume: bool = False
+    """Whether to go on from what lies in its directory."""
+    finished: bool = False
+    """Whether it had come to its end already, and only keeps the others of its stack company."""
+
+    @property
+    def run(self) -> RunDir:
+        """Its directory."""
+        return RunDir(self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Runs that one process trains together. It writes their directories only, and can be started again."""
+
+    works: tuple[Work, ...]
+    stacked: bool = False
+    """Whether they train as a stack, even where there is one of them."""
+    state: Path | None = None
+    """Where a stack keeps the state of all its runs together, to go on from."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of its jobs."""
+        return [work.number for work in self.works]
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """A block that is training has come so far."""
+
+    fraction: float
+    best: float | None = None
+    """The best monitored value among its runs."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run has come to an end of any kind."""
+
+    number: int
+    info: RunInfo
+
+
+@dataclass(frozen=True)
+class Unstacked:
+    """Runs that turned out not to be able to share a stack, and why; nothing of them is trained yet."""
+
+    reasons: Mapping[int, str]
+
+
+Event = Advanced | Ended | Unstacked
+Report = Callable[[Event], None]
+"""Where a block tells what happens, as it happens."""

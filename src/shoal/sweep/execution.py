@@ -1,0 +1,141 @@
+"""Training the blocks of a sweep: whatever happens to one of them, every job is accounted for."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import FrameType
+
+from shoal.errors import DamagedError, ShoalError
+from shoal.rundir import RunInfo, Status, read_info, write_info
+from shoal.sweep.block import Advanced, Block, Ended, Unstacked, Work
+from shoal.sweep.executor import Executor, Finished, Happening, Lost
+from shoal.sweep.ledger import Ledger
+from shoal.sweep.progress import SweepProgress
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+BAD = (Status.FAILED, Status.DIVERGED)
+
+
+class Execution:
+    """The training of one sweep."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        ledger: Ledger,
+        progress: SweepProgress,
+        *,
+        begin: Callable[[Block], None],
+        fail_fast: bool = False,
+    ) -> None:
+        self.executor = executor
+        self.ledger = ledger
+        self.progress = progress
+        self.begin = begin
+        self.fail_fast = fail_fast
+        self.received: int | None = None
+        self.results: dict[int, RunInfo] = {}
+        self._queue: deque[Block] = deque()
+
+    def run(self, blocks: Sequence[Block]) -> None:
+        """Train the blocks; `results` has what became of each run that was begun."""
+        self._queue.extend(blocks)
+        with self._listening():
+            for block, event in self.executor.run(self._take):
+                self._account((block, event))
+        for number, job in self.ledger.jobs.items():
+            if job.status is Status.RUNNING:
+                self.ledger.update(number, Status.INTERRUPTED, "stopped at once: it goes on from its last checkpoint")
+
+    def _take(self) -> Block | None:
+        """The next block, ready to be trained."""
+        if not self._queue:
+            return None
+        block = self._queue.popleft()
+        self.begin(block)
+        for work in block.works:
+            if not work.finished:
+                self.ledger.update(work.number, Status.RUNNING)
+        return block
+
+    def _account(self, happening: Happening) -> None:
+        match happening:
+            case block, Advanced() as event:
+                self.progress.advanced(block, event)
+            case block, Ended(number, info):
+                self._ended(number, info)
+            case block, Unstacked(reasons):
+                self._apart(block, reasons)
+            case block, Lost(reason):
+                self.progress.finished(block)
+                self._lost(block, reason)
+            case block, Finished():
+                self.progress.finished(block)
+
+    def _ended(self, number: int, info: RunInfo) -> None:
+        self.results[number] = info
+        self.ledger.update(number, info.status, info.reason)
+        if info.status in BAD:
+            at = " ".join(f"{name}={value}" for name, value in info.differs.items())
+            self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
+            if self.fail_fast:
+                self.executor.stop(signal.SIGTERM)
+        self.progress.run_ended(info)
+
+    def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:
+        """Train the runs of a block that cannot share it alone, and the others together."""
+        for number, reason in reasons.items():
+            self.ledger.place(number, None)
+            self.progress.tell(f"alone  job {number}: {reason}")
+        together = tuple(work for work in block.works if work.number not in reasons)
+        alone = [Block((work,)) for work in block.works if work.number in reasons]
+        self._queue.extendleft([*alone, *([replace(block, works=together)] if together else [])])
+
+    def _lost(self, block: Block, reason: str) -> None:
+        """Of a stack whose process died nobody knows which run it was: each of them is tried by itself."""
+        left = [work for work in block.works if work.number not in self.results and not work.finished]
+        if self.received is not None:
+            for work in left:
+                self._ended(work.number, self._recorded(work, Status.INTERRUPTED, reason))
+        elif len(block.works) > 1:
+            self.progress.tell(f"{len(left)} runs are started again, each by itself: {reason}")
+            for work in left:
+                self.ledger.place(work.number, None)
+            self._queue.extend(replace(block, works=(work,), state=None) for work in left)
+        else:
+            for work in left:
+                self._ended(work.number, self._recorded(work, Status.FAILED, reason))
+
+    def _recorded(self, work: Work, status: Status, reason: str) -> RunInfo:
+        """Write the run.json that a process did not live to write; one that it did write stands."""
+        info = work.info
+        with contextlib.suppress(DamagedError):
+            info = read_info(work.run.info)
+        if info.finished and info.status is not status and info.ended:
+            return info
+        info = replace(info, status=status, reason=reason)
+        with contextlib.suppress(ShoalError):
+            write_info(work.run.info, info)
+        return info
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """The first signal lets what is in training save and stop, the second one stops it at once."""
+
+        def receive(number: int, frame: FrameType | None) -> None:
+            if self.received is None:
+                self.received = number
+                self.executor.stop(number)
+            else:
+                self.executor.kill()
+
+        before = {number: signal.signal(number, receive) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

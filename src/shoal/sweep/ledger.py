@@ -1,0 +1,68 @@
+"""What is known of every job of a sweep, and sweep.json, which follows it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime
+
+from shoal.rundir import JobInfo, Status, SweepDir, SweepInfo, write_sweep
+
+SECONDS = 1.0
+"""Time between two writes of sweep.json at least; more where writing takes a twentieth of it."""
+
+
+class Ledger:
+    """The jobs of a sweep by number."""
+
+    def __init__(self, sweep: SweepDir, info: SweepInfo) -> None:
+        self.sweep = sweep
+        self.info = info
+        self.jobs = {job.number: job for job in info.jobs}
+        self.began = time.monotonic()
+        self._spent = info.seconds
+        self._pause = SECONDS
+        self._written = -SECONDS
+
+    def update(self, number: int, status: Status | None, reason: str | None = None) -> None:
+        """Note how a job stands."""
+        self.jobs[number] = replace(self.jobs[number], status=status, reason=reason)
+        self.write(due=True)
+
+    def place(self, number: int, block: str | None) -> None:
+        """Note in which stack a job trains."""
+        self.jobs[number] = replace(self.jobs[number], block=block)
+
+    def add(self, jobs: list[JobInfo]) -> None:
+        """Account for more jobs."""
+        self.jobs |= {job.number: job for job in jobs}
+
+    def describe(self, **fields: object) -> None:
+        """Change what is said of the sweep as a whole."""
+        self.info = replace(self.info, **fields)  # type: ignore[arg-type]
+
+    def write(self, *, due: bool = False) -> None:
+        """Bring sweep.json up to date; where only if it is `due`, no oftener than it takes little time."""
+        began = time.monotonic()
+        if due and began - self._written < self._pause:
+            return
+        jobs = [self.jobs[number] for number in sorted(self.jobs)]
+        self.info = replace(self.info, jobs=jobs, seconds=self._spent + began - self.began)
+        write_sweep(self.sweep.info, self.info)
+        self._written = time.monotonic()
+        self._pause = max(SECONDS, 20 * (self._written - began))
+
+    def close(self, status: Status) -> None:
+        """Say how the sweep ended."""
+        self.describe(status=status, ended=now())
+        self.write()
+
+    def counts(self) -> Counter[Status | None]:
+        """How many jobs stand how."""
+        return Counter(job.status for job in self.jobs.values())
+
+
+def now() -> str:
+    """The time, in ISO 8601 with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

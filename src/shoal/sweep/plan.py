@@ -1,0 +1,116 @@
+"""Which runs share a stack, which train alone and why, and how stacks are cut into blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
+
+from shoal.engines.job import Job
+from shoal.engines.vectorized.member import unsupported
+from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
+from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress, TensorBoard
+
+LARGEST = 64
+"""Runs of a block at most: with more of them, activations leave the processor's cache."""
+SMALLEST = 8
+"""Runs of a block at least, where a stack is cut only to give every process something to do."""
+ELEMENTS = 4_000_000
+"""Parameters of a block's runs together at most."""
+PER_RUN = frozenset({"_target_", "gradient_clip_val", "gradient_clip_algorithm"})
+"""Settings of the Trainer that may differ within a stack."""
+KNOWN = (Checkpoint, LearningRate, GradientNorm, Progress, EarlyStopping)
+"""Callbacks whose work a stack does itself."""
+
+
+@dataclass
+class Group:
+    """Runs that can share a stack."""
+
+    signature: Signature
+    parameters: int
+    numbers: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """Who trains with whom."""
+
+    groups: list[Group] = field(default_factory=list)
+    alone: dict[int, str] = field(default_factory=dict)
+    """The reason for each run that trains alone."""
+    _places: dict[Hashable, Group] = field(default_factory=dict)
+
+    def add(self, number: int, job: Job) -> None:
+        """Find a place for a job."""
+        module = job.module()
+        reason = why_alone(job, module)
+        if reason:
+            self.alone[number] = reason
+            return
+        found = _signature(job, module)
+        key = tuple(found.items())
+        if key not in self._places:
+            parameters = sum(each.numel() for each in module.parameters())
+            self._places[key] = Group(found, parameters)
+            self.groups.append(self._places[key])
+        self._places[key].numbers.append(number)
+
+    def blocks(self, processes: int, size: int | None = None) -> list[list[int]]:
+        """The stacks, cut into blocks of equal size that fit the cache and give every process something to do."""
+        return [block for group in self.groups for block in _cut(group, processes, size)]
+
+    def why_apart(self, number: int) -> str | None:
+        """For a group, in what it differs from the first one."""
+        first, other = self.groups[0], self.groups[number]
+        return difference(first.signature, other.signature)
+
+
+def why_alone(job: Job, module: nn.Module) -> str | None:
+    """Why a run cannot share a stack, or None where it can, as far as can be seen without a step."""
+    if job.engine == "lightning":
+        return "engine=lightning"
+    wrong = unsupported(job.trainer)
+    if wrong:
+        return f"a stack cannot follow {wrong}"
+    for name, callback in job.callbacks.items():
+        if not isinstance(callback, KNOWN):
+            return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
+        if isinstance(callback, Checkpoint) and callback.every_n_train_steps:
+            return f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch"
+    if sum(isinstance(callback, EarlyStopping) for callback in job.callbacks.values()) > 1:
+        return "it has several EarlyStopping callbacks"
+    for name, logger in job.loggers.items():
+        if not isinstance(logger, TensorBoard):
+            return f"logger.{name} ({type(logger).__name__}) needs a Trainer of its own"
+    return unstackable(module, job.optimizer)  # type: ignore[arg-type]
+
+
+def _signature(job: Job, module: nn.Module) -> Signature:
+    train, val = job.batches()
+    settings: Mapping[str, Hashable] = {
+        f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN
+    }
+    first = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
+    return {
+        **signature(module, job.optimizer, first),  # type: ignore[arg-type]
+        **settings,
+        "the number of training samples": len(train.samples),
+        "the number of validation samples": len(val.samples) if val else 0,
+        "the validation batch size": val.batch_size if val else 0,
+        "the number of threads": job.threads,
+    }
+
+
+def _cut(group: Group, processes: int, size: int | None) -> Sequence[list[int]]:
+    numbers = group.numbers
+    largest = size or max(2, min(LARGEST, ELEMENTS // max(group.parameters, 1)))
+    n = math.ceil(len(numbers) / largest)
+    if size is None:
+        n = max(n, min(processes, len(numbers) // SMALLEST))
+        n = min(len(numbers), math.ceil(n / processes) * processes) if n > 1 else 1
+    ends = [round(len(numbers) * (i + 1) / n) for i in range(n)]
+    return [numbers[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]

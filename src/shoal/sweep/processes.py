@@ -1,0 +1,42 @@
+"""Where worker processes come from: a server that has imported torch once, where the system has such a thing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PRELOADED = ("shoal.sweep.preload", "shoal.app.jobs")
+"""Imported once for all worker processes."""
+
+
+def context() -> Any:
+    """The way to start worker processes."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(list(PRELOADED))
+    return found
+
+
+def warm_up() -> None:
+    """Let the server begin to import torch, beside whatever this process does meanwhile."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        context()
+        with without_main():
+            forkserver.ensure_running()
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Keep a worker from importing the main module again, which may be a script without a guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = type(sys)("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

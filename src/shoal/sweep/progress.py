@@ -1,0 +1,109 @@
+"""How a sweep says how far it is: one line that changes on a terminal, a new line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from shoal.rundir import RunInfo, Status
+from shoal.sweep.block import Advanced, Block
+
+LINE_SECONDS = 10.0
+REFRESH_SECONDS = 0.2
+
+
+class SweepProgress:
+    """Counts runs as they end, and estimates the time left from the share of the work that is done."""
+
+    def __init__(self, total: int, *, done: int = 0) -> None:
+        self.total = total
+        self.kept = done
+        self.ended = 0
+        self.bad: dict[Status, int] = {}
+        self.best: tuple[str, float, Mapping[str, Any]] | None = None
+        self._mode = "min"
+        self._fractions: dict[Block, float] = {}
+        self._began = self._shown = time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> SweepProgress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(self.line(), console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def advanced(self, block: Block, event: Advanced) -> None:
+        """A block has come so far."""
+        self._fractions[block] = event.fraction
+        self.show()
+
+    def finished(self, block: Block) -> None:
+        """A block has come to its end."""
+        self._fractions.pop(block, None)
+
+    def run_ended(self, info: RunInfo) -> None:
+        """A run has come to its end."""
+        if info.status is not Status.COMPLETED:
+            self.bad[info.status] = self.bad.get(info.status, 0) + 1
+        self.ended += info.status is not Status.INTERRUPTED
+        if info.best and info.status is Status.COMPLETED:
+            sign = 1 if info.best.mode == "min" else -1
+            if self.best is None or sign * info.best.value < sign * self.best[1]:
+                self.best = info.best.metric, info.best.value, info.differs
+        self.show()
+
+    def tell(self, text: str) -> None:
+        """Say something above the line, for good."""
+        if self._live:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def show(self) -> None:
+        """Show where the sweep stands, if the last time is long enough ago."""
+        now = time.monotonic()
+        if now - self._shown < (REFRESH_SECONDS if self._live else LINE_SECONDS):
+            return
+        self._shown = now
+        if self._live:
+            self._live.update(self.line(), refresh=True)
+        else:
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """Runs done, failed, the best so far, and the time left."""
+        parts = [f"runs {self.kept + self.ended}/{self.total}"]
+        parts += [f"{status} {n}" for status, n in self.bad.items()]
+        if self.best:
+            metric, value, differs = self.best
+            at = " ".join(f"{name}={setting}" for name, setting in differs.items())
+            parts.append(f"best {metric} {value:.4g} ({at})" if at else f"best {metric} {value:.4g}")
+        left = self.seconds_left()
+        if left is not None:
+            parts.append(f"{clock(left)} left")
+        return "  ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """An estimate, once something is done."""
+        under_way = sum(fraction * len(block.works) for block, fraction in self._fractions.items())
+        todo = self.total - self.kept
+        done = min(self.ended + under_way, todo)
+        if done <= 0:
+            return None
+        return (time.monotonic() - self._began) * (todo - done) / done
+
+
+def clock(seconds: float) -> str:
+    """`1:05:20`, `5:20` or `0:07`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,168 @@
+"""Training a block where it is: its logs into its runs' files, whatever goes wrong into their run.json."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from shoal.engines.job import Job
+from shoal.errors import DamagedError, ShoalError, UsageError
+from shoal.record.progress import Progress
+from shoal.record.stack import CannotStackError, StackRun, train_stack
+from shoal.record.training import train
+from shoal.rundir import RunInfo, Status, read_info, write_info
+from shoal.sweep.block import Advanced, Block, Build, Ended, Report, Unstacked, Work
+
+REPORT_SECONDS = 0.5
+"""How often a block says how far it is."""
+
+
+def train_block(block: Block, build: Build, report: Report) -> None:
+    """Train the runs of a block; nothing that happens to one of them is raised, all of it is reported."""
+    torch.set_num_threads(1)
+    with _output_into(block.works[0].run.log), _logging_into([work.run.log for work in block.works]):
+        try:
+            jobs = [_without_progress(build(work.config)) for work in block.works]
+            if block.stacked:
+                _train_stack(block, jobs, report)
+            else:
+                _train_alone(block.works[0], jobs[0], report)
+        except BaseException as error:  # a job may raise anything, SystemExit included
+            for work in block.works:
+                if not work.finished:
+                    report(Ended(work.number, _recorded(work, error)))
+
+
+def _train_alone(work: Work, job: Job, report: Report) -> None:
+    heart = _Heartbeat(report)
+    job = replace(job, callbacks={**job.callbacks, "heartbeat": heart})
+    checkpoint = work.run.last if work.resume and work.run.last.exists() else None
+    info = train(job, work.run, work.info, checkpoint=checkpoint, one_of_many=True)
+    report(Ended(work.number, info))
+
+
+def _train_stack(block: Block, jobs: Sequence[Job], report: Report) -> None:
+    runs = [StackRun(job, work.run, work.info, work.finished) for job, work in zip(jobs, block.works, strict=True)]
+    began = time.monotonic()
+
+    def advanced(fraction: float, best: float | None) -> None:
+        nonlocal began
+        if time.monotonic() - began >= REPORT_SECONDS:
+            began = time.monotonic()
+            report(Advanced(fraction, best))
+
+    def ended(place: int, info: RunInfo) -> None:
+        report(Ended(block.works[place].number, info))
+
+    try:
+        train_stack(runs, state=block.state, advanced=advanced, ended=ended)
+    except CannotStackError as error:
+        report(Unstacked({block.works[place].number: why for place, why in error.reasons.items()}))
+
+
+class _Heartbeat(pl.Callback):
+    """Says now and then how far a run is that trains alone."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self._told = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell the share of the epochs done."""
+        if trainer.max_epochs and trainer.max_epochs > 0 and time.monotonic() - self._told >= REPORT_SECONDS:
+            self._told = time.monotonic()
+            self.report(Advanced((trainer.current_epoch + 1) / trainer.max_epochs))
+
+
+def _without_progress(job: Job) -> Job:
+    """The sweep has a progress line of its own."""
+    kept = {name: each for name, each in job.callbacks.items() if not isinstance(each, Progress)}
+    return replace(job, callbacks=kept)
+
+
+def _recorded(work: Work, error: BaseException) -> RunInfo:
+    """What run.json says of a run that an exception ended; written here where the training could not."""
+    with contextlib.suppress(DamagedError):
+        info = read_info(work.run.info)
+        if info.finished and info.pid == os.getpid():
+            return info
+    status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+    problem = error.problem if isinstance(error, ShoalError) else f"{type(error).__name__}: {error}"
+    info = replace(
+        work.info, status=status, reason=problem.strip().splitlines()[0], pid=os.getpid(), host=socket.gethostname()
+    )
+    logging.getLogger("shoal").error("%s", problem)
+    if not isinstance(error, UsageError):  # then another process is at work there
+        with contextlib.suppress(ShoalError):
+            write_info(work.run.info, info)
+    return info
+
+
+@contextlib.contextmanager
+def _logging_into(paths: Sequence[Path]) -> Iterator[None]:
+    """Let the logs of all runs of a block say what is logged and warned of."""
+    root = logging.getLogger()
+    before, level, shown = list(root.handlers), root.level, warnings.showwarning
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    handler = _EveryLog(paths)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        warnings.showwarning = shown
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+class _EveryLog(logging.Handler):
+    """Appends to several files, none of which stays open: a stack may have more runs than a process may open files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__()
+        self.paths = paths
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record) + "\n"
+        for path in self.paths:
+            with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+
+@contextlib.contextmanager
+def _output_into(path: Path) -> Iterator[None]:
+    """Let what a job prints go into its log instead of into the sweep's progress."""
+    kept: list[Any] = [(stream, os.dup(stream)) for stream in (1, 2)]
+    for each in (sys.stdout, sys.stderr):
+        each.flush()
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        for stream, _ in kept:
+            os.dup2(target, stream)
+        yield
+    finally:
+        for each in (sys.stdout, sys.stderr):
+            each.flush()
+        for stream, copy in kept:
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(target)
