@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static docs bench lock clean
+.PHONY: help demo test check static docs bench pictures lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -38,6 +38,9 @@ docs: .venv/.documented ## build the documentation into site/
 
 bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
+
+pictures: .venv/.tested ## make the README's pictures anew (needs Chromium)
+	$(BIN)/python docs/pictures.py
 
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted
 	rm -rf build/lock

@@ -1,0 +1,87 @@
+"""Make the pictures of the README: a fit, and TensorBoard. `make pictures` runs this; it needs Chromium, Selenium."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+import shoal
+
+IMAGES = Path(__file__).parent / "images"
+BROWSER = (
+    "--headless",
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def main() -> None:
+    """Train the parabola with three optimizers, and take both pictures."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for optimizer in ("adam", "rmsprop", "sgd"):
+            run = shoal.train([f"outputs={folder}", f"hydra.run.dir={folder}/{optimizer}", f"optimizer={optimizer}"])
+            if optimizer == "adam":
+                shutil.copyfile(run.directory.fit_figure, IMAGES / "fit.png")
+        photograph(Path(folder), IMAGES / "tensorboard.png")
+
+
+def photograph(folder: Path, picture: Path) -> None:
+    """A screenshot of TensorBoard's scalars for the runs in `folder`."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/data/runs")
+        options = webdriver.ChromeOptions()
+        for word in (*BROWSER, "--window-size=1500,780"):
+            options.add_argument(word)
+        with webdriver.Chrome(options, Service(shutil.which("chromedriver"))) as browser:
+            browser.get(f"http://127.0.0.1:{port}/?darkMode=false&tagFilter=%5E(train%7Cval)#timeseries")
+            time.sleep(8)  # the curves are drawn by a worker that tells nobody when it has done so
+            browser.save_screenshot(str(picture))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(address: str, seconds: float = 60) -> None:
+    """Return when something answers at `address`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(f"nothing answers at {address}")
+
+
+if __name__ == "__main__":
+    main()
