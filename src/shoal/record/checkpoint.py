@@ -140,13 +140,21 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._write(trainer, state)
 
     def save(self, trainer: pl.Trainer, position: Position) -> None:
-        """Write the last state, and the best one where it is new."""
-        self._write(trainer, self._state(trainer, position))
+        """Write the last state, and the best one where it is new; a state that is not finite is not worth the old."""
+        if self._improved:
+            self._remember(trainer, position.batch)
+        state = self._state(trainer, position)
+        if finite(state["state_dict"]):
+            self._write(trainer, state)
 
     def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
+        """The best state first: after a crash between the two, the older last state leads to that best one again."""
+        step = int(state["global_step"])
+        if trainer.is_global_zero and self._snapshot is not None and self._snapshot["global_step"] != step:
+            self.write_best()
         self.sync()
         trainer.strategy.save_checkpoint(state, self.run.last)
-        self._saved_at, self._saved_step = time.monotonic(), int(state["global_step"])
+        self._saved_at, self._saved_step = time.monotonic(), step
         if trainer.is_global_zero:
             self.write_best()
 
@@ -169,6 +177,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = Best(**state_dict["best"]) if state_dict["best"] else None
+        self._improved = self.best is not None and self.best.step == self._saved_step  # it may not have been written
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -201,7 +210,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         return state
 
     def _validated(self, trainer: pl.Trainer) -> bool:
-        return not trainer.val_dataloaders or trainer.fit_loop.epoch_loop.val_loop._has_run
+        return not trainer.enable_validation or trainer.fit_loop.epoch_loop.val_loop._has_run
 
     def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
         return ConfigError(
@@ -233,6 +242,12 @@ def restore_generators(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"].cpu())
     if torch.cuda.is_available() and states["cuda"]:
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+
+
+def finite(tensors: Mapping[str, Any]) -> bool:
+    """Whether all numbers in these tensors are finite."""
+    floats = [each for each in tensors.values() if isinstance(each, Tensor) and each.is_floating_point()]
+    return all(bool(torch.isfinite(each).all()) for each in floats)
 
 
 def _cloned(value: Any) -> Any:
