@@ -17,6 +17,7 @@ from shoal.app.formulas import quoted
 from shoal.app.location import own_conf, user_conf
 from shoal.errors import ExitCode, ShoalError, UsageError
 from shoal.review.wording import printable
+from shoal.rundir import SweepDir
 from shoal.startup import keep_what_is_imported
 
 
@@ -45,7 +46,12 @@ def _dispatch(words: list[str]) -> int:
         from shoal.app.resume import resume
 
         others = [word for word in args.overrides if word != resumed]
-        run, info = resume(Path(resumed.partition("=")[2]), others)
+        path = Path(resumed.partition("=")[2])
+        if SweepDir(path).info.exists():
+            from shoal.app.sweeps import resume as resume_sweep
+
+            return resume_sweep(path, others)
+        run, info = resume(path, others)
     else:
         from shoal.app.start import start
 

@@ -13,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from shoal.app.compose import SWEEP
 from shoal.errors import ConfigError, UsageError, suggestion
 
 Cell = tuple[str, ...]
@@ -44,6 +45,7 @@ def expanded(overrides: Sequence[str], options: Options, loader: ConfigLoader) -
         ConfigError, UsageError: where the options do not fit the overrides, or there are no jobs or too many.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    parsed = [each for each in parsed if each.key_or_group.split(".")[0] != SWEEP]
     by_key = {each.get_key_element(): each for each in parsed}
     axes = _random_axes(by_key, options) if options.n_samples is not None else _axes(by_key, options)
     if options.jobs:

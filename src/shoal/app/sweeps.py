@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.compose import SWEEP, composed
+from shoal.app.compose import PRIMARY, SWEEP, composed
 from shoal.app.compositions import Composer
 from shoal.app.described import Described, described
 from shoal.app.grids import Options, expanded
 from shoal.app.sources import Sources
 from shoal.app.start import importing, quiet_logging
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
-from shoal.rundir import RunInfo, Status, SweepDir
+from shoal.rundir import RunInfo, Status, SweepDir, read_sweep
 from shoal.startup import cheap_imports
 
 
@@ -49,6 +50,37 @@ def sweep(overrides: Sequence[str], *, config_dir: str | None = None, config_nam
         arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
         returns = sweeper.sweep(arguments=arguments)
         callbacks.on_multirun_end(config=found.config, config_name=config_name)
+    return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
+
+
+def resume(path: Path, overrides: Sequence[str] = ()) -> int:
+    """Do what is missing of the sweep in `path`; the exit code.
+
+    Raises:
+        ShoalError: where it is no sweep, its configuration has changed since, or it is interrupted again.
+    """
+    info = read_sweep(SweepDir(path).info)
+    other = next((line for line in overrides if not line.lstrip("+").startswith(f"{SWEEP}.")), None)
+    if other:
+        raise UsageError(
+            f"{other}: the jobs of a sweep that has begun stay as they are", hint="a new sweep can have it"
+        )
+    args = get_args_parser().parse_args(info.command[1:])
+    own = [line for line in args.overrides if line.startswith("hydra") and not line.startswith("hydra.sweep.dir=")]
+    place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
+    with (
+        quiet_logging(),
+        importing(),
+        composed(
+            [*own, place, *overrides], config_dir=args.config_dir, config_name=args.config_name, mode=RunMode.MULTIRUN
+        ) as found,
+    ):
+        callbacks = Callbacks(found.config)
+        callbacks.on_multirun_start(config=found.config, config_name=args.config_name)
+        context = HydraContext(config_loader=found.hydra.config_loader, callbacks=callbacks)
+        jobs = [job.overrides for job in info.jobs]
+        returns = launch(found.config, context, jobs, 0, command=info.command)
+        callbacks.on_multirun_end(config=found.config, config_name=args.config_name)
     return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
 
 
@@ -79,7 +111,12 @@ def launch_all(
 
 
 def launch(
-    config: DictConfig, context: HydraContext, job_overrides: Sequence[Sequence[str]], first: int
+    config: DictConfig,
+    context: HydraContext,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+    *,
+    command: Sequence[str] | None = None,
 ) -> list[JobReturn]:
     """Train jobs, all of them checked first; what became of each, in their order.
 
@@ -104,7 +141,7 @@ def launch(
             retry_failed=bool(_setting(config, "retry_failed")),
             block=_setting(config, "block"),
         )
-        results = Sweeping(folder, jobs, settings, command=_command(config), first=first).run()
+        results = Sweeping(folder, jobs, settings, command=command or _command(config), first=first).run()
     return [_returned(job, results.get(job.hash)) for job in jobs]
 
 
@@ -155,7 +192,7 @@ def alone(config: DictConfig) -> Any:
         status=Status.RUNNING,
         engine="lightning",
         seed=built.seed,
-        command=_command(None),
+        command=_command(DictConfig({"hydra": hydra})),
         overrides=overrides,
         choices=choices,
         job=int(hydra.job.num),
@@ -202,11 +239,14 @@ def _processes(config: DictConfig) -> int:
     return wanted
 
 
-def _command(config: DictConfig | None) -> list[str]:
-    """The command line, or the one that would do the same from Python."""
-    if config is None or sys.argv[1:]:
-        return ["train.py", *sys.argv[1:]]
-    return ["train.py", "-m", *config.hydra.overrides.hydra, *config.hydra.overrides.task]
+def _command(config: DictConfig) -> list[str]:
+    """The command line that asks for this sweep."""
+    hydra = config.hydra
+    folders = [each.path for each in hydra.runtime.config_sources if each.provider == "user"]
+    options = [word for folder in folders for word in ("--config-dir", str(folder))]
+    if hydra.job.config_name != PRIMARY:
+        options += ["--config-name", str(hydra.job.config_name)]
+    return ["train.py", "-m", *options, *hydra.overrides.task, *hydra.overrides.hydra]
 
 
 @contextmanager

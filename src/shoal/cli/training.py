@@ -65,7 +65,7 @@ def resume(
     trust: Trust = None,
     root: Root = OUTPUTS,
 ) -> None:
-    """Go on with a run that stopped, bit for bit as if it had not.
+    """Go on with a run that stopped, bit for bit as if it had not; of a sweep do what is missing.
 
     Overrides given here win, and are shown as a difference.
 
@@ -73,10 +73,16 @@ def resume(
     Examples:
       shoal resume last
       shoal resume outputs/parabola/20261122-101530-k3f9x2 trainer.max_epochs=200
+      shoal resume outputs/parabola/20261122-103000-h4n7p3 sweep.retry_failed=true
     """
     from shoal.app.resume import resume as go_on
     from shoal.app.summary import summary
 
+    sweep = _sweep(run, root)
+    if sweep:
+        from shoal.app.sweeps import resume as resume_sweep
+
+        raise typer.Exit(resume_sweep(sweep, overrides or []))
     print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or (), which=origin)))
 
 
@@ -144,6 +150,18 @@ def export(
 
     path, difference = write(_run(run, trust, root), format, output, "last" if last else "best")
     print(f"{path}: largest relative difference from the run's own predictions {difference:.1e}")
+
+
+def _sweep(reference: str, root: Path) -> Path | None:
+    """The directory of the sweep that a reference means; None where it means something else."""
+    from shoal.review.catalog import SweepEntry
+    from shoal.review.reference import resolve
+
+    try:
+        found = resolve(reference, root)
+    except ShoalError:
+        return None
+    return found.path if isinstance(found, SweepEntry) else None
 
 
 def _path(reference: str, root: Path) -> Path:

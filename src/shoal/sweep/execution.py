@@ -38,6 +38,7 @@ class Execution:
         self.begin = begin
         self.fail_fast = fail_fast
         self.received: int | None = None
+        self.stopping = False
         self.results: dict[int, RunInfo] = {}
         self._queue: deque[Block] = deque()
 
@@ -83,6 +84,7 @@ class Execution:
             at = " ".join(f"{name}={value}" for name, value in info.differs.items())
             self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
             if self.fail_fast:
+                self.stopping = True
                 self.executor.stop(signal.SIGTERM)
         self.progress.run_ended(info)
 
@@ -98,7 +100,7 @@ class Execution:
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack whose process died nobody knows which run it was: each of them is tried by itself."""
         left = [work for work in block.works if work.number not in self.results and not work.finished]
-        if self.received is not None:
+        if self.stopping:
             for work in left:
                 self._ended(work.number, self._recorded(work, Status.INTERRUPTED, reason))
         elif len(block.works) > 1:
@@ -129,6 +131,7 @@ class Execution:
         def receive(number: int, frame: FrameType | None) -> None:
             if self.received is None:
                 self.received = number
+                self.stopping = True
                 self.executor.stop(number)
             else:
                 self.executor.kill()

@@ -184,10 +184,10 @@ def _serve(connection: Connection, build: Build) -> None:
     while True:
         try:
             block = connection.recv()
+            train_block(block, build, connection.send)
+            connection.send(Finished())
         except (EOFError, OSError, KeyboardInterrupt):
-            return
-        train_block(block, build, connection.send)
-        connection.send(Finished())
+            return  # what was not reported is known to be lost
 
 
 def _die_with_parent() -> None:

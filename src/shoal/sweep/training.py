@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -40,9 +42,10 @@ def train_block(block: Block, build: Build, report: Report) -> None:
             else:
                 _train_alone(block.works[0], jobs[0], report)
         except BaseException as error:  # a job may raise anything, SystemExit included
-            for work in block.works:
-                if not work.finished:
-                    report(Ended(work.number, _recorded(work, error)))
+            with _undisturbed():
+                for work in block.works:
+                    if not work.finished:
+                        report(Ended(work.number, _recorded(work, error)))
 
 
 def _train_alone(work: Work, job: Job, report: Report) -> None:
@@ -108,6 +111,20 @@ def _recorded(work: Work, error: BaseException) -> RunInfo:
         with contextlib.suppress(ShoalError):
             write_info(work.run.info, info)
     return info
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal come between the end of a run and its record."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
