@@ -180,7 +180,7 @@ def diff(
 def report(
     runs: References,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; else report.html in the sweep or run, or the root.")
+        Path | None, typer.Option("--output", "-o", help="The file; else report.html in the sweep, run or folder.")
     ] = None,
     where: Where = None,
     root: Root = OUTPUTS,
@@ -205,7 +205,8 @@ def report(
     gc.disable()
     entries = _entries(runs, root)
     one = entries[0] if len(entries) == 1 else None
-    path = output or ((one.path if one else root) / "report.html")
+    folder = Path(runs[0]) if len(runs) == 1 and Path(runs[0]).is_dir() else root
+    path = output or ((one.path if one else folder) / "report.html")
     shown: list[Entry] = list(meeting(runs_in(entries), where)) if where else entries
     if not runs_in(shown):
         raise UsageError("there is no run to report on", hint="shoal runs lists what there is")
@@ -241,7 +242,7 @@ def board(
     n = len(runs_in(entries))
     if len(chosen) < n:
         print(f"{len(chosen)} of {counted(n, 'run')}: the best, and others down to the worst; --all shows every one")
-    with board_folder(entries, chosen) as folder:
+    with board_folder(chosen) as folder:
         raise typer.Exit(serve(folder, port=port))
 
 

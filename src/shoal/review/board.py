@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from shoal.errors import ExitCode, ShoalError, UsageError
 from shoal.review.catalog import Entry, RunEntry, runs, untimed
-from shoal.review.listing import what
+from shoal.review.listing import distinction
 from shoal.review.values import main_metric, ranked
 
 LIMIT = 40
 """Runs that TensorBoard shows at ease: its list of runs and its colors become of no use beyond."""
 _LONGEST = 80
+_SEPARATORS = "/\\:\0"
 
 
 def preselected(entries: Sequence[RunEntry], limit: int) -> list[RunEntry]:
@@ -35,13 +37,10 @@ def preselected(entries: Sequence[RunEntry], limit: int) -> list[RunEntry]:
 
 
 @contextmanager
-def board_folder(entries: Sequence[Entry], chosen: Sequence[RunEntry]) -> Iterator[Path]:
-    """The folder to point TensorBoard at: the entry's own where it is one and whole, else one of links.
-
-    The links are named by what sets the runs apart, since a list of ids says nothing.
-    """
-    if len(entries) == 1 and len(chosen) == len([run for run in runs(entries) if run.dir.events()]):
-        yield entries[0].path
+def board_folder(chosen: Sequence[RunEntry]) -> Iterator[Path]:
+    """The folder to point TensorBoard at: that of the one run, else one of links named by what sets the runs apart."""
+    if len(chosen) == 1:
+        yield chosen[0].path
         return
     with tempfile.TemporaryDirectory(prefix="shoal-board-") as folder:
         for run in chosen:
@@ -51,9 +50,9 @@ def board_folder(entries: Sequence[Entry], chosen: Sequence[RunEntry]) -> Iterat
 
 def label(run: RunEntry) -> str:
     """A file name that says what a run is: `lr=0.01 seed=3 k3f9x2-0003`, without separators."""
-    words = what(run, brief=True) if run.info and run.info.differs else run.task
-    name = f"{words[:_LONGEST]} {untimed(run.id)}" if words else run.id
-    return "".join("_" if letter in "/\\:\0" else letter for letter in name)
+    words = distinction(run.info, brief=True) if run.info else ""
+    name = f"{(words or run.task)[:_LONGEST]} {untimed(run.id)[:_LONGEST]}"
+    return "".join("_" if letter in _SEPARATORS else letter for letter in name)
 
 
 def serve(folder: Path, *, port: int | None) -> int:
@@ -65,6 +64,7 @@ def serve(folder: Path, *, port: int | None) -> int:
     words = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
     words += ["--port", str(port)] if port else []
     process = subprocess.Popen(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or TensorBoard and the links would outlive this process
     try:
         code = process.wait()
     except KeyboardInterrupt:

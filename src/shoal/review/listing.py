@@ -23,6 +23,7 @@ from shoal.rundir import RunInfo, Status
 WIDE = 120
 """Terminals narrower than this show the last letters of an id only."""
 
+_PLAIN_WORDS = ("task=", "outputs=", "hydra")
 _FORMATS = {"age": ago, "time": duration}
 _RIGHT = {"age", "time", "best"}
 _SHRINKS = {"id": False, "task": True, "what": True, "path": True, "reason": True}
@@ -99,13 +100,14 @@ def what(entry: Entry, *, brief: bool = False) -> str:
     if isinstance(entry, SweepEntry):
         return _what_sweep(entry, brief=brief)
     reason = printable(entry.reason or "")
-    words = settings(entry.info.differs, brief=brief) or _overrides(entry.info) if entry.info else ""
+    words = distinction(entry.info, brief=brief) if entry.info else ""
     return f"{reason}; {words}" if reason and words else reason or words
 
 
-def _overrides(info: RunInfo) -> str:
-    words = [word for word in info.overrides if isinstance(word, str) and not word.startswith(("task=", "hydra"))]
-    return printable(" ".join(words))
+def distinction(info: RunInfo, *, brief: bool = False) -> str:
+    """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
+    words = [word.partition("=") for word in info.overrides if not word.startswith(_PLAIN_WORDS)]
+    return settings(info.differs or {name.lstrip("+"): value for name, _, value in words}, brief=brief)
 
 
 def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:

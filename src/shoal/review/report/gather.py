@@ -142,8 +142,17 @@ def _values(entries: Sequence[RunEntry], varies: Sequence[str]) -> dict[str, lis
             name: [run.info.differs.get(name) if run.info else None for run in entries] for name in varies[:_SETTINGS]
         }
     rows = [*differing([_choices(run) for run in entries]), *differing([_configuration(run) for run in entries])]
-    differ = {name: values for name, values in rows if len({shown(v) for v in values if v is not None}) > 1}
+    differ: dict[str, list[Any]] = {}
+    for name, values in sorted(rows, key=lambda row: row[0].count(".")):
+        follows = any(_word(other) == _word(name) and values == column for other, column in differ.items())
+        if not follows and len({shown(value) for value in values if value is not None}) > 1:
+            differ[name] = values
     return dict(list(differ.items())[:_SETTINGS])
+
+
+def _word(name: str) -> str:
+    """The last word of a name: task.seed follows seed, unless it is set."""
+    return name.rsplit(".", 1)[-1]
 
 
 def _choices(run: RunEntry) -> Mapping[str, Any]:
@@ -157,9 +166,7 @@ def _configuration(run: RunEntry) -> Mapping[str, Any]:
     except DamagedError:
         settings = run.info.differs if run.info else {}
     return {
-        name: value
-        for name, value in settings.items()
-        if not name.endswith("_target_") and name not in _UNINTERESTING
+        name: value for name, value in settings.items() if not name.endswith("_target_") and name not in _UNINTERESTING
     }
 
 
@@ -174,7 +181,7 @@ def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
                 name=name,
                 numeric=numeric,
                 logarithmic=numeric and min(present) > 0 and max(present) / min(present) >= 20,
-                seed=name.rsplit(".", 1)[-1] == "seed",
+                seed=_word(name) == "seed",
             )
         )
     return sorted(settings, key=lambda setting: setting.seed)

@@ -127,7 +127,7 @@
     const sorted = [...values].sort((a, b) => a - b);
     return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
   };
-  const levels = (k) => [...new Set(rows.map((row) => row[VALUES][k]).filter((value) => value !== null))].sort(compare);
+  const levels = (k) => [...new Set(rows.filter((row) => row[RANK]).map((row) => row[VALUES][k]).filter((value) => value !== null))].sort(compare);
 
   /** Whether the values of a setting have their true distances on an axis; else they stand side by side, as on a grid with 0, 0.01 and 10. */
   function spaced(k) {
