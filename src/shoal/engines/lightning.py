@@ -111,6 +111,7 @@ def fit(
         if batches is not None:
             batches.shard(trainer.global_rank, trainer.world_size)
             batches.to(trainer.strategy.root_device)
+    trainer.precision_plugin.convert_module(module)  # before a state is put into it, or that state is rounded
     with _threads(job.threads), _expected_warnings():
         trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
@@ -131,7 +132,6 @@ def _threads(n: int) -> Iterator[None]:
 def _expected_warnings() -> Iterator[None]:
     """Leave out the warnings that say what is meant to be."""
     with warnings.catch_warnings():
-        trainer.precision_plugin.convert_module(module)  # before a state is put into it, or that state is rounded
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield
