@@ -7,6 +7,8 @@ VAL_LOSS = "val/loss"
 LR = "lr"
 GRAD_NORM = "grad_norm"
 GRAD_NORM_CLIPPED = "grad_norm_clipped"
+DERIVATIVE = "derivative/rmse"
+"""How far the fitted curve's slope is from the true one's, measured once at the end."""
 
 STEP = "step"
 """Column of metrics.csv: optimizer steps taken when the row was written."""

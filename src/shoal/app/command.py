@@ -63,11 +63,11 @@ def _dispatch(words: list[str]) -> int:
             before_training=keep_what_is_imported,
         )
     from shoal.app.start import first_process
-    from shoal.app.summary import summary
+    from shoal.app.summary import exit_code, summary
 
     if first_process():
         say(summary(run, info))
-    return int(ExitCode.OK)
+    return int(exit_code(info))
 
 
 def _parsed(words: list[str]) -> Any:

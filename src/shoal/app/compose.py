@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
+from shoal.app import experiments
 from shoal.app.location import own_conf, user_conf
 from shoal.app.plugins import importing_plugins
 from shoal.app.refusals import translated
@@ -105,6 +106,7 @@ def composed(
     """
     before = HydraConfig.instance().cfg
     with importing_plugins():
+        experiments.install()
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
 
     def compose(wanted: Sequence[str]) -> DictConfig:

@@ -14,15 +14,17 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from shoal import models, optimizers, schedulers
+from shoal import losses, models, optimizers, schedulers
 from shoal.app.allowed import NotAllowedError, choices, coerced, described
+from shoal.app.expect import expectations, refuse_unknown
 from shoal.app.nodes import TARGET, build, checked, setting, target
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
-from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
 from shoal.record import Checkpoint
 from shoal.record.callbacks import logged
+from shoal.record.derivative import has_derivative
 from shoal.seeding import MAX_SEED
 from shoal.tasks import Task
 
@@ -68,7 +70,7 @@ def job(config: Mapping[str, Any]) -> Job:
         ConfigError: where something in it is wrong.
     """
     config = {"callbacks": {}, "logger": {}, **config}
-    settings = _settings(config)
+    chosen = settings(config)
     trainer = _trainer(config["trainer"])
     task = _task(config["task"])
     built = Job(
@@ -80,19 +82,26 @@ def job(config: Mapping[str, Any]) -> Job:
         trainer=trainer,
         callbacks=_named(config["callbacks"], "callbacks", Callback),
         loggers=_named(config["logger"], "logger", Logger),
-        seed=settings["seed"],
-        engine=settings["engine"],
-        threads=settings["threads"],
+        seed=chosen["seed"],
+        engine=chosen["engine"],
+        threads=chosen["threads"],
         config=config,
     )
     _check_monitors(built)
     _check_validation(built)
+    _check_loss(built)
+    _check_expected(built)
     return built
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings at the top of a configuration, checked; the nodes beside them are there.
+
+    Raises:
+        ConfigError: where one is wrong, unknown or missing.
+    """
     for key, value in config.items():
-        if key not in (*SETTINGS, *NODES, "expect"):
+        if key not in (*SETTINGS, *NODES, "expect", "check"):
             raise ConfigError(key, value, "no such setting or group", hint=suggestion(key, (*SETTINGS, *NODES)))
     for key in NODES:
         if key not in config:
@@ -281,11 +290,41 @@ def _check_validation(job: Job) -> None:
         )
 
 
+def _check_loss(job: Job) -> None:
+    """Refuse a loss of numbers for classes, and one of classes for numbers."""
+    if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto):
+        return
+    classes = not job.data.train.y.is_floating_point()
+    if classes != isinstance(job.loss, losses.CrossEntropy):
+        name = type(job.loss).__name__
+        problem = f"does not fit the targets of this task, which are {'classes' if classes else 'numbers'}"
+        fitting = "loss=cross_entropy" if classes else "loss=mse"
+        raise ConfigError("loss", name, problem, hint=f"use {fitting}, or loss=auto")
+
+
+def _check_expected(job: Job) -> None:
+    """Refuse expectations of what is never logged, or of a step that is never reached."""
+    wanted = expectations(job.config.get("expect"))
+    if wanted:
+        derivative = {DERIVATIVE} if has_derivative(job.task) else set()
+        last = _last_step(job) if any(each.step for each in wanted) else None
+        refuse_unknown(wanted, metrics(job) | derivative, last)
+
+
+def _last_step(job: Job) -> int | None:
+    """The optimizer steps of a whole training at most; None where nothing says."""
+    n_steps, n_epochs = job.trainer.get("max_steps", -1), job.trainer.get("max_epochs")
+    limits = [n_steps] if n_steps > 0 else []
+    if n_epochs and n_epochs > 0:
+        limits.append(n_epochs * len(job.batches()[0]))
+    return min(limits, default=None)
+
+
 def metrics(job: Job) -> set[str]:
     """Names of all that a run of this job logs."""
     names = {TRAIN_LOSS, *job.task.recorded(job.module().model)}
     if job.task.validates:
-        names.add(VAL_LOSS)
+        names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
     if job.trainer.get("log_every_n_steps") is not None:
         names.add(f"{TRAIN_LOSS}_step")
     return names | logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)

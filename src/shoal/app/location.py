@@ -13,6 +13,17 @@ def own_conf() -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent.parent / "conf"
 
 
+def own_experiments() -> Path:
+    """Shoal's own experiments, beside its `conf/`."""
+    return own_conf().parent / "experiments"
+
+
+def user_experiments() -> Path | None:
+    """`experiments/` of the working directory, where it is the user's own."""
+    here = Path.cwd() / "experiments"
+    return here if here.is_dir() and here.resolve() != own_experiments().resolve() else None
+
+
 def user_conf() -> Path | None:
     """`conf/` of the working directory, where a user's own tasks and models are found without being named."""
     here = Path.cwd() / "conf"

@@ -39,14 +39,14 @@ def resume(
             print(f"changed  {change}", file=sys.stderr)
 
         from shoal.app.jobs import job
-        from shoal.record.training import train
+        from shoal.app.work import Training
 
         with located(Sources(overrides, otherwise=str(found.run.config))):
             refuse_impostors(config, trusted)
             built = job(config)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
         log_into(found.run)
-        return found.run, train(built, found.run, info, checkpoint=checkpoint)
+        return found.run, Training(built).do(found.run, info, checkpoint=checkpoint)
 
 
 def _addressed(path: Path, which: Which) -> tuple[Path, Which]:

@@ -32,6 +32,7 @@ class Sources:
 
     def of(self, key: str) -> str:
         """`command line`, or the file that set `key`."""
+        key = key.partition("[")[0]  # the file that sets a list sets its items
         if any(_covers(override, key) for override in self.overrides):
             return self.given
         if self.otherwise:

@@ -39,19 +39,17 @@ def start(
         values = found.values()
         with located(found.sources), importing():
             with cheap_imports():
-                from shoal.app.jobs import job
+                from shoal.app.work import Training, work
                 from shoal.record import figures  # noqa: F401  with the other imports, before the training begins
-                from shoal.record.training import assist, train
 
-            built = job(values)
-            _ = built.data  # what is wrong with it is told before anything is written
+            todo = work(values)
         run = _fresh(found.directory())
         info = RunInfo(
             id=run.path.name,
-            task=found.choices["task"],
+            task=found.choices.get("check", found.choices["task"]),
             status=Status.RUNNING,
             engine="lightning",
-            seed=built.seed,
+            seed=values["seed"],
             command=list(command),
             overrides=list(overrides),
             choices=found.choices,
@@ -60,10 +58,10 @@ def start(
         before_training()
 
         def task(_: object) -> RunInfo:
-            if first_process():
-                return train(built, run, info)
-            assist(built)
-            return info
+            if isinstance(todo, Training) and not first_process():
+                todo.assist()
+                return info
+            return todo.do(run, info)
 
         return run, _run(found, task)
 

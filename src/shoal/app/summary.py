@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from shoal.app.expect import table
+from shoal.errors import ExitCode
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import RunDir, RunInfo
 
 
 def summary(run: RunDir, info: RunInfo) -> str:
     """Metrics, parameters, time and directory, a line each."""
-    lines = [f"{info.task} {info.status} in {info.seconds:.1f} s: {info.epochs} epochs, {info.steps} steps"]
+    length = f": {info.epochs} epochs, {info.steps} steps" if info.steps else ""
+    lines = [f"{info.task} {info.status} in {info.seconds:.1f} s{length}"]
     first = [name for name in (VAL_LOSS, TRAIN_LOSS) if name in info.final]
     others = [name for name in info.final if name not in (*first, LR, GRAD_NORM, GRAD_NORM_CLIPPED)]
-    rows = [(name, _metric(name, info)) for name in (*first, *others)]
-    rows.append(("parameters", f"{info.parameters:,}"))
+    rows = [(name, _metric(name, info)) for name in (*first, *others)] if info.steps else []
+    rows += [(f"  {name}", text) for name, text in _baselines(info)]
+    if info.parameters:
+        rows.append(("parameters", f"{info.parameters:,}"))
     path = _short(run.path)
     rows.append(("directory", path))
     if run.fit_figure.exists():
@@ -23,7 +29,19 @@ def summary(run: RunDir, info: RunInfo) -> str:
     if run.events():
         rows.append(("tensorboard", f"tensorboard --logdir {path}"))
     width = max(len(name) for name, _ in rows)
-    return "\n".join([*lines, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+    lines += [f"  {name:<{width}}  {text}" for name, text in rows]
+    return "\n".join([*lines, *(f"  {line}" for line in table(info.expected))])
+
+
+def exit_code(info: RunInfo) -> ExitCode:
+    """What the process returns for a run that has ended well: whether it is as its experiment expects."""
+    return ExitCode.FAILED if any(not each["holds"] for each in info.expected) else ExitCode.OK
+
+
+def _baselines(info: RunInfo) -> Iterator[tuple[str, str]]:
+    """What the simplest models achieve on the same samples."""
+    for name, metrics in (info.assessment or {}).get("baselines", {}).items():
+        yield name, "  ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
 
 
 def _metric(name: str, info: RunInfo) -> str:

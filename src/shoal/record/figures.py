@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from shoal.names import STEP, TRAIN_LOSS, VAL_LOSS
+from shoal.record.conclusion import predicted
+from shoal.record.derivative import grid, slopes
 from shoal.rundir import History
 from shoal.tasks import Data, Supervised
 from shoal.tasks.assessment import Assessment
@@ -25,10 +27,14 @@ _MOST_NAMES = 12
 
 
 def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
-    """What the model has learned, in three panels."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    """What the model has learned, in three panels; in four where the true function's derivative is known."""
+    derivatives = slopes(module, data)
+    n = 4 if derivatives else 3
+    figure = Figure(figsize=(4 * n, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    fit, residuals, losses = figure.subplots(1, 3)
+    fit, *between, residuals, losses = figure.subplots(1, n)
+    if derivatives:
+        _slopes(between[0], data, *derivatives)
     figure.suptitle(title, fontsize=10)
     samples = data.val or data.train
     assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
@@ -49,7 +55,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
             _scatter(fit, y, prediction, data.targets[0])
             _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction")
     else:
-        _path(fit, history, data.targets[0])
+        _path(fit, history, data.targets[0], getattr(module.task, "solution", None))
         residuals.remove()
     _losses(losses, history)
     return figure
@@ -62,26 +68,24 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def predicted(module: Supervised, x: Tensor) -> Tensor:
-    """The model's outputs, in evaluation and without a graph."""
-    training = module.training
-    module.eval()
-    with torch.no_grad():
-        parameter = next(module.model.parameters())
-        outputs: Tensor = module.model(x.to(parameter)).to("cpu", torch.float32)
-    module.train(training)
-    return outputs
-
-
 def _curve(axes: Axes, module: Supervised, data: Data) -> None:
     x, y = data.train.x[:N_POINTS, 0].cpu(), data.train.y[:N_POINTS].reshape(-1).cpu()
-    grid = torch.linspace(float(data.train.x.min()), float(data.train.x.max()), 400)[:, None]
+    points = grid(data)
     axes.scatter(x, y, s=4, color=GRAY, alpha=0.4, linewidths=0, label="training data")
-    truth = module.task.truth(grid)
+    truth = module.task.truth(points)
     if truth is not None:
-        axes.plot(grid[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
-    axes.plot(grid[:, 0], predicted(module, grid)[:, 0], color=BLUE, linestyle="--", linewidth=1.8, label="prediction")
+        axes.plot(points[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
+    prediction = predicted(module, points)[:, 0]
+    axes.plot(points[:, 0], prediction, color=BLUE, linestyle="--", linewidth=1.8, label="prediction")
     axes.set(xlabel=data.features[0], ylabel=data.targets[0], title="Fit")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor) -> None:
+    x = grid(data)[:, 0]
+    axes.plot(x, of_truth, color=ORANGE, linewidth=2.5, label="of the true function")
+    axes.plot(x, of_prediction, color=BLUE, linestyle="--", linewidth=1.4, label="of the prediction")
+    axes.set(xlabel=data.features[0], ylabel=f"d{data.targets[0]}/d{data.features[0]}", title="Derivative")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -128,8 +132,11 @@ def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str) -> None:
     axes.set(xlabel=name, ylabel="prediction - target", title="Residuals")
 
 
-def _path(axes: Axes, history: History, name: str) -> None:
-    axes.plot(*_column(history, name), color=BLUE)
+def _path(axes: Axes, history: History, name: str, solution: float | None) -> None:
+    axes.plot(*_column(history, name), color=BLUE, label=name)
+    if solution is not None:
+        axes.axhline(solution, color=ORANGE, linestyle="--", label=f"solution {solution:.6g}")
+        axes.legend(frameon=False, fontsize=8)
     axes.set(xlabel="step", ylabel=name, title=f"{name} found")
 
 

@@ -22,6 +22,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.names import EPOCH, STEP, TRAIN_LOSS, VAL_LOSS
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.progress import Progress
@@ -88,6 +89,7 @@ class _Session:
         self.origin = origin
         self.state = load(origin) if origin else None
         self.module = job.module()
+        self.concluded = Concluded()
         if self.state:
             _refuse_another(origin, self.state, self.module)
         self.info = self._opened(info)
@@ -120,6 +122,7 @@ class _Session:
         git, patch = (info.git, "") if self.one_of_many else environment.working_tree()
         if patch:
             write_text(self.run.patch, patch)
+        digest = _unchanged(info, self.job)
         write_config(self.run.config, self.job.config)
         info = replace(
             info,
@@ -129,6 +132,7 @@ class _Session:
             host=socket.gethostname(),
             started=info.started or _now(),
             ended=None,
+            digest=digest,
             git=git,
             versions=environment.versions(),
         )
@@ -230,8 +234,11 @@ class _Session:
         )
 
     def _conclude(self) -> None:
-        """Draw the figure and fill the HParams tab."""
+        """Measure the best state, draw the figure and fill the HParams tab."""
         self.recorder.close_row()
+        if self.run.best.exists():
+            self.module.load_state_dict(load(self.run.best)["state_dict"])
+        self.concluded = concluded(self.module, self.job.data)
         if not self.one_of_many:
             self._illustrate()
         if self.recorder.events:
@@ -241,8 +248,6 @@ class _Session:
         """Draw the figure of the best state, into the run directory and the event file."""
         from shoal.record import figures
 
-        if self.run.best.exists():
-            self.module.load_state_dict(load(self.run.best)["state_dict"])
         figure = figures.fit_figure(
             self.module, self.job.data, self.recorder.history, title=f"{self.info.task}  {self.info.id}"
         )
@@ -259,9 +264,12 @@ class _Session:
         return {"seed": self.job.seed, "model": self.info.choices.get("model", ""), **chosen}
 
     def _measured(self) -> dict[str, float]:
-        final = {f"hp/{name}": value for name, value in self.recorder.final().items()}
+        final = {f"hp/{name}": value for name, value in self._final().items()}
         best = self.checkpoint.best
         return final | ({f"hp/best {best.metric}": best.value} if best else {})
+
+    def _final(self) -> dict[str, float]:
+        return self.recorder.final() | self.concluded.metrics
 
     def _end(self, status: Status, reason: str | None) -> None:
         """Bring every file up to date and write the final run.json."""
@@ -272,7 +280,8 @@ class _Session:
             reason=reason,
             ended=_now(),
             seconds=self.info.seconds + time.monotonic() - self.began,
-            final=self.recorder.final(),
+            final=self._final(),
+            assessment=self.concluded.assessment,
             best=self.checkpoint.best,
             artifacts=seal(self.run.path, self.run.artifacts()),
         )
@@ -297,6 +306,22 @@ class _Attach(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.recorder.attach(trainer)
+
+
+def _unchanged(info: RunInfo, job: Job) -> str | None:
+    """The digest of the file that the samples come from.
+
+    Raises:
+        UsageError: where the run began with another content of that file.
+    """
+    digest = job.task.digest
+    if info.digest is not None and digest != info.digest:
+        path = getattr(job.task, "path", "the file of the samples")
+        raise UsageError(
+            f"{path} has changed since the run began: SHA-256 {(digest or 'none')[:12]}, then {info.digest[:12]}",
+            hint="put the file back as it was, or start a new run",
+        )
+    return digest
 
 
 def _refuse_another(path: Path | None, state: Mapping[str, Any], module: pl.LightningModule) -> None:

@@ -84,6 +84,10 @@ class RunInfo:
     """Why the run failed, diverged or was interrupted."""
     expected: list[dict[str, Any]] = field(default_factory=list)
     """What its experiment expects, beside what was measured."""
+    digest: str | None = None
+    """SHA-256 of the file that the samples come from, where they come from one."""
+    assessment: dict[str, Any] | None = None
+    """For a table: the metrics of the best state beside those of baselines, and for classes what is taken for what."""
     git: dict[str, Any] | None = None
     """Commit, and whether the working tree had changes."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from shoal.tasks.function import Function
 from shoal.tasks.linear_regression import LinearRegression
 from shoal.tasks.objectives import MinimizeQuadratic, SolveSinX2
 from shoal.tasks.parabola import Parabola
+from shoal.tasks.samples import Samples
 from shoal.tasks.sin_x2 import SinX2
 from shoal.tasks.supervised import Supervised
 from shoal.tasks.task import Task
@@ -18,6 +19,7 @@ __all__ = [
     "LinearRegression",
     "MinimizeQuadratic",
     "Parabola",
+    "Samples",
     "SinX2",
     "SolveSinX2",
     "Split",

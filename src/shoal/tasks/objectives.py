@@ -34,6 +34,11 @@ class Objective(Task):
     def outputs(self) -> int:
         return 1
 
+    @property
+    def solution(self) -> float | None:
+        """The x that is looked for, where it is known: a line in the figure."""
+        return None
+
     @abstractmethod
     def observe(self, prediction: Tensor) -> Tensor:
         """The function at x."""
@@ -66,6 +71,10 @@ class MinimizeQuadratic(Objective):
 
     target: float = 5.0
     """Where the minimum lies."""
+
+    @property
+    def solution(self) -> float:
+        return self.target
 
     def observe(self, prediction: Tensor) -> Tensor:
         return prediction

@@ -1,0 +1,42 @@
+"""What every check offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shoal.rundir import RunDir, RunInfo
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AGREES = "agrees"
+"""The measured value that is 1 where a check found nothing wrong; expected of every check that says nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a check found."""
+
+    rows: list[dict[str, float]]
+    """Values by name, in the order in which they were found: rows of metrics.csv."""
+    text: str
+    """What a terminal shows."""
+    agrees: bool
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    info: RunInfo | None = None
+    """What run.json says of a training that was part of it, and recorded in the same directory."""
+
+
+class Check(ABC):
+    """Measures something, given the resolved configuration of the job that it may be about."""
+
+    @abstractmethod
+    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
+        """What there is to find; `run` is a directory that may be trained in.
+
+        Raises:
+            ShoalError: where it cannot be measured.
+        """

@@ -1,0 +1,86 @@
+"""What a resolved configuration asks for, checked and ready to be done in a run directory: a training, or a check."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from shoal.app.checks import Check
+from shoal.app.checks.recording import record
+from shoal.app.expect import Expectation, Outcome, compared, expectations
+from shoal.app.jobs import job, settings
+from shoal.app.nodes import build, target
+from shoal.engines.job import Job
+from shoal.errors import ConfigError
+from shoal.record.training import assist, train
+from shoal.rundir import RunDir, RunInfo, read_history, write_info
+
+
+class Work(ABC):
+    """Something to do in a run directory."""
+
+    @abstractmethod
+    def do(self, run: RunDir, info: RunInfo) -> RunInfo:
+        """Do it and record it; what run.json says in the end."""
+
+
+@dataclass(frozen=True)
+class Training(Work):
+    """Training a job, and comparing what its experiment expects."""
+
+    job: Job
+
+    def do(self, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None) -> RunInfo:
+        return compare(run, train(self.job, run, info, checkpoint=checkpoint), self.job.config)
+
+    def assist(self) -> None:
+        """Take part in the training of the process that records it."""
+        assist(self.job)
+
+
+@dataclass(frozen=True)
+class Checking(Work):
+    """Checking derivatives, or something else that an experiment shows without being a training itself."""
+
+    check: Check
+    config: Mapping[str, Any]
+    wanted: Sequence[Expectation]
+
+    def do(self, run: RunDir, info: RunInfo) -> RunInfo:
+        return record(self.check, self.config, run, info, self.wanted)
+
+
+def work(config: Mapping[str, Any]) -> Work:
+    """What a configuration asks for.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    node = config.get("check")
+    if node is None:
+        built = job(config)
+        _ = built.data  # what is wrong with it is told before anything is written
+        return Training(built)
+    settings(config)
+    made = target(node, "check") if isinstance(node, Mapping) else None
+    if made is None or not (isinstance(made.call, type) and issubclass(made.call, Check)):
+        raise ConfigError("check", node, "is not a check", hint="choose one of its group: check=NAME")
+    return Checking(build(node, "check"), config, expectations(config.get("expect")))
+
+
+def compare(run: RunDir, info: RunInfo, config: Mapping[str, Any]) -> RunInfo:
+    """Compare what the configuration expects with what the run has measured, and note both in run.json."""
+    wanted = expectations(config.get("expect"))
+    if not wanted:
+        return info
+    info = replace(info, expected=noted(compared(wanted, info, read_history(run.history))))
+    write_info(run.info, info)
+    return info
+
+
+def noted(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Outcomes as run.json has them."""
+    return [each.plain() for each in outcomes]
