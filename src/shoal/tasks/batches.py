@@ -31,10 +31,13 @@ class Batches:
         return math.ceil(math.ceil(len(self.samples) / self._world) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # A generator: it begins at the first batch asked for. Lightning makes iterators that it takes nothing from.
         first, self._first = self._first, 0
         x, y = self.epoch(self._epoch)
         batches = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)
-        return (batch for number, batch in enumerate(batches) if number >= first)
+        for number, batch in enumerate(batches):
+            if number >= first:
+                yield batch
 
     def at(self, epoch: int, batch: int = 0) -> None:
         """The next iteration gives `epoch`, from its batch number `batch` on; the one after starts at its beginning."""
