@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, final
+from typing import Annotated, Any, ClassVar, NamedTuple, final
 
 import torch
 from annotated_types import Gt, Interval
@@ -18,6 +18,9 @@ from shoal.optimizers.rule import Column, Matrix, Rule, Some, State, corrections
 class Adam(Optimizer):
     """Adam (Kingma & Ba, 2015); weight decay is added to the gradient."""
 
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay acts on the weights instead."""
+
     lr: Rate = 1e-3
     """Step size."""
     beta1: Annotated[float, Interval(ge=0, lt=1)] = 0.9
@@ -30,7 +33,8 @@ class Adam(Optimizer):
     """L2 penalty on the weights."""
 
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
+        rule = torch.optim.AdamW if self.decoupled else torch.optim.Adam
+        return rule(
             params,
             lr=self.lr,
             betas=(self.beta1, self.beta2),
@@ -40,28 +44,17 @@ class Adam(Optimizer):
         )
 
     def stacked(self) -> Rule[Any]:
-        return StackedAdam(decoupled=False)
+        return StackedAdam(decoupled=self.decoupled)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
 
+    decoupled: ClassVar[bool] = True
+
     weight_decay: Decay = 1e-2
     """Share of the weights removed at each step, times the learning rate."""
-
-    def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            params,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
-
-    def stacked(self) -> Rule[Any]:
-        return StackedAdam(decoupled=True)
 
 
 class _Settings(NamedTuple):
