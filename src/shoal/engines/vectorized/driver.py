@@ -54,9 +54,14 @@ def fit(
         log_every_n_steps=2**31,
         callbacks=list(callbacks),
     )
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
     with steady():
         trainer.fit(module, _OneBatch(), _OneBatch() if module.validates else None)
     return trainer
+
+
+def _nothing() -> None:
+    """In the place of Lightning's own SIGTERM, which ends a training between an epoch's hooks."""
 
 
 class _OneBatch:
