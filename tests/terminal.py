@@ -26,14 +26,14 @@ class Screen:
 
 def run_in_terminal(words: list[str], *, width: int, folder: Path, answer: str = "", **environment: str) -> Screen:
     """Run `shoal WORDS` in `folder` in a terminal of `width` columns, typing `answer`."""
+    # The variables are handed over whole: readline, where pytest loads it, sets COLUMNS behind Python's back.
+    ours = {"TERM": "xterm-256color", **environment}
+    variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
-        os.environ.update({"TERM": "xterm-256color", **environment})
-        for name in ("COLUMNS", "LINES", *(() if "NO_COLOR" in environment else ("NO_COLOR",))):
-            os.environ.pop(name, None)
-        os.execv(sys.executable, [sys.executable, "-m", "shoal.cli", *words])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+        os.execve(sys.executable, [sys.executable, "-m", "shoal.cli", *words], variables | ours)
     if answer:
         os.write(terminal, answer.encode())
     output = b""
