@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -88,9 +89,9 @@ def _with_difference(names: Sequence[str]) -> list[str]:
 
 
 def _difference(a: Any, b: Any) -> str:
-    if not isinstance(a, int | float) or not isinstance(b, int | float):
+    if not isinstance(a, int | float) or not isinstance(b, int | float) or not math.isfinite(b - a):
         return ""
-    share = f" ({(b - a) / abs(a):+.1%})" if a and abs(a) < float("inf") else ""
+    share = f" ({(b - a) / abs(a):+.1%})" if a else ""
     return f"{b - a:+.4g}{share}"
 
 
