@@ -226,8 +226,8 @@ def test_what_cannot_be_stacked_trains_alone_and_the_reason_is_said(workdir: Pat
     found = sweep("seed=0,1", "callbacks.checkpoint.every_n_train_steps=null,2")
 
     assert found.returncode == 0
-    assert "alone: 2-3: callbacks.checkpoint.every_n_train_steps=2 saves within an epoch" in found.stderr
-    assert [read_info(run.info).engine for run in runs()] == ["vectorized"] * 2 + ["lightning"] * 2
+    assert "alone: 1, 3: callbacks.checkpoint.every_n_train_steps=2 saves within an epoch" in found.stderr
+    assert [read_info(run.info).engine for run in runs()] == ["vectorized", "lightning"] * 2
 
 
 def test_a_dry_run_shows_jobs_stacks_reasons_and_time_and_writes_nothing(workdir: Path) -> None:
@@ -267,12 +267,12 @@ def processes(pid: int) -> list[int]:
     return found
 
 
-LONG = ["seed=range(6)", "trainer.max_epochs=400", "callbacks.checkpoint.every_seconds=0", "sweep.block=4"]
+LONG = ["seed=range(6)", "trainer.max_epochs=150", "callbacks.checkpoint.every_seconds=0", "sweep.block=4"]
 
 
 @pytest.mark.parametrize("engine", ["auto", "lightning"])
 def test_a_killed_sweep_goes_on_bitwise_and_leaves_no_orphans(workdir: Path, engine: str) -> None:
-    overrides = [*LONG, f"engine={engine}", "trainer.max_epochs=60" if engine == "lightning" else "seed=range(6)"]
+    overrides = [*LONG, f"engine={engine}", "trainer.max_epochs=40" if engine == "lightning" else "seed=range(6)"]
     first = subprocess.Popen(command(*overrides), start_new_session=True, stderr=subprocess.DEVNULL)
     begun()
     time.sleep(0.3)

@@ -13,7 +13,10 @@ from typing import Any
 
 from shoal.app.described import Described, differing, differs
 from shoal.app.jobs import job as build
+from shoal.app.expect import table
 from shoal.app.sources import Sources
+from shoal.app.sweep_outcome import draw, expected, finished
+from shoal.app.work import compare
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.record import environment
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, claim, read_info, read_sweep, write_text
@@ -39,6 +42,8 @@ class Settings:
     fail_fast: bool = False
     retry_failed: bool = False
     block: int | None = None
+    curves: Sequence[str] = ()
+    """Metrics whose curves of all runs are drawn in one figure."""
 
 
 class Sweeping:
@@ -124,6 +129,9 @@ class Sweeping:
         """Build every job once, which checks it, and find its place in the plan."""
         for number in todo:
             described = self._described(number)
+            if described.values.get("check") is not None:
+                hint = "it trains nothing; do one by one: hydra/launcher=basic"
+                raise ConfigError("check", described.choices.get("check"), "cannot be swept", hint=hint)
             try:
                 self.plan.add(number, build(described.values))
             except ConfigError as error:
@@ -219,12 +227,19 @@ class Sweeping:
 
     def _results(self, results: Mapping[int, RunInfo]) -> dict[int, RunInfo]:
         """What run.json says of every job of this launch that has begun, those that were kept included."""
-        found = dict(results)
+        found = {number: self._compared(number, info) for number, info in results.items()}
         for number, job in self.ledger.jobs.items():
             if number not in found and job.hash in self.jobs:
                 with contextlib.suppress(DamagedError):
                     found[number] = read_info(self.folder.run(job).info)
         return found
+
+    def _compared(self, number: int, info: RunInfo) -> RunInfo:
+        """What run.json says once what the experiment expects is compared with what the run has measured."""
+        job = self.ledger.jobs[number]
+        if info.status is not Status.COMPLETED or job.hash not in self.jobs:
+            return info
+        return compare(self.folder.run(job), info, self.jobs[job.hash].values)
 
     def _close(self, execution: Execution, results: Mapping[int, RunInfo]) -> None:
         from shoal.sweep.summary import summarize
@@ -232,10 +247,20 @@ class Sweeping:
         counts = self.ledger.counts()
         unfinished = counts[None] + counts[Status.INTERRUPTED] + counts[Status.RUNNING]
         bad = counts[Status.FAILED] + counts[Status.DIVERGED]
+        whole = {} if unfinished else self._conclude(results)
+        self.ledger.describe(**whole)
         self.ledger.close(Status.INTERRUPTED if unfinished else Status.FAILED if bad else Status.COMPLETED)
-        print(summarize(self.folder, self.ledger.info, results))
+        print("\n".join([summarize(self.folder, self.ledger.info, results), *table(self.ledger.info.expected)]))
         if execution.received is not None:
             raise _Interrupted(execution.received, self.folder.path, unfinished)
+
+    def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
+        """Draw the curves asked for, and compare what is expected of the sweep as a whole."""
+        runs = finished({self.folder.run(self.ledger.jobs[number]).path: info for number, info in results.items()})
+        drawn = draw(self.folder, runs, self.settings.curves, self.ledger.info.varies)
+        if drawn:
+            print(f"curves: {drawn}")
+        return {"expected": expected(runs, next(iter(self.jobs.values())).values.get("expect"))}
 
     def _described(self, number: int) -> Described:
         return self.jobs[self.ledger.jobs[number].hash]
@@ -244,7 +269,8 @@ class Sweeping:
         stacks = [block for block in blocks if block.stacked]
         alone = len(blocks) - len(stacks)
         kept = f", {done} done before" if done else ""
-        parts = [f"{sum(len(block.works) for block in stacks)} in {len(stacks)} stacks"] if stacks else []
+        runs = sum(len(block.works) for block in stacks)
+        parts = [f"{runs} in {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'}"] if stacks else []
         parts += [f"{alone} alone"] if alone else []
         lines = [f"sweep {self.folder.path}: {n} runs{kept}: {', '.join(parts) or 'nothing to do'}"]
         reasons: dict[str, list[int]] = {}

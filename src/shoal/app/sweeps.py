@@ -50,7 +50,8 @@ def sweep(overrides: Sequence[str], *, config_dir: str | None = None, config_nam
         arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
         returns = sweeper.sweep(arguments=arguments)
         callbacks.on_multirun_end(config=found.config, config_name=config_name)
-    return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
+        missed = _any_missed(Path(str(found.config.hydra.sweep.dir)))
+    return int(ExitCode.FAILED if missed or _any_failed(returns) else ExitCode.OK)
 
 
 def resume(path: Path, overrides: Sequence[str] = ()) -> int:
@@ -82,6 +83,12 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
         returns = launch(found.config, context, jobs, 0, command=info.command)
         callbacks.on_multirun_end(config=found.config, config_name=args.config_name)
     return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
+
+
+def _any_missed(path: Path) -> bool:
+    """Whether the sweep in `path` is not what its experiment expects."""
+    info = SweepDir(path).info
+    return info.exists() and any(not each["holds"] for each in read_sweep(info).expected)
 
 
 def _any_failed(returns: Any) -> bool:
@@ -140,6 +147,7 @@ def launch(
             fail_fast=bool(_setting(config, "fail_fast")),
             retry_failed=bool(_setting(config, "retry_failed")),
             block=_setting(config, "block"),
+            curves=_setting(config, "curves") or (),
         )
         results = Sweeping(folder, jobs, settings, command=command or _command(config), first=first).run()
     return [_returned(job, results.get(job.hash)) for job in jobs]
@@ -172,8 +180,7 @@ def of_job(number: int, overrides: Sequence[str]) -> Iterator[None]:
 
 def alone(config: DictConfig) -> Any:
     """One job under a launcher that is not shoal's own: Hydra has made its directory, and waits for the objective."""
-    from shoal.app.jobs import job
-    from shoal.record.training import train
+    from shoal.app.work import work
     from shoal.rundir import RunDir
 
     hydra = HydraConfig.get()
@@ -185,19 +192,19 @@ def alone(config: DictConfig) -> Any:
     choices = {group: name for group, name in hydra.runtime.choices.items() if "/" not in group and name is not None}
     overrides = [str(line) for line in hydra.overrides.task]
     with of_job(int(hydra.job.num), overrides):
-        built = job(values)
+        todo = work(values)
     info = RunInfo(
         id=f"{run.path.parent.name}-{run.path.name}",
         task=choices["task"],
         status=Status.RUNNING,
         engine="lightning",
-        seed=built.seed,
+        seed=values["seed"],
         command=_command(DictConfig({"hydra": hydra})),
         overrides=overrides,
         choices=choices,
         job=int(hydra.job.num),
     )
-    return objective(train(built, run, info))
+    return objective(todo.do(run, info))
 
 
 def objective(info: RunInfo) -> float | None:
@@ -213,6 +220,8 @@ def _returned(job: Described, info: RunInfo | None) -> JobReturn:
     found = JobReturn(overrides=list(job.overrides), working_dir=str(Path.cwd()), task_name="train")
     if info is None:
         found.status, found._return_value = JobStatus.UNKNOWN, None
+    elif any(not each["holds"] for each in info.expected):
+        found.status, found._return_value = JobStatus.FAILED, JobFailedError(f"{info.id}: not as expected")
     elif info.status is Status.COMPLETED:
         found.status, found._return_value = JobStatus.COMPLETED, objective(info)
     else:

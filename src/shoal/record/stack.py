@@ -24,6 +24,7 @@ from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.record import environment
 from shoal.record.callbacks import logged
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, generator_states, load, restore_generators
+from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.scalars import encoded
@@ -202,7 +203,11 @@ class _Session:
         track.save(None if diverged else self.running.checkpoint(track.place), best, over=over)
 
     def _end(self, track: _Track, status: Status, reason: str | None) -> None:
-        self.ended(track.place, track.end(status, reason, self.running.members[track.place]))
+        member = self.running.members[track.place]
+        if status is Status.COMPLETED:  # what is measured once is measured of the best state
+            state = self.running.best_checkpoint(track.place) or self.running.checkpoint(track.place)
+            member.module.load_state_dict(state["state_dict"])
+        self.ended(track.place, track.end(status, reason, member))
 
     def _saved(self, runs: Sequence[StackRun]) -> dict[str, Any] | None:
         """The state of this very stack, if there is one."""
@@ -249,6 +254,7 @@ class _Track:
             started=given.info.started or _now(),
             ended=None,
             versions=versions,
+            digest=given.job.task.digest,
         )
         write_info(self.run.info, self.info)
         self.history, self.events = self._files(files)
@@ -295,6 +301,8 @@ class _Track:
         for row in self.history.rows:
             final |= row
         final = {name: value for name, value in final.items() if name not in (STEP, EPOCH)}
+        measured_once = concluded(member.job.presented(member.module), self.job.data) if status is Status.COMPLETED else Concluded()
+        final |= measured_once.metrics
         parameters = list(member.module.parameters())
         if self.events and status is Status.COMPLETED:
             measured = {f"hp/{name}": value for name, value in final.items()}
@@ -311,7 +319,9 @@ class _Track:
             parameters=sum(each.numel() for each in parameters),
             trainable=sum(each.numel() for each in parameters if each.requires_grad),
             hardware=environment.hardware("cpu", 1),
+            fit_seconds=self.info.fit_seconds + time.monotonic() - self._began,
             final=final,
+            assessment=measured_once.assessment,
             best=self.best,
             artifacts=seal(self.run.path, self.run.artifacts()),
         )
