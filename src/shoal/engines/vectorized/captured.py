@@ -93,9 +93,11 @@ class _Calling(nn.Module):
 class CapturedStep:
     """The training or validation step of a LightningModule, as a step of the vectorised engine."""
 
-    def __init__(self, module: pl.LightningModule, stage: Stage) -> None:
+    def __init__(self, module: pl.LightningModule, stage: Stage, *, keeps: bool = False) -> None:
+        """`keeps` says to keep what the step returns: a tensor of outputs."""
         self.module = module
         self.stage: Stage = stage
+        self.keeps = keeps
         self.entries: dict[str, Entry] = {}
         """How to read what the step logged, by name; known after the first call."""
         self._calling = _Calling(module, stage)
@@ -107,7 +109,7 @@ class CapturedStep:
             output = functional_call(self._calling, named, (batch, BatchNumber(clock)))
         self.entries |= {name: entry for name, (_, entry) in caught.items()}
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
-        return Outcome(self._loss(output, params), logged, new)
+        return Outcome(self._loss(output, params), logged, new, (output,) if self.keeps else ())
 
     @contextmanager
     def _observed(self, batch: Any, clock: Clock) -> Iterator[dict[str, tuple[Any, Entry]]]:

@@ -43,7 +43,6 @@ def fit(
         accelerator="cpu",
         devices=1,
         max_epochs=settings.get("max_epochs") or -1,
-        max_time=settings.get("max_time"),
         check_val_every_n_epoch=settings.get("check_val_every_n_epoch", 1),
         deterministic=settings.get("deterministic"),
         num_sanity_val_steps=0,
@@ -93,7 +92,11 @@ class StackModule(pl.LightningModule):
         self.running = running
         self.listener = listener
         template = running.members[0].module
-        self._steps = {"train": CapturedStep(template, "train"), "val": CapturedStep(template, "val")}
+        self._measures = [bool(member.job.task.metric_names) for member in running.members]
+        self._steps = {
+            "train": CapturedStep(template, "train"),
+            "val": CapturedStep(template, "val", keeps=any(self._measures)),
+        }
         self._mapped = {
             "train": Mapped(self._steps["train"], share=1 / running.accumulate, traced=traced),
             "val": Mapped(self._steps["val"], gradients=False, traced=traced),
@@ -133,9 +136,8 @@ class StackModule(pl.LightningModule):
         history = training.epoch(self._keyed(n_batches), lrs, clock, n_batches=n_batches)
         self._means = {"train": self._read("train", history, self._train.sizes(n_batches))}
         self._rates = lrs[-1][:, 0].tolist()
-        self._norms = {GRAD_NORM: history.norms[-1].tolist()}
-        if history.clipped_norms:
-            self._norms[GRAD_NORM_CLIPPED] = history.clipped_norms[-1].tolist()
+        self._before = history.norms[-1].tolist()
+        self._after = history.clipped_norms[-1].tolist() if history.clipped_norms else self._before
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """The validation samples of every run; like Lightning, not after an epoch that `max_steps` cut short."""
@@ -143,6 +145,7 @@ class StackModule(pl.LightningModule):
             return
         history = evaluate(self.running.stack, self._mapped["val"], self._val, self._clock)
         self._means["val"] = self._read("val", history, self._val_sizes)
+        self._outputs = torch.cat(history.outputs, dim=1) if history.outputs else None
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""
@@ -162,16 +165,33 @@ class StackModule(pl.LightningModule):
         """The metrics of a run, in the order in which it would log them alone."""
         val, train = self._means.get("val", {}), self._means["train"]
         metrics = {name: values[row] for name, values in val.items()}
+        if val and self._measures[run]:
+            metrics |= self._own_measures(row, run)
+        metrics |= self._norms(row, run)
         metrics[LR] = self._rates[row]
-        metrics |= {name: values[row] for name, values in self._norms.items()}
         metrics |= {name: values[row] for name, values in train.items()}
         return metrics | (self._recorded(row, run) if self._records[run] else {})
+
+    def _own_measures(self, row: int, run: int) -> dict[str, float]:
+        """What the run's task measures of all outputs for the validation samples."""
+        assert self._outputs is not None
+        targets = torch.cat([y[row] for _, y in self._val])
+        metrics = self.running.members[run].job.task.metrics(self._outputs[row], targets)
+        return {f"val/{name}": value for name, value in metrics.items()}
+
+    def _norms(self, row: int, run: int) -> dict[str, float]:
+        """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""
+        if self._cut_short:
+            return {}  # the epoch's last step was not taken
+        clips = self.running.members[run].job.trainer.get("gradient_clip_val") is not None
+        return {GRAD_NORM: self._before[row]} | ({GRAD_NORM_CLIPPED: self._after[row]} if clips else {})
 
     def _recorded(self, row: int, run: int) -> dict[str, float]:
         """What the run's task records of its model, which is given the weights of the stack for it."""
         member = self.running.members[run]
         member.module.load_state_dict(self.running.stack.weights(row), strict=False)
-        return {name: float(value) for name, value in member.job.task.recorded(member.module.model).items()}
+        model = member.job.presented(member.module).model
+        return {name: float(value.detach()) for name, value in member.job.task.recorded(model).items()}
 
     def _read(self, stage: str, history: History, sizes: Sequence[int]) -> dict[str, list[float]]:
         """Numbers of the epoch from what each batch logged: means over samples, or last values."""

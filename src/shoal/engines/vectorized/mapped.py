@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -67,6 +68,8 @@ class Outcome(NamedTuple):
     loss: Tensor
     logged: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    outputs: tuple[Tensor, ...] = ()
+    """What else is kept of it, where something is."""
 
 
 Step = Callable[[Tensors, Tensors, Any, Clock], Outcome]
@@ -80,6 +83,8 @@ class Stepped(NamedTuple):
     logged: dict[str, Tensor]
     """Scalars by name, of shape (runs,)."""
     buffers: dict[str, Tensor]
+    outputs: list[Tensor]
+    """What else the steps kept, of shape (runs, *shape)."""
     grads: list[Tensor]
     """Gradient of each parameter, of shape (runs, *shape); empty where none were asked for."""
 
@@ -91,14 +96,16 @@ class Trace:
     graph: GraphModule
     logged: list[str]
     buffers: list[str]
+    n_outputs: int
 
     def __call__(self, inputs: list[Tensor]) -> Stepped:
         """Run the graph on parameters, buffers and the batch's tensors."""
         with torch.no_grad():
             losses, *rest = self.graph.forward(*inputs)
-        first, last = len(self.logged), len(self.logged) + len(self.buffers)
-        logged = dict(zip(self.logged, rest[:first], strict=True))
-        return Stepped(losses, logged, dict(zip(self.buffers, rest[first:last], strict=True)), rest[last:])
+        parts = iter(rest)
+        logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
+        buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
+        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts))
 
 
 @dataclass
@@ -138,23 +145,23 @@ class Mapped:
     def plain(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The same by `vmap` each time."""
 
-        def alone(params: Tensors, buffers: Tensors, batch: Any) -> tuple[Tensor, tuple[Tensor, Any, Any]]:
+        def alone(params: Tensors, buffers: Tensors, batch: Any) -> tuple[Tensor, tuple[Tensor, Any, Any, Any]]:
             with PerRun():
-                loss, logged, new = self.step(params, buffers, batch, clock)
-            return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new)
+                loss, logged, new, outputs = self.step(params, buffers, batch, clock)
+            return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs)
 
         if self.gradients:
-            grads, (losses, logged, new) = vmap(grad(alone, has_aux=True))(params, buffers, batch)
-            return Stepped(losses, logged, new, [grads[name] for name in params])
+            grads, (losses, logged, new, outputs) = vmap(grad(alone, has_aux=True))(params, buffers, batch)
+            return Stepped(losses, logged, new, list(outputs), [grads[name] for name in params])
         with torch.no_grad():
-            _, (losses, logged, new) = vmap(alone)(params, buffers, batch)
-        return Stepped(losses, logged, new, [])
+            _, (losses, logged, new, outputs) = vmap(alone)(params, buffers, batch)
+        return Stepped(losses, logged, new, list(outputs), [])
 
     def _trace(
         self, params: list[str], buffers: list[str], spec: pytree.TreeSpec, inputs: list[Tensor], clock: Clock
     ) -> Trace | None:
         """The step as a graph for inputs of these shapes, or None where it cannot be traced."""
-        names: list[tuple[list[str], list[str]]] = []
+        names: list[tuple[list[str], list[str], int]] = []
 
         def flat(*inputs: Tensor) -> list[Tensor]:
             rest = inputs[len(params) :]
@@ -162,8 +169,14 @@ class Mapped:
             result = self.plain(
                 dict(zip(params, inputs, strict=False)), dict(zip(buffers, rest, strict=False)), batch, clock
             )
-            names.append((list(result.logged), list(result.buffers)))
-            return [result.losses, *result.logged.values(), *result.buffers.values(), *result.grads]
+            names.append((list(result.logged), list(result.buffers), len(result.outputs)))
+            return [
+                result.losses,
+                *result.logged.values(),
+                *result.buffers.values(),
+                *result.outputs,
+                *result.grads,
+            ]
 
         clock.read = False
         try:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
 from shoal.engines.vectorized.rates import Rate
 from shoal.schedulers import Horizon
-from shoal.tasks import Supervised
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
     "accelerator": ("cpu", "auto"),
@@ -20,11 +20,13 @@ _EXPECTED: dict[str, tuple[Any, ...]] = {
     "num_nodes": (1,),
     "precision": ("32-true", "64-true", 32, 64, None),
     "val_check_interval": (None, 1.0),
-    "overfit_batches": (0,),
+    "overfit_batches": (0, 0.0),
     "fast_dev_run": (False, 0, None),
     "detect_anomaly": (False,),
     "profiler": (None,),
     "log_every_n_steps": (None,),
+    "max_time": (None,),
+    "min_steps": (None, -1, 0),
     "plugins": (None, []),
 }
 """Settings that a stack follows only with these values."""
@@ -35,7 +37,7 @@ class Member:
     """One run of a stack."""
 
     job: Job
-    module: Supervised
+    module: pl.LightningModule
     early_stopping: EarlyStopping | None = None
     monitor: str | None = None
     """Metric whose best state is kept; none where null."""
@@ -64,9 +66,14 @@ class Member:
 def unsupported(trainer: Mapping[str, Any]) -> str | None:
     """The first setting of the Trainer that a stack cannot follow, as it was given; or None."""
     for name, allowed in _EXPECTED.items():
-        if name in trainer and trainer[name] not in allowed:
+        if name in trainer and not any(_same(trainer[name], each) for each in allowed):
             return f"trainer.{name}={trainer[name]}"
     return None
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two settings mean the same: a whole number is a count where a fraction is a share."""
+    return type(value) is type(other) and bool(value == other)
 
 
 def n_of(limit: float | int | None, n: int) -> int:

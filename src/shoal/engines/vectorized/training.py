@@ -27,6 +27,8 @@ class History:
     """Norm of the gradient before clipping, for each optimizer step."""
     clipped_norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
     """Norm of the gradient after clipping, where there is any."""
+    outputs: list[Float[Tensor, "runs batch ..."]] = field(default_factory=list)
+    """What the steps returned, where it is kept."""
 
 
 @dataclass
@@ -140,4 +142,5 @@ def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock)
         result = mapped(views, stack.buffers, batch, clock)
         history.losses.append(result.losses)
         history.logged.append(result.logged)
+        history.outputs.extend(result.outputs)
     return history
