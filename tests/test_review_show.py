@@ -86,7 +86,8 @@ def test_a_run_of_a_sweep_is_made_again_alone(tmp_path: Path) -> None:
         overrides=["task=parabola", "optimizer.lr=0.1", "model.hidden=[8, 8]"],
     )
 
-    assert command(read_info(run.info)) == "python train.py task=parabola optimizer.lr=0.1 'model.hidden=[8, 8]'"
+    expected = "python train.py task=parabola optimizer.lr=0.1 'model.hidden=[8, 8]' engine=vectorized"
+    assert command(read_info(run.info)) == expected
 
 
 def test_compare_has_the_settings_that_differ_and_no_others(tmp_path: Path) -> None:

@@ -156,6 +156,15 @@ def test_a_sweeps_path_lists_its_runs(folder: Path) -> None:
     assert len(done.stdout.splitlines()) == 6
 
 
+def test_a_metric_that_only_runs_inside_a_sweep_have_leaves_its_row_empty(tmp_path: Path) -> None:
+    make_sweep(tmp_path / "outputs", {"seed": [0, 1]}, final={"val/loss": 0.5, "other": 1.0})
+    make_run(tmp_path / "outputs", final={"val/loss": 0.5})
+
+    done = shoal(["runs", "--columns", "status,other"], tmp_path)
+
+    assert done.stdout == "completed\t\ncompleted\t\n"
+
+
 def test_a_reader_that_has_enough_is_no_error(folder: Path) -> None:
     command = f"{sys.executable} -m shoal.cli runs --expand --json | head -c 10"
     done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)

@@ -64,13 +64,12 @@ def show_sweep(screen: Console, sweep: SweepEntry) -> None:
 def command(info: RunInfo | SweepInfo) -> str:
     """The command line that makes the run again, word by word as a shell takes it.
 
-    A run of a sweep is made again alone, by what its own job set.
+    A run of a sweep is made again alone, by what its own job set; the engine must then be named, for the same bits.
     """
-    words = [word for word in info.command if isinstance(word, str)]
-    alone = isinstance(info, RunInfo) and info.sweep is not None and bool(info.overrides)
-    if alone:
-        words = [*words[:1], *map(str, info.overrides)] if words[:1] else ["train.py", *map(str, info.overrides)]
-        words = [word for word in words if word not in ("-m", "--multirun")]
+    words = info.command
+    if isinstance(info, RunInfo) and info.sweep is not None and info.overrides:
+        named = any(word.startswith("engine=") for word in info.overrides)
+        words = [*(words[:1] or ["train.py"]), *info.overrides, *([] if named else [f"engine={info.engine}"])]
     if not words:
         return ""
     program = ["python"] if words[0].endswith(".py") else []

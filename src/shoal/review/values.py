@@ -88,7 +88,7 @@ class Values:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self._settings: list[dict[str, Any]] | None = None
-        infos = [entry.info for entry in entries if isinstance(entry, RunEntry) and entry.info]
+        infos = [run.info for run in runs(entries) if run.info]  # a sweep's row is empty where its runs have a value
         self.metrics = list(dict.fromkeys(name for info in infos for name in info.final))
         self.choices = list(dict.fromkeys(name for info in infos for name in info.choices))
 
