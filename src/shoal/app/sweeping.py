@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from shoal.app.described import Described, differing, differs
-from shoal.app.jobs import job as build
 from shoal.app.expect import table
+from shoal.app.jobs import job as build
 from shoal.app.sources import Sources
 from shoal.app.sweep_outcome import draw, expected, finished
 from shoal.app.work import compare

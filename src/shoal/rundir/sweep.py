@@ -49,6 +49,8 @@ class SweepInfo:
     ended: str | None = None
     seconds: float = 0.0
     jobs: list[JobInfo] = field(default_factory=list)
+    expected: list[dict[str, Any]] = field(default_factory=list)
+    """What its experiment expects of all runs, beside what was measured."""
 
 
 @dataclass(frozen=True)
