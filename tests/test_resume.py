@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults import ended, forked
-from tests.faults.state import differences, state
 
+from faults import ended, forked
+from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.record import training

@@ -1,0 +1,31 @@
+"""Whether a checkpoint belongs to the model it is to be put into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from shoal.errors import UsageError
+
+
+def refuse_another(path: Path | None, state: Mapping[str, Any], module: nn.Module) -> None:
+    """Refuse the state of another model.
+
+    Raises:
+        UsageError: the first parameter in which they differ.
+    """
+    tensors = state.get("state_dict")
+    if not isinstance(tensors, dict) or not all(isinstance(each, Tensor) for each in tensors.values()):
+        raise UsageError(f"{path} is no checkpoint of a run")
+    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in tensors.items()}
+    differing = [name for name in here | there if here.get(name) != there.get(name)]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            f"{path} is of another model",
+            hint=f"{name}: {there.get(name, 'not there')} there, {here.get(name, 'not there')} by config.yaml",
+        )
