@@ -62,8 +62,18 @@ def seed_global(seed: int, *position: int) -> None:
 
 
 @contextmanager
-def global_generator(seed: int, stream: Stream) -> Iterator[None]:
-    """Run code that draws from torch's global generator on a stream of its own, and leave no trace there."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived(seed, stream))
-        yield
+def global_generator(seed: int, stream: Stream, *position: int) -> Iterator[None]:
+    """Run code that draws from global generators on a stream of its own, and leave no trace there."""
+    import numpy
+
+    before = random.getstate(), numpy.random.get_state()
+    value = derived(seed, stream, *position)
+    random.seed(value)
+    numpy.random.seed(value & MAX_SEED)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(value)
+            yield
+    finally:
+        random.setstate(before[0])
+        numpy.random.set_state(before[1])

@@ -31,7 +31,7 @@ def export(run: Run, kind: Format, output: Path | None = None, which: Which = "b
         UsageError: where a package is missing, or the network has no inputs.
         ShoalError: where what was exported predicts something else.
     """
-    module = run.module(which)
+    module = run.presented(which)
     network, n_inputs = module.model, module.task.inputs
     if n_inputs == 0:
         raise UsageError(
@@ -85,6 +85,6 @@ def _safetensors(run: Run, network: nn.Module, x: Tensor, path: Path) -> Callabl
 
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, path, metadata={"config": json.dumps(run.config), "format": "pt"})
-    fresh = run.job.module().model.eval()
+    fresh = run.job.presented(run.job.module()).model.eval()
     fresh.load_state_dict(load_file(path))
     return lambda inputs: fresh(inputs).detach()

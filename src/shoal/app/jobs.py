@@ -18,11 +18,12 @@ from shoal import losses, models, optimizers, schedulers
 from shoal.app.allowed import NotAllowedError, choices, coerced, described
 from shoal.app.expect import expectations, refuse_unknown
 from shoal.app.nodes import TARGET, build, checked, setting, target
+from shoal.app.own import agreed, logs
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
 from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
-from shoal.record import Checkpoint
+from shoal.record import Checkpoint, loss_among
 from shoal.record.callbacks import logged
 from shoal.record.derivative import has_derivative
 from shoal.seeding import MAX_SEED
@@ -73,19 +74,21 @@ def job(config: Mapping[str, Any]) -> Job:
     chosen = settings(config)
     trainer = _trainer(config["trainer"])
     task = _task(config["task"])
-    built = Job(
-        task=task,
-        model=_model(config["model"]),
-        loss=_loss(config["loss"]),
-        optimizer=_optimizer(config["optimizer"]),
-        scheduler=_scheduler(config["scheduler"]),
-        trainer=trainer,
-        callbacks=_named(config["callbacks"], "callbacks", Callback),
-        loggers=_named(config["logger"], "logger", Logger),
-        seed=chosen["seed"],
-        engine=chosen["engine"],
-        threads=chosen["threads"],
-        config=config,
+    built = agreed(
+        Job(
+            task=task,
+            model=_model(config["model"]),
+            loss=_loss(config["loss"]),
+            optimizer=_optimizer(config["optimizer"]),
+            scheduler=_scheduler(config["scheduler"]),
+            trainer=trainer,
+            callbacks=_named(config["callbacks"], "callbacks", Callback),
+            loggers=_named(config["logger"], "logger", Logger),
+            seed=chosen["seed"],
+            engine=chosen["engine"],
+            threads=chosen["threads"],
+            config=config,
+        )
     )
     _check_monitors(built)
     _check_validation(built)
@@ -257,11 +260,13 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
 def _check_monitors(job: Job) -> None:
     """Point `auto` at the validation loss, else at the training loss; refuse metrics that are never logged."""
     names = metrics(job)
+    if names is None:
+        return  # known after the first epoch, which tells
     for name, callback in job.callbacks.items():
         if isinstance(callback, Checkpoint) and callback.monitor == "auto":
-            callback.monitor = VAL_LOSS if job.task.validates else TRAIN_LOSS
+            callback.monitor = loss_among(names) or "auto"
         monitor = getattr(callback, "monitor", None)
-        if isinstance(monitor, str):
+        if isinstance(monitor, str) and monitor != "auto":
             _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
     if isinstance(job.scheduler, schedulers.Plateau):
         _check_monitor("scheduler.monitor", job.scheduler.monitor, names, job)
@@ -280,7 +285,7 @@ def _check_validation(job: Job) -> None:
     every = job.trainer.get("val_check_interval")
     if not isinstance(every, int | float) or every <= 1.0 or job.trainer.get("check_val_every_n_epoch") is None:
         return
-    n_batches = len(job.batches()[0])
+    n_batches = len(job.batches()[0]) if job.in_memory else every
     if every > n_batches:
         raise ConfigError(
             "trainer.val_check_interval",
@@ -292,7 +297,7 @@ def _check_validation(job: Job) -> None:
 
 def _check_loss(job: Job) -> None:
     """Refuse a loss of numbers for classes, and one of classes for numbers."""
-    if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto):
+    if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto | losses.Own):
         return
     classes = not job.data.train.y.is_floating_point()
     if classes != isinstance(job.loss, losses.CrossEntropy):
@@ -308,7 +313,9 @@ def _check_expected(job: Job) -> None:
     if wanted:
         derivative = {DERIVATIVE} if has_derivative(job.task) else set()
         last = _last_step(job) if any(each.step for each in wanted) else None
-        refuse_unknown(wanted, metrics(job) | derivative, last)
+        names = metrics(job)
+        if names is not None:
+            refuse_unknown(wanted, names | derivative, last)
 
 
 def _last_step(job: Job) -> int | None:
@@ -316,18 +323,24 @@ def _last_step(job: Job) -> int | None:
     n_steps, n_epochs = job.trainer.get("max_steps", -1), job.trainer.get("max_epochs")
     limits = [n_steps] if n_steps > 0 else []
     if n_epochs and n_epochs > 0:
+        if not job.in_memory:
+            return None
         limits.append(n_epochs * len(job.batches()[0]))
     return min(limits, default=None)
 
 
-def metrics(job: Job) -> set[str]:
-    """Names of all that a run of this job logs."""
-    names = {TRAIN_LOSS, *job.task.recorded(job.module().model)}
+def metrics(job: Job) -> set[str] | None:
+    """Names of all that a run of this job logs; None where only its training can tell."""
+    ours = logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)
+    if job.own_module:
+        names = logs(job)
+        return None if names is None else names | ours
+    names = {TRAIN_LOSS, *job.task.recorded(job.presented(job.module()).model)}
     if job.task.validates:
         names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
     if job.trainer.get("log_every_n_steps") is not None:
         names.add(f"{TRAIN_LOSS}_step")
-    return names | logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)
+    return names | ours
 
 
 def os_cores() -> set[int]:

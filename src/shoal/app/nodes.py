@@ -8,7 +8,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from shoal.app.allowed import NotAllowedError, accepts, choices, coerced, described, example
 from shoal.errors import ConfigError, nearest, shown, suggestion
@@ -116,6 +116,9 @@ def setting(value: Any, key: str, annotation: Any, example: str) -> Any:
 
 
 def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
+    made_of = _made_by(made.hints.get(name))
+    if made_of and value is not None:
+        return _factory(value, key, made_of)
     if isinstance(value, Mapping) and TARGET in value:
         built = build(value, key)
         if name in made.hints and not accepts(built, made.hints[name]):
@@ -125,6 +128,29 @@ def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
     if name not in made.hints:
         return value
     return setting(value, key, made.hints[name], _example(name, made))
+
+
+def _made_by(annotation: Any) -> type | None:
+    """The class of what a parameter's function gives, where it wants a function without arguments."""
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) is Callable and get_args(kind)[0] == [] and isinstance(get_args(kind)[1], type):
+            return get_args(kind)[1]  # type: ignore[no-any-return]
+    return None
+
+
+def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
+    """What builds a node anew at each call.
+
+    Raises:
+        ConfigError: where it would not build one of `kind`.
+    """
+    if not isinstance(node, Mapping):
+        raise ConfigError(key, node, "must be a node with a _target_", hint=f"for example {key}._target_=my_module.My")
+    made = target(node, key)
+    if isinstance(made.call, type) and not issubclass(made.call, kind):
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not a {kind.__name__}")
+    checked(node, key, made)
+    return functools.partial(build, node, key)
 
 
 def _example(name: str, made: Constructor) -> str:

@@ -16,6 +16,7 @@ from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 if TYPE_CHECKING:
     import numpy
     import polars
+    import pytorch_lightning as pl
     from matplotlib.figure import Figure
     from torch import nn
 
@@ -68,10 +69,14 @@ class Run:
 
     def model(self, which: Which = "best") -> nn.Module:
         """The trained network in evaluation mode, with its best weights or its last."""
-        return self.module(which).model
+        return self.presented(which).model
 
-    def module(self, which: Which = "best") -> Supervised:
-        """The LightningModule around the network, in evaluation mode.
+    def presented(self, which: Which = "best") -> Supervised:
+        """The trained module as what predicts and is shown: its network beside its task."""
+        return self.job.presented(self.module(which))
+
+    def module(self, which: Which = "best") -> pl.LightningModule:
+        """The LightningModule that was trained, in evaluation mode.
 
         Raises:
             UsageError: where the run has saved no such state.
@@ -90,7 +95,7 @@ class Run:
         import polars
         import torch
 
-        module, columns = self.module(which), self._columns(which)
+        module, columns = self.presented(which), self._columns(which)
         encoded = module.task.encode(_named(x, columns.features), columns)
         with torch.no_grad():
             outputs = module.model(encoded.to(next(module.model.parameters()).dtype)).float()
@@ -117,7 +122,7 @@ class Run:
 
         info = self.info
         history = read_history(self.directory.history)
-        return fit_figure(self.module(), self.job.data, history, title=f"{info.task}  {info.id}")
+        return fit_figure(self.presented(), self.job.data, history, title=f"{info.task}  {info.id}")
 
     @cached_property
     def job(self) -> Job:

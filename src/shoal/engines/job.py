@@ -16,7 +16,7 @@ from shoal.models import Model
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, generator
-from shoal.tasks import Batches, Data, Supervised, Task
+from shoal.tasks import Batches, Data, LightningTask, Network, Supervised, Task, trained_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,23 @@ class Job:
     config: Mapping[str, Any] = field(repr=False)
     """The resolved configuration it was built from: plain values."""
 
-    def module(self) -> Supervised:
+    @property
+    def own_module(self) -> bool:
+        """Whether a LightningModule trains that is none of shoal's."""
+        return isinstance(self.task, LightningTask)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the samples are tensors in memory, so that there are `batches`."""
+        return not isinstance(self.task, LightningTask) or self.task.samples is not None
+
+    def module(self) -> pl.LightningModule:
         """The LightningModule, its weights drawn on the seed's own stream."""
+        if isinstance(self.task, LightningTask):
+            module = self.task.drawn_module(self.seed)
+            if not self.task.optimizes:
+                trained_by(module, self.optimizer, self.scheduler)
+            return module
         network = self.model.build(
             inputs=self.task.inputs,
             outputs=self.task.outputs,
@@ -54,6 +69,20 @@ class Job:
             scheduler=self.scheduler,
             seed=self.seed,
         )
+
+    def presented(self, module: pl.LightningModule) -> Supervised:
+        """A trained module as one of shoal's: what is shown and predicted with it asks for its network and its task."""
+        if isinstance(module, Supervised):
+            return module
+        shown = Supervised(
+            model=Network(module),
+            task=self.task,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            seed=self.seed,
+        )
+        return shown.train(module.training)
 
     @cached_property
     def data(self) -> Data:

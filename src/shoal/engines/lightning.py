@@ -15,13 +15,16 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from shoal.engines.job import Job
+from shoal.engines.loaders import Loaders
 from shoal.engines.position import Position, install, move
 from shoal.seeding import seed_global
-from shoal.tasks import Batches, Supervised
+from shoal.tasks import LightningTask, Supervised
+from shoal.tasks.supervised import announce
 
 EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
     ".*have no `val_dataloader`.*",  # a task without validation samples
+    ".*does not have many workers.*",  # data this small is not worth a process
     ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
 )
 
@@ -53,9 +56,9 @@ class Unprofiled(PassThroughProfiler):
 class Positioner(pl.Callback):
     """Puts the batches at the right epoch, and a resumed training where it stopped."""
 
-    def __init__(self, job: Job, batches: Batches, start: Position, *, over: bool) -> None:
+    def __init__(self, job: Job, loaders: Loaders, start: Position, *, over: bool) -> None:
         self.job = job
-        self.batches = batches
+        self.loaders = loaders
         self.start = start
         self.over = over
         self.resumed: Mapping[str, Any] | None = None
@@ -65,7 +68,8 @@ class Positioner(pl.Callback):
     ) -> None:
         """Keep Lightning from restoring its counters: `move` does."""
         checkpoint.pop("loops", None)
-        self.resumed = checkpoint["optimizer_states"][0]["param_groups"][0]
+        if not isinstance(self.job.task, LightningTask) or not self.job.task.optimizes:
+            self.resumed = checkpoint["optimizer_states"][0]["param_groups"][0]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
@@ -78,12 +82,26 @@ class Positioner(pl.Callback):
         """Give this epoch its order, and code that draws from global generators its numbers."""
         epoch = trainer.current_epoch
         seed_global(self.job.seed, epoch)
-        self.batches.at(epoch, self.start.batch if epoch == self.start.epoch else 0)
+        self.loaders.begin(trainer, epoch, self.start.batch if epoch == self.start.epoch else 0)
+
+
+class LastSteps(pl.Callback):
+    """Tells loggers what a module logs step by step only: the values of an epoch's last step.
+
+    Lightning would drop them, there being no rows within an epoch unless they are asked for.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log them beside the means of the epoch."""
+        results = trainer._results
+        kept = [item.meta for _, item in results.valid_items()] if results is not None else []
+        names = {meta.name for meta in kept if meta.on_step and not meta.on_epoch}
+        announce(trainer, {name: float(trainer.callback_metrics[name]) for name in sorted(names)})
 
 
 def fit(
     job: Job,
-    module: Supervised,
+    module: pl.LightningModule,
     *,
     callbacks: Sequence[pl.Callback] = (),
     loggers: Sequence[Logger] = (),
@@ -98,22 +116,20 @@ def fit(
     """
     start = start or Position()
     seed_global(job.seed)
-    train, val = job.batches()
-    positioner = Positioner(job, train, start, over=over)
-    trainer = build_trainer(job.trainer, callbacks=[positioner, *callbacks], loggers=loggers, io=io)
+    loaders = Loaders(job)
+    first: list[pl.Callback] = [Positioner(job, loaders, start, over=over)]
+    first += [LastSteps()] if job.own_module else []
+    trainer = build_trainer(job.trainer, callbacks=[*first, *callbacks], loggers=loggers, io=io)
     install(trainer)
     _leave_signals_alone(trainer)
     for callback in trainer.callbacks:
         _drop_unused_hooks(callback)
-    train.at(start.epoch, start.batch)
-    module.logs_steps = job.trainer["log_every_n_steps"] is not None
-    for batches in (train, val):
-        if batches is not None:
-            batches.shard(trainer.global_rank, trainer.world_size)
-            batches.to(trainer.strategy.root_device)
+    if isinstance(module, Supervised):
+        module.logs_steps = job.trainer["log_every_n_steps"] is not None
+    loaders.prepare(trainer, start)
     trainer.precision_plugin.convert_module(module)  # before a state is put into it, or that state is rounded
     with _threads(job.threads), _expected_warnings():
-        trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None, **loaders.arguments())
     return trainer
 
 
@@ -176,12 +192,11 @@ def _apply_settings(trainer: pl.Trainer, job: Job, restored: Mapping[str, Any]) 
             config.scheduler.base_lrs = [scaled(lr) for lr in config.scheduler.base_lrs]
 
 
-def evaluate(job: Job, module: Supervised) -> dict[str, float]:
+def evaluate(job: Job, module: pl.LightningModule) -> dict[str, float]:
     """Metrics of `module` on the validation samples; on the training samples where there are none for validation."""
-    train, val = job.batches()
     trainer = build_trainer({**job.trainer, "fast_dev_run": False, "profiler": None})
     with _threads(job.threads), _expected_warnings():
-        trainer.validate(module, val or train, verbose=False)
+        trainer.validate(module, verbose=False, **Loaders(job).validation())
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

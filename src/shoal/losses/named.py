@@ -11,6 +11,8 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional
 
+from shoal.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(ABC):
@@ -66,3 +68,11 @@ class Auto(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         loss = MeanSquaredError() if target.is_floating_point() else CrossEntropy()
         return loss(prediction, target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Loss):
+    """None to choose: `training_step` of the LightningModule in `task.module` computes it."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        raise ConfigError("loss", "own", "is for a task with a LightningModule of its own", hint="for example loss=mse")

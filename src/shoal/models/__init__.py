@@ -4,7 +4,8 @@ from shoal.models.affine import Affine
 from shoal.models.dropout import Dropout
 from shoal.models.mlp import ACTIVATIONS, MLP
 from shoal.models.model import Model
+from shoal.models.own import Own
 from shoal.models.scalar import Scalar
 from shoal.models.upstream import Upstream
 
-__all__ = ["ACTIVATIONS", "MLP", "Affine", "Dropout", "Model", "Scalar", "Upstream"]
+__all__ = ["ACTIVATIONS", "MLP", "Affine", "Dropout", "Model", "Own", "Scalar", "Upstream"]

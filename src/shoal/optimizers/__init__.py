@@ -2,9 +2,10 @@
 
 from shoal.optimizers.adam import Adam, AdamW
 from shoal.optimizers.optimizer import Optimizer
+from shoal.optimizers.own import Own, alike
 from shoal.optimizers.rmsprop import RMSprop
 from shoal.optimizers.rule import Rule
 from shoal.optimizers.sgd import SGD
 from shoal.optimizers.upstream import Upstream
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "Rule", "Upstream"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Own", "RMSprop", "Rule", "Upstream", "alike"]

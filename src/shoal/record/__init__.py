@@ -1,8 +1,8 @@
 """What a training leaves behind: checkpoints, events, metrics, figures, run.json."""
 
 from shoal.record.callbacks import GradientNorm, LearningRate
-from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint import Checkpoint, loss_among
 from shoal.record.progress import Progress
 from shoal.record.tensorboard import TensorBoard
 
-__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard"]
+__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "loss_among"]

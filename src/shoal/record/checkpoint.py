@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, DamagedError, suggestion
+from shoal.names import TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
 from shoal.rundir.atomic import share
 
@@ -77,7 +78,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self.every_seconds = every_seconds
         self.best: Best | None = None
         self._improved = False
+        self.whole_epochs = False
+        """Whether only states between epochs can be gone on from; what is saved within one is then its beginning."""
         self._snapshot: dict[str, Any] | None = None
+        self._beginning: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self._rng: dict[str, Any] | None = None
@@ -102,6 +106,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
             return  # a longer training would not measure here
         if self.monitor not in trainer.callback_metrics:
             if self._validated(trainer):
+        if self.monitor == "auto" and self._validated(trainer):
+            self.monitor = self._found(trainer)
                 raise self._unlogged(trainer)
             return
         value = float(trainer.callback_metrics[self.monitor])
@@ -115,10 +121,13 @@ class Checkpoint(pl.callbacks.Checkpoint):
     ) -> None:
         """Between two steps: take the states that are due."""
         if self._rng is not None:
-            restore_generators(self._rng)
+            if batch_idx:  # an epoch that begins has seeded them already
+                restore_generators(self._rng)
             self._rng = None
         if self._improved:
             self._remember(trainer, batch_idx)
+        if self.whole_epochs and batch_idx == 0:
+            self._beginning = _cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
         if self._due(trainer, batch_idx):
             self.save(trainer, Position(trainer.current_epoch, batch_idx, trainer.global_step))
 
@@ -143,7 +152,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """Write the last state, and the best one where it is new; a state that is not finite is not worth the old."""
         if self._improved:
             self._remember(trainer, position.batch)
-        state = self._state(trainer, position)
+        within = self.whole_epochs and position.batch > 0
+        state = self._beginning if within and self._beginning else self._state(trainer, position)
         if finite(state["state_dict"]):
             self._write(trainer, state)
 
@@ -214,6 +224,22 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
         return ConfigError(
+    def _found(self, trainer: pl.Trainer) -> str:
+        """The loss to monitor, among what is logged.
+
+        Raises:
+            ConfigError: where there is none.
+        """
+        found = loss_among(trainer.callback_metrics)
+        if found is None:
+            raise ConfigError(
+                "callbacks.checkpoint.monitor",
+                "auto",
+                "finds no loss among what is logged",
+                hint=f"name one: {', '.join(sorted(trainer.callback_metrics)) or 'nothing is logged with self.log'}",
+            )
+        return found
+
             "callbacks.checkpoint.monitor",
             self.monitor,
             "is never logged",
@@ -223,6 +249,14 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
 def generator_states() -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's global generators, as plain values and tensors."""
+def loss_among(names: Iterable[str]) -> str | None:
+    """The loss that tells best how good a model is: that of validation, else that of training; None without any."""
+    known = sorted(name for name in names if not name.endswith("_step"))
+    usual = [VAL_LOSS, *(name for name in known if "val" in name and "loss" in name)]
+    usual += [TRAIN_LOSS, *(name for name in known if "loss" in name)]
+    return next((name for name in usual if name in known), None)
+
+
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = numpy.random.get_state()
     return {

@@ -301,7 +301,9 @@ class _Track:
         for row in self.history.rows:
             final |= row
         final = {name: value for name, value in final.items() if name not in (STEP, EPOCH)}
-        measured_once = concluded(member.job.presented(member.module), self.job.data) if status is Status.COMPLETED else Concluded()
+        measured_once = (
+            concluded(member.job.presented(member.module), self.job.data) if status is Status.COMPLETED else Concluded()
+        )
         final |= measured_once.metrics
         parameters = list(member.module.parameters())
         if self.events and status is Status.COMPLETED:

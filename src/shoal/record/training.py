@@ -19,7 +19,7 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, UsageError
-from shoal.names import EPOCH, STEP, TRAIN_LOSS, VAL_LOSS
+from shoal.names import EPOCH, STEP
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded
@@ -42,6 +42,7 @@ from shoal.rundir import (
     write_text,
 )
 
+from shoal.tasks import Supervised
 log = logging.getLogger("shoal")
 
 
@@ -187,13 +188,11 @@ class _Session:
 
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
-        monitor = VAL_LOSS if self.job.task.validates else TRAIN_LOSS
-        self.checkpoint = next(
-            (each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint(monitor=monitor)
-        )
+        self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
         self.checkpoint.attach(self.run, self._extra, self.recorder.sync)
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         others = [each for each in callbacks if each is not self.checkpoint]
+        self.checkpoint.whole_epochs = self.job.own_module
         loggers = [each for each in self.job.loggers.values() if not isinstance(each, TensorBoard)]
         self.interruption.checkpoint = self.checkpoint
         return lightning.fit(
@@ -238,18 +237,19 @@ class _Session:
         self.recorder.close_row()
         if self.run.best.exists():
             self.module.load_state_dict(load(self.run.best)["state_dict"])
-        self.concluded = concluded(self.module, self.job.data)
+        shown = self.job.presented(self.module)
+        self.concluded = concluded(shown, self.job.data)
         if not self.one_of_many:
-            self._illustrate()
+            self._illustrate(shown)
         if self.recorder.events:
             self.recorder.events.hyperparameters(self._settings(), self._measured(), step=self.info.steps)
 
-    def _illustrate(self) -> None:
+    def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
         from shoal.record import figures
 
         figure = figures.fit_figure(
-            self.module, self.job.data, self.recorder.history, title=f"{self.info.task}  {self.info.id}"
+            module, self.job.data, self.recorder.history, title=f"{self.info.task}  {self.info.id}"
         )
         picture = figures.png(figure)
         write_bytes(self.run.fit_figure, picture)

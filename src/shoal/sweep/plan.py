@@ -12,6 +12,7 @@ from torch import nn
 from shoal.engines.job import Job
 from shoal.engines.vectorized.member import unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
+from shoal.optimizers import Own
 from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress, TensorBoard
 
 LARGEST = 64
@@ -73,6 +74,10 @@ def why_alone(job: Job, module: nn.Module) -> str | None:
     """Why a run cannot share a stack, or None where it can, as far as can be seen without a step."""
     if job.engine == "lightning":
         return "engine=lightning"
+    if not job.in_memory:
+        return "its samples come from data loaders, not from tensors in memory"
+    if isinstance(job.optimizer, Own):
+        return f"there is no stacked form of what {type(module).__name__}.configure_optimizers makes"
     wrong = unsupported(job.trainer)
     if wrong:
         return f"a stack cannot follow {wrong}"

@@ -3,6 +3,7 @@
 from shoal.tasks.batches import Batches
 from shoal.tasks.data import Data, Split
 from shoal.tasks.function import Function
+from shoal.tasks.lightning_task import LightningTask, Network, trained_by
 from shoal.tasks.linear_regression import LinearRegression
 from shoal.tasks.objectives import MinimizeQuadratic, SolveSinX2
 from shoal.tasks.parabola import Parabola
@@ -16,8 +17,10 @@ __all__ = [
     "Batches",
     "Data",
     "Function",
+    "LightningTask",
     "LinearRegression",
     "MinimizeQuadratic",
+    "Network",
     "Parabola",
     "Samples",
     "SinX2",
@@ -26,4 +29,5 @@ __all__ = [
     "Supervised",
     "Task",
     "Validated",
+    "trained_by",
 ]

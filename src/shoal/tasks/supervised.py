@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -126,11 +126,17 @@ class Supervised(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""
-        optimizer = self.optimizer.alone(self.model.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)
-        epochs = self.trainer.max_epochs or 1
-        horizon = Horizon(epochs=epochs, steps=steps)
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler.alone(optimizer, horizon)}
+        return configured(self, self.model.parameters(), self.optimizer, self.scheduler)
+
+
+def configured(
+    module: pl.LightningModule, params: Iterable[nn.Parameter], optimizer: Optimizer, scheduler: Scheduler
+) -> Any:
+    """What `configure_optimizers` of a module that is about to train gives for this optimizer and scheduler."""
+    made = optimizer.alone(params)
+    trainer = module.trainer
+    horizon = Horizon(epochs=trainer.max_epochs or 1, steps=int(trainer.estimated_stepping_batches))
+    return {"optimizer": made, "lr_scheduler": scheduler.alone(made, horizon)}
 
 
 def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:

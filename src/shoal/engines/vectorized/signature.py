@@ -13,7 +13,10 @@ from torch.utils import _pytree as pytree
 from shoal.optimizers import Optimizer
 from shoal.tasks import Supervised
 
-PER_RUN = frozenset({"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"})
+PER_RUN = frozenset(
+    {"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"}
+    | {"lr", "learning_rate", "weight_decay", "_hparams", "_hparams_initial"}
+)
 """Attributes of a module that may differ within a stack. Whether a step depends on one of them is for the probe."""
 
 Signature = Mapping[str, Hashable]

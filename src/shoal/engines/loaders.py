@@ -1,0 +1,77 @@
+"""What a Trainer gets its batches from: samples in memory, or data loaders of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from shoal.engines.job import Job
+from shoal.engines.position import Position
+from shoal.seeding import Stream, derived
+from shoal.tasks import Batches, LightningTask
+
+
+class Loaders:
+    """The batches of a job, each epoch of them a pure function of (seed, epoch)."""
+
+    def __init__(self, job: Job) -> None:
+        self.train: Batches | None = None
+        self.val: Batches | None = None
+        self._generators: dict[torch.Generator, int] = {}
+        self._datamodule: pl.LightningDataModule | None = None
+        if job.in_memory:
+            self.train, self.val = job.batches()
+        elif isinstance(job.task, LightningTask):
+            self._datamodule = job.task.drawn_datamodule()
+
+    def arguments(self) -> Mapping[str, Any]:
+        """What `Trainer.fit` is to be given."""
+        if self.train is not None:
+            return {"train_dataloaders": self.train, "val_dataloaders": self.val}
+        return {"datamodule": self._datamodule} if self._datamodule else {}
+
+    def validation(self) -> Mapping[str, Any]:
+        """What `Trainer.validate` is to be given: the training samples where there are none for validation."""
+        if self.train is not None:
+            return {"dataloaders": self.val or self.train}
+        return {"datamodule": self._datamodule} if self._datamodule else {}
+
+    def prepare(self, trainer: pl.Trainer, start: Position) -> None:
+        """Give this process its share, on its device, from `start` on."""
+        if self.train is not None:
+            self.train.at(start.epoch, start.batch)
+        for batches in (self.train, self.val):
+            if batches is not None:
+                batches.shard(trainer.global_rank, trainer.world_size)
+                batches.to(trainer.strategy.root_device)
+
+    def begin(self, trainer: pl.Trainer, epoch: int, first: int) -> None:
+        """Put everything at batch `first` of an epoch.
+
+        A generator that a data loader was given would go on from where the last epoch left it, which a resumed training
+        cannot know: it is seeded anew in each epoch but the first, from its own seed.
+        """
+        if self.train is not None:
+            self.train.at(epoch, first)
+            return
+        for generator in _generators(trainer.train_dataloader) if epoch else ():
+            seed = self._generators.setdefault(generator, generator.initial_seed())
+            generator.manual_seed(derived(seed, Stream.ORDER, epoch))
+
+
+def _generators(loaders: Any) -> Iterator[torch.Generator]:
+    """The generators that data loaders and their samplers were given."""
+    if isinstance(loaders, DataLoader):
+        samplers = [loaders.sampler, loaders.batch_sampler, getattr(loaders.batch_sampler, "sampler", None)]
+        found = [getattr(each, "generator", None) for each in (loaders, *samplers)]
+        yield from {each for each in found if isinstance(each, torch.Generator)}
+    elif isinstance(loaders, Mapping):
+        for each in loaders.values():
+            yield from _generators(each)
+    elif isinstance(loaders, list | tuple):
+        for each in loaders:
+            yield from _generators(each)

@@ -1,0 +1,194 @@
+"""A task that is a whole LightningModule, which need know nothing of shoal, and the data it trains on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+
+from shoal.errors import ConfigError, UsageError
+from shoal.optimizers import Optimizer
+from shoal.schedulers import Scheduler
+from shoal.seeding import Stream, global_generator
+from shoal.tasks.assessment import Assessment
+from shoal.tasks.data import Data, Split
+from shoal.tasks.supervised import configured
+from shoal.tasks.task import Task
+
+N_SHOWN = 2000
+"""Samples of a DataModule that are looked at for the figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightningTask(Task):
+    """A LightningModule with a DataModule, with the samples of a task, or with data loaders of its own."""
+
+    module: Callable[[], pl.LightningModule]
+    """The LightningModule: a node with its class and settings."""
+    datamodule: Callable[[], pl.LightningDataModule] | None = None
+    """The LightningDataModule it trains on: a node with its class and settings."""
+    samples: Task | None = None
+    """A task of shoal's whose samples it trains on instead."""
+
+    def __post_init__(self) -> None:
+        if self.samples and self.datamodule:
+            raise ConfigError("samples", "{...}", "cannot stand beside a datamodule", hint="leave one of the two out")
+        for name in ("batch_size", "val_batch_size"):
+            if getattr(self, name) is not None:
+                place = "task.samples" if self.samples else "task.datamodule"
+                raise ConfigError(name, getattr(self, name), f"has no effect here: set it in {place}")
+            if self.samples:
+                object.__setattr__(self, name, getattr(self.samples, name))
+
+    @property
+    def inputs(self) -> int:
+        return len(self._data.features)
+
+    @property
+    def outputs(self) -> int:
+        return len(self._data.targets)
+
+    @functools.cached_property
+    def optimizes(self) -> bool:
+        """Whether the module has its own `configure_optimizers`."""
+        return is_overridden("configure_optimizers", self.drawn_module(0))
+
+    @property
+    def validates(self) -> bool:
+        return self._validates
+
+    @functools.cached_property
+    def _validates(self) -> bool:
+        module = self.drawn_module(0)
+        if not is_overridden("validation_step", module):
+            return False
+        if self.samples:
+            return self.samples.validates
+        return is_overridden("val_dataloader", self.drawn_datamodule() or module)
+
+    @property
+    def digest(self) -> str | None:
+        return self.samples.digest if self.samples else None
+
+    def drawn_module(self, seed: int) -> pl.LightningModule:
+        """The module, its first weights drawn with `seed`."""
+        with global_generator(seed, Stream.INITIALISATION):
+            module = self.module()
+        if not is_overridden("training_step", module):
+            raise ConfigError("module", type(module).__name__, "has no training_step")
+        return module
+
+    def drawn_datamodule(self) -> pl.LightningDataModule | None:
+        """The DataModule, what it draws while it is made and set up drawn with the task's seed."""
+        if self.datamodule is None:
+            return None
+        with global_generator(self.seed, Stream.DATA):
+            datamodule = self.datamodule()
+        for position, name in enumerate(("prepare_data", "setup"), start=1):
+            if is_overridden(name, datamodule):
+                setattr(datamodule, name, self._seeded(getattr(datamodule, name), position))
+        return datamodule
+
+    def data(self) -> Data:
+        return self._data
+
+    def truth(self, x: Tensor) -> Tensor | None:
+        return self.samples.truth(x) if self.samples else None
+
+    def assess(self, outputs: Tensor) -> Assessment | None:
+        return self.samples.assess(outputs) if self.samples else None
+
+    def restored(self, encoding: Mapping[str, Any]) -> Task:
+        return self.samples.restored(encoding) if self.samples else self
+
+    def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Tensor:
+        return self.samples.encode(columns, data) if self.samples else super().encode(columns, data)
+
+    def decode(self, outputs: Tensor, data: Data) -> dict[str, list[Any]]:
+        if self.samples:
+            return self.samples.decode(outputs, data)
+        names = _names("y", outputs.shape[1])
+        return {name: outputs[:, i].tolist() for i, name in enumerate(names)}
+
+    @functools.cached_property
+    def _data(self) -> Data:
+        """The samples; of a DataModule some of those that are pairs of tensors with a row a sample, to be shown."""
+        if self.samples:
+            data = self.samples.data()
+            return data if predicts(self.drawn_module(0)) else replace(data, features=(), targets=())
+        with global_generator(self.seed, Stream.USER):
+            source: Any = self.drawn_datamodule()
+            if source is None:
+                source = self.drawn_module(0)
+            else:
+                source.prepare_data()
+                source.setup("fit")
+            train = _gathered(source.train_dataloader())
+            val = _gathered(source.val_dataloader()) if is_overridden("val_dataloader", source) else None
+        if train is None or not predicts(self.drawn_module(0)):
+            return Data(Split(torch.zeros(0, 0), torch.zeros(0, 0)), None, (), ())
+        n_outputs = train.y.shape[1] if train.y.dim() > 1 else 1
+        return Data(train, val, _names("x", train.x.shape[1]), _names("y", n_outputs))
+
+    def _seeded(self, call: Callable[..., Any], position: int) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def seeded(*args: Any, **kwargs: Any) -> Any:
+            with global_generator(self.seed, Stream.DATA, position):
+                return call(*args, **kwargs)
+
+        return seeded
+
+
+class Network(nn.Module):
+    """The `forward` of a LightningModule, its outputs as (batch, outputs)."""
+
+    def __init__(self, module: pl.LightningModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not predicts(self.module):
+            raise UsageError(f"{type(self.module).__name__} has no forward: there is nothing to predict with")
+        outputs = self.module(x)
+        return cast(Tensor, outputs if outputs.dim() > 1 else outputs[:, None])
+
+
+def predicts(module: pl.LightningModule) -> bool:
+    """Whether the module has a `forward`."""
+    return is_overridden("forward", module)
+
+
+def trained_by(module: pl.LightningModule, optimizer: Optimizer, scheduler: Scheduler) -> None:
+    """Give a module without `configure_optimizers` this optimizer and scheduler."""
+
+    def configure_optimizers() -> Any:
+        return configured(module, module.parameters(), optimizer, scheduler)
+
+    module.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
+
+
+def _gathered(loaders: Any) -> Split | None:
+    """The first samples of a data loader whose batches are pairs (x, y) with numbers for each sample; or None."""
+    if not isinstance(loaders, Iterable) or isinstance(loaders, Mapping | Sequence):
+        return None
+    found: list[tuple[Tensor, Tensor]] = []
+    for batch in loaders:
+        if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(x, Tensor) for x in batch)):
+            return None
+        x, y = batch
+        if x.dim() != 2 or y.dim() not in (1, 2) or len(x) != len(y) or not x.is_floating_point():
+            return None
+        found.append((x, y))
+        if sum(len(x) for x, _ in found) >= N_SHOWN:
+            break
+    return Split(*(torch.cat(parts)[:N_SHOWN] for parts in zip(*found, strict=True))) if found else None
+
+
+def _names(letter: str, n: int) -> tuple[str, ...]:
+    return (letter,) if n == 1 else tuple(f"{letter}{i + 1}" for i in range(n))
