@@ -60,6 +60,7 @@ class Composer:
         _, self._repository = loader._parse_overrides_and_create_caching_repo(self._name, self._hydra_lines)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
+        self._groups: dict[str, bool] = {}
         self._templates: dict[tuple[str, ...], _Template] = {}
 
     def compose(self, overrides: Sequence[str], number: int = 0) -> Composition:
@@ -88,7 +89,10 @@ class Composer:
 
     def is_choice(self, override: Override) -> bool:
         """Whether an override chooses an option of a group; Hydra decides it in the same way."""
-        return self._repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = self._repository.group_exists(key)
+        return self._groups[key] and not isinstance(override.value(), dict)
 
     def _is_plain(self, override: Override) -> bool:
         """Whether an override sets a value, or chooses an option, of something that is not Hydra's."""
