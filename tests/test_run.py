@@ -120,7 +120,7 @@ def test_the_hparams_tab_has_the_real_final_and_best_metrics(run: Run, events: E
 def test_the_configuration_on_disk_is_plain_and_complete(run: Run) -> None:
     config = yaml.safe_load(run.directory.config.read_text())
 
-    assert config == run.config
+    assert config == {"schema": 1, **run.config}
     assert config["task"]["seed"] == 0
     assert config["trainer"]["max_epochs"] == 3
     assert "hydra" not in config

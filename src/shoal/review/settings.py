@@ -30,11 +30,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
-        return dict(flattened(parse_config(content.decode())))
+        settings = dict(flattened(parse_config(content.decode())))
     except FileNotFoundError:
         raise DamagedError(f"{own} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    if path == own:
+        settings.pop("schema", None)
+    return settings
 
 
 def parse_config(text: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import yaml
 from shoal.errors import DamagedError
 from shoal.rundir.atomic import write_text
 
+SCHEMA = 1
+"""Version of the configuration's form: its first key, `schema`, which stands in the file only."""
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
 
@@ -24,7 +26,7 @@ class _Dumper(yaml.SafeDumper):
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
     """Replace config.yaml."""
-    write_text(path, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.dump({"schema": SCHEMA, **config}, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -45,6 +47,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
     if not isinstance(config, dict):
         raise DamagedError(f"{path} is damaged: it is not a mapping")
+    schema = config.pop("schema", None)
+    if schema != SCHEMA:
+        raise DamagedError(f"{path} has the schema {schema}, which this version of shoal does not read")
     return config
 
 
