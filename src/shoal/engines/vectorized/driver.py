@@ -79,7 +79,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
         step = CapturedStep(running.members[0].module, "train")
         mapped = Mapped(step, share=1 / running.accumulate)
         batches = Gathered([running.members[run].job.batches()[0] for run in running.filled])
-        first = next(batches.epoch(running.epoch, dtype=running.stack.params.dtype))
+        first = next(batches.epoch(0, dtype=running.stack.params.dtype))
         return probe(running.stack, mapped, [member.module for member in running.members], first)
 
 
@@ -105,6 +105,7 @@ class StackModule(pl.LightningModule):
         self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
         self._records = [type(member.job.task).recorded is not Task.recorded for member in running.members]
         self._means: dict[str, Mapping[str, list[float]]] = {}
+        self._sums: dict[int, dict[str, list[Any]]] = {}
         self._gather()
 
     @property
@@ -118,23 +119,26 @@ class StackModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Begin where the runs are."""
-        if self.running.epoch:
-            move(self.trainer, Position(self.running.epoch, 0, self.running.step))
+        move(self.trainer, Position(self.running.epoch))
+        self._count_steps()
         self._stop_when_all_ended()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """An epoch of every run."""
         running, clock = self.running, self._clock
-        n_batches = running.batches_left(self._n_train)
+        first, n_batches = running.batch, running.batches_left(self._n_train)
         n_steps = math.ceil(n_batches / running.accumulate)
-        self._cut_short = n_batches < self._n_train
+        end = first + n_batches
+        self._cut_short = end < self._n_train
         rates = [running.rates[run] for run in running.rows]
         step = running.step
-        clock.set(running.epoch, 0, step)
+        clock.set(running.epoch, first, step)
         lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
         training = Training(running.stack, self._mapped["train"], running.accumulate)
-        history = training.epoch(self._keyed(n_batches), lrs, clock, n_batches=n_batches)
-        self._means = {"train": self._read("train", history, self._train.sizes(n_batches))}
+        history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first)
+        self._means = {"train": self._read("train", history, self._train.sizes(first, end), running.sums)}
+        running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
+        self._count_steps()
         self._rates = lrs[-1][:, 0].tolist()
         self._before = history.norms[-1].tolist()
         self._after = history.clipped_norms[-1].tolist() if history.clipped_norms else self._before
@@ -150,16 +154,41 @@ class StackModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""
         running = self.running
+        if self._cut_short:
+            self._tell_cut_short()
         metrics = {run: self._measured(row, run) for run, row in running.live.items()}
-        rows = running.end_epoch(metrics, validated="val" in self._means or not self.validates)
+        validated = None if self._cut_short else "val" in self._means or not self.validates
+        rows = running.end_epoch(metrics, validated=validated)
         self.listener.epoch_ended(rows, running)
         if running.shrink():
             self._gather()
         self._stop_when_all_ended()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a checkpoint of a single run be that of the run, as if it were what the Trainer trains."""
+        if len(self.running.members) > 1:
+            return
+        callbacks = checkpoint["callbacks"]
+        checkpoint |= self.running.checkpoint(0)
+        checkpoint["callbacks"] |= callbacks
+
     def _stop_when_all_ended(self) -> None:
-        if not self.running.rows:
+        if not self.running.rows or not self.running.batches_left(self._n_train):
             self.trainer.should_stop = True
+
+    def _count_steps(self) -> None:
+        """Let the Trainer's `global_step` be the runs'."""
+        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        steps.total.completed = self.running.step
+
+    def _tell_cut_short(self) -> None:
+        """Tell who wants to know that the training ends in the middle of an epoch, at which batch."""
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        ready, progress.ready = progress.ready, self.running.batch
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "on_cut_short"):
+                callback.on_cut_short(self.trainer)
+        progress.ready = ready
 
     def _measured(self, row: int, run: int) -> dict[str, float]:
         """The metrics of a run, in the order in which it would log them alone."""
@@ -193,23 +222,38 @@ class StackModule(pl.LightningModule):
         model = member.job.presented(member.module).model
         return {name: float(value.detach()) for name, value in member.job.task.recorded(model).items()}
 
-    def _read(self, stage: str, history: History, sizes: Sequence[int]) -> dict[str, list[float]]:
-        """Numbers of the epoch from what each batch logged: means over samples, or last values."""
+    def _read(
+        self, stage: str, history: History, sizes: Sequence[int], begun: Mapping[int, Mapping[str, Any]] | None = None
+    ) -> dict[str, list[float]]:
+        """Numbers of the epoch from what each batch logged: means over samples, or last values.
+
+        `begun` is what the batches that were done before have summed up.
+        """
         result = {}
+        self._sums = {run: {} for run in self.running.live}
         for name, entry in self._steps[stage].entries.items():
             values = torch.stack([logged[name] for logged in history.logged]).double()
             if entry.mean:
                 weights = torch.tensor([entry.weight or size for size in sizes], dtype=torch.float64)
-                values = (values * weights[:, None]).cumsum(0) / weights.sum()
+                sums, n = self._begun(begun or {}, name)
+                sums, n = torch.cat([sums, values * weights[:, None]]).cumsum(0)[-1:], n + int(weights.sum())
+                values = sums / n
+                for run, row in self.running.live.items():
+                    self._sums[run][name] = [sums[-1, row].clone(), n]
             result[name] = values[-1].tolist()
         return result
 
-    def _keyed(self, n_batches: int) -> Iterator[Any]:
+    def _begun(self, begun: Mapping[int, Mapping[str, Any]], name: str) -> tuple[Tensor, int]:
+        """Sums of a metric for every row, and the number of samples, from the batches done before."""
+        found = [begun.get(run, {}).get(name, (0.0, 0)) for run in self.running.filled]
+        return torch.tensor([[float(total) for total, _ in found]], dtype=torch.float64), found[0][1]
+
+    def _keyed(self, first: int, end: int) -> Iterator[Any]:
         """The epoch's batches; before each is given, the dropout of each run gets its key."""
         running = self.running
         seeds = [running.members[run].job.seed for run in running.filled]
-        batches = self._train.epoch(running.epoch, limit=n_batches, dtype=running.stack.params.dtype)
-        for number, batch in enumerate(batches):
+        batches = self._train.epoch(running.epoch, first=first, end=end, dtype=running.stack.params.dtype)
+        for number, batch in enumerate(batches, first):
             for name, part in self._dropouts.items():
                 keys = [derived(seed, Stream.DROPOUT, running.epoch, number, part.layer) for seed in seeds]
                 running.stack.buffers[f"{name}.key"] = torch.tensor(keys)
@@ -228,5 +272,5 @@ class StackModule(pl.LightningModule):
         if batches[0][1] is not None:
             val = Gathered([val for _, val in batches if val is not None])
             limit = n_of(settings.get("limit_val_batches"), len(val))
-            self._val = list(val.epoch(0, limit=limit, dtype=running.stack.params.dtype))
-            self._val_sizes = val.sizes(limit)
+            self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
+            self._val_sizes = val.sizes(end=limit)

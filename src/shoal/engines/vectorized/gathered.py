@@ -29,17 +29,19 @@ class Gathered:
     def __len__(self) -> int:
         return len(self.runs[0])
 
-    def epoch(self, number: int, *, dtype: torch.dtype, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches (x, y), of shape (runs, batch, ...), the first `limit` of them; numbers in `dtype`."""
+    def epoch(
+        self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches (x, y), of shape (runs, batch, ...), from `first` to before `end`; numbers in `dtype`."""
         orders = torch.stack([run.order(number) for run in self.runs]) + self._starts
-        for index in torch.split(orders, self.batch_size, dim=1)[:limit]:
+        for index in torch.split(orders, self.batch_size, dim=1)[first:end]:
             x, y = self._take(index)
             yield x.to(dtype), y.to(dtype) if y.is_floating_point() else y
 
-    def sizes(self, limit: int | None = None) -> list[int]:
-        """Samples of each batch."""
+    def sizes(self, first: int = 0, end: int | None = None) -> list[int]:
+        """Samples of each batch, from `first` to before `end`."""
         n, size = self.n_samples, self.batch_size
-        return [min(size, n - first) for first in range(0, n, size)][:limit]
+        return [min(size, n - begin) for begin in range(0, n, size)][first:end]
 
     def _take(self, index: Int[Tensor, "runs batch"]) -> tuple[Tensor, Tensor]:
         flat = index.flatten()

@@ -66,13 +66,22 @@ class Rate:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.load(saved["scheduler"], saved["lr"])
-
-    def load(self, state: Mapping[str, Any], lr: float) -> None:
-        """Go on from the torch scheduler's own state dict; a schedule needs none."""
         if self._torch is not None:
-            self._described["scheduler"].load_state_dict(dict(state))
-            self._torch.param_groups[0]["lr"] = lr
+            self._described["scheduler"].load_state_dict(dict(saved["scheduler"]))
+            self._torch.param_groups[0]["lr"] = saved["lr"]
+
+    def load_torch(self, state: Mapping[str, Any], group: Mapping[str, Any]) -> None:
+        """Go on from the torch scheduler's own state dict and the optimizer's parameter group; a schedule needs none.
+
+        Where the run now has another first learning rate, what the scheduler made of the old one keeps its ratio to it.
+        """
+        old = group.get("initial_lr", self.base)
+
+        def scaled(lr: float) -> float:
+            return lr if old == self.base else self.base if lr == old else lr * self.base / old
+
+        bases = {"base_lrs": [scaled(lr) for lr in state["base_lrs"]]} if "base_lrs" in state else {}
+        self.load_state_dict({"scheduler": {**state, **bases}, "lr": scaled(group["lr"])})
 
     def torch_state(
         self, params: Sequence[nn.Parameter], epoch: int, step: int, saved: Mapping[str, Any] | None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
+from shoal.engines.position import Position
 from shoal.engines.vectorized.clipping import Limits
 from shoal.engines.vectorized.member import Member, n_of
 from shoal.engines.vectorized.stack import SMALLEST, Stack
@@ -54,6 +55,10 @@ class _Moment:
     epoch: int
     early_stopping: dict[str, Any] | None
     rate: dict[str, Any] | None
+    batch: int = 0
+    """Batches done of an epoch that is under way."""
+    sums: dict[str, list[Any]] = field(default_factory=dict)
+    """Sum and number of samples of what its steps have logged."""
 
 
 class Running:
@@ -77,6 +82,10 @@ class Running:
         self.horizon = self._horizon()
         self.rates = [member.rate(self.horizon) for member in members]
         self.epoch = 0
+        self.batch = 0
+        """Batches done of the epoch that is under way: none, unless `max_steps` ends it or ended it before."""
+        self.sums: dict[int, dict[str, list[Any]]] = {}
+        """What the steps of that epoch have logged, by run: sum and number of samples of each metric."""
         self.rows = list(range(len(members)))
         """The member in each row of the stack; rows beyond are copies of the last."""
         self.endings: dict[int, Ending] = {}
@@ -97,40 +106,45 @@ class Running:
         return max((self.stack.steps[row] for row in self.live.values()), default=0)
 
     def batches_left(self, n: int) -> int:
-        """How many of an epoch's `n` batches are trained on before `max_steps` is reached."""
-        return n if self.max_steps in (-1, None) else min(n, (self.max_steps - self.step) * self.accumulate)
+        """How many of an epoch's `n` batches are left to train on before `max_steps` is reached."""
+        left = n - self.batch
+        return left if self.max_steps in (-1, None) else min(left, (self.max_steps - self.step) * self.accumulate)
 
     @property
     def live(self) -> dict[int, int]:
         """The row of each run that has not ended."""
         return {run: row for row, run in enumerate(self.rows) if run not in self.endings}
 
-    def end_epoch(self, metrics: Mapping[int, Mapping[str, float]], *, validated: bool) -> list[Row]:
+    def end_epoch(self, metrics: Mapping[int, Mapping[str, float]], *, validated: bool | None) -> list[Row]:
         """Let each run's scheduler, early stopping and best state follow from what it measured.
+
+        Of an epoch that `max_steps` cut short the state is kept that a longer training goes on from.
 
         Raises:
             ConfigError: where a monitored metric is missing although the runs were validated.
         """
-        self.epoch += 1
         live = self.live
+        partial = {run: self._moment(run) for run in live} if self.batch else {}
+        self.batch, self.sums = 0, {}
+        self.epoch += 1
         rows = [self._ended_epoch(live[run], run, values, validated) for run, values in metrics.items()]
         for row in rows:
-            if row.best:
+            if row.best and not partial:
                 self._kept.copy_row(row.run, self.stack, live[row.run])
                 self._best_moments[row.run] = self._moment(row.run)
             if row.ended:
                 self.endings[row.run] = row.ended
                 self.stack.active[live[row.run]] = False
                 self._last.copy_row(row.run, self.stack, live[row.run])
-                self._last_moments[row.run] = self._moment(row.run)
+                self._last_moments[row.run] = partial.get(row.run) or self._moment(row.run)
         return rows
 
-    def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float], validated: bool) -> Row:
+    def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float], validated: bool | None) -> Row:
         member, step = self.members[run], self.stack.steps[row]
         ended, reason = self._diverged(row, metrics)
         best = False
         if not ended:
-            best = self._is_best(run, metrics, validated)
+            best = validated is not None and self._is_best(run, metrics, validated)
             ended, reason = self._stopped(member, metrics)
             self.rates[run].end_epoch(metrics)
         if not ended and (self.epoch == self.max_epochs or step == self.max_steps):
@@ -191,27 +205,37 @@ class Running:
         moment = self._best_moments.get(run)
         return self._checkpoint(run, self._kept, run, moment) if moment else None
 
-    def load_checkpoint(self, run: int, checkpoint: Mapping[str, Any]) -> None:
+    def load_checkpoint(self, run: int, checkpoint: Mapping[str, Any], *, batch: int = 0) -> None:
         """Let a run that has not begun go on from a checkpoint, of this engine or of the Lightning engine.
 
-        All runs of a stack have to be at the same epoch.
+        All runs of a stack have to be at the same place: `batch` batches of the checkpoint's epoch are done.
         """
         row, member = self.rows.index(run), self.members[run]
         optimizer = checkpoint["optimizer_states"][0]
         self.stack.load_weights(row, checkpoint["state_dict"])
         self.stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
         for schedule in checkpoint["lr_schedulers"]:
-            self.rates[run].load(schedule, optimizer["param_groups"][0]["lr"])
+            self.rates[run].load_torch(schedule, optimizer["param_groups"][0])
         stopping = member.early_stopping
         if stopping and stopping.state_key in checkpoint["callbacks"]:
             stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
-        self.epoch = checkpoint["epoch"]
+        self.epoch, self.batch = checkpoint["epoch"], batch
+        self.sums[run] = {name: list(total) for name, total in checkpoint.get("sums", {}).items()}
         for filling in range(len(self.rows), len(self.stack)):
             self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
 
     def _moment(self, run: int) -> _Moment:
         stopping = self.members[run].early_stopping
-        return _Moment(self.epoch, dict(stopping.state_dict()) if stopping else None, self.rates[run].state_dict())
+        early_stopping = dict(stopping.state_dict()) if stopping else None
+        rate = self.rates[run].state_dict()
+        return _Moment(self.epoch, early_stopping, rate, self.batch, dict(self.sums.get(run, {})))
+
+    def position(self, run: int) -> Position:
+        """Where the run's state stands that `checkpoint` gives."""
+        if run in self._last_moments:
+            moment, step = self._last_moments[run], self._last.steps[run]
+            return Position(moment.epoch, moment.batch, step)
+        return Position(self.epoch, self.batch, self.stack.steps[self.rows.index(run)])
 
     def _checkpoint(self, run: int, stack: Stack, row: int, moment: _Moment) -> dict[str, Any]:
         member, step = self.members[run], stack.steps[row]
@@ -230,6 +254,8 @@ class Running:
             "lr_schedulers": [schedule],
         }
         member.module.on_save_checkpoint(checkpoint)
+        if moment.sums:
+            checkpoint["sums"] = dict(moment.sums)
         return checkpoint
 
     def state_dict(self) -> dict[str, Any]:
@@ -258,7 +284,7 @@ class Running:
         self.endings, self.best_values = dict(saved["endings"]), dict(saved["best_values"])
         self._best_moments = {run: _Moment(*moment) for run, moment in saved["best_moments"].items()}
         self._last_moments = {run: _Moment(*moment) for run, moment in saved["last_moments"].items()}
-        for run, (_, early_stopping, rate) in saved["moments"].items():
+        for run, (_, early_stopping, rate, *_) in saved["moments"].items():
             stopping = self.members[run].early_stopping
             if stopping:
                 stopping.load_state_dict(copy.deepcopy(early_stopping))
@@ -276,4 +302,4 @@ class Running:
 
 
 def _plain(moment: _Moment) -> list[Any]:
-    return [moment.epoch, moment.early_stopping, moment.rate]
+    return list(vars(moment).values())

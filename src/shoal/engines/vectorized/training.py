@@ -47,17 +47,19 @@ class Training:
         self._grads = torch.zeros_like(self.stack.params)
         self._grad_views = self.stack.layout.views(self._grads)
 
-    def epoch(self, batches: Iterable[Any], lrs: Sequence[Column], clock: Clock, *, n_batches: int) -> History:
+    def epoch(
+        self, batches: Iterable[Any], lrs: Sequence[Column], clock: Clock, *, n_batches: int, first: int = 0
+    ) -> History:
         """Train on the batches, whose tensors have the runs as their first dimension.
 
-        `lrs` gives each optimizer step's learning rates; the last one stands for all that follow.
+        `lrs` gives each optimizer step's learning rates; the last one stands for all that follow. The `first` batches
+        of the `n_batches` are done.
         """
         history = History()
         epoch, _, step = clock.now
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(batches, first):
             clock.set(epoch, number, step)
-            first = number % self.accumulate == 0
-            self._gradient(batch, clock, history, add=not first)
+            self._gradient(batch, clock, history, add=number % self.accumulate > 0)
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
                 self._update(lrs[min(len(history.norms), len(lrs) - 1)], history)
                 step += 1
