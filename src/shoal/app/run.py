@@ -82,8 +82,12 @@ class Run:
             UsageError: where the run has saved no such state.
             DamagedError: where the checkpoint is not what was written.
         """
+        from shoal.record.ownership import refuse_another
+
         module = self.job.module()
-        module.load_state_dict(self._checkpoint(which)["state_dict"])
+        state = self._checkpoint(which)
+        refuse_another(self.path, state, module)
+        module.load_state_dict(state["state_dict"])
         return module.eval()
 
     def predict(

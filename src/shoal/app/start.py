@@ -43,6 +43,8 @@ def start(
                 from shoal.record import figures  # noqa: F401  with the other imports, before the training begins
 
             todo = work(values)
+            if isinstance(todo, Training):
+                _ = todo.job.data  # what is wrong with it is told before anything is written
         run = _fresh(found.directory())
         info = RunInfo(
             id=run.path.name,
@@ -68,13 +70,16 @@ def start(
 
 def _run(found: Composed, task: Callable[[object], RunInfo]) -> RunInfo:
     context = HydraContext(config_loader=found.hydra.config_loader, callbacks=Callbacks(found.config))
-    ended: JobReturn = run_job(
-        task_function=task,
-        config=found.config,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-        hydra_context=context,
-    )
+    try:
+        ended: JobReturn = run_job(
+            task_function=task,
+            config=found.config,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+            hydra_context=context,
+        )
+    except OSError as error:  # Hydra's own record could not be written
+        raise unwritable(Path(error.filename or found.directory()), error) from error
     if isinstance(ended._return_value, BaseException):
         raise ended._return_value
     info: RunInfo = ended._return_value
@@ -89,11 +94,11 @@ def _fresh(path: Path) -> RunDir:
         ShoalError: where it cannot be written.
     """
     run = RunDir(path)
-    if run.info.exists() and first_process():
-        raise UsageError(
-            f"{path} holds a run already", hint=f"go on with it: shoal resume {path}; or choose another place"
-        )
     try:
+        if run.info.exists() and first_process():
+            raise UsageError(
+                f"{path} holds a run already", hint=f"go on with it: shoal resume {path}; or choose another place"
+            )
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error

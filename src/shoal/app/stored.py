@@ -101,13 +101,14 @@ def _applied(config: Any, override: Override) -> Change:
     if not override.is_add() and (parent is None or name not in parent):
         known = [str(each) for each in parent] if parent is not None else [str(each) for each in config]
         raise ConfigError(key, new, "no such setting", hint=suggestion(name, known), source="command line")
-    old = OmegaConf.select(config, key)
-    if OmegaConf.is_config(old) and isinstance(new, str):
+    node = OmegaConf.select(config, key)
+    old = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node  # before it changes in place
+    if OmegaConf.is_config(node) and isinstance(new, str):
         raise ConfigError(key, new, "a choice of a group cannot change in a run that has begun", source="command line")
     if override.is_delete():
         new = None
     OmegaConf.update(config, key, new, force_add=True)
-    return Change(key, OmegaConf.to_container(old) if OmegaConf.is_config(old) else old, new)
+    return Change(key, old, new)
 
 
 def _what_is_there(path: Path) -> str:

@@ -49,10 +49,12 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     """
     archive = io.BytesIO(unsealed(path))
     try:
-        content: dict[str, Any] = torch.load(archive, map_location=map_location, weights_only=True)
+        content = torch.load(archive, map_location=map_location, weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise DamagedError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get(EXTRA), dict):
+        raise DamagedError(f"{path} is no checkpoint of a run")
     return content
 
 
@@ -76,12 +78,12 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self.mode = mode
         self.every_n_train_steps = every_n_train_steps
         self.every_seconds = every_seconds
-        self.best: Best | None = None
-        self._improved = False
         self.whole_epochs = False
         """Whether only states between epochs can be gone on from; what is saved within one is then its beginning."""
-        self._snapshot: dict[str, Any] | None = None
+        self.best: Best | None = None
         self._beginning: dict[str, Any] | None = None
+        self._improved = False
+        self._snapshot: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self._rng: dict[str, Any] | None = None
@@ -104,10 +106,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """
         if self._cut_short is not None:
             return  # a longer training would not measure here
-        if self.monitor not in trainer.callback_metrics:
-            if self._validated(trainer):
         if self.monitor == "auto" and self._validated(trainer):
             self.monitor = self._found(trainer)
+        if self.monitor not in trainer.callback_metrics:
+            if self._validated(trainer):
                 raise self._unlogged(trainer)
             return
         value = float(trainer.callback_metrics[self.monitor])
@@ -124,10 +126,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
             if batch_idx:  # an epoch that begins has seeded them already
                 restore_generators(self._rng)
             self._rng = None
-        if self._improved:
-            self._remember(trainer, batch_idx)
         if self.whole_epochs and batch_idx == 0:
             self._beginning = _cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
+        if self._improved:
+            self._remember(trainer, batch_idx)
         if self._due(trainer, batch_idx):
             self.save(trainer, Position(trainer.current_epoch, batch_idx, trainer.global_step))
 
@@ -141,6 +143,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the final state."""
+        if self._rng is not None:  # a training that was over already
+            restore_generators(self._rng)
+            self._rng = None
         if self._improved:
             self._remember(trainer, 0)
         position = Position(trainer.current_epoch, 0, trainer.global_step)
@@ -222,8 +227,6 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def _validated(self, trainer: pl.Trainer) -> bool:
         return not trainer.enable_validation or trainer.fit_loop.epoch_loop.val_loop._has_run
 
-    def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
-        return ConfigError(
     def _found(self, trainer: pl.Trainer) -> str:
         """The loss to monitor, among what is logged.
 
@@ -240,6 +243,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
             )
         return found
 
+    def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
+        return ConfigError(
             "callbacks.checkpoint.monitor",
             self.monitor,
             "is never logged",
@@ -247,8 +252,6 @@ class Checkpoint(pl.callbacks.Checkpoint):
         )
 
 
-def generator_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators, as plain values and tensors."""
 def loss_among(names: Iterable[str]) -> str | None:
     """The loss that tells best how good a model is: that of validation, else that of training; None without any."""
     known = sorted(name for name in names if not name.endswith("_step"))
@@ -257,6 +260,8 @@ def loss_among(names: Iterable[str]) -> str | None:
     return next((name for name in usual if name in known), None)
 
 
+def generator_states() -> dict[str, Any]:
+    """The states of Python's, NumPy's and torch's global generators, as plain values and tensors."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = numpy.random.get_state()
     return {

@@ -25,6 +25,7 @@ from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
 from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.ownership import refuse_another
 from shoal.record.progress import Progress
 from shoal.record.recorder import Diverged, Recorder
 from shoal.record.tensorboard import TensorBoard
@@ -41,8 +42,8 @@ from shoal.rundir import (
     write_info,
     write_text,
 )
-
 from shoal.tasks import Supervised
+
 log = logging.getLogger("shoal")
 
 
@@ -92,7 +93,8 @@ class _Session:
         self.module = job.module()
         self.concluded = Concluded()
         if self.state:
-            _refuse_another(origin, self.state, self.module)
+            refuse_another(origin, self.state, self.module)
+            _refuse_part_of_an_epoch(job, origin, self._position())
         self.info = self._opened(info)
         self.recorder = self._recorder()
 
@@ -108,7 +110,7 @@ class _Session:
                 self._conclude()
         except BaseException as error:
             log.error("%s", _reason(error))
-            self._end(_status(error), _reason(error))
+            self._fail(error)
             raise
         self._end(Status.COMPLETED, None)
         log.info("completed after %d steps: %s", self.info.steps, self.info.final)
@@ -190,9 +192,9 @@ class _Session:
         callbacks = list(self.job.callbacks.values())
         self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
         self.checkpoint.attach(self.run, self._extra, self.recorder.sync)
+        self.checkpoint.whole_epochs = self.job.own_module
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         others = [each for each in callbacks if each is not self.checkpoint]
-        self.checkpoint.whole_epochs = self.job.own_module
         loggers = [each for each in self.job.loggers.values() if not isinstance(each, TensorBoard)]
         self.interruption.checkpoint = self.checkpoint
         return lightning.fit(
@@ -240,7 +242,10 @@ class _Session:
         shown = self.job.presented(self.module)
         self.concluded = concluded(shown, self.job.data)
         if not self.one_of_many:
-            self._illustrate(shown)
+            try:
+                self._illustrate(shown)
+            except Exception as error:  # whatever it is: the training is done and its results are more than a picture
+                _warn(f"no figure: {_reason(error)}")
         if self.recorder.events:
             self.recorder.events.hyperparameters(self._settings(), self._measured(), step=self.info.steps)
 
@@ -287,6 +292,13 @@ class _Session:
         )
         write_info(self.run.info, self.info)
 
+    def _fail(self, error: BaseException) -> None:
+        """Record how it ended, where that can be written: the error itself is what is told."""
+        try:
+            self._end(_status(error), _reason(error))
+        except (OSError, ShoalError) as another:
+            log.error("%s", _reason(another))
+
     def _finish_files(self, status: Status) -> None:
         """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
         for write in (self.recorder.flush, self.checkpoint.write_best):
@@ -324,22 +336,17 @@ def _unchanged(info: RunInfo, job: Job) -> str | None:
     return digest
 
 
-def _refuse_another(path: Path | None, state: Mapping[str, Any], module: pl.LightningModule) -> None:
-    """Refuse the state of another model.
+def _refuse_part_of_an_epoch(job: Job, path: Path | None, position: Position) -> None:
+    """Refuse to go on in the middle of an epoch with a LightningModule of the user's own.
 
     Raises:
-        UsageError: the first parameter in which they differ.
+        UsageError: because what it adds up over an epoch with `self.log` is in no checkpoint.
     """
-    if not isinstance(state.get(EXTRA), dict) or not isinstance(state.get("state_dict"), dict):
-        raise UsageError(f"{path} is no checkpoint of a shoal run")
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in state["state_dict"].items()}
-    differing = [name for name in here | there if here.get(name) != there.get(name)]
-    if differing:
-        name = differing[0]
+    if job.own_module and position.batch:
         raise UsageError(
-            f"{path} is of another model",
-            hint=f"{name}: {there.get(name, 'not there')} there, {here.get(name, 'not there')} by config.yaml",
+            f"{path} is from the middle of epoch {position.epoch}, where trainer.max_steps ended it; a LightningModule "
+            "of your own goes on from the end of an epoch only",
+            hint="go on from the best state (--from best), or set trainer.max_epochs instead",
         )
 
 

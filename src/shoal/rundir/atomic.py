@@ -72,8 +72,12 @@ def share(path: Path, other: Path) -> None:
         os.link(path, partial)
         partial.replace(other)
         sync_folder(other.parent)
-    except OSError:  # a file system without links
-        write_bytes(other, path.read_bytes())
+    except OSError:  # a file system without links, or one that is gone
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise unwritable(other, error) from error
+        write_bytes(other, content)
 
 
 def append(path: Path, content: bytes) -> int:
