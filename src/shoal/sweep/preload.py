@@ -7,6 +7,12 @@ import gc
 from shoal.startup import cheap_imports
 
 with cheap_imports():
+    import torch
+    from torch.func import functionalize, vmap
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     import shoal.sweep.training  # noqa: F401
+
+    make_fx(functionalize(vmap(torch.sin)))(torch.zeros(2, 2))  # the first trace imports eight hundred modules
 
 gc.freeze()
