@@ -20,7 +20,7 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, UsageError
 from shoal.names import EPOCH, STEP
-from shoal.record import environment
+from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
@@ -42,17 +42,25 @@ from shoal.rundir import (
     write_info,
     write_text,
 )
+from shoal.rundir.atomic import UnwritableError
 from shoal.tasks import Supervised
 
 log = logging.getLogger("shoal")
 
 
 def train(
-    job: Job, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None, one_of_many: bool = False
+    job: Job,
+    run: RunDir,
+    info: RunInfo,
+    *,
+    checkpoint: Path | None = None,
+    one_of_many: bool = False,
+    stacked: bool = False,
 ) -> RunInfo:
     """Train `job` in `run`, from the state in `checkpoint` where there is one; what run.json says in the end.
 
     As `one_of_many` it draws no figure, which takes longer than many a training, and its commit is the one in `info`.
+    If `stacked`, it is a stack of its own: the vectorised engine trains it.
 
     Raises:
         UsageError: where another process trains there.
@@ -60,7 +68,7 @@ def train(
     """
     interruption = Interruption()
     with claim(run), interruption.listening():
-        return _Session(job, run, info, interruption, checkpoint, one_of_many).train()
+        return _Session(job, run, info, interruption, checkpoint, one_of_many, stacked).train()
 
 
 def assist(job: Job, *, checkpoint: Path | None = None) -> None:
@@ -82,9 +90,11 @@ class _Session:
         interruption: Interruption,
         origin: Path | None,
         one_of_many: bool,
+        stacked: bool,
     ) -> None:
         self.job = job
         self.one_of_many = one_of_many
+        self.stacked = stacked
         self.run = run
         self.interruption = interruption
         self.began = time.monotonic()
@@ -130,6 +140,7 @@ class _Session:
         info = replace(
             info,
             status=Status.RUNNING,
+            engine="vectorized" if self.stacked else "lightning",
             reason=None,
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -194,9 +205,19 @@ class _Session:
         self.checkpoint.attach(self.run, self._extra, self.recorder.sync)
         self.checkpoint.whole_epochs = self.job.own_module
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
+        self.interruption.checkpoint = self.checkpoint
+        if self.stacked:
+            return single.fit(
+                self.job,
+                self.module,
+                self.recorder,
+                self.checkpoint,
+                self.interruption,
+                state=self.state,
+                over=self._is_over(),
+            )
         others = [each for each in callbacks if each is not self.checkpoint]
         loggers = [each for each in self.job.loggers.values() if not isinstance(each, TensorBoard)]
-        self.interruption.checkpoint = self.checkpoint
         return lightning.fit(
             self.job,
             self.module,
@@ -277,7 +298,9 @@ class _Session:
         return self.recorder.final() | self.concluded.metrics
 
     def _end(self, status: Status, reason: str | None) -> None:
-        """Bring every file up to date and write the final run.json."""
+        """Bring every file up to date and write the final run.json, unless somebody has taken the run away."""
+        if not self.run.path.is_dir():
+            raise UnwritableError(self.run.path, "it was deleted while the run was training")
         self._finish_files(status)
         self.info = replace(
             self.info,
