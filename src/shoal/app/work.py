@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +17,12 @@ from shoal.app.jobs import job, settings
 from shoal.app.nodes import build, target
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
+from shoal.record.single import unlike_alone
 from shoal.record.training import assist, train
 from shoal.rundir import RunDir, RunInfo, read_history, write_info
+from shoal.sweep.plan import why_alone
+
+log = logging.getLogger("shoal")
 
 
 class Work(ABC):
@@ -34,7 +40,8 @@ class Training(Work):
     job: Job
 
     def do(self, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None) -> RunInfo:
-        return compare(run, train(self.job, run, info, checkpoint=checkpoint), self.job.config)
+        info = train(self.job, run, info, checkpoint=checkpoint, stacked=_stacked(self.job))
+        return compare(run, info, self.job.config)
 
     def assist(self) -> None:
         """Take part in the training of the process that records it."""
@@ -69,6 +76,17 @@ def work(config: Mapping[str, Any]) -> Work:
     if made is None or not (isinstance(made.call, type) and issubclass(made.call, Check)):
         raise ConfigError("check", node, "is not a check", hint="choose one of its group: check=NAME")
     return Checking(build(node, "check"), config, expectations(config.get("expect")))
+
+
+def _stacked(job: Job) -> bool:
+    """Whether a run is to train as a stack of its own; where it was asked to and cannot, the reason is told."""
+    if job.engine != "vectorized":
+        return False
+    reason = why_alone(job, job.module()) or unlike_alone(job)
+    if reason:
+        log.warning("engine=vectorized: trained by the Lightning engine instead: %s", reason)
+        print(f"warning: engine=vectorized: trained by the Lightning engine instead: {reason}", file=sys.stderr)
+    return not reason
 
 
 def compare(run: RunDir, info: RunInfo, config: Mapping[str, Any]) -> RunInfo:

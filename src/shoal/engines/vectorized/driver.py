@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
 from shoal.engines.position import Position, move
@@ -33,7 +34,12 @@ from shoal.tasks import Task
 
 
 def fit(
-    running: Running, listener: Listener, *, callbacks: Sequence[pl.Callback] = (), traced: bool = True
+    running: Running,
+    listener: Listener,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    io: CheckpointIO | None = None,
+    traced: bool = True,
 ) -> pl.Trainer:
     """Train the stack until every run has come to its end, under one Trainer with these callbacks."""
     keep_memory()
@@ -47,11 +53,12 @@ def fit(
         deterministic=settings.get("deterministic"),
         num_sanity_val_steps=0,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=2**31,
         callbacks=list(callbacks),
+        plugins=[io] if io else None,
     )
     trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
     with steady():

@@ -1,0 +1,111 @@
+"""A run as a stack of its own: the vectorised engine, recorded as any run is."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from shoal.engines.job import Job
+from shoal.engines.lightning import EXPECTED_WARNINGS
+from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.running import Row, Running
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.record.callbacks import logged
+from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO
+from shoal.record.interruption import Interruption
+from shoal.record.progress import Progress
+from shoal.record.recorder import Diverged, Recorder
+from shoal.tasks.supervised import announce
+
+
+def unlike_alone(job: Job) -> str | None:
+    """Why a job would not train as a stack as it does under the Lightning engine, or None; a step of it is tried."""
+    return driver.unlike_alone(Running([Member.of(job)])).get(0)
+
+
+def fit(
+    job: Job,
+    module: pl.LightningModule,
+    recorder: Recorder,
+    checkpoint: Checkpoint,
+    interruption: Interruption,
+    *,
+    state: Mapping[str, Any] | None = None,
+    over: bool = False,
+) -> pl.Trainer:
+    """Train the job from `state` where there is one; `module` has the final weights afterwards.
+
+    `over` says that this state is the end of the training.
+
+    Raises:
+        Diverged: where a loss or a gradient is not finite.
+    """
+    member = Member.of(job)
+    running = Running([member])
+    if state:
+        running.load_checkpoint(0, state, batch=state[EXTRA]["position"][1])
+    telling = _Telling(job, recorder, checkpoint, interruption, state, over=over)
+    shown = [each for each in job.callbacks.values() if isinstance(each, Progress)]
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        trainer = driver.fit(running, telling, callbacks=[telling, interruption, *shown, checkpoint], io=SealedIO())
+    module.to(next(member.module.parameters()).dtype)
+    module.load_state_dict(running.checkpoint(0)["state_dict"])
+    return trainer
+
+
+class _Telling(pl.Callback):
+    """Passes on what the run measures to what records it, as if the run had logged it itself."""
+
+    def __init__(
+        self,
+        job: Job,
+        recorder: Recorder,
+        checkpoint: Checkpoint,
+        interruption: Interruption,
+        state: Mapping[str, Any] | None,
+        *,
+        over: bool,
+    ) -> None:
+        self.recorder = recorder
+        self.checkpoint = checkpoint
+        self.interruption = interruption
+        self.state = state
+        self.over = over
+        clips = job.trainer.get("gradient_clip_val") is not None
+        self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(job.callbacks.values(), clips=clips)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Get to know the Trainer, and let the checkpoint callback go on from its own state."""
+        self.trainer = trainer
+        self.recorder.attach(trainer)
+        if self.state is not None:
+            self.interruption.checkpoint = None  # until the rest of an epoch that had begun is done
+            self.checkpoint.on_load_checkpoint(trainer, pl_module, dict(self.state))
+            self.checkpoint.load_state_dict(self.state["callbacks"][self.checkpoint.state_key])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stay where the training had come to its end already."""
+        trainer.should_stop = self.over
+
+    def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
+        """Record an epoch.
+
+        Raises:
+            Diverged: where it was the run's last because something is not finite.
+        """
+        [row] = rows
+        metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
+        announce(self.trainer, metrics)
+        self.recorder.log_metrics(metrics)
+        if row.ended == "diverged":
+            found = running.stack.diverged[0]
+            norm = row.metrics.get(GRAD_NORM, math.nan)
+            raise Diverged(f"the {found.what}", math.nan, found.step, row.epoch, norm if math.isfinite(norm) else None)
+        self.interruption.checkpoint = self.checkpoint
