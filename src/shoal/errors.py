@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -92,6 +94,15 @@ def _on_one_line(text: str, limit: int = 200) -> str:
     """The text, cut where it is too long to read, without what would break the line or steer the terminal."""
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line where an exception was raised: in the user's own code, where that is on the way."""
+    frames = traceback.extract_tb(error.__traceback__)
+    libraries = ("site-packages", str(Path(__file__).parent), "<")
+    own = [frame for frame in frames if not any(name in frame.filename for name in libraries)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from shoal.app.compose import PRIMARY, composed
 from shoal.app.formulas import quoted
 from shoal.app.location import own_conf, user_conf
-from shoal.errors import ExitCode, ShoalError, UsageError
+from shoal.errors import ExitCode, ShoalError, UsageError, raised_at
 from shoal.review.wording import printable
 from shoal.rundir import SweepDir
 from shoal.startup import keep_what_is_imported
@@ -138,7 +138,5 @@ def say(text: str, *, error: bool = False) -> None:
 def _unexpected(error: BaseException) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
-    last = traceback.extract_tb(error.__traceback__)[-1]
     message = str(error).strip().splitlines() or [""]
-    where = f"{Path(last.filename).name}:{last.lineno}"
-    return f"error: {type(error).__name__}: {message[0]} ({where})\n  debug=true shows the traceback"
+    return f"error: {type(error).__name__}: {message[0]} ({raised_at(error)})\n  debug=true shows the traceback"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shoal.app.allowed import NotAllowedError, accepts, choices, coerced, described, example
-from shoal.errors import ConfigError, nearest, shown, suggestion
+from shoal.errors import ConfigError, ShoalError, nearest, raised_at, shown, suggestion
 
 TARGET = "_target_"
 
@@ -66,6 +66,12 @@ def build(node: Mapping[str, Any], key: str) -> Any:
         return made.call(**settings)
     except ConfigError as error:
         raise error.at(key=f"{key}.{error.key}") from None
+    except ShoalError:
+        raise
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        problem = f"cannot be made: {type(error).__name__}: {text} ({raised_at(error)})"
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], problem, hint="debug=true shows the traceback") from error
 
 
 def target(node: Mapping[str, Any], key: str) -> Constructor:
@@ -117,7 +123,7 @@ def setting(value: Any, key: str, annotation: Any, example: str) -> Any:
 
 def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
     made_of = _made_by(made.hints.get(name))
-    if made_of and value is not None:
+    if made_of and (value is not None or name in made.required):
         return _factory(value, key, made_of)
     if isinstance(value, Mapping) and TARGET in value:
         built = build(value, key)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal import losses, models, optimizers, schedulers
 from shoal.app.nodes import TARGET
@@ -26,26 +27,30 @@ def agreed(job: Job) -> Job:
     Raises:
         ConfigError: where a group has no effect, or one is missing.
     """
+    examples = {"model": "mlp", "loss": "mse", "optimizer": "adam"}
     owned = {"model": isinstance(job.model, models.Own), "loss": isinstance(job.loss, losses.Own)}
     owned["optimizer"] = isinstance(job.optimizer, optimizers.Own)
     if not isinstance(job.task, LightningTask):
         for key, own in owned.items():
             if own:
-                raise _wrong(job, key, "is for a task with a LightningModule of its own", "choose one of the group")
+                hint = f"for example {key}={examples[key]}"
+                raise _wrong(job, key, "is for a task with a LightningModule of its own", hint)
         return job
     module = job.module()
     name = type(module).__name__
     for key in ("model", "loss"):
         if not owned[key]:
-            raise _wrong(job, key, f"has no effect: {name} is the model and computes its loss", f"{key}=own")
+            raise _wrong(job, key, f"has no effect: {name} is the model and computes its loss", f"choose {key}=own")
     optimizes = job.task.optimizes
+    unheard = f"has no effect: {name} has its own configure_optimizers"
     if optimizes and not owned["optimizer"]:
-        raise _wrong(job, "optimizer", f"has no effect: {name} has its own configure_optimizers", "optimizer=own")
+        raise _wrong(job, "optimizer", unheard, "choose optimizer=own")
     if not optimizes and owned["optimizer"]:
         raise _wrong(job, "optimizer", f"{name} has no configure_optimizers", "for example optimizer=adam")
     if optimizes and not isinstance(job.scheduler, schedulers.Constant):
-        raise _wrong(job, "scheduler", f"has no effect: {name} has its own configure_optimizers", "scheduler=none")
+        raise _wrong(job, "scheduler", unheard, "choose scheduler=none")
     _check_saving(job)
+    _check_data(job.task, module)
     return replace(job, optimizer=_made(module) or job.optimizer) if optimizes else job
 
 
@@ -86,6 +91,16 @@ def _made(module: pl.LightningModule) -> optimizers.Optimizer | None:
     if not hasattr(found, "param_groups") or len(found.param_groups[0]["params"]) != len(trained):
         return None
     return optimizers.alike(found)
+
+
+def _check_data(task: LightningTask, module: pl.LightningModule) -> None:
+    if task.samples:
+        return
+    source = task.drawn_datamodule() or module
+    if not is_overridden("train_dataloader", source):
+        given = None if task.datamodule is None else type(source).__name__
+        problem = f"{type(source).__name__} has no train_dataloader"
+        raise ConfigError("task.datamodule", given, problem, hint="name a LightningDataModule, or task.samples")
 
 
 def _check_saving(job: Job) -> None:

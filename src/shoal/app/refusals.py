@@ -184,7 +184,7 @@ def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> s
         names |= {str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")}
     if len(names) > MANY and (guess := nearest(name, names)):
         return f"did you mean {guess}?"
-    return suggestion(name, names)
+    return suggestion(name, names) if names else f"{parent} has no settings"
 
 
 def _reaches(compose: Compose, overrides: list[str]) -> bool:
