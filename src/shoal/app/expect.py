@@ -99,7 +99,8 @@ class Expectation:
     @property
     def wanted(self) -> str:
         """`3.0291 +- 5e-05`, `below 0.001`."""
-        parts = [] if self.value is None else [_shown(self.value, self.tolerance)]
+        exact = isinstance(self.value, int) and self.within is None and self.relative is None
+        parts = [] if self.value is None else [f"{self.value}" if exact else f"{self.value} +- {self.tolerance:.2g}"]
         parts += [f"below {self.below:g}"] if self.below is not None else []
         parts += [f"above {self.above:g}"] if self.above is not None else []
         return ", ".join(parts)
@@ -245,10 +246,6 @@ def _outcome(expectation: Expectation, measured: float | None, history: History)
         problem = f"not in the history{last}"
     holds = measured is not None and expectation.holds(measured)
     return Outcome(expectation.name, expectation.wanted, measured, holds, problem)
-
-
-def _shown(value: float | str, tolerance: float) -> str:
-    return f"{value}" if isinstance(value, int) else f"{value} +- {tolerance:.2g}"
 
 
 def _number(value: float | str) -> float:

@@ -19,7 +19,8 @@ class Square(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return 2 * x * gradient
+        derivative: Tensor = 2 * x * gradient
+        return derivative
 
 
 class WrongSquare(Square):
@@ -28,12 +29,13 @@ class WrongSquare(Square):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return x * gradient
+        derivative: Tensor = x * gradient
+        return derivative
 
 
 def square(x: Tensor) -> Tensor:
     """x^2 through `Square`."""
-    result: Tensor = Square.apply(x)
+    result: Tensor = Square.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -45,7 +47,7 @@ class Squares(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.function.apply(x)
+        result: Tensor = self.function.apply(x)  # type: ignore[no-untyped-call]
         return result
 
 

@@ -119,8 +119,8 @@ class Devices(Check):
         else:
             refusal = _refusal(config)
             agrees = refusal is not None
-            text = f"trained on the CPU: loss {losses['cpu']:.6g}\nno GPU here, that half was not run; asked for one: "
-            text += refusal or "NOT REFUSED"
+            text = f"trained on the CPU: loss {losses['cpu']:.6g}\nnote: no GPU here, that half was not run\n"
+            text += f"asked for one: {refusal or 'NOT REFUSED'}"
         row = {f"{name}/loss": loss for name, loss in losses.items()} | {"gpu is there": float(there)}
         return Measured(rows=[row], text=text, agrees=agrees)
 

@@ -1,0 +1,160 @@
+"""Runs experiments, several at a time, and compares what they measure with what they expect."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shoal.app.experiments import files
+from shoal.errors import ShoalError, UsageError, suggestion
+from shoal.rundir import SweepDir, read_sweep
+
+SWEEPS = "sweeper:"
+"""In the file of an experiment that is a sweep, and no other."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one experiment."""
+
+    name: str
+    outcomes: tuple[dict[str, Any], ...]
+    """What was expected beside what was measured, as run.json has it."""
+    path: str | None
+    """The directory of the run or sweep."""
+    problem: str | None = None
+    """Why it could not be run, or did not end well."""
+    text: str = ""
+    """What it printed."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it measured all that it expects."""
+        return self.problem is None and bool(self.outcomes) and all(each["holds"] for each in self.outcomes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What it said that it could not do here."""
+        return [line.removeprefix("note: ") for line in self.text.splitlines() if line.startswith("note: ")]
+
+    def plain(self) -> dict[str, Any]:
+        """As lists, dictionaries and numbers, for JSON."""
+        return asdict(self) | {"holds": self.holds}
+
+
+def chosen(names: Sequence[str] = (), pattern: str | None = None) -> list[str]:
+    """The experiments that are meant: all of them unless named, of those only what fits the pattern (`c*`).
+
+    Raises:
+        UsageError: where there is none of a name, or none fits.
+    """
+    known = files()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no experiment {name!r}", hint=suggestion(name, known))
+    found = [name for name in (names or sorted(known, key=_order)) if fnmatch.fnmatch(name, pattern or "*")]
+    if not found:
+        raise UsageError(f"no experiment fits {pattern!r}", hint=f"there are {', '.join(sorted(known, key=_order))}")
+    return found
+
+
+def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callable[[Verdict], None]) -> list[Verdict]:
+    """Run these experiments below `outputs`, `told` of each as it ends; the verdicts in the order of the names.
+
+    Sweeps, which have processes of their own, come after the others.
+    """
+    single = [name for name in names if not is_sweep(name)]
+    sweeps = [name for name in names if is_sweep(name)]
+    found: dict[str, Verdict] = {}
+    for verdict in _together(single, outputs, processes):
+        found[verdict.name] = verdict
+        told(verdict)
+    for name in sweeps:
+        found[name] = _swept(name, outputs, processes)
+        told(found[name])
+    return [found[name] for name in names]
+
+
+def is_sweep(name: str) -> bool:
+    """Whether an experiment is a sweep, to be run with -m."""
+    return SWEEPS in files()[name].read_text(encoding="utf-8")
+
+
+def one(name: str, outputs: Path) -> Verdict:
+    """Run one experiment that is no sweep."""
+    from shoal.app.start import start
+
+    printed = io.StringIO()
+    overrides = [f"experiment={name}", f"outputs={outputs}", "callbacks=quiet"]
+    try:
+        with contextlib.redirect_stdout(printed):
+            run, info = start(overrides, command=["train.py", *overrides])
+    except (Exception, SystemExit) as error:
+        return Verdict(name, (), None, _problem(error), printed.getvalue())
+    return Verdict(name, tuple(info.expected), str(run.path), _unasked(info.expected), printed.getvalue())
+
+
+def _together(names: Sequence[str], outputs: Path, processes: int) -> Iterator[Verdict]:
+    """Run experiments in worker processes; in this one where there is little to do."""
+    n = min(processes, len(names) // 4)
+    if n < 2:
+        yield from (one(name, outputs) for name in names)
+        return
+    from loky import get_reusable_executor
+
+    executor = get_reusable_executor(max_workers=n, env={"OMP_NUM_THREADS": "1"})
+    try:
+        futures = [(name, executor.submit(one, name, outputs)) for name in names]
+        for name, future in futures:
+            try:
+                yield future.result()
+            except Exception as error:  # its process is gone, and loky says of every one that was left that it is
+                yield Verdict(name, (), None, f"its process ended: {error}".splitlines()[0])
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def _swept(name: str, outputs: Path, processes: int) -> Verdict:
+    from shoal.app.sweeps import sweep
+
+    printed = io.StringIO()
+    before = set(outputs.glob("*/*/sweep.json"))
+    overrides = [f"experiment={name}", f"outputs={outputs}", f"sweep.processes={processes}"]
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            sweep(overrides)
+        (path,) = {file.parent for file in set(outputs.glob("*/*/sweep.json")) - before}
+        info = read_sweep(SweepDir(path).info)
+    except (Exception, SystemExit) as error:
+        return Verdict(name, (), None, _problem(error), printed.getvalue())
+    bad = sum(job.status != "completed" for job in info.jobs)
+    problem = f"{bad} of {len(info.jobs)} runs did not complete" if bad else _unasked(info.expected)
+    return Verdict(name, tuple(info.expected), str(path), problem, printed.getvalue())
+
+
+def _unasked(outcomes: Sequence[dict[str, Any]]) -> str | None:
+    return None if outcomes else "expects nothing: its file has no expect block"
+
+
+def _problem(error: BaseException) -> str:
+    if isinstance(error, ShoalError):
+        return error.text().removeprefix("error: ").splitlines()[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    """a2 before a10."""
+    letters = name.rstrip("0123456789_abcdefghijklmnopqrstuvwxyz") or name[:1]
+    digits = "".join(letter for letter in name[len(letters) :].split("_")[0] if letter.isdigit())
+    return letters, int(digits or 0), name
+
+
+def cores() -> int:
+    """The CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
