@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -72,22 +73,12 @@ def job(config: Mapping[str, Any]) -> Job:
     """
     config = {"callbacks": {}, "logger": {}, **config}
     chosen = settings(config)
-    trainer = _trainer(config["trainer"])
-    task = _task(config["task"])
+    built = _built_job(config, chosen, _trainer(config["trainer"]))
     built = agreed(
-        Job(
-            task=task,
-            model=_model(config["model"]),
-            loss=_loss(config["loss"]),
-            optimizer=_optimizer(config["optimizer"]),
-            scheduler=_scheduler(config["scheduler"]),
-            trainer=trainer,
+        replace(
+            built,
             callbacks=_named(config["callbacks"], "callbacks", Callback),
             loggers=_named(config["logger"], "logger", Logger),
-            seed=chosen["seed"],
-            engine=chosen["engine"],
-            threads=chosen["threads"],
-            config=config,
         )
     )
     _check_monitors(built)
@@ -95,6 +86,35 @@ def job(config: Mapping[str, Any]) -> Job:
     _check_loss(built)
     _check_expected(built)
     return built
+
+
+def trained_job(config: Mapping[str, Any], encoding: Mapping[str, Any]) -> Job:
+    """What a trained model needs to predict: for a table its encoding instead of its file, and no device but this one.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    built = _built_job(config, settings(config), {})
+    restored = built.task.restored(encoding)
+    return job(config) if restored is built.task else replace(built, task=restored)
+
+
+def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Mapping[str, Any]) -> Job:
+    """The job without its callbacks and loggers; its samples have not been looked at."""
+    return Job(
+        task=task(config["task"]),
+        model=_model(config["model"]),
+        loss=_loss(config["loss"]),
+        optimizer=_optimizer(config["optimizer"]),
+        scheduler=_scheduler(config["scheduler"]),
+        trainer=trainer,
+        callbacks={},
+        loggers={},
+        seed=chosen["seed"],
+        engine=chosen["engine"],
+        threads=chosen["threads"],
+        config=config,
+    )
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,9 +140,14 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _task(node: Any) -> Task:
-    task: Task = _built(node, "task", Task, "a task")
-    return task
+def task(node: Any) -> Task:
+    """The task that a node describes; its samples have not been looked at.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    found: Task = _built(node, "task", Task, "a task")
+    return found
 
 
 def _built(node: Any, key: str, kind: type | tuple[type, ...], noun: str) -> Any:

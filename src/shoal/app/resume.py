@@ -38,11 +38,13 @@ def resume(
         for change in changes:
             print(f"changed  {change}", file=sys.stderr)
 
-        from shoal.app.jobs import job
+        from shoal.app.jobs import job, task
         from shoal.app.work import Training
+        from shoal.record.training import unchanged
 
         with located(Sources(overrides, otherwise=str(found.run.config))):
             refuse_impostors(config, trusted)
+            unchanged(found.info, task(config["task"]))
             built = job(config)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
         log_into(found.run)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,7 +74,7 @@ class Run:
 
     def presented(self, which: Which = "best") -> Supervised:
         """The trained module as what predicts and is shown: its network beside its task."""
-        return self.job.presented(self.module(which))
+        return self._trained(which).presented(self.module(which))
 
     def module(self, which: Which = "best") -> pl.LightningModule:
         """The LightningModule that was trained, in evaluation mode.
@@ -82,9 +83,12 @@ class Run:
             UsageError: where the run has saved no such state.
             DamagedError: where the checkpoint is not what was written.
         """
+        return self._loaded(self._trained(which), which)
+
+    def _loaded(self, job: Job, which: Which) -> pl.LightningModule:
         from shoal.record.ownership import refuse_another
 
-        module = self.job.module()
+        module = job.module()
         state = self._checkpoint(which)
         refuse_another(self.path, state, module)
         module.load_state_dict(state["state_dict"])
@@ -115,7 +119,7 @@ class Run:
         from shoal.app.start import quiet_logging
         from shoal.engines.lightning import evaluate
 
-        module = self.module(which)
+        module = self._loaded(self.job, which)
         with quiet_logging():
             return evaluate(self.job, module)
 
@@ -126,19 +130,36 @@ class Run:
 
         info = self.info
         history = read_history(self.directory.history)
-        return fit_figure(self.presented(), self.job.data, history, title=f"{info.task}  {info.id}")
+        shown = self.job.presented(self._loaded(self.job, "best"))
+        return fit_figure(shown, self.job.data, history, title=f"{info.task}  {info.id}")
 
     @cached_property
     def job(self) -> Job:
         """The job that the configuration describes."""
         from shoal.app.jobs import job
+
+        with self._building():
+            return job(self.config)
+
+    def _trained(self, which: Which) -> Job:
+        """The job as far as predictions need it: the file of a table may be gone."""
+        from shoal.app.jobs import trained_job
+        from shoal.record.checkpoint import EXTRA
+
+        encoding = self._checkpoint(which)[EXTRA]["columns"]["encoding"]
+        with self._building():
+            return trained_job(self.config, encoding)
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Where a configuration from a run directory becomes objects."""
         from shoal.app.sources import Sources
         from shoal.app.start import importing, located, quiet_logging
         from shoal.app.trust import refuse_impostors
 
         with quiet_logging(), importing(), located(Sources(otherwise=str(self.directory.config))):
             refuse_impostors(self.config, self.trusted)
-            return job(self.config)
+            yield
 
     @cached_property
     def _stored(self) -> Stored:

@@ -133,8 +133,9 @@ def _swept(name: str, outputs: Path, processes: int) -> Verdict:
         info = read_sweep(SweepDir(path).info)
     except (Exception, SystemExit) as error:
         return Verdict(name, (), None, _problem(error), printed.getvalue())
-    bad = sum(job.status != "completed" for job in info.jobs)
-    problem = f"{bad} of {len(info.jobs)} runs did not complete" if bad else _unasked(info.expected)
+    bad = [job for job in info.jobs if job.status != "completed"]
+    reason = next((f": {job.reason}" for job in bad if job.reason), "")
+    problem = f"{len(bad)} of {len(info.jobs)} runs did not complete{reason}" if bad else _unasked(info.expected)
     return Verdict(name, tuple(info.expected), str(path), problem, printed.getvalue())
 
 

@@ -43,7 +43,7 @@ from shoal.rundir import (
     write_text,
 )
 from shoal.rundir.atomic import UnwritableError
-from shoal.tasks import Supervised
+from shoal.tasks import Supervised, Task
 
 log = logging.getLogger("shoal")
 
@@ -135,7 +135,7 @@ class _Session:
         git, patch = (info.git, "") if self.one_of_many else environment.working_tree()
         if patch:
             write_text(self.run.patch, patch)
-        digest = _unchanged(info, self.job)
+        digest = unchanged(info, self.job.task)
         write_config(self.run.config, self.job.config)
         info = replace(
             info,
@@ -343,15 +343,18 @@ class _Attach(pl.Callback):
         self.recorder.attach(trainer)
 
 
-def _unchanged(info: RunInfo, job: Job) -> str | None:
+def unchanged(info: RunInfo, task: Task) -> str | None:
     """The digest of the file that the samples come from.
 
     Raises:
         UsageError: where the run began with another content of that file.
     """
-    digest = job.task.digest
+    path = getattr(task, "path", "the file of the samples")
+    try:
+        digest = task.digest
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint=f"the working directory is {Path.cwd()}") from error
     if info.digest is not None and digest != info.digest:
-        path = getattr(job.task, "path", "the file of the samples")
         raise UsageError(
             f"{path} has changed since the run began: SHA-256 {(digest or 'none')[:12]}, then {info.digest[:12]}",
             hint="put the file back as it was, or start a new run",
