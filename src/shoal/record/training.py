@@ -295,7 +295,7 @@ class _Session:
         return final | ({f"hp/best {best.metric}": best.value} if best else {})
 
     def _final(self) -> dict[str, float]:
-        return self.recorder.final() | self.concluded.metrics
+        return {**self.recorder.final(), **self.concluded.metrics}
 
     def _end(self, status: Status, reason: str | None) -> None:
         """Bring every file up to date and write the final run.json, unless somebody has taken the run away."""
