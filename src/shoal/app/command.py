@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from shoal.app.compose import PRIMARY, composed
 from shoal.app.formulas import quoted
@@ -78,22 +81,25 @@ def _parsed(words: list[str]) -> Any:
         raise UsageError(message, hint="settings are KEY=VALUE; --help shows them and the options")
 
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_args(words)
+    return parser.parse_intermixed_args(words)
 
 
 def _hydra(words: list[str], args: Any) -> int:
     """Leave help, the display of configurations, completion and sweeps to Hydra's own main."""
     import hydra
 
-    if args.cfg or args.multirun:
-        with composed(args.overrides if args.cfg else [], config_dir=args.config_dir, config_name=args.config_name):
-            pass  # what cannot be composed is told in shoal's words
     folder = user_conf()
     if folder and not args.config_dir:
         words = ["--config-dir", str(folder), *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv[1:] = words
-    hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_job)()
+    # Hydra takes no option between two overrides.
+    sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
+    try:
+        hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_job)()
+    except (HydraException, OmegaConfBaseException, MarkedYAMLError):
+        overrides = args.overrides if args.cfg else []
+        with composed(overrides, config_dir=args.config_dir, config_name=args.config_name):
+            raise  # it does compose: what went wrong is something else
     return int(ExitCode.OK)
 
 
