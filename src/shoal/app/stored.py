@@ -17,7 +17,7 @@ from shoal.app.trust import refuse_strangers
 from shoal.errors import ConfigError, UsageError, shown, suggestion
 from shoal.rundir import RunDir, RunInfo, read_config, read_info
 
-FIXED = ("task", "model", "loss", "seed", "engine", "outputs")
+FIXED = ("task", "model", "loss", "seed", "outputs")
 """What the state of a run depends on, so that it cannot be resumed with another."""
 
 

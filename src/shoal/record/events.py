@@ -81,6 +81,11 @@ class EventFile:
         """A record that is framed already."""
         self._pending.append(record)
 
+    @property
+    def length(self) -> int:
+        """How many bytes the file has once all that is pending is in it."""
+        return self.path.stat().st_size + sum(map(len, self._pending))
+
     def flush(self) -> int:
         """Append what is pending to the file; how many bytes it has now.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from shoal.engines.job import Job
 from shoal.engines.lightning import EXPECTED_WARNINGS
+from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
@@ -166,6 +167,10 @@ class _Session:
             records = encoded(names, [values for _, values in written], step=step, wall_time=time.time())
             for (events, _), record in zip(written, records, strict=True):
                 events.add(record)
+        for row in rows:
+            track = self.tracks[row.run]
+            if track is not None and row.best:
+                track.note_best()
 
     def _advance(self, running: Running) -> None:
         bests = list(running.best_values.values())
@@ -181,7 +186,7 @@ class _Session:
         content = {
             "runs": self._names,
             "running": self.running.state_dict(),
-            "files": {place: track.flush() for place, track in open_.items()},
+            "files": {place: track.flush() | {"at_best": track.at_best} for place, track in open_.items()},
             "bests": {place: vars(track.best) if track.best else None for place, track in open_.items()},
         }
         for track in open_.values():
@@ -200,7 +205,8 @@ class _Session:
         """Write the run's own checkpoints; of one that diverged only the best, from when it was finite."""
         best = self.running.best_checkpoint(track.place)
         diverged = self.running.endings.get(track.place) == "diverged"
-        track.save(None if diverged else self.running.checkpoint(track.place), best, over=over)
+        last = None if diverged else self.running.checkpoint(track.place)
+        track.save(last, best, self.running.position(track.place), over=over)
 
     def _end(self, track: _Track, status: Status, reason: str | None) -> None:
         member = self.running.members[track.place]
@@ -237,6 +243,10 @@ class _Track:
         self.job = given.job
         self.run = given.run
         self.best = Best(**best) if best else None
+        self.at_best: Mapping[str, int] = files["at_best"] if files else {}
+        """How long the files were when the best state was the newest."""
+        self._before_part: dict[str, Any] | None = None
+        """What the files were before an epoch that `max_steps` cut short."""
         self._monitor = _checkpoint(given.job)
         self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(
             given.job.callbacks.values(), clips=given.job.trainer.get("gradient_clip_val") is not None
@@ -261,6 +271,8 @@ class _Track:
 
     def add(self, row: Row) -> dict[str, float]:
         """Put an epoch into the history; the metrics it measured."""
+        if row.cut_short:  # a training that goes on from there does not measure here
+            self._before_part = self.flush()
         metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
         self.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})
         self.info = replace(self.info, epochs=row.epoch + 1, steps=row.step)
@@ -268,6 +280,10 @@ class _Track:
             value = row.metrics[self._monitor.monitor]
             self.best = Best(self._monitor.monitor, self._monitor.mode, value, row.epoch, row.step)
         return metrics
+
+    def note_best(self) -> None:
+        """Take note of how long the files are: what was measured last is the best so far."""
+        self.at_best = {"rows": len(self.history.rows), "events": self.events.length if self.events else 0}
 
     def flush(self) -> dict[str, Any]:
         """Bring the files up to date; what they hold now, for a resume to cut them back to."""
@@ -281,17 +297,19 @@ class _Track:
             if path is not None and path.exists():
                 sync(path)
 
-    def save(self, last: dict[str, Any] | None, best: dict[str, Any] | None, *, over: bool) -> None:
-        """Write the last and the best state."""
+    def save(self, last: dict[str, Any] | None, best: dict[str, Any] | None, position: Position, *, over: bool) -> None:
+        """Write the last state, which stands at `position`, and the best."""
         files = self.flush()
         if last is not None:
-            SealedIO().save_checkpoint(self._completed(last, files, over=over), self.run.last)
+            completed = self._completed(last, position, self._before_part or files, files if over else None)
+            SealedIO().save_checkpoint(completed, self.run.last)
         if best is None:
             return
         if last is not None and best["global_step"] == last["global_step"]:
             share(self.run.last, self.run.best)
             return
-        SealedIO().save_checkpoint(self._completed(best, self._files_at(best["epoch"]), over=False), self.run.best)
+        then = Position(best["epoch"], 0, best["global_step"])
+        SealedIO().save_checkpoint(self._completed(best, then, self._files_at_best(), None), self.run.best)
         if last is None:
             share(self.run.best, self.run.last)
 
@@ -355,11 +373,12 @@ class _Track:
         events.text("config", f"```yaml\n{self.run.config.read_text(encoding='utf-8')}```")
         return events
 
-    def _files_at(self, epoch: int) -> dict[str, Any]:
-        """What the files held after so many epochs; the event file is written anew from there."""
-        return {"rows": sum(row[EPOCH] < epoch for row in self.history.rows), "digest": "", "events": 0}
+    def _files_at_best(self) -> dict[str, Any]:
+        return {**self.at_best, "digest": self.history.digest_at(self.at_best["rows"])}
 
-    def _completed(self, checkpoint: dict[str, Any], files: dict[str, Any], *, over: bool) -> dict[str, Any]:
+    def _completed(
+        self, checkpoint: dict[str, Any], position: Position, files: dict[str, Any], over: dict[str, Any] | None
+    ) -> dict[str, Any]:
         """A checkpoint with everything that one of a run that trained alone has."""
         data = self.job.data
         columns = {"features": list(data.features), "targets": list(data.targets), "encoding": dict(data.encoding)}
@@ -368,9 +387,9 @@ class _Track:
             "files": files,
             "config": dict(self.job.config),
             "columns": columns,
-            "position": [checkpoint["epoch"], 0, checkpoint["global_step"]],
-            "over": dict(files) if over else None,
-            "generators": _generators(self.job.seed, checkpoint["epoch"]),
+            "position": [position.epoch, position.batch, position.step],
+            "over": dict(over) if over else None,
+            "generators": _generators(self.job.seed, position.epoch),
         }
         return checkpoint
 

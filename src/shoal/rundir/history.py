@@ -61,6 +61,13 @@ class History:
         """SHA-256 of what this has written to the file."""
         return self._hash.hexdigest()
 
+    def digest_at(self, n: int) -> str:
+        """What `digest` was, or will be, when the first `n` rows are all there is."""
+        first = History(self.path)
+        for row in self.rows[:n]:
+            first.add(row)
+        return hashlib.sha256(first._lines(first.rows, header=True).encode()).hexdigest()
+
     def _lines(self, rows: list[dict[str, float]], *, header: bool = False) -> str:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import Optimizer
 from shoal.optimizers.rule import Column
 from shoal.schedulers import Constant, Horizon, Schedule, Scheduler
@@ -28,6 +29,7 @@ class Rate:
         self._optimizer = optimizer
         self._torch: torch.optim.Optimizer | None = None
         self._described: dict[str, Any] = {}
+        self._watched: float | None = None
         if not isinstance(scheduler, Schedule):
             self._torch = optimizer.alone([nn.Parameter(torch.zeros(1))])
             self._described = scheduler.alone(self._torch, horizon)
@@ -47,14 +49,21 @@ class Rate:
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
         """Tell a scheduler that is no schedule that an epoch is over.
 
+        One that watches a metric is told its last value after an epoch without validation too, as Lightning does.
+
         Raises:
-            KeyError: where it watches a metric that was not logged.
+            ConfigError: where it watches a metric that was never logged.
         """
         if self._torch is None:
             return
         schedule = self._described["scheduler"]
         if isinstance(schedule, ReduceLROnPlateau):
-            schedule.step(metrics[self._described["monitor"]])
+            name = self._described["monitor"]
+            self._watched = metrics.get(name, self._watched)
+            if self._watched is None:
+                hint = suggestion(name, metrics, kind="logged are")
+                raise ConfigError("scheduler.monitor", name, "was not logged in the first epoch", hint=hint)
+            schedule.step(self._watched)
         else:
             schedule.step()
 
@@ -62,13 +71,15 @@ class Rate:
         """State of a scheduler that is no schedule, and the learning rate it has come to; None for a schedule."""
         if self._torch is None:
             return None
-        return {"scheduler": dict(self._described["scheduler"].state_dict()), "lr": self._torch.param_groups[0]["lr"]}
+        state = dict(self._described["scheduler"].state_dict())
+        return {"scheduler": state, "lr": self._torch.param_groups[0]["lr"], "watched": self._watched}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
         if self._torch is not None:
             self._described["scheduler"].load_state_dict(dict(saved["scheduler"]))
             self._torch.param_groups[0]["lr"] = saved["lr"]
+            self._watched = saved.get("watched")
 
     def load_torch(self, state: Mapping[str, Any], group: Mapping[str, Any]) -> None:
         """Go on from the torch scheduler's own state dict and the optimizer's parameter group; a schedule needs none.

@@ -38,6 +38,8 @@ class Row:
     """How the run ended with this epoch, if it did."""
     reason: str | None = None
     """Why it was stopped or diverged."""
+    cut_short: bool = False
+    """Whether `max_steps` ended the epoch."""
 
 
 @runtime_checkable
@@ -118,7 +120,8 @@ class Running:
     def end_epoch(self, metrics: Mapping[int, Mapping[str, float]], *, validated: bool | None) -> list[Row]:
         """Let each run's scheduler, early stopping and best state follow from what it measured.
 
-        Of an epoch that `max_steps` cut short the state is kept that a longer training goes on from.
+        `validated` is None for an epoch that `max_steps` cut short: the state is kept that a longer training goes on
+        from.
 
         Raises:
             ConfigError: where a monitored metric is missing although the runs were validated.
@@ -129,7 +132,7 @@ class Running:
         self.epoch += 1
         rows = [self._ended_epoch(live[run], run, values, validated) for run, values in metrics.items()]
         for row in rows:
-            if row.best and not partial:
+            if row.best:
                 self._kept.copy_row(row.run, self.stack, live[row.run])
                 self._best_moments[row.run] = self._moment(row.run)
             if row.ended:
@@ -143,13 +146,13 @@ class Running:
         member, step = self.members[run], self.stack.steps[row]
         ended, reason = self._diverged(row, metrics)
         best = False
-        if not ended:
-            best = validated is not None and self._is_best(run, metrics, validated)
+        if not ended and validated is not None:
+            best = self._is_best(run, metrics, validated)
             ended, reason = self._stopped(member, metrics)
             self.rates[run].end_epoch(metrics)
         if not ended and (self.epoch == self.max_epochs or step == self.max_steps):
             ended = "completed"
-        return Row(run, self.epoch - 1, step, metrics, best, ended, reason)
+        return Row(run, self.epoch - 1, step, metrics, best, ended, reason, validated is None)
 
     def _diverged(self, row: int, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
         found = self.stack.diverged.get(row)
