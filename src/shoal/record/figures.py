@@ -27,14 +27,15 @@ _MOST_NAMES = 12
 
 
 def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
-    """What the model has learned, in three panels; in four where the true function's derivative is known."""
+    """What the model has learned: no residuals without inputs, a panel of slopes where the true function is known."""
     derivatives = slopes(module, data)
-    n = 4 if derivatives else 3
+    n = 4 if derivatives else 3 if data.features else 2
     figure = Figure(figsize=(4 * n, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    fit, *between, residuals, losses = figure.subplots(1, n)
+    panels = figure.subplots(1, n)
+    fit, residuals, losses = panels[0], panels[-2], panels[-1]
     if derivatives:
-        _slopes(between[0], data, *derivatives)
+        _slopes(panels[1], data, *derivatives)
     figure.suptitle(title, fontsize=10)
     samples = data.val or data.train
     assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
@@ -56,7 +57,6 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
             _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction")
     else:
         _path(fit, history, data.targets[0], getattr(module.task, "solution", None))
-        residuals.remove()
     _losses(losses, history)
     return figure
 
