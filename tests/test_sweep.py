@@ -58,6 +58,8 @@ def command(*overrides: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Ended:
+    """What a command left on the terminal."""
+
     returncode: int
     stdout: str
     stderr: str
