@@ -42,7 +42,7 @@ def _dispatch(words: list[str]) -> int:
         from shoal.app.sweeps import sweep
 
         return sweep(args.overrides, config_dir=args.config_dir, config_name=args.config_name)
-    if args.help or args.hydra_help or args.cfg or args.multirun or args.shell_completion or args.info is not None:
+    if args.help or args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
         return _hydra(words, args)
     resumed = next((word for word in args.overrides if word.startswith("resume=") and word != "resume=null"), None)
     if resumed:
@@ -85,7 +85,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _hydra(words: list[str], args: Any) -> int:
-    """Leave help, the display of configurations, completion and sweeps to Hydra's own main."""
+    """Leave help, the display of configurations and completion to Hydra's own main."""
     import hydra
 
     folder = user_conf()
@@ -95,7 +95,7 @@ def _hydra(words: list[str], args: Any) -> int:
     # Hydra takes no option between two overrides.
     sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
     try:
-        hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_job)()
+        hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_train)()
     except (HydraException, OmegaConfBaseException, MarkedYAMLError):
         overrides = args.overrides if args.cfg else []
         with composed(overrides, config_dir=args.config_dir, config_name=args.config_name):
@@ -103,9 +103,9 @@ def _hydra(words: list[str], args: Any) -> int:
     return int(ExitCode.OK)
 
 
-def _job(config: Any) -> Any:
-    """One job of a sweep under a launcher that is not shoal's own."""
-    raise NotImplementedError(config)
+def _train(config: Any) -> Any:
+    """What Hydra's main is given to run; nothing of what is left to it runs it."""
+    raise AssertionError(config)
 
 
 def _told(error: BaseException) -> int:
