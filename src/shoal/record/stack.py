@@ -192,7 +192,7 @@ class _Session:
         for track in open_.values():
             track.sync()
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        SealedIO().save_checkpoint(content, self.state)
+        SealedIO().save_checkpoint({EXTRA: content}, self.state)
         self._saved_at = time.monotonic()
 
     def _save_all(self) -> None:
@@ -219,7 +219,7 @@ class _Session:
         """The state of this very stack, if there is one."""
         if self.state is None or not self.state.exists():
             return None
-        content = load(self.state)
+        content = load(self.state)[EXTRA]
         return content if content["runs"] == [each.run.path.name for each in runs] else None
 
     def _probe(self) -> None:
