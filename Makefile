@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static docs bench pictures lock clean
+.PHONY: help demo test check static verify docs bench pictures lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -32,6 +32,9 @@ static: .venv/.tested ## format, lint, types and layers, without the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+verify: .venv/.tested ## run every experiment, and compare what it measures with what it expects
+	$(BIN)/shoal verify
 
 docs: .venv/.documented ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from shoal.app.command import main
 from shoal.app.compose import composed
 from shoal.app.expect import expectations
 from shoal.app.experiments import files
@@ -78,3 +80,22 @@ def test_experiments_are_chosen_by_name_and_by_pattern_in_the_order_of_the_rows(
     assert chosen(pattern="a?") == ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9"]
     assert chosen(["c2", "b1"]) == ["c2", "b1"]
     assert chosen()[9:12] == ["a9", "a10", "a11"]
+
+
+PAGES = Path(__file__).resolve().parents[1] / "docs"
+COMMANDS = [
+    line
+    for page in ("experiments.md", "gradcheck.md")
+    for block in re.findall(r"```bash\n(.*?)```", (PAGES / page).read_text(), flags=re.DOTALL)
+    for line in block.splitlines()
+    if "verify --filter" not in line  # every experiment of it is run above
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_documentation_ends_well(line: str, workdir: Path) -> None:
+    program, *words = shlex.split(line)
+
+    code = shoal_command(words) if program == "shoal" else main(words[1:])
+
+    assert code == 0
