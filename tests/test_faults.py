@@ -20,13 +20,25 @@ import pytest
 import shoal
 from faults import Faults, NoMount, bits, cut, ended, flipped, forked, in_child, obey_permissions, small_disk
 from faults.state import differences, state
+from runs import make_sweep
 from shoal.app.command import main
 from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.errors import DamagedError, ShoalError, UsageError
 from shoal.record import interruption, training
 from shoal.record.checkpoint import load
-from shoal.rundir import RunDir, Status, claim, new_id, read_history, read_info, unsealed, write_bytes, write_json
+from shoal.rundir import (
+    RunDir,
+    Status,
+    claim,
+    new_id,
+    read_history,
+    read_info,
+    read_sweep,
+    unsealed,
+    write_bytes,
+    write_json,
+)
 
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 OFTEN = ["callbacks.checkpoint.every_n_train_steps=2"]
@@ -292,6 +304,17 @@ def test_run_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Pat
         cut(file, length)
         with pytest.raises(DamagedError, match=r"run\.json is damaged"):
             read_info(file)
+        file.write_bytes(whole)
+
+
+def test_sweep_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
+    file = make_sweep(tmp_path, {"seed": range(4)}).info
+    whole = file.read_bytes()
+
+    for length in range(0, len(whole) - 2, 61):
+        cut(file, length)
+        with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
+            read_sweep(file)
         file.write_bytes(whole)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -15,10 +16,11 @@ import torch
 import yaml
 
 import shoal
+from runs import make_sweep
 from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.errors import ConfigError, DamagedError, ShoalError, UsageError
-from shoal.rundir import RunDir, read_config, sealed, write_config
+from shoal.rundir import RunDir, read_config, read_sweep, sealed, verify, write_config
 
 TARGETS = [
     "os.system",
@@ -201,3 +203,23 @@ def test_what_is_read_again_of_a_configuration_has_no_references(tmp_path: Path)
 
     assert "*" not in (tmp_path / "config.yaml").read_text()
     assert read_config(tmp_path / "config.yaml") == {"a": [1, 2], "b": [1, 2]}
+
+
+@pytest.mark.parametrize("name", ["../../victim", "/etc", "..", ".", "", "a/b", "a\\0b"])
+def test_a_sweep_that_names_a_folder_outside_itself_is_refused(name: str, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "outputs", {"seed": [0, 1]})
+    content = json.loads(sweep.info.read_text())
+    content["jobs"][1]["run"] = name.replace("\\0", "\0")
+    sweep.info.write_text(json.dumps(content))
+
+    with pytest.raises(DamagedError, match="is no folder of this sweep"):
+        read_sweep(sweep.info)
+
+
+def test_a_digest_of_a_file_outside_the_run_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "secret")
+    seals = {name: {"sha256": "0", "bytes": 6} for name in ("../secret", "link", str(tmp_path / "secret"))}
+
+    assert set(verify(tmp_path / "run", seals).values()) == {"not in the run"}

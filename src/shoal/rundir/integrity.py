@@ -28,11 +28,13 @@ def seal(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 
 def verify(folder: Path, seals: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """What is wrong with the sealed files below `folder`, by path: "missing", or "changed since it was written"."""
+    """What is wrong with the sealed files, by path: "missing", "changed since it was written", or "not in the run"."""
     wrong = {}
     for name, expected in seals.items():
         file = folder / name
-        if not file.is_file():
+        if not file.resolve().is_relative_to(folder.resolve()):
+            wrong[name] = "not in the run"
+        elif not file.is_file():
             wrong[name] = "missing"
         elif digest(file) != expected["sha256"]:
             wrong[name] = "changed since it was written"

@@ -103,11 +103,18 @@ def read_sweep(path: Path) -> SweepInfo:
     """What sweep.json says.
 
     Raises:
-        DamagedError: where it is missing, cut short or not of this form.
+        DamagedError: where it is missing, cut short or not of this form, or names a folder that is not in the sweep's.
     """
     try:
-        return decoded(path, path.read_bytes(), SweepInfo)
+        info = decoded(path, path.read_bytes(), SweepInfo)
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing: not a sweep directory") from None
     except OSError as error:
         raise DamagedError(f"{path} is damaged: {error.strerror}") from error
+    for job in info.jobs:
+        for name in (job.run, job.block or "block"):
+            if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
+                raise DamagedError(
+                    f"{path} is damaged: job {job.number} names {name!r}, which is no folder of this sweep"
+                )
+    return info
