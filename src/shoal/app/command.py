@@ -15,9 +15,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from shoal.app import experiments
 from shoal.app.compose import PRIMARY, composed
 from shoal.app.formulas import quoted
 from shoal.app.location import own_conf, user_conf
+from shoal.app.plugins import importing_plugins
 from shoal.errors import ExitCode, ShoalError, UsageError, raised_at
 from shoal.review.wording import printable
 from shoal.rundir import SweepDir
@@ -88,6 +90,8 @@ def _hydra(words: list[str], args: Any) -> int:
     """Leave help, the display of configurations and completion to Hydra's own main."""
     import hydra
 
+    with importing_plugins():
+        experiments.install()
     folder = user_conf()
     if folder and not args.config_dir:
         words = ["--config-dir", str(folder), *words]

@@ -7,6 +7,7 @@ from pathlib import Path
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -38,10 +39,12 @@ class ExperimentSource(FileConfigSource):
         within = _within(config_path)
         return bool(within) and super().is_config(str(within))
 
-    def list(self, config_path: str, results_filter: object) -> list[str]:
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         within = _within(config_path)
         if within is None:
-            return [GROUP] if config_path == "" else []
+            return [GROUP] if config_path == "" and results_filter is not ObjectType.CONFIG else []
+        if results_filter is ObjectType.GROUP:
+            return []
         return sorted(file.stem for file in (Path(self.path) / within).glob("*.yaml"))
 
 
