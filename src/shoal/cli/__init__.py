@@ -14,7 +14,7 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from shoal.errors import ExitCode, ShoalError
 
-_COMMANDS = ("training", "checking", "review")
+_COMMANDS = ("training", "checking", "review", "starting")
 """Modules of this package that add their commands to the app, in the order of the help."""
 
 

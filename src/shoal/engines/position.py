@@ -72,6 +72,7 @@ def move(trainer: pl.Trainer, position: Position) -> None:
         _set(epochs, position.epoch)
     _set(loop.batch_progress.total, position.epoch * int(trainer.num_training_batches) + position.batch)
     _set(loop.automatic_optimization.optim_progress.optimizer.step.total, position.step)
+    _set(loop.manual_optimization.optim_step_progress.total, position.step)
     loop._batches_that_stepped = position.step
     if isinstance(loop, EpochLoop):
         loop.first_batch = position.batch

@@ -1,6 +1,7 @@
 """Tasks: what there is to learn. A task gives data, and says how predictions are read."""
 
 from shoal.tasks.batches import Batches
+from shoal.tasks.curve import Curve
 from shoal.tasks.data import Data, Split
 from shoal.tasks.function import Function
 from shoal.tasks.lightning_task import LightningTask, Network, trained_by
@@ -15,6 +16,7 @@ from shoal.tasks.validated import Validated
 
 __all__ = [
     "Batches",
+    "Curve",
     "Data",
     "Function",
     "LightningTask",
