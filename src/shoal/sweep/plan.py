@@ -6,21 +6,19 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
-from torch import nn
 
 from shoal.engines.job import Job
+from shoal.engines.vectorized import probe
 from shoal.engines.vectorized.member import unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
+from shoal.engines.vectorized.size import Footprint
 from shoal.optimizers import Own
 from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress, TensorBoard
 
-LARGEST = 64
-"""Runs of a block at most: with more of them, activations leave the processor's cache."""
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
-ELEMENTS = 4_000_000
-"""Parameters of a block's runs together at most."""
 PER_RUN = frozenset({"_target_", "gradient_clip_val", "gradient_clip_algorithm"})
 """Settings of the Trainer that may differ within a stack."""
 KNOWN = (Checkpoint, LearningRate, GradientNorm, Progress, EarlyStopping)
@@ -32,7 +30,7 @@ class Group:
     """Runs that can share a stack."""
 
     signature: Signature
-    parameters: int
+    footprint: Footprint
     numbers: list[int] = field(default_factory=list)
 
 
@@ -55,8 +53,12 @@ class Plan:
         found = _signature(job, module)
         key = tuple(found.items())
         if key not in self._places:
-            parameters = sum(each.numel() for each in module.parameters())
-            self._places[key] = Group(found, parameters)
+            try:
+                footprint = _footprint(job, module)
+            except Exception as error:  # whatever the step of a user's own module does; alone it may do it
+                self.alone[number] = probe.reason(error, module)
+                return
+            self._places[key] = Group(found, footprint)
             self.groups.append(self._places[key])
         self._places[key].numbers.append(number)
 
@@ -70,7 +72,7 @@ class Plan:
         return difference(first.signature, other.signature)
 
 
-def why_alone(job: Job, module: nn.Module) -> str | None:
+def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     """Why a run cannot share a stack, or None where it can, as far as can be seen without a step."""
     if job.engine == "lightning":
         return "engine=lightning"
@@ -91,17 +93,17 @@ def why_alone(job: Job, module: nn.Module) -> str | None:
     for name, logger in job.loggers.items():
         if not isinstance(logger, TensorBoard):
             return f"logger.{name} ({type(logger).__name__}) needs a Trainer of its own"
-    return unstackable(module, job.optimizer)  # type: ignore[arg-type]
+    return unstackable(module, job.optimizer)
 
 
-def _signature(job: Job, module: nn.Module) -> Signature:
+def _signature(job: Job, module: pl.LightningModule) -> Signature:
     train, val = job.batches()
     settings: Mapping[str, Hashable] = {
         f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN
     }
     first = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
     return {
-        **signature(module, job.optimizer, first),  # type: ignore[arg-type]
+        **signature(module, job.optimizer, first),
         **settings,
         "the number of training samples": len(train.samples),
         "the number of validation samples": len(val.samples) if val else 0,
@@ -110,9 +112,18 @@ def _signature(job: Job, module: nn.Module) -> Signature:
     }
 
 
+def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
+    train, val = job.batches()
+    parts = [train.samples, val.samples] if val else [train.samples]
+    samples = sum(each.numel() * each.element_size() for part in parts for each in (part.x, part.y))
+    return Footprint.of(
+        module, (train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]), samples=samples
+    )
+
+
 def _cut(group: Group, processes: int, size: int | None) -> Sequence[list[int]]:
     numbers = group.numbers
-    largest = size or max(2, min(LARGEST, ELEMENTS // max(group.parameters, 1)))
+    largest = size or max(2, group.footprint.most(processes=processes))
     n = math.ceil(len(numbers) / largest)
     if size is None:
         n = max(n, min(processes, len(numbers) // SMALLEST))
