@@ -17,6 +17,7 @@ from shoal.app.start import quiet_logging
 GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
 NEEDS = {
     "task=csv": ["task.path=data.csv", "task.target=y"],
+    "loss=cross_entropy": ["task=iris"],
     "task=samples": ["task.x=[1,2]", "task.y=[2,4]"],
     "task=function": ["task.expression='sin(x)'"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
