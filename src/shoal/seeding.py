@@ -57,7 +57,7 @@ def seed_global(seed: int, *position: int) -> None:
     numpy.random.seed(value & MAX_SEED)
     # Not torch.manual_seed: it notes a stack trace for every device that has not begun, a millisecond each time.
     torch.default_generator.manual_seed(value)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.manual_seed_all(value)
 
 

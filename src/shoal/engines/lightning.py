@@ -119,11 +119,12 @@ def fit(
     loaders = Loaders(job)
     first: list[pl.Callback] = [Positioner(job, loaders, start, over=over)]
     first += [LastSteps()] if job.own_module else []
-    trainer = build_trainer(job.trainer, callbacks=[*first, *callbacks], loggers=loggers, io=io)
+    everyone = [*first, *callbacks]
+    for callback in everyone:
+        _drop_unused_hooks(callback)
+    trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io)
     install(trainer)
     _leave_signals_alone(trainer)
-    for callback in trainer.callbacks:
-        _drop_unused_hooks(callback)
     if isinstance(module, Supervised):
         module.logs_steps = job.trainer["log_every_n_steps"] is not None
     loaders.prepare(trainer, start)
