@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -54,6 +55,8 @@ LIMITS: Mapping[str, tuple[Any, str]] = {
 }
 """Annotation and example of arguments of the Trainer, where its own annotation allows what means nothing."""
 NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
+_ACCEPTED: set[str] = set()
+"""Arguments of the Trainer that Lightning has taken in this process, as JSON."""
 GIVEN_TO_TRAINER = (
     "logger",
     "callbacks",
@@ -217,11 +220,19 @@ def _trainer(node: Any) -> dict[str, Any]:
     settings = {**checked(node, "trainer", made), **_limited(node)}
     _check_length(settings)
     _check_devices(settings)
+    _try(settings, json.dumps(node, sort_keys=True))
+    return settings
+
+
+def _try(settings: Mapping[str, Any], text: str) -> None:
+    """See whether Lightning takes these arguments, unless it took the same before: most jobs of a sweep share them."""
+    if text in _ACCEPTED:
+        return
     try:
         lightning.build_trainer(settings)
     except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
         raise _trainer_error(settings, error) from None
-    return settings
+    _ACCEPTED.add(text)
 
 
 def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
