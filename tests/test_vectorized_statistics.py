@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp  # type: ignore[import-untyped]
 from tests.test_vectorized_driver import SETTINGS, Kept
 
 from shoal.engines import lightning
