@@ -1,0 +1,220 @@
+"""Writes reference.md: every setting of every choice in conf/, as the constructors and the files say.
+
+`python docs/reference.py` after changing a constructor; a test holds the page to what this gives.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shoal.app.allowed import described
+from shoal.app.jobs import GIVEN_TO_TRAINER, LIMITS, SETTINGS
+from shoal.app.nodes import TARGET, Constructor, constructor
+from shoal.errors import shown
+
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
+PAGE = ROOT / "docs" / "reference.md"
+GROUPS = ("task", "model", "loss", "optimizer", "scheduler", "callbacks", "logger")
+GIVEN = {"model": ("inputs", "outputs"), "optimizer": ("params",), "scheduler": ("optimizer",)}
+MEANINGS: Mapping[str, Mapping[str, str]] = yaml.safe_load((ROOT / "docs/meanings.yaml").read_text(encoding="utf-8"))
+"""Of constructors that document no parameter by themselves."""
+INTRODUCTION = """\
+# Configuration reference
+
+Every group, its choices and their settings. A choice is a file below `conf/`: `optimizer=sgd` takes
+`conf/optimizer/sgd.yaml`, which names a class; the class's constructor says which settings there are and what they
+allow. The default is the file's; a task's file may bring another one for the groups beside it, as noted there. A
+setting that stands here with a `+` is left to the constructor by the file, and is typed with the `+`.
+
+This page is written from the constructors and files themselves by `docs/reference.py`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION, _top(), *(_group(name) for name in GROUPS), _trainer(), _sweep()]
+    return "\n".join(parts)
+
+
+def _top() -> str:
+    notes = _comments((CONF / "train.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
+    rows = [(name, described(kind), values.get(name), notes.get(name, "")) for name, kind in SETTINGS.items()]
+    return "## Top level\n\n" + _table(rows)
+
+
+def _sweep() -> str:
+    text = (CONF / "train.yaml").read_text(encoding="utf-8")
+    notes, values = _comments(text), yaml.safe_load(text)["sweep"]
+    rows = [(f"sweep.{name}", "", value, notes.get(f"sweep.{name}", "")) for name, value in values.items()]
+    return "## `sweep`: how a sweep is run\n\n" + _table(rows, kinds=False)
+
+
+def _group(group: str) -> str:
+    parts = [f"## `{group}`\n"]
+    for path in sorted((CONF / group).glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        parts.append(_choice(group, path.stem, text, yaml.safe_load(text) or {}))
+    if group == "task":
+        lightning = {TARGET: "shoal.tasks.LightningTask"}
+        parts += [
+            "### A LightningModule of your own\n",
+            "See [extending](extending.md).\n",
+            _node(group, group, lightning),
+        ]
+    return "\n".join(parts)
+
+
+def _choice(group: str, name: str, text: str, content: Mapping[str, Any]) -> str:
+    lines = [f"### `{group}={name}`\n"]
+    note = next(line for line in text.splitlines() if "@package" not in line)
+    lines += [f"{note[2:]}\n"] if note.startswith("# ") else []
+    nodes = content.get(group, {}) if "@package _global_" in text else content
+    if TARGET in nodes:
+        lines.append(_node(group, group, nodes))
+    for key, node in nodes.items() if TARGET not in nodes else ():
+        if isinstance(node, Mapping) and TARGET in node:
+            lines.append(_node(group, f"{group}.{key}", node))
+        elif key != "defaults":
+            lines.append(f"`{group}.{key}={shown(node)}`\n")
+    if "@package _global_" in text:
+        lines += _brought(content, group)
+    return "\n".join(lines)
+
+
+def _brought(content: Mapping[str, Any], group: str) -> list[str]:
+    """What a task brings for other groups."""
+    chosen = [item for item in content.get("defaults", []) if isinstance(item, Mapping)]
+    words = [f"{key.removeprefix('override /')}={value}" for item in chosen for key, value in item.items()]
+    others = {key: value for key, value in content.items() if key not in ("defaults", group)}
+    words += [f"{key}.{name}={shown(value)}" for key, node in others.items() for name, value in node.items()]
+    return [f"Brings {', '.join(f'`{word}`' for word in words)}.\n"] if words else []
+
+
+def _node(group: str, key: str, node: Mapping[str, Any]) -> str:
+    path = str(node[TARGET])
+    made = constructor(path).without(*GIVEN.get(group, ()))
+    meanings = _meanings(path, made)
+    rows = [
+        (f"{'' if name in node else '+'}{key}.{name}", _allowed(name, made), value, meanings.get(name, ""))
+        for name, value in _settings(node, made)
+    ]
+    return f"`{path}`\n\n" + (_table(rows) if rows else "No settings.\n")
+
+
+def _allowed(name: str, made: Constructor) -> str:
+    if name not in made.hints:
+        return ""
+    text = described(made.hints[name])
+    return text.replace("a Callable", "a node with a `_target_`").replace("a Task", "a node with a `_target_`")
+
+
+def _settings(node: Mapping[str, Any], made: Constructor) -> Iterator[tuple[str, Any]]:
+    """The settings that the file lists, then those it leaves to the constructor."""
+    for name, value in node.items():
+        if name != TARGET:
+            yield name, value
+    if made.call.__module__.startswith("shoal."):
+        for name, parameter in made.parameters.items():
+            if name not in node:
+                yield name, parameter.default if parameter.default is not parameter.empty else "???"
+
+
+def _meanings(path: str, made: Constructor) -> dict[str, str]:
+    """The docstring below each annotated attribute of a class and of those it inherits from."""
+    found = dict(MEANINGS.get(path, {}))
+    for cls in reversed(inspect.getmro(made.call)) if inspect.isclass(made.call) else ():
+        if cls.__module__.startswith("shoal."):
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+            found |= _documented(tree)
+    return found
+
+
+def _documented(tree: ast.stmt) -> dict[str, str]:
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    texts = {}
+    for statement, following in pairwise(body):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = " ".join(text.split())
+    return texts
+
+
+def _trainer() -> str:
+    text = (CONF / "trainer" / "default.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    notes = {**MEANINGS[values[TARGET]], **_comments(text)}
+    hints = constructor(values[TARGET]).hints
+    rows = []
+    for name, value in values.items():
+        if name != TARGET:
+            kind = described(LIMITS[name][0]) if name in LIMITS else _plain(hints.get(name))
+            rows.append((f"trainer.{name}", kind, value, notes.get(name, "")))
+    presets = []
+    for path in sorted((CONF / "trainer").glob("*.yaml")):
+        if path.stem != "default":
+            content = {key: item for key, item in yaml.safe_load(path.read_text()).items() if key != "defaults"}
+            note = path.read_text().splitlines()[0].removeprefix("# ")
+            set_ = ", ".join(f"`{key}={shown(item)}`" for key, item in content.items())
+            presets.append(f"| `trainer={path.stem}` | {note} | {set_} |")
+    return "\n".join(
+        [
+            "## `trainer`\n",
+            "Every argument of Lightning's "
+            "[Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html#trainer-flags), under its own "
+            f"name, but for those that shoal gives itself: {', '.join(f'`{name}`' for name in GIVEN_TO_TRAINER)}.\n",
+            _table(rows),
+            "Presets, each of them the defaults with something changed:\n",
+            "| choice | for | sets |\n|---|---|---|",
+            *presets,
+            "",
+        ]
+    )
+
+
+def _plain(annotation: Any) -> str:
+    """What Lightning's annotation allows, where that can be said in a few words."""
+    text = described(annotation) if annotation is not None else ""
+    return "" if any(word in text for word in ("typing", "timedelta", "Accelerator", "Strategy", "Profiler")) else text
+
+
+def _comments(text: str) -> dict[str, str]:
+    """The comment above each key of a YAML file, by the key's path: two levels at most."""
+    found: dict[str, str] = {}
+    pending: list[str] = []
+    parent = ""
+    for line in text.splitlines():
+        if match := re.match(r"\s*# (.*)", line):
+            pending.append(match[1])
+            continue
+        if match := re.match(r"(\s*)([\w.]+):", line):
+            name = f"{parent}.{match[2]}" if match[1] and parent else match[2]
+            if not match[1]:
+                parent = match[2]
+            if pending:
+                found[name] = " ".join(pending)
+        pending = []
+    return found
+
+
+def _table(rows: list[tuple[str, str, Any, str]], *, kinds: bool = True) -> str:
+    head = ["setting", "allowed", "default", "meaning"] if kinds else ["setting", "default", "meaning"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, kind, value, meaning in rows:
+        cells = [f"`{name}`", *([kind] if kinds else []), f"`{shown(value)}`", meaning]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
