@@ -152,6 +152,7 @@ def writes(table: Table, folder: Path, stride: int) -> None:
 
 def failures(table: Table, folder: Path, n: int, chance: random.Random) -> None:
     """EIO and no space at a random call, once and from then on."""
+    folder.mkdir(parents=True, exist_ok=True)
     bad = 0
     for i in range(n):
         path = folder / f"failing-{i}"

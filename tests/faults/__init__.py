@@ -108,6 +108,8 @@ class _Watched:
 
 def forked(work: Callable[[], Any], *, log: Path | None = None) -> int:
     """Start `work` in a copy of this process, torch and all; its process id. It exits with what `work` returns."""
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
