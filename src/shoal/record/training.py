@@ -42,7 +42,7 @@ from shoal.rundir import (
     write_info,
     write_text,
 )
-from shoal.rundir.atomic import UnwritableError
+from shoal.rundir.atomic import UnwritableError, remove
 from shoal.tasks import Supervised, Task
 
 log = logging.getLogger("shoal")
@@ -159,8 +159,8 @@ class _Session:
         existing = self.run.events()
         if self.state is None:
             for file in existing:
-                file.unlink()
-            self.run.history.unlink(missing_ok=True)
+                remove(file)
+            remove(self.run.history)
             return Recorder(History(self.run.history), self._new_events() if wanted else None)
         kept = self.state[EXTRA]["over"] if self._is_over() else self.state[EXTRA]["files"]
         history = self._history(kept)
@@ -186,7 +186,7 @@ class _Session:
         if existing:
             _warn(f"{existing[-1]} is damaged: its curves are written anew from {self.run.history.name}")
         for file in existing:
-            file.unlink()
+            remove(file)
         events = self._new_events()
         for row in history.rows:
             events.scalars(

@@ -95,6 +95,18 @@ def append(path: Path, content: bytes) -> int:
         raise unwritable(path, error, len(content)) from error
 
 
+def remove(path: Path) -> None:
+    """Take a file away, if it is there.
+
+    Raises:
+        ShoalError: where the system does not let us.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnwritableError(path, error.strerror or str(error)) from error
+
+
 def sync(path: Path) -> None:
     """Make what was appended to `path` survive a crash of the machine.
 
