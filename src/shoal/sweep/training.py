@@ -22,7 +22,8 @@ import torch
 from shoal.engines.job import Job
 from shoal.errors import DamagedError, ShoalError, UsageError
 from shoal.record.progress import Progress
-from shoal.record.stack import CannotStackError, StackRun, train_stack
+from shoal.record.stack import CannotStackError, train_stack
+from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweep.block import Advanced, Block, Build, Ended, Report, Unstacked, Work
