@@ -13,6 +13,7 @@ from shoal.app.compose import composed
 from shoal.app.jobs import job
 from shoal.app.location import own_conf
 from shoal.app.start import quiet_logging
+from shoal.errors import ConfigError
 
 GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
 NEEDS = {
@@ -24,10 +25,12 @@ NEEDS = {
     "model=scalar": ["task=minimize_quadratic"],
 }
 """What a choice cannot be built without, here."""
+OWN = ["model=own", "optimizer=own", "loss=own"]
+"""Choices that leave to a LightningModule of the user's what it does itself; they are built in test_own_code."""
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((own_conf() / group).glob("*.yaml"))]
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", sorted(set(CHOICES) - set(OWN)))
 def test_every_choice_of_every_group_composes_and_builds(choice: str, workdir: Path) -> None:
     (workdir / "data.csv").write_text("x,y\n" + "\n".join(f"{i},{2 * i}" for i in range(100)))
 
@@ -37,6 +40,16 @@ def test_every_choice_of_every_group_composes_and_builds(choice: str, workdir: P
     module = built.module()
     assert module.model is not None
     assert len(built.data.train) > 0
+
+
+@pytest.mark.parametrize("choice", OWN)
+def test_a_choice_for_a_lightning_module_of_the_users_own_is_refused_without_one(choice: str) -> None:
+    with (
+        quiet_logging(),
+        composed([choice]) as found,
+        pytest.raises(ConfigError, match="a task with a LightningModule"),
+    ):
+        job(found.values())
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,7 @@ def test_help_lists_the_groups_with_their_choices(workdir: Path) -> None:
     ended = subprocess.run([sys.executable, "-m", "shoal.cli", "train", "--help"], capture_output=True, text=True)
 
     assert ended.returncode == 0
-    assert "optimizer: adam, adamw, rmsprop, sgd" in ended.stdout
+    assert "optimizer: adam, adamw, own, rmsprop, sgd" in ended.stdout
     assert "task: csv, function, iris, linear_regression" in ended.stdout
     assert "KEY=VALUE" in ended.stdout
 
@@ -70,7 +83,7 @@ def test_help_lists_the_groups_with_their_choices(workdir: Path) -> None:
         (["optim"], {"optimizer=", "optimizer."}),
         (["optimizer=ad"], {"optimizer=adam", "optimizer=adamw"}),
         (["optimizer", "=", "ad"], {"adam", "adamw"}),
-        (["optimizer", "="], {"adam", "adamw", "rmsprop", "sgd"}),
+        (["optimizer", "="], {"adam", "adamw", "own", "rmsprop", "sgd"}),
         (["model.act"], {"model.activation="}),
     ],
 )

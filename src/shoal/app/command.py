@@ -83,7 +83,11 @@ def _parsed(words: list[str]) -> Any:
         raise UsageError(message, hint="settings are KEY=VALUE; --help shows them and the options")
 
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_intermixed_args(words)
+    args = parser.parse_intermixed_args(words)
+    modes = [name for name in ("multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
+    if len(modes) > 1:
+        raise UsageError(f"--{modes[0]} and --{modes[1]} cannot go together")
+    return args
 
 
 def _hydra(words: list[str], args: Any) -> int:
