@@ -276,9 +276,7 @@ class _AlreadyThere(Loader):
 class _Finder(MetaPathFinder):
     """Finds the modules to defer, and before a submodule of one of them runs the code of the package."""
 
-    def find_spec(
-        self, fullname: str, path: Any, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         kind = _KINDS.get(fullname)
         if kind is not None and fullname not in _deferrals and _asker() in kind.askers:
             return self._deferred(kind, PathFinder.find_spec(fullname, path, target))
