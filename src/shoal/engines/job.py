@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from shoal.errors import ConfigError
-from shoal.losses import Loss
+from shoal.losses import LossFunction
 from shoal.models import Model
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
@@ -25,7 +25,7 @@ class Job:
 
     task: Task
     model: Model
-    loss: Loss
+    loss: LossFunction
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: Mapping[str, Any]

@@ -1,5 +1,5 @@
 """Losses: what a model's outputs are compared with the targets by. Each is called (prediction, target) -> scalar."""
 
-from shoal.losses.named import Auto, CrossEntropy, Huber, Loss, MeanAbsoluteError, MeanSquaredError, Own
+from shoal.losses.named import Auto, CrossEntropy, Huber, Loss, LossFunction, MeanAbsoluteError, MeanSquaredError, Own
 
-__all__ = ["Auto", "CrossEntropy", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError", "Own"]
+__all__ = ["Auto", "CrossEntropy", "Huber", "Loss", "LossFunction", "MeanAbsoluteError", "MeanSquaredError", "Own"]

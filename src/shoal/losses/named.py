@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from shoal.errors import ConfigError
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""What a loss may be: called with predictions and targets, gives one number; shoal's own are `Loss`es."""
 
 
 @dataclass(frozen=True, kw_only=True)

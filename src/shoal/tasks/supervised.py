@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from shoal.losses import Loss
+from shoal.losses import LossFunction
 from shoal.models.dropout import keyed
 from shoal.names import TRAIN_LOSS, VAL_LOSS
 from shoal.optimizers import Optimizer
@@ -21,7 +21,7 @@ class Supervised(pl.LightningModule):
     """Minimises the loss of the model's outputs against the targets, batch by batch."""
 
     def __init__(
-        self, *, model: nn.Module, task: Task, loss: Loss, optimizer: Optimizer, scheduler: Scheduler, seed: int
+        self, *, model: nn.Module, task: Task, loss: LossFunction, optimizer: Optimizer, scheduler: Scheduler, seed: int
     ) -> None:
         super().__init__()
         self.model = model
