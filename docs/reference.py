@@ -67,11 +67,10 @@ def _group(group: str) -> str:
         parts.append(_choice(group, path.stem, text, yaml.safe_load(text) or {}))
     if group == "task":
         lightning = {TARGET: "shoal.tasks.LightningTask"}
-        parts += [
-            "### A LightningModule of your own\n",
-            "See [extending](extending.md).\n",
-            _node(group, group, lightning),
-        ]
+        node = _node(group, group, lightning).replace("`+", "`")
+        kept = [line for line in node.splitlines() if "batch_size" not in line]
+        note = "Its nodes stand in a file of yours: see [extending](extending.md#a-whole-lightningmodule).\n"
+        parts += ["### A LightningModule of your own\n", note, *kept, ""]
     return "\n".join(parts)
 
 
