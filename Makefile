@@ -37,7 +37,7 @@ verify: .venv/.tested ## run every experiment, and compare what it measures with
 	$(BIN)/shoal verify
 
 docs: .venv/.documented ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
