@@ -20,7 +20,7 @@ from shoal.engines.position import Position
 from shoal.errors import ConfigError, DamagedError, suggestion
 from shoal.names import TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
-from shoal.rundir.atomic import share
+from shoal.rundir.atomic import copy
 
 EXTRA = "shoal"
 """Key of the checkpoint under which everything that Lightning does not know of is kept."""
@@ -180,11 +180,11 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self.sync()
         step = self._snapshot["global_step"]
         if step == self._saved_step:
-            share(self.run.last, self.run.best)
+            copy(self.run.last, self.run.best)
         else:
             SealedIO().save_checkpoint(self._snapshot, self.run.best)
         if not self.run.last.exists():
-            share(self.run.best, self.run.last)
+            copy(self.run.best, self.run.last)
         self._snapshot = None
 
     def state_dict(self) -> dict[str, Any]:

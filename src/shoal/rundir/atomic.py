@@ -73,11 +73,16 @@ def share(path: Path, other: Path) -> None:
         partial.replace(other)
         sync_folder(other.parent)
     except OSError:  # a file system without links, or one that is gone
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise unwritable(other, error) from error
-        write_bytes(other, content)
+        copy(path, other)
+
+
+def copy(path: Path, other: Path) -> None:
+    """Make `other` hold what `path` holds now, in a file of its own: damage to one spares the other."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise unwritable(other, error) from error
+    write_bytes(other, content)
 
 
 def append(path: Path, content: bytes) -> int:
