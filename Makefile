@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static verify docs bench pictures lock clean
+.PHONY: help demo test check static verify docs bench pictures torture lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3

@@ -89,7 +89,7 @@ def stop_and_resume(path: Path, words: Sequence[str], steps: Sequence[int], stop
 
 
 PAIRS = [(optimizer, "onecycle") for optimizer in OPTIMIZERS] + [("adam", scheduler) for scheduler in SCHEDULERS]
-"""Each optimizer and each scheduler; `make torture` takes every pair."""
+"""Each optimizer and each scheduler, at least once."""
 
 
 @pytest.mark.parametrize(("optimizer", "scheduler"), PAIRS)
