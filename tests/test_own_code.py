@@ -15,6 +15,7 @@ import shoal
 from shoal.app.command import main
 from shoal.app.new import start
 from shoal.app.nodes import constructor
+from shoal.app.resume import resume
 from shoal.app.run import Run
 from shoal.errors import ConfigError, UsageError
 from shoal.record.checkpoint import load
@@ -183,8 +184,6 @@ def test_a_module_resumed_is_the_uninterrupted_one_to_the_bit(task: str, folder:
     whole = trained(*f"task={task}".split())
     part = trained(*f"task={task}".split(), "trainer.max_epochs=2")
 
-    from shoal.app.resume import resume
-
     resume(part.path, ["trainer.max_epochs=5"], trusted=["own_wave"])
 
     assert part.metrics.equals(whole.metrics)
@@ -197,8 +196,6 @@ def test_a_module_stopped_within_an_epoch_goes_on_from_its_beginning_to_the_bit(
     part = Run("outputs/part", trusted=["own_wave"])
     assert load(part.directory.last)["shoal"]["position"] == [2, 0, 8]
 
-    from shoal.app.resume import resume
-
     resume(part.path, trusted=["own_wave"])
     whole = trained("task=stopped")
 
@@ -209,30 +206,131 @@ def test_a_module_stopped_within_an_epoch_goes_on_from_its_beginning_to_the_bit(
 def test_a_module_that_max_steps_ended_within_an_epoch_is_not_resumed_there(folder: Path) -> None:
     run = trained("task=wave", "trainer.max_steps=6")
 
-    from shoal.app.resume import resume
-
     with pytest.raises(UsageError, match="from the middle of epoch 1"):
         resume(run.path, ["trainer.max_steps=20"], trusted=["own_wave"])
 
 
-def test_a_model_with_torchs_own_dropout_resumed_from_its_end_is_the_uninterrupted_one(folder: Path) -> None:
-    (folder / "own_code.py").write_text(
-        "from torch import nn\n"
-        "class Net(nn.Sequential):\n"
-        "    def __init__(self, inputs: int, outputs: int):\n"
-        "        super().__init__(nn.Linear(inputs, 8), nn.Dropout(0.5), nn.Linear(8, outputs))\n"
+PIECES = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+from shoal.tasks import Curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Curve):
+    slope: float = 2.0
+
+    def truth(self, x):
+        return self.slope * x
+
+
+class Flat(Line):
+    def truth(self, x):
+        return x[:, 0]
+
+
+class Logarithm(Line):
+    def truth(self, x):
+        return torch.log(x)
+
+
+class Net(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, width: int = 8):
+        super().__init__(nn.Linear(inputs, width), nn.Dropout(0.5), nn.Linear(width, outputs))
+
+
+class Squeezed(Net):
+    def forward(self, x):
+        return super().forward(x)[:, 0]
+
+
+class Wide(Net):
+    def __init__(self):
+        super().__init__(inputs=7, outputs=1)
+
+
+class Descent(torch.optim.SGD):
+    def __init__(self, params, lr: float = 0.1):
+        super().__init__(params, lr=lr, momentum=0.9)
+
+
+class Halving(torch.optim.lr_scheduler.StepLR):
+    def __init__(self, optimizer, every: int = 1):
+        super().__init__(optimizer, every, gamma=0.5)
+
+
+def power(exponent: float = 1.5):
+    return lambda prediction, target: ((prediction - target).abs() ** exponent).mean()
+
+
+def each():
+    return lambda prediction, target: (prediction - target) ** 2
+"""
+OWN = ["model/net: Net", "optimizer/descent: Descent", "scheduler/halving: Halving", "loss/power: power"]
+
+
+@pytest.fixture
+def pieces(folder: Path) -> Path:
+    """A folder with a task, a model, an optimizer, a scheduler and a loss."""
+    (folder / "own_code.py").write_text(PIECES)
+    for place, name in (line.split(": ") for line in OWN):
+        path = folder / f"conf/{place}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"_target_: own_code.{name}\n")
+    (folder / "conf/task/line.yaml").write_text(
+        "# @package _global_\ntask: {_target_: own_code.Line, n_samples: 100, batch_size: 16, slope: 3, seed: 0}\n"
     )
-    (folder / "conf/model").mkdir()
-    (folder / "conf/model/net.yaml").write_text("_target_: own_code.Net\n")
-    settings = ["task=parabola", "model=net", "task.n_samples=100", "task.batch_size=16", "callbacks=quiet"]
+    return folder
+
+
+def test_pieces_of_the_users_own_are_resumed_to_the_bit_though_they_draw_from_the_global_generator(
+    pieces: Path,
+) -> None:
+    settings = ["task=line", "model=net", "optimizer=descent", "scheduler=halving", "loss=power", "callbacks=quiet"]
     whole = trained(*settings, "trainer.max_epochs=4")
     part = trained(*settings, "trainer.max_epochs=2")
-
-    from shoal.app.resume import resume
 
     resume(part.path, ["trainer.max_epochs=4"], trusted=["own_code"])
 
     assert part.metrics.equals(whole.metrics)
+    assert equal(state(part), state(whole))
+    assert whole.metrics["lr"].to_list() == [0.1, 0.05, 0.025, 0.0125]
+    assert len(Run(part.path, trusted=["own_code"]).predict([0.0, 0.5])) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("task._target_=own_code.Flat", "gives targets of the shape (80,); they must be (80, 1)"),
+        ("task._target_=own_code.Logarithm", "gives y that is not finite: [nan] in row"),
+        ("task._target_=own_code.Net", "is not a task"),
+        ("task.slop=1", "did you mean slope?"),
+        ("task.slope=steep", "must be a number"),
+        ("+model.width=wide", "must be an integer"),
+        ("model._target_=own_code.Squeezed", "gives outputs of the shape (2,), the task wants (2, 1)"),
+        ("model._target_=own_code.Wide", "does not take inputs of the shape (2, 1): RuntimeError: mat1 and mat2"),
+        ("loss._target_=own_code.each", "must give one number for a batch; it gives a tensor of the shape (2, 1)"),
+        ("loss._target_=own_code.Line", "does not give a callable of (prediction, target)"),
+        ("optimizer._target_=own_code.Net", "is not an optimizer"),
+        ("+optimizer.lrr=1", "did you mean lr?"),
+    ],
+)
+def test_what_is_wrong_with_a_piece_is_told_before_anything_trains(typed: str, said: str, pieces: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        trained("task=line", "model=net", "optimizer=descent", "scheduler=halving", "loss=power", typed)
+
+    assert said in str(raised.value)
+    assert len(str(raised.value).splitlines()) <= 3
+    assert not Path("outputs").exists()
+
+
+def test_a_file_that_chooses_other_groups_without_the_line_that_lets_it_is_told_the_line(pieces: Path) -> None:
+    path = pieces / "conf/task/line.yaml"
+    path.write_text("defaults: [override /model: net]\n_target_: own_code.Line\n")
+
+    with pytest.raises(UsageError, match="the first line of such a file must be: # @package _global_"):
+        trained("task=line")
 
 
 def test_a_sweep_stacks_a_module_whose_step_allows_it_and_gives_what_it_gives_alone(

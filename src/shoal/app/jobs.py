@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from shoal import losses, models, optimizers, schedulers
 from shoal.app.allowed import NotAllowedError, choices, coerced, described
 from shoal.app.expect import expectations, refuse_unknown
+from shoal.app.fitting import check_fit
 from shoal.app.nodes import TARGET, build, checked, setting, target
 from shoal.app.own import agreed, logs
 from shoal.engines import lightning
@@ -87,6 +88,8 @@ def job(config: Mapping[str, Any]) -> Job:
     _check_monitors(built)
     _check_validation(built)
     _check_loss(built)
+    if not built.own_module:
+        check_fit(built)
     _check_expected(built)
     return built
 

@@ -8,6 +8,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shoal.app.allowed import NotAllowedError, accepts, choices, coerced, described, example
@@ -180,7 +181,7 @@ def _located(path: str) -> Any:
         except Exception as error:
             raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from error
         return _attribute(found, words[n:], name)
-    raise ValueError(f"no module {words[0]!r} can be imported")
+    raise ValueError(f"no module {words[0]!r} can be imported; the working directory is {Path.cwd()}")
 
 
 def _attribute(found: Any, words: list[str], module: str) -> Any:

@@ -130,6 +130,12 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
     if "Ambiguous value for argument" in text:
         key, _, value = next((each for each in overrides if each in text), "").partition("=")
         return ConfigError(key, value, "a sweep needs -m", hint=f"for one list: '{key}=[{value}]'", source=COMMAND_LINE)
+    misplaced = re.search(r"In '([^']+)': Could not override '(\w+)@", text)
+    if misplaced:
+        return UsageError(
+            f"{misplaced[1]}.yaml chooses {misplaced[2]}, which is beside it and not in it",
+            hint="the first line of such a file must be: # @package _global_",
+        )
     override = _at_fault(text, overrides, compose)
     if override is None:
         return UsageError(_shortened(_last_line(text) if text.startswith("In '") else text.splitlines()[0]))
