@@ -243,6 +243,14 @@ def test_a_dry_run_shows_jobs_stacks_reasons_and_time_and_writes_nothing(workdir
     assert list(workdir.iterdir()) == []
 
 
+def test_a_sweep_writes_its_report_when_asked_to(workdir: Path) -> None:
+    found = sweep("seed=0,1", "sweep.report=true")
+
+    assert found.returncode == 0, found.stderr
+    assert "sweep/report.html" in found.stdout
+    assert "<html" in Path("sweep/report.html").read_text()
+
+
 @pytest.mark.parametrize("launcher", ["basic"])
 def test_hydras_own_launcher_trains_each_job_as_a_run(workdir: Path, launcher: str) -> None:
     found = sweep("seed=0,1", f"hydra/launcher={launcher}")

@@ -42,6 +42,7 @@ class Settings:
     fail_fast: bool = False
     retry_failed: bool = False
     block: int | None = None
+    report: bool = False
     curves: Sequence[str] = ()
     """Metrics whose curves of all runs are drawn in one figure."""
 
@@ -251,8 +252,18 @@ class Sweeping:
         self.ledger.describe(**whole)
         self.ledger.close(Status.INTERRUPTED if unfinished else Status.FAILED if bad else Status.COMPLETED)
         print("\n".join([summarize(self.folder, self.ledger.info, results), *table(self.ledger.info.expected)]))
+        if self.settings.report:
+            self._report()
         if execution.received is not None:
             raise _Interrupted(execution.received, self.folder.path, unfinished)
+
+    def _report(self) -> None:
+        """Write the report of the sweep as it stands."""
+        from shoal.review.catalog import find
+        from shoal.review.report import write_report
+
+        info = self.ledger.info
+        print(f"  {write_report(find([self.folder.path]), self.folder.report, title=f'{info.task} {info.id}')}")
 
     def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
         """Draw the curves asked for, and compare what is expected of the sweep as a whole."""

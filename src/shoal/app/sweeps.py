@@ -147,6 +147,7 @@ def launch(
             fail_fast=bool(_setting(config, "fail_fast")),
             retry_failed=bool(_setting(config, "retry_failed")),
             block=_setting(config, "block"),
+            report=bool(_setting(config, "report")),
             curves=_setting(config, "curves") or (),
         )
         results = Sweeping(folder, jobs, settings, command=command or _command(config), first=first).run()
