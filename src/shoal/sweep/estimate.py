@@ -9,7 +9,10 @@ from collections.abc import Sequence
 import torch
 
 from shoal.engines.job import Job
+from shoal.engines.vectorized.captured import CapturedStep
+from shoal.engines.vectorized.mapped import Clock
 from shoal.engines.vectorized.member import n_of
+from shoal.optimizers import Own
 from shoal.sweep.block import Block, Build
 
 OVERHEAD_SECONDS = 0.02
@@ -22,6 +25,8 @@ def seconds(blocks: Sequence[Block], build: Build, processes: int) -> float:
     known: dict[str, float] = {}
     for block in blocks:
         job = build(block.works[0].config)
+        if not job.in_memory:
+            continue  # what its data loaders take is not known before it trains
         key = str({**block.works[0].config, "seed": 0, "optimizer": 0, "task": 0})
         if key not in known:
             known[key] = _step_seconds(job)
@@ -42,13 +47,18 @@ def _step_seconds(job: Job) -> float:
     module = job.module()
     train, _ = job.batches()
     batch = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
-    optimizer = job.optimizer.alone(module.parameters())
+    optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
+    step = CapturedStep(module, "train")
+    params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
     times = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(job.threads)
     for _ in range(7):
         began = time.perf_counter()
-        optimizer.zero_grad()
-        loss = job.loss(module(batch[0]), batch[1])
-        torch.autograd.backward(loss)
-        optimizer.step()
+        module.zero_grad()
+        torch.autograd.backward(step(params, buffers, batch, Clock()).loss)
+        if optimizer is not None:
+            optimizer.step()
         times.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
     return sorted(times)[len(times) // 2]
