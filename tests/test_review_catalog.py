@@ -13,7 +13,7 @@ import pytest
 
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
-from shoal.review.catalog import RunEntry, SweepEntry, find, runs
+from shoal.review.catalog import RunEntry, SweepEntry, find, runs, untimed
 from shoal.rundir import Status
 
 
@@ -187,3 +187,12 @@ def test_hundreds_of_runs_read_in_parallel_are_the_same_as_one_by_one(tmp_path: 
 
     assert [entry.path for entry in found] == [run.path for run in reversed(made)]
     assert {entry.status for entry in found} == {"completed"}
+
+
+def test_of_runs_that_began_in_one_second_the_later_one_is_the_newest(tmp_path: Path) -> None:
+    for letters, instant in (("zzzzzz", "10:00:00.100"), ("aaaaaa", "10:00:00.900"), ("mmmmmm", "10:00:00.500")):
+        make_run(tmp_path, name=f"20261101-100000-{letters}", started=f"2026-11-01T{instant}+00:00")
+
+    newest_first = [untimed(entry.id) for entry in find([tmp_path])]
+
+    assert newest_first == ["aaaaaa", "mmmmmm", "zzzzzz"]

@@ -131,7 +131,9 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     for key, value in config.items():
         if key not in (*SETTINGS, *NODES, "expect", "check"):
-            raise ConfigError(key, value, "no such setting or group", hint=suggestion(key, (*SETTINGS, *NODES)))
+            raise ConfigError(
+                str(key), value, "no such setting or group", hint=suggestion(str(key), (*SETTINGS, *NODES))
+            )
     for key in NODES:
         if key not in config:
             raise ConfigError(key, None, "must be given", hint=f"choose one of its group: {key}=NAME")
@@ -167,8 +169,16 @@ def _built(node: Any, key: str, kind: type | tuple[type, ...], noun: str) -> Any
 
 
 def _node(node: Any, key: str) -> Mapping[str, Any]:
+    """The node, seen to be one.
+
+    Raises:
+        ConfigError: where it is something else, or a name in it is no text.
+    """
     if not isinstance(node, Mapping):
         raise ConfigError(key, node, "must be a node with a _target_", hint=f"choose one of its group: {key}=NAME")
+    for name, value in node.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{key}.{name}", value, "no such setting", hint="the name of a setting is a text")
     return node
 
 

@@ -155,11 +155,14 @@ def runs(entries: Iterable[Entry]) -> list[RunEntry]:
     return found
 
 
-def began(entry: Entry) -> tuple[str, str]:
-    """A key that sorts by when a run or sweep began: by its id, since a clock can be set back; else by its start."""
+def began(entry: Entry) -> tuple[str, str, str]:
+    """A key that sorts by when a run or sweep began: by its id, since a clock can be set back; else by its start.
+
+    Within a second, which is all that an id says, the start decides.
+    """
     stamp = _STAMP.match(entry.id)
     when = stamp[1] if stamp else _started(entry)
-    return when, entry.id
+    return when, (entry.info.started if entry.info else None) or "", entry.id
 
 
 def untimed(name: str) -> str:
