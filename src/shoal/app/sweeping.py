@@ -22,11 +22,12 @@ from shoal.record import environment
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, claim, read_info, read_sweep, write_text
 from shoal.rundir.atomic import share
 from shoal.rundir.config import read_config
+from shoal.rundir.info import now
 from shoal.rundir.layout import job_name
 from shoal.sweep.block import Block, Work
 from shoal.sweep.execution import Execution
 from shoal.sweep.executor import Executor, InProcess, Workers
-from shoal.sweep.ledger import Ledger, now
+from shoal.sweep.ledger import Ledger
 from shoal.sweep.plan import Plan
 from shoal.sweep.progress import SweepProgress, clock
 

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from shoal.engines.job import Job
@@ -33,6 +32,7 @@ from shoal.rundir import (
     write_info,
 )
 from shoal.rundir.atomic import share, sync
+from shoal.rundir.info import now
 from shoal.seeding import seed_global
 
 
@@ -80,7 +80,7 @@ class Track:
             reason=None,
             pid=os.getpid(),
             host=socket.gethostname(),
-            started=given.info.started or _now(),
+            started=given.info.started or now(),
             ended=None,
             versions=versions,
             digest=given.job.task.digest,
@@ -153,7 +153,7 @@ class Track:
             self.info,
             status=status,
             reason=reason,
-            ended=_now(),
+            ended=now(),
             seconds=self.info.seconds + time.monotonic() - self._began,
             parameters=sum(each.numel() for each in parameters),
             trainable=sum(each.numel() for each in parameters if each.requires_grad),
@@ -226,7 +226,3 @@ def checkpoint_of(job: Job) -> Checkpoint:
     """The callback that says which states to keep, as the job has it or as it is unless set."""
     found = next((each for each in job.callbacks.values() if isinstance(each, Checkpoint)), None)
     return found or Checkpoint(monitor="val/loss" if job.task.validates else "train/loss")
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from shoal.rundir import (
     write_text,
 )
 from shoal.rundir.atomic import UnwritableError, remove
+from shoal.rundir.info import now
 from shoal.tasks import Supervised, Task
 
 log = logging.getLogger("shoal")
@@ -144,7 +144,7 @@ class _Session:
             reason=None,
             pid=os.getpid(),
             host=socket.gethostname(),
-            started=info.started or _now(),
+            started=info.started or now(),
             ended=None,
             digest=digest,
             git=git,
@@ -306,7 +306,7 @@ class _Session:
             self.info,
             status=status,
             reason=reason,
-            ended=_now(),
+            ended=now(),
             seconds=self.info.seconds + time.monotonic() - self.began,
             final=self._final(),
             assessment=self.concluded.assessment,
@@ -396,7 +396,3 @@ def _reason(error: BaseException) -> str:
 
 def _accelerator(trainer: pl.Trainer) -> str:
     return type(trainer.accelerator).__name__.removesuffix("Accelerator").lower().replace("cuda", "gpu")
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,11 @@ class RunInfo:
     def finished(self) -> bool:
         """Whether the run has come to an end of any kind."""
         return self.status is not Status.RUNNING
+
+
+def now() -> str:
+    """The time, as run.json and sweep.json write it: ISO 8601 with its zone, to the millisecond."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def write_info(path: Path, info: RunInfo) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
 
 from shoal.rundir import JobInfo, Status, SweepDir, SweepInfo, write_sweep
+from shoal.rundir.info import now
 
 SECONDS = 1.0
 """Time between two writes of sweep.json at least; more where writing takes a twentieth of it."""
@@ -61,8 +61,3 @@ class Ledger:
     def counts(self) -> Counter[Status | None]:
         """How many jobs stand how."""
         return Counter(job.status for job in self.jobs.values())
-
-
-def now() -> str:
-    """The time, in ISO 8601 with its zone."""
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")

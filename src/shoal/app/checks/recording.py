@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from shoal.app.checks.check import AGREES, Check, Measured
@@ -26,6 +25,7 @@ from shoal.rundir import (
     write_config,
     write_info,
 )
+from shoal.rundir.info import now
 
 log = logging.getLogger("shoal")
 
@@ -47,9 +47,9 @@ def record(
         info = _concluded(measured, run, measured.info or info, wanted)
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        write_info(run.info, replace(info, status=Status.FAILED, reason=reason, ended=_now()))
+        write_info(run.info, replace(info, status=Status.FAILED, reason=reason, ended=now()))
         raise
-    info = replace(info, seconds=time.monotonic() - began, ended=_now(), artifacts=seal(run.path, run.artifacts()))
+    info = replace(info, seconds=time.monotonic() - began, ended=now(), artifacts=seal(run.path, run.artifacts()))
     write_info(run.info, info)
     return info
 
@@ -59,7 +59,7 @@ def _opened(config: Mapping[str, Any], run: RunDir, info: RunInfo) -> RunInfo:
         info,
         pid=os.getpid(),
         host=socket.gethostname(),
-        started=_now(),
+        started=now(),
         git=environment.working_tree()[0],
         versions=environment.versions(),
         hardware=environment.hardware("cpu", 1),
@@ -96,7 +96,3 @@ def _history(run: RunDir, rows: Sequence[Mapping[str, float]], info: RunInfo) ->
     if not info.steps:
         history.flush()
     return history
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")
