@@ -12,8 +12,8 @@ import pytest
 from shoal.app.compose import composed
 from shoal.app.jobs import job
 from shoal.app.location import own_conf
-from shoal.app.start import quiet_logging
 from shoal.errors import ConfigError
+from shoal.rundir.log import quiet_logging
 
 GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
 NEEDS = {

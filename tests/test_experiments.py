@@ -14,10 +14,10 @@ from shoal.app.compose import composed
 from shoal.app.expect import expectations
 from shoal.app.experiments import files
 from shoal.app.location import own_experiments
-from shoal.app.start import quiet_logging
 from shoal.app.verify import chosen, is_sweep, one
 from shoal.cli import run as shoal_command
 from shoal.rundir import SweepDir, read_sweep
+from shoal.rundir.log import quiet_logging
 
 COUNTS = {"a": 12, "b": 2, "c": 3, "d": 6, "e": 4}
 ROWS = [f"{letter}{number}" for letter, n in COUNTS.items() for number in range(1, n + 1)]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from shoal.app.compose import composed
 from shoal.app.formulas import quoted
-from shoal.app.start import importing, located, quiet_logging
+from shoal.app.start import importing, located
 from shoal.engines.job import Job
+from shoal.rundir.log import quiet_logging
 
 
 def composed_job(overrides: Sequence[str]) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from shoal.app.sources import Sources
-from shoal.app.start import importing, located, log_into, quiet_logging
+from shoal.app.start import importing, located
 from shoal.app.stored import Stored, changed, refuse_fixed, stored
 from shoal.app.trust import refuse_impostors
 from shoal.errors import DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
+from shoal.rundir.log import log_through, quiet_logging
 
 Which = Literal["last", "best"]
 
@@ -47,7 +49,7 @@ def resume(
             unchanged(found.info, task(config["task"]))
             built = job(config)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
-        log_into(found.run)
+        log_through(logging.FileHandler(found.run.log))
         return found.run, Training(built).do(found.run, info, checkpoint=checkpoint)
 
 

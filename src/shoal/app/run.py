@@ -13,6 +13,7 @@ from shoal.app.sources import COMMAND_LINE
 from shoal.app.stored import Stored, stored
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
+from shoal.rundir.log import quiet_logging
 
 if TYPE_CHECKING:
     import numpy
@@ -116,7 +117,6 @@ class Run:
 
     def evaluate(self, which: Which = "best") -> dict[str, float]:
         """Metrics on the validation samples, drawn or read anew."""
-        from shoal.app.start import quiet_logging
         from shoal.engines.lightning import evaluate
 
         module = self._loaded(self.job, which)
@@ -154,7 +154,7 @@ class Run:
     def _building(self) -> Iterator[None]:
         """Where a configuration from a run directory becomes objects."""
         from shoal.app.sources import Sources
-        from shoal.app.start import importing, located, quiet_logging
+        from shoal.app.start import importing, located
         from shoal.app.trust import refuse_impostors
 
         with quiet_logging(), importing(), located(Sources(otherwise=str(self.directory.config))):

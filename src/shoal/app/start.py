@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from shoal.app.sources import Sources
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status
 from shoal.rundir.atomic import unwritable
+from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
 
 
@@ -121,40 +120,6 @@ def importing() -> Iterator[None]:
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     yield
-
-
-@contextmanager
-def quiet_logging() -> Iterator[None]:
-    """Let the run's log have what Lightning and warnings say, and give logging back as it was."""
-    root = logging.getLogger()
-    handlers, level, shown = list(root.handlers), root.level, warnings.showwarning
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback on the terminal
-    if not root.handlers:
-        root.addHandler(logging.NullHandler())
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
-        warnings.showwarning = shown
-        for handler in set(root.handlers) - set(handlers):
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-
-
-def log_into(run: RunDir) -> None:
-    """Let the log go on in the run's own file, as Hydra has it begin there."""
-    handler = logging.FileHandler(run.log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
 
 
 def first_process() -> bool:

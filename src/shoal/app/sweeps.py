@@ -23,9 +23,10 @@ from shoal.app.compositions import Composer
 from shoal.app.described import Described, described
 from shoal.app.grids import Options, expanded
 from shoal.app.sources import Sources
-from shoal.app.start import importing, quiet_logging
+from shoal.app.start import importing
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
 from shoal.rundir import RunInfo, Status, SweepDir, read_sweep
+from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
 
 

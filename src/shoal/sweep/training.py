@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from shoal.record.stack import CannotStackError, train_stack
 from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
+from shoal.rundir.log import log_through, quiet_logging
 from shoal.sweep.block import Advanced, Block, Build, Ended, Report, Unstacked, Work
 
 REPORT_SECONDS = 0.5
@@ -35,7 +35,8 @@ REPORT_SECONDS = 0.5
 def train_block(block: Block, build: Build, report: Report) -> None:
     """Train the runs of a block; nothing that happens to one of them is raised, all of it is reported."""
     torch.set_num_threads(1)
-    with _output_into(block.works[0].run.log), _logging_into([work.run.log for work in block.works]):
+    with _output_into(block.works[0].run.log), quiet_logging():
+        log_through(_EveryLog([work.run.log for work in block.works]))
         try:
             jobs = [_without_progress(build(work.config)) for work in block.works]
             if block.stacked:
@@ -126,30 +127,6 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _logging_into(paths: Sequence[Path]) -> Iterator[None]:
-    """Let the logs of all runs of a block say what is logged and warned of."""
-    root = logging.getLogger()
-    before, level, shown = list(root.handlers), root.level, warnings.showwarning
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    handler = _EveryLog(paths)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
-        warnings.showwarning = shown
-        root.handlers[:] = before
-        root.setLevel(level)
 
 
 class _EveryLog(logging.Handler):

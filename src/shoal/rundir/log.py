@@ -1,0 +1,41 @@
+"""train.log: what is logged while a run trains, what Lightning logs and what Python warns of."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_logging() -> Iterator[None]:
+    """Let the run's log have what Lightning and warnings say, and give logging back as it was."""
+    root = logging.getLogger()
+    handlers, level, shown = list(root.handlers), root.level, warnings.showwarning
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback on the terminal
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        warnings.showwarning = shown
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def log_through(handler: logging.Handler) -> None:
+    """Let `handler`, and no other, have all that is logged, in the form in which Hydra begins a run's log."""
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
