@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import shoal
 from shoal.errors import ConfigError, UsageError
 from shoal.losses import Auto, CrossEntropy, MeanSquaredError
 from shoal.tasks import assessment
@@ -400,6 +401,24 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(
     assert error.key == key
     for part in says.split("|"):
         assert part in error.text()
+
+
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_a_table_with_fewer_rows_than_the_usual_batch_trains_on_all_of_them_at_once(csv: Path, engine: str) -> None:
+    houses(20).write_csv(csv)
+    task = ["task=csv", "task.path=houses.csv", "task.target=price", "trainer.max_epochs=2", "callbacks=quiet"]
+
+    run = shoal.train([*task, f"engine={engine}"])
+
+    assert (run.info.epochs, run.info.steps) == (2, 2)
+    with pytest.raises(ConfigError, match=r"task\.batch_size=17 \(shoal\.train\): is larger than the 16"):
+        shoal.train([*task, f"engine={engine}", "task.batch_size=17"])
+
+
+def test_a_table_with_more_rows_trains_on_64_at_a_time(csv: Path) -> None:
+    task = TableFile(path="houses.csv", target="price", batch_size="auto")
+
+    assert [task.training_batch(n) for n in (1, 63, 64, 65, 1000)] == [1, 63, 64, 64, 64]
 
 
 def test_text_far_down_in_a_numeric_column_is_found(workdir: Path) -> None:

@@ -100,6 +100,7 @@ class Job:
         """Training batches, in an order that each epoch changes, and validation batches."""
         overfits = bool(self.trainer.get("overfit_batches"))
         data = self.data
-        train = Batches(data.train, batch_size=self.task.batch_size, seed=None if overfits else self.seed)
+        size = self.task.training_batch(len(data.train))
+        train = Batches(data.train, batch_size=size, seed=None if overfits else self.seed)
         val = Batches(data.val, batch_size=self.task.val_batch_size) if data.val else None
         return train, val

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Interval
@@ -21,6 +21,8 @@ Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
 Count = Annotated[int, Ge(1)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
 Domain = tuple[float, float]
+_AUTO = 64
+"""Samples of a training step where the batch size is auto, if there are so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,8 @@ class Task(ABC):
 
     seed: Seed = 0
     """Seed of the data and of its split; the run's own unless set."""
-    batch_size: Count | None = None
-    """Samples of a training step; all of them where null."""
+    batch_size: Count | Literal["auto"] | None = None
+    """Samples of a training step: all of them where null; auto is 64, or all of them where there are fewer."""
     val_batch_size: Count | None = None
     """Samples of a validation step; all of them where null."""
 
@@ -112,13 +114,17 @@ class Task(ABC):
         """Named columns of predictions from the model's outputs."""
         return {name: outputs[:, i].tolist() for i, name in enumerate(data.targets)}
 
+    def training_batch(self, n_train: int) -> int | None:
+        """How many of `n_train` samples a training step takes; None for all of them."""
+        return min(_AUTO, n_train) if self.batch_size == "auto" else self.batch_size
+
     def fits(self, n_train: int) -> None:
         """Check the batch size against the number of training samples.
 
         Raises:
             ConfigError: where a batch is larger than the data.
         """
-        if self.batch_size is not None and self.batch_size > n_train:
+        if (self.training_batch(n_train) or 0) > n_train:
             raise ConfigError(
                 "batch_size",
                 self.batch_size,
