@@ -51,7 +51,7 @@ torture: .venv/.tested ## kill, fill, flip and fail for an hour, and write what 
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[test,docs,benchmark]' torch==$(TORCH)
+	build/lock/bin/python -m pip install --quiet '.[test,benchmark]' torch==$(TORCH)
 	.ci/lock build/lock/bin/python > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
