@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +19,66 @@ FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errn
 """What the system says when there is no more room."""
 SUFFIX = ".partial"
 """Ending of the temporary file beside its target; one left by a crash is overwritten by the next write."""
+SYNCS = 16
+"""How many files the system is asked at a time to bring to the disk: it does these together."""
+
+
+class _Together:
+    """Files that are written, and wait to be put in place."""
+
+    def __init__(self) -> None:
+        self.partials: dict[Path, Path] = {}
+        """The temporary file of each target."""
+        self.appended: set[Path] = set()
+
+    def settle(self, path: Path) -> None:
+        """Put one file in place now: it is about to be read or appended to."""
+        if path in self.partials:
+            partial = self.partials.pop(path)
+            _fsync(partial)
+            partial.replace(path)
+            _fsync(path.parent)
+
+    def close(self) -> None:
+        """Bring everything to the disk, and only then give it its name; what fails keeps what it was before.
+
+        Raises:
+            ShoalError: for the first that failed, once all the others are in place.
+        """
+        errors = _fsync_all([*self.partials.values(), *self.appended])
+        for path, partial in self.partials.items():
+            try:
+                if partial in errors:
+                    raise errors.pop(partial)
+                partial.replace(path)
+            except OSError as error:
+                _remove(partial)
+                errors[path] = error
+        errors |= _fsync_all({path.parent for path in self.partials if path not in errors})
+        for path, problem in errors.items():
+            raise unwritable(path, problem) from problem
+
+
+_together: ContextVar[_Together | None] = ContextVar("together", default=None)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let the files that are written in the block be put in place at its end, all at once.
+
+    The system takes as long to bring one file to the disk as to bring fifty. Until the end readers see the old
+    content; what was written before an exception is put in place too.
+
+    Raises:
+        ShoalError: where one of them cannot be written.
+    """
+    waiting = _Together()
+    before = _together.set(waiting)
+    try:
+        yield
+    finally:
+        _together.reset(before)
+        waiting.close()
 
 
 @contextmanager
@@ -27,16 +89,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         ShoalError: where the file cannot be written; `path` then holds what it held before.
     """
     partial = path.with_name(f".{path.name}{SUFFIX}")
-    needed = 0
+    needed, waiting = 0, _together.get()
+    if waiting is not None:
+        waiting.partials.pop(path, None)
     try:
         path.parent.mkdir(exist_ok=True)  # no more than that: a run whose directory was deleted must not go on
         with partial.open("wb") as file:
             yield file
             needed = file.tell()
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
+            if waiting is None:
+                os.fsync(file.fileno())
+        if waiting is not None:
+            waiting.partials[path] = partial
+        else:
+            partial.replace(path)
+            _fsync(path.parent)
     except OSError as error:
         _remove(partial)
         raise unwritable(path, error, needed) from error
@@ -67,17 +135,19 @@ def write_json(path: Path, value: Any) -> None:
 def share(path: Path, other: Path) -> None:
     """Make `other` hold what `path` holds now, without writing it again where the file system can link."""
     partial = other.with_name(f".{other.name}{SUFFIX}")
+    _settle(path, other)
     try:
         partial.unlink(missing_ok=True)
         os.link(path, partial)
         partial.replace(other)
-        sync_folder(other.parent)
+        _fsync(other.parent)
     except OSError:  # a file system without links, or one that is gone
         copy(path, other)
 
 
 def copy(path: Path, other: Path) -> None:
     """Make `other` hold what `path` holds now, in a file of its own: damage to one spares the other."""
+    _settle(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -91,6 +161,7 @@ def append(path: Path, content: bytes) -> int:
     Raises:
         ShoalError: where it cannot be written.
     """
+    _settle(path)
     try:
         with path.open("r+b") as file:
             file.seek(0, os.SEEK_END)
@@ -118,23 +189,14 @@ def sync(path: Path) -> None:
     Raises:
         ShoalError: where the system cannot.
     """
+    waiting = _together.get()
+    if waiting is not None:
+        waiting.appended.add(path)
+        return
     try:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _fsync(path)
     except OSError as error:
         raise unwritable(path, error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a crash of the machine."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class UnwritableError(ShoalError):
@@ -158,6 +220,39 @@ def _free(path: Path) -> int:
     """Bytes left for us on the disk where `path` would lie."""
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     return shutil.disk_usage(folder).free
+
+
+def _settle(*paths: Path) -> None:
+    """Put files in place that wait for it in `together`, before they are looked at."""
+    waiting = _together.get()
+    if waiting is not None:
+        for path in paths:
+            waiting.settle(path)
+
+
+def _fsync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, survive a crash of the machine."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fsync_all(paths: Iterable[Path]) -> dict[Path, OSError]:
+    """The same for many; what went wrong with which."""
+
+    def attempt(path: Path) -> OSError | None:
+        try:
+            _fsync(path)
+        except OSError as error:
+            return error
+        return None
+
+    asked = list(paths)
+    with ThreadPoolExecutor(SYNCS) as pool:
+        found = zip(asked, pool.map(attempt, asked), strict=True)
+        return {path: error for path, error in found if error}
 
 
 def _remove(partial: Path) -> None:
