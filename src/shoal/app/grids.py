@@ -32,7 +32,7 @@ class Options:
     """Draw so many samples at random instead of taking every combination."""
     seed: int = 0
     """Seed of the samples; more of them begin with the same ones."""
-    every: Sequence[str] = ("seed",)
+    every: Sequence[str] = ("seed", "task.fold")
     """Settings that are not drawn: each sample is trained with all of their values."""
     max_jobs: int = 20_000
     """Jobs that are begun without asking."""

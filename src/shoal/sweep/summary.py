@@ -1,4 +1,4 @@
-"""What a sweep has shown: the best runs, mean and spread over seeds, failures; as text, as a table, as a figure."""
+"""What a sweep has shown: the best runs, mean and spread over seeds and folds, failures; as text and as a table."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.errors import shown
-from shoal.names import TRAIN_LOSS, VAL_LOSS
-from shoal.rundir import RunInfo, Status, SweepDir, SweepInfo, write_text
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
+from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
 
 TOP = 5
-SEED = "seed"
+REPEATS = {"seed": "seeds", "fold": "folds"}
+"""Settings whose values repeat a configuration, by the last part of their names, and how several are called."""
 
 
 def summarize(sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
     """Write summary.csv; the text for the terminal."""
     write_text(sweep.summary, table(info, results))
-    lines = [*_best_runs(info, results), *_configurations(info, results), *_failures(info, results)]
+    lines = [*_best_runs(info, results), *_over_repeats(info, results), *_failures(info, results)]
     counts = {status: sum(job.status is status for job in info.jobs) for status in Status}
     said = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
     lines.append(f"{len(info.jobs)} runs: {said or 'none begun'}, in {info.seconds:.1f} s")
@@ -29,8 +30,13 @@ def summarize(sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) 
 
 
 def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
-    """summary.csv: a row a job with what differs, its status, its best and final metrics."""
+    """summary.csv: a row a job with what differs, its status, its best and final metrics.
+
+    Where several runs are the same but for seed and fold, mean and spread of their best values stand in each of them.
+    """
     names = sorted({name for run in results.values() for name in run.final})
+    groups = _groups(info, results)
+    spread = ["best_mean", "best_std", "best_runs"] if _any_repeats(groups) else []
     text = io.StringIO()
     columns = [
         "job",
@@ -39,6 +45,7 @@ def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
         "status",
         "best",
         "best_epoch",
+        *spread,
         "epochs",
         "steps",
         "seconds",
@@ -56,6 +63,9 @@ def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
         }
         row |= {key: shown(value) for key, value in job.differs.items() if key in info.varies}
         run = results.get(job.number)
+        values = groups.get(_configuration(info, job), [])
+        if spread and values:
+            row |= dict(zip(spread, (statistics.fmean(values), _std(values), len(values)), strict=True))
         if run:
             best = {"best": run.best.value, "best_epoch": run.best.epoch} if run.best else {}
             row |= best | {"epochs": run.epochs, "steps": run.steps, "seconds": round(run.seconds, 3)} | run.final
@@ -90,22 +100,68 @@ def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
     return [f"best of {len(scored)} runs", *_aligned(rows)]
 
 
-def _configurations(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
-    """Mean and spread over seeds, where each configuration has several."""
-    keys = [key for key in info.varies if key.split(".")[-1] != SEED]
+def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
+    """Mean and spread over seeds and folds: of the metrics of a single configuration, or of the best of each."""
+    groups = _groups(info, results)
+    if not _any_repeats(groups):
+        return []
+    over = " and ".join(dict.fromkeys(REPEATS[last] for key in info.varies if (last := _last(key)) in REPEATS))
+    heads = ["mean", "std", "min", "max", "runs"]
+    if len(groups) == 1:
+        found = _metrics([run for run in results.values() if run.status is Status.COMPLETED])
+        width = max(map(len, found))
+        rows = [["", *heads], *([name.ljust(width), *_spread(values)] for name, values in found.items())]
+        return [f"over {over}", *_aligned(rows)]
+    keys = [key for key in info.varies if _last(key) not in REPEATS]
+    ranked = sorted(groups.items(), key=lambda item: _sign(results) * statistics.fmean(item[1]))
+    rows = [[*settings, *_spread(values)] for settings, values in ranked]
+    return [f"over {over}", *_aligned([[*keys, *heads], *rows[: 4 * TOP]])]
+
+
+def _groups(info: SweepInfo, results: Mapping[int, RunInfo]) -> dict[tuple[str, ...], list[float]]:
+    """The best values of the runs of each configuration, whatever their seeds and folds."""
     groups: dict[tuple[str, ...], list[float]] = {}
     for job in info.jobs:
-        found = score(results[job.number]) if job.number in results else None
-        if found is not None:
-            groups.setdefault(tuple(shown(job.differs.get(key, "")) for key in keys), []).append(abs(found))
-    if not keys or all(len(values) < 2 for values in groups.values()):
-        return []
-    rows = [[*keys, "mean", "std", "min", "max", "runs"]]
-    for settings, values in sorted(groups.items(), key=lambda item: statistics.fmean(item[1])):
-        spread = statistics.stdev(values) if len(values) > 1 else math.nan
-        numbers = [statistics.fmean(values), spread, min(values), max(values)]
-        rows.append([*settings, *(f"{value:.4g}" for value in numbers), str(len(values))])
-    return ["over seeds", *_aligned(rows[: 1 + 4 * TOP])]
+        if job.number in results and (found := score(results[job.number])) is not None:
+            groups.setdefault(_configuration(info, job), []).append(_sign(results) * found)
+    return groups
+
+
+def _configuration(info: SweepInfo, job: JobInfo) -> tuple[str, ...]:
+    return tuple(shown(job.differs.get(key, "")) for key in info.varies if _last(key) not in REPEATS)
+
+
+def _any_repeats(groups: Mapping[tuple[str, ...], Sequence[float]]) -> bool:
+    return any(len(values) > 1 for values in groups.values())
+
+
+def _sign(results: Mapping[int, RunInfo]) -> int:
+    """What makes a score the value of the metric again: -1 where a large one is good."""
+    return -1 if any(run.best and run.best.mode == "max" for run in results.values()) else 1
+
+
+def _metrics(runs: Sequence[RunInfo]) -> dict[str, list[float]]:
+    """The values over the runs of the monitored metric where it was best, and of each metric in the end."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        if run.best:
+            found.setdefault(f"best {run.best.metric}", []).append(run.best.value)
+        for name in sorted(run.final.keys() - {LR, GRAD_NORM, GRAD_NORM_CLIPPED}):
+            found.setdefault(f"final {name}", []).append(run.final[name])
+    return found
+
+
+def _spread(values: Sequence[float]) -> list[str]:
+    numbers = [statistics.fmean(values), _std(values), min(values), max(values)]
+    return [*(f"{value:.4g}" for value in numbers), str(len(values))]
+
+
+def _std(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _failures(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:

@@ -1,0 +1,19 @@
+"""k-fold cross-validation as a sweep: `-m task.folds=5` trains all five folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FOLDS, FOLD = "task.folds", "task.fold"
+
+
+def every_fold(overrides: Sequence[str], jobs: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """The overrides of a sweep, with all values of `task.fold` where they say how many folds but not which.
+
+    `jobs` are combinations that the sweep lists one by one: they may say which, too.
+    """
+    given = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in overrides)}
+    chosen = FOLD in given or any(FOLD in job for job in jobs)
+    n = given.get(FOLDS, "")
+    return [*overrides, f"{FOLD}=range({n})"] if n.isdecimal() and int(n) and not chosen else list(overrides)
