@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from shoal.names import STEP
-from shoal.record.figures import BLUE, GREEN, ORANGE
+from shoal.record.figures import BLUE, GREEN, ORANGE, scaled
 from shoal.rundir import History
 
 COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,8 +30,7 @@ def curves_figure(groups: Mapping[str, Sequence[History]], metrics: Sequence[str
         ]
         axes.set(xlabel="step", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if drawn and min(drawn) > 0:
-            axes.set_yscale("log")
+        scaled(axes, drawn)
         axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -47,6 +46,6 @@ def _group(axes: Axes, name: str, histories: Sequence[History], metric: str, col
         if len(histories) > 1:
             axes.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
     middle = [sorted(at[step])[len(at[step]) // 2] for step in sorted(at)]
-    label = f"{name} ({len(histories)} runs)" if len(histories) > 1 else name
+    label = f"{name}, median of {len(histories)} runs" if len(histories) > 1 else name
     axes.plot(sorted(at), middle, color=color, linewidth=2, marker="o" if len(middle) < 15 else None, label=label)
     return [value for values in at.values() for value in values]

@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from shoal.names import STEP, TRAIN_LOSS, VAL_LOSS
@@ -30,7 +31,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
     """What the model has learned: no residuals without inputs, a panel of slopes where the true function is known."""
     derivatives = slopes(module, data)
     n = 4 if derivatives else 3 if data.features else 2
-    figure = Figure(figsize=(4 * n, 3.6), layout="constrained")
+    figure = Figure(figsize=(4 * n, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, n)
     fit, residuals, losses = panels[0], panels[-2], panels[-1]
@@ -56,7 +57,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
             _scatter(fit, y, prediction, data.targets[0])
             _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction")
     else:
-        _path(fit, history, data.targets[0], getattr(module.task, "solution", None))
+        _path(fit, history, data.targets[0], module.task.solution)
     _losses(losses, history)
     return figure
 
@@ -71,7 +72,7 @@ def png(figure: Figure) -> bytes:
 def _curve(axes: Axes, module: Supervised, data: Data) -> None:
     x, y = data.train.x[:N_POINTS, 0].cpu(), data.train.y[:N_POINTS].reshape(-1).cpu()
     points = grid(data)
-    axes.scatter(x, y, s=4, color=GRAY, alpha=0.4, linewidths=0, label="training data")
+    axes.scatter(x, y, s=_size(len(x)), color=GRAY, alpha=0.5, linewidths=0, label="training data")
     truth = module.task.truth(points)
     if truth is not None:
         axes.plot(points[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
@@ -92,7 +93,7 @@ def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor) -> 
 def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str) -> None:
     ends = [float(y.min()), float(y.max())]
     axes.plot(ends, ends, color=ORANGE, linewidth=2, label="prediction = target")
-    axes.scatter(y.reshape(-1), prediction[:, 0], s=6, color=BLUE, alpha=0.6, linewidths=0, label="samples")
+    axes.scatter(y.reshape(-1), prediction[:, 0], s=_size(len(y)), color=BLUE, alpha=0.6, linewidths=0, label="samples")
     axes.set(xlabel=f"target {target}", ylabel="prediction", title="Prediction against target")
     axes.legend(frameon=False, fontsize=8)
 
@@ -128,8 +129,9 @@ def _in_own_units(module: Supervised, values: Tensor, data: Data) -> Tensor:
 
 def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str) -> None:
     axes.axhline(0, color=ORANGE, linewidth=1)
-    axes.scatter(x, residuals[:, 0], s=6, color=BLUE, alpha=0.6, linewidths=0)
+    axes.scatter(x, residuals[:, 0], s=_size(len(x)), color=BLUE, alpha=0.6, linewidths=0)
     axes.set(xlabel=name, ylabel="prediction - target", title="Residuals")
+    axes.locator_params(axis="x", nbins=6)
 
 
 def _path(axes: Axes, history: History, name: str, solution: float | None) -> None:
@@ -149,8 +151,18 @@ def _losses(axes: Axes, history: History) -> None:
     drawn = [value for _, values in curves.values() for value in values]
     if drawn:
         axes.legend(frameon=False, fontsize=8)
-    if drawn and min(drawn) > 0:
+    scaled(axes, drawn)
+
+
+def scaled(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic scale for values that it suits: all of them positive, and not all of one magnitude."""
+    if values and 0 < min(values) < 0.2 * max(values):
         axes.set_yscale("log")
+
+
+def _size(n: int) -> float:
+    """Area of a dot, in square points, that is seen where there are few and leaves room where there are many."""
+    return min(40.0, max(5.0, 1500.0 / n))
 
 
 def _column(history: History, name: str) -> tuple[Sequence[float], Sequence[float]]:

@@ -101,6 +101,10 @@ class LightningTask(Task):
     def truth(self, x: Tensor) -> Tensor | None:
         return self.samples.truth(x) if self.samples else None
 
+    @property
+    def solution(self) -> float | None:
+        return self.samples.solution if self.samples else None
+
     def assess(self, outputs: Tensor) -> Assessment | None:
         return self.samples.assess(outputs) if self.samples else None
 

@@ -34,11 +34,6 @@ class Objective(Task):
     def outputs(self) -> int:
         return 1
 
-    @property
-    def solution(self) -> float | None:
-        """The x that is looked for, where it is known: a line in the figure."""
-        return None
-
     @abstractmethod
     def observe(self, prediction: Tensor) -> Tensor:
         """The function at x."""

@@ -70,6 +70,11 @@ class Task(ABC):
         return None
 
     @property
+    def solution(self) -> float | None:
+        """The number that is looked for, where the task is to find one and knows it: a line in the figure."""
+        return None
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """What `metrics` gives: none, unless a task has measures of its own beside the loss."""
         return ()
