@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shoal.app.command import main
 from shoal.app.compose import composed
-from shoal.app.expect import expectations
+from shoal.app.expect import Expectation, expectations
 from shoal.app.experiments import files
 from shoal.app.location import own_experiments
 from shoal.app.verify import chosen, is_sweep, one
@@ -24,6 +26,53 @@ ROWS = [f"{letter}{number}" for letter, n in COUNTS.items() for number in range(
 OWN = sorted(file.stem for file in own_experiments().glob("*.yaml"))
 SLOW = {"d1_log", "d2"}
 """A hundred epochs of 2048 samples; `make verify` runs them too."""
+NOTEBOOKS = json.loads((Path(__file__).parent / "reference" / "notebooks.json").read_text())
+
+
+def known() -> Iterator[tuple[str, dict[str, Any], float]]:
+    """What the notebooks print: an experiment, what identifies one of its expectations, and the number."""
+    row = NOTEBOOKS
+    yield "a1", {"metric": "value"}, row["A1"]["f"]
+    for name in ("a1", "a2", "a4", "a6"):
+        yield name, {"metric": "d/dx"}, row[name.upper()]["derivative"]
+    for variable, number in zip("xy", row["A3"]["partials"], strict=True):
+        yield "a3", {"metric": f"d/d{variable}"}, number
+    for variable in "xy":
+        for i, number in enumerate(row["A5"][f"d{variable}"]):
+            yield "a5", {"metric": f"d/d{variable}[{i}]"}, number
+    for i, number in enumerate(row["A6"]["vector_derivative"]):
+        yield "a6_vector", {"metric": f"d/dx[{i}]"}, number
+    for variable in "xab":
+        yield "a7", {"metric": f"d/d{variable}"}, row["A7"][f"d{variable}"]
+    for name, number in zip(("d/dx", "d2/dx^2", "d3/dx^3"), row["A8"]["derivatives"], strict=True):
+        yield "a8", {"metric": name}, number
+    for step, number in enumerate(row["A9"]["accumulated"], start=1):
+        yield "a9", {"metric": "x.grad", "step": step}, number
+    yield "a9", {"metric": "x.grad cleared"}, row["A9"]["cleared"]
+    for step, name in enumerate(("first", "second"), start=1):
+        for i, number in enumerate(row["A10"][name]):
+            yield "a10", {"metric": f"x.grad[{i}]", "step": step}, number
+    for step, number in row["B1"]["x_after_step"].items():
+        yield "b1", {"metric": "x", "step": int(step) + 1}, number
+    for step, number in row["B1"]["log10_loss"].items():
+        yield "b1", {"metric": "train/loss", "step": int(step) + 1, "log10": True}, number
+    yield "b2", {"metric": "x"}, row["B2"]["x_end"]
+    for step, numbers in row["C1"]["epochs"].items():
+        for name, number in zip(("train/loss", "weight", "bias"), numbers, strict=True):
+            yield "c1", {"metric": name, "step": int(step)}, number
+    for i, number in enumerate(row["C2"]["weights"], start=1):
+        yield "c2", {"metric": f"weight{i}"}, number
+    yield "c2", {"metric": "bias"}, row["C2"]["bias"]
+    yield "c2", {"metric": "train/loss"}, row["C2"]["loss"]
+    for optimizer, number in row["C3"]["final_loss_mean"].items():
+        yield "c3", {"metric": "train/loss", "over": "mean", "where": {"optimizer": optimizer}}, number
+    yield "c3", {"metric": "train/loss", "over": "std", "where": {"optimizer": "adam"}}, row["C3"]["adam_std"]
+    yield "d3", {"metric": "parameters"}, row["D3"]["parameters"]
+    for name in ("e1", "e2"):
+        for step, number in enumerate(row[name.upper()]["norms"], start=1):
+            yield name, {"metric": "grad_norm", "step": step}, number
+    for step, number in enumerate(row["E2"]["losses"], start=1):
+        yield "e2", {"metric": "train/loss", "step": step}, number
 
 
 def test_every_row_has_an_experiment() -> None:
@@ -41,6 +90,18 @@ def test_an_experiment_is_a_lab_note_that_composes_and_says_its_command(name: st
     assert re.search(rf"^# {name.split('_')[0].upper()}\b", text, flags=re.MULTILINE)
     assert f"#     python train.py {option}experiment={name}\n" in text
     assert expectations(values["expect"]) or values["check"]
+
+
+def test_the_experiments_expect_the_numbers_of_the_notebooks() -> None:
+    wanted: dict[str, tuple[Expectation, ...]] = {}
+    with quiet_logging():
+        for name in {name for name, _, _ in known()}:
+            with composed([f"experiment={name}"]) as found:
+                wanted[name] = expectations(found.values()["expect"])
+
+    for name, settings, number in known():
+        (expected,) = (one for one in wanted[name] if all(getattr(one, key) == each for key, each in settings.items()))
+        assert float(expected.value or 0) == pytest.approx(number, rel=2e-6, abs=1e-12), (name, settings)
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if name not in SLOW and not is_sweep(name)])
