@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,17 +30,27 @@ class LearningRate(pl.Callback):
 
 
 class GradientNorm(pl.Callback):
-    """Logs the Euclidean norm of the gradient at the epoch's last step, and where clipping is on, what it left."""
+    """Logs the Euclidean norm of the gradient at the epoch's last step, and where clipping is on, what it left.
+
+    Until one is logged it is measured at every step, for who wants to know why a training diverged.
+    """
 
     def __init__(self) -> None:
+        self.largest = 0.0
+        """The largest norm of the steps before the first that is logged, as far as they were numbers."""
         self._measured: dict[str, float] = {}
+        self._logged = False
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Measure before clipping."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._measured = {GRAD_NORM: norm(pl_module)}
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if last or not self._logged:
+            measured = norm(pl_module)
+            self.largest = max(self.largest, measured if math.isfinite(measured) else 0.0)
+        if last:
+            self._measured = {GRAD_NORM: measured}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,7 +61,7 @@ class GradientNorm(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what was measured."""
-        measured, self._measured = self._measured, {}
+        measured, self._measured, self._logged = self._measured, {}, True
         announce(trainer, measured)
 
 

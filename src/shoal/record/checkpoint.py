@@ -88,15 +88,24 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._saved_step = -1
         self._rng: dict[str, Any] | None = None
         self._cut_short: dict[str, Any] | None = None
+        self._first: dict[str, Any] | None = None
 
-    def attach(self, run: RunDir, extra: Callable[[], Mapping[str, Any]], sync: Callable[[], None]) -> None:
+    def attach(
+        self,
+        run: RunDir,
+        extra: Callable[[], Mapping[str, Any]],
+        sync: Callable[[], None],
+        beginning: Callable[[], Mapping[str, Any]],
+    ) -> None:
         """Where to write, and what the recorder wants kept with each state.
 
-        `extra` brings the recorder's files up to date, `sync` makes them last.
+        `extra` brings the recorder's files up to date, `sync` makes them last; `beginning` says what they held before
+        the first row.
         """
         self.run = run
         self.extra = extra
         self.sync = sync
+        self.beginning = beginning
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See whether the monitored metric is the best so far.
@@ -126,6 +135,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
             if batch_idx:  # an epoch that begins has seeded them already
                 restore_generators(self._rng)
             self._rng = None
+        if self._saved_step < 0 and trainer.global_step == 0 and batch_idx == 0:
+            self._first = _cloned(self._bare_state(trainer, Position()))
         if self.whole_epochs and batch_idx == 0:
             self._beginning = _cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
         if self._improved:
@@ -169,7 +180,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self.write_best()
         self.sync()
         trainer.strategy.save_checkpoint(state, self.run.last)
-        self._saved_at, self._saved_step = time.monotonic(), step
+        self._saved_at, self._saved_step, self._first = time.monotonic(), step, None
         if trainer.is_global_zero:
             self.write_best()
 
@@ -186,6 +197,14 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if not self.run.last.exists():
             copy(self.run.best, self.run.last)
         self._snapshot = None
+
+    def write_first(self) -> None:
+        """Write the state that the training began with, where nothing was saved since."""
+        if self._first is None or self.run.last.exists():
+            return
+        self._first[EXTRA] |= {**self.extra(), "files": dict(self.beginning())}
+        SealedIO().save_checkpoint(self._first, self.run.last)
+        self._first = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": vars(self.best) if self.best else None}
@@ -215,9 +234,15 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._improved = False
 
     def _state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
+        extra = self.extra()  # first: it closes the row that is being filled
+        state = self._bare_state(trainer, position)
+        state[EXTRA] |= extra
+        return state
+
+    def _bare_state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
+        """A state without what the recorder wants kept with it."""
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         state[EXTRA] = {
-            **self.extra(),
             "position": [position.epoch, position.batch, position.step],
             "over": None,  # at the end of a training: how long the files are then
             "generators": generator_states(),

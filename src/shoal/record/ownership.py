@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to the model it is to be put into."""
+"""Whether a checkpoint belongs to the model it is to be put into, and whether a training can go on from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from shoal.engines.job import Job
+from shoal.engines.position import Position
 from shoal.errors import UsageError
 
 
@@ -28,4 +30,18 @@ def refuse_another(path: Path | None, state: Mapping[str, Any], module: nn.Modul
         raise UsageError(
             f"{path} is of another model",
             hint=f"{name}: {there.get(name, 'not there')} there, {here.get(name, 'not there')} by config.yaml",
+        )
+
+
+def refuse_part_of_an_epoch(job: Job, path: Path | None, position: Position) -> None:
+    """Refuse to go on in the middle of an epoch with a LightningModule of the user's own.
+
+    Raises:
+        UsageError: because what it adds up over an epoch with `self.log` is in no checkpoint.
+    """
+    if job.own_module and position.batch:
+        raise UsageError(
+            f"{path} is from the middle of epoch {position.epoch}, where trainer.max_steps ended it; a LightningModule "
+            "of your own goes on from the end of an epoch only",
+            hint="go on from the best state (--from best), or set trainer.max_epochs instead",
         )

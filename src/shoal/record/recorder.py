@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from shoal.errors import ShoalError
-from shoal.names import EPOCH, STEP
+from shoal.names import EPOCH, GRAD_NORM, STEP
+from shoal.record.callbacks import GradientNorm
 from shoal.record.events import EventFile
 from shoal.rundir import History
 from shoal.rundir.atomic import sync
@@ -21,7 +22,7 @@ class Diverged(ShoalError):
 
     def __init__(self, metric: str, value: float, step: int, epoch: int, largest_norm: float | None) -> None:
         norm = (
-            f"; the largest gradient norm logged before it was {largest_norm:.3g}" if largest_norm is not None else ""
+            f"; the largest gradient norm measured before it was {largest_norm:.3g}" if largest_norm is not None else ""
         )
         super().__init__(
             f"{metric} is {value} at step {step} (epoch {epoch}): the run diverged{norm}",
@@ -43,6 +44,7 @@ class Recorder(Logger):
         self.events = events
         self.listeners: list[Callable[[Mapping[str, float]], None]] = []
         self._row: dict[str, float] = {}
+        self._began = events.length if events else 0
         self._trainer: pl.Trainer | None = None
 
     @property
@@ -97,6 +99,10 @@ class Recorder(Logger):
             "events": self.events.flush() if self.events else 0,
         }
 
+    def beginning(self) -> dict[str, Any]:
+        """What `flush` would have said before the first row of a training."""
+        return {"rows": 0, "digest": self.history.digest_at(0), "events": self._began}
+
     def sync(self) -> None:
         """Make what was flushed survive a crash of the machine, as a checkpoint that counts on it does."""
         for file in (self.history.path, self.events.path if self.events else None):
@@ -113,7 +119,13 @@ class Recorder(Logger):
     def _check(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             if "loss" in name and not math.isfinite(value):
-                rows = [*self.history.rows, self._row]
-                norms = [row["grad_norm"] for row in rows if math.isfinite(row.get("grad_norm", math.nan))]
                 step, epoch = int(self._row[STEP]), int(self._row[EPOCH])
-                raise Diverged(name, value, step, epoch, max(norms, default=None))
+                raise Diverged(name, value, step, epoch, self.largest_norm())
+
+    def largest_norm(self) -> float | None:
+        """The largest gradient norm that was measured, where it was a number."""
+        assert self._trainer is not None
+        found = [row[GRAD_NORM] for row in [*self.history.rows, self._row] if GRAD_NORM in row]
+        callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
+        found += [each.largest for each in callbacks if isinstance(each, GradientNorm)]
+        return max((norm for norm in found if math.isfinite(norm) and norm > 0), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -24,7 +25,7 @@ from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
 from shoal.record.interruption import Interrupted, Interruption
-from shoal.record.ownership import refuse_another
+from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
 from shoal.record.recorder import Diverged, Recorder
 from shoal.record.tensorboard import TensorBoard
@@ -104,9 +105,15 @@ class _Session:
         self.concluded = Concluded()
         if self.state:
             refuse_another(origin, self.state, self.module)
-            _refuse_part_of_an_epoch(job, origin, self._position())
+            refuse_part_of_an_epoch(job, origin, self._position())
         self.info = self._opened(info)
-        self.recorder = self._recorder()
+        try:
+            self.recorder = self._recorder()
+        except BaseException as error:  # run.json must not say for good that it is running
+            info = replace(self.info, status=_status(error), reason=_reason(error), ended=now())
+            with contextlib.suppress(ShoalError):  # the disk may be full
+                write_info(self.run.info, info)
+            raise
 
     def train(self) -> RunInfo:
         """Train, and record how it ended."""
@@ -202,7 +209,7 @@ class _Session:
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
         self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
-        self.checkpoint.attach(self.run, self._extra, self.recorder.sync)
+        self.checkpoint.attach(self.run, self._extra, self.recorder.sync, self.recorder.beginning)
         self.checkpoint.whole_epochs = self.job.own_module
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         self.interruption.checkpoint = self.checkpoint
@@ -324,7 +331,7 @@ class _Session:
 
     def _finish_files(self, status: Status) -> None:
         """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
-        for write in (self.recorder.flush, self.checkpoint.write_best):
+        for write in (self.recorder.flush, self.checkpoint.write_best, self.checkpoint.write_first):
             try:
                 write()
             except (OSError, ShoalError) as error:
@@ -360,20 +367,6 @@ def unchanged(info: RunInfo, task: Task) -> str | None:
             hint="put the file back as it was, or start a new run",
         )
     return digest
-
-
-def _refuse_part_of_an_epoch(job: Job, path: Path | None, position: Position) -> None:
-    """Refuse to go on in the middle of an epoch with a LightningModule of the user's own.
-
-    Raises:
-        UsageError: because what it adds up over an epoch with `self.log` is in no checkpoint.
-    """
-    if job.own_module and position.batch:
-        raise UsageError(
-            f"{path} is from the middle of epoch {position.epoch}, where trainer.max_steps ended it; a LightningModule "
-            "of your own goes on from the end of an epoch only",
-            hint="go on from the best state (--from best), or set trainer.max_epochs instead",
-        )
 
 
 def _warn(text: str) -> None:
