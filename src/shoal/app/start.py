@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, run_job
@@ -14,8 +15,9 @@ from hydra.types import HydraContext
 
 from shoal.app.compose import Composed, composed
 from shoal.app.sources import Sources
-from shoal.errors import ConfigError, UsageError
-from shoal.rundir import RunDir, RunInfo, Status
+from shoal.app.stored import differences
+from shoal.errors import ConfigError, DamagedError, UsageError
+from shoal.rundir import RunDir, RunInfo, Status, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
@@ -44,7 +46,7 @@ def start(
             todo = work(values)
             if isinstance(todo, Training):
                 _ = todo.job.data  # what is wrong with it is told before anything is written
-        run = _fresh(found.directory())
+        run = _fresh(found.directory(), values)
         info = RunInfo(
             id=run.path.name,
             task=found.choices.get("check", found.choices["task"]),
@@ -85,23 +87,34 @@ def _run(found: Composed, task: Callable[[object], RunInfo]) -> RunInfo:
     return info
 
 
-def _fresh(path: Path) -> RunDir:
+def _fresh(path: Path, config: Mapping[str, Any]) -> RunDir:
     """A run directory that can be written and that no run has used.
 
     Raises:
-        UsageError: where a run lies there already.
+        UsageError: where a run lies there already; in what this one differs from it.
         ShoalError: where it cannot be written.
     """
     run = RunDir(path)
     try:
         if run.info.exists() and first_process():
             raise UsageError(
-                f"{path} holds a run already", hint=f"go on with it: shoal resume {path}; or choose another place"
+                f"{path} holds a run already{_unlike(run, config)}",
+                hint=f"go on with it: shoal resume {path}; or choose another place",
             )
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
     return run
+
+
+def _unlike(run: RunDir, config: Mapping[str, Any]) -> str:
+    """In which settings this configuration differs from that of a run that is there."""
+    try:
+        changes = differences(read_config(run.config), config)
+    except DamagedError:
+        return ""
+    more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
+    return f", with {'; '.join(map(str, changes[:4]))}{more}" if changes else ", of this very configuration"
 
 
 @contextmanager

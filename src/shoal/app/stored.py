@@ -20,6 +20,9 @@ from shoal.rundir import RunDir, RunInfo, read_config, read_info
 FIXED = ("task", "model", "loss", "seed", "outputs")
 """What the state of a run depends on, so that it cannot be resumed with another."""
 
+UNRELATED = ("outputs", "debug", "resume")
+"""Settings that say nothing of a result."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -72,6 +75,21 @@ def changed(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[s
     changes = [_applied(after, override) for override in parsed]
     values: Any = OmegaConf.to_container(after)
     return values, [change for change in changes if change.old != change.new]
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[Change]:
+    """The settings in which two configurations differ, but for those that say nothing of a result."""
+    found = []
+    for key in [*there, *(key for key in here if key not in there)]:
+        old, new, name = there.get(key), here.get(key), f"{prefix}{key}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if old.get("_target_") != new.get("_target_"):  # the settings of another class are all different
+                found.append(Change(name, old.get("_target_"), new.get("_target_")))
+                continue
+            found += differences(old, new, f"{name}.")
+        elif old != new and name not in UNRELATED:
+            found.append(Change(name, old, new))
+    return found
 
 
 def refuse_fixed(changes: Sequence[Change]) -> None:
