@@ -77,6 +77,7 @@ class Positioner(pl.Callback):
         trainer.should_stop = self.over
         if self.resumed is not None:
             _apply_settings(trainer, self.job, self.resumed)
+        _watch_where_measured(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give this epoch its order, and code that draws from global generators its numbers."""
@@ -191,6 +192,16 @@ def _apply_settings(trainer: pl.Trainer, job: Job, restored: Mapping[str, Any]) 
     for config in trainer.lr_scheduler_configs:
         if hasattr(config.scheduler, "base_lrs"):
             config.scheduler.base_lrs = [scaled(lr) for lr in config.scheduler.base_lrs]
+
+
+def _watch_where_measured(trainer: pl.Trainer) -> None:
+    """Let a scheduler that watches a metric of the validation wait for each validation.
+
+    With `check_val_every_n_epoch` above 1 Lightning would ask for it after the first epoch, and stop the training.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if config.reduce_on_plateau and str(config.monitor).startswith("val"):
+            config.frequency = max(config.frequency, trainer.check_val_every_n_epoch or 1)
 
 
 def evaluate(job: Job, module: pl.LightningModule) -> dict[str, float]:
