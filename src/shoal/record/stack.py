@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from shoal.engines.lightning import EXPECTED_WARNINGS
+from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
+from shoal.errors import DamagedError
 from shoal.names import GRAD_NORM
 from shoal.record import environment
-from shoal.record.checkpoint import EXTRA, SealedIO, load
+from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.scalars import encoded
 from shoal.record.track import StackRun, Track, checkpoint_of
@@ -53,10 +55,23 @@ def train_stack(runs: Sequence[StackRun], *, state: Path | None, advanced: Advan
         Interrupted, ShoalError, or what a job raised: after it is recorded for all runs that had not ended.
     """
     interruption = Interruption()
+    _allow_open_files(len(runs) + 64)
     with ExitStack() as claims, interruption.listening():
         for each in runs:
             claims.enter_context(claim(each.run))
         _Session(runs, state, interruption, advanced, ended).train()
+
+
+def _allow_open_files(n: int) -> None:
+    """Let this process have `n` files open, as far as the system lets it: each run of a stack has its lock."""
+    try:
+        import resource
+    except ImportError:  # a system without such limits
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Session:
@@ -75,8 +90,7 @@ class _Session:
         self.advanced = advanced
         self.ended = ended
         self.checkpoints = [checkpoint_of(each.job) for each in runs]
-        monitored = zip(runs, self.checkpoints, strict=True)
-        self.running = Running([Member.of(run.job, monitor=how.monitor, mode=how.mode) for run, how in monitored])
+        self.running = Running(_members(runs, self.checkpoints))
         saved = self._saved(runs)
         if saved is None:
             self._probe()
@@ -117,7 +131,7 @@ class _Session:
             if track is not None and row.ended:
                 self._save(track, over=row.ended != "diverged")
                 status = Status.DIVERGED if row.ended == "diverged" else Status.COMPLETED
-                self._end(track, status, _divergence(row) if row.ended == "diverged" else None)
+                self._end(track, status, _divergence(row, track) if row.ended == "diverged" else None)
         self._advance(running)
         left = any(track and not track.info.finished for track in self.tracks)
         if left and self.interruption.received is not None:
@@ -157,7 +171,10 @@ class _Session:
         content = {
             "runs": self._names,
             "running": self.running.state_dict(),
-            "files": {place: track.flush() | {"at_best": track.at_best} for place, track in open_.items()},
+            "files": {
+                place: track.flush() | {"at_best": track.at_best, "began": track.began}
+                for place, track in open_.items()
+            },
             "bests": {place: vars(track.best) if track.best else None for place, track in open_.items()},
         }
         for track in open_.values():
@@ -173,11 +190,15 @@ class _Session:
                 self._save(track, over=False)
 
     def _save(self, track: Track, *, over: bool) -> None:
-        """Write the run's own checkpoints; of one that diverged only the best, from when it was finite."""
+        """Write the run's own checkpoints; of one that diverged the best, or the first, from when it was finite."""
         best = self.running.best_checkpoint(track.place)
-        diverged = self.running.endings.get(track.place) == "diverged"
-        last = None if diverged else self.running.checkpoint(track.place)
-        track.save(last, best, self.running.position(track.place), over=over)
+        if self.running.endings.get(track.place) != "diverged":
+            last = self.running.checkpoint(track.place)
+            track.save(last, best, self.running.position(track.place), over=over)
+        elif best:
+            track.save(None, best, Position(), over=False)
+        else:
+            track.save_first(Running([Member.of(track.job)]).checkpoint(0))
 
     def _end(self, track: Track, status: Status, reason: str | None) -> None:
         member = self.running.members[track.place]
@@ -190,7 +211,11 @@ class _Session:
         """The state of this very stack, if there is one."""
         if self.state is None or not self.state.exists():
             return None
-        content = load(self.state)[EXTRA]
+        try:
+            content = load(self.state)[EXTRA]
+        except DamagedError as error:
+            log.warning("%s: the stack starts again from its beginning", error.problem)
+            return None
         return content if content["runs"] == [each.run.path.name for each in runs] else None
 
     def _probe(self) -> None:
@@ -199,9 +224,28 @@ class _Session:
             raise CannotStackError(reasons)
 
 
-def _divergence(row: Row) -> str:
-    norm = row.metrics.get(GRAD_NORM, math.nan)
-    largest = f"; the gradient norm was {norm:.3g}" if math.isfinite(norm) else ""
+def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> list[Member]:
+    """The runs with their samples and weights drawn.
+
+    Raises:
+        CannotStackError: where code of the user's own breaks at that; alone, such a run costs no other one.
+    """
+    members, broken = [], {}
+    for place, (each, how) in enumerate(zip(runs, checkpoints, strict=True)):
+        try:
+            each.job.batches()
+            members.append(Member.of(each.job, monitor=how.monitor, mode=how.mode))
+        except (Exception, SystemExit) as error:
+            broken[place] = _reason(error)
+    if broken:
+        raise CannotStackError(broken)
+    return members
+
+
+def _divergence(row: Row, track: Track) -> str:
+    rows = [row.metrics, *track.history.rows]
+    norms = [norm for norm in (each.get(GRAD_NORM, math.nan) for each in rows) if math.isfinite(norm)]
+    largest = f"; the largest gradient norm measured before it was {max(norms):.3g}" if norms else ""
     return f"{row.reason} (epoch {row.epoch}): the run diverged{largest}"
 
 

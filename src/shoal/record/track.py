@@ -31,7 +31,7 @@ from shoal.rundir import (
     write_config,
     write_info,
 )
-from shoal.rundir.atomic import share, sync
+from shoal.rundir.atomic import copy, sync
 from shoal.rundir.info import now
 from shoal.seeding import seed_global
 
@@ -87,6 +87,8 @@ class Track:
         )
         write_info(self.run.info, self.info)
         self.history, self.events = self._files(files)
+        self.began = files["began"] if files else self.events.length if self.events else 0
+        """How long the event file was before the first row."""
 
     def add(self, row: Row) -> dict[str, float]:
         """Put an epoch into the history; the metrics it measured."""
@@ -125,12 +127,18 @@ class Track:
         if best is None:
             return
         if last is not None and best["global_step"] == last["global_step"]:
-            share(self.run.last, self.run.best)
+            copy(self.run.last, self.run.best)
             return
         then = Position(best["epoch"], 0, best["global_step"])
         SealedIO().save_checkpoint(self._completed(best, then, self._files_at_best(), None), self.run.best)
         if last is None:
-            share(self.run.best, self.run.last)
+            copy(self.run.best, self.run.last)
+
+    def save_first(self, first: dict[str, Any]) -> None:
+        """Write the state that the run began with as its last."""
+        self.flush()
+        files = {"rows": 0, "digest": self.history.digest_at(0), "events": self.began}
+        SealedIO().save_checkpoint(self._completed(first, Position(), files, None), self.run.last)
 
     def end(self, status: Status, reason: str | None, member: Member) -> RunInfo:
         """Write the final run.json."""

@@ -17,6 +17,8 @@ from shoal.errors import ShoalError
 
 FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What the system says when there is no more room."""
+TOO_MANY = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE))
+"""What it says when too many files are open."""
 SUFFIX = ".partial"
 """Ending of the temporary file beside its target; one left by a crash is overwritten by the next write."""
 SYNCS = 16
@@ -205,10 +207,14 @@ class UnwritableError(ShoalError):
     def __init__(self, path: Path, reason: str, needed: int = 0) -> None:
         self.path = path
         self.reason = reason
+        super().__init__(f"cannot write {path}: {reason}", hint=self._way_out(needed))
+
+    def _way_out(self, needed: int) -> str:
+        if self.reason in TOO_MANY:
+            return "allow more open files (ulimit -n 4096), or make the stacks of a sweep smaller: sweep.block=16"
         size = f"it needs {needed:,} bytes, " if needed else ""
-        full = reason in FULL
-        hint = f"{size}{_free(path):,} bytes are free there" if full else "another place: outputs=FOLDER"
-        super().__init__(f"cannot write {path}: {reason}", hint=hint)
+        full = self.reason in FULL
+        return f"{size}{_free(self.path):,} bytes are free there" if full else "another place: outputs=FOLDER"
 
 
 def unwritable(path: Path, error: OSError, needed: int = 0) -> UnwritableError:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from filelock import FileLock, Timeout
 
 from shoal.errors import DamagedError, UsageError
+from shoal.rundir.atomic import unwritable
 from shoal.rundir.info import read_info
 from shoal.rundir.layout import RunDir
 from shoal.rundir.sweep import SweepDir, read_sweep
@@ -19,12 +20,15 @@ def claim(run: RunDir | SweepDir) -> Iterator[None]:
 
     Raises:
         UsageError: where another process holds it: which one, on which host, since when.
+        ShoalError: where the lock cannot be written.
     """
     lock = FileLock(run.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(f"{run.path} is in use by {_owner(run)}", hint="wait for it to end, or stop it") from None
+    except OSError as error:
+        raise unwritable(run.lock, error) from error
     try:
         yield
     finally:
