@@ -225,6 +225,20 @@ def test_verify_names_what_is_missed_and_what_is_damaged(workdir: Path, capsys: 
     assert "broken.yaml" in verdicts["broken"]["problem"]
 
 
+def test_verify_keeps_the_runs_of_its_last_call_and_touches_no_other(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shoal.train(["experiment=a2", "outputs=outputs/verify"])
+
+    for _ in range(3):
+        assert shoal_command(["verify", "a2"]) == 0
+
+    runs = sorted((workdir / "outputs/verify/derivatives").iterdir())
+    assert len(runs) == 2
+    assert (workdir / mine.path) in runs
+    assert "runs: outputs/verify\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["verify", "c11"], "no experiment 'c11'"), (["verify", "--filter", "zz*"], "no experiment fits 'zz*'")],

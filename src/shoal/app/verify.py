@@ -13,6 +13,8 @@ from typing import Any
 
 from shoal.app.experiments import files
 from shoal.errors import ShoalError, UsageError, suggestion
+from shoal.review.catalog import find
+from shoal.review.removal import Removal
 from shoal.rundir import SweepDir, read_sweep
 
 SWEEPS = "sweeper:"
@@ -67,8 +69,10 @@ def chosen(names: Sequence[str] = (), pattern: str | None = None) -> list[str]:
 def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callable[[Verdict], None]) -> list[Verdict]:
     """Run these experiments below `outputs`, `told` of each as it ends; the verdicts in the order of the names.
 
-    Sweeps, which have processes of their own, come after the others.
+    Sweeps, which have processes of their own, come after the others. What earlier calls left there of an experiment is
+    removed once it has been run again.
     """
+    earlier = find([outputs]) if outputs.is_dir() else []
     single = [name for name in names if not is_sweep(name)]
     sweeps = [name for name in names if is_sweep(name)]
     found: dict[str, Verdict] = {}
@@ -78,6 +82,11 @@ def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callabl
     for name in sweeps:
         found[name] = _swept(name, outputs, processes)
         told(found[name])
+    again = [_asked(name, outputs, processes) for name, verdict in found.items() if verdict.path]
+    for entry in earlier:
+        if entry.info and entry.info.overrides in again:
+            with contextlib.suppress(UsageError):  # it is in use: another call verifies the same
+                Removal(entry, outputs).carry_out()
     return [found[name] for name in names]
 
 
@@ -91,7 +100,7 @@ def one(name: str, outputs: Path) -> Verdict:
     from shoal.app.start import start
 
     printed = io.StringIO()
-    overrides = [f"experiment={name}", f"outputs={outputs}", "callbacks=quiet"]
+    overrides = _asked(name, outputs, 1)
     try:
         with contextlib.redirect_stdout(printed):
             run, info = start(overrides, command=["train.py", *overrides])
@@ -125,7 +134,7 @@ def _swept(name: str, outputs: Path, processes: int) -> Verdict:
 
     printed = io.StringIO()
     before = set(outputs.glob("*/*/sweep.json"))
-    overrides = [f"experiment={name}", f"outputs={outputs}", f"sweep.processes={processes}"]
+    overrides = _asked(name, outputs, processes)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             sweep(overrides)
@@ -137,6 +146,12 @@ def _swept(name: str, outputs: Path, processes: int) -> Verdict:
     reason = next((f": {job.reason}" for job in bad if job.reason), "")
     problem = f"{len(bad)} of {len(info.jobs)} runs did not complete{reason}" if bad else _unasked(info.expected)
     return Verdict(name, tuple(info.expected), str(path), problem, printed.getvalue())
+
+
+def _asked(name: str, outputs: Path, processes: int) -> list[str]:
+    """The overrides of a run or a sweep that is made here, by which it is known again."""
+    how = f"sweep.processes={processes}" if is_sweep(name) else "callbacks=quiet"
+    return [f"experiment={name}", f"outputs={outputs}", how]
 
 
 def _unasked(outcomes: Sequence[dict[str, Any]]) -> str | None:

@@ -31,7 +31,9 @@ def verify(
         str | None, typer.Option("--filter", "-f", metavar="PATTERN", help="Only names like this: 'c*'.")
     ] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core unless set.")] = None,
-    outputs: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("outputs/verify"),
+    outputs: Annotated[Path, typer.Option(help="Where the runs go; those of the last call stay.")] = Path(
+        "outputs/verify"
+    ),
     as_json: Json = False,
 ) -> None:
     """Run experiments, and compare what they measure with what they expect.
@@ -56,7 +58,7 @@ def verify(
     if as_json:
         print(json.dumps([_jsonable(verdict.plain()) for verdict in verdicts], indent=2))
     else:
-        print(_table(verdicts))
+        print(f"{_table(verdicts)}\nruns: {outputs}")
     raise typer.Exit(int(ExitCode.OK if all(verdict.holds for verdict in verdicts) else ExitCode.FAILED))
 
 

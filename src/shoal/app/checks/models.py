@@ -111,7 +111,7 @@ class Devices(Check):
 
     def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
         del run, info
-        there = torch.cuda.is_available()
+        there = torch.cuda.is_available() or torch.backends.mps.is_available()
         losses = {"cpu": _trained_on("cpu", config)}
         if there:
             losses["gpu"] = _trained_on("gpu", config)
@@ -120,8 +120,8 @@ class Devices(Check):
         else:
             refusal = _refusal(config)
             agrees = refusal is not None
-            text = f"trained on the CPU: loss {losses['cpu']:.6g}\nnote: no GPU here, that half was not run\n"
-            text += f"asked for one: {refusal or 'NOT REFUSED'}"
+            text = f"trained on the CPU: loss {losses['cpu']:.6g}\nnote: the GPU half was not run: {_why_none()}\n"
+            text += f"asked for a GPU: {refusal or 'NOT REFUSED'}"
         row = {f"{name}/loss": loss for name, loss in losses.items()} | {"gpu is there": float(there)}
         return Measured(rows=[row], text=text, agrees=agrees)
 
@@ -165,6 +165,12 @@ def _trained_on(accelerator: str, config: Mapping[str, Any]) -> float:
     samples = built.data.train
     with torch.no_grad():
         return float(built.loss(module.cpu().eval()(samples.x.cpu()), samples.y.cpu()))
+
+
+def _why_none() -> str:
+    if torch.version.cuda is None:
+        return f"this PyTorch ({torch.__version__}) is built without CUDA"
+    return f"PyTorch {torch.__version__} finds no GPU in this machine"
 
 
 def _refusal(config: Mapping[str, Any]) -> str | None:
