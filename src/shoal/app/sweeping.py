@@ -146,11 +146,12 @@ class Sweeping:
         blocks, placed = self._interrupted(todo), set[int]()
         placed.update(number for block in blocks for number in block.numbers)
         alone = [Block((self._work(number),)) for number in self.plan.alone if number not in placed]
-        for numbers in self.plan.blocks(max(self.settings.processes, 1), self.settings.block):
+        for group, numbers in self.plan.blocks(max(self.settings.processes, 1), self.settings.block):
             left = [number for number in numbers if number not in placed]
             if left:
                 name = f"{job_name(left[0])}x{len(left)}.ckpt"
-                blocks.append(Block(tuple(map(self._work, left)), stacked=True, state=self.folder.blocks / name))
+                works = tuple(map(self._work, left))
+                blocks.append(Block(works, stacked=True, state=self.folder.blocks / name, group=group))
         return [*blocks, *alone]
 
     def _interrupted(self, todo: Sequence[int]) -> list[Block]:

@@ -16,6 +16,7 @@ from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError
 from shoal.names import GRAD_NORM
 from shoal.record import environment
@@ -23,11 +24,8 @@ from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.scalars import encoded
 from shoal.record.track import StackRun, Track, checkpoint_of
-from shoal.rundir import (
-    RunInfo,
-    Status,
-    claim,
-)
+from shoal.rundir import RunInfo, Status, claim
+from shoal.rundir.atomic import together
 
 log = logging.getLogger("shoal")
 
@@ -46,8 +44,17 @@ Finished = Callable[[int, RunInfo], None]
 """Told the place of a run that has come to its end, and what its run.json says."""
 
 
-def train_stack(runs: Sequence[StackRun], *, state: Path | None, advanced: Advanced, ended: Finished) -> None:
+def train_stack(
+    runs: Sequence[StackRun],
+    *,
+    state: Path | None,
+    advanced: Advanced,
+    ended: Finished,
+    steps: Steps | None = None,
+) -> Steps:
     """Train the runs as one stack; `state` is where all of it is kept meanwhile, and taken from if it is there.
+
+    `steps` are what this returned for another stack of such runs: their steps as they were traced.
 
     Raises:
         CannotStackError: where the probe finds runs that would train differently alone.
@@ -59,7 +66,9 @@ def train_stack(runs: Sequence[StackRun], *, state: Path | None, advanced: Advan
     with ExitStack() as claims, interruption.listening():
         for each in runs:
             claims.enter_context(claim(each.run))
-        _Session(runs, state, interruption, advanced, ended).train()
+        session = _Session(runs, state, interruption, advanced, ended, steps)
+        session.train()
+    return session.running.steps
 
 
 def _allow_open_files(n: int) -> None:
@@ -84,13 +93,14 @@ class _Session:
         interruption: Interruption,
         advanced: Advanced,
         ended: Finished,
+        steps: Steps | None,
     ) -> None:
         self.state = state
         self.interruption = interruption
         self.advanced = advanced
         self.ended = ended
         self.checkpoints = [checkpoint_of(each.job) for each in runs]
-        self.running = Running(_members(runs, self.checkpoints))
+        self.running = Running(_members(runs, self.checkpoints), steps)
         saved = self._saved(runs)
         if saved is None:
             self._probe()
@@ -99,10 +109,11 @@ class _Session:
         files = saved["files"] if saved else {}
         bests = saved["bests"] if saved else {}
         versions = environment.versions()
-        self.tracks = [
-            None if each.finished else Track(place, each, files.get(place), bests.get(place), versions)
-            for place, each in enumerate(runs)
-        ]
+        with together():
+            self.tracks = [
+                None if each.finished else Track(place, each, files.get(place), bests.get(place), versions)
+                for place, each in enumerate(runs)
+            ]
         self._names = [each.run.path.name for each in runs]
         self._saved_at = time.monotonic()
 
@@ -116,9 +127,8 @@ class _Session:
                 driver.fit(self.running, self)
         except BaseException as error:
             log.error("%s", error)
-            for track in filter(None, self.tracks):
-                if not track.info.finished:
-                    self._end(track, _status(error), _reason(error))
+            left = [track for track in self.tracks if track and not track.info.finished]
+            self._end([(track, _status(error), _reason(error)) for track in left])
             raise
         if self.state:
             self.state.unlink(missing_ok=True)
@@ -126,12 +136,11 @@ class _Session:
     def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
         """Record an epoch of every run; end those that came to their end; save what is due, and stop if asked to."""
         self._record(rows)
-        for row in rows:
-            track = self.tracks[row.run]
-            if track is not None and row.ended:
+        over = [(track, row) for row in rows if row.ended and (track := self.tracks[row.run]) is not None]
+        with together():
+            for track, row in over:
                 self._save(track, over=row.ended != "diverged")
-                status = Status.DIVERGED if row.ended == "diverged" else Status.COMPLETED
-                self._end(track, status, _divergence(row, track) if row.ended == "diverged" else None)
+        self._end([(track, *_ending(row, track)) for track, row in over])
         self._advance(running)
         left = any(track and not track.info.finished for track in self.tracks)
         if left and self.interruption.received is not None:
@@ -168,26 +177,27 @@ class _Session:
         if self.state is None:
             return
         open_ = {place: track for place, track in enumerate(self.tracks) if track and not track.info.finished}
+        files = {}
+        with together():
+            for place, track in open_.items():
+                files[place] = track.flush() | {"at_best": track.at_best, "began": track.began}
+                track.sync()
         content = {
             "runs": self._names,
             "running": self.running.state_dict(),
-            "files": {
-                place: track.flush() | {"at_best": track.at_best, "began": track.began}
-                for place, track in open_.items()
-            },
+            "files": files,
             "bests": {place: vars(track.best) if track.best else None for place, track in open_.items()},
         }
-        for track in open_.values():
-            track.sync()
         self.state.parent.mkdir(parents=True, exist_ok=True)
         SealedIO().save_checkpoint({EXTRA: content}, self.state)
         self._saved_at = time.monotonic()
 
     def _save_all(self) -> None:
         self._save_state()
-        for track in self.tracks:
-            if track is not None and not track.info.finished:
-                self._save(track, over=False)
+        with together():
+            for track in self.tracks:
+                if track is not None and not track.info.finished:
+                    self._save(track, over=False)
 
     def _save(self, track: Track, *, over: bool) -> None:
         """Write the run's own checkpoints; of one that diverged the best, or the first, from when it was finite."""
@@ -200,12 +210,19 @@ class _Session:
         else:
             track.save_first(Running([Member.of(track.job)]).checkpoint(0))
 
-    def _end(self, track: Track, status: Status, reason: str | None) -> None:
-        member = self.running.members[track.place]
-        if status is Status.COMPLETED:  # what is measured once is measured of the best state
-            state = self.running.best_checkpoint(track.place) or self.running.checkpoint(track.place)
-            member.module.load_state_dict(state["state_dict"])
-        self.ended(track.place, track.end(status, reason, member))
+    def _end(self, endings: Sequence[tuple[Track, Status, str | None]]) -> None:
+        """Write the final run.json of runs whose checkpoints are in place, and tell of them."""
+        with together():
+            for track, status, _ in endings:
+                member = self.running.members[track.place]
+                if status is Status.COMPLETED:
+                    member.module.load_state_dict(self.running.best_weights(track.place))
+                track.conclude(status, member)
+        with together():
+            for track, status, reason in endings:
+                track.end(status, reason)
+        for track, _, _ in endings:
+            self.ended(track.place, track.info)
 
     def _saved(self, runs: Sequence[StackRun]) -> dict[str, Any] | None:
         """The state of this very stack, if there is one."""
@@ -240,6 +257,13 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     if broken:
         raise CannotStackError(broken)
     return members
+
+
+def _ending(row: Row, track: Track) -> tuple[Status, str | None]:
+    """What run.json says of a run that has come to its end in training."""
+    if row.ended != "diverged":
+        return Status.COMPLETED, None
+    return Status.DIVERGED, _divergence(row, track)
 
 
 def _divergence(row: Row, track: Track) -> str:

@@ -72,7 +72,7 @@ class Track:
         )
         self._began = time.monotonic()
         self._wanted = any(isinstance(logger, TensorBoard) for logger in given.job.loggers.values())
-        write_config(self.run.config, given.job.config)
+        config = write_config(self.run.config, given.job.config)
         self.info = replace(
             given.info,
             status=Status.RUNNING,
@@ -86,7 +86,7 @@ class Track:
             digest=given.job.task.digest,
         )
         write_info(self.run.info, self.info)
-        self.history, self.events = self._files(files)
+        self.history, self.events = self._files(files, config)
         self.began = files["began"] if files else self.events.length if self.events else 0
         """How long the event file was before the first row."""
 
@@ -121,6 +121,7 @@ class Track:
     def save(self, last: dict[str, Any] | None, best: dict[str, Any] | None, position: Position, *, over: bool) -> None:
         """Write the last state, which stands at `position`, and the best."""
         files = self.flush()
+        self.sync()
         if last is not None:
             completed = self._completed(last, position, self._before_part or files, files if over else None)
             SealedIO().save_checkpoint(completed, self.run.last)
@@ -140,8 +141,8 @@ class Track:
         files = {"rows": 0, "digest": self.history.digest_at(0), "events": self.began}
         SealedIO().save_checkpoint(self._completed(first, Position(), files, None), self.run.last)
 
-    def end(self, status: Status, reason: str | None, member: Member) -> RunInfo:
-        """Write the final run.json."""
+    def conclude(self, status: Status, member: Member) -> None:
+        """Measure what is measured once, of the weights that the module has now, and bring the files up to date."""
         final: dict[str, float] = {}
         for row in self.history.rows:
             final |= row
@@ -157,30 +158,36 @@ class Track:
                 measured[f"hp/best {self.best.metric}"] = self.best.value
             self.events.hyperparameters(self.info.differs or {"seed": self.job.seed}, measured, step=self.info.steps)
         self.flush()
+        self.sync()
+        self.info = replace(
+            self.info,
+            parameters=sum(each.numel() for each in parameters),
+            trainable=sum(each.numel() for each in parameters if each.requires_grad),
+            final=final,
+            assessment=measured_once.assessment,
+            best=self.best,
+        )
+
+    def end(self, status: Status, reason: str | None) -> None:
+        """Write the final run.json, once all other files are in place."""
         self.info = replace(
             self.info,
             status=status,
             reason=reason,
             ended=now(),
             seconds=self.info.seconds + time.monotonic() - self._began,
-            parameters=sum(each.numel() for each in parameters),
-            trainable=sum(each.numel() for each in parameters if each.requires_grad),
             hardware=environment.hardware("cpu", 1),
             fit_seconds=self.info.fit_seconds + time.monotonic() - self._began,
-            final=final,
-            assessment=measured_once.assessment,
-            best=self.best,
             artifacts=seal(self.run.path, self.run.artifacts()),
         )
         write_info(self.run.info, self.info)
-        return self.info
 
-    def _files(self, kept: Mapping[str, Any] | None) -> tuple[History, EventFile | None]:
+    def _files(self, kept: Mapping[str, Any] | None, config: str) -> tuple[History, EventFile | None]:
         existing = self.run.events()
         if kept is None:
             for file in [*existing, self.run.history]:
                 file.unlink(missing_ok=True)
-            return History(self.run.history), self._new_events() if self._wanted else None
+            return History(self.run.history), self._new_events(config) if self._wanted else None
         history, _ = read_intact(self.run.history)
         history.keep(kept["rows"])
         if not self._wanted:
@@ -189,15 +196,15 @@ class Track:
         if events is None or not events.cut(kept["events"]):
             for file in existing:
                 file.unlink()
-            events = self._new_events()
+            events = self._new_events(config)
             for row in history.rows:
                 values = {name: value for name, value in row.items() if name not in (STEP, EPOCH)}
                 events.scalars(values, step=int(row[STEP]))
         return history, events
 
-    def _new_events(self) -> EventFile:
+    def _new_events(self, config: str) -> EventFile:
         events = EventFile.create(self.run.path)
-        events.text("config", f"```yaml\n{self.run.config.read_text(encoding='utf-8')}```")
+        events.text("config", f"```yaml\n{config}```")
         return events
 
     def _files_at_best(self) -> dict[str, Any]:

@@ -17,16 +17,18 @@ MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """Writes a value that stands in two places twice: what is read back has no references in it."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Replace config.yaml."""
-    write_text(path, yaml.dump({"schema": SCHEMA, **config}, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+def write_config(path: Path, config: Mapping[str, Any]) -> str:
+    """Replace config.yaml; its text."""
+    text: str = yaml.dump({"schema": SCHEMA, **config}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    write_text(path, text)
+    return text
 
 
 def read_config(path: Path) -> dict[str, Any]:

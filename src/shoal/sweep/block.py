@@ -43,6 +43,8 @@ class Block:
     """Whether they train as a stack, even where there is one of them."""
     state: Path | None = None
     """Where a stack keeps the state of all its runs together, to go on from."""
+    group: int | None = None
+    """Blocks of the same group have runs of one kind: what a process has learnt of one serves the next."""
 
     @property
     def numbers(self) -> list[int]:

@@ -60,11 +60,12 @@ class InProcess(Executor):
         self._stopped = False
 
     def run(self, take: Take) -> Iterator[Happening]:
-        from shoal.sweep.training import train_block
+        from shoal.sweep.training import Known, train_block
 
+        known: Known = {}
         while not self._stopped and (block := take()) is not None:
             events: list[Event] = []
-            train_block(block, self.build, events.append)
+            train_block(block, self.build, events.append, known)
             yield from ((block, event) for event in events)
             yield block, Finished()
             self._stopped |= any(isinstance(each, Ended) and each.info.status == "interrupted" for each in events)
@@ -174,8 +175,9 @@ class _Worker:
 
 def _serve(connection: Connection, build: Build) -> None:
     """The life of a worker process."""
-    from shoal.sweep.training import train_block
+    from shoal.sweep.training import Known, train_block
 
+    known: Known = {}
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which passes it on
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -184,7 +186,7 @@ def _serve(connection: Connection, build: Build) -> None:
     while True:
         try:
             block = connection.recv()
-            train_block(block, build, connection.send)
+            train_block(block, build, connection.send, known)
             connection.send(Finished())
         except (EOFError, OSError, KeyboardInterrupt):
             return  # what was not reported is known to be lost

@@ -62,9 +62,12 @@ class Plan:
             self.groups.append(self._places[key])
         self._places[key].numbers.append(number)
 
-    def blocks(self, processes: int, size: int | None = None) -> list[list[int]]:
-        """The stacks, cut into blocks of equal size that fit the cache and give every process something to do."""
-        return [block for group in self.groups for block in _cut(group, processes, size)]
+    def blocks(self, processes: int, size: int | None = None) -> list[tuple[int, list[int]]]:
+        """The stacks, cut into blocks of equal size that fit the cache and give every process something to do.
+
+        Each with the place of its group.
+        """
+        return [(place, block) for place, group in enumerate(self.groups) for block in _cut(group, processes, size)]
 
     def why_apart(self, number: int) -> str | None:
         """For a group, in what it differs from the first one."""
@@ -108,6 +111,7 @@ def _signature(job: Job, module: pl.LightningModule) -> Signature:
         "the number of training samples": len(train.samples),
         "the number of validation samples": len(val.samples) if val else 0,
         "the validation batch size": val.batch_size if val else 0,
+        "what the task measures": tuple(job.task.metric_names),
         "the number of threads": job.threads,
     }
 

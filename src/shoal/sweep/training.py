@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 
 from shoal.engines.job import Job
+from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError
 from shoal.record.progress import Progress
 from shoal.record.stack import CannotStackError, train_stack
@@ -32,7 +33,11 @@ REPORT_SECONDS = 0.5
 """How often a block says how far it is."""
 
 
-def train_block(block: Block, build: Build, report: Report) -> None:
+Known = dict[int, Steps]
+"""The steps of the group that this process trained last, by its number."""
+
+
+def train_block(block: Block, build: Build, report: Report, known: Known) -> None:
     """Train the runs of a block; nothing that happens to one of them is raised, all of it is reported."""
     torch.set_num_threads(1)
     with _output_into(block.works[0].run.log), quiet_logging():
@@ -40,7 +45,7 @@ def train_block(block: Block, build: Build, report: Report) -> None:
         try:
             jobs = [_without_progress(build(work.config)) for work in block.works]
             if block.stacked:
-                _train_stack(block, jobs, report)
+                _train_stack(block, jobs, report, known)
             else:
                 _train_alone(block.works[0], jobs[0], report)
         except BaseException as error:  # a job may raise anything, SystemExit included
@@ -58,7 +63,7 @@ def _train_alone(work: Work, job: Job, report: Report) -> None:
     report(Ended(work.number, info))
 
 
-def _train_stack(block: Block, jobs: Sequence[Job], report: Report) -> None:
+def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known) -> None:
     runs = [StackRun(job, work.run, work.info, work.finished) for job, work in zip(jobs, block.works, strict=True)]
     began = time.monotonic()
 
@@ -72,7 +77,11 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report) -> None:
         report(Ended(block.works[place].number, info))
 
     try:
-        train_stack(runs, state=block.state, advanced=advanced, ended=ended)
+        steps = known.get(block.group) if block.group is not None else None
+        steps = train_stack(runs, state=block.state, advanced=advanced, ended=ended, steps=steps)
+        known.clear()
+        if block.group is not None:
+            known[block.group] = steps
     except CannotStackError as error:
         report(Unstacked({block.works[place].number: why for place, why in error.reasons.items()}))
 

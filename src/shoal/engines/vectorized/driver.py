@@ -18,9 +18,8 @@ from torch import Tensor
 
 from shoal.engines.position import Position, move
 from shoal.engines.vectorized.allocator import keep_memory
-from shoal.engines.vectorized.captured import CapturedStep
 from shoal.engines.vectorized.gathered import Gathered
-from shoal.engines.vectorized.mapped import Clock, Mapped
+from shoal.engines.vectorized.mapped import Clock
 from shoal.engines.vectorized.member import n_of
 from shoal.engines.vectorized.numerics import steady
 from shoal.engines.vectorized.probe import probe
@@ -39,11 +38,10 @@ def fit(
     *,
     callbacks: Sequence[pl.Callback] = (),
     io: CheckpointIO | None = None,
-    traced: bool = True,
 ) -> pl.Trainer:
     """Train the stack until every run has come to its end, under one Trainer with these callbacks."""
     keep_memory()
-    module = StackModule(running, listener, traced=traced)
+    module = StackModule(running, listener)
     settings = running.members[0].job.trainer
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -83,35 +81,25 @@ class _OneBatch:
 def unlike_alone(running: Running) -> dict[int, str]:
     """For each run that would not train in this stack as it does alone, why; by its place in the members."""
     with steady():
-        step = CapturedStep(running.members[0].module, "train")
-        mapped = Mapped(step, share=1 / running.accumulate)
         batches = Gathered([running.members[run].job.batches()[0] for run in running.filled])
         first = next(batches.epoch(0, dtype=running.stack.params.dtype))
-        return probe(running.stack, mapped, [member.module for member in running.members], first)
+        return probe(running.stack, running.steps.train, [member.module for member in running.members], first)
 
 
 class StackModule(pl.LightningModule):
     """A stack as Lightning sees it: one module, one batch an epoch."""
 
-    def __init__(self, running: Running, listener: Listener, *, traced: bool = True) -> None:
+    def __init__(self, running: Running, listener: Listener) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.running = running
         self.listener = listener
         template = running.members[0].module
-        self._measures = [bool(member.job.task.metric_names) for member in running.members]
-        self._steps = {
-            "train": CapturedStep(template, "train"),
-            "val": CapturedStep(template, "val", keeps=any(self._measures)),
-        }
-        self._mapped = {
-            "train": Mapped(self._steps["train"], share=1 / running.accumulate, traced=traced),
-            "val": Mapped(self._steps["val"], gradients=False, traced=traced),
-        }
         self._clock = Clock(running.epoch, 0, running.step)
         self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
         self._records = [type(member.job.task).recorded is not Task.recorded for member in running.members]
         self._means: dict[str, Mapping[str, list[float]]] = {}
+        self._outputs: Tensor | None = None
         self._sums: dict[int, dict[str, list[Any]]] = {}
         self._gather()
 
@@ -141,7 +129,7 @@ class StackModule(pl.LightningModule):
         step = running.step
         clock.set(running.epoch, first, step)
         lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
-        training = Training(running.stack, self._mapped["train"], running.accumulate)
+        training = Training(running.stack, running.steps.train, running.accumulate)
         history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first)
         self._means = {"train": self._read("train", history, self._train.sizes(first, end), running.sums)}
         running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
@@ -154,7 +142,7 @@ class StackModule(pl.LightningModule):
         """The validation samples of every run; like Lightning, not after an epoch that `max_steps` cut short."""
         if self._cut_short:
             return
-        history = evaluate(self.running.stack, self._mapped["val"], self._val, self._clock)
+        history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
         self._means["val"] = self._read("val", history, self._val_sizes)
         self._outputs = torch.cat(history.outputs, dim=1) if history.outputs else None
 
@@ -201,7 +189,7 @@ class StackModule(pl.LightningModule):
         """The metrics of a run, in the order in which it would log them alone."""
         val, train = self._means.get("val", {}), self._means["train"]
         metrics = {name: values[row] for name, values in val.items()}
-        if val and self._measures[run]:
+        if val and self._outputs is not None:
             metrics |= self._own_measures(row, run)
         metrics |= self._norms(row, run)
         metrics[LR] = self._rates[row]
@@ -238,7 +226,7 @@ class StackModule(pl.LightningModule):
         """
         result = {}
         self._sums = {run: {} for run in self.running.live}
-        for name, entry in self._steps[stage].entries.items():
+        for name, entry in self.running.steps.captured[stage].entries.items():
             values = torch.stack([logged[name] for logged in history.logged]).double()
             if entry.mean:
                 weights = torch.tensor([entry.weight or size for size in sizes], dtype=torch.float64)

@@ -10,11 +10,13 @@ from importlib.metadata import version
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from shoal.engines.position import Position
 from shoal.engines.vectorized.clipping import Limits
 from shoal.engines.vectorized.member import Member, n_of
 from shoal.engines.vectorized.stack import SMALLEST, Stack
+from shoal.engines.vectorized.steps import Steps
 from shoal.errors import ConfigError, suggestion
 from shoal.schedulers import Horizon
 
@@ -66,7 +68,8 @@ class _Moment:
 class Running:
     """The runs of a stack and their state; it can be saved and rebuilt."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], steps: Steps | None = None) -> None:
+        """`steps` are those of another stack of the same kind, where there was one."""
         self.members = members
         settings = members[0].job.trainer
         rule = members[0].job.optimizer.stacked()
@@ -79,6 +82,7 @@ class Running:
             limits=Limits.of(norms, values),
         )
         self.accumulate = int(settings.get("accumulate_grad_batches") or 1)
+        self.steps = steps or Steps(members[0], accumulate=self.accumulate)
         self.max_epochs, self.max_steps = settings.get("max_epochs"), settings.get("max_steps", -1)
         self.min_epochs = int(settings.get("min_epochs") or 0)
         self.horizon = self._horizon()
@@ -207,6 +211,16 @@ class Running:
         """The run's state when the monitored metric was best."""
         moment = self._best_moments.get(run)
         return self._checkpoint(run, self._kept, run, moment) if moment else None
+
+    def best_weights(self, run: int) -> dict[str, Tensor]:
+        """The run's weights when the monitored metric was best; its last ones where none is monitored."""
+        if run in self._best_moments:
+            weights = self._kept.weights(run)
+        elif run in self._last_moments:
+            weights = self._last.weights(run)
+        else:
+            weights = self.stack.weights(self.rows.index(run))
+        return {name: weights[name] for name in self.members[run].module.state_dict()}
 
     def load_checkpoint(self, run: int, checkpoint: Mapping[str, Any], *, batch: int = 0) -> None:
         """Let a run that has not begun go on from a checkpoint, of this engine or of the Lightning engine.

@@ -1,0 +1,21 @@
+"""The steps of runs of one kind, mapped over stacks: every stack of such runs is served by the same traces."""
+
+from __future__ import annotations
+
+from shoal.engines.vectorized.captured import CapturedStep
+from shoal.engines.vectorized.mapped import Mapped
+from shoal.engines.vectorized.member import Member
+
+
+class Steps:
+    """The training and the validation step of one run, which stand for those of all that can share its stack."""
+
+    def __init__(self, template: Member, *, accumulate: int) -> None:
+        """The gradients of `accumulate` batches are added up."""
+        keeps = bool(template.job.task.metric_names)
+        self.captured = {
+            "train": CapturedStep(template.module, "train"),
+            "val": CapturedStep(template.module, "val", keeps=keeps),
+        }
+        self.train = Mapped(self.captured["train"], share=1 / accumulate)
+        self.val = Mapped(self.captured["val"], gradients=False)
