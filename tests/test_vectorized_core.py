@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -59,6 +60,12 @@ def squared_error(module: nn.Module) -> Callable[..., Outcome]:
     return step
 
 
+@cache
+def mapped_mlp(accumulate: int, traced: bool) -> Mapped:
+    """One for all stacks of such networks, as in a sweep: it is traced once for each of their shapes."""
+    return Mapped(squared_error(mlp(0)), share=1 / accumulate, traced=traced)
+
+
 def samples(seed: int, n_batches: int, dtype: torch.dtype = torch.float32) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1000 + seed)
     x = torch.rand(n_batches, BATCH, 1, generator=generator, dtype=torch.float64) * 2 - 1
@@ -95,7 +102,7 @@ def trained(
     stack = Stack.of(modules, rule, rule.columns(optimizers), limits=limits)
     filled = [*seeds, *[seeds[-1]] * (len(stack) - len(seeds))]
     batches = stacked([(data or (lambda seed: samples(seed, steps, dtype)))(seed) for seed in filled])
-    mapped = Mapped(squared_error(modules[0]), share=1 / accumulate, traced=traced)
+    mapped = mapped_mlp(accumulate, traced) if build is mlp else Mapped(squared_error(modules[0]), traced=traced)
     lrs = [columns([optimizer(seed).lr for seed in filled])]  # type: ignore[attr-defined]
     training = Training(stack, mapped, accumulate=accumulate)
     history = training.epoch(batches, lrs, Clock(), n_batches=len(batches))
@@ -279,7 +286,7 @@ def test_a_stack_goes_on_from_its_state_dict_to_the_bit(optimizer: Callable[[int
 def continued(stack: Stack, seeds: Sequence[int], optimizer: Callable[[int], Optimizer], steps: range) -> None:
     data = stacked([samples(seed, steps.stop)[steps.start :] for seed in seeds])
     lrs = [columns([optimizer(seed).lr for seed in seeds])]  # type: ignore[attr-defined]
-    training = Training(stack, Mapped(squared_error(mlp(0))))
+    training = Training(stack, mapped_mlp(1, True))
     training.epoch(data, lrs, Clock(1, 0, steps.start), n_batches=len(data))
 
 
