@@ -279,7 +279,9 @@ def test_at_a_kink_there_is_no_derivative_and_it_is_said_so(formula: str, left: 
 
     assert not result.agrees
     assert result.derivatives[0].kink == pytest.approx((left, right))
-    assert f"{left} from the left, {right} from right" in result.text()
+    assert "DISAGREE" not in result.text()
+    assert "1 of 1 at a KINK" in result.text()
+    assert f"{left} from the left, {right} from the right" in result.text()
     assert check(formula, at=0.5).agrees
 
 
@@ -318,6 +320,19 @@ def test_central_differences_reach_ten_digits_and_know_how_good_they_are() -> No
 
         assert estimate.value == pytest.approx(exact, rel=1e-10)
         assert abs(estimate.value - exact) <= 10 * estimate.uncertainty
+
+
+def test_a_parameter_with_a_default_is_varied_only_where_a_value_is_given_for_it() -> None:
+    def power(x: torch.Tensor, exponent: float | torch.Tensor = 3.0) -> torch.Tensor:
+        return x**exponent
+
+    alone = check(power, at="2")
+    both = check(power, at="x=2,exponent=3")
+
+    assert [each.label for each in alone.derivatives] == ["d/dx"]
+    assert [each.label for each in both.derivatives] == ["d/dx", "d/dexponent"]
+    assert alone.agrees
+    assert both.agrees
 
 
 def test_a_smooth_function_has_no_kink() -> None:

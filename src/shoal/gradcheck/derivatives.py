@@ -107,9 +107,12 @@ class DerivativeCheck:
         for each in self.derivatives:
             if each.kink:
                 left, right = each.kink
-                yield f"no derivative: {each.label} at {each.at} is {left:.6g} from the left, {right:.6g} from right"
-        wrong = sum(not each.agrees for each in self.derivatives)
-        verdict = f"{wrong} of {len(self.derivatives)} DISAGREE" if wrong else "all agree"
+                slopes = f"{left:.6g} from the left, {right:.6g} from the right"
+                yield f"no derivative: {each.label} at {each.at} is {slopes}"
+        kinks = sum(each.kink is not None for each in self.derivatives)
+        counts = {"DISAGREE": sum(not each.agrees for each in self.derivatives) - kinks, "at a KINK": kinks}
+        wrong = [f"{n} of {len(self.derivatives)} {words}" for words, n in counts.items() if n]
+        verdict = ", ".join(wrong) or "all agree"
         allowed = f"allowed: {self.tolerance:g} relative, {self.tolerance * _ANALYTIC:g} from the analytic one"
         yield f"largest disagreement {self.largest_disagreement:.2g}: {verdict} ({allowed})"
 
@@ -284,7 +287,7 @@ def _shown(each: Derivative, *, place: bool) -> str:
     line = _line(
         each.label, [*("-" if value is None else _number(value) for value in numbers), f"{each.disagreement:.2g}"]
     )
-    return line + (f"  {each.at}" if place else "") + ("" if each.agrees else "  DISAGREES")
+    return line + (f"  {each.at}" if place else "") + ("" if each.agrees else "  KINK" if each.kink else "  DISAGREES")
 
 
 def _number(value: float) -> str:

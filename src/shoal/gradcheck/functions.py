@@ -36,17 +36,20 @@ def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Function:
         ConfigError, UsageError: where there is no such function.
     """
     if not isinstance(of, str):
-        return _python(of, getattr(of, "__qualname__", repr(of)))
+        return _python(of, getattr(of, "__qualname__", repr(of)), names)
     if _PYTHON.fullmatch(of):
-        return _python(_located(of), of)
+        return _python(_located(of), of, names)
     # Names that a formula may have anyway need no declaration; what is then missing or too many is said of the point.
     declared = None if all(VARIABLE.fullmatch(name) or not name for name in names) else tuple(names)
     formula = parse(of, variables=declared)
     return Function(of, formula.variables, formula, formula)
 
 
-def _python(call: Callable[..., Tensor], text: str) -> Function:
-    return Function(text, tuple(inspect.signature(call).parameters), call, None)
+def _python(call: Callable[..., Tensor], text: str, names: Sequence[str]) -> Function:
+    """The function, of its parameters without a default and of those that are named."""
+    parameters = inspect.signature(call).parameters.values()
+    variables = (each.name for each in parameters if each.default is each.empty or each.name in names)
+    return Function(text, tuple(variables), call, None)
 
 
 def _located(text: str) -> Callable[..., Tensor]:
