@@ -136,11 +136,11 @@ def launch(
 
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
     processes = _processes(config)
+    if processes and not _setting(config, "dry_run"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        warm_up()
     with _whole_config(config):
         jobs = compose_all(config, context.config_loader, job_overrides)
-        if processes and not _setting(config, "dry_run"):
-            os.environ.setdefault("OMP_NUM_THREADS", "1")
-            warm_up()
         with cheap_imports():
             from shoal.app.sweeping import Settings, Sweeping
         settings = Settings(
