@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from commands import typed
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["tasks/function.md", "tasks/table.md", "gradcheck.md"]
@@ -45,8 +44,7 @@ def test_the_commands_of_a_page_train(page: str, workdir: Path) -> None:
         exec(compile(source, page, "exec"), {"__name__": "page"})
 
     for command in blocks(page, "bash"):
-        words = shlex.split(command.replace("python train.py", f"{sys.executable} {ROOT / 'train.py'}"))
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        code, output = typed(command)
 
-        assert done.returncode == 0, done.stderr
-        assert "completed" in done.stdout
+        assert code == 0, output
+        assert "completed" in output

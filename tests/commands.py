@@ -1,0 +1,33 @@
+"""Commands of the documentation, typed: those of shoal in this process, where torch is loaded already."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import subprocess
+import sys
+
+from shoal.cli import run
+
+
+def typed(command: str) -> tuple[int, str]:
+    """Exit code and output of `shoal ...` or `python train.py ...`, in this process; of anything else in a shell."""
+    line = shlex.split(command)
+    if line[:2] == ["python", "train.py"]:
+        line = ["shoal", "train", *line[2:]]
+    if line[0] != "shoal" or "--help" in line:
+        return in_a_shell(command)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = run(line[1:])
+    return code, out.getvalue()
+
+
+def in_a_shell(command: str) -> tuple[int, str]:
+    """Exit code and output of a command in a shell that finds this Python and shoal."""
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    ended = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
