@@ -20,6 +20,7 @@ from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO
 from shoal.record.interruption import Interruption
 from shoal.record.progress import Progress
 from shoal.record.recorder import Diverged, Recorder
+from shoal.seeding import seed_global
 from shoal.tasks.supervised import announce
 
 
@@ -78,6 +79,7 @@ class _Telling(pl.Callback):
         self.interruption = interruption
         self.state = state
         self.over = over
+        self.seed = job.seed
         clips = job.trainer.get("gradient_clip_val") is not None
         self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(job.callbacks.values(), clips=clips)
 
@@ -93,6 +95,18 @@ class _Telling(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stay where the training had come to its end already."""
         trainer.should_stop = self.over
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the global generators, from which nothing in a stack draws, as the epoch begins for any run."""
+        seed_global(self.seed, trainer.current_epoch)
+
+    def on_cut_short(self, trainer: pl.Trainer) -> None:
+        """The same for the state that is taken now: tracing the step may have drawn from them."""
+        seed_global(self.seed, trainer.current_epoch)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """And for the last state."""
+        seed_global(self.seed, trainer.current_epoch)
 
     def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
         """Record an epoch.
