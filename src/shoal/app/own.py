@@ -11,12 +11,10 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from shoal import losses, models, optimizers, schedulers
 from shoal.app.nodes import TARGET
 from shoal.engines.job import Job
-from shoal.engines.vectorized.captured import CapturedStep
-from shoal.engines.vectorized.mapped import Clock
 from shoal.errors import ConfigError
-from shoal.record import Checkpoint
+from shoal.record import Checkpoint, Watched
 from shoal.seeding import Stream, global_generator
-from shoal.tasks import Batches, LightningTask
+from shoal.tasks import LightningTask
 
 
 def agreed(job: Job) -> Job:
@@ -51,31 +49,77 @@ def agreed(job: Job) -> Job:
         raise _wrong(job, "scheduler", unheard, "choose scheduler=none")
     _check_saving(job)
     _check_data(job.task, module)
-    return replace(job, optimizer=_made(module) or job.optimizer) if optimizes else job
+    optimizer = (_made(module) if optimizes else None) or job.optimizer
+    return replace(job, optimizer=optimizer, callbacks=_watched(job, module))
 
 
 def logs(job: Job) -> set[str] | None:
-    """Names of what the steps of a module of the user's own log; None where only its training can tell."""
-    if not job.in_memory:
+    """Names of what the steps of a module of the user's own log; None where only its training can tell.
+
+    Each step is run once, on a throwaway copy. The data loaders of a DataModule are made for that only where somebody
+    asks for a metric by its name.
+    """
+    module = job.module()
+    if _hooks(module) or not (job.in_memory or _asked(job)):
         return None
-    train, val = job.batches()
     names: set[str] = set()
-    with global_generator(job.seed, Stream.USER):
-        try:
-            names |= _logged(job, train, "train")
+    try:
+        with global_generator(job.seed, Stream.USER):
+            train, val = _first_batches(job)
+            names |= _logged(module.train(), "training_step", train)
             if val is not None and job.task.validates:
-                names |= _logged(job, val, "val")
-        except Exception:  # it needs a Trainer, or fails in a way that its training will show
-            return None
+                names |= _logged(module.eval(), "validation_step", val)
+    except Exception:  # it needs a Trainer, or fails in a way that its training will show
+        return None
     return names
 
 
-def _logged(job: Job, batches: Batches, stage: str) -> set[str]:
-    module = job.module()
-    x, y = batches.samples.x[: batches.batch_size], batches.samples.y[: batches.batch_size]
-    step = CapturedStep(module, stage)  # type: ignore[arg-type]
-    step(dict(module.named_parameters()), dict(module.named_buffers()), (x, y), Clock())
-    return set(step.entries)
+def _watched(job: Job, module: pl.LightningModule) -> dict[str, Any]:
+    """The callbacks; where only the training may tell what is logged, with one before them that sees to it."""
+    if not _monitors(job) or (job.in_memory and not _hooks(module)):
+        return dict(job.callbacks)
+    return {"watched": Watched(_monitors(job)), **job.callbacks}
+
+
+def _monitors(job: Job) -> dict[str, Any]:
+    """The callbacks that watch a metric which is named, by their names."""
+    found = {name: callback for name, callback in job.callbacks.items() if hasattr(callback, "monitor")}
+    return {name: callback for name, callback in found.items() if callback.monitor not in (None, "auto")}
+
+
+def _asked(job: Job) -> bool:
+    """Whether anybody names a metric."""
+    return bool(_monitors(job) or job.config.get("expect")) or isinstance(job.scheduler, schedulers.Plateau)
+
+
+def _hooks(module: pl.LightningModule) -> bool:
+    """Whether it has hooks of its own, in which it may log what its steps do not."""
+    names = [name for name in dir(pl.LightningModule) if name.startswith("on_") and callable(getattr(module, name))]
+    return any(is_overridden(name, module) for name in (*names, "setup", "configure_model"))
+
+
+def _first_batches(job: Job) -> tuple[Any, Any]:
+    if isinstance(job.task, LightningTask) and not job.in_memory:
+        return job.task.first_batches()
+    train, val = (
+        each and (each.samples.x[: each.batch_size], each.samples.y[: each.batch_size]) for each in job.batches()
+    )
+    return train, val
+
+
+def _logged(module: Any, step: str, batch: Any) -> set[str]:
+    """Names of what a step logs, those included that Lightning adds where a value is logged by step and by epoch."""
+    names: set[str] = set()
+    trains = step == "training_step"
+
+    def log(name: str, value: Any, *args: Any, **settings: Any) -> None:
+        by_step, by_epoch = settings.get("on_step"), settings.get("on_epoch")
+        both = (trains if by_step is None else by_step) and (not trains if by_epoch is None else by_epoch)
+        names.update([name, f"{name}_step", f"{name}_epoch"] if both else [name])
+
+    module.log = log
+    getattr(module, step)(batch, 0)
+    return names
 
 
 def _made(module: pl.LightningModule) -> optimizers.Optimizer | None:

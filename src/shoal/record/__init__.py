@@ -4,5 +4,6 @@ from shoal.record.callbacks import GradientNorm, LearningRate
 from shoal.record.checkpoint import Checkpoint, loss_among
 from shoal.record.progress import Progress
 from shoal.record.tensorboard import TensorBoard
+from shoal.record.watched import Watched
 
-__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "loss_among"]
+__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "Watched", "loss_among"]

@@ -127,18 +127,27 @@ class LightningTask(Task):
             data = self.samples.data()
             return data if predicts(self.drawn_module(0)) else replace(data, features=(), targets=())
         with global_generator(self.seed, Stream.USER):
-            source: Any = self.drawn_datamodule()
-            if source is None:
-                source = self.drawn_module(0)
-            else:
-                source.prepare_data()
-                source.setup("fit")
-            train = _gathered(source.train_dataloader())
-            val = _gathered(source.val_dataloader()) if is_overridden("val_dataloader", source) else None
+            train, val = map(_gathered, self._loaders())
         if train is None or not predicts(self.drawn_module(0)):
             return Data(Split(torch.zeros(0, 0), torch.zeros(0, 0)), None, (), ())
         n_outputs = train.y.shape[1] if train.y.dim() > 1 else 1
         return Data(train, val, _names("x", train.x.shape[1]), _names("y", n_outputs))
+
+    def first_batches(self) -> tuple[Any, Any]:
+        """The first batch of its data loaders for training and for validation; None where there is none."""
+        with global_generator(self.seed, Stream.USER):
+            train, val = (None if loader is None else next(iter(loader), None) for loader in self._loaders())
+        return train, val
+
+    def _loaders(self) -> tuple[Any, Any]:
+        """What its DataModule, or the module itself, gives for training and for validation."""
+        source: Any = self.drawn_datamodule()
+        if source is None:
+            source = self.drawn_module(0)
+        else:
+            source.prepare_data()
+            source.setup("fit")
+        return source.train_dataloader(), source.val_dataloader() if is_overridden("val_dataloader", source) else None
 
     def _seeded(self, call: Callable[..., Any], position: int) -> Callable[..., Any]:
         @functools.wraps(call)
