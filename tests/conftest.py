@@ -13,6 +13,9 @@ from jaxtyping import install_import_hook
 # An int will do for a float, as PEP 484 has it.
 install_import_hook("shoal", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1).to_bytes(4) + (1).to_bytes(4) + bytes(20)
+"""What is read of a picture: its size."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
@@ -26,3 +29,9 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, so that `outputs/` lands there."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose figures, but leave out their rendering, which takes longer than the training of most tests."""
+    monkeypatch.setattr("shoal.record.figures.png", lambda figure: PIXEL)

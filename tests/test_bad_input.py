@@ -13,6 +13,9 @@ import shoal
 from shoal.app.command import main
 from shoal.errors import ConfigError, ShoalError
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 SMALL = ("task.n_samples=32", "task.batch_size=null", "trainer.max_epochs=1")
 
 ROWS: list[tuple[str, str, str]] = [

@@ -18,6 +18,9 @@ import pytest
 from commands import typed
 from shoal.app.nodes import constructor
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))

@@ -11,6 +11,9 @@ import pytest
 
 from commands import typed
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 ROOT = Path(__file__).parent.parent
 PAGES = ["tasks/function.md", "tasks/table.md", "gradcheck.md"]
 

@@ -40,20 +40,11 @@ from shoal.rundir import (
     write_json,
 )
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 OFTEN = ["callbacks.checkpoint.every_n_train_steps=2"]
 LONG = ["trainer.max_epochs=100000"]
-
-
-@pytest.fixture(autouse=True)
-def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figure out, which takes longer than such a training."""
-    from shoal.record import figures
-
-    monkeypatch.setattr(figures, "png", lambda figure: PNG)
-
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1).to_bytes(4) + (1).to_bytes(4) + bytes(20)
 
 
 def train(path: Path, *words: str) -> RunDir:

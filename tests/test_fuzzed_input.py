@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from shoal.app.command import main
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 TINY = [
     "task.n_samples=16",
     "task.batch_size=8",

@@ -22,6 +22,9 @@ from shoal.record.checkpoint import load
 from shoal.record.interruption import Interrupted
 from shoal.rundir import Status
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 MODULE = '''
 import os, signal
 import numpy, pytorch_lightning as pl, torch

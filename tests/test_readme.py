@@ -10,6 +10,9 @@ import pytest
 
 from commands import in_a_shell, typed
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

@@ -14,9 +14,10 @@ from faults import ended, forked
 from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
-from shoal.record import training
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.rundir import RunDir, Status, read_info
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 OPTIMIZERS = {
     "sgd": ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"],
@@ -66,12 +67,6 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     return at
 
 
-@pytest.fixture
-def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figure out, which takes longer than such a training."""
-    monkeypatch.setattr(training._Session, "_illustrate", lambda self: self.recorder.close_row())
-
-
 def train(path: Path, words: Sequence[str]) -> None:
     start([*EVERYTHING, *words, f"hydra.run.dir={path}"])
 
@@ -94,7 +89,7 @@ PAIRS = [(optimizer, "onecycle") for optimizer in OPTIMIZERS] + [("adam", schedu
 
 @pytest.mark.parametrize(("optimizer", "scheduler"), PAIRS)
 def test_a_run_stopped_in_an_epoch_and_at_its_end_equals_one_that_never_stopped(
-    optimizer: str, scheduler: str, workdir: Path, stop_at: Any, unillustrated: None
+    optimizer: str, scheduler: str, workdir: Path, stop_at: Any
 ) -> None:
     words = [*OPTIMIZERS[optimizer], *SCHEDULERS[scheduler]]
     train(workdir / "whole", words)
@@ -119,7 +114,7 @@ def test_a_run_stopped_in_an_epoch_and_at_its_end_equals_one_that_never_stopped(
     ],
     ids=lambda words: words[0],
 )
-def test_other_settings_resume_as_well(words: list[str], workdir: Path, stop_at: Any, unillustrated: None) -> None:
+def test_other_settings_resume_as_well(words: list[str], workdir: Path, stop_at: Any) -> None:
     train(workdir / "whole", words)
 
     stop_and_resume(workdir / "stopped", words, [2 if "accumulate" in words[0] else 7, 10], stop_at)
@@ -128,9 +123,7 @@ def test_other_settings_resume_as_well(words: list[str], workdir: Path, stop_at:
 
 
 @pytest.mark.parametrize("steps", [8, 10, 12])
-def test_a_training_made_longer_equals_one_that_was_long_from_the_start(
-    steps: int, workdir: Path, unillustrated: None
-) -> None:
+def test_a_training_made_longer_equals_one_that_was_long_from_the_start(steps: int, workdir: Path) -> None:
     train(workdir / "whole", ["trainer.max_steps=21"])
 
     train(workdir / "longer", [f"trainer.max_steps={steps}"])

@@ -20,6 +20,8 @@ from shoal.tasks import assessment
 from shoal.tasks.tables import Iris, TableFile
 from shoal.tasks.tables.baselines import least_squares, logistic_regression
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def houses(n: int = 200, seed: int = 0) -> pl.DataFrame:
     drawn = np.random.default_rng(seed)

@@ -22,6 +22,9 @@ from shoal.app.start import start
 from shoal.errors import ConfigError, DamagedError, ShoalError, UsageError
 from shoal.rundir import RunDir, read_config, read_sweep, sealed, verify, write_config
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 TARGETS = [
     "os.system",
     "subprocess.Popen",

@@ -12,7 +12,10 @@ from shoal.app.command import main
 from shoal.app.nodes import constructor
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
+    pytest.mark.usefixtures("unrendered"),
+]
 
 MODULES = """
 import random

@@ -9,7 +9,10 @@ import pytest
 from shoal.app.command import main
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
+    pytest.mark.usefixtures("unrendered"),
+]
 
 EXACT = ["trainer.precision=64-true", "trainer.max_epochs=4"]
 SMALL = ["task=parabola", "task.n_samples=60", "task.batch_size=8", "task.val_batch_size=5", "model.hidden=[4]"]

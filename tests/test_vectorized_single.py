@@ -14,12 +14,15 @@ from shoal.app.command import main
 from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.engines.vectorized.running import Row, Running
-from shoal.record import single, training
+from shoal.record import single
 from shoal.record.checkpoint import EXTRA, load
 from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, verify
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
+    pytest.mark.usefixtures("unrendered"),
+]
 
 WORDS = [
     "task.n_samples=60",
@@ -35,11 +38,6 @@ WORDS = [
     "trainer.max_epochs=7",
 ]
 """48 samples to train on are 6 steps an epoch, and 7 epochs 42 steps."""
-
-
-@pytest.fixture(autouse=True)
-def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training._Session, "_illustrate", lambda *_: None)
 
 
 def train(path: str, *words: str, engine: str = "vectorized") -> RunDir:

@@ -17,6 +17,9 @@ from shoal.cli import run as shoal_command
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import Best, History, RunInfo, Status, read_history
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
 QUICK = ["callbacks=quiet", "logger=none", "task.n_samples=100", "task.batch_size=20"]
 
 
