@@ -11,7 +11,7 @@ import copy
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import yaml
@@ -154,13 +154,13 @@ def values(composition: Composition) -> dict[str, Any]:
     return dict(resolved)
 
 
-def as_yaml(config: Any) -> str:
-    """What `OmegaConf.to_yaml` writes, by the emitter in C."""
-    plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    return str(yaml.dump(plain, Dumper=dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False))
+def as_yaml(value: Any) -> str:
+    """What `OmegaConf.to_yaml` would write of a plain value, by the emitter in C."""
+    return str(yaml.dump(value, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False))
 
 
-def dumper() -> Any:
+@cache
+def _dumper() -> Any:
     """OmegaConf's way to write YAML, in C where PyYAML has that."""
     from omegaconf._utils import get_omega_conf_dumper
 

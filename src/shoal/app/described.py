@@ -6,17 +6,44 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.compositions import Composer, as_yaml, dumper, values
+from shoal.app.compositions import Composer, as_yaml, values
 
 IGNORED = ("outputs", "debug", "resume")
 """Settings that have no part in what a job's result is."""
+OWN = ("overrides", "job", "runtime")
+"""Nodes of Hydra's settings that differ from job to job."""
+
+
+@dataclass(frozen=True)
+class Hydra:
+    """Hydra's own settings, which all jobs of the same choices share."""
+
+    config: DictConfig
+    """Where they were read, kept so that no other object gets its id."""
+    values: Mapping[str, Any]
+    choices: Mapping[str, str]
+
+    @cached_property
+    def common(self) -> str:
+        """As YAML, what is the same for every job."""
+        return as_yaml({"hydra": {key: value for key, value in self.values.items() if key not in OWN}})
+
+    def own(self, number: int, overrides: Sequence[str], dirname: str, path: Path) -> str:
+        """As YAML, what stands after that in the file of one job, whose directory is `path`."""
+        parts: dict[str, dict[str, Any]] = {
+            "overrides": {"task": list(overrides)},
+            "job": {"id": number, "num": number, "override_dirname": dirname},
+            "runtime": {"output_dir": str(path.absolute())},
+        }
+        whole = {"hydra": {key: {**self.values[key], **part} for key, part in parts.items()}}
+        return as_yaml(whole).removeprefix("hydra:\n")
 
 
 @dataclass(frozen=True)
@@ -33,25 +60,20 @@ class Described:
     """The value of each override, by its key."""
     config_yaml: str = field(repr=False)
     """The configuration as Hydra writes it, before anything is resolved."""
-    hydra: Mapping[str, Any] = field(repr=False)
-    """Hydra's own settings, which all jobs of the same choices share."""
+    hydra: Hydra = field(repr=False)
     override_dirname: str = ""
 
     def write_hydra(self, path: Path, number: int) -> None:
         """Write the files that Hydra itself writes below the run directory `path`."""
-        if self.hydra["output_subdir"] is None:
+        subdir = self.hydra.values["output_subdir"]
+        if subdir is None:
             return
-        folder = path / self.hydra["output_subdir"]
+        folder = path / subdir
         folder.mkdir(parents=True, exist_ok=True)
-        hydra = {
-            **self.hydra,
-            "overrides": {**self.hydra["overrides"], "task": list(self.overrides)},
-            "job": {**self.hydra["job"], "id": number, "num": number, "override_dirname": self.override_dirname},
-            "runtime": {**self.hydra["runtime"], "output_dir": str(path.absolute())},
-        }
+        own = self.hydra.own(number, self.overrides, self.override_dirname, path)
         (folder / "config.yaml").write_text(self.config_yaml, encoding="utf-8")
-        (folder / "hydra.yaml").write_text(_yaml({"hydra": hydra}), encoding="utf-8")
-        (folder / "overrides.yaml").write_text(_yaml(list(self.overrides)), encoding="utf-8")
+        (folder / "hydra.yaml").write_text(self.hydra.common + own, encoding="utf-8")
+        (folder / "overrides.yaml").write_text(as_yaml(list(self.overrides)), encoding="utf-8")
 
 
 def described(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> Described:
@@ -65,17 +87,17 @@ def described(composer: Composer, overrides: Sequence[str], number: int, known: 
     hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IGNORED)
     resolved = {key: known.setdefault(text, json.loads(text)) for key, text in texts.items()}
     name = f"hydra:{id(composition.hydra)}"
-    if name not in known:  # the node is kept too, so that no other one gets its id
-        known[name] = composition.hydra, OmegaConf.to_container(composition.hydra, enum_to_str=True)
-        known[f"choices:{name}"] = composition.choices
+    if name not in known:
+        plain: Any = OmegaConf.to_container(composition.hydra, enum_to_str=True)
+        known[name] = Hydra(composition.hydra, plain, composition.choices)
     return Described(
         overrides=tuple(overrides),
         values=resolved,
         hash=hashlib.sha256(hashed.encode()).hexdigest(),
-        choices=known[f"choices:{name}"],
+        choices=known[name].choices,
         settings={each.key_or_group: _value(each, resolved) for each in map(composer.parsed, overrides)},
-        config_yaml=as_yaml(composition.config),
-        hydra=known[name][1],
+        config_yaml=config_yaml(composition.config, known),
+        hydra=known[name],
         override_dirname=str(composition.hydra.job.override_dirname),
     )
 
@@ -110,5 +132,13 @@ def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
     return given if isinstance(found, Mapping) and isinstance(given, str) else found
 
 
-def _yaml(value: Any) -> str:
-    return str(yaml.dump(value, Dumper=dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False))
+def config_yaml(config: DictConfig, known: dict[str, Any]) -> str:
+    """The configuration as YAML, node by node: most nodes have been written for another job before."""
+    plain: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    parts = []
+    for key, node in plain.items():
+        name = f"yaml:{key}={json.dumps(node, default=str)}"
+        if name not in known:
+            known[name] = as_yaml({key: node})
+        parts.append(known[name])
+    return "".join(parts)

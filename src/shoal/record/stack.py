@@ -201,10 +201,13 @@ class _Session:
 
     def _save(self, track: Track, *, over: bool) -> None:
         """Write the run's own checkpoints; of one that diverged the best, or the first, from when it was finite."""
-        best = self.running.best_checkpoint(track.place)
-        if self.running.endings.get(track.place) != "diverged":
-            last = self.running.checkpoint(track.place)
-            track.save(last, best, self.running.position(track.place), over=over)
+        running, place = self.running, track.place
+        finite = running.endings.get(place) != "diverged"
+        best_is_last = finite and running.best_is_last(place)
+        best = None if best_is_last else running.best_checkpoint(place)
+        if finite:
+            last = running.checkpoint(place)
+            track.save(last, best, running.position(place), over=over, best_is_last=best_is_last)
         elif best:
             track.save(None, best, Position(), over=False)
         else:

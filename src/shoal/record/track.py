@@ -118,17 +118,24 @@ class Track:
             if path is not None and path.exists():
                 sync(path)
 
-    def save(self, last: dict[str, Any] | None, best: dict[str, Any] | None, position: Position, *, over: bool) -> None:
-        """Write the last state, which stands at `position`, and the best."""
+    def save(
+        self,
+        last: dict[str, Any] | None,
+        best: dict[str, Any] | None,
+        position: Position,
+        *,
+        over: bool,
+        best_is_last: bool = False,
+    ) -> None:
+        """Write the last state, which stands at `position`, and the best, where that is another one."""
         files = self.flush()
         self.sync()
         if last is not None:
             completed = self._completed(last, position, self._before_part or files, files if over else None)
             SealedIO().save_checkpoint(completed, self.run.last)
-        if best is None:
-            return
-        if last is not None and best["global_step"] == last["global_step"]:
+        if best_is_last:
             copy(self.run.last, self.run.best)
+        if best is None:
             return
         then = Position(best["epoch"], 0, best["global_step"])
         SealedIO().save_checkpoint(self._completed(best, then, self._files_at_best(), None), self.run.best)

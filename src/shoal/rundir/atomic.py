@@ -149,9 +149,9 @@ def share(path: Path, other: Path) -> None:
 
 def copy(path: Path, other: Path) -> None:
     """Make `other` hold what `path` holds now, in a file of its own: damage to one spares the other."""
-    _settle(path)
+    waiting = _together.get()
     try:
-        content = path.read_bytes()
+        content = (waiting.partials.get(path, path) if waiting else path).read_bytes()
     except OSError as error:
         raise unwritable(other, error) from error
     write_bytes(other, content)

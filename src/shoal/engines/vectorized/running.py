@@ -207,6 +207,10 @@ class Running:
             return self._checkpoint(run, self._last, run, self._last_moments[run])
         return self._checkpoint(run, self.stack, self.rows.index(run), self._moment(run))
 
+    def best_is_last(self, run: int) -> bool:
+        """Whether the monitored metric was best at the end of the last epoch the run trained in."""
+        return run in self._best_moments and self._kept.steps[run] == self.position(run).step
+
     def best_checkpoint(self, run: int) -> dict[str, Any] | None:
         """The run's state when the monitored metric was best."""
         moment = self._best_moments.get(run)
