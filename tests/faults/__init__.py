@@ -131,16 +131,23 @@ def forked(work: Callable[[], Any], *, log: Path | None = None) -> int:
         os._exit(code)
 
 
-def ended(child: int, *, seconds: float = 60.0) -> int:
-    """Wait for a process; its exit code, or minus the signal that ended it."""
+def ended(child: int, *, seconds: float = 60.0, kill: bool = True) -> int:
+    """Wait for a process; its exit code, or minus the signal that ended it.
+
+    Raises:
+        TimeoutError: where it has not ended after so long; it is killed then, or with `kill` false left alone.
+    """
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= until:
+            break
         time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    if kill:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     raise TimeoutError(f"process {child} had not ended after {seconds} s")
 
 
