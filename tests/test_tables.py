@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 import shoal
+from shoal.app.command import main
+from shoal.cli import run as shoal_command
 from shoal.errors import ConfigError, UsageError
 from shoal.losses import Auto, CrossEntropy, MeanSquaredError
 from shoal.tasks import assessment
@@ -473,3 +475,26 @@ def test_an_unseen_category_comes_with_the_nearest_seen_one(csv: Path) -> None:
         task.encode({"area": [1.0], "rooms": [2], "city": ["Olso"]}, task.data())
 
     assert "did you mean Oslo? seen were: Bergen, Oslo" in caught.value.text()
+
+
+def test_the_terminal_and_the_log_tell_the_types_the_terminal_each_class_and_predictions_stand_beside_the_target(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dear = pl.when(pl.col("price") > 800).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    gap = pl.when(pl.int_range(pl.len()) == 7).then(None).otherwise(pl.col("area")).alias("area")
+    houses(100).with_columns(gap, dear=dear).drop("price").write_csv("houses.csv")
+    settings = ["task=csv", "task.path=houses.csv", "task.target=dear", "task.missing=mean", "trainer.max_epochs=1"]
+
+    trained = main([*settings, "callbacks=quiet", "logger=none"])
+    shown = capsys.readouterr().out
+    predicted = shoal_command(["predict", "last", "--input", "houses.csv"])
+
+    assert (trained, predicted) == (0, 0)
+    assert "classification of dear, 100 rows: 80 for training, 20 for validation, 1 missing values filled in" in shown
+    assert "area   feature  number                  1 missing" in shown
+    (log,) = workdir.glob("outputs/csv/*/train.log")
+    assert "city   feature  category, 3 values" in log.read_text()
+    assert [line.split()[0] for line in shown.splitlines()[-3:]] == ["class", "no", "yes"]
+    assert sum(int(line.split()[-1]) for line in shown.splitlines()[-2:]) == 20
+    table = pl.read_csv(capsys.readouterr().out.encode())
+    assert table.columns == ["area", "rooms", "city", "dear", "dear_predicted", "p_no", "p_yes"]

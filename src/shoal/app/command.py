@@ -66,6 +66,7 @@ def _dispatch(words: list[str]) -> int:
             config_name=args.config_name,
             command=["train.py", *words],
             before_training=keep_what_is_imported,
+            told=say,
         )
     from shoal.app.start import first_process
     from shoal.app.summary import exit_code, summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +31,11 @@ def start(
     config_name: str | None = None,
     command: Sequence[str] = (),
     before_training: Callable[[], None] = lambda: None,
+    told: Callable[[str], None] = lambda _: None,
 ) -> tuple[RunDir, RunInfo]:
     """Train the run that the overrides ask for; its directory, and what run.json says in the end.
+
+    `told` is given what the task found in its data, if that is worth telling, before the training begins.
 
     Raises:
         ShoalError: where the configuration is wrong (nothing was written), or the run ended badly (it is recorded).
@@ -44,8 +48,10 @@ def start(
                 from shoal.record import figures  # noqa: F401  with the other imports, before the training begins
 
             todo = work(values)
+            found_in_data = None
             if isinstance(todo, Training):
                 _ = todo.job.data  # what is wrong with it is told before anything is written
+                found_in_data = todo.job.task.description()
         run = _fresh(found.directory(), values)
         info = RunInfo(
             id=run.path.name,
@@ -64,6 +70,9 @@ def start(
             if isinstance(todo, Training) and not first_process():
                 todo.assist()
                 return info
+            if found_in_data:
+                told(found_in_data)
+                logging.getLogger("shoal").info(found_in_data)
             return todo.do(run, info)
 
         return run, _run(found, task)

@@ -11,6 +11,9 @@ from shoal.errors import ExitCode
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import RunDir, RunInfo
 
+_MOST_CLASSES = 20
+"""Classes that the terminal shows."""
+
 
 def summary(run: RunDir, info: RunInfo) -> str:
     """Metrics, parameters, time and directory, a line each."""
@@ -30,7 +33,7 @@ def summary(run: RunDir, info: RunInfo) -> str:
         rows.append(("tensorboard", f"tensorboard --logdir {path}"))
     width = max(len(name) for name, _ in rows)
     lines += [f"  {name:<{width}}  {text}" for name, text in rows]
-    return "\n".join([*lines, *(f"  {line}" for line in table(info.expected))])
+    return "\n".join([*lines, *(f"  {line}" for line in (*_classes(info), *table(info.expected)))])
 
 
 def exit_code(info: RunInfo) -> ExitCode:
@@ -42,6 +45,20 @@ def _baselines(info: RunInfo) -> Iterator[tuple[str, str]]:
     """What the simplest models achieve on the same samples."""
     for name, metrics in (info.assessment or {}).get("baselines", {}).items():
         yield name, "  ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+
+
+def _classes(info: RunInfo) -> Iterator[str]:
+    """How well each class is found, a line each; the first ones where there are many."""
+    scores = (info.assessment or {}).get("classes", [])
+    if not scores:
+        return
+    width = max(len("class"), *(len(score["name"]) for score in scores))
+    yield f"{'class':<{width}}  precision  recall     F1  samples"
+    for score in scores[:_MOST_CLASSES]:
+        ratios = f"{score['precision']:9.3f}  {score['recall']:6.3f}  {score['f1']:5.3f}"
+        yield f"{score['name']:<{width}}  {ratios}  {score['support']:7}"
+    if len(scores) > _MOST_CLASSES:
+        yield f"and {len(scores) - _MOST_CLASSES} more: see assessment in run.json"
 
 
 def _metric(name: str, info: RunInfo) -> str:

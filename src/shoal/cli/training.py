@@ -121,7 +121,10 @@ def predict(
     trained = _run(run, trust, root)
     table = _read(input) if input else _columns(x or "", trained)
     predictions = trained.predict(table, "last" if last else "best")
-    both = table.hstack([column for column in predictions if column.name not in table.columns])
+    # A table that has the target itself keeps it beside what is predicted.
+    both = table.hstack(
+        [each.alias(f"{each.name}_predicted") if each.name in table.columns else each for each in predictions]
+    )
     if output is None:
         both.write_csv(sys.stdout)
     else:

@@ -101,6 +101,9 @@ class LightningTask(Task):
     def truth(self, x: Tensor) -> Tensor | None:
         return self.samples.truth(x) if self.samples else None
 
+    def description(self) -> str | None:
+        return self.samples.description() if self.samples else None
+
     @property
     def solution(self) -> float | None:
         return self.samples.solution if self.samples else None

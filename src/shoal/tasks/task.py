@@ -60,6 +60,10 @@ class Task(ABC):
     def data(self) -> Data:
         """The samples: a pure function of the settings."""
 
+    def description(self) -> str | None:
+        """What was found in the data, where there is something to tell whoever trains: columns and their types."""
+        return None
+
     def observe(self, prediction: Tensor) -> Tensor:
         """What the loss sees of the model's outputs; the outputs themselves unless a task says otherwise."""
         return prediction

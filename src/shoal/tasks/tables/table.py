@@ -137,7 +137,9 @@ class Table(Validated):
         n_val = len(found.data.val) if found.data.val else 0
         rows = f"{found.n_rows} rows: {len(found.data.train)} for training, {n_val} for validation"
         dropped = f", {found.n_dropped} left out for missing values" if found.n_dropped else ""
-        head = f"{self.name}: {found.kind} of {self.target}, {rows}{dropped}"
+        n_missing = sum(column.missing for column in found.columns[:-1])
+        filled = f", {n_missing} missing values filled in" if self.missing == "mean" and n_missing else ""
+        head = f"{self.name}: {found.kind} of {self.target}, {rows}{dropped}{filled}"
         return f"{head}\n{columns.table(found.columns, self.target)}"
 
     def _stamp(self) -> tuple[int, ...]:
