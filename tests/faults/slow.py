@@ -7,12 +7,17 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+SECONDS = 5.0
+"""How long it takes."""
+
 
 class Slow(pl.Callback):
-    """Takes five seconds over the fourth step."""
+    """Takes its time over the fourth step."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
         """Wait."""
         if trainer.global_step == 4:
-            for _ in range(500):
+            print("slow", flush=True)
+            until = time.monotonic() + SECONDS
+            while time.monotonic() < until:
                 time.sleep(0.01)
