@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from commands import in_a_shell, typed
+from shoal.app.nodes import constructor
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -30,11 +33,15 @@ SHELL = ("python train.py", "shoal runs")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a reader would type them: a folder with train.py."""
+    path = [*sys.path]
     folder = tmp_path_factory.mktemp("readme")
     (folder / "train.py").write_text((ROOT / "train.py").read_text())
-    return folder
+    yield folder
+    sys.path[:] = path
+    sys.modules.pop("spring", None)
+    constructor.cache_clear()
 
 
 def test_the_commands_of_the_readme_do_what_it_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
