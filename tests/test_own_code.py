@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import shoal
+from faults import in_child
 from shoal.app.command import main
 from shoal.app.new import start
 from shoal.app.nodes import constructor
@@ -430,11 +432,15 @@ def test_everything_that_shoal_new_writes_passes_its_own_tests(tmp_path: Path) -
     for kind, name in KINDS.items():
         start(kind, name, tmp_path)
 
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def pytest_there() -> int:
+        os.chdir(tmp_path)
+        return pytest.main(["-q", "--rootdir=.", "-p", "no:cacheprovider", "-p", "no:xdist"])
 
-    assert ended.returncode == 0, ended.stdout
-    assert "13 passed" in ended.stdout
+    code = in_child(pytest_there, log=tmp_path / "log")
+
+    said = (tmp_path / "log").read_text()
+    assert code == 0, said
+    assert "13 passed" in said
 
 
 def test_what_shoal_new_writes_is_formatted_and_clean(tmp_path: Path) -> None:
