@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from shoal.app.expect import table
 from shoal.app.jobs import job as build
 from shoal.app.sources import Sources
 from shoal.app.sweep_outcome import draw, expected, finished
+from shoal.app.sweep_settings import Settings
 from shoal.app.work import compare
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.record import environment
@@ -32,20 +33,6 @@ from shoal.sweep.plan import Plan
 from shoal.sweep.progress import SweepProgress, clock
 
 IGNORED = ("outputs", "debug", "resume")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a sweep is run."""
-
-    processes: int
-    dry_run: bool = False
-    fail_fast: bool = False
-    retry_failed: bool = False
-    block: int | None = None
-    report: bool = False
-    curves: Sequence[str] = ()
-    """Metrics whose curves of all runs are drawn in one figure."""
 
 
 class Sweeping:
@@ -146,13 +133,20 @@ class Sweeping:
         blocks, placed = self._interrupted(todo), set[int]()
         placed.update(number for block in blocks for number in block.numbers)
         alone = [Block((self._work(number),)) for number in self.plan.alone if number not in placed]
-        for group, numbers in self.plan.blocks(max(self.settings.processes, 1), self.settings.block):
+        cut = self.plan.blocks(
+            max(self.settings.workers, 1), self.settings.block, dealt=self.settings.halving is not None
+        )
+        for group, numbers in cut:
             left = [number for number in numbers if number not in placed]
             if left:
                 name = f"{job_name(left[0])}x{len(left)}.ckpt"
                 works = tuple(map(self._work, left))
-                blocks.append(Block(works, stacked=True, state=self.folder.blocks / name, group=group))
+                blocks.append(self._stack(works, name, group))
         return [*blocks, *alone]
+
+    def _stack(self, works: tuple[Work, ...], name: str, group: int | None = None) -> Block:
+        state = self.folder.blocks / name
+        return Block(works, stacked=True, state=state, halving=self.settings.halving, group=group)
 
     def _interrupted(self, todo: Sequence[int]) -> list[Block]:
         names = dict.fromkeys(self.ledger.jobs[number].block for number in todo)
@@ -161,7 +155,7 @@ class Sweeping:
             if name and (self.folder.blocks / name).exists():
                 members = [number for number, job in self.ledger.jobs.items() if job.block == name]
                 works = tuple(self._work(number, passenger=number not in todo) for number in members)
-                blocks.append(Block(works, stacked=True, state=self.folder.blocks / name))
+                blocks.append(self._stack(works, name))
         return blocks
 
     def _work(self, number: int, *, passenger: bool = False) -> Work:
@@ -196,7 +190,7 @@ class Sweeping:
         for block in blocks:
             for number in block.numbers:
                 self.ledger.place(number, block.state.name if block.state else None)
-        executor: Executor = Workers(self.settings.processes, build) if self.settings.processes else InProcess(build)
+        executor: Executor = Workers(self.settings.workers, build) if self.settings.workers else InProcess(build)
         done = len(self.jobs) - n
         with SweepProgress(len(self.jobs), done=done) as progress:
             progress.tell(self._announced(blocks, n, done))
@@ -270,7 +264,7 @@ class Sweeping:
     def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
         """Draw the curves asked for, and compare what is expected of the sweep as a whole."""
         runs = finished({self.folder.run(self.ledger.jobs[number]).path: info for number, info in results.items()})
-        drawn = draw(self.folder, runs, self.settings.curves, self.ledger.info.varies)
+        drawn = draw(self.folder, runs, self.settings.curves or (), self.ledger.info.varies)
         if drawn:
             print(f"curves: {drawn}")
         return {"expected": expected(runs, next(iter(self.jobs.values())).values.get("expect"))}
@@ -306,8 +300,8 @@ class Sweeping:
         lines += [f"  group {i}: {self.plan.why_apart(i)}" for i in range(1, len(self.plan.groups))]
         from shoal.sweep.estimate import seconds
 
-        estimate = seconds(blocks, build, max(self.settings.processes, 1))
-        return "\n".join([*lines, f"about {clock(estimate)} with {max(self.settings.processes, 1)} processes"])
+        estimate = seconds(blocks, build, max(self.settings.workers, 1))
+        return "\n".join([*lines, f"about {clock(estimate)} with {max(self.settings.workers, 1)} processes"])
 
     def _refuse_another(self, before: SweepInfo) -> None:
         """Refuse jobs that differ from those that lie there in something that neither sweep varies.

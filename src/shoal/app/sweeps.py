@@ -25,6 +25,7 @@ from shoal.app.folds import every_fold
 from shoal.app.grids import Options, expanded
 from shoal.app.sources import Sources
 from shoal.app.start import importing
+from shoal.app.sweep_settings import settings_of
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
 from shoal.rundir import RunInfo, Status, SweepDir, read_sweep
 from shoal.rundir.log import quiet_logging
@@ -109,7 +110,7 @@ def launch_all(
     chosen = Options(**{name: value for name, value in options.items() if value is not None})
     jobs = expanded(every_fold([*params, *arguments], chosen.jobs), chosen, context.config_loader)
     folder = Path(str(config.hydra.sweep.dir))
-    if not _setting(config, "dry_run"):
+    if not settings_of(config).dry_run:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
     size = size or len(jobs)
@@ -135,23 +136,14 @@ def launch(
     from shoal.sweep.processes import warm_up
 
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
-    processes = _processes(config)
-    if processes and not _setting(config, "dry_run"):
+    settings = settings_of(config)
+    if settings.workers and not settings.dry_run:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         warm_up()
     with _whole_config(config):
         jobs = compose_all(config, context.config_loader, job_overrides)
         with cheap_imports():
-            from shoal.app.sweeping import Settings, Sweeping
-        settings = Settings(
-            processes=processes,
-            dry_run=bool(_setting(config, "dry_run")),
-            fail_fast=bool(_setting(config, "fail_fast")),
-            retry_failed=bool(_setting(config, "retry_failed")),
-            block=_setting(config, "block"),
-            report=bool(_setting(config, "report")),
-            curves=_setting(config, "curves") or (),
-        )
+            from shoal.app.sweeping import Sweeping
         results = Sweeping(folder, jobs, settings, command=command or _command(config), first=first).run()
     return [_returned(job, results.get(job.hash)) for job in jobs]
 
@@ -232,23 +224,8 @@ def _returned(job: Described, info: RunInfo | None) -> JobReturn:
     return found
 
 
-def _setting(config: DictConfig, name: str) -> Any:
-    return _plain(OmegaConf.select(config, f"{SWEEP}.{name}"))
-
-
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _processes(config: DictConfig) -> int:
-    """Worker processes; as many as there are cores unless set."""
-    wanted = _setting(config, "processes")
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if wanted is None:
-        return n_cores
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
-        raise ConfigError("sweep.processes", wanted, f"must be an integer of at least 0; there are {n_cores} cores")
-    return wanted
 
 
 def _command(config: DictConfig) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from shoal.engines.lightning import EXPECTED_WARNINGS
 from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.halving import Halving
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
 from shoal.engines.vectorized.steps import Steps
@@ -51,6 +52,7 @@ def train_stack(
     advanced: Advanced,
     ended: Finished,
     steps: Steps | None = None,
+    halving: Halving | None = None,
 ) -> Steps:
     """Train the runs as one stack; `state` is where all of it is kept meanwhile, and taken from if it is there.
 
@@ -66,7 +68,7 @@ def train_stack(
     with ExitStack() as claims, interruption.listening():
         for each in runs:
             claims.enter_context(claim(each.run))
-        session = _Session(runs, state, interruption, advanced, ended, steps)
+        session = _Session(runs, state, interruption, advanced, ended, steps, halving)
         session.train()
     return session.running.steps
 
@@ -94,13 +96,14 @@ class _Session:
         advanced: Advanced,
         ended: Finished,
         steps: Steps | None,
+        halving: Halving | None,
     ) -> None:
         self.state = state
         self.interruption = interruption
         self.advanced = advanced
         self.ended = ended
         self.checkpoints = [checkpoint_of(each.job) for each in runs]
-        self.running = Running(_members(runs, self.checkpoints), steps)
+        self.running = Running(_members(runs, self.checkpoints), steps, halving=halving)
         saved = self._saved(runs)
         if saved is None:
             self._probe()
@@ -120,6 +123,8 @@ class _Session:
     def train(self) -> None:
         """Train all runs, and record how each of them ended."""
         log.info("training %d runs as a stack, from epoch %d", len(self._names), self.running.epoch)
+        if self.running.halving:  # begun again without its state, those that won a place would compete for it again
+            self._save_state()
         try:
             with warnings.catch_warnings():
                 for message in EXPECTED_WARNINGS:
@@ -146,7 +151,8 @@ class _Session:
         if left and self.interruption.received is not None:
             self._save_all()
             raise Interrupted(self.interruption.received, f"at step {running.step} (epoch {running.epoch})")
-        if left and time.monotonic() - self._saved_at >= self.checkpoints[0].every_seconds:
+        halved = any(row.ended == "halved" for row in rows)
+        if left and (halved or time.monotonic() - self._saved_at >= self.checkpoints[0].every_seconds):
             self._save_state()
 
     def _record(self, rows: Sequence[Row]) -> None:
@@ -265,7 +271,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
 def _ending(row: Row, track: Track) -> tuple[Status, str | None]:
     """What run.json says of a run that has come to its end in training."""
     if row.ended != "diverged":
-        return Status.COMPLETED, None
+        return Status.COMPLETED, row.reason if row.ended == "halved" else None
     return Status.DIVERGED, _divergence(row, track)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.engines.job import Job
+from shoal.engines.vectorized.halving import Halving
 from shoal.rundir import RunDir, RunInfo
 
 Build = Callable[[Mapping[str, Any]], Job]
@@ -43,6 +44,8 @@ class Block:
     """Whether they train as a stack, even where there is one of them."""
     state: Path | None = None
     """Where a stack keeps the state of all its runs together, to go on from."""
+    halving: Halving | None = None
+    """When the runs of a stack are compared, and how many of them go on."""
     group: int | None = None
     """Blocks of the same group have runs of one kind: what a process has learnt of one serves the next."""
 

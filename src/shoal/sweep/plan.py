@@ -62,12 +62,17 @@ class Plan:
             self.groups.append(self._places[key])
         self._places[key].numbers.append(number)
 
-    def blocks(self, processes: int, size: int | None = None) -> list[tuple[int, list[int]]]:
+    def blocks(self, processes: int, size: int | None = None, *, dealt: bool = False) -> list[tuple[int, list[int]]]:
         """The stacks, cut into blocks of equal size that fit the cache and give every process something to do.
 
-        Each with the place of its group.
+        Each with the place of its group. `dealt` says to deal the runs out to the blocks one by one, so that each
+        block has some of every setting.
         """
-        return [(place, block) for place, group in enumerate(self.groups) for block in _cut(group, processes, size)]
+        return [
+            (place, block)
+            for place, group in enumerate(self.groups)
+            for block in _cut(group.numbers, _count(group, processes, size), dealt=dealt)
+        ]
 
     def why_apart(self, number: int) -> str | None:
         """For a group, in what it differs from the first one."""
@@ -125,12 +130,19 @@ def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
     )
 
 
-def _cut(group: Group, processes: int, size: int | None) -> Sequence[list[int]]:
+def _count(group: Group, processes: int, size: int | None) -> int:
+    """How many blocks to make of a group."""
     numbers = group.numbers
     largest = size or max(2, group.footprint.most(processes=processes))
     n = math.ceil(len(numbers) / largest)
     if size is None:
         n = max(n, min(processes, len(numbers) // SMALLEST))
         n = min(len(numbers), math.ceil(n / processes) * processes) if n > 1 else 1
+    return n
+
+
+def _cut(numbers: list[int], n: int, *, dealt: bool) -> Sequence[list[int]]:
+    if dealt:
+        return [numbers[i::n] for i in range(n)]
     ends = [round(len(numbers) * (i + 1) / n) for i in range(n)]
     return [numbers[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]

@@ -78,7 +78,7 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
 
     try:
         steps = known.get(block.group) if block.group is not None else None
-        steps = train_stack(runs, state=block.state, advanced=advanced, ended=ended, steps=steps)
+        steps = train_stack(runs, state=block.state, advanced=advanced, ended=ended, steps=steps, halving=block.halving)
         known.clear()
         if block.group is not None:
             known[block.group] = steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from shoal.engines.position import Position
 from shoal.engines.vectorized.clipping import Limits
+from shoal.engines.vectorized.halving import Halving
 from shoal.engines.vectorized.member import Member, n_of
 from shoal.engines.vectorized.stack import SMALLEST, Stack
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import ConfigError, suggestion
 from shoal.schedulers import Horizon
 
-Ending = Literal["completed", "stopped", "diverged"]
+Ending = Literal["completed", "stopped", "halved", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Row:
     ended: Ending | None
     """How the run ended with this epoch, if it did."""
     reason: str | None = None
-    """Why it was stopped or diverged."""
+    """Why it was stopped, lost its place or diverged."""
     cut_short: bool = False
     """Whether `max_steps` ended the epoch."""
 
@@ -68,7 +69,9 @@ class _Moment:
 class Running:
     """The runs of a stack and their state; it can be saved and rebuilt."""
 
-    def __init__(self, members: Sequence[Member], steps: Steps | None = None) -> None:
+    def __init__(
+        self, members: Sequence[Member], steps: Steps | None = None, *, halving: Halving | None = None
+    ) -> None:
         """`steps` are those of another stack of the same kind, where there was one."""
         self.members = members
         settings = members[0].job.trainer
@@ -96,6 +99,9 @@ class Running:
         """The member in each row of the stack; rows beyond are copies of the last."""
         self.endings: dict[int, Ending] = {}
         self.best_values: dict[int, float] = {}
+        self.halving = halving
+        self.rungs = 0
+        """Rungs of the halving that are behind the runs."""
         self._kept = self.stack.select(range(len(self.stack)))
         self._best_moments: dict[int, _Moment] = {}
         self._last = self.stack.select(range(len(self.stack)))
@@ -134,7 +140,7 @@ class Running:
         partial = {run: self._moment(run) for run in live} if self.batch else {}
         self.batch, self.sums = 0, {}
         self.epoch += 1
-        rows = [self._ended_epoch(live[run], run, values, validated) for run, values in metrics.items()]
+        rows = self._halved([self._ended_epoch(live[run], run, values, validated) for run, values in metrics.items()])
         for row in rows:
             if row.best:
                 self._kept.copy_row(row.run, self.stack, live[row.run])
@@ -157,6 +163,24 @@ class Running:
         if not ended and (self.epoch == self.max_epochs or step == self.max_steps):
             ended = "completed"
         return Row(run, self.epoch - 1, step, metrics, best, ended, reason, validated is None)
+
+    def _halved(self, rows: list[Row]) -> list[Row]:
+        """The rows, where a rung is reached with those ended that lose their place on it."""
+        if self.halving is None or self.epoch < self.halving.rung(self.rungs):
+            return rows
+        left = [(row, self.members[row.run].monitor) for row in rows if not row.ended]
+        values = {row.run: row.metrics[name] for row, name in left if name and name in row.metrics}
+        if len(values) < len(left):
+            return rows  # an epoch without validation: the next one with it decides
+        while self.halving.rung(self.rungs) <= self.epoch:
+            self.rungs += 1
+        losers = self.halving.losers(values, self.members[0].mode)
+        return [
+            replace(row, ended="halved", reason=f"halving after epoch {self.epoch}: {losers[row.run]}")
+            if row.run in losers
+            else row
+            for row in rows
+        ]
 
     def _diverged(self, row: int, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
         found = self.stack.diverged.get(row)
@@ -286,6 +310,7 @@ class Running:
             "rows": list(self.rows),
             "endings": dict(self.endings),
             "best_values": dict(self.best_values),
+            "rungs": self.rungs,
             "stack": self.stack.state_dict(),
             "kept": self._kept.state_dict(),
             "last": self._last.state_dict(),
@@ -303,6 +328,7 @@ class Running:
         self._kept.load_state_dict(saved["kept"])
         self._last.load_state_dict(saved["last"])
         self.endings, self.best_values = dict(saved["endings"]), dict(saved["best_values"])
+        self.rungs = saved["rungs"]
         self._best_moments = {run: _Moment(*moment) for run, moment in saved["best_moments"].items()}
         self._last_moments = {run: _Moment(*moment) for run, moment in saved["last_moments"].items()}
         for run, (_, early_stopping, rate, *_) in saved["moments"].items():
