@@ -68,6 +68,12 @@ class Interruption(pl.Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            self._pass_on(before.get(self.received or 0))
+
+    def _pass_on(self, handler: Any) -> None:
+        """Let whoever listened before, a sweep in this process for one, know of the signal too."""
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(self.received, None)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
