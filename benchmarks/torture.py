@@ -129,27 +129,34 @@ def kills(rack: Rack) -> list[Row]:
 
 
 def _kills(where: str, folder: Path, n: int, chance: random.Random) -> Row:
-    """Kill runs; every tenth one is killed again while it resumes."""
+    """Kill runs, of which one in ten is killed again while it resumes; one that ends before does not count."""
     whole = folder / "whole"
     train(whole)  # here, so that every copy of this process has imported everything
     began = time.monotonic()
     in_child(partial(train, folder / "timed"))
     length = time.monotonic() - began
     counts, killed = [0, 0, 0], 0
-    for i in range(n):
-        path = folder / f"run-{i}"
-        work = partial(train, path)
-        for _ in range(2 if i % 10 == 0 else 1):
-            child = forked(work)
-            time.sleep(chance.uniform(0, 1.05 * length))
-            os.kill(child, signal.SIGKILL)
-            killed += ended(child) == -signal.SIGKILL
-            work = partial(go_on, path)
-        counts[_judged(partial(outcome, path, whole), folder)] += 1
+    while sum(counts) < n:
+        path = folder / f"run-{sum(counts)}"
+        died = _dies(partial(train, path), chance.uniform(0, length))
+        length *= 1 if died else 0.98  # the machine was busy when it was measured
+        if died and chance.random() < 0.1:
+            killed += _dies(partial(go_on, path), chance.uniform(0, length))
+        if died:
+            counts[_judged(partial(outcome, path, whole), folder)] += 1
+        killed += died
         shutil.rmtree(path, ignore_errors=True)
     litter = len(list(Path(tempfile.gettempdir()).glob("*.partial")))
     result = f"{counts[2]} lost, {counts[0]:,} of {n:,} bitwise, {litter} files left behind"
     return Row(f"kill -9 at a random time, {where}", killed, result, "0 lost, all bitwise")
+
+
+def _dies(work: Callable[[], object], seconds: float) -> bool:
+    """Whether `work`, killed after so long, was still at it."""
+    child = forked(work)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return ended(child) == -signal.SIGKILL
 
 
 def _judged(work: Callable[[], int], folder: Path) -> int:
