@@ -124,6 +124,18 @@ def test_a_sweep_experiment_is_compared_as_a_whole_and_draws_its_curves(
     assert [each["holds"] for each in read_sweep(SweepDir(path).info).expected] == [True, True]
 
 
+def test_a_sweep_experiment_without_m_is_refused_before_anything_is_written(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["experiment=c3"])
+
+    assert code == 2
+    assert capsys.readouterr().err == (
+        "error: experiment=c3 is a sweep\n  run it with -m: python train.py -m experiment=c3\n"
+    )
+    assert not (workdir / "outputs").exists()
+
+
 def test_the_check_of_devices_says_which_half_was_not_run(
     workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

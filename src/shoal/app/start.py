@@ -13,6 +13,7 @@ from typing import Any
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
+from omegaconf import OmegaConf
 
 from shoal.app.compose import Composed, composed
 from shoal.app.sources import Sources
@@ -42,6 +43,7 @@ def start(
     """
     with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         values = found.values()
+        _refuse_sweep(found)
         with located(found.sources), importing():
             with cheap_imports():
                 from shoal.app.work import Training, work
@@ -76,6 +78,17 @@ def start(
             return todo.do(run, info)
 
         return run, _run(found, task)
+
+
+def _refuse_sweep(found: Composed) -> None:
+    """Refuse one run of what an experiment's file says is a sweep: what it expects of all runs would go unsaid.
+
+    Raises:
+        UsageError: the option that is missing.
+    """
+    if OmegaConf.select(found.config, "hydra.sweeper.params"):
+        asked = f"experiment={found.choices.get('experiment')}"
+        raise UsageError(f"{asked} is a sweep", hint=f"run it with -m: python train.py -m {asked}")
 
 
 def _run(found: Composed, task: Callable[[object], RunInfo]) -> RunInfo:
