@@ -54,5 +54,5 @@ def _slope(function: object, x: Tensor) -> Tensor:
     values: Tensor = function(x)
     if not values.requires_grad:
         return torch.zeros(len(x))
-    (slope,) = torch.autograd.grad(values.sum(), x)
+    (slope,) = torch.autograd.grad(values.sum(), x, materialize_grads=True)  # zeros where the input is not looked at
     return slope.detach().to("cpu")[:, 0]
