@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
+import re
 from pathlib import Path
 
 import polars
@@ -226,3 +229,31 @@ def test_the_parabola_is_learned_down_to_its_noise(workdir: Path) -> None:
 
     assert run.info.best is not None
     assert math.isclose(run.info.best.value, 0.03**2, rel_tol=0.25)
+
+
+def test_a_model_that_does_not_look_at_its_input_is_recorded_with_a_slope_of_zero(workdir: Path) -> None:
+    run = shoal.train(["task=parabola", "model=scalar", "optimizer.lr=0.1", "trainer.max_epochs=2"])
+
+    assert run.status == "completed"
+    assert run.info.final["derivative/rmse"] == pytest.approx(2 / math.sqrt(3), rel=0.05)
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what it shows."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_the_bar_on_a_terminal_ends_with_the_losses_of_the_last_epoch(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    with contextlib.redirect_stderr(terminal):
+        run = shoal.train([*SHORT, f"engine={engine}", "callbacks=default"])
+
+    shown = re.findall(r"(train/loss|val/loss) (\S+)", terminal.getvalue())
+    assert dict(shown) == {name: f"{run.info.final[name]:.4g}" for name in ("train/loss", "val/loss")}
