@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from shoal.app.compose import SWEEP
+from shoal.app.distributions import Interval, distribution
 from shoal.errors import ConfigError, UsageError, suggestion
 
 Cell = tuple[str, ...]
 """Overrides that a job takes together."""
+IsInteger = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,12 @@ class Options:
     """Jobs that are begun without asking."""
 
 
-def expanded(overrides: Sequence[str], options: Options, loader: ConfigLoader) -> list[list[str]]:
+def expanded(
+    overrides: Sequence[str], options: Options, loader: ConfigLoader, is_integer: IsInteger
+) -> list[list[str]]:
     """The overrides of each job, in Hydra's order: the last setting changes fastest.
+
+    `is_integer` tells of a setting whether it is one.
 
     Raises:
         ConfigError, UsageError: where the options do not fit the overrides, or there are no jobs or too many.
@@ -47,7 +53,7 @@ def expanded(overrides: Sequence[str], options: Options, loader: ConfigLoader) -
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     parsed = [each for each in parsed if each.key_or_group.split(".")[0] != SWEEP]
     by_key = {each.get_key_element(): each for each in parsed}
-    axes = _random_axes(by_key, options) if options.n_samples is not None else _axes(by_key, options)
+    axes = _random_axes(by_key, options, is_integer) if options.n_samples is not None else _axes(by_key, options)
     if options.jobs:
         axes.append([_cell(job) for job in options.jobs])
     n = math.prod(len(axis) for axis in axes)
@@ -69,13 +75,13 @@ def _axes(overrides: Mapping[str, Override], options: Options) -> list[Sequence[
     for key, override in overrides.items():
         group = next((group for group in paired if key in group), None)
         if group is None:
-            axes.append(_Values(key, override))
+            axes.append(Values(key, override))
         elif key == group[0]:
-            axes.append(_in_step([_Values(name, overrides[name]) for name in group], group))
+            axes.append(_in_step([Values(name, overrides[name]) for name in group], group))
     return axes
 
 
-class _Values(Sequence[Cell]):
+class Values(Sequence[Cell]):
     """The values of one override; those of a range are not written down before they are asked for."""
 
     def __init__(self, key: str, override: Override) -> None:
@@ -123,7 +129,7 @@ def _in_step(values: Sequence[Sequence[Cell]], keys: Sequence[str]) -> Sequence[
     return [tuple(itertools.chain.from_iterable(cells)) for cells in zip(*values, strict=True)]
 
 
-def _random_axes(overrides: Mapping[str, Override], options: Options) -> list[Sequence[Cell]]:
+def _random_axes(overrides: Mapping[str, Override], options: Options, is_integer: IsInteger) -> list[Sequence[Cell]]:
     n = options.n_samples or 0
     if n < 1:
         raise ConfigError("sweep.n_samples", n, "must be at least 1")
@@ -131,32 +137,24 @@ def _random_axes(overrides: Mapping[str, Override], options: Options) -> list[Se
     if not drawn:
         hint = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-1))' or optimizer=adam,sgd"
         raise ConfigError("sweep.n_samples", n, "but there is nothing to draw from", hint=hint)
-    samples = [tuple(f"{key}={_drawn(each, options.seed, i)}" for key, each in drawn.items()) for i in range(n)]
+    samples = [
+        tuple(f"{key}={_drawn(each, options.seed, i, is_integer)}" for key, each in drawn.items()) for i in range(n)
+    ]
     axes: list[Sequence[Cell]] = [samples]
     for key, override in overrides.items():
         if key not in drawn:
-            axes.append(_Values(key, override))
+            axes.append(Values(key, override))
     return axes
 
 
-def _drawn(override: Override, seed: int, i: int) -> str:
+def _drawn(override: Override, seed: int, i: int, is_integer: IsInteger) -> str:
     """A value at random: that of sample `i`, whatever else is drawn."""
     source = random.Random(f"{seed}:{override.get_key_element()}:{i}")
-    value = override.value()
-    if not isinstance(value, IntervalSweep):
+    if not isinstance(override.value(), IntervalSweep):
         return source.choice(list(override.sweep_string_iterator()))
-    low, high = value.start, value.end
-    assert low is not None
-    assert high is not None
-    if not low < high or ("log" in value.tags and low <= 0):
-        allowed = "0 < a < b" if "log" in value.tags else "a < b"
-        raise ConfigError(override.key_or_group, override.get_value_string(), f"interval(a,b) needs {allowed}")
-    if isinstance(low, int) and isinstance(high, int) and "log" not in value.tags:
-        return str(source.randint(low, high))
-    found = (
-        math.exp(source.uniform(math.log(low), math.log(high))) if "log" in value.tags else source.uniform(low, high)
-    )
-    return str(round(found)) if isinstance(low, int) and isinstance(high, int) else repr(found)
+    found = distribution(override, is_integer)
+    assert isinstance(found, Interval)
+    return found.drawn(source)
 
 
 def _cell(job: Mapping[str, Any]) -> Cell:
@@ -164,7 +162,7 @@ def _cell(job: Mapping[str, Any]) -> Cell:
 
 
 def _too_many(n: int, axes: Sequence[Sequence[Cell]], options: Options) -> UsageError:
-    counts = " x ".join(f"{axis.key} {len(axis)}" for axis in axes if isinstance(axis, _Values) and len(axis) > 1)
+    counts = " x ".join(f"{axis.key} {len(axis)}" for axis in axes if isinstance(axis, Values) and len(axis) > 1)
     return UsageError(
         f"the sweep has {n:,} jobs{f' ({counts})' if counts else ''}, more than sweep.max_jobs={options.max_jobs}",
         hint=f"if you mean it: sweep.max_jobs={n}; to draw some of them at random: sweep.n_samples=200",

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.app.compose import PRIMARY, SWEEP, composed
 from shoal.app.compositions import Composer
 from shoal.app.described import Described, described
+from shoal.app.distributions import integers_of
 from shoal.app.folds import every_fold
 from shoal.app.grids import Options, expanded
 from shoal.app.sources import Sources
@@ -108,7 +109,8 @@ def launch_all(
     size = options.pop("max_batch_size", None)
     params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
     chosen = Options(**{name: value for name, value in options.items() if value is not None})
-    jobs = expanded(every_fold([*params, *arguments], chosen.jobs), chosen, context.config_loader)
+    overrides = every_fold([*params, *arguments], chosen.jobs)
+    jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
     if not settings_of(config).dry_run:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,116 @@
+"""What a swept setting can be drawn from: the one reading of choices, ranges and intervals for every kind of search."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values, as they are written in an override."""
+
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(self.values)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One of a range's numbers, which rise by the same step."""
+
+    values: tuple[int | float, ...]
+    log: bool = False
+
+    def __str__(self) -> str:
+        step = f" in steps of {self.step}" if len(self.values) > 1 and self.step != 1 else ""
+        return f"{self.values[0]} to {self.values[-1]}{step}{', log' if self.log else ''}"
+
+    @property
+    def step(self) -> int | float:
+        """From one number to the next."""
+        return self.values[1] - self.values[0] if len(self.values) > 1 else 1
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number between two others."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether its logarithm is drawn evenly, and not the number itself."""
+    whole: bool = False
+    """Whether it is an integer; the ends are then among them."""
+
+    def __str__(self) -> str:
+        kind = "integers from " if self.whole else ""
+        return f"{kind}{self.low:g} to {self.high:g}{', log' if self.log else ''}"
+
+    def drawn(self, source: random.Random) -> str:
+        """A number at random, as it is written in an override."""
+        if self.whole and not self.log:
+            return str(source.randint(int(self.low), int(self.high)))
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        found = source.uniform(low, high)
+        found = math.exp(found) if self.log else found
+        return str(round(found)) if self.whole else repr(found)
+
+
+Distribution = Choices | Steps | Interval
+
+
+def distribution(override: Override, is_integer: Callable[[str], bool] = lambda key: False) -> Distribution:
+    """What a swept override says can be drawn; `is_integer` tells of a setting whether it is one.
+
+    Raises:
+        ConfigError: where an interval is empty, endless, or reaches what has no logarithm, or there are no values.
+    """
+    value = override.value()
+    match value:
+        case IntervalSweep():
+            return _interval(override, value, is_integer)
+        case RangeSweep():
+            numbers = tuple(sorted(value.range()))
+            if numbers and ("log" not in value.tags or numbers[0] > 0):
+                return Steps(tuple(_plain(each) for each in numbers), "log" in value.tags)
+            problem = "begins at 0 or below, which has no logarithm" if numbers else "gives no values"
+            raise ConfigError(override.key_or_group, override.get_value_string(), problem)
+    found = tuple(dict.fromkeys(override.sweep_string_iterator()))
+    if not found:
+        raise ConfigError(override.key_or_group, override.get_value_string(), "gives no values")
+    return Choices(found)
+
+
+def integers_of(config: DictConfig) -> Callable[[str], bool]:
+    """Which settings are integers in this configuration."""
+
+    def is_integer(key: str) -> bool:
+        value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    return is_integer
+
+
+def _interval(override: Override, value: IntervalSweep, is_integer: Callable[[str], bool]) -> Interval:
+    low, high, log = value.start, value.end, "log" in value.tags
+    assert low is not None
+    assert high is not None
+    if not low < high or not math.isfinite(high - low) or (log and low <= 0):
+        allowed = "0 < a < b" if log else "a < b"
+        raise ConfigError(override.key_or_group, override.get_value_string(), f"interval(a,b) needs {allowed}")
+    cast = isinstance(low, int) and isinstance(high, int)  # by the user's int(...): Hydra's interval has floats
+    ends = float(low).is_integer() and float(high).is_integer()
+    return Interval(low, high, log, cast or (ends and is_integer(override.key_or_group)))
+
+
+def _plain(number: object) -> int | float:
+    return number if isinstance(number, int) else float(str(number))
