@@ -242,6 +242,20 @@ def test_verify_keeps_the_runs_of_its_last_call_and_touches_no_other(
     assert "runs: outputs/verify\n" in capsys.readouterr().out
 
 
+def test_verify_says_where_a_run_lies_that_diverged_and_keeps_only_the_last(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "experiments").mkdir()
+    text = "# @package _global_\ndefaults: [override /task: minimize_quadratic]\noptimizer: {lr: 1.0e+30}\n"
+    (workdir / "experiments/wild.yaml").write_text(text)
+
+    codes = [shoal_command(["verify", "wild"]) for _ in range(2)]
+
+    (run,) = workdir.glob("outputs/verify/minimize_quadratic/*")
+    assert codes == [1, 1]
+    assert f"missed: wild  {run.relative_to(workdir)}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["verify", "c11"], "no experiment 'c11'"), (["verify", "--filter", "zz*"], "no experiment fits 'zz*'")],

@@ -7,13 +7,13 @@ import fnmatch
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from shoal.app.experiments import files
 from shoal.errors import ShoalError, UsageError, suggestion
-from shoal.review.catalog import find
+from shoal.review.catalog import Entry, find
 from shoal.review.removal import Removal
 from shoal.rundir import SweepDir, read_sweep
 
@@ -72,7 +72,7 @@ def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callabl
     Sweeps, which have processes of their own, come after the others. What earlier calls left there of an experiment is
     removed once it has been run again.
     """
-    earlier = find([outputs]) if outputs.is_dir() else []
+    earlier = {entry.path for entry in _there(outputs)}
     single = [name for name in names if not is_sweep(name)]
     sweeps = [name for name in names if is_sweep(name)]
     found: dict[str, Verdict] = {}
@@ -82,11 +82,17 @@ def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callabl
     for name in sweeps:
         found[name] = _swept(name, outputs, processes)
         told(found[name])
-    again = [_asked(name, outputs, processes) for name, verdict in found.items() if verdict.path]
-    for entry in earlier:
-        if entry.info and entry.info.overrides in again:
-            with contextlib.suppress(UsageError):  # it is in use: another call verifies the same
-                Removal(entry, outputs).carry_out()
+    there = _there(outputs)
+    for name, verdict in found.items():
+        asked = _asked(name, outputs, processes)
+        own = [entry for entry in there if entry.info and entry.info.overrides == asked]
+        new = [entry for entry in own if entry.path not in earlier]
+        if new and verdict.path is None:  # it ended badly
+            found[name] = replace(verdict, path=str(new[0].path))
+        for entry in own if new else ():
+            if entry not in new:
+                with contextlib.suppress(UsageError):  # it is in use: another call verifies the same
+                    Removal(entry, outputs).carry_out()
     return [found[name] for name in names]
 
 
@@ -146,6 +152,11 @@ def _swept(name: str, outputs: Path, processes: int) -> Verdict:
     reason = next((f": {job.reason}" for job in bad if job.reason), "")
     problem = f"{len(bad)} of {len(info.jobs)} runs did not complete{reason}" if bad else _unasked(info.expected)
     return Verdict(name, tuple(info.expected), str(path), problem, printed.getvalue())
+
+
+def _there(outputs: Path) -> list[Entry]:
+    """The runs and sweeps below a folder, the newest first."""
+    return find([outputs]) if outputs.is_dir() else []
 
 
 def _asked(name: str, outputs: Path, processes: int) -> list[str]:
