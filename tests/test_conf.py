@@ -85,6 +85,10 @@ def test_help_lists_the_groups_with_their_choices(workdir: Path) -> None:
         (["optimizer", "=", "ad"], {"adam", "adamw"}),
         (["optimizer", "="], {"adam", "adamw", "own", "rmsprop", "sgd"}),
         (["model.act"], {"model.activation="}),
+        (["model.hid"], {"model.hidden="}),
+        (["task=csv", "task.pa"], {"task.path="}),
+        (["task", "=", "csv", "optimizer.lr", "=", "0.1", "task.ta"], {"task.target="}),
+        (["task=cvs", "task.n_s"], {"task.n_samples="}),
     ],
 )
 def test_completion_offers_groups_choices_and_keys(line: list[str], expected: set[str]) -> None:
