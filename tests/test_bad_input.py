@@ -62,6 +62,7 @@ ROWS: list[tuple[str, str, str]] = [
     ("model.hidden=[-3]", "model.hidden=[-3] (command line): must be a list of integers of at least 1", "[32,32]"),
     ("model.hidden=['a']", "model.hidden=[a] (command line): must be a list of integers of at least 1", "[32,32]"),
     ("model.activation=rellu", "model.activation=rellu (command line): must be relu, leaky_relu", "did you mean relu?"),
+    ("threads=0", "threads=0 (command line): must be an integer from 1 to 1024", "threads=1"),
     ("seed=-1", "seed=-1 (command line): must be an integer from 0 to 4294967295", "seed=0"),
     ("seed=1.5", "seed=1.5 (command line): must be an integer from 0 to 4294967295", "seed=0"),
     ("seed=99999999999", "seed=99999999999 (command line): must be an integer from 0 to 4294967295", "seed=0"),

@@ -41,7 +41,7 @@ SETTINGS: Mapping[str, Any] = {
     "resume": str | None,
 }
 """What stands at the top of a configuration beside the nodes."""
-EXAMPLES = {"seed": "seed=0", "debug": "debug=true", "outputs": "outputs=outputs", "resume": "resume=null"}
+EXAMPLES = {"seed": "0", "threads": "1", "debug": "true", "outputs": "outputs", "resume": "null"}
 LIMITS: Mapping[str, tuple[Any, str]] = {
     "max_epochs": (Annotated[int, Ge(-1)] | None, "100"),
     "max_steps": (Annotated[int, Ge(-1)], "1000"),
@@ -143,7 +143,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
             values[key] = coerced(config.get(key), annotation)
         except NotAllowedError:
             words = choices(annotation)
-            hint = suggestion(str(config.get(key)), words) if words else f"for example {EXAMPLES[key]}"
+            hint = suggestion(str(config.get(key)), words) if words else f"for example {key}={EXAMPLES[key]}"
             raise ConfigError(key, config.get(key), f"must be {described(annotation)}", hint=hint) from None
     return values
 

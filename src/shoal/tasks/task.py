@@ -138,5 +138,5 @@ class Task(ABC):
                 "batch_size",
                 self.batch_size,
                 f"is larger than the {n_train} training samples",
-                hint=f"an integer from 1 to {n_train}, or null for all of them",
+                hint=f"an integer from 1 to {n_train}, auto, or null for all of them",
             )
