@@ -135,7 +135,8 @@ def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str) -> None:
 
 
 def _path(axes: Axes, history: History, name: str, solution: float | None) -> None:
-    axes.plot(*_column(history, name), color=BLUE, label=name)
+    steps, values = _column(history, name)
+    axes.plot(steps, values, color=BLUE, marker=_dot(len(values)), label=name)
     if solution is not None:
         axes.axhline(solution, color=ORANGE, linestyle="--", label=f"solution {solution:.6g}")
         axes.legend(frameon=False, fontsize=8)
@@ -147,7 +148,7 @@ def _losses(axes: Axes, history: History) -> None:
     curves = {name: _column(history, name) for name in (TRAIN_LOSS, VAL_LOSS)}
     for (name, (steps, values)), color in zip(curves.items(), (BLUE, ORANGE), strict=True):
         if values:
-            axes.plot(steps, values, color=color, label=name)
+            axes.plot(steps, values, color=color, marker=_dot(len(values)), label=name)
     drawn = [value for _, values in curves.values() for value in values]
     if drawn:
         axes.legend(frameon=False, fontsize=8)
@@ -163,6 +164,11 @@ def scaled(axes: Axes, values: Sequence[float]) -> None:
 def _size(n: int) -> float:
     """Area of a dot, in square points, that is seen where there are few and leaves room where there are many."""
     return min(40.0, max(5.0, 1500.0 / n))
+
+
+def _dot(n: int) -> str | None:
+    """The mark of each point of a curve that has few: a line through one is not seen."""
+    return "o" if n < 15 else None
 
 
 def _column(history: History, name: str) -> tuple[Sequence[float], Sequence[float]]:
