@@ -86,6 +86,7 @@ class Track:
             digest=given.job.task.digest,
         )
         write_info(self.run.info, self.info)
+        self._epochs, self._steps = self.info.epochs, self.info.steps
         self.history, self.events = self._files(files, config)
         self.began = files["began"] if files else self.events.length if self.events else 0
         """How long the event file was before the first row."""
@@ -96,7 +97,7 @@ class Track:
             self._before_part = self.flush()
         metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
         self.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})
-        self.info = replace(self.info, epochs=row.epoch + 1, steps=row.step)
+        self._epochs, self._steps = row.epoch + 1, row.step
         if row.best and self._monitor.monitor:
             value = row.metrics[self._monitor.monitor]
             self.best = Best(self._monitor.monitor, self._monitor.mode, value, row.epoch, row.step)
@@ -163,11 +164,13 @@ class Track:
             measured = {f"hp/{name}": value for name, value in final.items()}
             if self.best:
                 measured[f"hp/best {self.best.metric}"] = self.best.value
-            self.events.hyperparameters(self.info.differs or {"seed": self.job.seed}, measured, step=self.info.steps)
+            self.events.hyperparameters(self.info.differs or {"seed": self.job.seed}, measured, step=self._steps)
         self.flush()
         self.sync()
         self.info = replace(
             self.info,
+            epochs=self._epochs,
+            steps=self._steps,
             parameters=sum(each.numel() for each in parameters),
             trainable=sum(each.numel() for each in parameters if each.requires_grad),
             final=final,
