@@ -1,6 +1,6 @@
 """Time sweeps of the parabola as whole processes, side by side with what one would write without shoal.
 
-    python benchmarks/sweep.py                     all three parts, one round
+    python benchmarks/sweep.py                     all parts, one round
     python benchmarks/sweep.py throughput --rounds 5
 
 throughput  256 runs (4 learning rates x 64 seeds, 100 epochs, everything recorded) by one command of shoal; jobs of the
@@ -8,11 +8,13 @@ throughput  256 runs (4 learning rates x 64 seeds, 100 epochs, everything record
             Of the template only `--jobs` jobs are run: the seconds of a further job, times 256, plus the start.
 growth      wall seconds a run from 1 to 4096 runs, and the memory of the largest process.
 around      wall milliseconds a job around the training: 1,000 and 2,000 jobs of next to no training, and their slope.
+many        10,000 such jobs: milliseconds a job, and how many of them sweep.json and their own run.json call completed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -31,8 +33,8 @@ TINY = ["task.n_samples=40", "task.batch_size=32", "model.hidden=[4]", "trainer.
 N_RUNS = 256
 
 
-def seconds(arguments: list[str]) -> float:
-    """Wall time of a Python program in an empty folder, one thread a process.
+def seconds(arguments: list[str], look: Callable[[Path], None] = lambda folder: None) -> float:
+    """Wall time of a Python program in an empty folder, one thread a process; `look` sees what it left there.
 
     Raises:
         SystemExit: where it fails, with what it said.
@@ -44,6 +46,7 @@ def seconds(arguments: list[str]) -> float:
             [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         taken = time.perf_counter() - began
+        look(Path(folder))
     if found.returncode:
         sys.exit(f"{' '.join(arguments)} failed:\n{found.stdout[-2000:]}{found.stderr[-2000:]}")
     return taken
@@ -114,10 +117,30 @@ def around() -> dict[str, float]:
     }
 
 
+def many(n: int = 10_000) -> dict[str, float]:
+    """Measure 4: every one of ten thousand jobs is accounted for."""
+    completed: list[int] = []
+
+    def count(folder: Path) -> None:
+        [sweep] = (folder / "outputs" / "parabola").iterdir()
+        jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
+        completed.append(sum(job["status"] == "completed" for job in jobs))
+        runs = [json.loads(each.read_text()) for each in sweep.glob("*/run.json")]
+        completed.append(sum(run["status"] == "completed" for run in runs))
+
+    taken = seconds([*SHOAL, *TINY, f"seed=range({n})"], count)
+    return {
+        f"{n} jobs, ms a job": taken / n * 1e3,
+        "completed in sweep.json": completed[0],
+        "completed in run.json": completed[1],
+        "MB of the largest process": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3,
+    }
+
+
 def main() -> None:
     """Print the median of each number over the rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["throughput", "growth", "around"])
+    parser.add_argument("parts", nargs="*", default=["throughput", "growth", "around", "many"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=4, help="jobs of the template that are run, of 256")
     given = parser.parse_args()
@@ -125,6 +148,7 @@ def main() -> None:
         "throughput": lambda: throughput(given.jobs),
         "growth": growth,
         "around": around,
+        "many": many,
     }
     for part in given.parts:
         rounds = [parts[part]() for _ in range(given.rounds)]
