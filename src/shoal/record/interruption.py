@@ -35,6 +35,8 @@ class Interruption(pl.Callback):
     def __init__(self) -> None:
         self.checkpoint: Checkpoint | None = None
         self.received: int | None = None
+        self.stopped: Interrupted | None = None
+        """The second signal, once it has come."""
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -81,4 +83,9 @@ class Interruption(pl.Callback):
             return
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)  # a third one needs nobody's help any more
-        raise Interrupted(number, "twice, and stopped at once: it goes on from its last checkpoint")
+        self.stopped = Interrupted(number, "twice, and stopped at once: it goes on from its last checkpoint")
+        raise self.stopped
+
+    def cause(self, error: BaseException) -> BaseException:
+        """What ended the run: the code that a second signal stops may make another error of it."""
+        return self.stopped or error

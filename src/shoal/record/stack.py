@@ -130,10 +130,13 @@ class _Session:
                 for message in EXPECTED_WARNINGS:
                     warnings.filterwarnings("ignore", message=message)
                 driver.fit(self.running, self)
-        except BaseException as error:
+        except BaseException as raised:
+            error = self.interruption.cause(raised)
             log.error("%s", error)
             left = [track for track in self.tracks if track and not track.info.finished]
             self._end([(track, _status(error), _reason(error)) for track in left])
+            if error is not raised:
+                raise error from raised
             raise
         if self.state:
             self.state.unlink(missing_ok=True)

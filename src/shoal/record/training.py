@@ -125,9 +125,12 @@ class _Session:
             self._describe(trainer)
             if trainer.is_global_zero:
                 self._conclude()
-        except BaseException as error:
+        except BaseException as raised:
+            error = self.interruption.cause(raised)
             log.error("%s", _reason(error))
             self._fail(error)
+            if error is not raised:
+                raise error from raised
             raise
         self._end(Status.COMPLETED, None)
         log.info("completed after %d steps: %s", self.info.steps, self.info.final)

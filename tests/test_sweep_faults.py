@@ -1,0 +1,168 @@
+"""Faults of sweeps: full and deleted disks, few files, signals, hang-ups."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from faults import NoMount, cut, ended, forked, in_child, small_disk
+from shoal.app.command import main
+from shoal.record.checkpoint import load
+from shoal.rundir import RunDir, Status, SweepDir, SweepInfo, read_history, read_info, read_sweep
+
+SMALL = ["task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3", "callbacks=quiet"]
+HERE = ["sweep.processes=0"]
+LONG = ["trainer.max_epochs=3000", "callbacks.checkpoint.every_seconds=0"]
+
+
+@pytest.fixture(autouse=True)
+def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figure."""
+    monkeypatch.setattr("shoal.record.training._Session._illustrate", lambda *_: None)
+
+
+def sweep(path: Path | str, *words: str) -> int:
+    return main(["-m", *SMALL, *words, f"hydra.sweep.dir={path}"])
+
+
+def info(path: Path) -> SweepInfo:
+    return read_sweep(SweepDir(path).info)
+
+
+def statuses(path: Path) -> list[Status | None]:
+    return [job.status for job in info(path).jobs]
+
+
+def until(condition: Callable[[], bool], child: int) -> None:
+    while not condition():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it has ended before that"
+        time.sleep(0.005)
+
+
+def same(one: Path, other: Path) -> bool:
+    mine, theirs = (load(RunDir(each).last)["state_dict"] for each in (one, other))
+    rows = [read_history(RunDir(each).history).rows for each in (one, other)]
+    return rows[0] == rows[1] and all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
+
+
+def test_a_disk_that_is_full_fails_the_sweep_in_words_and_space_lets_it_go_on(tmp_path: Path) -> None:
+    try:
+        with small_disk(tmp_path / "disk", size="300k") as disk:
+            path, log = disk / "sweep", tmp_path / "log"
+
+            code = in_child(lambda: sweep(path, *HERE, "seed=range(10)"), log=log)
+            kept = tmp_path / "sweep"
+            shutil.copytree(path, kept)
+
+            said = log.read_text()
+            assert code == 1
+            assert "Traceback" not in said
+            assert "No space left on device" in said
+            assert "bytes are free there" in said
+    except NoMount as reason:
+        pytest.skip(f"no file system of its own here: {reason}")
+    assert sweep(kept, *HERE, "seed=range(10)", "sweep.retry_failed=true") == 0
+    assert statuses(kept) == [Status.COMPLETED] * 10
+
+
+def test_a_sweep_whose_directory_is_deleted_fails_in_words(tmp_path: Path) -> None:
+    path, log = tmp_path / "sweep", tmp_path / "log"
+    child = forked(lambda: sweep(path, *HERE, *LONG, "seed=0,1"), log=log)
+    until(lambda: any(path.glob(".blocks/*.ckpt")), child)
+
+    path.rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved")
+    code = ended(child)
+
+    said = log.read_text()
+    assert code == 1
+    assert "cannot write" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("hard", "code"), [(200, 0), (48, 1)])
+def test_a_stack_of_more_runs_than_open_files_are_allowed_trains_or_says_so(
+    hard: int, code: int, tmp_path: Path
+) -> None:
+    def work() -> int:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, hard))
+        return sweep(tmp_path / "sweep", *HERE, "seed=range(60)", "trainer.max_epochs=1")
+
+    found = in_child(work, log=tmp_path / "log")
+
+    said = (tmp_path / "log").read_text()
+    assert found == code, said
+    assert code == 0 or "Too many open files" in said
+    assert "Traceback" not in said
+    if code == 0:
+        assert statuses(tmp_path / "sweep") == [Status.COMPLETED] * 60
+
+
+@pytest.mark.parametrize(("numbers", "code"), [([signal.SIGUSR1], 143), ([signal.SIGINT, signal.SIGINT], 130)])
+def test_a_signal_or_two_leave_all_runs_of_a_stack_interrupted_and_whole(
+    numbers: list[signal.Signals], code: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "sweep"
+    child = forked(lambda: sweep(path, *HERE, *LONG, "seed=0,1,2"), log=tmp_path / "log")
+    until(lambda: any(path.glob(".blocks/*.ckpt")), child)
+
+    for number in numbers:
+        os.kill(child, number)
+        time.sleep(0.003)
+    found = ended(child)
+
+    runs = [RunDir(path / job.run) for job in info(path).jobs]
+    assert found == code, (tmp_path / "log").read_text()
+    assert statuses(path) == [Status.INTERRUPTED] * 3
+    assert all(read_info(run.info).status is Status.INTERRUPTED for run in runs)
+    assert all(load(run.last)["global_step"] > 0 for run in runs if run.last.exists() or len(numbers) == 1)
+
+
+def test_a_stack_whose_kept_state_is_damaged_starts_again_and_comes_to_the_same_end(tmp_path: Path) -> None:
+    path, words = (
+        tmp_path / "sweep",
+        [*HERE, "seed=0,1", "callbacks.checkpoint.every_seconds=0", "trainer.max_epochs=20"],
+    )
+    child = forked(lambda: sweep(path, *words))
+    until(lambda: any(path.glob(".blocks/*.ckpt")), child)
+    os.kill(child, signal.SIGKILL)
+    ended(child)
+    [kept] = path.glob(".blocks/*.ckpt")
+    cut(kept, kept.stat().st_size - 20)
+
+    code = sweep(path, *words)
+    sweep(tmp_path / "whole", *words)
+
+    assert code == 0
+    assert "is damaged" in (path / "0000" / "train.log").read_text()
+    assert all(same(path / name, tmp_path / "whole" / name) for name in ("0000", "0001"))
+
+
+def test_a_sweep_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    child = forked(lambda: sweep(path, *HERE, "seed=0,1", *LONG, "trainer.max_epochs=50"), log=tmp_path / "log")
+    until(lambda: any(path.glob("*/run.json")), child)
+
+    os.kill(child, signal.SIGHUP)
+
+    assert ended(child) == 0
+    assert statuses(path) == [Status.COMPLETED] * 2
+
+
+@pytest.mark.parametrize("name", ["with space", "ünïcödé-日本", "a=b", "[x]{y}"])
+def test_a_sweep_in_a_directory_of_any_name_works(name: str, workdir: Path) -> None:
+    (workdir / name).mkdir()
+    os.chdir(workdir / name)
+
+    code = main(["-m", *SMALL, *HERE, "seed=0,1", "trainer.max_epochs=1"])
+
+    assert code == 0
+    assert len(list(Path().glob("outputs/parabola/*/*/run.json"))) == 2
