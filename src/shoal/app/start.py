@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 
 from shoal.app.compose import Composed, composed
 from shoal.app.sources import Sources
-from shoal.app.stored import differences
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, read_config
 from shoal.rundir.atomic import unwritable
@@ -131,6 +130,8 @@ def _fresh(path: Path, config: Mapping[str, Any]) -> RunDir:
 
 def _unlike(run: RunDir, config: Mapping[str, Any]) -> str:
     """In which settings this configuration differs from that of a run that is there."""
+    from shoal.app.stored import differences  # late: it checks classes, which an error of composition needs nothing of
+
     try:
         changes = differences(read_config(run.config), config)
     except DamagedError:
