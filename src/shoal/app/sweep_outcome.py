@@ -1,48 +1,146 @@
-"""What a sweep as a whole is expected to show, beside what it has; and its curves in one figure."""
+"""What a sweep as a whole has shown: its figures, and what was expected of it beside what it has."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from shoal.app.expect import Expectation, compared, compared_over, expectations
+from shoal.app.jobs import job as build
 from shoal.errors import shown
-from shoal.rundir import History, RunDir, RunInfo, Status, SweepDir, read_history, write_bytes
+from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.rundir import (
+    History,
+    RunInfo,
+    Status,
+    SweepDir,
+    SweepInfo,
+    read_config,
+    read_history,
+    read_intact,
+    write_bytes,
+)
+from shoal.sweep.summary import REPEATS, score
 
 Finished = tuple[RunInfo, History]
 
 
-def finished(runs: Mapping[Path, RunInfo]) -> list[Finished]:
-    """The runs that have completed, each with its history."""
-    return [
-        (info, read_history(RunDir(path).history)) for path, info in runs.items() if info.status is Status.COMPLETED
-    ]
+class Outcome:
+    """The runs of a sweep that has come to its end; `results` are those of its jobs, by number."""
 
+    def __init__(self, sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> None:
+        self.sweep = sweep
+        self.info = info
+        self.results = results
+        self.jobs = {job.number: job for job in info.jobs if job.number in results}
 
-def expected(runs: Sequence[Finished], node: Any) -> list[dict[str, Any]]:
-    """What is expected of each run, counted, and of all of them together, beside what was measured."""
-    wanted = expectations(node)
-    if not wanted or not runs:
-        return []
-    each = [_of_each(one, runs) for one in wanted if one.over is None]
-    return [*each, *(outcome.plain() for outcome in compared_over(wanted, runs))]
+    def expected(self, node: Any) -> list[dict[str, Any]]:
+        """What is expected of each run, counted, and of all of them together, beside what was measured."""
+        wanted = expectations(node)
+        runs = self._completed if wanted else []
+        if not runs:
+            return []
+        each = [_of_each(one, runs) for one in wanted if one.over is None]
+        return [*each, *(outcome.plain() for outcome in compared_over(wanted, runs))]
 
+    def draw(self, curves: Sequence[str]) -> list[Path]:
+        """Draw the sweep, the curves of these metrics, and what its best and its median run have learned."""
+        drawn = [self._overview()]
+        if curves and self._completed:
+            drawn.append(self._curves(curves))
+        self._fits()
+        return drawn
 
-def draw(sweep: SweepDir, runs: Sequence[Finished], metrics: Sequence[str], varies: Sequence[str]) -> Path | None:
-    """The curves of these metrics in one figure, a color for each value of the first setting that is no seed."""
-    if not metrics or not runs:
-        return None
-    from shoal.record.curves import curves_figure
-    from shoal.record.figures import png
+    @cached_property
+    def _completed(self) -> list[Finished]:
+        """The runs that have completed, each with its history."""
+        paths = {number: self.sweep.run(job) for number, job in self.jobs.items()}
+        return [
+            (info, read_history(paths[number].history))
+            for number, info in self.results.items()
+            if info.status is Status.COMPLETED
+        ]
 
-    key = next((name for name in varies if name.rpartition(".")[2] != "seed"), None)
-    groups: dict[str, list[History]] = {}
-    for info, history in runs:
-        groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
-    path = sweep.path / "figures" / "curves.png"
-    write_bytes(path, png(curves_figure(groups, metrics, title=f"{runs[0][0].task}  {sweep.path.name}")))
-    return path
+    @cached_property
+    def _values(self) -> dict[int, float]:
+        """What each run is judged by, the best run first."""
+        scored = [(found, number) for number, run in self.results.items() if (found := score(run)) is not None]
+        sign = -1 if self._metric[1] == "max" else 1
+        return {number: sign * found for found, number in sorted(scored) if math.isfinite(found)}
+
+    @cached_property
+    def _metric(self) -> tuple[str, str]:
+        """The metric that most runs monitored, and whether `min` or `max` is its best."""
+        monitored = Counter((run.best.metric, run.best.mode) for run in self.results.values() if run.best)
+        names = {name for run in self.results.values() for name in run.final}
+        return monitored.most_common(1)[0][0] if monitored else (VAL_LOSS if VAL_LOSS in names else TRAIN_LOSS, "min")
+
+    def _overview(self) -> Path:
+        """The metric against each swept setting, and learning curves."""
+        from shoal.record import figures
+        from shoal.record.sweep_figure import MOST_CURVES, Drawn, Wording, sweep_figure
+
+        metric, mode = self._metric
+        settings = [key for key in self.info.varies if _last(key) not in REPEATS]
+        with_curve = list(self._values)[:: max(1, math.ceil(len(self._values) / MOST_CURVES))]
+        curves = {number: self._curve(number, metric) for number in with_curve}
+        drawn = [
+            Drawn(
+                run=job.run,
+                settings={key: job.differs.get(key) for key in settings},
+                value=self._values.get(number),
+                curve=curves.get(number, ()),
+            )
+            for number, job in self.jobs.items()
+        ]
+        wording = Wording(title=self._title(), metric=metric, rises=mode == "max", repeats=self._repeats())
+        write_bytes(self.sweep.figure, figures.png(sweep_figure(drawn, settings, wording)))
+        return self.sweep.figure
+
+    def _curve(self, number: int, metric: str) -> list[tuple[float, float]]:
+        from shoal.record.sweep_figure import curve
+
+        history, _ = read_intact(self.sweep.run(self.jobs[number]).history)
+        return curve(history.rows, metric)
+
+    def _title(self) -> str:
+        bad = Counter(run.status for run in self.results.values() if run.status is not Status.COMPLETED)
+        counts = "".join(f", {n} {status}" for status, n in bad.items())
+        n = len(self.results)
+        return f"{self.info.task}  {self.sweep.path.name}: {n} {'run' if n == 1 else 'runs'}{counts}"
+
+    def _repeats(self) -> str:
+        """What the runs of one configuration differ in."""
+        found = dict.fromkeys(REPEATS[last] for key in self.info.varies if (last := _last(key)) in REPEATS)
+        return " and ".join(found) or "runs"
+
+    def _fits(self) -> None:
+        """Draw what the best run and the median run have learned, as for a run that is no part of a sweep."""
+        from shoal.record.figures import illustrate_later
+
+        ranked = list(self._values)
+        for number in dict.fromkeys([ranked[0], ranked[len(ranked) // 2]] if ranked else []):
+            run = self.sweep.run(self.jobs[number])
+            if not run.fit_figure.exists():
+                illustrate_later(run, build(read_config(run.config)))
+
+    def _curves(self, metrics: Sequence[str]) -> Path:
+        """The curves of these metrics, a color for each value of the first setting that is no seed."""
+        from shoal.record import figures
+        from shoal.record.curves import curves_figure
+
+        key = next((name for name in self.info.varies if _last(name) != "seed"), None)
+        groups: dict[str, list[History]] = {}
+        for info, history in self._completed:
+            groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
+        path = self.sweep.figure.with_name("curves.png")
+        title = f"{self._completed[0][0].task}  {self.sweep.path.name}"
+        write_bytes(path, figures.png(curves_figure(groups, metrics, title=title)))
+        return path
 
 
 def _of_each(wanted: Expectation, runs: Sequence[Finished]) -> dict[str, Any]:
@@ -54,3 +152,7 @@ def _of_each(wanted: Expectation, runs: Sequence[Finished]) -> dict[str, Any]:
         return {"metric": wanted.name, "expected": wanted.wanted, "measured": None, "holds": False, "problem": problem}
     told = (missed or outcomes)[0].plain()
     return {**told, "metric": f"{told['metric']} in {len(outcomes) - len(missed)} of {len(outcomes)} runs"}
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]

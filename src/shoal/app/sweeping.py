@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from shoal.app.described import Described, differing, differs
 from shoal.app.expect import table
 from shoal.app.jobs import job as build
 from shoal.app.sources import Sources
-from shoal.app.sweep_outcome import draw, expected, finished
+from shoal.app.sweep_outcome import Outcome
 from shoal.app.sweep_settings import Settings
 from shoal.app.work import compare
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
@@ -52,6 +53,7 @@ class Sweeping:
             self._refuse_another(self.before)
         self.ledger = Ledger(folder, self._opened())
         self.plan = Plan()
+        self._drawn: list[Path] = []
 
     def run(self) -> dict[str, RunInfo]:
         """Train what is missing; what run.json says of each job that has begun, by the job's hash.
@@ -77,13 +79,14 @@ class Sweeping:
         """sweep.json as this launch begins: the jobs there are, and those that are new."""
         known = {job.hash: job for job in self.before.jobs} if self.before else {}
         number = max((job.number for job in known.values()), default=-1) + 1
-        jobs = list(known.values())
         varies = list(dict.fromkeys([*(self.before.varies if self.before else []), *self.varies]))
         for described in self.jobs.values():
-            if described.hash not in known:
+            own = _own(described, varies)
+            if described.hash in known:
+                known[described.hash] = replace(known[described.hash], differs=own)
+            else:
                 overrides = list(described.overrides)
-                own = differs(described, self.varies)
-                jobs.append(JobInfo(number, job_name(number), described.hash, own, overrides))
+                known[described.hash] = JobInfo(number, job_name(number), described.hash, own, overrides)
                 number += 1
         task = next(iter(self.jobs.values())).choices.get("task", "")
         return SweepInfo(
@@ -97,7 +100,7 @@ class Sweeping:
             host=socket.gethostname(),
             started=(self.before.started if self.before else None) or now(),
             seconds=self.before.seconds if self.before else 0.0,
-            jobs=jobs,
+            jobs=list(known.values()),
         )
 
     def _todo(self) -> list[int]:
@@ -247,7 +250,8 @@ class Sweeping:
         whole = {} if unfinished else self._conclude(results)
         self.ledger.describe(**whole)
         self.ledger.close(Status.INTERRUPTED if unfinished else Status.FAILED if bad else Status.COMPLETED)
-        print("\n".join([summarize(self.folder, self.ledger.info, results), *table(self.ledger.info.expected)]))
+        drawn = [f"  {path}" for path in self._drawn]
+        print("\n".join([summarize(self.folder, self.ledger.info, results), *drawn, *table(self.ledger.info.expected)]))
         if self.settings.report:
             self._report()
         if execution.received is not None:
@@ -262,12 +266,14 @@ class Sweeping:
         print(f"  {write_report(find([self.folder.path]), self.folder.report, title=f'{info.task} {info.id}')}")
 
     def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
-        """Draw the curves asked for, and compare what is expected of the sweep as a whole."""
-        runs = finished({self.folder.run(self.ledger.jobs[number]).path: info for number, info in results.items()})
-        drawn = draw(self.folder, runs, self.settings.curves or (), self.ledger.info.varies)
-        if drawn:
-            print(f"curves: {drawn}")
-        return {"expected": expected(runs, next(iter(self.jobs.values())).values.get("expect"))}
+        """Draw the sweep, and compare what is expected of it as a whole."""
+        outcome = Outcome(self.folder, self.ledger.info, results)
+        found = outcome.expected(next(iter(self.jobs.values())).values.get("expect"))
+        try:
+            self._drawn = outcome.draw(self.settings.curves or ())
+        except Exception as error:  # whatever it is: the runs are done, and are more than a picture of them
+            print(f"warning: no figure: {type(error).__name__}: {error}", file=sys.stderr)
+        return {"expected": found}
 
     def _described(self, number: int) -> Described:
         return self.jobs[self.ledger.jobs[number].hash]
@@ -342,6 +348,14 @@ class _Interrupted(ShoalError):
         super().__init__(
             f"interrupted by {signal.Signals(number).name} with {left} runs to go", hint=f"go on: shoal resume {path}"
         )
+
+
+def _own(described: Described, varies: Sequence[str]) -> dict[str, Any]:
+    """The job's values of these settings; of a group its choice, also where that is not set but comes with the task."""
+    found = differs(described, varies)
+    return {
+        key: described.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from matplotlib.axes import Axes
@@ -12,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
+from shoal.engines.job import Job
 from shoal.names import STEP, TRAIN_LOSS, VAL_LOSS
+from shoal.record.checkpoint import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
-from shoal.rundir import History
+from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Supervised
 from shoal.tasks.assessment import Assessment
 
@@ -25,6 +28,28 @@ N_POINTS = 2000
 """Samples drawn at most."""
 _MOST_NAMES = 12
 """Classes that are named and counted in a figure at most."""
+
+
+def illustrate(run: RunDir, module: Supervised, data: Data, history: History, info: RunInfo) -> bytes:
+    """Draw what a run has learned, into its directory; the picture."""
+    picture = png(fit_figure(module, data, history, title=f"{info.task}  {info.id}"))
+    write_bytes(run.fit_figure, picture)
+    return picture
+
+
+def illustrate_later(run: RunDir, job: Job) -> None:
+    """Draw what a run has learned that came to its end without a figure, from its best state.
+
+    Raises:
+        DamagedError: where one of its files is not what was written.
+        UsageError: where another process trains there.
+    """
+    with claim(run):
+        info = read_info(run.info)
+        module = job.module()
+        module.load_state_dict(load(run.best if run.best.exists() else run.last)["state_dict"])
+        illustrate(run, job.presented(module), job.data, read_history(run.history), info)
+        write_info(run.info, replace(info, artifacts=info.artifacts | seal(run.path, [run.fit_figure])))
 
 
 def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
