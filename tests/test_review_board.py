@@ -19,22 +19,26 @@ import pytest
 from browser import chromium, needs_browser
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
+from shoal.record.events import EventFile
 from shoal.review.board import board_folder, chosen_runs, label, preselected
 from shoal.review.catalog import RunEntry, find, runs
 from shoal.rundir import RunDir, read_info
 
+SHADOWED = """(function all(node) {
+    const inner = [...node.querySelectorAll('*')].filter((each) => each.shadowRoot).map((each) => all(each.shadowRoot));
+    return [node.body ? node.body.innerText : node.textContent, ...inner].join(' ');
+})"""
+"""All the text of a page, that of its components included."""
 
-def write_events(run: RunDir) -> None:
-    """An event file with the loss of a run."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    writer = EventFileWriter(str(run.path))
+def write_events(run: RunDir, **settings: float) -> None:
+    """An event file with the loss of a run, and its settings with the best loss."""
+    events = EventFile.create(run.path)
     for step in range(5):
-        value = Summary.Value(tag="val/loss", simple_value=1 / (step + 1))
-        writer.add_event(Event(step=step, wall_time=1e9 + step, summary=Summary(value=[value])))
-    writer.close()
+        events.scalars({"val/loss": 1 / (step + 1)}, step=step)
+    if settings:
+        events.hyperparameters(settings, {"hp/best val/loss": 0.0123}, step=5)
+    events.flush()
 
 
 @contextmanager
@@ -128,15 +132,22 @@ def test_the_board_serves_this_machine_only_and_leaves_nothing_behind(tmp_path: 
 
 @needs_browser
 @pytest.mark.browser
-def test_the_board_shows_the_runs_in_a_browser(tmp_path: Path) -> None:
+def test_the_board_shows_curves_and_settings_with_real_metrics_in_a_browser(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "outputs", {"optimizer.lr": [0.01, 0.1]})
-    for job in ("0000", "0001"):
-        write_events(RunDir(sweep.path / job))
+    for job, lr in (("0000", 0.01), ("0001", 0.1)):
+        write_events(RunDir(sweep.path / job), **{"optimizer.lr": lr})
 
     with served(["last"], tmp_path) as address, chromium(tmp_path / "profile") as browser:
         browser.open(f"{address}/#timeseries")
         browser.wait("['lr=0.01', 'lr=0.1 ', 'Smoothed'].every((text) => document.body.innerText.includes(text))")
         browser.screenshot("board")
+        browser.open(f"{address}/#hparams")
+        browser.wait(f"{SHADOWED}(document).includes('best val/loss') && {SHADOWED}(document).includes('0.012300')")
+        browser.screenshot("board-hparams")
+        texts = browser.run(f"return {SHADOWED}(document)")
         severe = [line for line in browser.driver.get_log("browser") if line["level"] == "SEVERE"]
 
+    assert "optimizer.lr" in texts
+    assert "0.10000" in texts
+    assert "model.hidden" not in texts
     assert severe == []

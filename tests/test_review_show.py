@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from runs import make_run, make_sweep
 from shoal.review.catalog import RunEntry, SweepEntry, find
 from shoal.review.comparison import compare, diff
+from shoal.review.plain import in_full
 from shoal.review.show import command, show_run, show_sweep
 from shoal.rundir import RunDir, Status, read_info
 
@@ -51,6 +53,38 @@ def test_show_checks_each_digest(tmp_path: Path) -> None:
     assert "checkpoints/best.ckpt  changed since it was written" in text
     assert "checkpoints/last.ckpt  missing" in text
     assert "metrics.csv  digest ok" in text
+
+
+def test_show_as_json_has_all_that_the_page_has(tmp_path: Path) -> None:
+    run = make_run(tmp_path, name="a-run", settings={"optimizer.lr": 0.02})
+    run.best.write_bytes(b"other weights")
+
+    found = json.loads(in_full(entry(run)))
+
+    checks = {name: each["check"] for name, each in found["artifacts"].items()}
+    assert (found["id"], found["status"], found["git"]["dirty"]) == ("a-run", "completed", False)
+    assert found["settings"]["optimizer.lr"] == 0.02
+    assert len(found["history"]) == 12
+    assert found["history_damage"] is None
+    assert checks["metrics.csv"] == "ok"
+    assert checks["checkpoints/best.ckpt"] == "changed since it was written"
+
+
+def test_show_as_json_of_what_is_damaged_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    run.config.write_text("[")
+    run.history.write_text("step,epoch,val/loss\n1,0,0.5\n2,1\n")
+    run.info.write_text("{")
+    (damaged,) = find([tmp_path])
+    sweep = make_sweep(tmp_path / "sweep", {"seed": [0, 1]})
+    (swept,) = find([sweep.path])
+
+    found = json.loads(in_full(damaged))
+    runs = json.loads(in_full(swept))["runs"]
+
+    assert (found["status"], found["settings"], len(found["history"])) == ("damaged", None, 1)
+    assert "is damaged after row 1" in found["history_damage"]
+    assert [each["differs"] for each in runs] == [{"seed": 0}, {"seed": 1}]
 
 
 def test_show_of_a_damaged_run_says_what_is_damaged_and_shows_the_rest(tmp_path: Path) -> None:

@@ -131,6 +131,9 @@ def test_json_has_all_that_is_known_and_the_named_columns_where_asked(folder: Pa
     whole = json.loads(shoal(["runs", "--json"], folder).stdout)
     named = json.loads(shoal(["runs", "--json", "--expand", "-c", "id,optimizer.lr"], folder).stdout)
 
+    shown = json.loads(shoal(["show", "k3f9", "--json"], folder).stdout)
+
+    assert (shown["id"], shown["settings"]["model.hidden"]) == ("20261101-100000-k3f9x2", [64])
     by_kind = {row["kind"] for row in whole}
     sweep = next(row for row in whole if row["kind"] == "sweep")
     assert by_kind == {"run", "sweep"}

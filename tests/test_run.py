@@ -114,7 +114,9 @@ def test_the_hparams_tab_has_the_real_final_and_best_metrics(run: Run, events: E
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     session = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
 
-    assert session.hparams["trainer.max_epochs"].string_value == "3"
+    assert session.hparams["trainer.max_epochs"].number_value == 3
+    assert "hydra.run.dir" not in session.hparams
+    assert "outputs" not in session.hparams
     assert events.Scalars("hp/val/loss")[0].value == pytest.approx(run.info.final["val/loss"])
     assert events.Scalars("hp/best val/loss")[0].value == pytest.approx(run.info.best.value if run.info.best else None)
     assert events.Scalars("hp/val/loss")[0].step == 6

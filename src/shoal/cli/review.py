@@ -30,6 +30,7 @@ Paths = Annotated[
     list[Path] | None, typer.Argument(metavar="[PATH]...", help="Folders to look in; without one, the root.")
 ]
 Where = Annotated[str | None, typer.Option("--where", "-w", metavar="CONDITION", help="SQL over names; see below.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OUTPUTS = Path("outputs")
 
 
@@ -52,7 +53,7 @@ def runs(
         str | None, typer.Option("--columns", "-c", metavar="NAMES", help="a,b: these; +a,+b: these as well.")
     ] = None,
     expand: Annotated[bool, typer.Option("--expand", "-x", help="List the runs of each sweep.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     root: Root = OUTPUTS,
 ) -> None:
@@ -108,7 +109,7 @@ def _one_of(json: bool, csv: bool) -> None:
         raise UsageError("--json and --csv exclude each other")
 
 
-def show(run: Reference, root: Root = OUTPUTS) -> None:
+def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
     """Show a run or a sweep: result, settings, artifacts with digests checked, environment, loss curve.
 
     RUN is an id or the beginning of its last part, `last`, `best`, `best:val/loss`, a path, or inside a sweep
@@ -121,14 +122,18 @@ def show(run: Reference, root: Root = OUTPUTS) -> None:
       shoal show best:val/loss
       shoal show k3f9/12
       shoal show multirun/2026-11-22/10-15-30/0
+      shoal show last --json | jq '.settings["optimizer.lr"]'
     """
     from shoal.review.catalog import SweepEntry
+    from shoal.review.plain import in_full
     from shoal.review.reference import resolve
     from shoal.review.show import show_run, show_sweep
     from shoal.review.table import console
 
     entry = resolve(run, root)
-    if isinstance(entry, SweepEntry):
+    if as_json:
+        print(in_full(entry))
+    elif isinstance(entry, SweepEntry):
         show_sweep(console(), entry)
     else:
         show_run(console(), entry)

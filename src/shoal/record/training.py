@@ -24,6 +24,7 @@ from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
+from shoal.record.hyperparameters import hyperparameters
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
@@ -37,6 +38,7 @@ from shoal.rundir import (
     claim,
     read_intact,
     seal,
+    write_bytes,
     write_config,
     write_info,
     write_text,
@@ -277,22 +279,20 @@ class _Session:
             except Exception as error:  # whatever it is: the training is done and its results are more than a picture
                 _warn(f"no figure: {_reason(error)}")
         if self.recorder.events:
-            self.recorder.events.hyperparameters(self._settings(), self._measured(), step=self.info.steps)
+            settings = hyperparameters(self.info, self.job.config)
+            self.recorder.events.hyperparameters(settings, self._measured(), step=self.info.steps)
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
         from shoal.record import figures
 
-        picture = figures.illustrate(self.run, module, self.job.data, self.recorder.history, self.info)
+        figure = figures.fit_figure(
+            module, self.job.data, self.recorder.history, title=f"{self.info.task}  {self.info.id}"
+        )
+        picture = figures.png(figure)
+        write_bytes(self.run.fit_figure, picture)
         if self.recorder.events:
             self.recorder.events.image("fit", picture, step=self.info.steps)
-
-    def _settings(self) -> dict[str, Any]:
-        """What the HParams tab shows: in a sweep what differs, otherwise what the command line set."""
-        if self.info.differs:
-            return self.info.differs
-        chosen = dict(override.lstrip("+~").split("=", 1) for override in self.info.overrides if "=" in override)
-        return {"seed": self.job.seed, "model": self.info.choices.get("model", ""), **chosen}
 
     def _measured(self) -> dict[str, float]:
         final = {f"hp/{name}": value for name, value in self._final().items()}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.catalog import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
+from shoal.review.plain import as_json, known
 from shoal.review.query import ordered, where
 from shoal.review.table import Column, status_style, write_table
-from shoal.review.values import FIELDS, Value, Values, main_metric, unknown_status
+from shoal.review.values import Value, Values, main_metric, unknown_status
 from shoal.review.wording import ago, counted, duration, number, printable, settings
 from shoal.rundir import RunInfo, Status
 
@@ -126,11 +126,11 @@ def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:
 def write_json_lines(entries: Sequence[Entry], names: Sequence[str] | None) -> str:
     """A JSON array with an object a line: all that is known of a run, or the named columns."""
     if names is None:
-        rows = [_object(entry) for entry in entries]
+        rows = [known(entry) for entry in entries]
     else:
         columns = raw_columns(entries, names)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return "[\n" + ",\n".join(json.dumps(_finite(row), ensure_ascii=False) for row in rows) + "\n]\n"
+    return "[\n" + ",\n".join(map(as_json, rows)) + "\n]\n"
 
 
 def write_csv(entries: Sequence[Entry], names: Sequence[str]) -> str:
@@ -213,24 +213,3 @@ def _best(entry: Entry, cell: str, main: str | None) -> str:
     """The best value, with the name of its metric where that is not the one in the title."""
     info = entry.info if isinstance(entry, RunEntry) else None
     return f"{printable(info.best.metric)}={cell}" if info and info.best and info.best.metric != main else cell
-
-
-def _object(entry: Entry) -> dict[str, Any]:
-    """All that is known of a run or sweep; of a sweep's jobs, how many have which status."""
-    known = {key: value for key, value in vars(entry.info).items() if key != "jobs"} if entry.info else {}
-    if known.get("best"):
-        known["best"] = asdict(known["best"])
-    kind = "sweep" if isinstance(entry, SweepEntry) else "run"
-    row = {"kind": kind, **known, "id": entry.id, "task": entry.task, "status": entry.status}
-    if isinstance(entry, SweepEntry):
-        row |= {"counts": dict(entry.counts()), "best": FIELDS["best"](entry), "metric": main_metric(entry.runs)}
-    return {**row, "reason": entry.reason, "path": str(entry.path)}
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no word for nan and inf: they become text, as in run.json."""
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else str(value)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,34 @@
+"""What the HParams tab shows of a run: the settings that set it apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shoal.rundir import RunInfo
+
+UNRELATED = ("outputs", "debug", "resume", "threads", "expect", "hydra", "logger", "callbacks.progress")
+"""What is set there leads to no other result."""
+
+
+def hyperparameters(info: RunInfo, config: Mapping[str, Any]) -> dict[str, Any]:
+    """In a sweep what differs; alone the seed, and what the command line set of what matters to the result."""
+    if info.differs:
+        return info.differs
+    names = [word.lstrip("+").partition("=")[0] for word in info.overrides if "=" in word and not word.startswith("~")]
+    chosen = {name: _value(config, name, info.choices) for name in names if not _unrelated(name)}
+    return {"seed": info.seed, "model": info.choices.get("model", ""), **chosen}
+
+
+def _unrelated(name: str) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in UNRELATED) or name.startswith("hydra")
+
+
+def _value(config: Mapping[str, Any], name: str, choices: Mapping[str, str]) -> Any:
+    """The resolved value of a setting, a number where it is one; of a group the choice."""
+    if name in choices:
+        return choices[name]
+    found: Any = config
+    for word in name.split("."):
+        found = found.get(word) if isinstance(found, Mapping) else None
+    return found

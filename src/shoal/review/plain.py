@@ -1,0 +1,67 @@
+"""Runs and sweeps as plain values, for programs: what `shoal runs --json` and `shoal show --json` print."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from shoal.errors import DamagedError
+from shoal.review.catalog import Entry, RunEntry, SweepEntry
+from shoal.review.settings import read_settings
+from shoal.review.values import FIELDS, main_metric
+from shoal.rundir import read_intact, verify
+
+
+def known(entry: Entry) -> dict[str, Any]:
+    """All that is known of a run or sweep; of a sweep's jobs, how many have which status."""
+    known = {key: value for key, value in vars(entry.info).items() if key != "jobs"} if entry.info else {}
+    if known.get("best"):
+        known["best"] = asdict(known["best"])
+    kind = "sweep" if isinstance(entry, SweepEntry) else "run"
+    row = {"kind": kind, **known, "id": entry.id, "task": entry.task, "status": entry.status}
+    if isinstance(entry, SweepEntry):
+        row |= {"counts": dict(entry.counts()), "best": FIELDS["best"](entry), "metric": main_metric(entry.runs)}
+    return {**row, "reason": entry.reason, "path": str(entry.path)}
+
+
+def in_full(entry: Entry) -> str:
+    """What `known` says, and of a run its settings, its history and whether its digests hold; of a sweep its runs."""
+    if isinstance(entry, SweepEntry):
+        whole = {**known(entry), "runs": [known(run) for run in entry.runs]}
+    else:
+        whole = {**known(entry), "settings": _settings(entry), **_history(entry), "artifacts": _artifacts(entry)}
+    return as_json(whole, indent=2)
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """The value as JSON, which has no word for nan and inf: they become text, as in run.json."""
+    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, default=str)
+
+
+def _settings(run: RunEntry) -> dict[str, Any] | None:
+    try:
+        return dict(read_settings(run.path))
+    except DamagedError:
+        return None
+
+
+def _history(run: RunEntry) -> dict[str, Any]:
+    """The rows up to the first that is damaged, and what is wrong with that one."""
+    history, problem = read_intact(run.dir.history)
+    return {"history": history.rows, "history_damage": problem if run.dir.history.exists() else None}
+
+
+def _artifacts(run: RunEntry) -> dict[str, dict[str, Any]]:
+    """Digest and size of each file, and under `check` whether it holds: "ok", or what is wrong."""
+    sealed = run.info.artifacts if run.info else {}
+    wrong = verify(run.path, sealed)
+    return {name: {**seal, "check": wrong.get(name, "ok")} for name, seal in sealed.items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
