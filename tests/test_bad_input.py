@@ -88,7 +88,7 @@ ROWS: list[tuple[str, str, str]] = [
     ("optimizer=3", "optimizer=3 (command line): must be the name of a choice", "optimizer=NAME"),
     ("+optimizer.lr=3", "optimizer.lr=3 (command line): is there already", "for example optimizer.lr=3"),
     ("task=[parabola,sin_x2]", "task=[parabola,sin_x2] (command line): a run has one task", "-m"),
-    ("parabola", "parabola (command line): must be KEY=VALUE", "parabola=VALUE"),
+    ("parabola", "parabola: must be KEY=VALUE", "parabola=VALUE"),
     ("--epochs", "unrecognized arguments: --epochs", "KEY=VALUE"),
     ("--config-name=nope", "Cannot find primary config 'nope'", ""),
     ("hydra.searchpath=[nowhere]", "hydra.searchpath: no folder nowhere", "working directory"),

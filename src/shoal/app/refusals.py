@@ -52,7 +52,7 @@ def translated(error: Exception, overrides: Iterable[str], compose: Compose) -> 
 def _unparsable(error: OverrideParseException) -> ShoalError:
     key, equals, value = error.override.partition("=")
     if not equals:
-        return UsageError(f"{error.override} ({COMMAND_LINE}): must be KEY=VALUE", hint=f"for example {key}=VALUE")
+        return UsageError(f"{error.override}: must be KEY=VALUE", hint=f"for example {key}=VALUE")
     said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", _first_line(error))
     hint = "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
     return ConfigError(key, value, f"cannot be read: {said}", hint=hint, source=COMMAND_LINE)
