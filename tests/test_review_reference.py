@@ -53,6 +53,13 @@ def test_a_run_inside_a_sweep_is_meant_by_its_job(root: Path, sweep: SweepDir) -
     assert resolve(f"{short}/best", root).path.name in ("0002", "0003")
 
 
+def test_a_run_inside_the_last_sweep_is_meant_by_its_job(tmp_path: Path) -> None:
+    last = make_sweep(tmp_path, {"seed": [0, 1]})
+
+    assert resolve("last/1", tmp_path).path == last.path / "0001"
+    assert resolve("last/best", tmp_path).path.parent == last.path
+
+
 def test_the_beginning_of_a_sweeps_id_means_the_sweep_and_not_its_runs(root: Path, sweep: SweepDir) -> None:
     entry = resolve(sweep.path.name.rsplit("-", 1)[-1][:3], root)
 

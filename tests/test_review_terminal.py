@@ -88,6 +88,16 @@ def test_a_narrow_terminal_has_the_columns_that_matter_and_a_wide_one_all(folder
     assert any("damaged" in line and "run.json is damaged: Invalid JSON" in line for line in wide.lines)
 
 
+def test_what_runs_were_told_apart_comes_before_what_they_share(tmp_path: Path) -> None:
+    shared = ["task=parabola", "trainer.max_epochs=12345678", "task.n_samples=87654321"]
+    for lr in ("0.125", "0.25"):
+        make_run(tmp_path / "outputs", overrides=[*shared, f"optimizer.lr={lr}"])
+
+    narrow = run_in_terminal(["runs"], width=80, folder=tmp_path)
+
+    assert [f" lr={lr} " in line for lr, line in zip(("0.25", "0.125"), narrow.lines[1:], strict=True)] == [True, True]
+
+
 def test_colors_are_there_unless_no_color_is_set(folder: Path) -> None:
     colored = run_in_terminal(["runs"], width=80, folder=folder)
     plain = run_in_terminal(["runs"], width=80, folder=folder, NO_COLOR="1")

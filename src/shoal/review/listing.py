@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,22 +92,38 @@ def raw_columns(entries: Sequence[Entry], names: Sequence[str]) -> list[list[Any
     values = Values(entries)
     if not entries:
         return [[] for _ in names]
-    return [[what(entry) for entry in entries] if name == "what" else values.column(name) for name in names]
+    return [whats(entries) if name == "what" else values.column(name) for name in names]
 
 
-def what(entry: Entry, *, brief: bool = False) -> str:
-    """Why a run ended where it did not complete, and what sets it apart; of a sweep, what became of its jobs."""
+def whats(entries: Sequence[Entry], *, brief: bool = False) -> list[str]:
+    """Of each run why it ended where it did not complete, and what sets it apart; of a sweep what became of its jobs.
+
+    What all runs of a task have set alike comes last, where a narrow terminal cuts it off.
+    """
+    shared: dict[str, set[str]] = {}
+    for entry in entries:
+        if isinstance(entry, RunEntry) and entry.info and not entry.info.differs:
+            words = set(entry.info.overrides)
+            shared[entry.task] = shared.get(entry.task, words) & words
+    return [_what(entry, shared.get(entry.task, set()), brief=brief) for entry in entries]
+
+
+def _what(entry: Entry, shared: set[str], *, brief: bool) -> str:
     if isinstance(entry, SweepEntry):
         return _what_sweep(entry, brief=brief)
     reason = printable(entry.reason or "")
-    words = distinction(entry.info, brief=brief) if entry.info else ""
+    words = distinction(entry.info, shared, brief=brief) if entry.info else ""
     return f"{reason}; {words}" if reason and words else reason or words
 
 
-def distinction(info: RunInfo, *, brief: bool = False) -> str:
-    """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
-    words = [word.partition("=") for word in info.overrides if not word.startswith(_PLAIN_WORDS)]
-    return settings(info.differs or {name.lstrip("+"): value for name, _, value in words}, brief=brief)
+def distinction(info: RunInfo, shared: Collection[str] = (), *, brief: bool = False) -> str:
+    """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set.
+
+    The words that are `shared` come last.
+    """
+    words = sorted((word for word in info.overrides if not word.startswith(_PLAIN_WORDS)), key=shared.__contains__)
+    chosen = {name.lstrip("+"): value for name, _, value in (word.partition("=") for word in words)}
+    return settings(info.differs or chosen, brief=brief)
 
 
 def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:
@@ -180,7 +196,7 @@ def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> li
         if name == "id" and width < WIDE:
             cells = short_ids(entries)
         if name == "what" and width < WIDE:
-            cells = [what(entry, brief=True) for entry in entries]
+            cells = whats(entries, brief=True)
         if name == "best":
             cells = [_best(entry, cell, main) for entry, cell in zip(entries, cells, strict=True)]
         columns.append(

@@ -87,7 +87,8 @@ def _among(reference: str, entries: Sequence[Entry], root: Path) -> Entry:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise UsageError(f"{printable(reference)} may mean {len(found)} runs", hint=f"{shown}{more}")
     head, _, tail = reference.partition("/")
-    sweeps = [entry for entry in _matching(head, entries) if isinstance(entry, SweepEntry)] if tail else []
+    meant = entries[:1] if head == "last" else _matching(head, entries) if tail else []
+    sweeps = [entry for entry in meant if isinstance(entry, SweepEntry)]
     if len(sweeps) == 1:
         return _inside(tail, sweeps[0])
     guess = nearest(reference, [entry.id for entry in _everything(entries)])

@@ -22,6 +22,7 @@ from shoal.rundir import RunInfo, SweepInfo, verify
 
 _TOP = 5
 _INDENT = 13
+"""Where the second column begins at least."""
 
 
 def show_run(screen: Console, run: RunEntry) -> None:
@@ -161,14 +162,13 @@ def _artifacts(screen: Console, run: RunEntry, info: RunInfo) -> None:
 
 def _facts(screen: Console, facts: Iterable[tuple[str, str]]) -> None:
     """Print names and texts in two columns, the texts wrapped."""
-    for name, text in facts:
-        if not text:
-            continue
-        label = f"  {name:<{_INDENT - 3}} "
-        room = max(20, screen.width - _INDENT) if screen.is_terminal else 10**9
+    known = [(name, text) for name, text in facts if text]
+    indent = max([_INDENT, *(len(name) + 3 for name, _ in known)])
+    room = max(20, screen.width - indent) if screen.is_terminal else 10**9
+    for name, text in known:
         lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
-        screen.print(label, style="dim", end="")
-        screen.print(f"\n{'':{_INDENT}}".join(lines))
+        screen.print(f"  {name:<{indent - 3}} ", style="dim", end="")
+        screen.print(f"\n{'':{indent}}".join(lines))
 
 
 def _time(text: str) -> str:
