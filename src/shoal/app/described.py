@@ -125,6 +125,17 @@ def looked_up(config: Mapping[str, Any], key: str) -> Any:
     return found
 
 
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
     """What an override sets: the choice of a group, or the resolved value of a setting."""
     found = looked_up(resolved, override.key_or_group)

@@ -28,16 +28,13 @@ class Steps:
     """One of a range's numbers, which rise by the same step."""
 
     values: tuple[int | float, ...]
+    step: int | float = 1
+    """From one number to the next."""
     log: bool = False
 
     def __str__(self) -> str:
         step = f" in steps of {self.step}" if len(self.values) > 1 and self.step != 1 else ""
         return f"{self.values[0]} to {self.values[-1]}{step}{', log' if self.log else ''}"
-
-    @property
-    def step(self) -> int | float:
-        """From one number to the next."""
-        return self.values[1] - self.values[0] if len(self.values) > 1 else 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def distribution(override: Override, is_integer: Callable[[str], bool] = lambda 
         case RangeSweep():
             numbers = tuple(sorted(value.range()))
             if numbers and ("log" not in value.tags or numbers[0] > 0):
-                return Steps(tuple(_plain(each) for each in numbers), "log" in value.tags)
+                return Steps(tuple(map(_plain, numbers)), abs(_plain(value.step)), "log" in value.tags)
             problem = "begins at 0 or below, which has no logarithm" if numbers else "gives no values"
             raise ConfigError(override.key_or_group, override.get_value_string(), problem)
     found = tuple(dict.fromkeys(override.sweep_string_iterator()))

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from shoal.app.described import Described, differing, differs
+from shoal.app.described import IGNORED, Described, differing, differs, flat
 from shoal.app.expect import table
 from shoal.app.jobs import job as build
 from shoal.app.sources import Sources
@@ -21,7 +21,18 @@ from shoal.app.sweep_settings import Settings
 from shoal.app.work import compare
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.record import environment
-from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, claim, read_info, read_sweep, write_text
+from shoal.rundir import (
+    JobInfo,
+    RunInfo,
+    Status,
+    StudyInfo,
+    SweepDir,
+    SweepInfo,
+    claim,
+    read_info,
+    read_sweep,
+    write_text,
+)
 from shoal.rundir.atomic import share
 from shoal.rundir.config import read_config
 from shoal.rundir.info import now
@@ -33,23 +44,32 @@ from shoal.sweep.ledger import Ledger
 from shoal.sweep.plan import Plan
 from shoal.sweep.progress import SweepProgress, clock
 
-IGNORED = ("outputs", "debug", "resume")
-
 
 class Sweeping:
     """The jobs of one launch, in their directory."""
 
     def __init__(
-        self, folder: SweepDir, jobs: Sequence[Described], settings: Settings, *, command: Sequence[str], first: int
+        self,
+        folder: SweepDir,
+        jobs: Sequence[Described],
+        settings: Settings,
+        *,
+        command: Sequence[str],
+        first: int,
+        study: StudyInfo | None = None,
+        more: bool = False,
     ) -> None:
+        """`study` is what searches, where the jobs are trials; there will be `more` of them."""
         self.folder = folder
         self.jobs = {job.hash: job for job in jobs}
         self.settings = settings
         self.command = list(command)
         self.first = first
-        self.varies = differing(list(self.jobs.values()))
+        self.study = study
+        self.more = more
+        self.varies = list(dict.fromkeys([*(study.over if study else ()), *differing(list(self.jobs.values()))]))
         self.before = read_sweep(folder.info) if folder.info.exists() else None
-        if self.before and not first:
+        if self.before and (study or not first):
             self._refuse_another(self.before)
         self.ledger = Ledger(folder, self._opened())
         self.plan = Plan()
@@ -226,10 +246,10 @@ class Sweeping:
         return path if text else None
 
     def _results(self, results: Mapping[int, RunInfo]) -> dict[int, RunInfo]:
-        """What run.json says of every job of this launch that has begun, those that were kept included."""
+        """What run.json says of every job that has begun: of this launch, and of those before it."""
         found = {number: self._compared(number, info) for number, info in results.items()}
         for number, job in self.ledger.jobs.items():
-            if number not in found and job.hash in self.jobs:
+            if number not in found:
                 with contextlib.suppress(DamagedError):
                     found[number] = read_info(self.folder.run(job).info)
         return found
@@ -247,6 +267,10 @@ class Sweeping:
         counts = self.ledger.counts()
         unfinished = counts[None] + counts[Status.INTERRUPTED] + counts[Status.RUNNING]
         bad = counts[Status.FAILED] + counts[Status.DIVERGED]
+        if self.more and not unfinished:
+            self.ledger.write()
+            summarize(self.folder, self.ledger.info, results)
+            return
         whole = {} if unfinished else self._conclude(results)
         self.ledger.describe(**whole)
         self.ledger.close(Status.INTERRUPTED if unfinished else Status.FAILED if bad else Status.COMPLETED)
@@ -320,8 +344,8 @@ class Sweeping:
         begun = next((job for job in before.jobs if self.folder.run(job).config.exists()), None)
         if begun is None:
             return
-        there = _flat(read_config(self.folder.run(begun).config))
-        here = [_flat(job.values) for job in self.jobs.values()]
+        there = flat(read_config(self.folder.run(begun).config))
+        here = [flat(job.values) for job in self.jobs.values()]
         keys = [
             key
             for key in here[0].keys() | there.keys()
@@ -356,16 +380,6 @@ def _own(described: Described, varies: Sequence[str]) -> dict[str, Any]:
     return {
         key: described.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()
     }
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -28,7 +28,8 @@ from shoal.app.sources import Sources
 from shoal.app.start import importing
 from shoal.app.sweep_settings import settings_of
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
-from shoal.rundir import RunInfo, Status, SweepDir, read_sweep
+from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
+from shoal.rundir.layout import job_name
 from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
 
@@ -73,6 +74,9 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
     args = get_args_parser().parse_args(info.command[1:])
     own = [line for line in args.overrides if line.startswith("hydra") and not line.startswith("hydra.sweep.dir=")]
     place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
+    if info.study:
+        whole = _merged([*args.overrides, place, f"{SWEEP}.study={info.study.name}", *overrides])
+        return sweep(whole, config_dir=args.config_dir, config_name=args.config_name)
     with (
         quiet_logging(),
         importing(),
@@ -87,6 +91,11 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
         returns = launch(found.config, context, jobs, 0, command=info.command)
         callbacks.on_multirun_end(config=found.config, config_name=args.config_name)
     return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
+
+
+def _merged(overrides: Sequence[str]) -> list[str]:
+    """The overrides without those that a later one of the same setting beats."""
+    return list({line.lstrip("+").partition("=")[0]: line for line in overrides}.values())
 
 
 def _any_missed(path: Path) -> bool:
@@ -110,6 +119,9 @@ def launch_all(
     params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
     chosen = Options(**{name: value for name, value in options.items() if value is not None})
     overrides = every_fold([*params, *arguments], chosen.jobs)
+    if OmegaConf.select(config, f"{SWEEP}.n_trials") is not None:
+        n, source = config[SWEEP].n_trials, Sources(list(config.hydra.overrides.task)).of(f"{SWEEP}.n_trials")
+        raise ConfigError(f"{SWEEP}.n_trials", n, "is for a search", hint="add hydra/sweeper=optuna", source=source)
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
     if not settings_of(config).dry_run:
@@ -129,8 +141,12 @@ def launch(
     first: int,
     *,
     command: Sequence[str] | None = None,
+    study: StudyInfo | None = None,
+    more: bool = False,
 ) -> list[JobReturn]:
     """Train jobs, all of them checked first; what became of each, in their order.
+
+    `study` is what searches, where the jobs are trials; there will be `more` of them.
 
     Raises:
         ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
@@ -142,12 +158,14 @@ def launch(
     if settings.workers and not settings.dry_run:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         warm_up()
-    with _whole_config(config):
+    with whole_config(config):
         jobs = compose_all(config, context.config_loader, job_overrides)
         with cheap_imports():
             from shoal.app.sweeping import Sweeping
-        results = Sweeping(folder, jobs, settings, command=command or _command(config), first=first).run()
-    return [_returned(job, results.get(job.hash)) for job in jobs]
+        results = Sweeping(
+            folder, jobs, settings, command=command or _command(config), first=first, study=study, more=more
+        ).run()
+    return [_returned(folder, job, results.get(job.hash)) for job in jobs]
 
 
 def compose_all(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]) -> list[Described]:
@@ -213,8 +231,10 @@ class JobFailedError(ShoalError):
     """A job of a sweep did not complete; the sweep went on."""
 
 
-def _returned(job: Described, info: RunInfo | None) -> JobReturn:
-    found = JobReturn(overrides=list(job.overrides), working_dir=str(Path.cwd()), task_name="train")
+def _returned(folder: SweepDir, job: Described, info: RunInfo | None) -> JobReturn:
+    found = JobReturn(overrides=list(job.overrides), task_name="train")
+    if info is not None and info.job is not None:
+        found.working_dir = str(folder.path / job_name(info.job))
     if info is None:
         found.status, found._return_value = JobStatus.UNKNOWN, None
     elif any(not each["holds"] for each in info.expected):
@@ -241,7 +261,7 @@ def _command(config: DictConfig) -> list[str]:
 
 
 @contextmanager
-def _whole_config(config: DictConfig) -> Iterator[None]:
+def whole_config(config: DictConfig) -> Iterator[None]:
     """Let `${hydra:...}` read the sweep's own configuration again afterwards."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)

@@ -7,7 +7,7 @@ from shoal.rundir.history import History, read_history, read_intact
 from shoal.rundir.info import Best, RunInfo, Status, decode_info, read_info, write_info
 from shoal.rundir.integrity import digest, seal, sealed, unsealed, verify
 from shoal.rundir.layout import RunDir, new_id
-from shoal.rundir.sweep import JobInfo, SweepDir, SweepInfo, read_sweep, write_sweep
+from shoal.rundir.sweep import JobInfo, StudyInfo, SweepDir, SweepInfo, read_sweep, write_sweep
 
 __all__ = [
     "Best",
@@ -16,6 +16,7 @@ __all__ = [
     "RunDir",
     "RunInfo",
     "Status",
+    "StudyInfo",
     "SweepDir",
     "SweepInfo",
     "claim",

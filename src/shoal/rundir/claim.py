@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -15,20 +16,23 @@ from shoal.rundir.sweep import SweepDir, read_sweep
 
 
 @contextmanager
-def claim(run: RunDir | SweepDir) -> Iterator[None]:
+def claim(run: RunDir | SweepDir, lock_file: Path | None = None) -> Iterator[None]:
     """Hold the directory; the system lets go of it when the process ends, however it ends.
+
+    `lock_file` is for those who hold it for something else than the training.
 
     Raises:
         UsageError: where another process holds it: which one, on which host, since when.
         ShoalError: where the lock cannot be written.
     """
-    lock = FileLock(run.lock)
+    path = lock_file or run.lock
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(f"{run.path} is in use by {_owner(run)}", hint="wait for it to end, or stop it") from None
     except OSError as error:
-        raise unwritable(run.lock, error) from error
+        raise unwritable(path, error) from error
     try:
         yield
     finally:

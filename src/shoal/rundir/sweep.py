@@ -32,6 +32,23 @@ class JobInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyInfo:
+    """What chose the jobs of a sweep, where that was a search."""
+
+    name: str
+    """Of the study, in its storage."""
+    sampler: str
+    objectives: dict[str, str]
+    """What trials are compared by, and whether to `minimize` or `maximize` it."""
+    over: dict[str, str]
+    """The settings that are searched, and in what."""
+    n_trials: int
+    """How many are wanted."""
+    best: list[dict[str, Any]] = field(default_factory=list)
+    """The best trial, or of several objectives the trials of the Pareto front: number, values, settings, runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepInfo:
     """The content of sweep.json."""
 
@@ -51,6 +68,7 @@ class SweepInfo:
     jobs: list[JobInfo] = field(default_factory=list)
     expected: list[dict[str, Any]] = field(default_factory=list)
     """What its experiment expects of all runs, beside what was measured."""
+    study: StudyInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -80,9 +98,24 @@ class SweepDir:
         return self.path / "report.html"
 
     @property
+    def study(self) -> Path:
+        """Optuna's journal of a study, unless it has another storage."""
+        return self.path / "study.journal"
+
+    @property
+    def trials(self) -> Path:
+        """One row a trial of a study: state, values, settings, runs."""
+        return self.path / "trials.csv"
+
+    @property
     def lock(self) -> Path:
-        """Held by the process that runs the sweep."""
+        """Held by the process that trains jobs of the sweep."""
         return self.path / ".lock"
+
+    @property
+    def study_lock(self) -> Path:
+        """Held by the process that asks for trials of the study, and tells them."""
+        return self.path / ".study.lock"
 
     @property
     def blocks(self) -> Path:

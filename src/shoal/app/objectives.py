@@ -1,0 +1,111 @@
+"""What a study compares its trials by: values of run.json, each to be as small or as large as can be."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from shoal.app.jobs import metrics
+from shoal.engines.job import Job
+from shoal.errors import ConfigError, suggestion
+from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
+from shoal.record.derivative import has_derivative
+from shoal.record.track import checkpoint_of
+from shoal.review.values import rises
+from shoal.rundir import RunInfo, Status
+
+FIELDS = ("parameters", "trainable", "epochs", "steps", "seconds", "fit_seconds")
+"""Values that every run has, beside its metrics."""
+KEY = "sweep.objectives"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One value, and where it should go."""
+
+    name: str
+    """A metric, or one of `FIELDS`."""
+    direction: str
+    """`minimize` or `maximize`."""
+
+    def value(self, run: RunInfo) -> float | None:
+        """The best value where the run kept the best of this metric, else its last one."""
+        if self.name in FIELDS:
+            return float(getattr(run, self.name))
+        if run.best and run.best.metric == self.name:
+            return run.best.value
+        return run.final.get(self.name)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a trial."""
+
+    state: str
+    """`complete`, `pruned` or `fail`."""
+    values: tuple[float, ...] = ()
+    step: int = 0
+    """Epochs after which it was pruned."""
+    reason: str = ""
+
+
+def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] | None) -> list[Objective]:
+    """What to compare by: unless named, the metric that the job monitors, in the direction that it says.
+
+    Raises:
+        ConfigError: where one is never measured, or there are more or fewer directions than names.
+    """
+    checkpoint = checkpoint_of(job)
+    monitor = checkpoint.monitor or (VAL_LOSS if job.task.validates else TRAIN_LOSS)
+    chosen = list(names or [monitor])
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError(KEY, chosen, "names one twice")
+    logged = metrics(job)
+    if logged is not None:
+        derivative = {DERIVATIVE} if has_derivative(job.task) else set()
+        _refuse_unknown(chosen, {*FIELDS, *logged, *derivative})
+    own = {monitor: "maximize" if checkpoint.mode == "max" else "minimize"}
+    usual = [own.get(name) or ("maximize" if rises(name, ()) else "minimize") for name in chosen]
+    if directions and len(directions) != len(chosen):
+        problem = f"must be one for each of the {len(chosen)} objectives ({', '.join(chosen)})"
+        hint = f"for example [{','.join(usual)}]"
+        raise ConfigError("sweep.directions", list(directions), problem, hint=hint)
+    return [Objective(name, way) for name, way in zip(chosen, directions or usual, strict=True)]
+
+
+def refuse_unmeasured(wanted: Sequence[Objective], runs: Sequence[RunInfo]) -> None:
+    """Refuse what none of the completed runs has measured.
+
+    Raises:
+        ConfigError: the first such objective, with the nearest name that there is.
+    """
+    done = [run for run in runs if run.status is Status.COMPLETED]
+    measured = {each.name for each in wanted for run in done if each.value(run) is not None}
+    if done:
+        there = {*FIELDS, *(name for run in done for name in run.final)}
+        _refuse_unknown([each.name for each in wanted], there | measured)
+
+
+def outcome(runs: Sequence[RunInfo], wanted: Sequence[Objective]) -> Outcome:
+    """What to tell of a trial with these runs: the means of their values; it fails where one of them does."""
+    bad = next((run for run in runs if run.status is not Status.COMPLETED), None)
+    if bad:
+        return Outcome("fail", reason=f"{bad.id}: {bad.reason or bad.status}")
+    values = []
+    for each in wanted:
+        found = [value for run in runs if (value := each.value(run)) is not None]
+        mean = statistics.fmean(found) if len(found) == len(runs) else math.nan
+        if not math.isfinite(mean):
+            return Outcome("fail", reason=f"{each.name} has no finite value")
+        values.append(mean)
+    halved = any((run.reason or "").startswith("halving") for run in runs)
+    return Outcome("pruned" if halved else "complete", tuple(values), max(run.epochs for run in runs))
+
+
+def _refuse_unknown(names: Sequence[str], there: Collection[str]) -> None:
+    for name in names:
+        if name not in there:
+            hint = suggestion(name, there, kind="measured are")
+            raise ConfigError(KEY, list(names), f"{name} is never measured", hint=hint)

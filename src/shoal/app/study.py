@@ -1,0 +1,173 @@
+"""What a command line asks of a study, all of it checked before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.app.compose import SWEEP
+from shoal.app.compositions import Composer
+from shoal.app.described import described
+from shoal.app.distributions import integers_of
+from shoal.app.folds import every_fold
+from shoal.app.nodes import checked, constructor
+from shoal.app.samplers import Samplers, sampler_name, samplers
+from shoal.app.sources import Sources
+from shoal.app.space import Space, space_of
+from shoal.app.start import located
+from shoal.app.studies import begun, check_installed, copied, opened, quietly
+from shoal.app.sweep_settings import settings_of
+from shoal.errors import ConfigError, UsageError
+from shoal.rundir import StudyInfo, SweepDir, claim
+from shoal.startup import cheap_imports
+
+if TYPE_CHECKING:
+    from shoal.app.objectives import Objective
+
+ELSEWHERE = ("zip", "jobs", "n_samples")
+"""Settings of the other ways to choose jobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a study goes. The file conf/train.yaml says what each means."""
+
+    n_trials: Annotated[int, Ge(1)]
+    batch: Annotated[int, Ge(1)] = 16
+    sampler: Any = "tpe"
+    seed: int = 0
+    every: list[str]
+    max_jobs: int
+    objectives: list[str] | None = None
+    directions: list[Literal["minimize", "maximize"]] | None = None
+    storage: str | None = None
+    study: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a study is to do."""
+
+    folder: SweepDir
+    space: Space
+    settings: Settings
+    objectives: Sequence[Objective]
+    samplers: Samplers
+
+    @property
+    def name(self) -> str:
+        """Of the study, in its storage."""
+        return self.settings.study or self.folder.path.resolve().name
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Where each objective should go."""
+        return {each.name: each.direction for each in self.objectives}
+
+    @property
+    def info(self) -> StudyInfo:
+        """What sweep.json says of it as it begins."""
+        return StudyInfo(
+            name=self.name,
+            sampler=sampler_name(self.settings.sampler),
+            objectives=self.directions,
+            over=self.space.described(),
+            n_trials=self.settings.n_trials,
+        )
+
+    def __str__(self) -> str:
+        n, seed = len(self.space.repeats), self.settings.seed
+        runs = f" of {n} runs" if n > 1 else ""
+        at_a_time = min(self.settings.batch, self.settings.n_trials)
+        goals = ", ".join(f"{direction} {name}" for name, direction in self.directions.items())
+        width = max(map(len, self.info.over))
+        lines = [f"  {name.ljust(width)}  {found}" for name, found in self.info.over.items()]
+        head = (
+            f"study {self.name}: {self.settings.n_trials} trials{runs}, {at_a_time} at a time, by {self.info.sampler}"
+        )
+        return "\n".join([f"{head} with seed {seed}: {goals}", *lines])
+
+
+def search(
+    launcher: Any, config: DictConfig, context: HydraContext, arguments: Sequence[str], params: Mapping[str, Any]
+) -> list[JobReturn]:
+    """Do what is missing of the study that the overrides ask for; what became of each job.
+
+    Raises:
+        ShoalError: where what is asked for is wrong (nothing was trained), or the search was interrupted.
+    """
+    check_installed()
+    with quietly(), located(Sources(list(config.hydra.overrides.task))):
+        asked = request(config, context, every_fold([*(f"{key}={each}" for key, each in params.items()), *arguments]))
+        with cheap_imports():
+            from shoal.app.searching import Search
+        common = settings_of(config)
+        if common.dry_run:
+            study = copied(asked.settings.storage, asked.name, asked.folder, asked.directions)
+            Search(asked, study, launcher).preview()
+            return []
+        asked.folder.path.mkdir(parents=True, exist_ok=True)
+        with claim(asked.folder, asked.folder.study_lock):
+            storage = opened(asked.settings.storage, asked.folder)
+            wanted = {"objectives": asked.directions, "space": asked.info.over}
+            OmegaConf.save(config, asked.folder.path / "multirun.yaml")
+            study = begun(storage, asked.name, wanted, asked.folder.path if asked.settings.storage else None)
+            return Search(asked, study, launcher).run(retry_failed=common.retry_failed)
+
+
+def request(config: DictConfig, context: HydraContext, overrides: Sequence[str]) -> Request:
+    """What is asked for.
+
+    Raises:
+        ConfigError, UsageError: where something of it is wrong.
+    """
+    settings = _settings(config)
+    space = space_of(overrides, settings.every, context.config_loader, integers_of(config))
+    space.optuna()
+    n = settings.n_trials * len(space.repeats)
+    if n > settings.max_jobs:
+        counts = f"{settings.n_trials} trials x {len(space.repeats)} runs"
+        raise UsageError(
+            f"the study has {n:,} jobs ({counts}), more than sweep.max_jobs={settings.max_jobs}",
+            hint=f"if you mean it: sweep.max_jobs={n}",
+        )
+    proposing = samplers(settings.sampler, seed=settings.seed, batch=settings.batch)
+    objectives = _objectives(config, context, space, settings)
+    return Request(SweepDir(Path(str(config.hydra.sweep.dir))), space, settings, objectives, proposing)
+
+
+def _settings(config: DictConfig) -> Settings:
+    node: Any = OmegaConf.to_container(config[SWEEP], resolve=True)
+    for name in ELSEWHERE:
+        if node.get(name) is not None:
+            hint = "with Optuna say how many trials: sweep.n_trials=64"
+            key = f"{SWEEP}.{name}"
+            raise ConfigError(key, node[name], "is for a sweep without Optuna", hint=hint)
+    if node.get("n_trials") is None:
+        raise UsageError("a study needs a number of trials", hint="for example sweep.n_trials=64")
+    known = {field.name for field in fields(Settings)}
+    given = {name: value for name, value in node.items() if name in known}
+    return Settings(**checked(given, SWEEP, constructor(f"{Settings.__module__}.{Settings.__name__}")))
+
+
+def _objectives(config: DictConfig, context: HydraContext, space: Space, settings: Settings) -> list[Objective]:
+    """What to compare by; on the way every choice, and both ends of every interval, are composed and checked."""
+    from shoal.app.sweeps import whole_config
+
+    with whole_config(config), cheap_imports():
+        from shoal.app.jobs import job as build
+        from shoal.app.objectives import objectives
+
+        composer, known = Composer(context.config_loader, config), dict[str, Any]()
+        jobs = []
+        for number, overrides in enumerate(space.edges()):
+            with located(Sources(overrides)):
+                jobs.append(build(described(composer, overrides, number, known).values))
+        return objectives(jobs[0], settings.objectives, settings.directions)

@@ -1,0 +1,110 @@
+"""The trials of a study in words and tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from shoal.rundir import StudyInfo
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+TOP = 5
+WORDS = {"COMPLETE": "completed", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "to be told", "WAITING": "waiting"}
+RUNS, REASON, AGAIN = "runs", "reason", "again"
+"""Notes in a trial: the names of its runs, why it failed, and that it failed and another one stands for it."""
+
+
+def best(study: Study, info: StudyInfo) -> list[dict[str, Any]]:
+    """The best trial as sweep.json has it; of several objectives the Pareto front, by the first of them."""
+    return [
+        {
+            "trial": trial.number,
+            "values": dict(zip(info.objectives, trial.values, strict=True)),
+            "settings": dict(trial.params),
+            "runs": trial.user_attrs.get(RUNS, []),
+        }
+        for trial in _front(study, info)
+    ]
+
+
+def table(study: Study, info: StudyInfo) -> str:
+    """trials.csv: a row a trial with its state, values, settings and runs, and whether it is among the best."""
+    front = {trial.number for trial in _front(study, info)}
+    text = io.StringIO()
+    columns = ["trial", "state", "best", *info.objectives, *info.over, "runs", "reason"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for trial in study.get_trials(deepcopy=False):
+        values = list(trial.values or [""] * len(info.objectives))
+        settings = [trial.params.get(name, "") for name in info.over]
+        notes = [" ".join(trial.user_attrs.get(RUNS, [])), trial.user_attrs.get(REASON, "")]
+        writer.writerow([trial.number, _state(trial), int(trial.number in front), *values, *settings, *notes])
+    return text.getvalue()
+
+
+def told(numbers: Sequence[int], study: Study, info: StudyInfo) -> str:
+    """What has become of the trials of a batch, and the best so far."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
+    front = _front(study, info)
+    if not front:
+        found = "none has completed"
+    elif len(info.objectives) > 1:
+        found = f"{len(front)} on the Pareto front"
+    else:
+        settings = " ".join(f"{name}={_shown(value)}" for name, value in front[0].params.items())
+        found = f"best {next(iter(info.objectives))} {front[0].values[0]:.6g} (trial {front[0].number}: {settings})"
+    if not trials:
+        return found
+    return f"trials {min(numbers)}-{max(numbers)}: {_counts(trials)}; {found}"
+
+
+def conclusion(study: Study, info: StudyInfo) -> list[str]:
+    """The best trials of all as a table; of several objectives the Pareto front."""
+    trials = study.get_trials(deepcopy=False)
+    front = _front(study, info)
+    if len(info.objectives) > 1:
+        head, shown = f"Pareto front: {len(front)} of {len(trials)} trials", front
+    else:
+        done = [trial for trial in trials if trial.state.name == "COMPLETE"]
+        sign = 1 if "minimize" in info.objectives.values() else -1
+        shown = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))[:TOP]
+        head = f"best of {len(trials)} trials"
+    if not shown:
+        return [f"{len(trials)} trials: {_counts(trials)}"]
+    rows = [["trial", *info.objectives, *info.over, "runs"]]
+    for trial in shown[: 4 * TOP]:
+        settings = [_shown(trial.params[name]) for name in info.over]
+        rows.append([str(trial.number), *map(_shown, trial.values), *settings, _runs(trial)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    more = [f"  and {len(shown) - 4 * TOP} more"] if len(shown) > 4 * TOP else []
+    return [f"{head}: {_counts(trials)}", *lines, *more]
+
+
+def _front(study: Study, info: StudyInfo) -> list[FrozenTrial]:
+    found = sorted(study.best_trials, key=lambda trial: (trial.values, trial.number))
+    return found if len(info.objectives) > 1 else found[:1]
+
+
+def _counts(trials: Sequence[FrozenTrial]) -> str:
+    counts = Counter(map(_state, trials))
+    return ", ".join(f"{counts[word]} {word}" for word in dict.fromkeys([*WORDS.values(), *counts]) if counts[word])
+
+
+def _state(trial: FrozenTrial) -> str:
+    return "failed, tried again" if AGAIN in trial.user_attrs else WORDS[trial.state.name]
+
+
+def _runs(trial: FrozenTrial) -> str:
+    runs = trial.user_attrs.get(RUNS, [])
+    return " ".join(runs) if len(runs) <= 2 else f"{runs[0]} to {runs[-1]}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
