@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 
-from shoal.errors import DamagedError, ShoalError
+from shoal.errors import DamagedError, ShoalError, shown
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweep.block import Advanced, Block, Ended, Unstacked, Work
 from shoal.sweep.executor import Executor, Finished, Happening, Lost
@@ -45,6 +45,7 @@ class Execution:
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
         self._queue.extend(blocks)
+        self.progress.expect(blocks)
         with self._listening():
             for block, event in self.executor.run(self._take):
                 self._account((block, event))
@@ -78,15 +79,17 @@ class Execution:
                 self.progress.finished(block)
 
     def _ended(self, number: int, info: RunInfo) -> None:
+        if number in self.results:  # a stack that fails tells of its runs once, and its process of all it was given
+            return
         self.results[number] = info
         self.ledger.update(number, info.status, info.reason)
         if info.status in BAD:
-            at = " ".join(f"{name}={value}" for name, value in info.differs.items())
+            at = " ".join(f"{name}={shown(value)}" for name, value in info.differs.items())
             self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
             if self.fail_fast:
                 self.stopping = True
                 self.executor.stop(signal.SIGTERM)
-        self.progress.run_ended(info)
+        self.progress.run_ended(number, info)
 
     def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:
         """Train the runs of a block that cannot share it alone, and the others together."""
@@ -95,7 +98,9 @@ class Execution:
             self.progress.tell(f"alone  job {number}: {reason}")
         together = tuple(work for work in block.works if work.number not in reasons)
         alone = [Block((work,)) for work in block.works if work.number in reasons]
-        self._queue.extendleft([*alone, *([replace(block, works=together)] if together else [])])
+        again = [*alone, *([replace(block, works=together)] if together else [])]
+        self.progress.expect(again)
+        self._queue.extendleft(again)
 
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack whose process died nobody knows which run it was: each of them is tried by itself."""
@@ -107,7 +112,9 @@ class Execution:
             self.progress.tell(f"{len(left)} runs are started again, each by itself: {reason}")
             for work in left:
                 self.ledger.place(work.number, None)
-            self._queue.extend(replace(block, works=(work,), state=None) for work in left)
+            again = [replace(block, works=(work,), state=None) for work in left]
+            self.progress.expect(again)
+            self._queue.extend(again)
         else:
             for work in left:
                 self._ended(work.number, self._recorded(work, Status.FAILED, reason))

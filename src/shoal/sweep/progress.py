@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shoal.errors import shown
 from shoal.rundir import RunInfo, Status
 from shoal.sweep.block import Advanced, Block
+from shoal.sweep.pace import Pace
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.2
 
 
 class SweepProgress:
-    """Counts runs as they end, and estimates the time left from the share of the work that is done."""
+    """Counts runs as they end, and says how long the rest will take once that can be known."""
 
     def __init__(self, total: int, *, done: int = 0) -> None:
         self.total = total
@@ -23,9 +26,8 @@ class SweepProgress:
         self.ended = 0
         self.bad: dict[Status, int] = {}
         self.best: tuple[str, float, Mapping[str, Any]] | None = None
-        self._mode = "min"
-        self._fractions: dict[Block, float] = {}
-        self._began = self._shown = time.monotonic()
+        self._pace = Pace()
+        self._shown = time.monotonic()
         self._live: Any = None
 
     def __enter__(self) -> SweepProgress:
@@ -33,7 +35,7 @@ class SweepProgress:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(self.line(), console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(self._text(), console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
         return self
 
@@ -41,17 +43,22 @@ class SweepProgress:
         if self._live:
             self._live.stop()
 
+    def expect(self, blocks: Sequence[Block]) -> None:
+        """There are these blocks to train."""
+        self._pace.expect(blocks)
+
     def advanced(self, block: Block, event: Advanced) -> None:
         """A block has come so far."""
-        self._fractions[block] = event.fraction
+        self._pace.advanced(block, event.fraction)
         self.show()
 
     def finished(self, block: Block) -> None:
         """A block has come to its end."""
-        self._fractions.pop(block, None)
+        self._pace.finished(block)
 
-    def run_ended(self, info: RunInfo) -> None:
+    def run_ended(self, number: int, info: RunInfo) -> None:
         """A run has come to its end."""
+        self._pace.run_ended(number)
         if info.status is not Status.COMPLETED:
             self.bad[info.status] = self.bad.get(info.status, 0) + 1
         self.ended += info.status is not Status.INTERRUPTED
@@ -64,7 +71,7 @@ class SweepProgress:
     def tell(self, text: str) -> None:
         """Say something above the line, for good."""
         if self._live:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -75,31 +82,28 @@ class SweepProgress:
             return
         self._shown = now
         if self._live:
-            self._live.update(self.line(), refresh=True)
+            self._live.update(self._text(), refresh=True)
         else:
             print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:
-        """Runs done, failed, the best so far, and the time left."""
+        """Runs done and failed, the time left, and the best so far; what may be long comes last."""
         parts = [f"runs {self.kept + self.ended}/{self.total}"]
-        parts += [f"{status} {n}" for status, n in self.bad.items()]
+        parts += [f"{n} {status}" for status, n in self.bad.items()]
+        left = self._pace.seconds_left()
+        if left is not None:
+            parts.append(f"{clock(max(math.ceil(left), 1))} left")
         if self.best:
             metric, value, differs = self.best
-            at = " ".join(f"{name}={setting}" for name, setting in differs.items())
+            at = " ".join(f"{name}={shown(setting)}" for name, setting in differs.items())
             parts.append(f"best {metric} {value:.4g} ({at})" if at else f"best {metric} {value:.4g}")
-        left = self.seconds_left()
-        if left is not None:
-            parts.append(f"{clock(left)} left")
         return "  ".join(parts)
 
-    def seconds_left(self) -> float | None:
-        """An estimate, once something is done."""
-        under_way = sum(fraction * len(block.works) for block, fraction in self._fractions.items())
-        todo = self.total - self.kept
-        done = min(self.ended + under_way, todo)
-        if done <= 0:
-            return None
-        return (time.monotonic() - self._began) * (todo - done) / done
+    def _text(self) -> Any:
+        """The line for a terminal: one line, however narrow it is."""
+        from rich.text import Text
+
+        return Text(self.line(), no_wrap=True, overflow="ellipsis")
 
 
 def clock(seconds: float) -> str:

@@ -1,0 +1,176 @@
+"""What a sweep says while it trains, and how long it thinks it will take."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pty
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from shoal.app.command import main
+from shoal.rundir import Best, RunInfo, Status
+from shoal.sweep.block import Advanced, Block, Work
+from shoal.sweep.pace import Pace
+from shoal.sweep.progress import SweepProgress
+
+SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
+
+
+def info(number: int, status: Status = Status.COMPLETED) -> RunInfo:
+    best = Best("val/loss", "min", 0.5 + number, 1, 10)
+    differs = {"model.hidden": [8], "seed": number}
+    return RunInfo(
+        id=str(number), task="parabola", status=status, engine="lightning", seed=0, best=best, differs=differs
+    )
+
+
+def block(numbers: Sequence[int], *, epochs: int = 100, stacked: bool = True) -> Block:
+    config = {"trainer": {"max_epochs": epochs}}
+    works = tuple(Work(number, Path(f"{number:04d}"), config, info(number)) for number in numbers)
+    return Block(works, stacked=stacked)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_no_time_is_said_before_it_means_something(clock: Clock) -> None:
+    pace, one = Pace(clock), block(range(256))
+    pace.expect([one])
+
+    clock.now = 40  # composing, importing, and a run that diverged at once
+    pace.run_ended(0)
+    first = pace.seconds_left()
+    clock.now = 41
+    pace.advanced(one, 0.2)
+
+    assert first is None
+    assert pace.seconds_left() is None
+
+
+def test_the_time_left_follows_the_epochs_of_all_blocks(clock: Clock) -> None:
+    pace, blocks = Pace(clock), [block(range(128)), block(range(128, 256))]
+    pace.expect(blocks)
+    for second in range(1, 6):
+        clock.now = second
+        for each in blocks:
+            pace.advanced(each, second / 10)
+
+    assert pace.seconds_left() == pytest.approx(5, rel=0.25)
+
+
+def test_runs_that_ended_are_not_counted_again_with_their_block(clock: Clock) -> None:
+    pace, blocks = Pace(clock), [block(range(128)), block(range(128, 256))]
+    pace.expect(blocks)
+    pace.advanced(blocks[0], 0.0)
+    clock.now = 10
+    for each in blocks:
+        pace.advanced(each, 1.0)
+    for number in range(129):
+        pace.run_ended(number)
+
+    left = pace.seconds_left()
+
+    assert left is not None
+    assert 0.3 < left < 3
+
+
+def test_a_long_block_takes_its_time_when_the_others_are_done(clock: Clock) -> None:
+    pace, short, long = Pace(clock), block(range(2), epochs=10), block(range(2, 4), epochs=100)
+    pace.expect([short, long])
+    pace.advanced(short, 0.0)
+    pace.advanced(long, 0.0)
+    clock.now = 10
+    pace.advanced(short, 1.0)
+    pace.advanced(long, 0.1)
+
+    left = pace.seconds_left()
+
+    assert left is not None
+    assert left > 80
+
+
+def test_a_run_that_must_train_again_counts_as_not_begun(clock: Clock) -> None:
+    pace, stack = Pace(clock), block(range(4))
+    pace.expect([stack])
+    pace.advanced(stack, 0.0)
+    clock.now = 10
+    pace.advanced(stack, 0.5)
+    before = pace.seconds_left()
+
+    pace.expect([block([number], stacked=False) for number in range(4)])
+
+    assert before is not None
+    assert (pace.seconds_left() or before + 1) > before
+
+
+def test_nothing_is_left_to_say_when_all_is_done(clock: Clock) -> None:
+    pace, stack = Pace(clock), block(range(2))
+    pace.expect([stack])
+    pace.advanced(stack, 0.5)
+    clock.now = 10
+    for number in range(2):
+        pace.run_ended(number)
+
+    assert pace.seconds_left() is None
+
+
+def test_the_line_says_what_may_be_long_last() -> None:
+    progress = SweepProgress(3)
+    progress.expect([block(range(3))])
+
+    progress.run_ended(0, info(0))
+    progress.run_ended(1, info(1, Status.DIVERGED))
+
+    assert progress.line() == "runs 2/3  1 diverged  best val/loss 0.5 (model.hidden=[8] seed=0)"
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_the_line_is_one_line_on_a_terminal_of_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stderr(terminal), SweepProgress(2) as progress:
+        stack = block(range(2))
+        progress.expect([stack])
+        progress.run_ended(0, info(0))
+        progress._shown = 0.0
+        progress.advanced(stack, Advanced(0.5))
+    said = os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    lines = [line for line in said.splitlines() if "runs 1/2" in line]
+    whole = "runs 1/2  best val/loss 0.5 (model.hidden=[8] seed=0)"
+    assert lines
+    assert all((whole if len(whole) <= columns else whole[: columns - 1] + "…") in line for line in lines)
+
+
+def test_a_stack_that_fails_is_told_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no more epochs")
+
+    monkeypatch.setattr("shoal.record.stack._Session._record", fail)
+    monkeypatch.chdir(tmp_path)
+    complained, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(complained), contextlib.redirect_stdout(said):
+        code = main(["-m", *SMALL, "seed=0,1", "sweep.processes=0", "hydra.sweep.dir=sweep"])
+
+    assert code == 1
+    assert complained.getvalue().count("failed  job 0") == 1
+    assert complained.getvalue().count("failed  job 1") == 1
+    assert "2 failed" in said.getvalue()
