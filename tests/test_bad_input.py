@@ -24,6 +24,7 @@ ROWS: list[tuple[str, str, str]] = [
     ("optimzer=adam", "optimzer=adam (command line): no such setting or group", "did you mean optimizer?"),
     ("+modle=mlp", "modle=mlp (command line): no such setting or group", "did you mean model?"),
     ("+modle.x=1", "modle={x:1} (command line): no such setting or group", "did you mean model?"),
+    ("loss=mes", "loss=mes (command line): no such loss", "did you mean mse?"),
     ("task=parabla", "task=parabla (command line): no such task", "did you mean parabola? available: csv"),
     ("optimizer=adm", "optimizer=adm (command line): no such optimizer", "did you mean adam? available: adam, adamw"),
     ("trainer.max_epoch=3", "trainer.max_epoch=3 (command line): no such setting", "did you mean max_epochs?"),

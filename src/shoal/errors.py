@@ -108,9 +108,12 @@ def raised_at(error: BaseException) -> str:
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The valid name most like `name`, or None where nothing is close."""
     from rapidfuzz import fuzz, process
+    from rapidfuzz.distance import OSA
 
-    found = process.extractOne(name, list(choices), scorer=fuzz.ratio, score_cutoff=60)
-    return str(found[0]) if found else None
+    found = process.extract(name, list(choices), scorer=fuzz.ratio, score_cutoff=60, limit=None)
+    # Of names as near as each other, the one that differs by letters in the wrong order.
+    best = max(found, key=lambda each: (each[1], OSA.normalized_similarity(name, each[0])), default=None)
+    return str(best[0]) if best else None
 
 
 def suggestion(name: str, choices: Iterable[str], *, kind: str = "available") -> str:

@@ -78,6 +78,7 @@ def _told(message: str, exit_code: int) -> int:
 
 def _usage(error: TyperException) -> str:
     said = error.format_message() if hasattr(error, "format_message") else str(error)
+    said = said.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "shoal"
     return f"error: {' '.join(said.split()).rstrip('.')}\n  see: {command} --help"
