@@ -17,7 +17,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
 from shoal.app.objectives import Outcome, outcome, refuse_unmeasured
-from shoal.app.trials import AGAIN, REASON, RUNS, best, conclusion, table, told
+from shoal.app.trials import AGAIN, REASON, RUNS, again, best, conclusion, table, told
 from shoal.errors import DamagedError
 from shoal.rundir import RunDir, RunInfo, Status, StudyInfo, claim, read_info, read_sweep, write_sweep, write_text
 from shoal.rundir.info import now
@@ -59,8 +59,7 @@ class Search:
             if not self._told(batch, found):
                 break
         self._close()
-        failed = any(self._failed(trial) for trial in self._trials())
-        return [*returns, *([JobReturn(status=JobStatus.FAILED)] if failed else [])]
+        return [*returns, *([JobReturn(status=JobStatus.FAILED)] if self._failed() else [])]
 
     def preview(self) -> None:
         """Print what would be searched, and the first batch; the study is a copy, so that asking it leaves nothing."""
@@ -82,7 +81,7 @@ class Search:
             if not self._whole(trial):
                 self._tell(trial, Outcome("fail", reason=IN_PART), [])
         pending = [trial for trial in running if self._whole(trial)]
-        n = sum(self._counts(trial) for trial in self._trials())
+        n = len(self._wanted())
         while n < self.n_trials and (n % self.request.settings.batch or not pending):
             self.study.sampler = self.request.samplers(n)
             number = self.study.ask(self.space).number
@@ -97,24 +96,23 @@ class Search:
         """Whether it has a value for every setting: a process may end between one and the next."""
         return trial.state is not TrialState.WAITING and self.space.keys() <= trial.params.keys()
 
-    def _counts(self, trial: FrozenTrial) -> bool:
-        """Whether it is one of the trials wanted."""
-        return self._whole(trial) and AGAIN not in trial.user_attrs
+    def _wanted(self) -> list[FrozenTrial]:
+        """The trials that count: asked for in whole, and not tried again by a later one."""
+        superseded = again(self._trials())
+        return [trial for trial in self._trials() if self._whole(trial) and trial.number not in superseded]
 
-    def _failed(self, trial: FrozenTrial) -> bool:
-        return trial.state is TrialState.FAIL and self._counts(trial)
+    def _failed(self) -> list[FrozenTrial]:
+        return [trial for trial in self._wanted() if trial.state is TrialState.FAIL]
 
     def _again(self) -> None:
         """Let each trial that has failed be asked for again, with its values."""
-        for trial in self._trials():
-            if self._failed(trial):
-                self.study.enqueue_trial(trial.params)
-                self._noted(trial, AGAIN, True)
+        for trial in self._failed():
+            self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def _launched(self, batch: Sequence[FrozenTrial]) -> list[JobReturn]:
         jobs = [job for trial in batch for job in self.request.space.jobs(trial.params)]
         self.launcher.study = self._info()
-        self.launcher.more = sum(self._counts(trial) for trial in self._trials()) < self.n_trials
+        self.launcher.more = len(self._wanted()) < self.n_trials
         first = batch[0].number * len(self.request.space.repeats)
         return list(self.launcher.launch(jobs, initial_job_idx=first))
 

@@ -42,7 +42,7 @@ from shoal.sweep.execution import Execution
 from shoal.sweep.executor import Executor, InProcess, Workers
 from shoal.sweep.ledger import Ledger
 from shoal.sweep.plan import Plan
-from shoal.sweep.progress import SweepProgress, clock
+from shoal.sweep.progress import SweepProgress
 
 
 class Sweeping:
@@ -121,6 +121,7 @@ class Sweeping:
             started=(self.before.started if self.before else None) or now(),
             seconds=self.before.seconds if self.before else 0.0,
             jobs=list(known.values()),
+            study=self.study,
         )
 
     def _todo(self) -> list[int]:
@@ -328,10 +329,9 @@ class Sweeping:
             if block.stacked:
                 lines.append(f"  stack: {_numbers(block.numbers)}")
         lines += [f"  group {i}: {self.plan.why_apart(i)}" for i in range(1, len(self.plan.groups))]
-        from shoal.sweep.estimate import seconds
+        from shoal.sweep.estimate import told
 
-        estimate = seconds(blocks, build, max(self.settings.workers, 1))
-        return "\n".join([*lines, f"about {clock(estimate)} with {max(self.settings.workers, 1)} processes"])
+        return "\n".join([*lines, told(blocks, build, max(self.settings.workers, 1))])
 
     def _refuse_another(self, before: SweepInfo) -> None:
         """Refuse jobs that differ from those that lie there in something that neither sweep varies.

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 TOP = 5
 WORDS = {"COMPLETE": "completed", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "to be told", "WAITING": "waiting"}
 RUNS, REASON, AGAIN = "runs", "reason", "again"
-"""Notes in a trial: the names of its runs, why it failed, and that it failed and another one stands for it."""
+"""Notes in a trial: the names of its runs, why it failed, and the number of the failed one that it tries again."""
+
+
+def again(trials: Sequence[FrozenTrial]) -> set[int]:
+    """The failed trials that others try again."""
+    return {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
 
 
 def best(study: Study, info: StudyInfo) -> list[dict[str, Any]]:
@@ -40,11 +45,15 @@ def table(study: Study, info: StudyInfo) -> str:
     columns = ["trial", "state", "best", *info.objectives, *info.over, "runs", "reason"]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    for trial in study.get_trials(deepcopy=False):
+    trials = study.get_trials(deepcopy=False)
+    superseded = again(trials)
+    for trial in trials:
         values = list(trial.values or [""] * len(info.objectives))
         settings = [trial.params.get(name, "") for name in info.over]
         notes = [" ".join(trial.user_attrs.get(RUNS, [])), trial.user_attrs.get(REASON, "")]
-        writer.writerow([trial.number, _state(trial), int(trial.number in front), *values, *settings, *notes])
+        writer.writerow(
+            [trial.number, _state(trial, superseded), int(trial.number in front), *values, *settings, *notes]
+        )
     return text.getvalue()
 
 
@@ -93,12 +102,13 @@ def _front(study: Study, info: StudyInfo) -> list[FrozenTrial]:
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> str:
-    counts = Counter(map(_state, trials))
+    superseded = again(trials)
+    counts = Counter(_state(trial, superseded) for trial in trials)
     return ", ".join(f"{counts[word]} {word}" for word in dict.fromkeys([*WORDS.values(), *counts]) if counts[word])
 
 
-def _state(trial: FrozenTrial) -> str:
-    return "failed, tried again" if AGAIN in trial.user_attrs else WORDS[trial.state.name]
+def _state(trial: FrozenTrial, superseded: set[int]) -> str:
+    return "failed, tried again" if trial.number in superseded else WORDS[trial.state.name]
 
 
 def _runs(trial: FrozenTrial) -> str:
