@@ -13,7 +13,7 @@ import pytest
 
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
-from shoal.review.catalog import RunEntry, SweepEntry, find, runs, untimed
+from shoal.review.catalog import DAMAGED, RunEntry, SweepEntry, find, runs, untimed
 from shoal.rundir import Status
 
 
@@ -52,6 +52,20 @@ def test_run_json_cut_at_any_offset_is_listed_as_damaged_and_the_others_are_list
         assert found[cut.path].status == "damaged", length
         assert found[cut.path].reason.startswith("run.json is damaged: "), length
         assert found[whole.path].status == "completed"
+
+
+def test_metrics_csv_cut_at_any_offset_is_listed_as_damaged_with_its_results(tmp_path: Path) -> None:
+    cut, whole = make_run(tmp_path), make_run(tmp_path)
+    content = cut.history.read_bytes()
+
+    for length in range(0, len(content), 31):
+        cut.history.write_bytes(content[:length])
+        damaged, intact = sorted(runs(find([tmp_path])), key=lambda entry: entry.path == whole.path)
+
+        assert (damaged.status, intact.status) == (DAMAGED, "completed")
+        assert damaged.reason == f"metrics.csv has {length} of {len(content)} bytes"
+        assert damaged.info is not None
+        assert "val/loss" in damaged.info.final
 
 
 def test_sweep_json_cut_at_any_offset_is_listed_as_damaged_with_its_runs(tmp_path: Path) -> None:

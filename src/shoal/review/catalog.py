@@ -33,13 +33,14 @@ _DEPTH = 8
 _READERS = 4
 _MANY = 100
 _STAMP = re.compile(r"(\d{8}-\d{6})-")
+_HISTORY = "metrics.csv"
 _TRACES = {"config.yaml", "metrics.csv", "checkpoints", "train.log", ".lock"}
 """What a run leaves behind at its top: where one of these lies without run.json, a run was damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """A run directory; `info` is None where run.json is unreadable (`damage` says why) or another program's."""
+    """A run directory; `info` is None where run.json is unreadable or another program's, `damage` what is wrong."""
 
     path: Path
     info: RunInfo | None = None
@@ -62,8 +63,10 @@ class RunEntry:
     @property
     def status(self) -> str:
         """One of `STATUSES`."""
+        if self.damage:
+            return DAMAGED
         if self.info is None:
-            return DAMAGED if self.damage else UNKNOWN
+            return UNKNOWN
         if self.info.status is Status.RUNNING and gone(self.info.pid, self.info.host):
             return LOST
         return str(self.info.status)
@@ -244,9 +247,22 @@ def _run(folder: Path, content: bytes | OSError) -> RunEntry:
         return RunEntry(folder, damage=f"run.json cannot be read: {content.strerror}")
     path = folder / "run.json"
     try:
-        return RunEntry(folder, decode_info(path, content))
+        info = decode_info(path, content)
     except DamagedError as error:
         return RunEntry(folder, damage=error.problem.replace(f"{path} is", "run.json is"))
+    return RunEntry(folder, info, _cut(folder, info))
+
+
+def _cut(folder: Path, info: RunInfo) -> str | None:
+    """What is wrong with the length of metrics.csv, which is all that can be told without reading it."""
+    sealed = info.artifacts.get(_HISTORY) if info.finished else None
+    if sealed is None:
+        return None
+    try:
+        n_bytes = os.stat(f"{folder}/{_HISTORY}").st_size
+    except OSError as error:
+        return f"{_HISTORY} cannot be read: {error.strerror}"
+    return None if n_bytes == sealed.get("bytes") else f"{_HISTORY} has {n_bytes} of {sealed.get('bytes')} bytes"
 
 
 def _without_info(folder: Path, names: set[str]) -> RunEntry:
