@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -14,25 +15,56 @@ from shoal.engines.vectorized.mapped import Clock
 from shoal.engines.vectorized.member import n_of
 from shoal.optimizers import Own
 from shoal.sweep.block import Block, Build
+from shoal.sweep.progress import clock
 
+START_SECONDS = 2.0
+"""Before the first step and after the last: the processes, the trace of the step, the figures."""
 OVERHEAD_SECONDS = 0.02
 """Around the training of a run: directories, files, the Trainer."""
+ALONE = 2.0
+"""What Lightning makes of a step of a run that trains alone."""
+DISPATCH = 0.1
+"""What is left of the cost of a step, beside its arithmetic, where a stack shares it; measured for small models."""
+LARGER = 8
+"""How much larger a batch is made to see what the arithmetic of one costs."""
 
 
-def seconds(blocks: Sequence[Block], build: Build, processes: int) -> float:
-    """An estimate of the wall time: what a step of a run takes alone, times the steps, shared out to the processes."""
-    total = 0.0
-    known: dict[str, float] = {}
+@dataclass(frozen=True)
+class _Step:
+    """Seconds of a training step of a run by itself."""
+
+    whole: float
+    arithmetic: float
+    """What it takes longer where the batch is larger by as much as it is long."""
+
+    def of(self, block: Block) -> float:
+        """The share of one run of the block in a step of the block."""
+        return self.arithmetic + DISPATCH * self.whole if block.stacked else ALONE * self.whole
+
+
+def told(blocks: Sequence[Block], build: Build, processes: int) -> str:
+    """An estimate of the wall time for the terminal, and what it leaves out."""
+    found, unknown = seconds(blocks, build, processes)
+    if not found:
+        return "how long it takes is not known before it trains: its data loaders decide"
+    left_out = f", without {unknown} that wait for data loaders" if unknown else ""
+    return f"about {clock(found)} with {processes} {'process' if processes == 1 else 'processes'}{left_out}"
+
+
+def seconds(blocks: Sequence[Block], build: Build, processes: int) -> tuple[float, int]:
+    """An estimate of the wall time from measured steps; and how many runs it leaves out."""
+    total, unknown = 0.0, 0
+    known: dict[str, _Step] = {}
     for block in blocks:
         job = build(block.works[0].config)
         if not job.in_memory:
-            continue  # what its data loaders take is not known before it trains
-        key = str({**block.works[0].config, "seed": 0, "optimizer": 0, "task": 0})
+            unknown += len(block.works)
+            continue
+        key = str({**block.works[0].config, "seed": 0, "optimizer": 0} if block.group is None else block.group)
         if key not in known:
-            known[key] = _step_seconds(job)
-        share = 0.15 if block.stacked and len(block.works) > 1 else 1.0  # of a run alone; measured for small models
-        total += len(block.works) * (OVERHEAD_SECONDS + share * known[key] * _steps(job))
-    return total / min(processes, max(len(blocks), 1))
+            known[key] = _measured(job)
+        total += len(block.works) * (OVERHEAD_SECONDS + known[key].of(block) * _steps(job))
+    return (START_SECONDS + total / min(processes, len(blocks)), unknown) if total else (0.0, unknown)
 
 
 def _steps(job: Job) -> int:
@@ -42,23 +74,32 @@ def _steps(job: Job) -> int:
     return min(bounds) if bounds else math.ceil(n_batches)
 
 
-def _step_seconds(job: Job) -> float:
+def _measured(job: Job) -> _Step:
     """The median time of a few training steps of a run by itself."""
     module = job.module()
     train, _ = job.batches()
-    batch = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
+    x, y = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
     optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
     step = CapturedStep(module, "train")
     params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    times = []
+
+    def gradient(times: int) -> None:
+        module.zero_grad()
+        batch = torch.cat([x] * times), torch.cat([y] * times)
+        torch.autograd.backward(step(params, buffers, batch, Clock()).loss)
+
     threads = torch.get_num_threads()
     torch.set_num_threads(job.threads)
+    one, more = _median(lambda: gradient(1)), _median(lambda: gradient(LARGER))
+    update = _median(optimizer.step) if optimizer is not None else 0.0
+    torch.set_num_threads(threads)
+    return _Step(one + update, max(more - one, 0.0) / (LARGER - 1))
+
+
+def _median(do: Callable[[], object]) -> float:
+    times = []
     for _ in range(7):
         began = time.perf_counter()
-        module.zero_grad()
-        torch.autograd.backward(step(params, buffers, batch, Clock()).loss)
-        if optimizer is not None:
-            optimizer.step()
+        do()
         times.append(time.perf_counter() - began)
-    torch.set_num_threads(threads)
     return sorted(times)[len(times) // 2]
