@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -251,7 +252,7 @@ def _try(settings: Mapping[str, Any], text: str) -> None:
 def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that Lightning takes any number for, checked by the narrower ranges that mean something."""
     return {
-        name: setting(node[name], f"trainer.{name}", annotation, example)
+        name: setting(node[name], f"trainer.{name}", annotation, partial(str, example))
         for name, (annotation, example) in LIMITS.items()
         if name in node
     }

@@ -107,7 +107,7 @@ def checked(node: Mapping[str, Any], key: str, made: Constructor) -> dict[str, A
     return {name: _setting(value, f"{key}.{name}", name, made) for name, value in given.items()}
 
 
-def setting(value: Any, key: str, annotation: Any, example: str) -> Any:
+def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -> Any:
     """A single setting as its annotation has it.
 
     Raises:
@@ -118,7 +118,7 @@ def setting(value: Any, key: str, annotation: Any, example: str) -> Any:
     except NotAllowedError:
         words = choices(annotation)
         guess = nearest(str(value), words) if words else None
-        hint = f"did you mean {guess}?" if guess else f"for example {key}={example}"
+        hint = f"did you mean {guess}?" if guess else f"for example {key}={example()}"
         raise ConfigError(key, value, f"must be {described(annotation)}", hint=hint) from None
 
 
@@ -134,7 +134,7 @@ def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
         return built
     if name not in made.hints:
         return value
-    return setting(value, key, made.hints[name], _example(name, made))
+    return setting(value, key, made.hints[name], lambda: _example(name, made))
 
 
 def _made_by(annotation: Any) -> type | None:
