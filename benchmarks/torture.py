@@ -14,7 +14,6 @@ import os
 import platform
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 import torch  # noqa: E402
 
-from faults import Faults, NoMount, bits, ended, flipped, forked, in_child, small_disk  # noqa: E402
+from faults import Faults, NoMount, bits, dies, ended, flipped, forked, in_child, small_disk  # noqa: E402
 from faults.state import differences, state  # noqa: E402
 from integrity_cost import share_of_integrity  # noqa: E402
 from shoal.app.command import main as shoal  # noqa: E402
@@ -138,10 +137,10 @@ def _kills(where: str, folder: Path, n: int, chance: random.Random) -> Row:
     counts, killed = [0, 0, 0], 0
     while sum(counts) < n:
         path = folder / f"run-{sum(counts)}"
-        died = _dies(partial(train, path), chance.uniform(0, length))
+        died = dies(partial(train, path), chance.uniform(0, length))
         length *= 1 if died else 0.98  # the machine was busy when it was measured
         if died and chance.random() < 0.1:
-            killed += _dies(partial(go_on, path), chance.uniform(0, length))
+            killed += dies(partial(go_on, path), chance.uniform(0, length))
         if died:
             counts[_judged(partial(outcome, path, whole), folder)] += 1
         killed += died
@@ -149,14 +148,6 @@ def _kills(where: str, folder: Path, n: int, chance: random.Random) -> Row:
     litter = len(list(Path(tempfile.gettempdir()).glob("*.partial")))
     result = f"{counts[2]} lost, {counts[0]:,} of {n:,} bitwise, {litter} files left behind"
     return Row(f"kill -9 at a random time, {where}", killed, result, "0 lost, all bitwise")
-
-
-def _dies(work: Callable[[], object], seconds: float) -> bool:
-    """Whether `work`, killed after so long, was still at it."""
-    child = forked(work)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    return ended(child) == -signal.SIGKILL
 
 
 def _judged(work: Callable[[], int], folder: Path) -> int:

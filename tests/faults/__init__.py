@@ -156,6 +156,14 @@ def in_child(work: Callable[[], Any], *, log: Path | None = None) -> int:
     return ended(forked(work, log=log))
 
 
+def dies(work: Callable[[], Any], seconds: float) -> bool:
+    """Kill `work`, in a copy of this process, after so long; whether it was still at it."""
+    child = forked(work)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return ended(child) == -signal.SIGKILL
+
+
 def flipped(path: Path, bit: int) -> None:
     """Turn one bit of a file over."""
     content = bytearray(path.read_bytes())
