@@ -325,6 +325,7 @@ def test_a_study_in_a_database_is_gone_on_with_and_belongs_to_one_sweep() -> Non
         ([LR, "sweep.n_trials=4", "sweep.storage=sqlite:////nowhere/study.db"], "unable to open database file"),
         ([LR, "sweep.n_trials=4", "sweep.sampler=tpx"], "sweep.sampler=tpx (command line): no such sampler"),
         (["optimizer.lr=interval(-1,1)", "sweep.n_trials=4"], "optimizer.lr=-1.0 (command line): must be a number"),
+        ([LR, "sweep.n_trials=4", "sweep.sampler=cmaes"], "sweep.sampler=cmaes (command line): needs "),
         ([LR, "seed=interval(0,1)", "sweep.n_trials=4"], "all of its values in every trial"),
         ([LR, "sweep.n_trials=30000"], "30,000 jobs"),
     ],

@@ -38,6 +38,11 @@ class Space:
         """The names of the settings that are searched."""
         return [named(key) for key in self.searched]
 
+    @property
+    def words(self) -> list[str]:
+        """Those of them that are no numbers."""
+        return [named(key) for key, each in self.searched.items() if isinstance(each, Choices)]
+
     def described(self) -> dict[str, str]:
         """What each setting is searched in, in words."""
         return {named(key): str(each) for key, each in self.searched.items()}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.compose import SWEEP
 from shoal.app.compositions import Composer
-from shoal.app.described import described
+from shoal.app.described import Described, described
 from shoal.app.distributions import integers_of
 from shoal.app.folds import every_fold
 from shoal.app.nodes import checked, constructor
@@ -92,7 +92,9 @@ class Request:
         head = (
             f"study {self.name}: {self.settings.n_trials} trials{runs}, {at_a_time} at a time, by {self.info.sampler}"
         )
-        return "\n".join([f"{head} with seed {seed}: {goals}", *lines])
+        at_random = ", ".join(self.space.words) if self.info.sampler == "cmaes" else ""
+        notes = [f"  drawn at random by cmaes, which knows numbers only: {at_random}"] if at_random else []
+        return "\n".join([f"{head} with seed {seed}: {goals}", *lines, *notes])
 
 
 def search(
@@ -104,8 +106,13 @@ def search(
         ShoalError: where what is asked for is wrong (nothing was trained), or the search was interrupted.
     """
     check_installed()
+    overrides = every_fold([*(f"{key}={each}" for key, each in params.items()), *arguments])
+    with located(Sources(list(config.hydra.overrides.task))):
+        settings = _settings(config)
+        space = _space(config, context, overrides, settings)
+        edges = _edges(config, context, space)  # what cannot be composed is told before Optuna and torch are loaded
     with quietly(), located(Sources(list(config.hydra.overrides.task))):
-        asked = request(config, context, every_fold([*(f"{key}={each}" for key, each in params.items()), *arguments]))
+        asked = _request(config, space, settings, edges)
         with cheap_imports():
             from shoal.app.searching import Search
         common = settings_of(config)
@@ -122,15 +129,27 @@ def search(
             return Search(asked, study, launcher).run(retry_failed=common.retry_failed)
 
 
-def request(config: DictConfig, context: HydraContext, overrides: Sequence[str]) -> Request:
-    """What is asked for.
-
-    Raises:
-        ConfigError, UsageError: where something of it is wrong.
-    """
-    settings = _settings(config)
-    space = space_of(overrides, settings.every, context.config_loader, integers_of(config))
+def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequence[Described]) -> Request:
+    """What is asked for; on the way every choice, and both ends of every interval, are built and so checked."""
     space.optuna()
+    if settings.sampler == "cmaes" and len(space.varies) - len(space.words) < 2:
+        problem = "needs two settings at least that are numbers, from range(a,b) or interval(a,b)"
+        raise ConfigError("sweep.sampler", "cmaes", problem, hint="for one number, tpe or gp")
+    proposing = samplers(settings.sampler, seed=settings.seed, batch=settings.batch)
+    with cheap_imports():
+        from shoal.app.jobs import job as build
+        from shoal.app.objectives import objectives
+
+    jobs = []
+    for edge in edges:
+        with located(Sources(edge.overrides)):
+            jobs.append(build(edge.values))
+    wanted = objectives(jobs[0], settings.objectives, settings.directions)
+    return Request(SweepDir(Path(str(config.hydra.sweep.dir))), space, settings, wanted, proposing)
+
+
+def _space(config: DictConfig, context: HydraContext, overrides: Sequence[str], settings: Settings) -> Space:
+    space = space_of(overrides, settings.every, context.config_loader, integers_of(config))
     n = settings.n_trials * len(space.repeats)
     if n > settings.max_jobs:
         counts = f"{settings.n_trials} trials x {len(space.repeats)} runs"
@@ -138,9 +157,19 @@ def request(config: DictConfig, context: HydraContext, overrides: Sequence[str])
             f"the study has {n:,} jobs ({counts}), more than sweep.max_jobs={settings.max_jobs}",
             hint=f"if you mean it: sweep.max_jobs={n}",
         )
-    proposing = samplers(settings.sampler, seed=settings.seed, batch=settings.batch)
-    objectives = _objectives(config, context, space, settings)
-    return Request(SweepDir(Path(str(config.hydra.sweep.dir))), space, settings, objectives, proposing)
+    return space
+
+
+def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[Described]:
+    from shoal.app.sweeps import whole_config
+
+    with whole_config(config):
+        composer, known = Composer(context.config_loader, config), dict[str, Any]()
+        found = []
+        for number, overrides in enumerate(space.edges()):
+            with located(Sources(overrides)):
+                found.append(described(composer, overrides, number, known))
+        return found
 
 
 def _settings(config: DictConfig) -> Settings:
@@ -155,19 +184,3 @@ def _settings(config: DictConfig) -> Settings:
     known = {field.name for field in fields(Settings)}
     given = {name: value for name, value in node.items() if name in known}
     return Settings(**checked(given, SWEEP, constructor(f"{Settings.__module__}.{Settings.__name__}")))
-
-
-def _objectives(config: DictConfig, context: HydraContext, space: Space, settings: Settings) -> list[Objective]:
-    """What to compare by; on the way every choice, and both ends of every interval, are composed and checked."""
-    from shoal.app.sweeps import whole_config
-
-    with whole_config(config), cheap_imports():
-        from shoal.app.jobs import job as build
-        from shoal.app.objectives import objectives
-
-        composer, known = Composer(context.config_loader, config), dict[str, Any]()
-        jobs = []
-        for number, overrides in enumerate(space.edges()):
-            with located(Sources(overrides)):
-                jobs.append(build(described(composer, overrides, number, known).values))
-        return objectives(jobs[0], settings.objectives, settings.directions)
