@@ -38,7 +38,6 @@ from shoal.rundir import (
     claim,
     read_intact,
     seal,
-    write_bytes,
     write_config,
     write_info,
     write_text,
@@ -286,11 +285,7 @@ class _Session:
         """Draw the figure of the best state, into the run directory and the event file."""
         from shoal.record import figures
 
-        figure = figures.fit_figure(
-            module, self.job.data, self.recorder.history, title=f"{self.info.task}  {self.info.id}"
-        )
-        picture = figures.png(figure)
-        write_bytes(self.run.fit_figure, picture)
+        picture = figures.illustrate(self.run, module, self.job.data, self.recorder.history, self.info)
         if self.recorder.events:
             self.recorder.events.image("fit", picture, step=self.info.steps)
 
