@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from shoal.errors import DamagedError
-from shoal.names import EPOCH, STEP
+from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.rundir.atomic import append, write_bytes
+
+_LAST = (LR, GRAD_NORM, GRAD_NORM_CLIPPED)
+"""Columns that stand after those that come with them, whichever engine measures what first."""
 
 
 class History:
@@ -29,7 +32,8 @@ class History:
 
     def add(self, row: Mapping[str, float]) -> None:
         """Put a row at the end."""
-        self.columns += [name for name in row if name not in self.columns]
+        new = [name for name in row if name not in self.columns]
+        self.columns += sorted(new, key=lambda name: _LAST.index(name) if name in _LAST else -1)
         self.rows.append(dict(row))
 
     def flush(self) -> None:
