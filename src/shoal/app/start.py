@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from shoal.app.compose import Composed, composed
 from shoal.app.sources import Sources
+from shoal.app.unfollowed import refuse_settings_of_sweeps
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, read_config
 from shoal.rundir.atomic import unwritable
@@ -40,6 +41,7 @@ def start(
     Raises:
         ShoalError: where the configuration is wrong (nothing was written), or the run ended badly (it is recorded).
     """
+    refuse_settings_of_sweeps(overrides)
     with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         values = found.values()
         _refuse_sweep(found)

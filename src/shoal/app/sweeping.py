@@ -14,6 +14,7 @@ from typing import Any
 
 from shoal.app.described import IGNORED, Described, differing, differs, flat
 from shoal.app.expect import table
+from shoal.app.job_callbacks import JobCallbacks
 from shoal.app.jobs import job as build
 from shoal.app.sources import Sources
 from shoal.app.sweep_outcome import Outcome
@@ -43,6 +44,7 @@ from shoal.sweep.executor import Executor, InProcess, Workers
 from shoal.sweep.ledger import Ledger
 from shoal.sweep.plan import Plan
 from shoal.sweep.progress import SweepProgress
+from shoal.sweep.summary import spans, summarize
 
 
 class Sweeping:
@@ -58,6 +60,7 @@ class Sweeping:
         first: int,
         study: StudyInfo | None = None,
         more: bool = False,
+        callbacks: JobCallbacks | None = None,
     ) -> None:
         """`study` is what searches, where the jobs are trials; there will be `more` of them."""
         self.folder = folder
@@ -67,6 +70,7 @@ class Sweeping:
         self.first = first
         self.study = study
         self.more = more
+        self.callbacks = callbacks
         self.varies = list(dict.fromkeys([*(study.over if study else ()), *differing(list(self.jobs.values()))]))
         self.before = read_sweep(folder.info) if folder.info.exists() else None
         if self.before and (study or not first):
@@ -218,7 +222,9 @@ class Sweeping:
         done = len(self.jobs) - n
         with SweepProgress(len(self.jobs), done=done) as progress:
             progress.tell(self._announced(blocks, n, done))
-            execution = Execution(executor, self.ledger, progress, begin=self._begin, fail_fast=self.settings.fail_fast)
+            execution = Execution(
+                executor, self.ledger, progress, begin=self._begin, ended=self._ended, fail_fast=self.settings.fail_fast
+            )
             execution.run(blocks)
         return execution
 
@@ -232,6 +238,13 @@ class Sweeping:
                 described.write_hydra(work.path, work.number)
                 if patch:
                     share(patch, work.run.patch)
+            if described and self.callbacks and not work.finished:
+                self.callbacks.start(described, work.number, work.path)
+
+    def _ended(self, number: int, info: RunInfo) -> None:
+        job = self.ledger.jobs[number]
+        if self.callbacks and job.hash in self.jobs:
+            self.callbacks.end(self.jobs[job.hash], number, self.folder.run(job).path, info)
 
     @cached_property
     def _tree(self) -> tuple[dict[str, Any] | None, str]:
@@ -263,8 +276,6 @@ class Sweeping:
         return compare(self.folder.run(job), info, self.jobs[job.hash].values)
 
     def _close(self, execution: Execution, results: Mapping[int, RunInfo]) -> None:
-        from shoal.sweep.summary import summarize
-
         counts = self.ledger.counts()
         unfinished = counts[None] + counts[Status.INTERRUPTED] + counts[Status.RUNNING]
         bad = counts[Status.FAILED] + counts[Status.DIVERGED]
@@ -314,7 +325,7 @@ class Sweeping:
         reasons: dict[str, list[int]] = {}
         for number, reason in self.plan.alone.items():
             reasons.setdefault(reason, []).append(number)
-        lines += [f"  alone: {_numbers(numbers)}: {reason}" for reason, numbers in reasons.items()]
+        lines += [f"  alone: {spans(numbers)}: {reason}" for reason, numbers in reasons.items()]
         return "\n".join(lines)
 
     def _shown(self, blocks: Sequence[Block], n: int) -> str:
@@ -327,7 +338,7 @@ class Sweeping:
         lines = [*rows, self._announced(blocks, n, len(self.jobs) - n)]
         for block in blocks:
             if block.stacked:
-                lines.append(f"  stack: {_numbers(block.numbers)}")
+                lines.append(f"  stack: {spans(block.numbers)}")
         lines += [f"  group {i}: {self.plan.why_apart(i)}" for i in range(1, len(self.plan.groups))]
         from shoal.sweep.estimate import told
 
@@ -380,14 +391,3 @@ def _own(described: Described, varies: Sequence[str]) -> dict[str, Any]:
     return {
         key: described.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()
     }
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    """`0-63, 70`."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ", ".join("-".join(map(str, part)) for part in parts)

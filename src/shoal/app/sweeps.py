@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,11 @@ from shoal.app.described import Described, described
 from shoal.app.distributions import integers_of
 from shoal.app.folds import every_fold
 from shoal.app.grids import Options, expanded
+from shoal.app.job_callbacks import JobCallbacks
 from shoal.app.sources import Sources
 from shoal.app.start import importing
 from shoal.app.sweep_settings import settings_of
+from shoal.app.unfollowed import refuse_unfollowed
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.layout import job_name
@@ -130,6 +133,7 @@ def launch_all(
     size = size or len(jobs)
     returns: list[JobReturn] = []
     for first in range(0, len(jobs), size):
+        launcher.more = first + size < len(jobs)
         returns += launcher.launch(jobs[first : first + size], initial_job_idx=first)
     return returns
 
@@ -153,8 +157,10 @@ def launch(
     """
     from shoal.sweep.processes import warm_up
 
+    refuse_unfollowed(config)
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
     settings = settings_of(config)
+    callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
     if settings.workers and not settings.dry_run:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         warm_up()
@@ -163,7 +169,14 @@ def launch(
         with cheap_imports():
             from shoal.app.sweeping import Sweeping
         results = Sweeping(
-            folder, jobs, settings, command=command or _command(config), first=first, study=study, more=more
+            folder,
+            jobs,
+            settings,
+            command=command or _command(config),
+            first=first,
+            study=study,
+            more=more,
+            callbacks=callbacks,
         ).run()
     return [_returned(folder, job, results.get(job.hash)) for job in jobs]
 
@@ -194,7 +207,19 @@ def of_job(number: int, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def alone(config: DictConfig) -> Any:
-    """One job under a launcher that is not shoal's own: Hydra has made its directory, and waits for the objective."""
+    """One job under a launcher that is not shoal's own: Hydra has made its directory, and waits for the objective.
+
+    What goes wrong is told here: Hydra keeps it to itself.
+    """
+    try:
+        return _alone(config)
+    except Exception as error:
+        problem = error.text().removeprefix("error: ") if isinstance(error, ShoalError) else repr(error)
+        print(f"failed  job {HydraConfig.get().job.num}: {problem.splitlines()[0]}", file=sys.stderr, flush=True)
+        raise
+
+
+def _alone(config: DictConfig) -> float | None:
     from shoal.app.work import work
     from shoal.rundir import RunDir
 

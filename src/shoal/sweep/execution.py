@@ -30,12 +30,14 @@ class Execution:
         progress: SweepProgress,
         *,
         begin: Callable[[Block], None],
+        ended: Callable[[int, RunInfo], None] = lambda number, info: None,
         fail_fast: bool = False,
     ) -> None:
         self.executor = executor
         self.ledger = ledger
         self.progress = progress
         self.begin = begin
+        self.ended = ended
         self.fail_fast = fail_fast
         self.received: int | None = None
         self.stopping = False
@@ -90,6 +92,7 @@ class Execution:
                 self.stopping = True
                 self.executor.stop(signal.SIGTERM)
         self.progress.run_ended(number, info)
+        self.ended(number, info)
 
     def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:
         """Train the runs of a block that cannot share it alone, and the others together."""

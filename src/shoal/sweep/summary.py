@@ -73,6 +73,17 @@ def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
     return text.getvalue()
 
 
+def spans(numbers: Sequence[int]) -> str:
+    """`0-63, 70`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
+
+
 def score(run: RunInfo) -> float | None:
     """What runs are ranked by: the best value of the monitored metric, small where it is good."""
     if run.status is not Status.COMPLETED:
