@@ -24,7 +24,7 @@ from shoal.app.command import main
 from shoal.record.checkpoint import load
 from shoal.rundir import RunDir, Status, SweepDir, SweepInfo, read_history, read_info, read_sweep, verify
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3"]
@@ -99,6 +99,12 @@ def same(one: RunDir, other: RunDir) -> bool:
     mine, theirs = weights(one), weights(other)
     rows = read_history(one.history).rows == read_history(other.history).rows
     return rows and all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
+
+
+@pytest.fixture
+def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing at the end of a sweep: tests of their own claim that it does."""
+    monkeypatch.setattr("shoal.app.sweep_outcome.Outcome.draw", lambda *_: [])
 
 
 @pytest.fixture
