@@ -81,6 +81,7 @@ def test_the_best_and_the_median_run_of_a_sweep_have_the_figure_of_a_run_and_the
     assert all(verify(run.path, read_info(run.info).artifacts) == {} for run in runs)
     assert all("figures/fit.png" in read_info(run.info).artifacts for run in runs if run.fit_figure.exists())
     assert [picture.data is not None for picture in report.pictures] == [True, True]
+    assert report.figure == "figures/sweep.png"
 
 
 def test_each_swept_setting_has_a_panel_with_the_scale_that_suits_it_and_a_seed_has_none() -> None:
@@ -150,6 +151,15 @@ def test_few_configurations_are_drawn_one_by_one_with_mean_and_band_and_many_as_
     assert len(of_few.collections) == 2
     assert "25 to 75 %" in labels(of_many)[1]
     assert len(of_many.lines) == 2
+
+
+def test_the_median_of_runs_of_unequal_length_is_that_of_those_still_training() -> None:
+    lengths = [2, 4, 8]
+    runs = [Drawn(run=str(n), settings={}, value=1.0 / n, curve=[(i, 1.0) for i in range(1, n + 1)]) for n in lengths]
+
+    axes = sweep_figure(runs, [], WORDING).axes[-1]
+
+    assert "median of those still training" in labels(axes)
 
 
 def test_settings_that_find_no_room_are_named() -> None:

@@ -8,12 +8,16 @@ import os
 import pty
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from shoal.app.command import main
+from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
 from shoal.sweep.block import Advanced, Block, Work
+from shoal.sweep.estimate import told
 from shoal.sweep.pace import Pace
 from shoal.sweep.progress import SweepProgress
 
@@ -128,6 +132,14 @@ def test_nothing_is_left_to_say_when_all_is_done(clock: Clock) -> None:
         pace.run_ended(number)
 
     assert pace.seconds_left() is None
+
+
+def test_a_sweep_whose_data_loaders_decide_is_given_no_time() -> None:
+    alone = [block([number], stacked=False) for number in range(2)]
+
+    said = told(alone, lambda config: cast(Job, SimpleNamespace(in_memory=False)), 2)
+
+    assert said == "how long it takes is not known before it trains: its data loaders decide"
 
 
 def test_the_line_says_what_may_be_long_last() -> None:

@@ -244,6 +244,7 @@ def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording
         axes.plot(*zip(*drawn[0].curve, strict=True), color=BLUE, linewidth=1.6, label=label, **_dots(drawn))
         return
     table = _table(drawn, steps)
+    going_on = " of those still training" if np.isnan(table).any() else ""
     if len(drawn) <= MOST_LINES:
         for each in drawn:
             axes.plot(*zip(*each.curve, strict=True), color=GRAY, linewidth=0.7, alpha=0.6)
@@ -253,7 +254,7 @@ def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording
         for (low, high), alpha in (((10, 90), 0.35), ((25, 75), 0.5)):
             band = np.nanpercentile(table, [low, high], axis=0)
             axes.fill_between(steps, *band, color=GRAY, alpha=alpha, linewidth=0, label=f"{low} to {high} % of {of}")
-    axes.plot(steps, np.nanmedian(table, axis=0), color=BLUE, linewidth=1.6, label="median")
+    axes.plot(steps, np.nanmedian(table, axis=0), color=BLUE, linewidth=1.6, label=f"median{going_on}")
 
 
 def _dots(members: Sequence[Drawn]) -> dict[str, Any]:

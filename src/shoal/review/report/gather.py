@@ -18,7 +18,7 @@ from shoal.review.settings import read_settings
 from shoal.review.show import command
 from shoal.review.values import main_metric, metric_of, ranked, rises
 from shoal.review.wording import settings as as_text
-from shoal.rundir import Status
+from shoal.rundir import Status, SweepDir
 
 _POINTS = 200_000
 """Points of all learning curves together; beyond that each curve keeps fewer."""
@@ -88,6 +88,8 @@ class Report:
     made: str | None
     command: str
     n_pending: int
+    figure: str | None
+    """Where the figure of the sweep lies, below its folder; None where it has none."""
     metric: str | None
     rises: bool
     settings: list[Setting]
@@ -123,6 +125,7 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
         made=sweep.info.started if sweep and sweep.info else None,
         command=command(sweep.info) if sweep and sweep.info else "",
         n_pending=sweep.counts()["pending"] if sweep else 0,
+        figure=_figure(SweepDir(sweep.path)) if sweep else None,
         metric=metric,
         rises=bool(metric and rises(metric, found)),
         settings=settings,
@@ -133,6 +136,10 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
         pictures=_pictures(order, str(metric)),
         environment=environments(found),
     )
+
+
+def _figure(sweep: SweepDir) -> str | None:
+    return sweep.figure.relative_to(sweep.path).as_posix() if sweep.figure.is_file() else None
 
 
 def _values(entries: Sequence[RunEntry], varies: Sequence[str]) -> dict[str, list[Any]]:
