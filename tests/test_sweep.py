@@ -330,6 +330,7 @@ def test_a_signal_saves_every_run_and_resume_does_the_rest(
 ) -> None:
     first = subprocess.Popen(command(*LONG), start_new_session=True, stderr=subprocess.PIPE, text=True)
     begun()
+    os.kill(first.pid, signal.SIGHUP)  # the terminal is gone: nothing stops for that
     time.sleep(0.3)
 
     os.kill(first.pid, number)

@@ -1,7 +1,8 @@
-"""Faults of sweeps: full and deleted disks, few files, signals, hang-ups."""
+"""Faults of sweeps: full, read-only and deleted disks, jobs that break in a stack, few files, signals, hang-ups."""
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -9,18 +10,44 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from faults import NoMount, cut, ended, forked, in_child, small_disk
+from faults import NoMount, cut, ended, forked, in_child, obey_permissions, small_disk
 from shoal.app.command import main
 from shoal.record.checkpoint import load
 from shoal.rundir import RunDir, Status, SweepDir, SweepInfo, read_history, read_info, read_sweep
+from shoal.sweep import executor
 
 SMALL = ["task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3", "callbacks=quiet"]
 HERE = ["sweep.processes=0"]
 LONG = ["trainer.max_epochs=3000", "callbacks.checkpoint.every_seconds=0"]
+BREAKING = '''
+import multiprocessing, resource, sys
+from dataclasses import dataclass
+import torch
+from shoal.tasks import Parabola
+
+@dataclass(frozen=True, kw_only=True)
+class Fragile(Parabola):
+    """A parabola that breaks when its samples are drawn in a worker."""
+    how: str = "not"
+    def data(self):
+        if multiprocessing.parent_process():
+            match self.how:
+                case "raise": raise ValueError("no samples today")
+                case "exit": sys.exit(3)
+                case "memory":
+                    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+                    resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, -1))
+                    try:
+                        torch.ones(2**28)
+                    finally:
+                        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        return super().data()
+'''
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +80,25 @@ def same(one: Path, other: Path) -> bool:
     return rows[0] == rows[1] and all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
 
 
+@pytest.mark.parametrize("engine", ["auto", "lightning"])
+def test_a_job_that_breaks_in_a_stack_costs_no_other_one(
+    engine: str, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workdir / "breaking.py").write_text(BREAKING)
+    ways = ["task._target_=breaking.Fragile", "+task.how=not,raise,exit,memory", f"engine={engine}"]
+    monkeypatch.syspath_prepend(str(workdir))
+
+    code = sweep("sweep", *ways, "seed=0,1")
+
+    jobs = info(Path("sweep")).jobs
+    reasons = {job.differs["task.how"]: job.reason or "" for job in jobs}
+    assert code == 1
+    assert [job.status for job in jobs] == ["completed"] * 2 + ["failed"] * 6
+    assert reasons["raise"] == "ValueError: no samples today"
+    assert reasons["exit"] == "SystemExit: 3"
+    assert "memory" in reasons["memory"]
+
+
 def test_a_disk_that_is_full_fails_the_sweep_in_words_and_space_lets_it_go_on(tmp_path: Path) -> None:
     try:
         with small_disk(tmp_path / "disk", size="300k") as disk:
@@ -71,6 +117,23 @@ def test_a_disk_that_is_full_fails_the_sweep_in_words_and_space_lets_it_go_on(tm
         pytest.skip(f"no file system of its own here: {reason}")
     assert sweep(kept, *HERE, "seed=range(10)", "sweep.retry_failed=true") == 0
     assert statuses(kept) == [Status.COMPLETED] * 10
+
+
+def test_a_sweep_that_may_not_write_is_refused_in_three_lines(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir(mode=0o555)
+
+    def work() -> int:
+        obey_permissions()
+        return main(["-m", *SMALL, *HERE, "seed=0,1", f"outputs={outputs}"])
+
+    code = in_child(work, log=tmp_path / "log")
+
+    said = (tmp_path / "log").read_text()
+    assert code == 1
+    assert said.startswith("error: cannot write ")
+    assert "Permission denied" in said
+    assert len(said.splitlines()) <= 3
 
 
 def test_a_sweep_whose_directory_is_deleted_fails_in_words(tmp_path: Path) -> None:
@@ -155,6 +218,31 @@ def test_a_sweep_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
 
     assert ended(child) == 0
     assert statuses(path) == [Status.COMPLETED] * 2
+
+
+@pytest.mark.parametrize(("allowed", "code"), [(1, 0), (0, 1)])
+def test_a_system_that_allows_few_processes_gets_fewer_workers_or_a_clear_error(
+    allowed: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, started = executor._Worker.__init__, []
+
+    def begin(self: Any, *args: Any) -> None:
+        if len(started) >= allowed:  # as fork does under ulimit -u, which the superuser has none of
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(self)
+        real(self, *args)
+
+    monkeypatch.setattr(executor._Worker, "__init__", begin)
+
+    found = sweep(tmp_path / "sweep", "sweep.processes=3", "sweep.block=2", "seed=range(6)", "trainer.max_epochs=1")
+
+    said = capsys.readouterr().err
+    assert found == code, said
+    assert "Traceback" not in said
+    if allowed:
+        assert statuses(tmp_path / "sweep") == [Status.COMPLETED] * 6
+    else:
+        assert "error: no worker process can be started: [Errno 11] Resource temporarily unavailable" in said
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcödé-日本", "a=b", "[x]{y}"])

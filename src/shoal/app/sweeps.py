@@ -32,6 +32,7 @@ from shoal.app.sweep_settings import settings_of
 from shoal.app.unfollowed import refuse_unfollowed
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
+from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
 from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
@@ -128,8 +129,11 @@ def launch_all(
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
     if not settings_of(config).dry_run:
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, folder / "multirun.yaml")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(config, folder / "multirun.yaml")
+        except OSError as error:
+            raise unwritable(folder, error) from error
     size = size or len(jobs)
     returns: list[JobReturn] = []
     for first in range(0, len(jobs), size):

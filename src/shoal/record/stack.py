@@ -26,7 +26,7 @@ from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.scalars import encoded
 from shoal.record.track import StackRun, Track, checkpoint_of
 from shoal.rundir import RunInfo, Status, claim
-from shoal.rundir.atomic import together
+from shoal.rundir.atomic import UnwritableError, together
 
 log = logging.getLogger("shoal")
 
@@ -37,6 +37,11 @@ class CannotStackError(Exception):
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__(next(iter(reasons.values())))
         self.reasons = reasons
+
+
+def may_be_one_runs_fault(error: BaseException) -> bool:
+    """Whether runs that an exception ended together might train one by one: it is neither a signal nor the disk."""
+    return not isinstance(error, Interrupted | KeyboardInterrupt | UnwritableError)
 
 
 Advanced = Callable[[float, float | None], None]
@@ -61,7 +66,8 @@ def train_stack(
     Raises:
         CannotStackError: where the probe finds runs that would train differently alone.
         UsageError: where another process trains one of them.
-        Interrupted, ShoalError, or what a job raised: after it is recorded for all runs that had not ended.
+        Interrupted, UnwritableError: after it is recorded for all runs that had not ended.
+        What a job raised: recorded where the stack is of one run; of several each is to be tried by itself.
     """
     interruption = Interruption()
     _allow_open_files(len(runs) + 64)
@@ -133,6 +139,8 @@ class _Session:
         except BaseException as raised:
             error = self.interruption.cause(raised)
             log.error("%s", error)
+            if len(self.tracks) > 1 and may_be_one_runs_fault(error):
+                raise  # each of them is tried by itself
             left = [track for track in self.tracks if track and not track.info.finished]
             self._end([(track, _status(error), _reason(error)) for track in left])
             if error is not raised:

@@ -79,6 +79,13 @@ class Unstacked:
     reasons: Mapping[int, str]
 
 
-Event = Advanced | Ended | Unstacked
+@dataclass(frozen=True)
+class Broken:
+    """Something went wrong in a stack that may be the fault of one of its runs; nobody knows which."""
+
+    reason: str
+
+
+Event = Advanced | Ended | Unstacked | Broken
 Report = Callable[[Event], None]
 """Where a block tells what happens, as it happens."""

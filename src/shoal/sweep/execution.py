@@ -11,12 +11,14 @@ from types import FrameType
 
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.rundir import RunInfo, Status, read_info, write_info
-from shoal.sweep.block import Advanced, Block, Ended, Unstacked, Work
+from shoal.sweep.block import Advanced, Block, Broken, Ended, Unstacked, Work
 from shoal.sweep.executor import Executor, Finished, Happening, Lost
 from shoal.sweep.ledger import Ledger
 from shoal.sweep.progress import SweepProgress
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+"""The terminal is gone: the sweep goes on."""
 BAD = (Status.FAILED, Status.DIVERGED)
 
 
@@ -74,6 +76,8 @@ class Execution:
                 self._ended(number, info)
             case block, Unstacked(reasons):
                 self._apart(block, reasons)
+            case block, Broken(reason):
+                self._lost(block, reason)
             case block, Lost(reason):
                 self.progress.finished(block)
                 self._lost(block, reason)
@@ -106,7 +110,7 @@ class Execution:
         self._queue.extendleft(again)
 
     def _lost(self, block: Block, reason: str) -> None:
-        """Of a stack whose process died nobody knows which run it was: each of them is tried by itself."""
+        """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""
         left = [work for work in block.works if work.number not in self.results and not work.finished]
         if self.stopping:
             for work in left:
@@ -147,6 +151,7 @@ class Execution:
                 self.executor.kill()
 
         before = {number: signal.signal(number, receive) for number in SIGNALS}
+        before |= {number: signal.signal(number, signal.SIG_IGN) for number in IGNORED}
         try:
             yield
         finally:

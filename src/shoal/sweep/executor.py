@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from shoal.errors import ShoalError
 from shoal.sweep.block import Block, Build, Ended, Event
 from shoal.sweep.processes import context, without_main
 
@@ -87,6 +88,8 @@ class Workers(Executor):
         self._workers: list[_Worker] = []
         self._signal: int | None = None
         self._killed = False
+        self._held: Block | None = None
+        """A block that waits for a worker to be free, since no further one can be started."""
 
     def run(self, take: Take) -> Iterator[Happening]:
         try:
@@ -113,14 +116,32 @@ class Workers(Executor):
             idle = next((worker for worker in self._workers if worker.block is None), None)
             if idle is None and len(self._workers) >= self.n:
                 break
-            block = take()
+            block, self._held = self._held or take(), None
             if block is None:
                 break
+            idle = idle or self._started()
             if idle is None:
-                idle = _Worker(self._context, self.build)
-                self._workers.append(idle)
+                self._held = block
+                break
             idle.begin(block)
         return any(worker.block for worker in self._workers)
+
+    def _started(self) -> _Worker | None:
+        """A new worker; None where the system allows no process beside those that there are.
+
+        Raises:
+            ShoalError: where it allows none at all.
+        """
+        try:
+            worker = _Worker(self._context, self.build)
+        except (OSError, EOFError) as error:
+            self.n = len(self._workers)
+            if self.n:
+                return None
+            problem = f"no worker process can be started: {error}"
+            raise ShoalError(problem, hint="train in this one: sweep.processes=0") from error
+        self._workers.append(worker)
+        return worker
 
     def _happenings(self) -> Iterator[Happening]:
         busy = {worker.connection: worker for worker in self._workers if worker.block}

@@ -22,12 +22,12 @@ from shoal.engines.job import Job
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError
 from shoal.record.progress import Progress
-from shoal.record.stack import CannotStackError, train_stack
+from shoal.record.stack import CannotStackError, may_be_one_runs_fault, train_stack
 from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.sweep.block import Advanced, Block, Build, Ended, Report, Unstacked, Work
+from shoal.sweep.block import Advanced, Block, Broken, Build, Ended, Report, Unstacked, Work
 
 REPORT_SECONDS = 0.5
 """How often a block says how far it is."""
@@ -50,6 +50,9 @@ def train_block(block: Block, build: Build, report: Report, known: Known) -> Non
                 _train_alone(block.works[0], jobs[0], report)
         except BaseException as error:  # a job may raise anything, SystemExit included
             with _undisturbed():
+                if block.stacked and len(block.works) > 1 and may_be_one_runs_fault(error):
+                    report(Broken(_problem(error)))
+                    return
                 for work in block.works:
                     if not work.finished:
                         report(Ended(work.number, _recorded(work, error)))
@@ -106,6 +109,11 @@ def _without_progress(job: Job) -> Job:
     return replace(job, callbacks=kept)
 
 
+def _problem(error: BaseException) -> str:
+    problem = error.problem if isinstance(error, ShoalError) else f"{type(error).__name__}: {error}"
+    return problem.strip().splitlines()[0]
+
+
 def _recorded(work: Work, error: BaseException) -> RunInfo:
     """What run.json says of a run that an exception ended; written here where the training could not."""
     with contextlib.suppress(DamagedError):
@@ -113,10 +121,8 @@ def _recorded(work: Work, error: BaseException) -> RunInfo:
         if info.finished and info.pid == os.getpid():
             return info
     status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-    problem = error.problem if isinstance(error, ShoalError) else f"{type(error).__name__}: {error}"
-    info = replace(
-        work.info, status=status, reason=problem.strip().splitlines()[0], pid=os.getpid(), host=socket.gethostname()
-    )
+    problem = _problem(error)
+    info = replace(work.info, status=status, reason=problem, pid=os.getpid(), host=socket.gethostname())
     logging.getLogger("shoal").error("%s", problem)
     if not isinstance(error, UsageError):  # then another process is at work there
         with contextlib.suppress(ShoalError):
