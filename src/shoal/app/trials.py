@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from shoal.rundir import StudyInfo
+from shoal.rundir import StudyInfo, TrialInfo
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -25,15 +25,15 @@ def again(trials: Sequence[FrozenTrial]) -> set[int]:
     return {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
 
 
-def best(study: Study, info: StudyInfo) -> list[dict[str, Any]]:
+def best(study: Study, info: StudyInfo) -> list[TrialInfo]:
     """The best trial as sweep.json has it; of several objectives the Pareto front, by the first of them."""
     return [
-        {
-            "trial": trial.number,
-            "values": dict(zip(info.objectives, trial.values, strict=True)),
-            "settings": dict(trial.params),
-            "runs": trial.user_attrs.get(RUNS, []),
-        }
+        TrialInfo(
+            number=trial.number,
+            values=dict(zip(info.objectives, trial.values, strict=True)),
+            settings=dict(trial.params),
+            runs=trial.user_attrs.get(RUNS, []),
+        )
         for trial in _front(study, info)
     ]
 

@@ -18,7 +18,7 @@ from shoal.review.settings import read_settings
 from shoal.review.table import status_style
 from shoal.review.values import age, main_metric, ranked
 from shoal.review.wording import ago, counted, duration, number, printable, size
-from shoal.rundir import RunInfo, SweepInfo, verify
+from shoal.rundir import RunInfo, StudyInfo, SweepInfo, verify
 
 _TOP = 5
 _INDENT = 13
@@ -49,6 +49,8 @@ def show_sweep(screen: Console, sweep: SweepEntry) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in sweep.counts().most_common())
     varies = printable(", ".join(map(str, sweep.info.varies))) if sweep.info else ""
     _facts(screen, [("runs", counts), ("over", varies)])
+    if sweep.info and sweep.info.study:
+        _facts(screen, _search(sweep.info.study))
     metric = main_metric(sweep.runs)
     best = ranked(sweep.runs, metric)[:_TOP] if metric else []
     if best:
@@ -139,6 +141,17 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
         yield printable(name), text
     for check in info.expected:
         yield "expected", printable(", ".join(f"{key} {shown(value)}" for key, value in check.items()))
+
+
+def _search(study: StudyInfo) -> Iterable[tuple[str, str]]:
+    goals = ", ".join(f"{direction} {name}" for name, direction in study.objectives.items())
+    yield "search", printable(f"{study.n_trials} trials by {study.sampler}: {goals}")
+    for trial in study.best[:_TOP]:
+        values = ", ".join(f"{name} {number(value)}" for name, value in trial.values.items())
+        settings = " ".join(f"{name}={shown(value)}" for name, value in trial.settings.items())
+        yield "best", printable(f"trial {trial.number}: {values}; {settings}; runs {' '.join(trial.runs)}")
+    if len(study.best) > _TOP:
+        yield "best", f"and {len(study.best) - _TOP} more of the Pareto front: see trials.csv"
 
 
 def _settings(screen: Console, run: RunEntry) -> None:

@@ -7,7 +7,7 @@ from shoal.rundir.history import History, read_history, read_intact
 from shoal.rundir.info import Best, RunInfo, Status, decode_info, read_info, write_info
 from shoal.rundir.integrity import digest, seal, sealed, unsealed, verify
 from shoal.rundir.layout import RunDir, new_id
-from shoal.rundir.sweep import JobInfo, StudyInfo, SweepDir, SweepInfo, read_sweep, write_sweep
+from shoal.rundir.sweep import JobInfo, StudyInfo, SweepDir, SweepInfo, TrialInfo, read_sweep, write_sweep
 
 __all__ = [
     "Best",
@@ -19,6 +19,7 @@ __all__ = [
     "StudyInfo",
     "SweepDir",
     "SweepInfo",
+    "TrialInfo",
     "claim",
     "decode_info",
     "digest",

@@ -32,6 +32,18 @@ class JobInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialInfo:
+    """One trial of a study that has completed."""
+
+    number: int
+    values: dict[str, float]
+    """What each objective has come to."""
+    settings: dict[str, Any]
+    runs: list[str]
+    """Names of its run directories."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyInfo:
     """What chose the jobs of a sweep, where that was a search."""
 
@@ -44,8 +56,8 @@ class StudyInfo:
     """The settings that are searched, and in what."""
     n_trials: int
     """How many are wanted."""
-    best: list[dict[str, Any]] = field(default_factory=list)
-    """The best trial, or of several objectives the trials of the Pareto front: number, values, settings, runs."""
+    best: list[TrialInfo] = field(default_factory=list)
+    """The best trial, or of several objectives the trials of the Pareto front."""
 
 
 @dataclass(frozen=True, kw_only=True)
