@@ -169,7 +169,11 @@ def test_what_cannot_be_searched_is_refused(override: str, problem: str) -> None
 
 
 def session(
-    surface: Surface, *overrides: str, study: optuna.Study | None = None, retry_failed: bool = False, **settings: Any
+    surface: Surface,
+    *overrides: str,
+    study: optuna.Study | None = None,
+    how: dict[str, bool] | None = None,
+    **settings: Any,
 ) -> optuna.Study:
     """A study that is gone on with, in memory, and not trained."""
     found = Settings(**{"every": ["seed"], "max_jobs": 1000, **settings})
@@ -180,7 +184,7 @@ def session(
         proposing = samplers(found.sampler, seed=found.seed, batch=found.batch)
         request = Request(FOLDER, space(*overrides), found, wanted, proposing)
         study = study or optuna.create_study(directions=[each.direction for each in wanted])
-        Search(request, study, surface).run(retry_failed=retry_failed)
+        Search(request, study, surface).run(**how or {})
     return study
 
 
@@ -257,20 +261,31 @@ def test_a_trial_is_told_the_mean_over_its_seeds_and_fails_where_one_of_them_doe
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]
     assert failed.user_attrs["reason"] == "run: val/loss is nan"
     assert pruned.intermediate_values == {2: pruned.value}
-    assert "2 completed, 1 failed, 1 pruned" in capsys.readouterr().out
+    assert "2 completed, 1 pruned, 1 diverged" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("workdir")
-def test_a_failed_trial_is_tried_again_with_its_values_when_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
-    surface = Surface(run1={"status": Status.FAILED, "reason": "no samples today"})
-    study = session(surface, LR, n_trials=3)
-    session(surface, LR, n_trials=3, study=study)
+def test_a_failed_trial_is_tried_again_with_its_values_when_asked_to_and_a_diverged_one_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    surface = Surface(run1={"status": Status.FAILED, "reason": "no samples"}, run2={"status": Status.DIVERGED})
+    study = session(surface, LR, n_trials=4)
+    session(surface, LR, n_trials=4, study=study)
 
-    session(surface, LR, n_trials=3, study=study, retry_failed=True)
+    session(surface, LR, n_trials=4, study=study, how={"retry_failed": True})
 
-    assert surface.launched[3:] == [surface.launched[1]]
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert "3 completed, 1 failed, tried again" in capsys.readouterr().out
+    assert surface.launched[4:] == [surface.launched[1]]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert "3 completed, 1 failed and tried again, 1 diverged" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("workdir")
+def test_a_search_that_is_to_fail_fast_asks_for_no_further_batch() -> None:
+    surface = Surface(run1={"status": Status.FAILED, "reason": "no samples"})
+
+    study = session(surface, LR, n_trials=6, batch=2, how={"fail_fast": True})
+
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
 
 
 @pytest.mark.usefixtures("workdir")

@@ -49,6 +49,8 @@ class Outcome:
     step: int = 0
     """Epochs after which it was pruned."""
     reason: str = ""
+    status: str = ""
+    """Of the run that made it fail."""
 
 
 def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] | None) -> list[Objective]:
@@ -90,9 +92,10 @@ def refuse_unmeasured(wanted: Sequence[Objective], runs: Sequence[RunInfo]) -> N
 
 def outcome(runs: Sequence[RunInfo], wanted: Sequence[Objective]) -> Outcome:
     """What to tell of a trial with these runs: the means of their values; it fails where one of them does."""
-    bad = next((run for run in runs if run.status is not Status.COMPLETED), None)
+    bad = [run for run in runs if run.status is not Status.COMPLETED]
     if bad:
-        return Outcome("fail", reason=f"{bad.id}: {bad.reason or bad.status}")
+        worst = next((run for run in bad if run.status is Status.FAILED), bad[0])
+        return Outcome("fail", reason=f"{worst.id}: {worst.reason or worst.status}", status=str(worst.status))
     values = []
     for each in wanted:
         found = [value for run in runs if (value := each.value(run)) is not None]

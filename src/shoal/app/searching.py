@@ -17,10 +17,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
 from shoal.app.objectives import Outcome, outcome, refuse_unmeasured
-from shoal.app.trials import AGAIN, REASON, RUNS, again, best, conclusion, table, told
+from shoal.app.trials import AGAIN, REASON, RUNS, STATUS, again, best, conclusion, table, told
 from shoal.errors import DamagedError
 from shoal.rundir import RunDir, RunInfo, Status, StudyInfo, claim, read_info, read_sweep, write_sweep, write_text
 from shoal.rundir.info import now
+from shoal.rundir.layout import job_name
 from shoal.sweep.summary import summarize
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Search:
         self.space = request.space.optuna()
         self.n_trials = request.settings.n_trials
 
-    def run(self, *, retry_failed: bool = False) -> list[JobReturn]:
+    def run(self, *, retry_failed: bool = False, fail_fast: bool = False) -> list[JobReturn]:
         """Ask, launch and tell until there are as many trials as wanted; what became of the jobs of this session.
 
         Raises:
@@ -56,7 +57,7 @@ class Search:
         while batch := self.batch():
             found = self._launched(batch)
             returns += found
-            if not self._told(batch, found):
+            if not self._told(batch, found) or (fail_fast and self._failed()):
                 break
         self._close()
         return [*returns, *([JobReturn(status=JobStatus.FAILED)] if self._failed() else [])]
@@ -105,9 +106,10 @@ class Search:
         return [trial for trial in self._wanted() if trial.state is TrialState.FAIL]
 
     def _again(self) -> None:
-        """Let each trial that has failed be asked for again, with its values."""
+        """Let each trial that has failed be asked for again, with its values; one that diverged would again."""
         for trial in self._failed():
-            self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+            if trial.user_attrs.get(STATUS) == Status.FAILED:
+                self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def _launched(self, batch: Sequence[FrozenTrial]) -> list[JobReturn]:
         jobs = [job for trial in batch for job in self.request.space.jobs(trial.params)]
@@ -125,7 +127,7 @@ class Search:
         ended = [(trial, runs) for trial, runs in zip(batch, found, strict=True) if None not in runs]
         for trial, runs in ended:
             known = [run for run in runs if run is not None]
-            names = [f"{run.job:04d}" for run in known if run.job is not None]
+            names = [job_name(run.job) for run in known if run.job is not None]
             self._tell(trial, outcome(known, self.request.objectives), names)
         self._record()
         print(told([trial.number for trial, _ in ended], self.study, self._info()), file=sys.stderr, flush=True)
@@ -133,8 +135,9 @@ class Search:
 
     def _tell(self, trial: FrozenTrial, found: Outcome, runs: Sequence[str]) -> None:
         self._noted(trial, RUNS, list(runs))
-        if found.reason:
-            self._noted(trial, REASON, found.reason)
+        for key, text in ((REASON, found.reason), (STATUS, found.status)):
+            if text:
+                self._noted(trial, key, text)
         if found.state == "pruned" and len(found.values) == 1:  # of several objectives Optuna prunes without values
             self._live(trial).report(found.values[0], found.step)
         values = list(found.values) if found.state == "complete" else None

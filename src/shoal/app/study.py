@@ -126,7 +126,7 @@ def search(
             wanted = {"objectives": asked.directions, "space": asked.info.over}
             OmegaConf.save(config, asked.folder.path / "multirun.yaml")
             study = begun(storage, asked.name, wanted, asked.folder.path if asked.settings.storage else None)
-            return Search(asked, study, launcher).run(retry_failed=common.retry_failed)
+            return Search(asked, study, launcher).run(retry_failed=common.retry_failed, fail_fast=common.fail_fast)
 
 
 def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequence[Described]) -> Request:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 TOP = 5
 WORDS = {"COMPLETE": "completed", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "to be told", "WAITING": "waiting"}
-RUNS, REASON, AGAIN = "runs", "reason", "again"
-"""Notes in a trial: the names of its runs, why it failed, and the number of the failed one that it tries again."""
+RUNS, REASON, STATUS, AGAIN = "runs", "reason", "status", "again"
+"""Notes in a trial: the names of its runs, why it failed, how that run ended, and the trial that it tries again."""
 
 
 def again(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -70,7 +70,8 @@ def told(numbers: Sequence[int], study: Study, info: StudyInfo) -> str:
         found = f"best {next(iter(info.objectives))} {front[0].values[0]:.6g} (trial {front[0].number}: {settings})"
     if not trials:
         return found
-    return f"trials {min(numbers)}-{max(numbers)}: {_counts(trials)}; {found}"
+    first, last = min(numbers), max(numbers)
+    return f"{f'trials {first}-{last}' if last > first else f'trial {first}'}: {_counts(trials)}; {found}"
 
 
 def conclusion(study: Study, info: StudyInfo) -> list[str]:
@@ -108,7 +109,9 @@ def _counts(trials: Sequence[FrozenTrial]) -> str:
 
 
 def _state(trial: FrozenTrial, superseded: set[int]) -> str:
-    return "failed, tried again" if trial.number in superseded else WORDS[trial.state.name]
+    if trial.number in superseded:
+        return "failed and tried again"
+    return str(trial.user_attrs.get(STATUS) or WORDS[trial.state.name])
 
 
 def _runs(trial: FrozenTrial) -> str:
