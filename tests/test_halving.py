@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
 from shoal.names import VAL_LOSS
 from shoal.optimizers import Adam
-from shoal.rundir import Status, SweepDir, read_history, read_info, read_sweep
+from shoal.rundir import Status, SweepDir, read_history, read_info, read_sweep, write_sweep
 from test_vectorized_driver import Kept, job
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
@@ -175,3 +177,18 @@ def test_halving_that_cannot_be_is_refused(
     assert said in error
     assert "sweep.halving" in error
     assert len(error.strip().splitlines()) <= 3
+
+
+def test_a_sweep_that_is_resumed_keeps_the_settings_it_was_begun_with(tmp_path: Path) -> None:
+    words = "-m optimizer.lr=1e-4,1e-3 task.n_samples=40 task.batch_size=16 model.hidden=[4]"
+    words += f" trainer.max_epochs=5 sweep.halving.factor=2 sweep.processes=0 hydra.sweep.dir={tmp_path / 'sweep'}"
+    assert main(words.split()) == 0
+    folder = SweepDir(tmp_path / "sweep")
+    begun = read_sweep(folder.info)
+    write_sweep(folder.info, replace(begun, jobs=[replace(each, status=None) for each in begun.jobs]))
+    for each in begun.jobs:
+        shutil.rmtree(folder.run(each).path)
+
+    assert sweeps.resume(folder.path) == 0
+
+    assert sorted(read_info(folder.run(each).info).epochs for each in begun.jobs) == [1, 5]

@@ -76,7 +76,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
             f"{other}: the jobs of a sweep that has begun stay as they are", hint="a new sweep can have it"
         )
     args = get_args_parser().parse_args(info.command[1:])
-    own = [line for line in args.overrides if line.startswith("hydra") and not line.startswith("hydra.sweep.dir=")]
+    own = [line for line in args.overrides if line.lstrip("+").startswith(("hydra", f"{SWEEP}."))]
     place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
     if info.study:
         whole = _merged([*args.overrides, place, f"{SWEEP}.study={info.study.name}", *overrides])
@@ -85,7 +85,10 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
         quiet_logging(),
         importing(),
         composed(
-            [*own, place, *overrides], config_dir=args.config_dir, config_name=args.config_name, mode=RunMode.MULTIRUN
+            _merged([*own, place, *overrides]),
+            config_dir=args.config_dir,
+            config_name=args.config_name,
+            mode=RunMode.MULTIRUN,
         ) as found,
     ):
         callbacks = Callbacks(found.config)

@@ -111,10 +111,7 @@ class Recorder(Logger):
 
     def final(self) -> dict[str, float]:
         """The last value of each metric."""
-        values: dict[str, float] = {}
-        for row in self.history.rows:
-            values |= row
-        return {name: value for name, value in values.items() if name not in (STEP, EPOCH)}
+        return self.history.final()
 
     def _check(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

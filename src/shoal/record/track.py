@@ -151,10 +151,7 @@ class Track:
 
     def conclude(self, status: Status, member: Member) -> None:
         """Measure what is measured once, of the weights that the module has now, and bring the files up to date."""
-        final: dict[str, float] = {}
-        for row in self.history.rows:
-            final |= row
-        final = {name: value for name, value in final.items() if name not in (STEP, EPOCH)}
+        final = self.history.final()
         measured_once = (
             concluded(member.job.presented(member.module), self.job.data) if status is Status.COMPLETED else Concluded()
         )

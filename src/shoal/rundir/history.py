@@ -53,6 +53,13 @@ class History:
         self._header = list(self.columns)
         self._flushed = len(self.rows)
 
+    def final(self) -> dict[str, float]:
+        """The last value of each metric, in the order of the columns."""
+        last: dict[str, float] = {}
+        for row in self.rows:
+            last |= row
+        return {name: last[name] for name in self.columns if name in last and name not in (STEP, EPOCH)}
+
     def keep(self, n: int) -> None:
         """Drop all rows after the first `n`, and the columns that only they had, in the file too."""
         self.rows = self.rows[:n]
