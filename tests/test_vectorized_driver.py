@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import pytorch_lightning as pl
@@ -64,12 +64,18 @@ def job(seed: int, *, stop: EarlyStopping | None = None, **changes: Any) -> Job:
     return Job(**{**described, **chosen}, seed=seed, trainer=trainer, callbacks=callbacks)
 
 
+class Stopped(Exception):
+    """Ends a training within an epoch."""
+
+
 class Kept:
     """Remembers what it was told; where asked to, the state after an epoch."""
 
-    def __init__(self, save_after: int | None = None) -> None:
+    def __init__(self, save_after: int | None = None, stop_at: int = 10**9) -> None:
+        """The first state is kept after `save_after` epochs; the training is stopped at the step `stop_at`."""
         self.rows: dict[int, list[Row]] = {}
         self.save_after = save_after
+        self.steps_left = stop_at
         self.saved: dict[str, Any] = {}
 
     def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
@@ -77,6 +83,14 @@ class Kept:
             self.rows.setdefault(row.run, []).append(row)
         if running.epoch == self.save_after:
             self.saved = running.state_dict()
+
+    def is_asked_to_stop(self) -> bool:
+        self.steps_left -= 1
+        return self.steps_left < 0
+
+    def stopped(self, running: Running) -> NoReturn:
+        self.saved = running.state_dict()
+        raise Stopped
 
     def curve(self, run: int, metric: str) -> list[float]:
         return [row.metrics[metric] for row in self.rows[run]]
@@ -301,3 +315,28 @@ def test_a_setting_that_a_stack_cannot_follow_is_named(setting: str, value: Any)
 
 def test_the_framework_s_own_modules_can_be_stacked() -> None:
     assert unstackable(job(0).module(), Adam()) is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate_grad_batches": 2}, {"scheduler": OneCycle()}], ids=str)
+@pytest.mark.parametrize("step", [0, 2, 3, 7])
+def test_a_stack_stopped_before_any_step_goes_on_from_there_to_the_bit(step: int, changes: dict[str, Any]) -> None:
+    jobs = [job(seed, **changes) for seed in range(3)]
+    whole, untouched = stacked(jobs)
+
+    stopped = Kept(stop_at=step)
+    with pytest.raises(Stopped):
+        stacked(jobs, stopped)
+    resumed, rest = Running([Member.of(each, monitor=VAL_LOSS) for each in jobs]), Kept()
+    resumed.load_state_dict(stopped.saved)
+    begun = resumed.step
+    driver.fit(resumed, rest)
+
+    assert begun == step
+    for run in range(3):
+        rows = [*stopped.rows.get(run, []), *rest.rows[run]]
+        assert [row.metrics for row in rows] == [row.metrics for row in untouched.rows[run]]
+        assert torch.equal(flat(resumed.checkpoint(run)["state_dict"]), flat(whole.checkpoint(run)["state_dict"]))
+
+
+def flat(state: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten() for value in state.values()])

@@ -46,7 +46,12 @@ class Interruption(pl.Callback):
             return
         position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
         self.checkpoint.save(trainer, position)
-        raise Interrupted(self.received, f"at step {position.step} (epoch {position.epoch})")
+        raise self.at(position)
+
+    def at(self, position: Position) -> Interrupted:
+        """What to raise once the state at this position is saved."""
+        assert self.received is not None
+        return Interrupted(self.received, f"at step {position.step} (epoch {position.epoch})")
 
     def finish(self) -> None:
         """Say that a signal came when there was nothing left to stop.

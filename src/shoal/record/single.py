@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 
 from shoal.engines.job import Job
 from shoal.engines.lightning import EXPECTED_WARNINGS
+from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
@@ -108,6 +109,21 @@ class _Telling(pl.Callback):
         """And for the last state."""
         seed_global(self.seed, trainer.current_epoch)
 
+    def is_asked_to_stop(self) -> bool:
+        """Whether a signal has come."""
+        return self.interruption.received is not None
+
+    def stopped(self, running: Running) -> NoReturn:
+        """Save where the run stands.
+
+        Raises:
+            Interrupted: always.
+        """
+        self.on_cut_short(self.trainer)
+        position = Position(running.epoch, running.batch, running.step)
+        self.checkpoint.save(self.trainer, position)
+        raise self.interruption.at(position)
+
     def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
         """Record an epoch.
 
@@ -120,6 +136,6 @@ class _Telling(pl.Callback):
         self.recorder.log_metrics(metrics)
         if row.ended == "diverged":
             found = running.stack.diverged[0]
-            norm = row.metrics.get(GRAD_NORM, math.nan)
-            raise Diverged(f"the {found.what}", math.nan, found.step, row.epoch, norm if math.isfinite(norm) else None)
+            norms = [norm for norm in (row.norm, self.recorder.largest_norm()) if norm is not None]
+            raise Diverged(f"the {found.what}", math.nan, found.step, row.epoch, max(norms, default=None))
         self.interruption.checkpoint = self.checkpoint

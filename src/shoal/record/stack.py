@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from shoal.engines.lightning import EXPECTED_WARNINGS
 from shoal.engines.position import Position
@@ -160,11 +160,23 @@ class _Session:
         self._advance(running)
         left = any(track and not track.info.finished for track in self.tracks)
         if left and self.interruption.received is not None:
-            self._save_all()
-            raise Interrupted(self.interruption.received, f"at step {running.step} (epoch {running.epoch})")
+            self.stopped(running)
         halved = any(row.ended == "halved" for row in rows)
         if left and (halved or time.monotonic() - self._saved_at >= self.checkpoints[0].every_seconds):
             self._save_state()
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether a signal has come."""
+        return self.interruption.received is not None
+
+    def stopped(self, running: Running) -> NoReturn:
+        """Save where the runs stand.
+
+        Raises:
+            Interrupted: always.
+        """
+        self._save_all()
+        raise self.interruption.at(Position(running.epoch, running.batch, running.step))
 
     def _record(self, rows: Sequence[Row]) -> None:
         groups: dict[tuple[int, tuple[str, ...]], list[tuple[Track, list[float]]]] = {}
@@ -287,8 +299,8 @@ def _ending(row: Row, track: Track) -> tuple[Status, str | None]:
 
 
 def _divergence(row: Row, track: Track) -> str:
-    rows = [row.metrics, *track.history.rows]
-    norms = [norm for norm in (each.get(GRAD_NORM, math.nan) for each in rows) if math.isfinite(norm)]
+    measured = [each.get(GRAD_NORM, math.nan) for each in track.history.rows]
+    norms = [norm for norm in (row.norm, *measured) if norm is not None and math.isfinite(norm)]
     largest = f"; the largest gradient norm measured before it was {max(norms):.3g}" if norms else ""
     return f"{row.reason} (epoch {row.epoch}): the run diverged{largest}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -130,7 +130,10 @@ class StackModule(pl.LightningModule):
         clock.set(running.epoch, first, step)
         lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
         training = Training(running.stack, running.steps.train, running.accumulate)
-        history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first)
+        stop = self.listener.is_asked_to_stop
+        history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
+        if len(history.losses) < n_batches:
+            self._stop_within(history, first)
         self._means = {"train": self._read("train", history, self._train.sizes(first, end), running.sums)}
         running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
         self._count_steps()
@@ -170,6 +173,16 @@ class StackModule(pl.LightningModule):
     def _stop_when_all_ended(self) -> None:
         if not self.running.rows or not self.running.batches_left(self._n_train):
             self.trainer.should_stop = True
+
+    def _stop_within(self, history: History, first: int) -> NoReturn:
+        """Leave the runs as they stand after the last of the epoch's steps that were taken."""
+        running = self.running
+        done = first + len(history.losses)
+        if done > first:
+            self._read("train", history, self._train.sizes(first, done), running.sums)
+            running.batch, running.sums = done, self._sums
+        self._count_steps()
+        self.listener.stopped(running)
 
     def _count_steps(self) -> None:
         """Let the Trainer's `global_step` be the runs'."""

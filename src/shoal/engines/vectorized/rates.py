@@ -29,7 +29,6 @@ class Rate:
         self._optimizer = optimizer
         self._torch: torch.optim.Optimizer | None = None
         self._described: dict[str, Any] = {}
-        self._watched: float | None = None
         if not isinstance(scheduler, Schedule):
             self._torch = optimizer.alone([nn.Parameter(torch.zeros(1))])
             self._described = scheduler.alone(self._torch, horizon)
@@ -46,24 +45,24 @@ class Rate:
         assert self._torch is not None
         return float(self._torch.param_groups[0]["lr"])
 
-    def end_epoch(self, metrics: Mapping[str, float]) -> None:
+    def end_epoch(self, metrics: Mapping[str, float], *, validated: bool) -> None:
         """Tell a scheduler that is no schedule that an epoch is over.
 
-        One that watches a metric is told its last value after an epoch without validation too, as Lightning does.
+        One that watches a metric of the validation waits for an epoch that had one.
 
         Raises:
-            ConfigError: where it watches a metric that was never logged.
+            ConfigError: where it watches a metric that was not logged.
         """
         if self._torch is None:
             return
         schedule = self._described["scheduler"]
         if isinstance(schedule, ReduceLROnPlateau):
             name = self._described["monitor"]
-            self._watched = metrics.get(name, self._watched)
-            if self._watched is None:
+            if name in metrics:
+                schedule.step(metrics[name])
+            elif validated or not name.startswith("val"):
                 hint = suggestion(name, metrics, kind="logged are")
-                raise ConfigError("scheduler.monitor", name, "was not logged in the first epoch", hint=hint)
-            schedule.step(self._watched)
+                raise ConfigError("scheduler.monitor", name, "was not logged", hint=hint)
         else:
             schedule.step()
 
@@ -72,14 +71,13 @@ class Rate:
         if self._torch is None:
             return None
         state = dict(self._described["scheduler"].state_dict())
-        return {"scheduler": state, "lr": self._torch.param_groups[0]["lr"], "watched": self._watched}
+        return {"scheduler": state, "lr": self._torch.param_groups[0]["lr"]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
         if self._torch is not None:
             self._described["scheduler"].load_state_dict(dict(saved["scheduler"]))
             self._torch.param_groups[0]["lr"] = saved["lr"]
-            self._watched = saved.get("watched")
 
     def load_torch(self, state: Mapping[str, Any], group: Mapping[str, Any]) -> None:
         """Go on from the torch scheduler's own state dict and the optimizer's parameter group; a schedule needs none.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class Row:
     """Why it was stopped, lost its place or diverged."""
     cut_short: bool = False
     """Whether `max_steps` ended the epoch."""
+    norm: float | None = None
+    """Of a run that diverged the largest norm of its gradient in the epoch's steps before."""
 
 
 @runtime_checkable
@@ -51,6 +53,12 @@ class Listener(Protocol):
 
     def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
         """The runs that trained in this epoch, in the order of the members."""
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether to stop before the next optimizer step."""
+
+    def stopped(self, running: Running) -> NoReturn:
+        """The stack has stopped within an epoch, and can be saved as it stands; what this raises ends the training."""
 
 
 @dataclass
@@ -92,7 +100,7 @@ class Running:
         self.rates = [member.rate(self.horizon) for member in members]
         self.epoch = 0
         self.batch = 0
-        """Batches done of the epoch that is under way: none, unless `max_steps` ends it or ended it before."""
+        """Batches done of the epoch that is under way: none, unless it was stopped or `max_steps` cuts it short."""
         self.sums: dict[int, dict[str, list[Any]]] = {}
         """What the steps of that epoch have logged, by run: sum and number of samples of each metric."""
         self.rows = list(range(len(members)))
@@ -159,10 +167,12 @@ class Running:
         if not ended and validated is not None:
             best = self._is_best(run, metrics, validated)
             ended, reason = self._stopped(member, metrics)
-            self.rates[run].end_epoch(metrics)
+            self.rates[run].end_epoch(metrics, validated=validated)
         if not ended and (self.epoch == self.max_epochs or step == self.max_steps):
             ended = "completed"
-        return Row(run, self.epoch - 1, step, metrics, best, ended, reason, validated is None)
+        found = self.stack.diverged.get(row)
+        norm = found.norm if found else None
+        return Row(run, self.epoch - 1, step, metrics, best, ended, reason, validated is None, norm)
 
     def _halved(self, rows: list[Row]) -> list[Row]:
         """The rows, where a rung is reached with those ended that lose their place on it."""
@@ -185,7 +195,7 @@ class Running:
     def _diverged(self, row: int, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
         found = self.stack.diverged.get(row)
         if found:
-            return "diverged", f"the {found.what} is not finite at step {found.step}"
+            return "diverged", str(found)
         bad = [name for name, value in metrics.items() if "loss" in name and not math.isfinite(value)]
         return ("diverged", f"{bad[0]} is {metrics[bad[0]]}") if bad else (None, None)
 
@@ -311,6 +321,8 @@ class Running:
             "endings": dict(self.endings),
             "best_values": dict(self.best_values),
             "rungs": self.rungs,
+            "batch": self.batch,
+            "sums": {run: dict(sums) for run, sums in self.sums.items()},
             "stack": self.stack.state_dict(),
             "kept": self._kept.state_dict(),
             "last": self._last.state_dict(),
@@ -328,7 +340,8 @@ class Running:
         self._kept.load_state_dict(saved["kept"])
         self._last.load_state_dict(saved["last"])
         self.endings, self.best_values = dict(saved["endings"]), dict(saved["best_values"])
-        self.rungs = saved["rungs"]
+        self.rungs, self.batch = saved["rungs"], saved["batch"]
+        self.sums = {run: dict(sums) for run, sums in saved["sums"].items()}
         self._best_moments = {run: _Moment(*moment) for run, moment in saved["best_moments"].items()}
         self._last_moments = {run: _Moment(*moment) for run, moment in saved["last_moments"].items()}
         for run, (_, early_stopping, rate, *_) in saved["moments"].items():

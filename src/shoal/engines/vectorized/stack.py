@@ -25,6 +25,11 @@ class Divergence:
     """Optimizer steps it had done."""
     what: str
     """What was not finite: "loss" or "gradient"."""
+    norm: float | None = None
+    """The largest norm of its gradient in the epoch's steps before."""
+
+    def __str__(self) -> str:
+        return f"the {self.what} is not finite at step {self.step}"
 
 
 @dataclass
@@ -146,7 +151,7 @@ class Stack:
             "state": {name: value.clone() for name, value in self.state.items()},
             "steps": list(self.steps),
             "active": list(self.active),
-            "diverged": {row: [found.step, found.what] for row, found in self.diverged.items()},
+            "diverged": {row: [found.step, found.what, found.norm] for row, found in self.diverged.items()},
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,16 +48,25 @@ class Training:
         self._grad_views = self.stack.layout.views(self._grads)
 
     def epoch(
-        self, batches: Iterable[Any], lrs: Sequence[Column], clock: Clock, *, n_batches: int, first: int = 0
+        self,
+        batches: Iterable[Any],
+        lrs: Sequence[Column],
+        clock: Clock,
+        *,
+        n_batches: int,
+        first: int = 0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> History:
         """Train on the batches, whose tensors have the runs as their first dimension.
 
         `lrs` gives each optimizer step's learning rates; the last one stands for all that follow. The `first` batches
-        of the `n_batches` are done.
+        of the `n_batches` are done. Before each optimizer step `stop` is asked whether the ones before were the last.
         """
         history = History()
         epoch, _, step = clock.now
         for number, batch in enumerate(batches, first):
+            if number % self.accumulate == 0 and stop():
+                break
             clock.set(epoch, number, step)
             self._gradient(batch, clock, history, add=number % self.accumulate > 0)
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
@@ -76,7 +85,7 @@ class Training:
         history.losses.append(result.losses)
         history.logged.append(result.logged)
         if not _all_finite(result.losses):
-            self._stop(result.losses.isfinite(), "loss")
+            self._stop(result.losses.isfinite(), "loss", history)
         self._take_buffers(result.buffers)
 
     def _take_buffers(self, new: dict[str, Tensor]) -> None:
@@ -92,7 +101,7 @@ class Training:
     def _update(self, lr: Column, history: History) -> None:
         norms = row_norms(self._grads)
         if not _all_finite(norms):
-            self._stop(self._grads.isfinite().all(dim=1), "gradient")
+            self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
         history.norms.append(norms)
         if self._limited:
             self.stack.limits.clip(self._grads, norms)
@@ -121,13 +130,14 @@ class Training:
         for name, value in state.items():
             stack.state[name][index] = value
 
-    def _stop(self, finite: Tensor, what: str) -> None:
+    def _stop(self, finite: Tensor, what: str, history: History) -> None:
         """Freeze the active rows that are not finite."""
         stack = self.stack
         for row, good in enumerate(finite.tolist()):
             if stack.active[row] and not good:
                 stack.active[row] = False
-                stack.diverged[row] = Divergence(stack.steps[row], what)
+                norms = [norm for norm in (float(each[row]) for each in history.norms) if math.isfinite(norm)]
+                stack.diverged[row] = Divergence(stack.steps[row], what, max(norms, default=None))
 
 
 def _all_finite(values: Tensor) -> bool:
