@@ -19,7 +19,8 @@ COMMANDS = [
     for block in re.findall(r"^```sh\n(.*?)^```", (DOCS / "review.md").read_text(), flags=re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
 ]
-WAYS = re.findall(r"^\| .* \| `(.*=.*)` \|$", (DOCS / "sweeps.md").read_text(), flags=re.MULTILINE)
+[JOBS] = re.findall(r"^## Which jobs$(.*?)^## ", (DOCS / "sweeps.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+WAYS = re.findall(r"^\| .* \| `(.*=.*)` \|$", JOBS, flags=re.MULTILINE)
 
 
 def test_every_command_of_the_page_on_looking_at_runs_ends_well(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,6 @@ class _Session:
             "files": files,
             "bests": {place: vars(track.best) if track.best else None for place, track in open_.items()},
         }
-        self.state.parent.mkdir(parents=True, exist_ok=True)
         SealedIO().save_checkpoint({EXTRA: content}, self.state)
         self._saved_at = time.monotonic()
 
