@@ -34,7 +34,7 @@ from shoal.rundir import (
     read_sweep,
     write_text,
 )
-from shoal.rundir.atomic import share
+from shoal.rundir.atomic import share, unwritable
 from shoal.rundir.config import read_config
 from shoal.rundir.info import now
 from shoal.rundir.layout import job_name
@@ -234,7 +234,10 @@ class Sweeping:
         for work in block.works:
             described = self.jobs.get(self.ledger.jobs[work.number].hash)
             if described and not work.resume and not work.finished:
-                work.path.mkdir(parents=True, exist_ok=True)
+                try:
+                    work.path.mkdir(exist_ok=True)  # no more than that: of a sweep that was deleted nothing goes on
+                except OSError as error:
+                    raise unwritable(work.path, error) from error
                 described.write_hydra(work.path, work.number)
                 if patch:
                     share(patch, work.run.patch)

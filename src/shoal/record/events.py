@@ -27,6 +27,8 @@ class EventFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._pending: list[bytes] = []
+        self._size: int | None = None
+        """Bytes in the file, once that is known: nobody else writes it."""
 
     @classmethod
     def create(cls, folder: Path) -> EventFile:
@@ -84,7 +86,9 @@ class EventFile:
     @property
     def length(self) -> int:
         """How many bytes the file has once all that is pending is in it."""
-        return self.path.stat().st_size + sum(map(len, self._pending))
+        if self._size is None:
+            self._size = self.path.stat().st_size
+        return self._size + sum(map(len, self._pending))
 
     def flush(self) -> int:
         """Append what is pending to the file; how many bytes it has now.
@@ -94,7 +98,8 @@ class EventFile:
         """
         content = b"".join(self._pending)
         self._pending.clear()
-        return append(self.path, content)
+        self._size = append(self.path, content)
+        return self._size
 
     def cut(self, length: int) -> bool:
         """Drop everything after the first `length` bytes; False where these are not all there, or not as written."""
@@ -104,6 +109,7 @@ class EventFile:
             if len(content) < length or not intact(content):
                 return False
             os.truncate(self.path, length)
+            self._size = length
         except OSError:
             return False
         return True
