@@ -318,7 +318,7 @@ def test_the_framework_s_own_modules_can_be_stacked() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"accumulate_grad_batches": 2}, {"scheduler": OneCycle()}], ids=str)
-@pytest.mark.parametrize("step", [0, 2, 3, 7])
+@pytest.mark.parametrize("step", [0, 2, 7])
 def test_a_stack_stopped_before_any_step_goes_on_from_there_to_the_bit(step: int, changes: dict[str, Any]) -> None:
     jobs = [job(seed, **changes) for seed in range(3)]
     whole, untouched = stacked(jobs)
