@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shoal.rundir import RunInfo
+from shoal.rundir import Best, RunInfo
 
 UNRELATED = ("outputs", "debug", "resume", "threads", "expect", "hydra", "logger", "callbacks.progress")
 """What is set there leads to no other result."""
@@ -32,3 +32,9 @@ def _value(config: Mapping[str, Any], name: str, choices: Mapping[str, str]) -> 
     for word in name.split("."):
         found = found.get(word) if isinstance(found, Mapping) else None
     return found
+
+
+def results(final: Mapping[str, float], best: Best | None) -> dict[str, float]:
+    """The metrics of a row of the HParams tab, under tags of their own: the final ones, and the best."""
+    measured = {f"hp/{name}": value for name, value in final.items()}
+    return measured | ({f"hp/best {best.metric}": best.value} if best else {})

@@ -19,6 +19,7 @@ from shoal.record.callbacks import logged
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, generator_states, restore_generators
 from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
+from shoal.record.hyperparameters import results
 from shoal.record.tensorboard import TensorBoard
 from shoal.rundir import (
     Best,
@@ -158,9 +159,7 @@ class Track:
         final |= measured_once.metrics
         parameters = list(member.module.parameters())
         if self.events and status is Status.COMPLETED:
-            measured = {f"hp/{name}": value for name, value in final.items()}
-            if self.best:
-                measured[f"hp/best {self.best.metric}"] = self.best.value
+            measured = results(final, self.best)
             self.events.hyperparameters(self.info.differs or {"seed": self.job.seed}, measured, step=self._steps)
         self.flush()
         self.sync()

@@ -24,7 +24,7 @@ from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded
 from shoal.record.events import EventFile
-from shoal.record.hyperparameters import hyperparameters
+from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
@@ -279,7 +279,8 @@ class _Session:
                 _warn(f"no figure: {_reason(error)}")
         if self.recorder.events:
             settings = hyperparameters(self.info, self.job.config)
-            self.recorder.events.hyperparameters(settings, self._measured(), step=self.info.steps)
+            measured = results(self._final(), self.checkpoint.best)
+            self.recorder.events.hyperparameters(settings, measured, step=self.info.steps)
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
@@ -288,11 +289,6 @@ class _Session:
         picture = figures.illustrate(self.run, module, self.job.data, self.recorder.history, self.info)
         if self.recorder.events:
             self.recorder.events.image("fit", picture, step=self.info.steps)
-
-    def _measured(self) -> dict[str, float]:
-        final = {f"hp/{name}": value for name, value in self._final().items()}
-        best = self.checkpoint.best
-        return final | ({f"hp/best {best.metric}": best.value} if best else {})
 
     def _final(self) -> dict[str, float]:
         return {**self.recorder.final(), **self.concluded.metrics}
