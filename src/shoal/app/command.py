@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,12 +23,13 @@ from shoal.errors import ExitCode, ShoalError, UsageError, raised_at
 from shoal.review.wording import printable
 from shoal.rundir import SweepDir
 from shoal.startup import keep_what_is_imported
+from shoal.streams import keep_standard_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the exit code."""
     words = quoted(sys.argv[1:] if argv is None else argv)
-    _open_standard_streams()
+    keep_standard_streams()
     try:
         return _dispatch(words)
     except (Exception, KeyboardInterrupt) as error:
@@ -66,13 +66,13 @@ def _dispatch(words: list[str]) -> int:
             config_name=args.config_name,
             command=["train.py", *words],
             before_training=keep_what_is_imported,
-            told=say,
+            told=print,
         )
     from shoal.app.start import first_process
     from shoal.app.summary import exit_code, summary
 
     if first_process():
-        say(summary(run, info))
+        print(summary(run, info))
     return int(exit_code(info))
 
 
@@ -120,34 +120,13 @@ def _train(config: Any) -> Any:
 def _told(error: BaseException) -> int:
     """Say what went wrong, in at most three lines; the exit code."""
     if isinstance(error, ShoalError):
-        say("\n".join(printable(line) for line in error.text().splitlines()[:3]), error=True)
+        print("\n".join(printable(line) for line in error.text().splitlines()[:3]), file=sys.stderr)
         return int(error.exit_code)
     if isinstance(error, KeyboardInterrupt):
-        say("interrupted", error=True)
+        print("interrupted", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
-    say(_unexpected(error), error=True)
+    print(_unexpected(error), file=sys.stderr)
     return int(ExitCode.FAILED)
-
-
-def _open_standard_streams() -> None:
-    """Put something where standard input, output or error is closed: else a checkpoint could be opened in its place."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.dup(number), "r" if name == "stdin" else "w", encoding="utf-8"))
-
-
-def say(text: str, *, error: bool = False) -> None:
-    """Print for whoever is still there: a closed pipe or a terminal that is gone is no reason to fail."""
-    file = sys.stderr if error else sys.stdout
-    try:
-        print(text, file=file, flush=True)
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # Python would complain once more when it flushes at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _unexpected(error: BaseException) -> str:

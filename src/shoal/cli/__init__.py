@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from shoal.errors import ExitCode, ShoalError
+from shoal.streams import keep_standard_streams
 
 _COMMANDS = ("training", "checking", "review", "starting")
 """Modules of this package that add their commands to the app, in the order of the help."""
@@ -20,6 +21,7 @@ _COMMANDS = ("training", "checking", "review", "starting")
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    keep_standard_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -27,7 +29,6 @@ def run(words: list[str]) -> int:
     """Run one command; the error boundary: what goes wrong is said in at most three lines on standard error."""
     try:
         result = typer.main.get_command(application())(words, prog_name="shoal", standalone_mode=False)
-        sys.stdout.flush()
         return result if isinstance(result, int) else ExitCode.OK
     except ShoalError as error:
         return _told(error.text(), error.exit_code)
@@ -37,10 +38,6 @@ def run(words: list[str]) -> int:
         return end.exit_code
     except (Abort, KeyboardInterrupt):
         return _told("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except Exception as error:
         problem = f"error: {type(error).__name__}: {error}"
         return _told(f"{problem}\n  this is a defect in shoal; SHOAL_DEBUG=1 shows where", ExitCode.FAILED)

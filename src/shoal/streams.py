@@ -1,0 +1,61 @@
+"""Standard input, output and error that are always there: training does not end because nobody reads what it says."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+
+def keep_standard_streams() -> None:
+    """Open what is closed, and let what is written after the reader has gone, or the disk is full, go nowhere.
+
+    A closed stream is opened on the null device, for the processes that this one starts too: else the next file to be
+    opened, a checkpoint perhaps, would take its place. A stream that somebody has put in place of the process's own is
+    left alone.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        _open_if_closed(number)
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+        elif name != "stdin" and stream is getattr(sys, f"__{name}__"):
+            setattr(sys, name, _lasting(stream))
+
+
+def _open_if_closed(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        os.set_inheritable(number, True)
+
+
+def _lasting(stream: Any) -> io.TextIOWrapper:
+    """The same stream, encoding and buffering, through a file that outlasts its reader."""
+    with suppress(OSError):
+        stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _Lasting(io.FileIO):
+    """A file whose first failing write makes it the null device."""
+
+    def write(self, data: Any, /) -> int:
+        """Write what can be written; the number of bytes taken."""
+        try:
+            return super().write(data)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            return super().write(data)

@@ -1,0 +1,50 @@
+"""Standard streams that are closed, or whose reader is gone: what was asked for is done all the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = "task=parabola task.n_samples=20 task.batch_size=10 trainer.max_epochs=1"
+SPEAK = """
+import os, subprocess, sys
+from shoal.streams import keep_standard_streams
+keep_standard_streams()
+with open("checkpoint", "w") as file:
+    print("to whoever listens", flush=True)
+    print("and in case of need", file=sys.stderr)
+    subprocess.run([sys.executable, "-c", "import sys; print(6); sys.exit(sys.stderr is None)"], check=True)
+    file.write(f"{sys.stdin.read()}trained {file.fileno() > 2}")
+"""
+
+
+def _bash(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], cwd=folder, text=True, capture_output=True, timeout=100, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "streams", ["<&-", ">&- < /dev/null", "2>&- < /dev/null", "<&- >&- 2>&-", "> /dev/full < /dev/null", "<&- | true"]
+)
+def test_a_process_outlasts_its_streams_and_no_file_takes_their_place(streams: str, tmp_path: Path) -> None:
+    (tmp_path / "speak.py").write_text(SPEAK)
+
+    done = _bash(f"(sleep 0.1; exec {sys.executable} speak.py) {streams}", tmp_path)
+
+    assert (done.returncode, "Error" in done.stderr) == (0, False)
+    assert (tmp_path / "checkpoint").read_text() == "trained True"
+
+
+def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run(tmp_path: Path) -> None:
+    sweep = f"{sys.executable} -m shoal.cli train -m {SMALL} 'model.hidden=[4],[5]' seed=0,1"
+
+    done = _bash(f"{sweep} <&- 2>&- | true", tmp_path)
+
+    runs = list(tmp_path.glob("outputs/parabola/*/*/run.json"))
+    assert done.returncode == 0
+    assert [json.loads(run.read_text())["status"] for run in runs] == ["completed"] * 4
