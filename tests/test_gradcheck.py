@@ -241,7 +241,8 @@ def test_a_python_function_is_found_in_the_working_directory(workdir: Path) -> N
     assert result.agrees
     assert result.derivatives[0].label == "d/dt"
     assert result.derivatives[0].autograd == pytest.approx(1.0)
-    assert result.derivatives[0].analytic is None
+    assert result.derivatives[0].analytic == pytest.approx(1.0)
+    assert result.formulas == {"my_functions:wave": "t*sin(t)", "d/dt": "t*cos(t) + sin(t)"}
 
 
 def test_a_function_that_mixes_the_elements_of_its_vectors_is_checked_to_second_order() -> None:

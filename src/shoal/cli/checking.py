@@ -69,7 +69,8 @@ def gradcheck(
     on: Annotated[str | None, typer.Option("--on", metavar="INTERVAL", help="-3,3 instead of a point.")] = None,
     order: Annotated[int, typer.Option("--order", help="Highest derivative.")] = 1,
     derivative: Annotated[
-        str | None, typer.Option("--derivative", metavar="FORMULA", help="The derivative to compare with.")
+        str | None,
+        typer.Option("--derivative", metavar="FORMULA", help="The derivative to compare with, instead of SymPy's."),
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="Relative difference allowed.")] = None,
     as_json: Json = False,
@@ -77,7 +78,7 @@ def gradcheck(
     """Compare autograd's derivatives with the analytic ones and with finite differences.
 
     Of an expression or a Python function at a point or on an interval; or of a task's loss by the parameters of its
-    model and by the inputs.
+    model and by the inputs. The analytic derivative of a Python function is that of its forward, as torch does it.
 
     \b
     Examples:

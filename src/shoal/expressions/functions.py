@@ -34,14 +34,20 @@ def _sign(x: float) -> float:
 FUNCTIONS: dict[str, Callable[..., float]] = {
     "abs": abs,
     "acos": math.acos,
+    "acosh": math.acosh,
     "asin": math.asin,
+    "asinh": math.asinh,
     "atan": math.atan,
+    "atanh": math.atanh,
     "cos": math.cos,
     "cosh": math.cosh,
     "erf": math.erf,
+    "erfc": math.erfc,
     "exp": math.exp,
+    "expm1": math.expm1,
     "log": math.log,
     "log10": math.log10,
+    "log1p": math.log1p,
     "log2": math.log2,
     "max": max,
     "min": min,
@@ -56,7 +62,9 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "tan": math.tan,
     "tanh": math.tanh,
 }
-"""`log` is the natural logarithm; `step` is 1 where its argument is positive, else 0."""
+"""`log` is the natural logarithm; `log1p(x)` is `log(1+x)` and `expm1(x)` is `exp(x)-1`, exact near 0; `step` is 1
+where its argument is positive, else 0.
+"""
 
 SEVERAL = frozenset({"max", "min"})
 """Functions of two arguments or more; all others have one."""

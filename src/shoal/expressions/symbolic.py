@@ -9,7 +9,7 @@ import sympy
 from sympy.printing.str import StrPrinter
 
 from shoal.errors import UsageError
-from shoal.expressions.expression import Apply, Expression, Name, Number
+from shoal.expressions.expression import Apply, Expression, Name
 from shoal.expressions.functions import FUNCTIONS
 from shoal.expressions.limits import Limits
 from shoal.expressions.parser import parse
@@ -18,8 +18,8 @@ from shoal.expressions.tokens import shortened
 _DERIVED = Limits(characters=200_000, depth=10_000, size=100_000, power=1e300)
 
 
-class _Kinked(sympy.Function):  # type: ignore[misc]
-    """A function with a derivative of its own: where SymPy's would be a distribution, the one that autograd takes."""
+class _Own(sympy.Function):  # type: ignore[misc]
+    """A function with the derivative that autograd takes, where SymPy's would be a distribution or lose digits."""
 
     spelling: str
 
@@ -27,7 +27,7 @@ class _Kinked(sympy.Function):  # type: ignore[misc]
         return f"{self.spelling}({', '.join(printer.doprint(argument) for argument in self.args)})"
 
 
-class _Sign(_Kinked):
+class _Sign(_Own):
     spelling = "sign"
 
     def fdiff(self, argindex: int = 1) -> Any:
@@ -38,21 +38,21 @@ class _Step(_Sign):
     spelling = "step"
 
 
-class _Abs(_Kinked):
+class _Abs(_Own):
     spelling = "abs"
 
     def fdiff(self, argindex: int = 1) -> Any:
         return _Sign(self.args[0])
 
 
-class _Relu(_Kinked):
+class _Relu(_Own):
     spelling = "relu"
 
     def fdiff(self, argindex: int = 1) -> Any:
         return _Step(self.args[0])
 
 
-class _Max(_Kinked):
+class _Max(_Own):
     spelling = "max"
 
     def fdiff(self, argindex: int = 1) -> Any:
@@ -60,7 +60,7 @@ class _Max(_Kinked):
         return (1 + _Sign(first - second)) / 2
 
 
-class _Min(_Kinked):
+class _Min(_Own):
     spelling = "min"
 
     def fdiff(self, argindex: int = 1) -> Any:
@@ -68,7 +68,7 @@ class _Min(_Kinked):
         return (1 - _Sign(first - second)) / 2
 
 
-class _Sigmoid(_Kinked):
+class _Sigmoid(_Own):
     """Of its own, so that its derivative does not overflow far from zero."""
 
     spelling = "sigmoid"
@@ -77,11 +77,25 @@ class _Sigmoid(_Kinked):
         return self * (1 - self)
 
 
-class _Softplus(_Kinked):
+class _Softplus(_Own):
     spelling = "softplus"
 
     def fdiff(self, argindex: int = 1) -> Any:
         return _Sigmoid(self.args[0])
+
+
+class _Log1p(_Own):
+    spelling = "log1p"
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        return 1 / (1 + self.args[0])
+
+
+class _Expm1(_Own):
+    spelling = "expm1"
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        return sympy.exp(self.args[0])
 
 
 SYMBOLIC: dict[str, Any] = {
@@ -92,7 +106,9 @@ SYMBOLIC: dict[str, Any] = {
     "**": lambda a, b: a**b,
     "neg": lambda a: -a,
     "abs": _Abs,
+    "expm1": _Expm1,
     "log10": lambda a: sympy.log(a) / sympy.log(10),
+    "log1p": _Log1p,
     "log2": lambda a: sympy.log(a) / sympy.log(2),
     "max": _Max,
     "min": _Min,
@@ -104,7 +120,7 @@ SYMBOLIC: dict[str, Any] = {
 }
 SYMBOLIC |= {name: getattr(sympy, name) for name in FUNCTIONS if name not in SYMBOLIC}
 
-_CONSTANTS = {"pi": sympy.pi, "e": sympy.E}
+CONSTANTS = {"pi": sympy.pi, "e": sympy.E}
 
 
 class _Printer(StrPrinter):  # type: ignore[misc]
@@ -130,17 +146,39 @@ def derivative(expression: Expression, variables: tuple[str, ...]) -> Expression
         result = symbolic(expression)
         for name in variables:
             result = result.diff(symbols[name])
-        if result.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I):
+        if not real(result):
             raise UsageError(f"{shortened(expression.text)} has no real derivative by {', '.join(variables)}")
-        text = _Printer().doprint(result)
+        return formula(result, expression.variables)
     except (RecursionError, OverflowError, ValueError) as error:
         raise UsageError(f"the derivative of {shortened(expression.text)} is too large to write down") from error
-    return parse(text, variables=expression.variables, limits=_DERIVED)
+
+
+def real(found: Any) -> bool:
+    """Whether a SymPy expression has nothing infinite, undefined or imaginary in it."""
+    return not found.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
+
+
+def written(found: Any) -> str:
+    """A SymPy expression in the grammar of ours.
+
+    Raises:
+        OverflowError, ValueError, RecursionError: where it is too large to be written.
+    """
+    return str(_Printer().doprint(found))
+
+
+def formula(found: Any, variables: tuple[str, ...]) -> Expression:
+    """A SymPy expression as one of ours.
+
+    Raises:
+        ConfigError, OverflowError, ValueError, RecursionError: where it is too large.
+    """
+    return parse(written(found), variables=variables, limits=_DERIVED)
 
 
 def symbolic(expression: Expression) -> Any:
     """The formula as a SymPy expression, named formulas inserted."""
-    known = _CONSTANTS | {name: sympy.Symbol(name) for name in expression.variables}
+    known = CONSTANTS | {name: sympy.Symbol(name) for name in expression.variables}
     stack: list[Any] = []
     for statement in expression.statements:
         stack.clear()
@@ -150,12 +188,13 @@ def symbolic(expression: Expression) -> Any:
                 del stack[-step.arguments :]
                 stack.append(SYMBOLIC[step.function](*arguments))
             else:
-                stack.append(known[step.name] if isinstance(step, Name) else _number(step))
+                stack.append(known[step.name] if isinstance(step, Name) else number(step.value))
         if statement.name:
             known[statement.name] = stack[0]
     return stack[0]
 
 
-def _number(step: Number) -> Any:
-    whole = step.value.is_integer() and abs(step.value) < 1e15
-    return sympy.Integer(int(step.value)) if whole else sympy.Float(step.value)
+def number(value: float) -> Any:
+    """A whole number as such, so that x**2 stays a power that SymPy can simplify."""
+    whole = math.isfinite(value) and float(value).is_integer() and abs(value) < 1e15
+    return sympy.Integer(int(value)) if whole else sympy.Float(value)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from shoal.errors import ConfigError, ExitCode, UsageError
-from shoal.expressions import Expression, parse
+from shoal.expressions import parse
 from shoal.gradcheck import points
+from shoal.gradcheck.analytic import Analytic, Traced, Written, label
 from shoal.gradcheck.differences import central, sides
-from shoal.gradcheck.functions import Function, function
-from shoal.gradcheck.points import Point, Written
+from shoal.gradcheck.functions import Function, failures, function
+from shoal.gradcheck.points import Point
 
 TOLERANCE = 1e-6
 """Relative difference allowed between autograd and finite differences."""
@@ -54,7 +55,9 @@ class DerivativeCheck:
     """The function's value, or its values for the elements of vectors; None on an interval."""
     derivatives: tuple[Derivative, ...]
     formulas: dict[str, str] = field(hash=False)
-    """Label -> the analytic derivative."""
+    """Label -> the analytic derivative; of a function that branches, with the points where it is that."""
+    without_formula: tuple[str, ...]
+    """Why a Python function has no analytic derivative."""
     tolerance: float
     graph_in_training: bool
     """Whether the value needs a gradient where arguments do; so too the next two."""
@@ -87,6 +90,7 @@ class DerivativeCheck:
         lines.append(_line("", ["autograd", "analytic", "differences", "disagreement"]))
         lines += [_shown(each, place=self.values is None) for each in self._worst()]
         lines += [f"{label} = {text}" for label, text in self.formulas.items()]
+        lines += [f"no analytic derivative: {problem}" for problem in self.without_formula]
         return "\n".join([*lines, *self._verdict()])
 
     def _worst(self) -> list[Derivative]:
@@ -120,8 +124,8 @@ class DerivativeCheck:
 def check(
     of: str | Callable[..., Tensor],
     *,
-    at: Written | None = None,
-    on: Written | None = None,
+    at: points.Written | None = None,
+    on: points.Written | None = None,
     order: int = 1,
     derivative: str | None = None,
     tolerance: float = TOLERANCE,
@@ -130,7 +134,8 @@ def check(
 
     `of` is a formula, or a Python function as `module:function`. A function with several values is summed; of several
     variables, mixed derivatives are checked too. `at` is a point, `on` an interval: 100 points of it are checked.
-    `derivative` is a formula for the first derivative of a function of one variable, in place of SymPy's.
+    `derivative` is a formula for the first derivative of a function of one variable, in place of SymPy's. That of a
+    Python function is found from the operations of its forward; where one has no formula, `without_formula` says which.
 
     Raises:
         ShoalError: where an argument is not what it should be.
@@ -160,7 +165,8 @@ def check(
         at=points.shown(places[0]) if at is not None else f"{len(places)} points of {on}",
         values=tuple(made.call(**places[0]).detach().flatten().tolist()) if at is not None else None,
         derivatives=tuple(rows),
-        formulas={_label(names): each.text for names, each in analytic.items()},
+        formulas=analytic.formulas(),
+        without_formula=tuple(analytic.problems()),
         tolerance=tolerance,
         graph_in_training=graph[0],
         graph_in_evaluation=graph[1],
@@ -173,14 +179,15 @@ def _check_order(order: int) -> None:
         raise ConfigError("order", order, f"must be from 1 to {_MOST_ORDER}")
 
 
-def _analytic(of: Function, order: int, derivative: str | None) -> dict[tuple[str, ...], Expression]:
+def _analytic(of: Function, order: int, derivative: str | None) -> Analytic:
     if derivative is not None:
         if len(of.variables) != 1:
             raise ConfigError("derivative", derivative, f"needs a function of one variable, not of {len(of.variables)}")
-        return {of.variables: parse(derivative, variables=of.variables)}
+        return Written({of.variables: parse(derivative, variables=of.variables)})
+    orders = _orders(of.variables, order)
     if of.formula is None:
-        return {}
-    return {names: of.formula.derivative(*names) for names in _orders(of.variables, order)}
+        return Traced(of, orders)
+    return Written({names: of.formula.derivative(*names) for names in orders})
 
 
 def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
@@ -191,16 +198,15 @@ def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
     return found
 
 
-def _derivatives(
-    of: Function, place: Point, order: int, analytic: dict[tuple[str, ...], Expression], tolerance: float
-) -> Iterator[Derivative]:
+def _derivatives(of: Function, place: Point, order: int, analytic: Analytic, tolerance: float) -> Iterator[Derivative]:
+    known = analytic.at(place)
     for names in _orders(of.variables, order):
         autograd = _autograd(of, place, names)
-        exact = _collected(analytic[names](**place), autograd) if names in analytic else None
+        exact = known.get(names)
         for i in range(autograd.numel()):
             element = f"[{i}]" if autograd.dim() else ""
             yield _compared(
-                label=_label(names) + element,
+                label=label(names) + element,
                 at=points.shown(place),
                 autograd=autograd.flatten()[i].item(),
                 analytic=None if exact is None else exact.flatten()[i].item(),
@@ -257,14 +263,10 @@ def _autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
     for name in names:
         if not derivative.requires_grad:
             return torch.zeros_like(leaves[name])
-        found = torch.autograd.grad(derivative.sum(), leaves[name], create_graph=True, allow_unused=True)[0]
+        with failures(f"the backward of {of.text}"):
+            found = torch.autograd.grad(derivative.sum(), leaves[name], create_graph=True, allow_unused=True)[0]
         derivative = torch.zeros_like(leaves[name]) if found is None else found
     return derivative.detach()
-
-
-def _collected(elements: Tensor, like: Tensor) -> Tensor:
-    """Elements summed to the shape of the variable that was broadcast to theirs."""
-    return elements.detach().sum_to_size(like.shape)
 
 
 def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:
@@ -273,13 +275,6 @@ def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:
     with torch.no_grad():
         evaluated = of.call(**leaves)
     return value.requires_grad, evaluated.requires_grad, value.detach().requires_grad
-
-
-def _label(names: tuple[str, ...]) -> str:
-    if len(names) == 1:
-        return f"d/d{names[0]}"
-    parts = [(name, names.count(name)) for name in dict.fromkeys(names)]
-    return f"d{len(names)}/" + "".join(f"d{name}{f'^{n}' if n > 1 else ''}" for name, n in parts)
 
 
 def _shown(each: Derivative, *, place: bool) -> str:

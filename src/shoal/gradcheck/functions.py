@@ -6,15 +6,19 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from shoal.errors import UsageError, suggestion
+from shoal.errors import ShoalError, UsageError, suggestion
 from shoal.expressions import VARIABLE, Expression, parse
 
+_OURS = {Path(__file__).parents[1], Path(torch.__file__).parent}
 _PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -49,7 +53,39 @@ def _python(call: Callable[..., Tensor], text: str, names: Sequence[str]) -> Fun
     """The function, of its parameters without a default and of those that are named."""
     parameters = inspect.signature(call).parameters.values()
     variables = (each.name for each in parameters if each.default is each.empty or each.name in names)
-    return Function(text, tuple(variables), call, None)
+    return Function(text, tuple(variables), _reported(call, text), None)
+
+
+def _reported(call: Callable[..., Tensor], text: str) -> Callable[..., Tensor]:
+    """The function, with its own failures told as such."""
+
+    def reported(**values: Tensor) -> Tensor:
+        with failures(text):
+            found = call(**values)
+        if not isinstance(found, Tensor):
+            raise UsageError(f"{text} returns {type(found).__name__}, not a tensor")
+        return found
+
+    return reported
+
+
+@contextmanager
+def failures(text: str) -> Iterator[None]:
+    """Within, an exception is one of the user's code, which `text` names.
+
+    Raises:
+        UsageError: for any that is not shoal's own.
+    """
+    try:
+        yield
+    except ShoalError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [each for each in frames if not _OURS & {*Path(each.filename).parents}]
+        says = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        hint = f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
+        raise UsageError(f"{text} fails: {says}", hint=hint) from error
 
 
 def _located(text: str) -> Callable[..., Tensor]:
