@@ -33,6 +33,10 @@ def test_training_loads_the_compiler_only_when_it_is_not_deferred(reports: dict[
     assert reports["1"]["compiler_loaded"] is True
 
 
+def test_training_does_not_load_what_differentiates_formulas(reports: dict[str, dict[str, Any]]) -> None:
+    assert reports["0"]["sympy_loaded"] is False
+
+
 @pytest.mark.parametrize(
     "probe",
     [

@@ -81,6 +81,10 @@ def compiler_loaded() -> Any:
     return "torch._dynamo.eval_frame" in sys.modules
 
 
+def sympy_loaded() -> Any:
+    return "sympy" in sys.modules
+
+
 def compiled_training() -> Any:
     """Also how often the graph broke: the functions that asked to be left alone still are."""
     optimizer = torch.optim.SGD(line.parameters(), lr=0.1)
@@ -189,8 +193,8 @@ def of_scipy() -> Any:
 
 
 PROBES: list[Callable[[], Any]] = [
-    trained, compiler_loaded, compiled_training, compiled_under_lightning, compiled_is_told_from_uncompiled, exported,
-    mapped, traced, onnx, submodule_first, source, setting, disabled_by_the_user, two_threads, of_scipy,
+    trained, compiler_loaded, sympy_loaded, compiled_training, compiled_under_lightning,
+    compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first, source, setting, disabled_by_the_user, two_threads, of_scipy,
 ]  # fmt: skip
 
 

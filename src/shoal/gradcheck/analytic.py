@@ -1,27 +1,17 @@
-"""Analytic derivatives: of a formula, a given one, or of the formula that a Python function turns out to have."""
+"""Analytic derivatives: of a formula, or given as one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-import sympy
-import torch
 from torch import Tensor
 
-from shoal.errors import ShoalError
 from shoal.expressions import Expression
-from shoal.expressions.symbolic import real, written
-from shoal.gradcheck import points
-from shoal.gradcheck.functions import Function
 from shoal.gradcheck.points import Point
-from shoal.gradcheck.tracing import NoFormula, Trace, matches, traced
 
 Names = tuple[str, ...]
-_SHOWN = 3
-"""Formulas of one derivative that are shown where the branches of a function have their own."""
 
 
 def label(names: Names) -> str:
@@ -62,95 +52,3 @@ class Written(Analytic):
 
     def formulas(self) -> dict[str, str]:
         return {label(names): each.text for names, each in self.expressions.items()}
-
-
-@dataclass
-class Traced(Analytic):
-    """Those of a Python function, read anew at each point: where it branches, its formula is that of the branch."""
-
-    of: Function
-    orders: Sequence[Names]
-    derived: dict[Any, dict[Names, list[Any]]] = field(default_factory=dict)
-    """Formula of the function -> its derivatives: an expression for each element of the last variable."""
-    shown: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
-    """Label -> formula -> the points where it is that."""
-    missing: dict[str, list[Point]] = field(default_factory=dict)
-    """Why there is no formula -> the points."""
-
-    def at(self, place: Point) -> Mapping[Names, Tensor]:
-        try:
-            return self._at(place)
-        except NoFormula as error:
-            problem = str(error)
-        except (ShoalError, OverflowError, ValueError, RecursionError):
-            problem = "its formula is too large to write down"
-        self.missing.setdefault(problem, []).append(place)
-        return {}
-
-    def _at(self, place: Point) -> Mapping[Names, Tensor]:
-        trace = traced(self.of, place)
-        if not real(trace.total) or not matches(trace, self.of, place):
-            raise NoFormula("torch's operations on its arguments do not explain its values")
-        derivatives = self._derivatives(trace)
-        found = {
-            names: torch.tensor([trace.value(each, place) for each in row], dtype=torch.float64)
-            for names, row in derivatives.items()
-        }
-        if all(symbols.ndim == 0 for symbols in trace.symbols.values()):
-            self._show(self.of.text, written(trace.total), place)
-        for names, row in derivatives.items():
-            for name, text in _texts(names, row, trace):
-                self._show(name, text, place)
-        return {names: values.reshape(place[names[-1]].shape) for names, values in found.items()}
-
-    def _show(self, name: str, text: str, place: Point) -> None:
-        self.shown.setdefault(name, {}).setdefault(text, []).append(place)
-
-    def _derivatives(self, trace: Trace) -> dict[Names, list[Any]]:
-        if trace.total not in self.derived:
-            known: dict[Names, Any] = {(): trace.total}
-            found = {}
-            for names in self.orders:
-                row = [known[names[:-1]].diff(symbol) for symbol in trace.symbols[names[-1]].flat]
-                if not all(map(real, row)):
-                    raise NoFormula(f"{label(names)} is not real")
-                found[names], known[names] = row, sum(row, sympy.Integer(0))
-            self.derived[trace.total] = found
-        return self.derived[trace.total]
-
-    def formulas(self) -> dict[str, str]:
-        return {name: _branches(texts) for name, texts in self.shown.items()}
-
-    def problems(self) -> Iterator[str]:
-        for problem, places in self.missing.items():
-            here = f" at {len(places)} points, as {points.shown(places[0])}" if self.shown or len(places) > 1 else ""
-            yield f"{problem}{here}"
-
-
-def _branches(texts: Mapping[str, Sequence[Point]]) -> str:
-    if len(texts) == 1:
-        return next(iter(texts))
-    parts = [f"{text} (at {len(at)} points, as {points.shown(at[0])})" for text, at in texts.items()]
-    more = [f"{len(parts) - _SHOWN} more"] if len(parts) > _SHOWN else []
-    return "; ".join(parts[:_SHOWN] + more)
-
-
-def _texts(names: Names, row: Sequence[Any], trace: Trace) -> Iterator[tuple[str, str]]:
-    """The formulas of a derivative: one where it is the same for each element, else one an element."""
-    common = {_common(each, number, trace) for number, each in enumerate(row)}
-    if len(common) == 1 and None not in common:
-        yield label(names), written(common.pop())
-        return
-    for symbol, each in zip(trace.symbols[names[-1]].flat, row, strict=True):
-        yield label(names) + str(symbol).removeprefix(names[-1]), written(each)
-
-
-def _common(found: Any, number: int, trace: Trace) -> Any:
-    """A formula with `x` for `x[number]`; None where it depends on other elements."""
-    renamed = {
-        symbols.flat[number]: sympy.Symbol(name)
-        for name, symbols in trace.symbols.items()
-        if symbols.ndim and number < symbols.size
-    }
-    numbers = {symbols.item() for symbols in trace.symbols.values() if not symbols.ndim}
-    return found.xreplace(renamed) if found.free_symbols <= renamed.keys() | numbers else None

@@ -14,7 +14,7 @@ from torch import Tensor
 from shoal.errors import ConfigError, ExitCode, UsageError
 from shoal.expressions import parse
 from shoal.gradcheck import points
-from shoal.gradcheck.analytic import Analytic, Traced, Written, label
+from shoal.gradcheck.analytic import Analytic, Written, label
 from shoal.gradcheck.differences import central, sides
 from shoal.gradcheck.functions import Function, failures, function
 from shoal.gradcheck.points import Point
@@ -186,6 +186,9 @@ def _analytic(of: Function, order: int, derivative: str | None) -> Analytic:
         return Written({of.variables: parse(derivative, variables=of.variables)})
     orders = _orders(of.variables, order)
     if of.formula is None:
+        # Late: SymPy takes a third of a second to import, and whoever trains has no need of it.
+        from shoal.gradcheck.forward import Traced
+
         return Traced(of, orders)
     return Written({names: of.formula.derivative(*names) for names in orders})
 
