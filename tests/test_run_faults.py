@@ -21,7 +21,7 @@ from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.errors import ShoalError, UsageError
 from shoal.record import training
-from shoal.rundir import RunDir, Status, read_history, read_info
+from shoal.rundir import RunDir, Status, new_id, read_history, read_info
 
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 OFTEN = ["callbacks.checkpoint.every_n_train_steps=2"]
@@ -161,6 +161,21 @@ def test_the_end_of_summer_time_within_a_run_leaves_its_duration_and_its_times_r
     assert 0 < info.seconds < 60
     assert end.replace(tzinfo=None) < began.replace(tzinfo=None)
     assert end >= began
+
+
+def test_ids_sort_by_time_through_the_hour_that_summer_time_has_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    try:
+        before = new_id()
+        monkeypatch.setenv("TZ", "UTC-1")
+        time.tzset()
+        after = new_id()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert before[:15] <= after[:15]
 
 
 def test_a_new_learning_rate_is_taken_under_a_scheduler_that_waits_for_a_plateau(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -12,8 +12,11 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def new_id() -> str:
-    """`20261122-101530-k3f9x2`: sorts by time, and 30 bits of chance keep runs of one second apart."""
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{''.join(secrets.choice(_LETTERS) for _ in range(6))}"
+    """`20261122-101530-k3f9x2`: sorts by time, and 30 bits of chance keep runs of one second apart.
+
+    The time is UTC: the clock on the wall has one hour of the year twice, and another one on another machine.
+    """
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{''.join(secrets.choice(_LETTERS) for _ in range(6))}"
 
 
 def job_name(number: int) -> str:
