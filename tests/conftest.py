@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-# Before anything imports shoal: types and shapes in its signatures are then checked at every call.
-# An int will do for a float, as PEP 484 has it.
-install_import_hook("shoal", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+import signatures
+
+signatures.check()
 
 PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1).to_bytes(4) + (1).to_bytes(4) + bytes(20)
 """What is read of a picture: its size."""
