@@ -6,11 +6,12 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shoal.app.described import IGNORED, Described, differing, differs, flat
 from shoal.app.expect import table
@@ -46,6 +47,8 @@ from shoal.sweep.plan import Plan
 from shoal.sweep.progress import SweepProgress
 from shoal.sweep.summary import spans, summarize
 
+Result = TypeVar("Result")
+
 
 class Sweeping:
     """The jobs of one launch, in their directory."""
@@ -77,6 +80,7 @@ class Sweeping:
             self._refuse_another(self.before)
         self.ledger = Ledger(folder, self._opened())
         self.plan = Plan()
+        self._tree = _begun(environment.working_tree)
         self._drawn: list[Path] = []
 
     def run(self) -> dict[str, RunInfo]:
@@ -197,7 +201,7 @@ class Sweeping:
                 return Work(number, run.path, config, info, finished=True)
             info = replace(info, sessions=info.sessions + 1, status=Status.RUNNING)
             return Work(number, run.path, config, info, resume=True)
-        git, _ = self._tree
+        git, _ = self._tree.result()
         info = RunInfo(
             id=f"{self.folder.path.name}-{job.run}",
             task=self.ledger.info.task,
@@ -250,13 +254,9 @@ class Sweeping:
             self.callbacks.end(self.jobs[job.hash], number, self.folder.run(job).path, info)
 
     @cached_property
-    def _tree(self) -> tuple[dict[str, Any] | None, str]:
-        return environment.working_tree()
-
-    @cached_property
     def _patch(self) -> Path | None:
         """The changes of the working tree: written once, and linked into every run directory."""
-        _, text = self._tree
+        _, text = self._tree.result()
         path = self.folder.path / "patch.diff"
         if text:
             write_text(path, text)
@@ -376,6 +376,14 @@ class Sweeping:
                 f"{self.folder.path} holds another sweep: {changes}",
                 hint="choose another hydra.sweep.dir; to add values, keep the rest of the command as it was",
             )
+
+
+def _begun(work: Callable[[], Result]) -> Future[Result]:
+    """Begin work that waits for another program, beside what this thread does."""
+    pool = ThreadPoolExecutor(max_workers=1)
+    found = pool.submit(work)
+    pool.shutdown(wait=False)
+    return found
 
 
 class _Interrupted(ShoalError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -20,7 +19,6 @@ COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 def curves_figure(groups: Mapping[str, Sequence[History]], metrics: Sequence[str], *, title: str) -> Figure:
     """A panel for each metric: thin lines are the runs of a group, the thick one is their median at each step."""
     figure = Figure(figsize=(5.5 * len(metrics), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         drawn = [

@@ -57,7 +57,6 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
     derivatives = slopes(module, data)
     n = 4 if derivatives else 3 if data.features else 2
     figure = Figure(figsize=(4 * n, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, n)
     fit, residuals, losses = panels[0], panels[-2], panels[-1]
     if derivatives:
@@ -90,7 +89,9 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
 def png(figure: Figure) -> bytes:
     """The figure as a picture."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.set_dpi(110)
+    # `savefig` lays it out, draws it into nothing, and draws it again.
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
@@ -91,7 +90,6 @@ def _grid(panels: int, *, curves: bool) -> tuple[Figure, list[Axes]]:
     n = max(panels + curves, 1)
     rows = -(-n // 2)
     figure = Figure(figsize=(8.4 if n > 1 else 5.6, 3.3 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
     places = figure.add_gridspec(rows, 2 if n > 1 else 1)
     axes = [figure.add_subplot(places[i // 2, i % 2]) for i in range(n - 1)]
     last = places[rows - 1, :] if n % 2 else places[rows - 1, 1]

@@ -105,13 +105,11 @@ class Activations(Check):
 
 
 def _figure(curves: Sequence[gradcheck.ActivationCurve]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from shoal.record.figures import BLUE, GRAY, ORANGE
 
     figure = Figure(figsize=(3.6 * len(curves), 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         axes.axhline(0, color=GRAY, linewidth=0.6)
         axes.plot(curve.x, curve.value, color=BLUE, label=curve.name)

@@ -21,6 +21,7 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.errors import ConfigError, suggestion
 from shoal.schedulers import Horizon
 
+_LIGHTNING = version("pytorch-lightning")
 Ending = Literal["completed", "stopped", "halved", "diverged"]
 
 
@@ -301,7 +302,7 @@ class Running:
         checkpoint: dict[str, Any] = {
             "epoch": moment.epoch,
             "global_step": step,
-            "pytorch-lightning_version": version("pytorch-lightning"),
+            "pytorch-lightning_version": _LIGHTNING,
             "state_dict": {name: weights[name] for name in member.module.state_dict()},
             "loops": {},
             "callbacks": {stopping.state_key: moment.early_stopping} if stopping else {},
