@@ -50,7 +50,7 @@ def board_folder(chosen: Sequence[RunEntry]) -> Iterator[Path]:
 
 def label(run: RunEntry) -> str:
     """A file name that says what a run is: `lr=0.01 seed=3 k3f9x2-0003`, without separators."""
-    words = distinction(run.info, brief=True) if run.info else ""
+    words = distinction(run.summary, brief=True) if run.summary else ""
     name = f"{(words or run.task)[:_LONGEST]} {untimed(run.id)[:_LONGEST]}"
     return "".join("_" if letter in _SEPARATORS else letter for letter in name)
 

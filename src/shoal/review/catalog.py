@@ -1,18 +1,20 @@
-"""The runs and sweeps below a folder. There is no index: reading ten thousand run.json takes half a second."""
+"""The runs and sweeps below a folder. There is no index: reading ten thousand run.json takes a quarter of a second."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from shoal.errors import DamagedError, UsageError
+from shoal.review.summary import Summary, decode_summary
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, decode_info, read_sweep
 
 DAMAGED = "damaged"
@@ -31,7 +33,11 @@ STATUSES = (*Status, LOST, DAMAGED, UNKNOWN)
 _DEPTH = 8
 """Folders of folders that are looked into."""
 _READERS = 4
-_MANY = 100
+_SHARE = 100
+"""Files that are read before it is looked at how long they took."""
+_SLOW = 1e-4
+"""Seconds a file takes where the disk must be waited for; from memory it takes a fifth of that."""
+_AT_ONCE = 1 << 16
 _STAMP = re.compile(r"(\d{8}-\d{6})-")
 _HISTORY = "metrics.csv"
 _TRACES = {"config.yaml", "metrics.csv", "checkpoints", "train.log", ".lock"}
@@ -40,43 +46,61 @@ _TRACES = {"config.yaml", "metrics.csv", "checkpoints", "train.log", ".lock"}
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """A run directory; `info` is None where run.json is unreadable or another program's, `damage` what is wrong."""
+    """A run directory; `summary` is None where run.json is unreadable or another program's, `damage` what is wrong."""
 
     path: Path
-    info: RunInfo | None = None
+    summary: Summary | RunInfo | None = None
     damage: str | None = None
+    content: bytes = field(default=b"", repr=False, compare=False)
+    """Of run.json, for what the summary leaves out."""
+
+    @property
+    def info(self) -> RunInfo | None:
+        """All that run.json says. What only its unlisted parts get wrong is found out here."""
+        if isinstance(self.summary, Summary):
+            try:
+                info = decode_info(self.path / "run.json", self.content)
+            except DamagedError as error:
+                object.__setattr__(self, "damage", _shortened(error, self.path))
+                info = None
+            # Put in the place of the summary, which it includes: it is read once.
+            object.__setattr__(self, "summary", info)
+            return info
+        return self.summary
 
     @property
     def id(self) -> str:
         """What the run is called; another Hydra program's run by the last two parts of its path."""
-        if self.info:
-            return self.info.id
+        if self.summary:
+            return self.summary.id
         return self.path.name if self.damage else "/".join(self.path.absolute().parts[-2:])
 
     @property
     def task(self) -> str:
         """Name of the task, as far as it is known."""
-        if self.info:
-            return self.info.task
+        if self.summary:
+            return self.summary.task
         return self.path.absolute().parent.name if self.damage else ""
 
     @property
     def status(self) -> str:
         """One of `STATUSES`."""
+        summary = self.summary
         if self.damage:
             return DAMAGED
-        if self.info is None:
+        if summary is None:
             return UNKNOWN
-        if self.info.status is Status.RUNNING and gone(self.info.pid, self.info.host):
+        if summary.status is Status.RUNNING and gone(summary.pid, summary.host):
             return LOST
-        return str(self.info.status)
+        return str(summary.status)
 
     @property
     def reason(self) -> str | None:
         """Why the run did not complete."""
-        if self.status == LOST and self.info:
-            return f"pid {self.info.pid} is gone; shoal resume {self.id}"
-        return self.damage or (self.info.reason if self.info else None)
+        summary = self.summary
+        if summary and summary.status is Status.RUNNING and self.status == LOST:
+            return f"pid {summary.pid} is gone; shoal resume {self.id}"
+        return self.damage or (summary.reason if summary else None)
 
     @property
     def dir(self) -> RunDir:
@@ -92,6 +116,11 @@ class SweepEntry:
     runs: tuple[RunEntry, ...]
     info: SweepInfo | None = None
     damage: str | None = None
+
+    @property
+    def summary(self) -> SweepInfo | None:
+        """What runs and sweeps both have for a list."""
+        return self.info
 
     @property
     def id(self) -> str:
@@ -142,11 +171,11 @@ def find(paths: Iterable[Path]) -> list[Entry]:
     Raises:
         UsageError: where a path does not exist.
     """
-    found: dict[Path, Entry] = {}
+    found: dict[str, Entry] = {}
     for path in paths:
         if not path.is_dir():
             raise UsageError(f"{path} is not a directory", hint="name a folder of runs, for example outputs")
-        found.update((entry.path, entry) for entry in _below(path, _DEPTH))
+        found.update((str(entry.path), entry) for entry in _below(path, _DEPTH))
     return sorted(found.values(), key=began, reverse=True)
 
 
@@ -163,9 +192,10 @@ def began(entry: Entry) -> tuple[str, str, str]:
 
     Within a second, which is all that an id says, the start decides.
     """
-    stamp = _STAMP.match(entry.id)
+    name = entry.id
+    stamp = _STAMP.match(name)
     when = stamp[1] if stamp else _started(entry)
-    return when, (entry.info.started if entry.info else None) or "", entry.id
+    return when, (entry.summary.started if entry.summary else None) or "", name
 
 
 def untimed(name: str) -> str:
@@ -192,12 +222,12 @@ def _host() -> str:
 
 
 def _started(entry: Entry) -> str:
-    started = entry.info.started if entry.info else None
+    started = entry.summary.started if entry.summary else None
     try:
         when = datetime.fromisoformat(started) if started else datetime.fromtimestamp(entry.path.stat().st_mtime)
     except (ValueError, OSError):
         return ""
-    return f"{when.astimezone():%Y%m%d-%H%M%S}"
+    return f"{when.astimezone(UTC):%Y%m%d-%H%M%S}"
 
 
 def _below(folder: Path, depth: int, content: bytes | OSError | None = None) -> Iterator[Entry]:
@@ -221,41 +251,64 @@ def _below(folder: Path, depth: int, content: bytes | OSError | None = None) -> 
 
 
 def _contents(folder: Path, names: list[str]) -> Iterator[tuple[Path, bytes | OSError]]:
-    """Each folder of these names with its run.json. Several are read at once: a cold disk is waited for in parallel."""
+    """Each folder of these names with its run.json; where the disk must be waited for, several are read at once."""
     folders = [folder / name for name in names if not name.startswith(".")]
-    if len(folders) < _MANY:
-        yield from ((child, _content(child)) for child in folders)
-        return
+    for start in range(0, len(folders), _SHARE):
+        began = time.perf_counter()
+        share = folders[start : start + _SHARE]
+        contents = [*map(_content, share)]
+        slow = time.perf_counter() - began > _SLOW * len(share)
+        yield from zip(share, contents, strict=True)
+        if slow:
+            yield from _contents_at_once(folders[start + _SHARE :])
+            return
+
+
+def _contents_at_once(folders: list[Path]) -> Iterator[tuple[Path, bytes | OSError]]:
     from concurrent.futures import ThreadPoolExecutor
 
-    shares = [folders[start : start + _MANY] for start in range(0, len(folders), _MANY)]
+    shares = [folders[start : start + _SHARE] for start in range(0, len(folders), _SHARE)]
     with ThreadPoolExecutor(_READERS) as readers:
         for share, contents in zip(shares, readers.map(lambda share: [*map(_content, share)], shares), strict=True):
             yield from zip(share, contents, strict=True)
 
 
 def _content(folder: Path) -> bytes | OSError:
+    """The content of run.json. Ten thousand of them are read in a third less time without Python's file objects."""
     try:
-        with open(f"{folder}/run.json", "rb") as file:
-            return file.read()
+        file = os.open(f"{folder}/run.json", os.O_RDONLY)
     except OSError as error:
         return error
+    try:
+        content = part = os.read(file, _AT_ONCE)
+        while part and len(content) >= _AT_ONCE:
+            part = os.read(file, _AT_ONCE)
+            content += part
+    except OSError as error:
+        return error
+    finally:
+        os.close(file)
+    return content
 
 
 def _run(folder: Path, content: bytes | OSError) -> RunEntry:
     if isinstance(content, OSError):
         return RunEntry(folder, damage=f"run.json cannot be read: {content.strerror}")
-    path = folder / "run.json"
+    path = f"{folder}/run.json"
     try:
-        info = decode_info(path, content)
+        summary = decode_summary(path, content)
     except DamagedError as error:
-        return RunEntry(folder, damage=error.problem.replace(f"{path} is", "run.json is"))
-    return RunEntry(folder, info, _cut(folder, info))
+        return RunEntry(folder, damage=_shortened(error, folder))
+    return RunEntry(folder, summary, _cut(folder, summary), content)
 
 
-def _cut(folder: Path, info: RunInfo) -> str | None:
+def _shortened(error: DamagedError, folder: Path) -> str:
+    return error.problem.replace(f"{folder}/run.json is", "run.json is")
+
+
+def _cut(folder: Path, summary: Summary) -> str | None:
     """What is wrong with the length of metrics.csv, which is all that can be told without reading it."""
-    sealed = info.artifacts.get(_HISTORY) if info.finished else None
+    sealed = summary.artifacts.get(_HISTORY) if summary.finished else None
     if sealed is None:
         return None
     try:

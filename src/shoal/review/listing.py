@@ -15,6 +15,7 @@ from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.catalog import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
 from shoal.review.plain import as_json, known
 from shoal.review.query import ordered, where
+from shoal.review.summary import Summary
 from shoal.review.table import Column, status_style, write_table
 from shoal.review.values import Value, Values, main_metric, unknown_status
 from shoal.review.wording import ago, counted, duration, number, printable, settings
@@ -65,12 +66,11 @@ def default_columns(entries: Sequence[Entry]) -> list[str]:
     """The columns where none are asked for: the further metrics come last."""
     found = runs(entries)
     main = main_metric(found)
-    counts: dict[str, int] = {}
-    for run in found:
-        for name in run.info.final if run.info else ():
-            counts[name] = counts.get(name, 0) + 1
+    counts: Counter[str] = Counter()
+    for names, n in Counter(tuple(run.summary.final) for run in found if run.summary).items():
+        counts.update(dict.fromkeys(names, n))
     quiet = {main, LR, GRAD_NORM, GRAD_NORM_CLIPPED}
-    others = [name for name in sorted(counts, key=lambda name: -counts[name]) if name not in quiet]
+    others = [name for name, _ in counts.most_common() if name not in quiet]
     return ["id", "task", "status", "age", "what", "best", *([main] if main else []), "time", *others[:4]]
 
 
@@ -102,8 +102,8 @@ def whats(entries: Sequence[Entry], *, brief: bool = False) -> list[str]:
     """
     shared: dict[str, set[str]] = {}
     for entry in entries:
-        if isinstance(entry, RunEntry) and entry.info and not entry.info.differs:
-            words = set(entry.info.overrides)
+        if isinstance(entry, RunEntry) and entry.summary and not entry.summary.differs:
+            words = set(entry.summary.overrides)
             shared[entry.task] = shared.get(entry.task, words) & words
     return [_what(entry, shared.get(entry.task, set()), brief=brief) for entry in entries]
 
@@ -112,18 +112,19 @@ def _what(entry: Entry, shared: set[str], *, brief: bool) -> str:
     if isinstance(entry, SweepEntry):
         return _what_sweep(entry, brief=brief)
     reason = printable(entry.reason or "")
-    words = distinction(entry.info, shared, brief=brief) if entry.info else ""
+    words = distinction(entry.summary, shared, brief=brief) if entry.summary else ""
     return f"{reason}; {words}" if reason and words else reason or words
 
 
-def distinction(info: RunInfo, shared: Collection[str] = (), *, brief: bool = False) -> str:
+def distinction(info: RunInfo | Summary, shared: Collection[str] = (), *, brief: bool = False) -> str:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set.
 
     The words that are `shared` come last.
     """
+    if info.differs:
+        return settings(info.differs, brief=brief)
     words = sorted((word for word in info.overrides if not word.startswith(_PLAIN_WORDS)), key=shared.__contains__)
-    chosen = {name.lstrip("+"): value for name, _, value in (word.partition("=") for word in words)}
-    return settings(info.differs or chosen, brief=brief)
+    return settings({word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in words}, brief=brief)
 
 
 def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:
@@ -160,7 +161,7 @@ def write_csv(entries: Sequence[Entry], names: Sequence[str]) -> str:
 
 def csv_columns(entries: Sequence[Entry]) -> list[str]:
     """The columns of a CSV where none are asked for: each setting that differs and each metric is one."""
-    infos = [run.info for run in runs(entries) if run.info]
+    infos = [run.summary for run in runs(entries) if run.summary]
     differing = dict.fromkeys(str(name) for info in infos for name in info.differs)
     metrics = dict.fromkeys(name for info in infos for name in info.final)
     fields = ["id", "task", "status", "started", "time", "epochs", "best.metric", "best", "reason", "path"]
@@ -169,8 +170,8 @@ def csv_columns(entries: Sequence[Entry]) -> list[str]:
 
 def write_lines(entries: Sequence[Entry], names: Sequence[str]) -> str:
     """For a pipe: a line a run, fields separated by tabs, numbers in full."""
-    rows = zip(*raw_columns(entries, names), strict=True)
-    return "".join("\t".join([_field(cell) for cell in row]) + "\n" for row in rows)
+    columns = [map(_field, column) for column in raw_columns(entries, names)]
+    return "".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)])
 
 
 def _field(cell: Value) -> str:
@@ -227,5 +228,5 @@ def _title(name: str, main: str | None) -> str:
 
 def _best(entry: Entry, cell: str, main: str | None) -> str:
     """The best value, with the name of its metric where that is not the one in the title."""
-    info = entry.info if isinstance(entry, RunEntry) else None
+    info = entry.summary if isinstance(entry, RunEntry) else None
     return f"{printable(info.best.metric)}={cell}" if info and info.best and info.best.metric != main else cell

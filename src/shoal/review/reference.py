@@ -102,7 +102,7 @@ def _inside(reference: str, sweep: SweepEntry) -> Entry:
         jobs = sweep.info.jobs if sweep.info else []
         names = {job.run for job in jobs if job.number == int(reference)} or {reference}
         numbered = [
-            run for run in sweep.runs if run.path.name in names or (run.info and run.info.job == int(reference))
+            run for run in sweep.runs if run.path.name in names or (run.summary and run.summary.job == int(reference))
         ]
         if numbered:
             return numbered[0]
@@ -116,7 +116,7 @@ def _best(reference: str, entries: Sequence[Entry]) -> RunEntry:
     found = ranked(every, metric) if metric else []
     if found:
         return found[0]
-    metrics = sorted({name for run in every if run.info for name in run.info.final})
+    metrics = sorted({name for run in every if run.summary for name in run.summary.final})
     guess = nearest(metric, metrics) if metric else None
     meant = f"did you mean {guess}? " if guess else ""
     raise UsageError(

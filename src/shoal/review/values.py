@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from shoal.errors import DamagedError, UsageError, shown, suggestion
 from shoal.names import TRAIN_LOSS, VAL_LOSS
 from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
 from shoal.review.settings import read_settings
+from shoal.review.summary import Summary
 
 Value = int | float | str | None
 """A bool is 0 or 1, a list or a mapping its text."""
@@ -22,27 +24,32 @@ RISING = ("accuracy", "acc", "auc", "f1", "r2", "score", "precision", "recall")
 
 def _best(entry: Entry) -> float | None:
     best = best_run(entry.runs) if isinstance(entry, SweepEntry) else entry
-    return best.info.best.value if best and best.info and best.info.best else None
+    return best.summary.best.value if best and best.summary and best.summary.best else None
 
 
 def _seconds(entry: Entry) -> float | None:
-    return entry.info.seconds if entry.info else None
+    return entry.summary.seconds if entry.summary else None
 
 
 def age(entry: Entry) -> float | None:
     """Seconds since a run or sweep began; where it cannot say so itself, by the time in its id."""
     try:
-        if entry.info and entry.info.started:
-            began = datetime.fromisoformat(entry.info.started)
+        if entry.summary and entry.summary.started:
+            began = datetime.fromisoformat(entry.summary.started)
         else:
-            began = datetime.strptime(entry.id[:15], "%Y%m%d-%H%M%S")
+            began = datetime.strptime(entry.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
     return (datetime.now(UTC) - began.astimezone(UTC)).total_seconds()
 
 
 def _of_run(name: str) -> Callable[[Entry], Any]:
-    return lambda entry: getattr(entry.info, name) if isinstance(entry, RunEntry) and entry.info else None
+    def value(entry: Entry) -> Any:
+        if not isinstance(entry, RunEntry):
+            return None
+        return getattr(entry.summary if name in Summary.__slots__ else entry.info, name, None)
+
+    return value
 
 
 def _of_best(name: str) -> Callable[[Entry], Any]:
@@ -69,9 +76,9 @@ FIELDS: dict[str, Callable[[Entry], Any]] = {
     "time": _seconds,
     "path": lambda entry: str(entry.path),
     "reason": lambda entry: entry.reason,
-    "started": lambda entry: entry.info.started if entry.info else None,
+    "started": lambda entry: entry.summary.started if entry.summary else None,
     "ended": lambda entry: entry.info.ended if entry.info else None,
-    "host": lambda entry: entry.info.host if entry.info else None,
+    "host": lambda entry: entry.summary.host if entry.summary else None,
     "git.commit": _of_git("commit"),
     "git.dirty": _of_git("dirty"),
     **{
@@ -88,9 +95,16 @@ class Values:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self._settings: list[dict[str, Any]] | None = None
-        infos = [run.info for run in runs(entries) if run.info]  # a sweep's row is empty where its runs have a value
-        self.metrics = list(dict.fromkeys(name for info in infos for name in info.final))
-        self.choices = list(dict.fromkeys(name for info in infos for name in info.choices))
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """The metrics that some run has. A sweep's row is empty where its runs have a value."""
+        return _united(run.summary.final for run in runs(self.entries) if run.summary)
+
+    @cached_property
+    def choices(self) -> list[str]:
+        """The config groups in which some run chose an option."""
+        return _united(run.info.choices for run in runs(self.entries) if run.info)
 
     def __contains__(self, name: str) -> bool:
         if name in FIELDS or name in self.metrics or name in self.choices:
@@ -106,9 +120,11 @@ class Values:
         if name in FIELDS:
             return [plain(FIELDS[name](entry)) for entry in self.entries]
         if name in self.metrics:
-            return [plain(info.final.get(name)) if info else None for info in self._infos()]
+            summaries = (entry.summary if isinstance(entry, RunEntry) else None for entry in self.entries)
+            return [summary.final.get(name) if summary else None for summary in summaries]
         if name in self.choices:
-            return [plain(info.choices.get(name)) if info else None for info in self._infos()]
+            infos = (entry.info if isinstance(entry, RunEntry) else None for entry in self.entries)
+            return [info.choices.get(name) if info else None for info in infos]
         if name not in self:
             raise UsageError(f"no run has {name}", hint=self.alternatives(name))
         return [plain(settings.get(name)) for settings in self.settings()]
@@ -128,8 +144,10 @@ class Values:
             self._settings = [_settings(entry) for entry in self.entries]
         return self._settings
 
-    def _infos(self) -> Iterable[Any]:
-        return (entry.info if isinstance(entry, RunEntry) else None for entry in self.entries)
+
+def _united(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names in the mappings, each once. Most of ten thousand have the same names, which are looked at once."""
+    return list(dict.fromkeys(name for names in dict.fromkeys(map(tuple, mappings)) for name in names))
 
 
 def plain(value: Any) -> Value:
@@ -141,16 +159,16 @@ def plain(value: Any) -> Value:
 
 def metric_of(run: RunEntry, name: str) -> float | None:
     """The best value where the run kept the best of this metric, else its last value."""
-    if run.info is None:
+    if run.summary is None:
         return None
-    if run.info.best and run.info.best.metric == name:
-        return run.info.best.value
-    return run.info.final.get(name)
+    if run.summary.best and run.summary.best.metric == name:
+        return run.summary.best.value
+    return run.summary.final.get(name)
 
 
 def main_metric(entries: Iterable[Entry]) -> str | None:
     """The metric to judge by: the one most runs monitored, else the validation loss, else what there is."""
-    infos = [run.info for run in runs(entries) if run.info]
+    infos = [run.summary for run in runs(entries) if run.summary]
     monitored = [info.best.metric for info in infos if info.best]
     if monitored:
         return max(dict.fromkeys(monitored), key=monitored.count)
@@ -161,8 +179,8 @@ def main_metric(entries: Iterable[Entry]) -> str | None:
 def rises(name: str, entries: Iterable[RunEntry]) -> bool:
     """Whether the larger value of a metric is the better one: as the runs that monitored it say, else by its name."""
     for run in entries:
-        if run.info and run.info.best and run.info.best.metric == name:
-            return run.info.best.mode == "max"
+        if run.summary and run.summary.best and run.summary.best.metric == name:
+            return run.summary.best.mode == "max"
     return name.replace("_", "/").rsplit("/", 1)[-1].lower() in RISING
 
 

@@ -61,9 +61,10 @@ def size(n_bytes: float) -> str:
 def settings(values: Mapping[str, Any], *, brief: bool = False) -> str:
     """`optimizer.lr=0.01 seed=3`; brief, `lr=0.01 seed=3`, as far as the last words of the names differ."""
     names = [str(name) for name in values]
-    last = [name.rsplit(".", 1)[-1] for name in names]
-    shorter = last if brief and len(set(last)) == len(last) else names
-    return printable(" ".join(f"{name}={shown(value)}" for name, value in zip(shorter, values.values(), strict=True)))
+    if brief:
+        last = [name.rsplit(".", 1)[-1] for name in names]
+        names = last if len(set(last)) == len(last) else names
+    return printable(" ".join([f"{name}={shown(value)}" for name, value in zip(names, values.values(), strict=True)]))
 
 
 def counted(n: int, noun: str) -> str:

@@ -126,7 +126,7 @@ def read_info(path: Path) -> RunInfo:
         raise DamagedError(f"{path} is damaged: {error.strerror}") from error
 
 
-def decode_info(path: Path, content: bytes) -> RunInfo:
+def decode_info(path: Path | str, content: bytes) -> RunInfo:
     """What run.json says, by its content; keys of a later version are left out.
 
     Raises:
@@ -141,7 +141,7 @@ def decode_info(path: Path, content: bytes) -> RunInfo:
 Info = TypeVar("Info")
 
 
-def decoded(path: Path, content: bytes, form: type[Info]) -> Info:
+def decoded(path: Path | str, content: bytes, form: type[Info]) -> Info:
     """The JSON of a file as the dataclass `form`, each field of the type it declares.
 
     Raises:

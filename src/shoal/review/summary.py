@@ -1,0 +1,50 @@
+"""The part of run.json that tells runs apart in a list: the rest of ten thousand would take as long again to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal.errors import DamagedError
+from shoal.rundir.info import SCHEMA, Best, Status, decoded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """Some fields of `RunInfo`, with the same meaning."""
+
+    id: str
+    task: str
+    status: Status
+    engine: str
+    seed: int
+    schema: int = SCHEMA
+    command: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    differs: dict[str, Any] = field(default_factory=dict)
+    job: int | None = None
+    pid: int | None = None
+    host: str | None = None
+    started: str | None = None
+    seconds: float = 0.0
+    final: dict[str, float] = field(default_factory=dict)
+    best: Best | None = None
+    reason: str | None = None
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to an end of any kind."""
+        return self.status is not Status.RUNNING
+
+
+def decode_summary(path: str, content: bytes) -> Summary:
+    """What run.json says, by its content.
+
+    Raises:
+        DamagedError: where it is cut short, not of this form, or of a later version.
+    """
+    summary = decoded(path, content, Summary)
+    if summary.schema > SCHEMA:
+        raise DamagedError(f"{path} is of a later version of shoal (schema {summary.schema})")
+    return summary
