@@ -6,6 +6,7 @@ Each probe has a process of its own, forked after the training. Prints one JSON 
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import json
 import os
@@ -215,4 +216,5 @@ def reported(probe: Callable[[], Any]) -> Any:
     return json.loads(text) if text else "failed"
 
 
+gc.disable()  # it would look through all of torch anew in every process
 print(json.dumps({probe.__name__: reported(probe) for probe in PROBES}))
