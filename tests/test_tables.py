@@ -498,3 +498,9 @@ def test_the_terminal_and_the_log_tell_the_types_the_terminal_each_class_and_pre
     assert sum(int(line.split()[-1]) for line in shown.splitlines()[-2:]) == 20
     table = pl.read_csv(capsys.readouterr().out.encode())
     assert table.columns == ["area", "rooms", "city", "dear", "dear_predicted", "p_no", "p_yes"]
+    assert shoal_command(["predict", "last", "--x", "120,3,Oslo,80,2,Bergen"]) == 0
+    assert pl.read_csv(capsys.readouterr().out.encode())["city"].to_list() == ["Oslo", "Bergen"]
+    assert shoal_command(["predict", "last", "--x", "120,three,Oslo"]) == 2
+    assert "row 1: 'rooms' is 'three', which is not a finite number" in capsys.readouterr().err
+    assert shoal_command(["predict", "last", "--x", "120,3"]) == 2
+    assert "--x has 2 values; the model takes 3 a row: area, rooms, city" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def predict(
         Path | None, typer.Option("--input", "-i", help="A table of inputs: CSV, Parquet or Arrow.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; else the terminal.")] = None,
-    x: Annotated[str | None, typer.Option("--x", metavar="NUMBERS", help="Inputs themselves: 0.5,0.7")] = None,
+    x: Annotated[str | None, typer.Option("--x", metavar="VALUES", help="Inputs themselves: 0.5,0.7")] = None,
     last: Last = False,
     trust: Trust = None,
     root: Root = OUTPUTS,
@@ -214,16 +214,19 @@ def _write(table: polars.DataFrame, path: Path) -> None:
 
 
 def _columns(text: str, run: Run) -> polars.DataFrame:
-    """Numbers from the command line as a table: one input, or several in turn."""
+    """Values from the command line as a table: one input, or several in turn."""
     import polars
 
+    words, names = [word.strip() for word in text.split(",")], run.features
+    if not names or len(words) % len(names):
+        n = f"{len(words)} value{'s' if len(words) != 1 else ''}"
+        raise UsageError(f"--x has {n}; the model takes {len(names)} a row: {', '.join(names)}")
+    return polars.DataFrame({name: _typed(words[i :: len(names)]) for i, name in enumerate(names)})
+
+
+def _typed(words: list[str]) -> list[float] | list[str]:
+    """Numbers where all of a column are some, else the categories that the words are."""
     try:
-        numbers = [float(word) for word in text.split(",")]
+        return [float(word) for word in words]
     except ValueError:
-        raise UsageError(
-            f"--x {text}: must be numbers with commas between them", hint="for example --x 0.5,0.7"
-        ) from None
-    names = run.features
-    if not names or len(numbers) % len(names):
-        raise UsageError(f"--x has {len(numbers)} numbers; the model takes {len(names)} a row: {', '.join(names)}")
-    return polars.DataFrame({name: numbers[i :: len(names)] for i, name in enumerate(names)})
+        return words
