@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runs import config, make_run
 from shoal.errors import DamagedError
-from shoal.review.settings import LARGEST, flattened, parse_config, read_settings
+from shoal.review.settings import LARGEST, flattened, parse_settings, read_settings
 
 _names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True)
 _leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
@@ -22,7 +22,7 @@ _values = st.recursive(_leaves, lambda inner: st.lists(inner, max_size=3) | st.d
 def test_whatever_yaml_dumps_is_read_as_yaml_reads_it(content: dict[str, object]) -> None:
     text = yaml.safe_dump(content, sort_keys=False)
 
-    assert parse_config(text) == yaml.safe_load(text) if content else parse_config(text) == {}
+    assert parse_settings(text) == dict(flattened(yaml.safe_load(text)))
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,16 @@ def test_whatever_yaml_dumps_is_read_as_yaml_reads_it(content: dict[str, object]
         "'a b': 1\n\"c\": 2\n",
         "a:\n    b: 1\n    c:\n        d: 2\n",
         "a: &anchor 3\n",
+        "a:\n  b: 1\na:\n  c: 2\n",
+        "on: 1\nyes:\n  no: 2\n",
+        "a: 017\nb: 1e3\nc: 1.0e+3\nd: -0\ne: 1_000\nf: 1:30\ng: 0x1f\nh: -0.5\ni: .5\n",
+        "a: |+\n  x\n\nb:\n  c: |\n    y\n\n  d: 2\n",
+        "a:\n  b: |\n    x\n      y\n  c: 'x\n\n    y'\n",
+        "a:\n  b:\n   c: 2\n   d: 3\n  e:\n  - 1\n",
     ],
 )
 def test_hand_written_yaml_is_read_as_yaml_reads_it(text: str) -> None:
-    assert parse_config(text) == yaml.safe_load(text)
+    assert parse_settings(text) == dict(flattened(yaml.safe_load(text)))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_hand_written_yaml_is_read_as_yaml_reads_it(text: str) -> None:
 )
 def test_what_could_exhaust_or_fool_the_reader_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        parse_config(text)
+        parse_settings(text)
 
 
 def test_a_config_larger_than_any_is_damaged(tmp_path: Path) -> None:

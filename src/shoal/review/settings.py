@@ -14,9 +14,11 @@ LARGEST = 1_000_000
 """Bytes of a config.yaml; a resolved configuration has a few thousand."""
 _BRACKETS = 2000
 _INDENT = 200
-_ENTRY = re.compile(r"^(?=[^\s#\-])", re.MULTILINE)
-_MAPPING = re.compile(r"([A-Za-z_][\w.\-]*):\n((?:  .*\n?)+)\Z")
 _DEEP = re.compile(rf"^[ \-?]{{{_INDENT}}}", re.MULTILINE)
+_ENTRY = re.compile(r"\n(?=[^\s#\-])")
+_KEY = r"(?!(?i:yes|no|on|off|true|false|null):)([A-Za-z_][\w.\-]*):"
+_NUMBER = re.compile(_KEY + r" (-?(?:0|[1-9][0-9]*)(\.[0-9]+(?:e[-+][0-9]+)?)?)", re.ASCII)
+_NESTED = re.compile(_KEY + r"\n(?=  [^\s#\-])", re.ASCII)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -25,12 +27,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         DamagedError: where there is no configuration, or it is no YAML mapping, or it could exhaust its reader.
     """
-    own = folder / "config.yaml"
-    path = own if own.exists() else folder / ".hydra" / "config.yaml"
+    path = own = f"{folder}/config.yaml"
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        settings = dict(flattened(parse_config(content.decode())))
+        try:
+            content = _content(own)
+        except FileNotFoundError:
+            path = f"{folder}/.hydra/config.yaml"
+            content = _content(path)
+        settings = parse_settings(content.decode())
     except FileNotFoundError:
         raise DamagedError(f"{own} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -40,23 +44,18 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def parse_config(text: str) -> dict[str, Any]:
-    """The mapping in a YAML document.
+def parse_settings(text: str) -> dict[str, Any]:
+    """The settings in a YAML document, by dotted name.
 
     Raises:
-        ValueError: where it is none, or is larger, deeper or more folded than any configuration that was written.
+        ValueError: where it is no mapping, or is larger, deeper or more folded than any configuration that was written.
     """
     if len(text) > LARGEST:
         raise ValueError(f"it is longer than {LARGEST} bytes")
-    # The C parser recurses without a limit (a long row of "[" ends the process), and aliases can name gigabytes.
-    if text.count("[") + text.count("{") > _BRACKETS or _DEEP.search(text):
+    if "\n" + " " * _INDENT in text:
         raise ValueError("it is nested too deeply")
-    if ("&" in text or "*" in text) and _aliased(text):
-        raise ValueError("it has YAML aliases, which no resolved configuration has")
-    value = _block(text)
-    if not isinstance(value, dict):
-        raise ValueError("it is not a mapping")
-    return value
+    found = _in_parts(text)
+    return dict(flattened(_parsed(text)) if found is None else found)
 
 
 def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,44 +67,61 @@ def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _block(text: str) -> Any:
-    """The value of a YAML text. Runs of one sweep share most of their lines: each distinct block is parsed once."""
-    parts = _ENTRY.split(text) if "\n" in text.rstrip("\n") else [text]
-    parts = [part for part in parts if part.strip()]
-    if len(parts) < 2:
-        return _parsed(text)
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(LARGEST + 1)
+
+
+def _in_parts(text: str) -> dict[str, Any] | None:
+    """The settings, entry by entry; None where only the whole text has a meaning.
+
+    Runs of one sweep share most of their entries: each distinct one is parsed once.
+    """
+    if not text.endswith("\n"):
+        return None
     merged: dict[str, Any] = {}
+    heads: list[str] = []
     try:
-        for part in parts:
-            nested = _MAPPING.match(part)
-            value = {nested[1]: _nested(nested[2])} if nested else _parsed(part)
-            if not isinstance(value, dict):
-                return _parsed(text)
-            merged.update(value)
-    except ValueError:  # a value that goes on at the margin of its key: only the whole has a meaning
-        return _parsed(text)
-    return merged
+        for part in _ENTRY.split(text[:-1]):
+            keys, settings = _entry(part)
+            heads += keys
+            merged.update(settings)
+    except ValueError:  # a value that goes on at the margin of its key
+        return None
+    return merged if len(set(heads)) == len(heads) else None
 
 
-@lru_cache(maxsize=10_000)
-def _nested(text: str) -> Any:
-    return _block(re.sub(r"^  ", "", text, flags=re.MULTILINE))
+@lru_cache(maxsize=20_000)
+def _entry(part: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The keys of an entry of a block, without its last line end; and its settings."""
+    number = _NUMBER.fullmatch(part)
+    if number:
+        key, digits, fraction = number.groups()
+        return (key,), {key: float(digits) if fraction else int(digits)}
+    nested = _NESTED.match(part)
+    if nested and part.count("\n") == part.count("\n  "):
+        key = nested[1]
+        inner = _in_parts(part[nested.end() + 2 :].replace("\n  ", "\n") + "\n")
+        if inner is not None:
+            return (key,), {f"{key}.{name}": value for name, value in inner.items()}
+    value = _parsed(part + "\n")
+    return tuple(map(str, value)), dict(flattened(value))
 
 
-@lru_cache(maxsize=10_000)
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> dict[Any, Any]:
     import yaml
 
+    # The C parser recurses without a limit (a long row of "[" ends the process), and aliases can name gigabytes.
+    if text.count("[") + text.count("{") > _BRACKETS or _DEEP.search(text):
+        raise ValueError("it is nested too deeply")
     try:
-        return yaml.load(text, Loader=yaml.CSafeLoader)
+        if ("&" in text or "*" in text) and any(
+            isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader)
+        ):
+            raise ValueError("it has YAML aliases, which no resolved configuration has")
+        value = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-
-
-def _aliased(text: str) -> bool:
-    import yaml
-
-    try:
-        return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ValueError("it is not a mapping")
+    return value
