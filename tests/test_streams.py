@@ -48,3 +48,19 @@ def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run(tmp_
     runs = list(tmp_path.glob("outputs/parabola/*/*/run.json"))
     assert done.returncode == 0
     assert [json.loads(run.read_text())["status"] for run in runs] == ["completed"] * 4
+
+
+def test_a_copy_of_a_stream_leads_where_it_led_while_the_process_prints_elsewhere(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+from shoal.streams import copied
+copy = copied(sys.stderr)
+os.dup2(os.open({str(tmp_path / "log")!r}, os.O_WRONLY | os.O_CREAT), 2)
+print("into the log", file=sys.stderr)
+print("for the terminal", file=copy, flush=True)
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+
+    assert done.stderr == "for the terminal\n"
+    assert (tmp_path / "log").read_text() == "into the log\n"

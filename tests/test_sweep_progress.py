@@ -7,17 +7,22 @@ import io
 import os
 import pty
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from shoal.app.command import main
 from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
-from shoal.sweep.block import Advanced, Block, Work
+from shoal.sweep.block import Advanced, Block, Ended, Report, Work
 from shoal.sweep.estimate import told
+from shoal.sweep.execution import Execution
+from shoal.sweep.executor import Finished, InProcess
+from shoal.sweep.ledger import Ledger
 from shoal.sweep.pace import Pace
 from shoal.sweep.progress import SweepProgress
 
@@ -194,3 +199,36 @@ def test_a_stack_that_fails_is_told_once_a_run(tmp_path: Path, monkeypatch: pyte
     assert complained.getvalue().count("failed  job 0") == 1
     assert complained.getvalue().count("failed  job 1") == 1
     assert "2 failed" in said.getvalue()
+
+
+def test_how_far_a_block_is_that_trains_in_this_process_is_told_while_it_trains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[Any] = []
+
+    def train(one: Block, build: object, report: Report, known: object) -> None:
+        for event in (Advanced(0.5), Ended(0, info(0))):
+            report(event)
+        happened.append("trained")
+
+    monkeypatch.setattr("shoal.sweep.training.train_block", train)
+    blocks = [block([0])]
+    executor = InProcess(Mock())
+
+    happened += executor.run(lambda: blocks.pop() if blocks else None, lambda _, event: happened.append(event))
+
+    assert happened[:2] == [Advanced(0.5), "trained"]
+    assert [type(each[1]) for each in happened[2:] if isinstance(each, tuple)] == [Ended, Finished]
+
+
+def test_of_very_many_runs_that_are_lost_the_first_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [replace(info(number), status=Status.DIVERGED, reason="no number") for number in range(64)]
+    with SweepProgress(64) as progress:
+        execution = Execution(Mock(spec=InProcess), Mock(spec=Ledger), progress, begin=lambda block: None)
+        for number, each in enumerate(lost):
+            execution._ended(number, each)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("diverged")] == lines[:10]
+    assert lines[10:] == ["and more: they are counted as they come, and told with their reasons at the end"]
+    assert progress.bad == {Status.DIVERGED: 64}

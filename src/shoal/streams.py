@@ -23,7 +23,18 @@ def keep_standard_streams() -> None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
         elif name != "stdin" and stream is getattr(sys, f"__{name}__"):
-            setattr(sys, name, _lasting(stream))
+            setattr(sys, name, _lasting(stream, stream.fileno()))
+
+
+def copied(stream: Any) -> Any:
+    """The stream through a file of its own, which still leads there while the process's is turned elsewhere.
+
+    The stream itself, where it is no file. Closing the copy leaves it open.
+    """
+    try:
+        return _lasting(stream, os.dup(stream.fileno()), closefd=True)
+    except (OSError, ValueError):
+        return stream
 
 
 def _open_if_closed(number: int) -> None:
@@ -34,12 +45,12 @@ def _open_if_closed(number: int) -> None:
         os.set_inheritable(number, True)
 
 
-def _lasting(stream: Any) -> io.TextIOWrapper:
-    """The same stream, encoding and buffering, through a file that outlasts its reader."""
+def _lasting(stream: Any, number: int, *, closefd: bool = False) -> io.TextIOWrapper:
+    """The same encoding and buffering, through a file that outlasts its reader."""
     with suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
+        io.BufferedWriter(_Lasting(number, "w", closefd=closefd)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

@@ -11,7 +11,7 @@ from types import FrameType
 
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.rundir import RunInfo, Status, read_info, write_info
-from shoal.sweep.block import Advanced, Block, Broken, Ended, Unstacked, Work
+from shoal.sweep.block import Block, Broken, Ended, Unstacked, Work
 from shoal.sweep.executor import Executor, Finished, Happening, Lost
 from shoal.sweep.ledger import Ledger
 from shoal.sweep.progress import SweepProgress
@@ -20,6 +20,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 """The terminal is gone: the sweep goes on."""
 BAD = (Status.FAILED, Status.DIVERGED)
+MOST_TOLD = 10
+"""Runs that failed or diverged that have a line each as it happens."""
 
 
 class Execution:
@@ -45,14 +47,15 @@ class Execution:
         self.stopping = False
         self.results: dict[int, RunInfo] = {}
         self._queue: deque[Block] = deque()
+        self._n_bad = 0
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
         self._queue.extend(blocks)
         self.progress.expect(blocks)
         with self._listening():
-            for block, event in self.executor.run(self._take):
-                self._account((block, event))
+            for happening in self.executor.run(self._take, self.progress.advanced):
+                self._account(happening)
         for number, job in self.ledger.jobs.items():
             if job.status is Status.RUNNING:
                 self.ledger.update(number, Status.INTERRUPTED, "stopped at once: it goes on from its last checkpoint")
@@ -70,8 +73,6 @@ class Execution:
 
     def _account(self, happening: Happening) -> None:
         match happening:
-            case block, Advanced() as event:
-                self.progress.advanced(block, event)
             case block, Ended(number, info):
                 self._ended(number, info)
             case block, Unstacked(reasons):
@@ -90,13 +91,21 @@ class Execution:
         self.results[number] = info
         self.ledger.update(number, info.status, info.reason)
         if info.status in BAD:
-            at = " ".join(f"{name}={shown(value)}" for name, value in info.differs.items())
-            self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
+            self._tell(number, info)
             if self.fail_fast:
                 self.stopping = True
                 self.executor.stop(signal.SIGTERM)
         self.progress.run_ended(number, info)
         self.ended(number, info)
+
+    def _tell(self, number: int, info: RunInfo) -> None:
+        """Say at once what became of a run that is lost; of very many only that there are more."""
+        self._n_bad += 1
+        if self._n_bad <= MOST_TOLD:
+            at = " ".join(f"{name}={shown(value)}" for name, value in info.differs.items())
+            self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
+        elif self._n_bad == MOST_TOLD + 1:
+            self.progress.tell("and more: they are counted as they come, and told with their reasons at the end")
 
     def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:
         """Train the runs of a block that cannot share it alone, and the others together."""

@@ -9,11 +9,12 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from shoal.errors import ShoalError
-from shoal.sweep.block import Block, Build, Ended, Event
+from shoal.sweep.block import Advanced, Block, Build, Ended, Event
 from shoal.sweep.processes import context, without_main
 
 POLL_SECONDS = 0.2
@@ -33,6 +34,8 @@ class Finished:
 
 
 Happening = tuple[Block, Event | Lost | Finished]
+Watch = Callable[[Block, Advanced], None]
+"""Told how far a block is while it trains."""
 Take = Callable[[], Block | None]
 """The next block to train; None where there is none now. One that was lost may come again."""
 
@@ -41,8 +44,11 @@ class Executor(ABC):
     """Trains blocks."""
 
     @abstractmethod
-    def run(self, take: Take) -> Iterator[Happening]:
-        """Train blocks, taking one when there is room for it; what happens, in the order in which it happens."""
+    def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
+        """Train blocks, taking one when there is room for it; what happens, in the order in which it happens.
+
+        How far a block is, `watch` is told at once instead.
+        """
 
     @abstractmethod
     def stop(self, number: int) -> None:
@@ -60,13 +66,13 @@ class InProcess(Executor):
         self.build = build
         self._stopped = False
 
-    def run(self, take: Take) -> Iterator[Happening]:
+    def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
         from shoal.sweep.training import Known, train_block
 
         known: Known = {}
         while not self._stopped and (block := take()) is not None:
             events: list[Event] = []
-            train_block(block, self.build, events.append, known)
+            train_block(block, self.build, partial(_told, watch, block, events), known)
             yield from ((block, event) for event in events)
             yield block, Finished()
             self._stopped |= any(isinstance(each, Ended) and each.info.status == "interrupted" for each in events)
@@ -76,6 +82,14 @@ class InProcess(Executor):
 
     def kill(self) -> None:
         raise KeyboardInterrupt
+
+
+def _told(watch: Watch, block: Block, events: list[Event], event: Event) -> None:
+    """Hand on how far a block is, and keep the rest: what it leads to is no part of the block's training."""
+    if isinstance(event, Advanced):
+        watch(block, event)
+    else:
+        events.append(event)
 
 
 class Workers(Executor):
@@ -91,10 +105,14 @@ class Workers(Executor):
         self._held: Block | None = None
         """A block that waits for a worker to be free, since no further one can be started."""
 
-    def run(self, take: Take) -> Iterator[Happening]:
+    def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
         try:
             while self._fill(take):
-                yield from self._happenings()
+                for block, event in self._happenings():
+                    if isinstance(event, Advanced):
+                        watch(block, event)
+                    else:
+                        yield block, event
         finally:
             for worker in self._workers:
                 worker.close()

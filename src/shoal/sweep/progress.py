@@ -10,6 +10,7 @@ from typing import Any
 
 from shoal.errors import shown
 from shoal.rundir import RunInfo, Status
+from shoal.streams import copied
 from shoal.sweep.block import Advanced, Block
 from shoal.sweep.pace import Pace
 
@@ -28,20 +29,24 @@ class SweepProgress:
         self.best: tuple[str, float, Mapping[str, Any]] | None = None
         self._pace = Pace()
         self._shown = time.monotonic()
+        self._out: Any = sys.stderr
         self._live: Any = None
 
     def __enter__(self) -> SweepProgress:
-        if sys.stderr.isatty():
+        self._out = copied(sys.stderr)  # what is printed while a block trains in this process goes into its log
+        if self._out.isatty():
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(self._text(), console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(self._text(), console=Console(file=self._out), auto_refresh=False, transient=True)
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
+        if self._out is not sys.stderr:
+            self._out.close()
 
     def expect(self, blocks: Sequence[Block]) -> None:
         """There are these blocks to train."""
@@ -73,7 +78,7 @@ class SweepProgress:
         if self._live:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=self._out, flush=True)
 
     def show(self) -> None:
         """Show where the sweep stands, if the last time is long enough ago."""
@@ -84,7 +89,7 @@ class SweepProgress:
         if self._live:
             self._live.update(self._text(), refresh=True)
         else:
-            print(self.line(), file=sys.stderr, flush=True)
+            print(self.line(), file=self._out, flush=True)
 
     def line(self) -> str:
         """Runs done and failed, the time left, and the best so far; what may be long comes last."""
