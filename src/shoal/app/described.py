@@ -113,8 +113,9 @@ def differing(jobs: Sequence[Described]) -> list[str]:
 
 
 def differs(job: Described, keys: Sequence[str]) -> dict[str, Any]:
-    """The job's values of these settings."""
-    return {key: job.settings[key] if key in job.settings else looked_up(job.values, key) for key in keys}
+    """The job's values of these settings; of a group its choice, also where that is not set but comes with the task."""
+    found = {key: job.settings[key] if key in job.settings else looked_up(job.values, key) for key in keys}
+    return {key: job.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()}
 
 
 def looked_up(config: Mapping[str, Any], key: str) -> Any:

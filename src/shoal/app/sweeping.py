@@ -109,7 +109,7 @@ class Sweeping:
         number = max((job.number for job in known.values()), default=-1) + 1
         varies = list(dict.fromkeys([*(self.before.varies if self.before else []), *self.varies]))
         for described in self.jobs.values():
-            own = _own(described, varies)
+            own = differs(described, varies)
             if described.hash in known:
                 known[described.hash] = replace(known[described.hash], differs=own)
             else:
@@ -394,11 +394,3 @@ class _Interrupted(ShoalError):
         super().__init__(
             f"interrupted by {signal.Signals(number).name} with {left} runs to go", hint=f"go on: shoal resume {path}"
         )
-
-
-def _own(described: Described, varies: Sequence[str]) -> dict[str, Any]:
-    """The job's values of these settings; of a group its choice, also where that is not set but comes with the task."""
-    found = differs(described, varies)
-    return {
-        key: described.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()
-    }
