@@ -365,7 +365,7 @@ def test_a_supervised_run_logs_the_measures_of_all_validation_outputs(csv: Path)
             "column 'price', row 2: 'oops' is not a number; the only such",
         ),
         ("a,price\n1.5,2\nNaN,3\n4,5\n", {}, "task.path", "row 2 has no value for 'a'; 1 of 3 rows miss one (a: 1)"),
-        ("a,price\n1.5,2\ninf,3\n4,5\n", {}, "task.path", "column 'a' row 2 is inf; the only such row"),
+        ("a,price\n1.5,2\ninf,3\n4,5\n", {}, "task.path", "column 'a', row 2: inf is not a finite number; the only"),
         ("a,price\n,2\n,3\n", {}, "task.path", "column 'a' has no values"),
         ("a,price\n2020-01-01,2\n2020-01-02,3\n", {}, "task.path", "of the type Date"),
         ("", {}, "task.path", "is empty"),
@@ -438,6 +438,15 @@ def test_a_missing_file_is_named_with_the_working_directory_and_the_nearest_name
         f"error: task.path=house.csv: no such file; the working directory is {csv.parent}\n  did you mean houses.csv?"
     )
     assert "is a directory" in refused(path=".", target="price").text()
+
+
+def test_an_error_shows_the_path_and_the_features_as_they_were_given(csv: Path) -> None:
+    ragged = written(csv.parent, "a,b,price\n1,2,3\n4,5\n")
+
+    assert refused(path=ragged, target="price").value == "data.csv"
+    error = refused(path="houses.csv", target="price", features=())
+    assert error.text().startswith("error: task.features=[]: must be columns, at least one")
+    assert "for example task.features=[area,rooms]" in error.text()
 
 
 def test_a_file_of_another_kind_is_refused(workdir: Path) -> None:

@@ -50,7 +50,9 @@ def chosen(frame: pl.DataFrame, target: str, features: Sequence[str] | None) -> 
     if target in features:
         raise ConfigError("features", features, f"the target {target!r} is among them", hint="leave it out")
     if len(set(features)) < len(features) or not features:
-        raise ConfigError("features", features, "must be columns, at least one, each of them once")
+        example = ",".join([name for name in frame.columns if name != target][:2])
+        problem = "must be columns, at least one, each of them once"
+        raise ConfigError("features", features, problem, hint=f"for example task.features=[{example}]")
     return list(features)
 
 
@@ -122,7 +124,8 @@ def _finite(series: pl.Series, name: str) -> pl.Series:
     infinite = series.is_infinite().fill_null(False)
     if infinite.any():
         row = infinite.arg_true()[0]
-        _refuse(name, f"row {row + 1} is {series[row]}; {_rows(infinite.arg_true().len())}", way_out=False)
+        problem = f"column {name!r}, row {row + 1}: {series[row]} is not a finite number; {_rows(int(infinite.sum()))}"
+        raise ConfigError("path", "", problem, hint="correct it, or delete it and set task.missing")
     return series
 
 
@@ -155,6 +158,6 @@ def _rows(n: int) -> str:
     return "the only such row" if n == 1 else f"{n} such rows"
 
 
-def _refuse(name: str, problem: str, *, way_out: bool = True) -> NoReturn:
-    hint = "leave it out: list the columns to use in task.features" if way_out else None
+def _refuse(name: str, problem: str) -> NoReturn:
+    hint = "leave it out: list the columns to use in task.features"
     raise ConfigError("path", "", f"column {name!r} {problem}", hint=hint)

@@ -88,9 +88,8 @@ class Table(Validated):
             found = _prepared(replace(self, batch_size=None, val_batch_size=None), self._stamp())
             self.fits(len(found.data.train))
         except ConfigError as error:
-            raise ConfigError(
-                f"task.{error.key}", error.value or self.name, error.problem, hint=error.hint, source=error.source
-            ) from None
+            value = self.name if error.key == "path" else error.value
+            raise ConfigError(f"task.{error.key}", value, error.problem, hint=error.hint, source=error.source) from None
         return found
 
     def data(self) -> Data:
