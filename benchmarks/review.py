@@ -3,8 +3,8 @@
     python benchmarks/review.py [NUMBER OF RUNS]
 
 One run is trained, and its record (run.json, config.yaml, metrics.csv) is written again under other ids, seeds,
-learning rates and losses. Figures are minima of several calls, since others may use the machine; the processor time stands
-beside them. Cold caches need root, on Linux; without, only the warm figures are printed.
+learning rates and losses. Figures are minima of several calls, since others may use the machine; the processor time
+stands beside them. Cold caches need root, on Linux; without, only the warm figures are printed.
 """
 
 from __future__ import annotations

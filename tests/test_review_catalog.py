@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from runs import make_run, make_sweep
+from shoal.app.verify import verify
 from shoal.errors import UsageError
+from shoal.review import catalog
 from shoal.review.catalog import DAMAGED, RunEntry, SweepEntry, find, runs, untimed
+from shoal.review.reference import completions, resolve
 from shoal.rundir import Status
 
 
@@ -116,6 +119,27 @@ def test_numbers_that_json_has_no_word_for_are_read_back(tmp_path: Path) -> None
     assert entry.info.final["train/loss"] == float("inf")
 
 
+def test_a_run_json_larger_than_is_read_at_once_is_read_to_its_end(tmp_path: Path) -> None:
+    words = [f"task.note='{number}'" for number in range(20_000)]
+    run = make_run(tmp_path, command=words)
+
+    (entry,) = find([tmp_path])
+
+    assert run.info.stat().st_size > 3 * 65536
+    assert (entry.status, entry.info.command) == ("completed", words)
+
+
+def test_what_only_the_unlisted_parts_of_run_json_get_wrong_is_damage_once_they_are_read(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    content = json.loads(run.info.read_text())
+    run.info.write_text(json.dumps({**content, "versions": 3}))
+
+    (entry,) = find([tmp_path])
+
+    assert (entry.status, entry.info, entry.status) == ("completed", None, "damaged")
+    assert entry.reason.startswith("run.json is damaged: versions")
+
+
 def test_a_run_without_run_json_is_damaged_and_an_empty_folder_is_nothing(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.info.unlink()
@@ -184,6 +208,21 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     assert [entry.path for entry in found] == [run.path]
 
 
+def test_the_runs_of_verify_are_found_only_where_their_folder_is_named(tmp_path: Path) -> None:
+    own = make_run(tmp_path)
+    verify([], outputs=tmp_path / "verify", processes=1, told=lambda verdict: None)
+    checked = make_run(tmp_path / "verify")
+
+    def found(folder: Path) -> list[Path]:
+        return [entry.path for entry in find([folder])]
+
+    assert found(tmp_path) == [own.path]
+    assert found(tmp_path / "verify") == found(tmp_path / "verify" / "parabola") == [checked.path]
+    assert resolve("last", tmp_path).path == own.path
+    assert resolve("last", tmp_path / "verify").path == checked.path
+    assert completions(tmp_path, "2026") == [own.path.name]
+
+
 def test_a_sweep_accounts_for_every_job(tmp_path: Path) -> None:
     make_sweep(tmp_path, {"seed": range(6)}, failed=[1], diverged=[2], pending=[4, 5])
 
@@ -194,8 +233,12 @@ def test_a_sweep_accounts_for_every_job(tmp_path: Path) -> None:
     assert all(isinstance(run, RunEntry) for run in entry.runs)
 
 
-def test_hundreds_of_runs_read_in_parallel_are_the_same_as_one_by_one(tmp_path: Path) -> None:
-    made = [make_run(tmp_path, rows=[], figure=False) for _ in range(120)]
+@pytest.mark.parametrize("slow", [0.0, 10.0])
+def test_hundreds_of_runs_are_found_however_slow_the_disk_is(
+    slow: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_SLOW", slow)
+    made = [make_run(tmp_path, rows=[], figure=False) for _ in range(220)]
 
     found = find([tmp_path])
 

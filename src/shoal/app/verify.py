@@ -13,7 +13,7 @@ from typing import Any
 
 from shoal.app.experiments import files
 from shoal.errors import ShoalError, UsageError, suggestion
-from shoal.review.catalog import Entry, find
+from shoal.review.catalog import Entry, find, set_aside
 from shoal.review.removal import Removal
 from shoal.rundir import SweepDir, read_sweep
 
@@ -70,8 +70,10 @@ def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callabl
     """Run these experiments below `outputs`, `told` of each as it ends; the verdicts in the order of the names.
 
     Sweeps, which have processes of their own, come after the others. What earlier calls left there of an experiment is
-    removed once it has been run again.
+    removed once it has been run again. The folder is set aside: the newest run is the user's, not one of these.
     """
+    with contextlib.suppress(OSError):  # where nothing can be written, each run says so
+        set_aside(outputs)
     earlier = {entry.path for entry in _there(outputs)}
     single = [name for name in names if not is_sweep(name)]
     sweeps = [name for name in names if is_sweep(name)]

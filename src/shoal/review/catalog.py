@@ -40,6 +40,7 @@ _SLOW = 1e-4
 _AT_ONCE = 1 << 16
 _STAMP = re.compile(r"(\d{8}-\d{6})-")
 _HISTORY = "metrics.csv"
+_ASIDE = ".set-aside"
 _TRACES = {"config.yaml", "metrics.csv", "checkpoints", "train.log", ".lock"}
 """What a run leaves behind at its top: where one of these lies without run.json, a run was damaged."""
 
@@ -166,7 +167,9 @@ Entry = RunEntry | SweepEntry
 
 
 def find(paths: Iterable[Path]) -> list[Entry]:
-    """Every run and sweep at or below the paths, newest first. No link below them is followed.
+    """Every run and sweep at or below the paths, newest first, without those in a folder that was set aside.
+
+    No link below the paths is followed.
 
     Raises:
         UsageError: where a path does not exist.
@@ -177,6 +180,22 @@ def find(paths: Iterable[Path]) -> list[Entry]:
             raise UsageError(f"{path} is not a directory", hint="name a folder of runs, for example outputs")
         found.update((str(entry.path), entry) for entry in _below(path, _DEPTH))
     return sorted(found.values(), key=began, reverse=True)
+
+
+def set_aside(folder: Path) -> None:
+    """Have the runs below a folder found only where the folder itself, or one below it, is looked into.
+
+    Raises:
+        OSError: where the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    note = "The runs below are listed only where this folder is named: shoal runs PATH.\n"
+    (folder / _ASIDE).write_text(note, encoding="utf-8")
+
+
+def is_aside(names: Iterable[str]) -> bool:
+    """Whether a folder with files of these names was set aside."""
+    return _ASIDE in names
 
 
 def runs(entries: Iterable[Entry]) -> list[RunEntry]:
@@ -245,7 +264,7 @@ def _below(folder: Path, depth: int, content: bytes | OSError | None = None) -> 
         yield _sweep(folder, folders)
     elif ".hydra" in folders or (depth < _DEPTH and not _TRACES.isdisjoint({*names, *folders})):
         yield _without_info(folder, {*names, *folders})
-    elif depth:
+    elif depth and (depth == _DEPTH or not is_aside(names)):
         for child, content in _contents(folder, folders):
             yield from _below(child, depth - 1, content)
 

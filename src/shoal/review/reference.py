@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from shoal.errors import UsageError, nearest
-from shoal.review.catalog import Entry, RunEntry, SweepEntry, find, runs, untimed
+from shoal.review.catalog import Entry, RunEntry, SweepEntry, find, is_aside, runs, untimed
 from shoal.review.values import main_metric, ranked
 from shoal.review.wording import printable
 
@@ -146,10 +146,12 @@ def _fits(name: str, typed: str) -> bool:
 
 def _names(folder: Path, depth: int) -> Iterator[str]:
     try:
-        names = [item.name for item in os.scandir(folder) if item.is_dir(follow_symlinks=False)]
+        items = list(os.scandir(folder))
     except OSError:
         return
-    for name in names:
+    if depth < _DEPTH and is_aside(item.name for item in items):
+        return
+    for name in [item.name for item in items if item.is_dir(follow_symlinks=False)]:
         if untimed(name) != name:
             yield name
         elif depth and not name.startswith("."):
