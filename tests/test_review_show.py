@@ -8,11 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from runs import make_run, make_sweep
 from shoal.review.catalog import RunEntry, SweepEntry, find
 from shoal.review.comparison import compare, diff
+from shoal.review.curves import drawn, whole_axis
 from shoal.review.plain import in_full
 from shoal.review.show import command, show_run, show_sweep
 from shoal.rundir import RunDir, Status, read_info
@@ -202,3 +205,63 @@ def test_runs_of_the_same_code_and_environment_differ_in_nothing(tmp_path: Path)
 
     assert "the environments are the same" in text
     assert "the runs were made from the same code" in text
+
+
+def test_show_has_the_baselines_and_how_well_each_class_is_found(tmp_path: Path) -> None:
+    scores = {"precision": 0.75, "recall": 1.0, "f1": 0.857, "support": 3}
+    assessment = {
+        "samples": "validation",
+        "metrics": {"accuracy": 0.9},
+        "baselines": {"majority": {"accuracy": 0.3333}},
+        "classes": [{"name": "setosa\x1b[31m", **scores}, {"name": "b", **scores, "f1": 0.5}],
+        "confusion": [[3, 0], [1, 2]],
+    }
+    run = make_run(tmp_path, task="iris", assessment=assessment)
+
+    lines = said(show_run, entry(run)).splitlines()
+
+    start = lines.index("on the validation samples")
+    assert [line.split() for line in lines[start + 1 : start + 4]] == [
+        ["accuracy"],
+        ["model", "0.9"],
+        ["majority", "0.3333"],
+    ]
+    assert [line.split() for line in lines[start + 5 : start + 8]] == [
+        ["class", "precision", "recall", "f1", "support"],
+        [r"setosa\x1b[31m", "0.750", "1.000", "0.857", "3"],
+        ["b", "0.750", "1.000", "0.500", "3"],
+    ]
+
+
+@pytest.mark.parametrize("assessment", [{"metrics": 3, "baselines": [1], "classes": 4}, {"classes": [{}, 2]}, {}])
+def test_an_assessment_of_another_form_does_not_keep_the_rest_from_being_shown(
+    assessment: dict[str, object], tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, assessment=assessment)
+
+    assert "digest ok" in said(show_run, entry(run))
+
+
+@given(st.integers(0, 100_000), st.integers(20, 100))
+def test_the_ticks_of_a_curve_fall_on_whole_epochs_or_divide_them_evenly(span: int, room: int) -> None:
+    width, shown = whole_axis(span, room)
+
+    step = shown / (width / 10)
+    assert shown >= span
+    assert 10 <= width <= room
+    assert step == int(step) or 1 / step == pytest.approx(round(1 / step))
+
+
+def test_a_curve_is_labeled_with_whole_epochs_only(tmp_path: Path) -> None:
+    for n_epochs in (2, 3, 7, 10, 24, 100):
+        run = make_run(tmp_path, epochs=n_epochs)
+        output = io.StringIO()
+        screen = Console(file=output, width=80, force_terminal=True, no_color=True)
+
+        drawn(entry(run), screen)
+
+        (axis,) = [line for line in output.getvalue().splitlines() if line.split("|")[0].strip() == "" and "0" in line]
+        labels = axis.split("|")[1].split()
+        assert labels[0] == "0"
+        assert int(labels[-1]) >= n_epochs - 1
+        assert all(map(str.isdecimal, labels))

@@ -18,6 +18,10 @@ from shoal.rundir import read_history
 _COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _HEIGHT = 12
 _MARGIN = 24
+_TICK = 10
+"""Characters between two numbers below the horizontal axis."""
+_STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+_NEAR = 1e-6
 _LOG_FROM = 20
 """A logarithmic axis where the largest value is so many times the smallest."""
 
@@ -57,22 +61,40 @@ def draw(screen: Console, curves: Sequence[Curve], *, title: str) -> None:
 
     color = screen.color_system is not None and not screen.no_color
     figure = plotille.Figure()
-    figure.width, figure.height = max(20, min(100, screen.width - _MARGIN)), _HEIGHT
+    start = min(min(curve.x) for curve in curves)
+    room = max(2 * _TICK, min(100, screen.width - _MARGIN))
+    figure.width, span = whole_axis(max(max(curve.x) for curve in curves) - start, room)
+    figure.height = _HEIGHT
     figure.color_mode, figure.with_colors, figure.origin = "names", color, False
     values = [y for curve in curves for y in curve.y]
     logarithmic = min(values) > 0 and max(values) / min(values) >= _LOG_FROM
     scaled: Callable[[float], float] = math.log10 if logarithmic else float
-    figure.x_ticks_fkt = lambda low, _: f"{low:.3g}"
+    figure.x_ticks_fkt = lambda low, _: f"{low:.0f}" if abs(low - round(low)) < _NEAR else ""
     figure.y_ticks_fkt = lambda low, _: f"{10**low if logarithmic else low:.3g}"
     figure.x_label, figure.y_label = curves[0].axis, printable(title)
     low, high = min(map(scaled, values)), max(map(scaled, values))
     pad = (high - low) * 0.03 or abs(low) * 0.1 or 1.0
     figure.set_y_limits(low - pad, high + pad)
-    figure.set_x_limits(min(min(curve.x) for curve in curves), max(max(max(curve.x) for curve in curves), 1))
+    figure.set_x_limits(start, start + span)
     for curve, shade in zip(curves, _cycled(len(curves)), strict=True):
         figure.plot(list(curve.x), [scaled(y) for y in curve.y], lc=shade if color else None)
     screen.file.write(figure.show() + "\n")
     _legend(screen, curves)
+
+
+def whole_axis(span: float, room: int) -> tuple[int, float]:
+    """Width in characters and span of an axis at least so long, on which the ticks fall on whole numbers or between.
+
+    There is no epoch 2.5; a tick between two epochs stays without a number.
+    """
+    least = max(span, 1) / (room // _TICK)
+    if least <= 1:
+        step = 1 / math.floor(1 / least)
+    else:
+        size = 10 ** math.floor(math.log10(least))
+        step = next(n * size for n in _STEPS if n * size >= least and n * size % 1 == 0)
+    n_ticks = math.ceil(max(span, 1) / step - _NEAR)
+    return n_ticks * _TICK, n_ticks * step
 
 
 def drawn(run: RunEntry, screen: Console, names: Sequence[str] | None = None) -> str | None:

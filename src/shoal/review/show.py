@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
@@ -21,6 +22,7 @@ from shoal.review.wording import ago, counted, duration, number, printable, size
 from shoal.rundir import RunInfo, StudyInfo, SweepInfo, verify
 
 _TOP = 5
+_SCORES = ("precision", "recall", "f1", "support")
 _INDENT = 13
 """Where the second column begins at least."""
 
@@ -31,6 +33,7 @@ def show_run(screen: Console, run: RunEntry) -> None:
     if run.info:
         _facts(screen, _course(run.info))
         _facts(screen, _result(run.info))
+        _assessment(screen, run.info)
     _settings(screen, run)
     if run.info:
         _artifacts(screen, run, run.info)
@@ -141,6 +144,45 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
         yield printable(name), text
     for check in info.expected:
         yield "expected", printable(", ".join(f"{key} {shown(value)}" for key, value in check.items()))
+
+
+def _assessment(screen: Console, info: RunInfo) -> None:
+    """How the best state compares with the simplest models, and how well it finds each class, on the same samples."""
+    assessment = info.assessment or {}
+    rows = {"model": assessment.get("metrics"), **_mapping(assessment.get("baselines"))}
+    known = {name: metrics for name, metrics in rows.items() if isinstance(metrics, dict) and metrics}
+    if known:
+        titles = list(dict.fromkeys(title for metrics in known.values() for title in metrics))
+        cells = [[number(metrics.get(title)) for metrics in known.values()] for title in titles]
+        screen.print(f"\non the {printable(str(assessment.get('samples', '')))} samples", style="bold")
+        _table(screen, "", list(known), dict(zip(titles, cells, strict=True)))
+    scores = assessment.get("classes")
+    classes = [score for score in scores if isinstance(score, dict)] if isinstance(scores, list) else []
+    if classes:
+        screen.print()
+        columns = {title: [_ratio(score.get(title)) for score in classes] for title in _SCORES}
+        _table(screen, "class", [score.get("name") for score in classes], columns)
+
+
+def _table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[str, Sequence[str]]) -> None:
+    """Print numbers beside their names, indented as facts are."""
+    first = [f"  {title}", *(f"  {printable(str(name))}" for name in names)]
+    rest = [[printable(str(column)), *cells] for column, cells in columns.items()]
+    widths = [max(map(cell_len, cells)) for cells in (first, *rest)]
+    for row in zip(first, *rest, strict=True):
+        cells = [
+            set_cell_size(row[0], widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        screen.print("  ".join(cells).rstrip())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _ratio(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else number(value)
 
 
 def _search(study: StudyInfo) -> Iterable[tuple[str, str]]:
