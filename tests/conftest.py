@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import signatures
 
@@ -31,6 +35,33 @@ def one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """The same few files of `conf/` are composed some thousand times: parse a text once, and give a copy each time."""
+    real, parsed = OmegaConf.load, dict[str, bytes]()
+
+    def load(file: Any) -> Any:
+        if not hasattr(file, "seek"):
+            return real(file)
+        text = file.read()
+        if text not in parsed:
+            file.seek(0)
+            parsed[text] = pickle.dumps(real(file))
+        return pickle.loads(parsed[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Wait for no disk: whether a file reached it shows only when the power fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses the same descriptors
+        yield
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, so that `outputs/` lands there."""
@@ -42,3 +73,10 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose figures, but leave out their rendering, which takes longer than the training of most tests."""
     monkeypatch.setattr("shoal.record.figures.png", lambda figure: PIXEL)
+
+
+@pytest.fixture
+def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no figures composed either, nor the one of a sweep: a file in the place of each run's is all there is."""
+    monkeypatch.setattr("shoal.record.figures.fit_figure", lambda *_, **__: None)
+    monkeypatch.setattr("shoal.app.sweep_outcome.Outcome.draw", lambda *_: [])

@@ -16,16 +16,12 @@ from shoal.names import GRAD_NORM
 from shoal.record.checkpoint import finite, load
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, read_history, read_info, read_sweep
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 STEEP = ["optimizer=sgd", "optimizer.lr=0.5", "model.activation=identity", "model.hidden=[8]"]
 """Diverges in its second epoch."""
 ENGINES = ["lightning", "vectorized"]
-
-
-@pytest.fixture(autouse=True)
-def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no figure."""
-    monkeypatch.setattr("shoal.record.training._Session._illustrate", lambda *_: None)
 
 
 def diverged(path: Path, words: Sequence[str]) -> tuple[RunDir, RunInfo]:

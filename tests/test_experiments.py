@@ -104,6 +104,7 @@ def test_the_experiments_expect_the_numbers_of_the_notebooks() -> None:
         assert float(expected.value or 0) == pytest.approx(number, rel=2e-6, abs=1e-12), (name, settings)
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize("name", [name for name in OWN if name not in SLOW and not is_sweep(name)])
 def test_an_experiment_measures_what_it_expects(name: str, workdir: Path) -> None:
     verdict = one(name, workdir / "outputs")
@@ -166,6 +167,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_documentation_ends_well(line: str, workdir: Path) -> None:
     program, *words = shlex.split(line)

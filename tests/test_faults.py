@@ -40,7 +40,7 @@ from shoal.rundir import (
     write_json,
 )
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 OFTEN = ["callbacks.checkpoint.every_n_train_steps=2"]

@@ -24,7 +24,10 @@ from shoal.optimizers import Adam
 from shoal.rundir import Status, SweepDir, read_history, read_info, read_sweep, write_sweep
 from test_vectorized_driver import Kept, job
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
+pytestmark = [
+    pytest.mark.usefixtures("undrawn"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
+]
 
 RATES = [1e-4, 1e-3, 1e-2]
 

@@ -38,7 +38,7 @@ from shoal.errors import ConfigError, ShoalError
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, read_info, read_sweep, write_info, write_sweep
 from shoal.rundir.info import Best
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"

@@ -17,7 +17,7 @@ from shoal.app.start import start
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.rundir import RunDir, Status, read_info
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 OPTIMIZERS = {
     "sgd": ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"],

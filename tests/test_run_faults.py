@@ -23,14 +23,10 @@ from shoal.errors import ShoalError, UsageError
 from shoal.record import training
 from shoal.rundir import RunDir, Status, new_id, read_history, read_info
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 OFTEN = ["callbacks.checkpoint.every_n_train_steps=2"]
-
-
-@pytest.fixture(autouse=True)
-def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no figure."""
-    monkeypatch.setattr("shoal.record.training._Session._illustrate", lambda *_: None)
 
 
 def train(path: Path, *words: str) -> RunDir:

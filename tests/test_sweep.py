@@ -102,12 +102,6 @@ def same(one: RunDir, other: RunDir) -> bool:
 
 
 @pytest.fixture
-def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing at the end of a sweep: tests of their own claim that it does."""
-    monkeypatch.setattr("shoal.app.sweep_outcome.Outcome.draw", lambda *_: [])
-
-
-@pytest.fixture
 def fragile(workdir: Path) -> None:
     (workdir / "fragile.py").write_text(JOBS)
 

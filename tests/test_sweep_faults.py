@@ -21,6 +21,8 @@ from shoal.record.checkpoint import load
 from shoal.rundir import RunDir, Status, SweepDir, SweepInfo, read_history, read_info, read_sweep
 from shoal.sweep import executor
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ["task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3", "callbacks=quiet"]
 HERE = ["sweep.processes=0"]
 LONG = ["trainer.max_epochs=3000", "callbacks.checkpoint.every_seconds=0"]
@@ -48,12 +50,6 @@ class Fragile(Parabola):
                         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
         return super().data()
 '''
-
-
-@pytest.fixture(autouse=True)
-def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no figure."""
-    monkeypatch.setattr("shoal.record.training._Session._illustrate", lambda *_: None)
 
 
 def sweep(path: Path | str, *words: str) -> int:

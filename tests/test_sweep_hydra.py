@@ -21,12 +21,6 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 
 
-@pytest.fixture
-def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing at the end of a sweep: tests of their own claim that it does."""
-    monkeypatch.setattr("shoal.app.sweep_outcome.Outcome.draw", lambda *_: [])
-
-
 def told(*words: str) -> tuple[int, str, str]:
     """The exit code of a command, and what it said on both streams."""
     said, complained = io.StringIO(), io.StringIO()

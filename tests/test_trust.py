@@ -22,7 +22,7 @@ from shoal.app.start import start
 from shoal.errors import ConfigError, DamagedError, ShoalError, UsageError
 from shoal.rundir import RunDir, read_config, read_sweep, sealed, verify, write_config
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 TARGETS = [

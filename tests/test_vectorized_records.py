@@ -11,7 +11,7 @@ from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
-    pytest.mark.usefixtures("unrendered"),
+    pytest.mark.usefixtures("undrawn"),
 ]
 
 EXACT = ["trainer.precision=64-true", "trainer.max_epochs=4"]

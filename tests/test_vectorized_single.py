@@ -21,7 +21,7 @@ from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, 
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
-    pytest.mark.usefixtures("unrendered"),
+    pytest.mark.usefixtures("undrawn"),
 ]
 
 WORDS = [
