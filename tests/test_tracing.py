@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -260,3 +261,12 @@ def test_the_failure_of_a_function_is_told_as_its_own(of: Callable[..., Tensor],
         check(of, at="1")
 
     assert len(caught.value.text().splitlines()) <= 3
+
+
+def test_a_module_that_cannot_be_imported_is_told_with_its_line(workdir: Path) -> None:
+    (workdir / "unfinished_module.py").write_text("def f(x):\n    return x +\n")
+
+    with pytest.raises(
+        UsageError, match=r"importing unfinished_module fails: SyntaxError: .*unfinished_module.py, line 2"
+    ):
+        check("unfinished_module:f", at="1")

@@ -18,7 +18,7 @@ from torch import Tensor
 from shoal.errors import ShoalError, UsageError, suggestion
 from shoal.expressions import VARIABLE, Expression, parse
 
-_OURS = {Path(__file__).parents[1], Path(torch.__file__).parent}
+_OURS = {Path(__file__).parents[1], Path(torch.__file__).parent, Path(importlib.__file__).parent}
 _PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -82,7 +82,7 @@ def failures(text: str) -> Iterator[None]:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        theirs = [each for each in frames if not _OURS & {*Path(each.filename).parents}]
+        theirs = [each for each in frames if each.filename[0] != "<" and not _OURS & {*Path(each.filename).parents}]
         says = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         hint = f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
         raise UsageError(f"{text} fails: {says}", hint=hint) from error
@@ -92,10 +92,18 @@ def _located(text: str) -> Callable[..., Tensor]:
     module, name = text.split(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    if module.endswith(".py"):
+        raise UsageError(
+            f"{text}: must name a module, not a file", hint=f"for example {module.removesuffix('.py')}:{name}"
+        )
     try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{text}: no module {error.name!r}", hint=f"the working directory is {Path.cwd()}") from error
+        with failures(f"importing {module}"):
+            found = importlib.import_module(module)
+    except UsageError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            where = f"the working directory is {Path.cwd()}"
+            raise UsageError(f"{text}: no module {error.__cause__.name!r}", hint=where) from error
+        raise
     if not callable(getattr(found, name, None)):
         names = [name for name, item in vars(found).items() if callable(item) and not name.startswith("_")]
         raise UsageError(f"{text}: {module} has no function {name!r}", hint=suggestion(name, names))
