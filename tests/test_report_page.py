@@ -9,6 +9,7 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_failures_commands_and_environment_are_on_the_page(sweep: list[Entry]) -
 def test_settings_are_known_as_numbers_seeds_and_scales(sweep: list[Entry]) -> None:
     found = gather(sweep, title="").settings
 
-    assert [(s.name, s.numeric, s.logarithmic, s.seed) for s in found] == [
+    assert [(s.name, s.numeric, s.logarithmic, s.repeats) for s in found] == [
         ("optimizer.lr", True, True, False),
         ("model.hidden", False, False, False),
         ("seed", True, False, True),
@@ -132,6 +133,42 @@ def test_curves_are_grouped_over_seeds_with_mean_and_spread(sweep: list[Entry]) 
     assert band["mean"] == pytest.approx(means, rel=1e-4)
     assert all(low <= mean <= high for low, mean, high in zip(band["low"], band["mean"], band["high"], strict=True))
     assert all(low > 0 for low in band["low"])
+
+
+def test_folds_are_repeats_as_seeds_are_and_have_a_mean_and_a_band(tmp_path: Path) -> None:
+    grid = {"task.fold": range(5), "optimizer.lr": [0.001, 0.01]}
+    make_sweep(tmp_path, grid, diverged=[0])
+
+    html, page = pages(find([tmp_path]))
+
+    report = gather(find([tmp_path]), title="")
+    by_label = {group.label: group for group in report.groups}
+    values = [row.metric for row in report.rows if row.values[0] == 0.01]
+    assert [(setting.name, setting.repeats) for setting in report.settings] == [
+        ("optimizer.lr", False),
+        ("task.fold", True),
+    ]
+    assert by_label.keys() == {"lr=0.01", "lr=0.001"}
+    assert by_label["lr=0.01"].metric == {
+        "mean": pytest.approx(sum(values) / 5),
+        "std": pytest.approx(stdev(values)),
+        "min": min(values),
+        "max": max(values),
+        "runs": 5,
+    }
+    assert by_label["lr=0.001"].metric["runs"] == 4
+    assert len(by_label["lr=0.001"].curves["val/loss"]["mean"]) == 12
+    assert "the runs that differ in their task.fold only" in page.text
+    assert 'id="repeats"' in html
+
+
+def test_runs_that_repeat_nothing_have_no_table_of_means(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {"optimizer.lr": [0.001, 0.01]})
+
+    html, page = pages(find([tmp_path]))
+
+    assert 'id="repeats"' not in html
+    assert "A line is a run." in page.text
 
 
 def test_the_fits_of_the_best_and_the_median_run_are_embedded_with_a_text(sweep: list[Entry]) -> None:

@@ -14,3 +14,6 @@ STEP = "step"
 """Column of metrics.csv: optimizer steps taken when the row was written."""
 EPOCH = "epoch"
 """Column of metrics.csv: the epoch the row belongs to, counted from 0."""
+
+REPEATS = {"seed": "seeds", "fold": "folds"}
+"""Settings whose values repeat a configuration, by the last part of their names, and how several are called."""

@@ -12,7 +12,7 @@ from typing import Any
 from shoal.app.expect import Expectation, compared, compared_over, expectations
 from shoal.app.jobs import job as build
 from shoal.errors import shown
-from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.names import REPEATS, TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import (
     History,
     RunInfo,
@@ -24,7 +24,7 @@ from shoal.rundir import (
     read_intact,
     write_bytes,
 )
-from shoal.sweep.summary import REPEATS, score
+from shoal.sweep.summary import score
 
 Finished = tuple[RunInfo, History]
 

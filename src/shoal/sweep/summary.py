@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.errors import shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, REPEATS, TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
 
 TOP = 5
-REPEATS = {"seed": "seeds", "fold": "folds"}
-"""Settings whose values repeat a configuration, by the last part of their names, and how several are called."""
 
 
 def summarize(sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> str:

@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from shoal.errors import DamagedError, shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, REPEATS
 from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
 from shoal.review.comparison import differing
 from shoal.review.curves import Curve, histories
@@ -37,8 +37,8 @@ class Setting:
     numeric: bool
     """All its values are numbers."""
     logarithmic: bool
-    seed: bool
-    """Runs that differ in nothing else are repetitions of each other."""
+    repeats: bool
+    """A seed or a fold: runs that differ in nothing else are repetitions of each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ in their seed only, and the mean and spread of their curves."""
+    """Runs that differ in their seed or fold only, and the mean and spread of their metric and of their curves."""
 
     label: str
     rows: list[int]
+    metric: dict[str, float]
+    """Its mean, std, min and max, and the number of runs, over those that completed; empty where none did."""
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
@@ -188,10 +190,10 @@ def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
                 name=name,
                 numeric=numeric,
                 logarithmic=numeric and min(present) > 0 and max(present) / min(present) >= 20,
-                seed=_word(name) == "seed",
+                repeats=_word(name) in REPEATS,
             )
         )
-    return sorted(settings, key=lambda setting: setting.seed)
+    return sorted(settings, key=lambda setting: setting.repeats)
 
 
 def _is_number(value: Any) -> bool:
@@ -254,13 +256,14 @@ def _groups(
     """The repetitions of each cell of the sweep, the best cell first as its best run stands first among the rows."""
     members: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        cell = {s.name: value for s, value in zip(settings, row.values, strict=True) if not s.seed}
+        cell = {s.name: value for s, value in zip(settings, row.values, strict=True) if not s.repeats}
         label = as_text(cell, brief=True)
         members.setdefault(label or ("all runs" if settings else row.id), []).append(index)
     groups = [
         Group(
             label=label,
             rows=indices,
+            metric=_over([rows[index].metric for index in indices if rows[index].rank is not None]),
             curves={
                 name: spread
                 for name, each in curves.items()
@@ -276,6 +279,14 @@ def _score(group: Group, rows: Sequence[Row]) -> float:
     """Mean place of the runs of a group, so that one lucky seed does not lead."""
     ranks = [rows[index].rank or len(rows) + 1 for index in group.rows]
     return fmean(ranks)
+
+
+def _over(values: Sequence[float | None]) -> dict[str, float]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {}
+    spread = stdev(known) if len(known) > 1 else 0.0
+    return {"mean": fmean(known), "std": spread, "min": min(known), "max": max(known), "runs": len(known)}
 
 
 def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:

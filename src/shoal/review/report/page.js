@@ -132,7 +132,7 @@
   /** Whether the values of a setting have their true distances on an axis; else they stand side by side, as on a grid with 0, 0.01 and 10. */
   function spaced(k) {
     const setting = data.settings[k];
-    if (!setting.numeric || setting.seed) return false;
+    if (!setting.numeric || setting.repeats) return false;
     const known = levels(k).map(setting.logarithmic ? Math.log10 : Number);
     const range = known[known.length - 1] - known[0];
     return known.length > 8 || known.every((value, n) => n === 0 || value - known[n - 1] > 0.08 * range);

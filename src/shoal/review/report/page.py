@@ -44,6 +44,7 @@ def render(entries: Sequence[Entry], *, title: str) -> str:
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         broken=[row for row in report.rows if row.rank is None and row.status != "running"],
         heat=len(report.settings) >= 2,
+        repeats=_repeats(report),
         against=[_against(report, index) for index in range(len(report.settings))],
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
@@ -65,6 +66,12 @@ def _environment() -> Environment:
         "untimed": untimed,
     }
     return page
+
+
+def _repeats(report: Report) -> str:
+    """`seed and task.fold`: what the runs of a group differ in; nothing where each run stands alone."""
+    names = [printable(setting.name) for setting in report.settings if setting.repeats]
+    return " and ".join(names) if len(report.groups) < len(report.rows) else ""
 
 
 def _statuses(report: Report) -> list[tuple[str, int]]:
