@@ -1,4 +1,4 @@
-"""Make the pictures of the README: a fit, and TensorBoard. `make pictures` runs this; it needs Chromium, Selenium."""
+"""Make the pictures of the README: a fit, a sweep, TensorBoard. Run by `make pictures`; it needs Chromium, Selenium."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BROWSER = (
 
 
 def main() -> None:
-    """Train the parabola with three optimizers, and take both pictures."""
+    """Train the parabola with three optimizers and as a sweep, and take the pictures."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for optimizer in ("adam", "rmsprop", "sgd"):
@@ -40,6 +40,14 @@ def main() -> None:
             if optimizer == "adam":
                 shutil.copyfile(run.directory.fit_figure, IMAGES / "fit.png")
         photograph(Path(folder), IMAGES / "tensorboard.png")
+        swept(Path(folder) / "sweep", IMAGES / "sweep.png")
+
+
+def swept(folder: Path, picture: Path) -> None:
+    """The figure of the sweep that the README shows."""
+    words = ["-m", "task=parabola", "optimizer.lr=1e-3,1e-2,1e-1", "seed=range(16)", f"hydra.sweep.dir={folder}"]
+    subprocess.run([sys.executable, "-m", "shoal.cli", "train", *words], check=True)
+    shutil.copyfile(folder / "figures" / "sweep.png", picture)
 
 
 def photograph(folder: Path, picture: Path) -> None:
