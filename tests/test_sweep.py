@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -292,53 +293,85 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("engine", ["auto", "lightning"])
-def test_a_killed_sweep_goes_on_bitwise_and_leaves_no_orphans(workdir: Path, uninterrupted: Path, engine: str) -> None:
-    shorter = ["seed=range(4)", "trainer.max_epochs=20"] if engine == "lightning" else []
-    overrides = [*LONG, f"engine={engine}", *shorter]
-    first = subprocess.Popen(command(*overrides), start_new_session=True, stderr=subprocess.DEVNULL)
+def launched(*overrides: str) -> int:
+    """The command in a copy of this process, which has its workers from the same server; its process id."""
+
+    def work() -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forkserver.ForkServer, "ensure_running", lambda _: None)  # it is no child of the copy
+            patch.setattr(forkserver, "ensure_running", lambda: None)
+            return main(command(*overrides)[3:])
+
+    return forked(work, log=Path("log"))
+
+
+def gone(find: Callable[[], Sequence[int]], seconds: float = 5) -> bool:
+    """Whether there are no such processes any more, soon."""
+    deadline = time.monotonic() + seconds
+    while find() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not find()
+
+
+def test_a_killed_sweep_goes_on_bitwise_and_leaves_no_orphans(workdir: Path, uninterrupted: Path) -> None:
+    first = subprocess.Popen(command(*LONG), start_new_session=True, stderr=subprocess.DEVNULL)
     begun()
     time.sleep(0.3)
 
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    deadline = time.monotonic() + 5
-    while processes(first.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = processes(first.pid)
-    again = sweep(*overrides)
-    if shorter:
-        sweep(*overrides, "hydra.sweep.dir=other")
+    alone = gone(lambda: processes(first.pid))
+    again = sweep(*LONG)
 
-    assert left == []
+    assert alone
     assert again.returncode == 0
     assert {*statuses()} == {"completed"}
-    others = runs("other" if shorter else str(uninterrupted))
-    assert all(same(mine, theirs) for mine, theirs in zip(runs(), others, strict=True))
+    assert all(same(mine, theirs) for mine, theirs in zip(runs(), runs(str(uninterrupted)), strict=True))
     assert not list(Path("sweep/.blocks").glob("*"))
+
+
+def test_a_killed_sweep_of_runs_that_train_alone_does_so_too(workdir: Path, uninterrupted: Path) -> None:
+    overrides = [*LONG, "engine=lightning", "seed=range(4)", "trainer.max_epochs=20"]
+    first = launched(*overrides)
+    begun()
+    time.sleep(0.3)
+    workers = {read_info(run.info).pid for run in runs() if run.info.exists()}
+
+    os.kill(first, signal.SIGKILL)
+    ended(first)
+    alone = gone(lambda: [pid for pid in workers if Path(f"/proc/{pid}").exists()])
+    again = sweep(*overrides)
+    sweep(*overrides, "hydra.sweep.dir=other")
+
+    assert workers
+    assert first not in workers
+    assert alone
+    assert again.returncode == 0
+    assert {*statuses()} == {"completed"}
+    assert all(same(mine, theirs) for mine, theirs in zip(runs(), runs("other"), strict=True))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_every_run_and_resume_does_the_rest(
     workdir: Path, uninterrupted: Path, number: int, code: int
 ) -> None:
-    first = subprocess.Popen(command(*LONG), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    first = launched(*LONG)
     begun()
-    os.kill(first.pid, signal.SIGHUP)  # the terminal is gone: nothing stops for that
+    os.kill(first, signal.SIGHUP)  # the terminal is gone: nothing stops for that
     time.sleep(0.3)
 
-    os.kill(first.pid, number)
-    _, said = first.communicate(timeout=60)
+    os.kill(first, number)
+    exit_code = ended(first)
     interrupted = info()
     from shoal.app.sweeps import resume
 
-    exit_code = resume(Path("sweep"))
+    resumed = resume(Path("sweep"))
 
-    assert first.returncode == code
-    assert "go on: shoal resume sweep" in said
+    assert exit_code == code
+    assert "go on: shoal resume sweep" in Path("log").read_text()
     assert interrupted.status is Status.INTERRUPTED
     assert Status.INTERRUPTED in [job.status for job in interrupted.jobs]
-    assert (exit_code, statuses()) == (0, ["completed"] * 6)
+    assert (resumed, statuses()) == (0, ["completed"] * 6)
     assert all(same(mine, theirs) for mine, theirs in zip(runs(), runs(str(uninterrupted)), strict=True))
 
 
