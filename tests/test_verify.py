@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import shoal
+from shoal.app.command import main
 from shoal.app.expect import Expectation, compared, compared_over, expectations
+from shoal.app.location import own_experiments
 from shoal.cli import run as shoal_command
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import Best, History, RunInfo, Status, read_history
@@ -131,6 +133,22 @@ def test_what_can_never_be_measured_is_refused_before_anything_is_written(
         shoal.train([*QUICK, "trainer.max_epochs=1", f"expect=[{expectation}]"])
 
     assert not (workdir / "outputs").exists()
+
+
+def test_what_is_wrong_in_an_experiment_is_told_with_its_file_as_one_would_open_it(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (own_experiments() / "b1.yaml").read_text()
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments" / "mine.yaml").write_text(text)
+
+    code = main(["experiment=mine", "trainer.max_steps=30"])
+
+    assert code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: expect[2].step=51 (experiments/mine.yaml): is never reached: the training has 30 steps",
+        "  train on until then, or expect nothing: expect=null",
+    ]
 
 
 def test_a_run_that_misses_exits_with_1_and_says_expected_beside_measured(workdir: Path) -> None:

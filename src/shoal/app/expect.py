@@ -182,7 +182,9 @@ def refuse_unknown(wanted: Sequence[Expectation], names: Iterable[str], n_steps:
             hint = suggestion(each.metric, known, kind="logged are")
             raise ConfigError(f"expect[{i}].metric", each.metric, "is never logged", hint=hint)
         if each.step is not None and n_steps is not None and each.step > n_steps:
-            raise ConfigError(f"expect[{i}].step", each.step, f"is never reached: the training has {n_steps} steps")
+            problem = f"is never reached: the training has {n_steps} steps"
+            hint = "train on until then, or expect nothing: expect=null"
+            raise ConfigError(f"expect[{i}].step", each.step, problem, hint=hint)
 
 
 def compared(wanted: Sequence[Expectation], info: RunInfo, history: History) -> list[Outcome]:

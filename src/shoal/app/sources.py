@@ -12,6 +12,7 @@ from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.app.experiments import GROUP, SCHEME
 from shoal.app.location import own_conf
 
 COMMAND_LINE = "command line"
@@ -61,11 +62,14 @@ def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> 
 
 def _named(folder: str, path: str) -> str:
     """A file as one would open it from here; one of shoal's own, installed elsewhere, by its place in shoal."""
-    whole = Path(folder.removeprefix("file://")) / path
+    scheme, _, place = folder.rpartition("://")
+    within = path.removeprefix(f"{GROUP}/") if scheme == SCHEME else path
+    whole = Path(place) / within
     relative = os.path.relpath(whole)
     if not relative.startswith(".."):
         return relative
-    return f"shoal's conf/{path}" if whole.is_relative_to(own_conf()) else str(whole)
+    home = own_conf().parent
+    return f"shoal's {whole.relative_to(home).as_posix()}" if whole.is_relative_to(home) else str(whole)
 
 
 def _sets(content: DictConfig, key: str) -> bool:
