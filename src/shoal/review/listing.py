@@ -111,9 +111,9 @@ def whats(entries: Sequence[Entry], *, brief: bool = False) -> list[str]:
 def _what(entry: Entry, shared: set[str], *, brief: bool) -> str:
     if isinstance(entry, SweepEntry):
         return _what_sweep(entry, brief=brief)
-    reason = printable(entry.reason or "")
+    reason = entry.reason
     words = distinction(entry.summary, shared, brief=brief) if entry.summary else ""
-    return f"{reason}; {words}" if reason and words else reason or words
+    return f"{printable(reason)}{'; ' if words else ''}{words}" if reason else words
 
 
 def distinction(info: RunInfo | Summary, shared: Collection[str] = (), *, brief: bool = False) -> str:
@@ -123,8 +123,10 @@ def distinction(info: RunInfo | Summary, shared: Collection[str] = (), *, brief:
     """
     if info.differs:
         return settings(info.differs, brief=brief)
-    words = sorted((word for word in info.overrides if not word.startswith(_PLAIN_WORDS)), key=shared.__contains__)
-    return settings({word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in words}, brief=brief)
+    words = [word for word in info.overrides if not word.startswith(_PLAIN_WORDS)]
+    words.sort(key=shared.__contains__)
+    parts = [word.partition("=") for word in words]
+    return settings({name.lstrip("+"): value for name, _, value in parts}, brief=brief)
 
 
 def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:

@@ -103,11 +103,11 @@ class Values:
 
     @cached_property
     def choices(self) -> list[str]:
-        """The config groups in which some run chose an option."""
+        """The config groups in which some run chose an option. No name of a group has a dot."""
         return _united(run.info.choices for run in runs(self.entries) if run.info)
 
     def __contains__(self, name: str) -> bool:
-        if name in FIELDS or name in self.metrics or name in self.choices:
+        if name in FIELDS or name in self.metrics or self._is_group(name):
             return True
         return any(name in settings for settings in self.settings())
 
@@ -122,12 +122,15 @@ class Values:
         if name in self.metrics:
             summaries = (entry.summary if isinstance(entry, RunEntry) else None for entry in self.entries)
             return [summary.final.get(name) if summary else None for summary in summaries]
-        if name in self.choices:
+        if self._is_group(name):
             infos = (entry.info if isinstance(entry, RunEntry) else None for entry in self.entries)
             return [info.choices.get(name) if info else None for info in infos]
         if name not in self:
             raise UsageError(f"no run has {name}", hint=self.alternatives(name))
         return [plain(settings.get(name)) for settings in self.settings()]
+
+    def _is_group(self, name: str) -> bool:
+        return "." not in name and name in self.choices
 
     def alternatives(self, name: str) -> str:
         """The nearest name that some run has, and where the others are listed."""

@@ -64,7 +64,8 @@ def settings(values: Mapping[str, Any], *, brief: bool = False) -> str:
     if brief:
         last = [name.rsplit(".", 1)[-1] for name in names]
         names = last if len(set(last)) == len(last) else names
-    return printable(" ".join([f"{name}={shown(value)}" for name, value in zip(names, values.values(), strict=True)]))
+    texts = [value if type(value) is str else shown(value) for value in values.values()]
+    return printable(" ".join([f"{name}={text}" for name, text in zip(names, texts, strict=True)]))
 
 
 def counted(n: int, noun: str) -> str:
