@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,13 @@ def _runs_at(address: str) -> list[str]:
             return json.load(answer)
     except OSError:
         return []
+
+
+def _steps_at(address: str, run: str) -> list[int]:
+    """The steps of the loss of a run, as the page asks for them."""
+    query = urllib.parse.urlencode({"run": run, "tag": "val/loss"})
+    with urllib.request.urlopen(f"{address}/data/plugin/scalars/scalars?{query}", timeout=5) as answer:
+        return [step for _, step, _ in json.load(answer)]
 
 
 def entry(run: RunDir) -> RunEntry:
@@ -150,4 +158,29 @@ def test_the_board_shows_curves_and_settings_with_real_metrics_in_a_browser(tmp_
     assert "optimizer.lr" in texts
     assert "0.10000" in texts
     assert "model.hidden" not in texts
+    assert severe == []
+
+
+@needs_browser
+@pytest.mark.browser
+def test_the_board_shows_the_others_and_what_is_intact_of_a_damaged_event_file(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "outputs", {"optimizer.lr": [0.01, 0.1, 0.5]})
+    for job in ("0000", "0001", "0002"):
+        write_events(RunDir(sweep.path / job))
+    (cut,), (flipped,) = (RunDir(sweep.path / job).events() for job in ("0001", "0002"))
+    cut.write_bytes(cut.read_bytes()[:-9])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    flipped.write_bytes(content)
+
+    with served(["last"], tmp_path) as address, chromium(tmp_path / "profile") as browser:
+        browser.open(f"{address}/#timeseries")
+        browser.wait(
+            "['lr=0.01', 'lr=0.1 ', 'lr=0.5', 'Smoothed'].every((text) => document.body.innerText.includes(text))"
+        )
+        browser.screenshot("board-damaged")
+        steps = {name.partition(" ")[0]: _steps_at(address, name) for name in _runs_at(address)}
+        severe = [line for line in browser.driver.get_log("browser") if line["level"] == "SEVERE"]
+
+    assert steps == {"lr=0.01": [0, 1, 2, 3, 4], "lr=0.1": [0, 1, 2, 3], "lr=0.5": [0, 1]}
     assert severe == []
