@@ -196,7 +196,7 @@ def test_what_a_step_logs_is_caught_for_each_run() -> None:
         (Plain(0), Plain(1), None),
         (Plain(0), Plain(0, width=3), "the shape of layer.weight differs: 1x2 and 1x3"),
         (Plain(0), Plain(0, scale=2.0), "Plain.scale differs: 1.0 and 2.0"),
-        (Plain(0), TakesItem(0), "the module's structure differs"),
+        (Plain(0), TakesItem(0), "the module's structure differs: it is Plain and TakesItem"),
     ],
 )
 def test_why_two_runs_cannot_share_a_stack_is_said(one: Plain, other: Plain, words: str | None) -> None:

@@ -23,6 +23,7 @@ from shoal.app.sweep_settings import Settings
 from shoal.app.work import compare
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.record import environment
+from shoal.review.wording import counted
 from shoal.rundir import (
     JobInfo,
     RunInfo,
@@ -322,9 +323,9 @@ class Sweeping:
         alone = len(blocks) - len(stacks)
         kept = f", {done} done before" if done else ""
         runs = sum(len(block.works) for block in stacks)
-        parts = [f"{runs} in {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'}"] if stacks else []
+        parts = [f"{runs} in {counted(len(stacks), 'stack')}"] if stacks else []
         parts += [f"{alone} alone"] if alone else []
-        lines = [f"sweep {self.folder.path}: {n} runs{kept}: {', '.join(parts) or 'nothing to do'}"]
+        lines = [f"sweep {self.folder.path}: {counted(n, 'run')}{kept}: {', '.join(parts) or 'nothing to do'}"]
         reasons: dict[str, list[int]] = {}
         for number, reason in self.plan.alone.items():
             reasons.setdefault(reason, []).append(number)
@@ -392,5 +393,6 @@ class _Interrupted(ShoalError):
 
         self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
         super().__init__(
-            f"interrupted by {signal.Signals(number).name} with {left} runs to go", hint=f"go on: shoal resume {path}"
+            f"interrupted by {signal.Signals(number).name} with {counted(left, 'run')} to go",
+            hint=f"go on: shoal resume {path}",
         )

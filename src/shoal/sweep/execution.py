@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import FrameType
 
 from shoal.errors import DamagedError, ShoalError, shown
+from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweep.block import Block, Broken, Ended, Unstacked, Work
 from shoal.sweep.executor import Executor, Finished, Happening, Lost
@@ -125,7 +126,7 @@ class Execution:
             for work in left:
                 self._ended(work.number, self._recorded(work, Status.INTERRUPTED, reason))
         elif len(block.works) > 1:
-            self.progress.tell(f"{len(left)} runs are started again, each by itself: {reason}")
+            self.progress.tell(f"{counted(len(left), 'run')} to start again, each by itself: {reason}")
             for work in left:
                 self.ledger.place(work.number, None)
             again = [replace(block, works=(work,), state=None) for work in left]

@@ -11,6 +11,7 @@ from typing import Any
 
 from shoal.errors import shown
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, REPEATS, TRAIN_LOSS, VAL_LOSS
+from shoal.review.wording import counted
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
 
 TOP = 5
@@ -22,7 +23,7 @@ def summarize(sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) 
     lines = [*_best_runs(info, results), *_over_repeats(info, results), *_failures(info, results)]
     counts = {status: sum(job.status is status for job in info.jobs) for status in Status}
     said = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    lines.append(f"{len(info.jobs)} runs: {said or 'none begun'}, in {info.seconds:.1f} s")
+    lines.append(f"{counted(len(info.jobs), 'run')}: {said or 'none begun'}, in {info.seconds:.1f} s")
     lines.append(f"  {sweep.summary}")
     return "\n".join(lines)
 
@@ -106,7 +107,7 @@ def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
         epoch = run.best.epoch if run.best else run.epochs - 1
         settings = [shown(names[number].differs.get(key, "")) for key in info.varies]
         rows.append([names[number].run, *settings, f"{value:.6g}", str(epoch)])
-    return [f"best of {len(scored)} runs", *_aligned(rows)]
+    return [f"best of {counted(len(scored), 'run')}", *_aligned(rows)]
 
 
 def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:

@@ -21,6 +21,7 @@ PER_RUN = frozenset(
 
 Signature = Mapping[str, Hashable]
 """What must agree, by what it is called."""
+STRUCTURE = "the module's structure"
 
 
 def signature(module: pl.LightningModule, optimizer: Optimizer, batch: Any) -> Signature:
@@ -39,7 +40,7 @@ def signature(module: pl.LightningModule, optimizer: Optimizer, batch: Any) -> S
     classes = tuple((path, _name(type(part))) for path, part in module.named_modules())
     leaves = pytree.tree_leaves(batch)
     return {
-        "the module's structure": classes,
+        STRUCTURE: classes,
         "the optimizer": _name(type(optimizer)),
         "the task's class": _name(type(getattr(module, "task", None))),
         "the batch's shape": tuple((tuple(x.shape), str(x.dtype)) for x in leaves if isinstance(x, Tensor)),
@@ -52,8 +53,20 @@ def difference(one: Signature, other: Signature) -> str | None:
     """Why two runs cannot share a stack, or None where they can."""
     for name in [*one, *(name for name in other if name not in one)]:
         if one.get(name) != other.get(name):
+            if name == STRUCTURE:
+                return f"{name} differs{_structural(one[name], other[name])}"
             return f"{name} differs: {_shown(one.get(name))} and {_shown(other.get(name))}"
     return None
+
+
+def _structural(one: Any, other: Any) -> str:
+    """The first part in which two modules differ, as `: model.1 is ReLU and Tanh`."""
+    classes, others = dict(one), dict(other)
+    for path in dict.fromkeys([*classes, *others]):
+        if classes.get(path) != others.get(path):
+            found, meant = (names.get(path, "not there") for names in (classes, others))
+            return f": {path or 'it'} is {found} and {meant}"
+    return " in the order of its parts"
 
 
 def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
