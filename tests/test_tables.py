@@ -440,6 +440,19 @@ def test_a_missing_file_is_named_with_the_working_directory_and_the_nearest_name
     assert "is a directory" in refused(path=".", target="price").text()
 
 
+def test_a_file_as_european_spreadsheets_write_it_is_told_its_delimiter_then_its_decimals(workdir: Path) -> None:
+    path = written(workdir, "a;price\n" + "1,5;2,25\n" * 30)
+
+    assert "set task.delimiter=semicolon" in refused(path=path, target="price").text()
+    assert "set task.decimal=comma" in refused(path=path, target="price", delimiter="semicolon").text()
+
+
+def test_a_file_without_a_header_is_told_so_where_a_column_is_missing(workdir: Path) -> None:
+    path = written(workdir, "1.5,2\n3.5,4\n")
+
+    assert "its first row is taken for the names" in refused(path=path, target="price").text()
+
+
 def test_an_error_shows_the_path_and_the_features_as_they_were_given(csv: Path) -> None:
     ragged = written(csv.parent, "a,b,price\n1,2,3\n4,5\n")
 

@@ -39,7 +39,10 @@ def chosen(frame: pl.DataFrame, target: str, features: Sequence[str] | None) -> 
         ConfigError: where a column does not exist, or the target is among the features.
     """
     if target not in frame.columns:
-        raise ConfigError("target", target, "no such column", hint=suggestion(target, frame.columns, kind="columns"))
+        hint = suggestion(target, frame.columns, kind="columns")
+        if _mostly_numbers(pl.Series(frame.columns)):
+            hint = f"{hint}; its first row is taken for the names of the columns, and seems to hold none"
+        raise ConfigError("target", target, "no such column", hint=hint)
     if features is None:
         features = [name for name in frame.columns if name != target]
     for name in features:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -98,14 +98,18 @@ def _parsed_whole(path: Path, delimiter: Delimiter, decimal: Decimal) -> pl.Data
 
 
 def _check_header(path: Path, frame: pl.DataFrame, delimiter: Delimiter) -> None:
-    (first, *others) = frame.columns
+    _check_separated(path, frame.columns, delimiter)
+    twice = [name for name in frame.columns if "_duplicated_" in name]
+    if twice:
+        _refuse(path, f"has two columns named {twice[0].split('_duplicated_')[0]!r}", hint="rename one of them")
+
+
+def _check_separated(path: Path, header: Sequence[str], delimiter: Delimiter) -> None:
+    first, *others = header
     found = [name for name, character in DELIMITERS.items() if character in first and name != "space"]
     if not others and found:
         hint = f"set task.delimiter={found[0]}"
         _refuse(path, f"has the one column {first!r}: columns seem not to be separated by a {delimiter}", hint=hint)
-    twice = [name for name in frame.columns if "_duplicated_" in name]
-    if twice:
-        _refuse(path, f"has two columns named {twice[0].split('_duplicated_')[0]!r}", hint="rename one of them")
 
 
 def _check_short_rows(path: Path, frame: pl.DataFrame, delimiter: Delimiter) -> None:
@@ -115,21 +119,23 @@ def _check_short_rows(path: Path, frame: pl.DataFrame, delimiter: Delimiter) -> 
 
 
 def _check_ragged(path: Path, delimiter: Delimiter) -> None:
-    lengths = _lengths(path, delimiter)
-    width = next(lengths)
+    rows = _rows(path, delimiter)
+    header = next(rows)
+    # First: with commas for decimals the rows of a file that semicolons separate have other numbers of fields.
+    _check_separated(path, header, delimiter)
+    lengths, width = map(len, rows), len(header)
     ragged = [(row, n) for row, n in enumerate(lengths, start=1) if n not in (0, width)]
     if ragged:
         row, n = ragged[0]
-        rows = "no other row does" if len(ragged) == 1 else f"{len(ragged)} rows do not fit"
-        _refuse(
-            path, f"row {row} has {n} fields, the header has {width}; {rows}", hint="rows count from 1 after the header"
-        )
+        others = "no other row does" if len(ragged) == 1 else f"{len(ragged)} rows do not fit"
+        problem = f"row {row} has {n} fields, the header has {width}; {others}"
+        _refuse(path, problem, hint="rows count from 1 after the header")
 
 
-def _lengths(path: Path, delimiter: Delimiter) -> Iterator[int]:
+def _rows(path: Path, delimiter: Delimiter) -> Iterator[list[str]]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        yield from (len(row) for row in csv.reader(lines, delimiter=DELIMITERS[delimiter]))
+        yield from csv.reader(lines, delimiter=DELIMITERS[delimiter])
 
 
 def _extension(path: Path) -> str:
