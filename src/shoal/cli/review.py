@@ -23,13 +23,13 @@ def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
     return completions(Path(ctx.params.get("root") or "outputs"), incomplete)
 
 
-Root = Annotated[Path, typer.Option("--root", envvar="SHOAL_OUTPUTS", help="The folder of all runs.")]
+Root = Annotated[Path, typer.Option("--root", metavar="FOLDER", envvar="SHOAL_OUTPUTS", help="The folder of all runs.")]
 Reference = Annotated[str, typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)]
-References = Annotated[list[str], typer.Argument(metavar="RUN...", autocompletion=_completed, show_default=False)]
-Paths = Annotated[
-    list[Path] | None, typer.Argument(metavar="[PATH]...", help="Folders to look in; without one, the root.")
+References = Annotated[list[str], typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)]
+Paths = Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Folders to look in; without one, the root.")]
+Where = Annotated[
+    str | None, typer.Option("--where", "-w", metavar="CONDITION", help="SQL over names: see shoal runs -h.")
 ]
-Where = Annotated[str | None, typer.Option("--where", "-w", metavar="CONDITION", help="SQL over names; see below.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OUTPUTS = Path("outputs")
 
@@ -47,8 +47,10 @@ def runs(
         str | None, typer.Option("--sort", "-s", metavar="NAME", help="Lowest first; -NAME for the highest first.")
     ] = None,
     where: Where = None,
-    status: Annotated[list[str] | None, typer.Option(help="Only runs of this status; may be repeated.")] = None,
-    top: Annotated[int | None, typer.Option("--top", "-n", min=1, help="At most so many.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Only runs of this status; may be repeated.")
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", "-n", metavar="N", min=1, help="At most so many.")] = None,
     columns: Annotated[
         str | None, typer.Option("--columns", "-c", metavar="NAMES", help="a,b: these; +a,+b: these as well.")
     ] = None,
@@ -141,7 +143,9 @@ def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
 
 def compare(
     runs: References,
-    metric: Annotated[str | None, typer.Option(help="Whose curves to draw; else the monitored one.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="Whose curves to draw; else the monitored one.")
+    ] = None,
     root: Root = OUTPUTS,
 ) -> None:
     """Compare runs: the settings in which they differ, their metrics, and their curves.
@@ -185,7 +189,8 @@ def diff(
 def report(
     runs: References,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; else report.html in the sweep, run or folder.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The file; else report.html in the sweep, run or folder."),
     ] = None,
     where: Where = None,
     root: Root = OUTPUTS,
@@ -222,11 +227,15 @@ def report(
 
 def board(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", autocompletion=_completed, show_default=False)
+        list[str] | None, typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Of more runs than this, show so many that stand for all.")] = 40,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of more runs than this, show so many that stand for all.")
+    ] = 40,
     everything: Annotated[bool, typer.Option("--all", help="Show all runs, however many.")] = False,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else 6006, or the next that is free.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", min=1, max=65535, help="Else 6006, or the next that is free.")
+    ] = None,
     root: Root = OUTPUTS,
 ) -> None:
     """Start TensorBoard on runs or a sweep, reachable from this machine only. Without RUN, on all of them.
