@@ -90,3 +90,16 @@ def test_mean_and_spread_are_over_seeds_and_folds_the_best_configuration_first(m
     rows = [["0.1", "-2.5", "1.291", "-4", "-1", "4"], ["0.2", "-6.5", "1.291", "-8", "-5", "4"]]
     assert found[1:] == (rows if mode == "max" else rows[::-1])
     assert pl.read_csv(tmp_path / "summary.csv")["best_mean"].to_list() == [-2.5] * 4 + [-6.5] * 4
+
+
+@pytest.mark.parametrize("task", ["parabola", "iris"])
+def test_a_single_run_with_folds_says_which_one_it_is(
+    task: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main([f"task={task}", "task.folds=5", "trainer.max_epochs=1", "callbacks=quiet", "logger=none"])
+
+    assert code == 0
+    said = "fold 0 of 5 is for validation; for all of them in turn: -m task.folds=5"
+    assert said in capsys.readouterr().out.splitlines()
+    (log,) = workdir.glob("outputs/*/*/train.log")
+    assert said in log.read_text()

@@ -34,6 +34,14 @@ class Validated(Task):
     def validates(self) -> bool:
         return self.folds is not None or self.val_fraction > 0
 
+    def description(self) -> str | None:
+        """Which fold this is: whoever sets the folds and no fold trains the first of them only."""
+        if self.folds is None:
+            return None
+        return (
+            f"fold {self.fold} of {self.folds} is for validation; for all of them in turn: -m task.folds={self.folds}"
+        )
+
     def n_train(self, n: int) -> int:
         """How many of `n` samples are for training."""
         return n - (round(n * self.val_fraction) if self.folds is None else len(range(self.fold, n, self.folds)))

@@ -131,7 +131,7 @@ class Table(Validated):
         )
 
     def description(self) -> str:
-        """The columns with their kinds and missing values, and how the rows were divided."""
+        """The columns with their kinds and missing values, how the rows were divided, and which fold this is."""
         found = self.prepared
         n_val = len(found.data.val) if found.data.val else 0
         rows = f"{found.n_rows} rows: {len(found.data.train)} for training, {n_val} for validation"
@@ -139,7 +139,8 @@ class Table(Validated):
         n_missing = sum(column.missing for column in found.columns[:-1])
         filled = f", {n_missing} missing values filled in" if self.missing == "mean" and n_missing else ""
         head = f"{self.name}: {found.kind} of {self.target}, {rows}{dropped}{filled}"
-        return f"{head}\n{columns.table(found.columns, self.target)}"
+        lines = [head, columns.table(found.columns, self.target), super().description()]
+        return "\n".join(line for line in lines if line)
 
     def _stamp(self) -> tuple[int, ...]:
         """Changes when the table does."""
