@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from shoal.record.sweep_figure import MOST_SETTINGS, Drawn, Wording, curve, swee
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify
+from shoal.sweep.processes import beside
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 WORDING = Wording(title="parabola  sweep: 4 runs", metric="val/loss", repeats="seeds")
@@ -34,9 +37,12 @@ def swept(path: Path, *overrides: str) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A sweep in which a run diverges, and what it said in the end."""
+    """A sweep in which a run diverges, and what it said in the end; its pictures are drawn two at a time."""
     path = tmp_path_factory.mktemp("ended") / "sweep"
-    _, said, _ = swept(path, "optimizer=sgd", "optimizer.lr=1e-2,1e-1,1e9", "seed=0,1")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("shoal.app.sweep_outcome.MANY", 6)
+        _, said, complained = swept(path, "optimizer=sgd", "optimizer.lr=1e-2,1e-1,1e9", "seed=0,1")
+    assert "warning" not in complained
     return path, said
 
 
@@ -82,6 +88,24 @@ def test_the_best_and_the_median_run_of_a_sweep_have_the_figure_of_a_run_and_the
     assert all("figures/fit.png" in read_info(run.info).artifacts for run in runs if run.fit_figure.exists())
     assert [picture.data is not None for picture in report.pictures] == [True, True]
     assert report.figure == "figures/sweep.png"
+
+
+def test_where_no_process_can_be_started_the_work_beside_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", refuse)
+    done: list[str] = []
+
+    with beside(done.append, "this"):
+        done.append("that")
+
+    assert done == ["that", "this"]
+
+
+def test_what_work_beside_raises_is_raised_in_the_end() -> None:
+    with pytest.raises(ZeroDivisionError), beside(divmod, 1, 0):
+        pass
 
 
 def test_each_swept_setting_has_a_panel_with_the_scale_that_suits_it_and_a_seed_has_none() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from shoal.errors import shown
 from shoal.names import REPEATS, TRAIN_LOSS, VAL_LOSS
 from shoal.rundir import (
     History,
+    RunDir,
     RunInfo,
     Status,
     SweepDir,
@@ -24,9 +26,13 @@ from shoal.rundir import (
     read_intact,
     write_bytes,
 )
+from shoal.rundir.log import quiet_logging
+from shoal.sweep.processes import beside
 from shoal.sweep.summary import score
 
 Finished = tuple[RunInfo, History]
+MANY = 64
+"""Runs of a sweep from which on it is worth a process to draw two pictures at a time."""
 
 
 class Outcome:
@@ -49,10 +55,16 @@ class Outcome:
 
     def draw(self, curves: Sequence[str]) -> list[Path]:
         """Draw the sweep, the curves of these metrics, and what its best and its median run have learned."""
-        drawn = [self._overview()]
-        if curves and self._completed:
-            drawn.append(self._curves(curves))
-        self._fits()
+        here = self._without_fit()
+        elsewhere = [here.pop()] if len(self.results) >= MANY and len(here) > 1 else []
+        with ExitStack() as meanwhile:
+            for run in elsewhere:
+                meanwhile.enter_context(beside(_illustrate, run))
+            drawn = [self._overview()]
+            if curves and self._completed:
+                drawn.append(self._curves(curves))
+            for run in here:
+                _illustrate(run)
         return drawn
 
     @cached_property
@@ -118,15 +130,12 @@ class Outcome:
         found = dict.fromkeys(REPEATS[last] for key in self.info.varies if (last := _last(key)) in REPEATS)
         return " and ".join(found) or "runs"
 
-    def _fits(self) -> None:
-        """Draw what the best run and the median run have learned, as for a run that is no part of a sweep."""
-        from shoal.record.figures import illustrate_later
-
+    def _without_fit(self) -> list[RunDir]:
+        """The best run and the median run, where there is no picture yet of what they have learned."""
         ranked = list(self._values)
-        for number in dict.fromkeys([ranked[0], ranked[len(ranked) // 2]] if ranked else []):
-            run = self.sweep.run(self.jobs[number])
-            if not run.fit_figure.exists():
-                illustrate_later(run, build(read_config(run.config)))
+        numbers = dict.fromkeys([ranked[0], ranked[len(ranked) // 2]] if ranked else [])
+        runs = [self.sweep.run(self.jobs[number]) for number in numbers]
+        return [run for run in runs if not run.fit_figure.exists()]
 
     def _curves(self, metrics: Sequence[str]) -> Path:
         """The curves of these metrics, a color for each value of the first setting that is no seed."""
@@ -141,6 +150,14 @@ class Outcome:
         title = f"{self._completed[0][0].task}  {self.sweep.path.name}"
         write_bytes(path, figures.png(curves_figure(groups, metrics, title=title)))
         return path
+
+
+def _illustrate(run: RunDir) -> None:
+    """Draw what a run has learned, as for a run that is no part of a sweep."""
+    from shoal.record.figures import illustrate_later
+
+    with quiet_logging():
+        illustrate_later(run, build(read_config(run.config)))
 
 
 def _of_each(wanted: Expectation, runs: Sequence[Finished]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 PRELOADED = ("shoal.sweep.preload", "shoal.app.jobs")
@@ -29,6 +31,19 @@ def warm_up() -> None:
         context()
         with without_main():
             forkserver.ensure_running()
+
+
+@contextmanager
+def beside(work: Callable[..., object], *given: object) -> Iterator[None]:
+    """Do this work in another process meanwhile, or here in the end where there can be none; it may raise then."""
+    with ProcessPoolExecutor(1, mp_context=context()) as pool:
+        try:
+            with without_main():
+                end = pool.submit(work, *given).result
+        except (OSError, EOFError):
+            end = partial(work, *given)
+        yield
+        end()
 
 
 @contextmanager
