@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 from hypothesis import given
@@ -265,3 +266,33 @@ def test_a_curve_is_labeled_with_whole_epochs_only(tmp_path: Path) -> None:
         assert labels[0] == "0"
         assert int(labels[-1]) >= n_epochs - 1
         assert all(map(str.isdecimal, labels))
+
+
+def test_show_of_a_sweep_has_mean_and_spread_over_seeds_and_folds(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {"optimizer.lr": [0.001, 0.01], "task.fold": [0, 1], "seed": [0, 1]}, diverged=[7])
+    (sweep,) = find([tmp_path])
+    assert isinstance(sweep, SweepEntry)
+    values = [run.info.best.value for run in sweep.runs[4:7]]
+
+    lines = said(show_sweep, sweep).splitlines()
+
+    start = lines.index("val/loss over task.fold, seed")
+    assert lines[start + 1].split() == ["mean", "std", "min", "max", "runs"]
+    assert lines[start + 2].split() == [
+        "lr=0.01",
+        *(f"{value:.4g}" for value in (fmean(values), stdev(values), min(values), max(values))),
+        "3",
+    ]
+    assert lines[start + 3].split()[0] == "lr=0.001"
+
+
+def test_a_run_whose_settings_cannot_be_read_is_compared_by_its_metrics(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, name=f"run{number}", settings={"seed": number}) for number in range(3)]
+    runs[1].config.unlink()
+
+    lines = said(compare, [entry(run) for run in runs]).splitlines()
+
+    assert lines[:2] == ["settings that differ", "seed\t0\t2"]
+    assert lines[2].startswith("run1: ")
+    assert lines[2].endswith("config.yaml is missing")
+    assert any(len(line.split("\t")) == 4 for line in lines if line.startswith("val/loss"))

@@ -30,24 +30,14 @@ def differing(mappings: Sequence[Mapping[str, Any]]) -> Rows:
     return [(name, values) for name, values in rows if any(value != values[0] for value in values)]
 
 
-def differing_settings(entries: Sequence[RunEntry]) -> Rows:
-    """The settings in which the runs differ.
-
-    Raises:
-        DamagedError: where the config.yaml of a run cannot be read.
-    """
-    return differing([read_settings(run.path) for run in entries])
-
-
 def compare(screen: Console, entries: Sequence[RunEntry], *, metric: str | None = None) -> None:
-    """Print the settings in which the runs differ, their metrics side by side, and their curves over each other.
-
-    Raises:
-        DamagedError: where the config.yaml of a run cannot be read.
-    """
+    """Print the settings in which the runs differ, their metrics side by side, and their curves over each other."""
     names = short_ids(entries)
-    rows = differing_settings(entries)
-    _titled(screen, "settings that differ", rows, names, "the runs have the same settings")
+    known, problems = _settings(entries, names)
+    otherwise = "the runs have the same settings" if len(known) > 1 else "there are no two to compare"
+    _titled(screen, "settings that differ", differing(list(known.values())), list(known), otherwise)
+    for problem in problems:
+        screen.print(problem, style="red")
     _titled(screen, "\nmetrics", _metrics(entries), _with_difference(names), "no run has a metric")
     metric = metric or main_metric(entries)
     if metric and screen.is_terminal:
@@ -64,6 +54,18 @@ def diff(screen: Console, a: RunEntry, b: RunEntry, *, patch: bool = False) -> N
     lines = [*_code(a, b, patch=patch)]
     for line in lines or ["the runs were made from the same code"]:
         screen.print(printable(line), style=_diff_style(line))
+
+
+def _settings(entries: Sequence[RunEntry], names: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """The settings of each run by its name, and what is wrong with those that cannot be read."""
+    known: dict[str, Mapping[str, Any]] = {}
+    problems = []
+    for run, name in zip(entries, names, strict=True):
+        try:
+            known[name] = read_settings(run.path)
+        except DamagedError as error:
+            problems.append(f"{name}: {printable(error.problem)}")
+    return known, problems
 
 
 def _metrics(entries: Sequence[RunEntry]) -> Rows:

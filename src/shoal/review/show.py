@@ -6,20 +6,23 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from statistics import fmean, stdev
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
+from shoal.names import REPEATS
 from shoal.review.catalog import RunEntry, SweepEntry
 from shoal.review.curves import drawn
 from shoal.review.listing import default_columns, write_listing
 from shoal.review.settings import read_settings
 from shoal.review.table import status_style
-from shoal.review.values import age, main_metric, ranked
+from shoal.review.values import age, main_metric, metric_of, ranked, rises
 from shoal.review.wording import ago, counted, duration, number, printable, size
-from shoal.rundir import RunInfo, StudyInfo, SweepInfo, verify
+from shoal.review.wording import settings as as_text
+from shoal.rundir import RunInfo, Status, StudyInfo, SweepInfo, verify
 
 _TOP = 5
 _SCORES = ("precision", "recall", "f1", "support")
@@ -59,6 +62,7 @@ def show_sweep(screen: Console, sweep: SweepEntry) -> None:
     if best:
         screen.print(f"\nbest by {printable(str(metric))}", style="bold")
         write_listing(screen, best, default_columns(best))
+        _over_repeats(screen, sweep, str(metric))
     broken = [run for run in sweep.runs if run.status not in ("completed", "running")]
     if broken:
         screen.print(f"\n{counted(len(broken), 'run')} not completed", style="bold")
@@ -162,6 +166,25 @@ def _assessment(screen: Console, info: RunInfo) -> None:
         screen.print()
         columns = {title: [_ratio(score.get(title)) for score in classes] for title in _SCORES}
         _table(screen, "class", [score.get("name") for score in classes], columns)
+
+
+def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
+    """Mean and spread of the metric of each configuration over its seeds and folds, the best mean first."""
+    cells: dict[str, list[float]] = {}
+    repeats: dict[str, None] = {}
+    for run in ranked([run for run in sweep.runs if run.status == Status.COMPLETED], metric):
+        differs = run.summary.differs if run.summary else {}
+        repeats |= dict.fromkeys(name for name in differs if name.rsplit(".", 1)[-1] in REPEATS)
+        cell = as_text({name: value for name, value in differs.items() if name not in repeats}, brief=True)
+        cells.setdefault(cell or "all runs", []).append(metric_of(run, metric) or 0.0)
+    if not repeats or all(len(values) < 2 for values in cells.values()):
+        return
+    sign = -1 if rises(metric, sweep.runs) else 1
+    shown_first = sorted(cells.items(), key=lambda cell: sign * fmean(cell[1]))[: 2 * _TOP]
+    rows = [(fmean(v), stdev(v) if len(v) > 1 else 0.0, min(v), max(v), len(v)) for _, v in shown_first]
+    columns = zip(("mean", "std", "min", "max", "runs"), zip(*rows, strict=True), strict=True)
+    screen.print(f"\n{printable(metric)} over {printable(', '.join(repeats))}", style="bold")
+    _table(screen, "", [name for name, _ in shown_first], {name: [*map(number, cells)] for name, cells in columns})
 
 
 def _table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[str, Sequence[str]]) -> None:
