@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,7 @@ from shoal.errors import UsageError
 from shoal.review.catalog import RunEntry, find, runs
 from shoal.review.removal import Removal, removals, worst
 from shoal.rundir import Status, claim, read_info, verify
-from terminal import run_in_terminal
-
-
-def shoal(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "shoal.cli", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+from terminal import run_in_pipes, run_in_terminal
 
 
 def left(root: Path) -> set[str]:
@@ -29,7 +22,7 @@ def left(root: Path) -> set[str]:
 def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
     make_run(tmp_path / "outputs", name="a-run")
 
-    done = shoal(["rm", "a-run", "--dry-run"], tmp_path)
+    done = run_in_pipes(["rm", "a-run", "--dry-run"], tmp_path)
 
     assert done.stdout.splitlines()[-1].startswith("would remove 1 folder, ")
     assert left(tmp_path) == {"a-run"}
@@ -52,7 +45,7 @@ def test_removing_asks_first(answer: str, names: set[str], tmp_path: Path) -> No
 def test_nothing_is_removed_where_nobody_can_be_asked(tmp_path: Path) -> None:
     make_run(tmp_path / "outputs", name="a-run")
 
-    done = shoal(["rm", "a-run"], tmp_path)
+    done = run_in_pipes(["rm", "a-run"], tmp_path)
 
     assert done.returncode == 2
     assert left(tmp_path) == {"a-run"}
@@ -62,7 +55,7 @@ def test_a_run_outside_the_root_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "outputs", name="a-run")
     outside = make_run(tmp_path / "elsewhere", name="b-run")
 
-    done = shoal(["rm", str(outside.path), "--yes"], tmp_path)
+    done = run_in_pipes(["rm", str(outside.path), "--yes"], tmp_path)
 
     assert done.returncode == 2
     assert "is not inside" in done.stderr
@@ -100,7 +93,7 @@ def test_links_inside_a_run_are_removed_and_what_they_point_to_stays(tmp_path: P
     (treasure / "gold").write_text("gold")
     (run.path / "linked").symlink_to(treasure)
 
-    done = shoal(["rm", "a-run", "--yes"], tmp_path)
+    done = run_in_pipes(["rm", "a-run", "--yes"], tmp_path)
 
     assert done.returncode == 0
     assert not run.path.exists()
@@ -113,7 +106,7 @@ def test_checkpoints_behind_a_link_stay(tmp_path: Path) -> None:
     run.checkpoints.rename(elsewhere)
     run.checkpoints.symlink_to(elsewhere)
 
-    done = shoal(["rm", "a-run", "--checkpoints", "--yes"], tmp_path)
+    done = run_in_pipes(["rm", "a-run", "--checkpoints", "--yes"], tmp_path)
 
     assert "nothing to remove" in done.stdout
     assert (elsewhere / "last.ckpt").exists()
@@ -124,7 +117,7 @@ def test_a_run_in_use_is_refused_and_the_others_go(tmp_path: Path) -> None:
     make_run(tmp_path / "outputs", name="b-run")
 
     with claim(used):
-        done = shoal(["rm", "a-run", "b-run", "--yes"], tmp_path)
+        done = run_in_pipes(["rm", "a-run", "b-run", "--yes"], tmp_path)
 
     assert done.returncode == 2
     assert "is in use by" in done.stderr
@@ -135,7 +128,7 @@ def test_a_run_of_a_sweep_that_is_being_trained_is_refused(tmp_path: Path) -> No
     sweep = make_sweep(tmp_path / "outputs", {"seed": [0, 1]})
 
     with claim(sweep):
-        done = shoal(["rm", str(sweep.path / "0000"), "--yes"], tmp_path)
+        done = run_in_pipes(["rm", str(sweep.path / "0000"), "--yes"], tmp_path)
 
     assert done.returncode == 2
     assert left(tmp_path) == {"0000", "0001"}
@@ -146,7 +139,7 @@ def test_a_run_whose_process_lives_is_refused_without_its_lock_too(tmp_path: Pat
 
     make_run(tmp_path / "outputs", name="a-run", status=Status.RUNNING, pid=os.getpid(), host=platform.node())
 
-    done = shoal(["rm", "a-run", "--yes"], tmp_path)
+    done = run_in_pipes(["rm", "a-run", "--yes"], tmp_path)
 
     assert f"in use by pid {os.getpid()}" in done.stderr
     assert left(tmp_path) == {"a-run"}
@@ -155,7 +148,7 @@ def test_a_run_whose_process_lives_is_refused_without_its_lock_too(tmp_path: Pat
 def test_a_sweep_is_removed_with_its_runs_and_without_a_trace(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "outputs", {"seed": [0, 1]})
 
-    done = shoal(["rm", sweep.path.name, "--yes"], tmp_path)
+    done = run_in_pipes(["rm", sweep.path.name, "--yes"], tmp_path)
 
     assert done.stdout.splitlines()[-1] == "removed 1 folder"
     assert list((tmp_path / "outputs" / "parabola").iterdir()) == []
@@ -166,7 +159,7 @@ def test_another_programs_run_is_refused(tmp_path: Path) -> None:
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text("lr: 1\n")
 
-    done = shoal(["rm", str(folder), "--yes"], tmp_path)
+    done = run_in_pipes(["rm", str(folder), "--yes"], tmp_path)
 
     assert "another program's run" in done.stderr
     assert folder.exists()
@@ -175,7 +168,7 @@ def test_another_programs_run_is_refused(tmp_path: Path) -> None:
 def test_dropped_checkpoints_do_not_look_like_damage(tmp_path: Path) -> None:
     run = make_run(tmp_path / "outputs", name="a-run")
 
-    done = shoal(["prune", "--where", "epochs > 1", "--checkpoints", "--yes"], tmp_path)
+    done = run_in_pipes(["prune", "--where", "epochs > 1", "--checkpoints", "--yes"], tmp_path)
 
     info = read_info(run.info)
     assert done.returncode == 0, done.stderr
@@ -200,7 +193,7 @@ def test_pruning_failed_runs_leaves_those_that_completed_were_interrupted_or_run
     for status in Status:
         make_run(tmp_path / "outputs", name=f"{status}-run", status=status)
 
-    done = shoal(["prune", "--failed", "--yes"], tmp_path)
+    done = run_in_pipes(["prune", "--failed", "--yes"], tmp_path)
 
     assert done.stdout.splitlines()[-1] == "removed 2 folders"
     assert left(tmp_path) == {"completed-run", "interrupted-run", "running-run"}

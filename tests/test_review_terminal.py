@@ -15,16 +15,9 @@ from rich.cells import cell_len
 
 from runs import make_run, make_sweep
 from shoal.rundir import Status
-from terminal import run_in_terminal
+from terminal import run_in_pipes, run_in_terminal
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 <script>\u202e\n\ttail"
-
-
-def shoal(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "shoal.cli", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +104,7 @@ def test_colors_are_there_unless_no_color_is_set(folder: Path) -> None:
 
 def test_the_curve_is_drawn_in_a_terminal_and_not_into_a_pipe(folder: Path) -> None:
     screen = run_in_terminal(["show", "k3f9"], width=80, folder=folder)
-    pipe = shoal(["show", "k3f9"], folder)
+    pipe = run_in_pipes(["show", "k3f9"], folder)
 
     assert any("\u2800" <= letter <= "\u28ff" for letter in screen.text)
     assert "val/loss: 0.1536 to 0.005652" in screen.text
@@ -130,7 +123,7 @@ def test_a_damaged_history_is_said_where_the_curve_would_be(tmp_path: Path) -> N
 
 
 def test_a_pipe_gets_a_line_a_run_with_tabs_and_full_numbers(folder: Path) -> None:
-    done = shoal(["runs", "--columns", "id,status,val/loss"], folder)
+    done = run_in_pipes(["runs", "--columns", "id,status,val/loss"], folder)
 
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [len(row) for row in rows] == [3, 3, 3, 3]
@@ -138,10 +131,10 @@ def test_a_pipe_gets_a_line_a_run_with_tabs_and_full_numbers(folder: Path) -> No
 
 
 def test_json_has_all_that_is_known_and_the_named_columns_where_asked(folder: Path) -> None:
-    whole = json.loads(shoal(["runs", "--json"], folder).stdout)
-    named = json.loads(shoal(["runs", "--json", "--expand", "-c", "id,optimizer.lr"], folder).stdout)
+    whole = json.loads(run_in_pipes(["runs", "--json"], folder).stdout)
+    named = json.loads(run_in_pipes(["runs", "--json", "--expand", "-c", "id,optimizer.lr"], folder).stdout)
 
-    shown = json.loads(shoal(["show", "k3f9", "--json"], folder).stdout)
+    shown = json.loads(run_in_pipes(["show", "k3f9", "--json"], folder).stdout)
 
     assert (shown["id"], shown["settings"]["model.hidden"]) == ("20261101-100000-k3f9x2", [64])
     by_kind = {row["kind"] for row in whole}
@@ -153,7 +146,7 @@ def test_json_has_all_that_is_known_and_the_named_columns_where_asked(folder: Pa
 
 
 def test_csv_has_a_column_for_each_setting_that_differs_and_each_metric(folder: Path) -> None:
-    done = shoal(["runs", "--csv", "--where", "sweep is not null"], folder)
+    done = run_in_pipes(["runs", "--csv", "--where", "sweep is not null"], folder)
 
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == 6
@@ -164,7 +157,7 @@ def test_csv_has_a_column_for_each_setting_that_differs_and_each_metric(folder: 
 def test_a_sweeps_path_lists_its_runs(folder: Path) -> None:
     (sweep,) = (folder / "outputs" / "parabola").glob("*/sweep.json")
 
-    done = shoal(["runs", str(sweep.parent)], folder)
+    done = run_in_pipes(["runs", str(sweep.parent)], folder)
 
     assert len(done.stdout.splitlines()) == 6
 
@@ -173,7 +166,7 @@ def test_a_metric_that_only_runs_inside_a_sweep_have_leaves_its_row_empty(tmp_pa
     make_sweep(tmp_path / "outputs", {"seed": [0, 1]}, final={"val/loss": 0.5, "other": 1.0})
     make_run(tmp_path / "outputs", final={"val/loss": 0.5})
 
-    done = shoal(["runs", "--columns", "status,other"], tmp_path)
+    done = run_in_pipes(["runs", "--columns", "status,other"], tmp_path)
 
     assert done.stdout == "completed\t\ncompleted\t\n"
 
@@ -209,10 +202,7 @@ def test_a_reader_that_has_enough_is_no_error(folder: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_command_says_so_in_three_lines_and_exits_2(words: list[str], said: str, folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "shoal.cli", *words],
-        cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    done = run_in_pipes(words, folder)
 
     assert done.returncode == 2
     assert said in done.stderr
@@ -222,9 +212,9 @@ def test_a_wrong_command_says_so_in_three_lines_and_exits_2(words: list[str], sa
 
 
 def test_no_runs_yet_is_no_error(tmp_path: Path) -> None:
-    piped = shoal(["runs"], tmp_path)
+    piped = run_in_pipes(["runs"], tmp_path)
     screen = run_in_terminal(["runs"], width=80, folder=tmp_path)
-    as_json = shoal(["runs", "--json"], tmp_path)
+    as_json = run_in_pipes(["runs", "--json"], tmp_path)
 
     assert (piped.returncode, piped.stdout) == (0, "")
     assert screen.exit_code == 0
@@ -234,7 +224,7 @@ def test_no_runs_yet_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["runs", "show", "compare", "diff", "report", "board", "rm", "prune"])
 def test_every_command_explains_itself_with_examples(command: str, tmp_path: Path) -> None:
-    done = shoal([command, "--help"], tmp_path)
+    done = run_in_pipes([command, "--help"], tmp_path)
 
     assert done.returncode == 0
     assert "Examples:" in done.stdout
@@ -243,11 +233,17 @@ def test_every_command_explains_itself_with_examples(command: str, tmp_path: Pat
 
 
 def test_completion_offers_commands_and_run_ids(folder: Path) -> None:
-    commands = shoal([], folder, _SHOAL_COMPLETE="complete_bash", COMP_WORDS="shoal com", COMP_CWORD="1")
-    ids = shoal([], folder, _SHOAL_COMPLETE="complete_bash", COMP_WORDS="shoal show k3f", COMP_CWORD="2")
+    def completed(typed: str, at: str) -> list[str]:
+        asked = {"_SHOAL_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": at}
+        command = [sys.executable, "-m", "shoal.cli"]
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | asked)
+        return ended.stdout.split()
 
-    assert commands.stdout.split() == ["compare"]
-    assert ids.stdout.split() == ["k3f9x2"]
+    commands = completed("shoal com", "1")
+    ids = completed("shoal show k3f", "2")
+
+    assert commands == ["compare"]
+    assert ids == ["k3f9x2"]
 
 
 def test_reviewing_imports_no_torch_lightning_or_hydra(folder: Path) -> None:
