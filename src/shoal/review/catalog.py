@@ -265,8 +265,16 @@ def _below(folder: Path, depth: int, content: bytes | OSError | None = None) -> 
     elif ".hydra" in folders or (depth < _DEPTH and not _TRACES.isdisjoint({*names, *folders})):
         yield _without_info(folder, {*names, *folders})
     elif depth and (depth == _DEPTH or not is_aside(names)):
-        for child, content in _contents(folder, folders):
-            yield from _below(child, depth - 1, content)
+        yield from _inside(folder, folders, depth - 1)
+
+
+def _inside(folder: Path, names: list[str], depth: int) -> Iterator[Entry]:
+    """The entries at or below each folder of these names."""
+    for child, content in _contents(folder, names):
+        if isinstance(content, bytes):
+            yield _run(child, content)
+        else:
+            yield from _below(child, depth, content)
 
 
 def _contents(folder: Path, names: list[str]) -> Iterator[tuple[Path, bytes | OSError]]:
@@ -344,9 +352,7 @@ def _without_info(folder: Path, names: set[str]) -> RunEntry:
 
 
 def _sweep(folder: Path, folders: list[str]) -> SweepEntry:
-    jobs = _contents(folder, sorted(folders))
-    found = [entry for child, content in jobs for entry in _below(child, 0, content)]
-    runs = tuple(entry for entry in found if isinstance(entry, RunEntry))
+    runs = tuple(entry for entry in _inside(folder, sorted(folders), 0) if isinstance(entry, RunEntry))
     try:
         return SweepEntry(folder, runs, read_sweep(folder / "sweep.json"))
     except DamagedError as error:

@@ -9,7 +9,7 @@ from shoal.errors import DamagedError
 from shoal.rundir.info import SCHEMA, Best, Status, decoded
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Some fields of `RunInfo`, with the same meaning."""
 

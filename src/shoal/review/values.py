@@ -47,7 +47,7 @@ def _of_run(name: str) -> Callable[[Entry], Any]:
     def value(entry: Entry) -> Any:
         if not isinstance(entry, RunEntry):
             return None
-        return getattr(entry.summary if name in Summary.__slots__ else entry.info, name, None)
+        return getattr(entry.summary if name in Summary.__dataclass_fields__ else entry.info, name, None)
 
     return value
 
