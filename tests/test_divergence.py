@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from faults.training import OFTEN, SMALL
 from shoal.app.command import main
 from shoal.app.resume import resume
 from shoal.app.start import start
@@ -18,7 +19,6 @@ from shoal.rundir import RunDir, RunInfo, Status, SweepDir, read_history, read_i
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
 STEEP = ["optimizer=sgd", "optimizer.lr=0.5", "model.activation=identity", "model.hidden=[8]"]
 """Diverges in its second epoch."""
 ENGINES = ["lightning", "vectorized"]
@@ -93,3 +93,34 @@ def test_damage_to_one_checkpoint_of_a_run_of_a_stack_spares_the_other(damage: s
         file.write(b"flip")
 
     assert load(other)["global_step"] == 15
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_finite_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+
+    steep = ["optimizer=sgd", "optimizer.lr=3", "model.activation=identity", "model.hidden=[8,8,8]"]
+    code = main([*SMALL, *OFTEN, *steep, f"hydra.run.dir={path}"])
+
+    said = capsys.readouterr().err
+    info = read_info(RunDir(path).info)
+    assert code == 1
+    assert info.status is Status.DIVERGED
+    assert "at step" in said
+    assert "loss is " in said
+    assert "trainer.gradient_clip_val" in said
+    assert len(said.splitlines()) <= 3
+    assert "the run diverged" in (info.reason or "")
+    weights = load(RunDir(path).last)["state_dict"].values()
+    assert all(bool(weight.isfinite().all()) for weight in weights)
+
+
+def test_a_learning_rate_of_a_billion_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run"
+
+    code = main([*SMALL, "optimizer=sgd", "optimizer.lr=1e9", f"hydra.run.dir={path}"])
+
+    assert code == 1
+    assert read_info(RunDir(path).info).status is Status.DIVERGED
+    assert "lower optimizer.lr" in capsys.readouterr().err

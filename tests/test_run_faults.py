@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,14 @@ import pytest
 import faults.slow
 from faults import ended, forked
 from faults.state import differences, state
+from faults.training import OFTEN, SMALL, train, until
 from shoal.app.command import main
 from shoal.app.resume import resume
-from shoal.app.start import start
 from shoal.errors import ShoalError, UsageError
 from shoal.record import training
 from shoal.rundir import RunDir, Status, new_id, read_history, read_info
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]
-OFTEN = ["callbacks.checkpoint.every_n_train_steps=2"]
-
-
-def train(path: Path, *words: str) -> RunDir:
-    start([*SMALL, *words, f"hydra.run.dir={path}"])
-    return RunDir(path)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.002)
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""Files that were cut, flipped or lost: found always, named, and what is left is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from faults import bits, cut, flipped
+from faults.state import differences, state
+from faults.training import OFTEN, train
+from runs import make_sweep
+from shoal.app.resume import resume
+from shoal.errors import DamagedError, UsageError
+from shoal.rundir import (
+    Status,
+    read_history,
+    read_info,
+    read_sweep,
+    unsealed,
+)
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def test_every_flipped_bit_and_every_cut_of_a_checkpoint_is_found(tmp_path: Path) -> None:
+    file = train(tmp_path / "run").last
+    whole = file.read_bytes()
+
+    for bit in bits(file, 300, seed=1):
+        flipped(file, bit)
+        with pytest.raises(DamagedError):
+            unsealed(file)
+        file.write_bytes(whole)
+    for length in range(0, len(whole), max(1, len(whole) // 200)):
+        cut(file, length)
+        with pytest.raises(DamagedError):
+            unsealed(file)
+        file.write_bytes(whole)
+
+
+def test_a_damaged_last_checkpoint_is_named_and_the_best_one_is_offered(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", *OFTEN)
+    cut(run.last, run.last.stat().st_size - 100)
+
+    with pytest.raises(UsageError) as refused:
+        resume(run.path, ["trainer.max_epochs=4"])
+    path, info = resume(run.best, ["trainer.max_epochs=4"])
+
+    assert "last.ckpt is damaged" in str(refused.value)
+    assert f"resume={run.best}" in str(refused.value)
+    assert (path, info.status, info.epochs) == (run, Status.COMPLETED, 4)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+@pytest.mark.parametrize("kind", ["history", "events"])
+def test_a_run_with_a_damaged_history_goes_on_and_says_what_is_lost(
+    kind: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = state(train(tmp_path / "whole", "trainer.max_epochs=6").path)
+    run = train(tmp_path / "run")
+    file = run.history if kind == "history" else run.events()[0]
+    if damage == "cut":
+        cut(file, file.stat().st_size // 3)
+    elif damage == "flip":
+        flipped(file, 8 * (file.stat().st_size // 3))
+    else:
+        file.unlink()
+
+    resume(run.path, ["trainer.max_epochs=6"])
+
+    found = state(run.path)
+    said = capsys.readouterr().err
+    assert differences(expected["last"]["state_dict"], found["last"]["state_dict"]) == []
+    if kind == "history":
+        assert "warning: " in said
+        assert str(file) in said
+    else:
+        assert found["history"] == expected["history"]
+        assert {step for step, name, _ in found["curves"] if name == "lr"} == {5, 10, 15, 20, 25, 30}
+        assert damage == "gone" or "written anew from metrics.csv" in said
+
+
+def test_run_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
+    file = train(tmp_path / "run").info
+    whole = file.read_bytes()
+
+    for length in range(0, len(whole) - 2, 37):
+        cut(file, length)
+        with pytest.raises(DamagedError, match=r"run\.json is damaged"):
+            read_info(file)
+        file.write_bytes(whole)
+
+
+def test_sweep_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
+    file = make_sweep(tmp_path, {"seed": range(4)}).info
+    whole = file.read_bytes()
+
+    for length in range(0, len(whole) - 2, 61):
+        cut(file, length)
+        with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
+            read_sweep(file)
+        file.write_bytes(whole)
+
+
+def test_metrics_cut_within_a_number_are_damaged(tmp_path: Path) -> None:
+    file = train(tmp_path / "run").history
+    whole = file.read_bytes()
+
+    for length in range(len(whole) - 1):
+        cut(file, length)
+        if not whole[:length].endswith(b"\n"):
+            with pytest.raises(DamagedError):
+                read_history(file)
+        file.write_bytes(whole)
