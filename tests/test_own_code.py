@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +11,7 @@ import pytest
 import torch
 
 import shoal
-from faults import in_child
 from shoal.app.command import main
-from shoal.app.new import start
 from shoal.app.nodes import constructor
 from shoal.app.resume import resume
 from shoal.app.run import Run
@@ -423,66 +419,3 @@ def test_a_metric_that_the_steps_of_a_module_never_log_is_refused_before_anythin
 def test_own_is_refused_where_the_task_brings_no_module(folder: Path) -> None:
     with pytest.raises(ConfigError, match="is for a task with a LightningModule of its own"):
         trained("task=parabola", "model=own")
-
-
-KINDS = {"task": "spring", "model": "fourier", "optimizer": "lion", "loss": "logcosh", "module": "spring_module"}
-
-
-def test_everything_that_shoal_new_writes_passes_its_own_tests(tmp_path: Path) -> None:
-    for kind, name in KINDS.items():
-        start(kind, name, tmp_path)
-
-    def pytest_there() -> int:
-        os.chdir(tmp_path)
-        return pytest.main(["-q", "--rootdir=.", "-p", "no:cacheprovider", "-p", "no:xdist"])
-
-    code = in_child(pytest_there, log=tmp_path / "log")
-
-    said = (tmp_path / "log").read_text()
-    assert code == 0, said
-    assert "13 passed" in said
-
-
-def test_what_shoal_new_writes_is_formatted_and_clean(tmp_path: Path) -> None:
-    for kind, name in KINDS.items():
-        start(kind, name, tmp_path)
-
-    for command in (["check", "--select", "E,F,W,UP,B"], ["format", "--check"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--line-length", "120", "--no-cache", "."],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "said"),
-    [
-        ("tsk", "spring", "did you mean task?"),
-        ("task", "Spring", "cannot be the name of a Python file"),
-        ("task", "class", "cannot be the name of a Python file"),
-        ("task", "my-spring", "cannot be the name of a Python file"),
-        ("task", "../spring", "cannot be the name of a Python file"),
-        ("task", "parabola", "shoal has a task parabola already"),
-        ("model", "torch", "there is a module torch already"),
-    ],
-)
-def test_shoal_new_refuses_a_name_that_cannot_be(kind: str, name: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as raised:
-        start(kind, name, tmp_path)
-
-    assert said in str(raised.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_shoal_new_overwrites_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_spring.py").write_text("mine")
-
-    with pytest.raises(UsageError, match="is there already"):
-        start("task", "spring", tmp_path)
-
-    assert (tmp_path / "test_spring.py").read_text() == "mine"
-    assert len(list(tmp_path.iterdir())) == 1
