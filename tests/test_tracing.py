@@ -113,6 +113,9 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
     "in place": written_in_place,
     "chosen": lambda x: torch.where(x > 0.5, x**2, x.sin()) + (x > 0.3) * x + x.masked_fill(x > 0.7, 0.0),
     "limited": lambda x: x.clamp(0.3, 0.7) * x.clamp(min=0.4) + x.clamp(max=0.6) ** 2,
+    "one number": lambda x: x[0].cumsum(0) * x[1].sum(0) * x[2].amax(0) + x[3].clone().unsqueeze_(0),
+    "masked": lambda x: x.masked_select(x > 0.5) ** 2,
+    "quotients": lambda x: torch.div(x * 5, 0.3, rounding_mode="floor") * x,
     "rounded": lambda x: (x * 3).floor() * x + (x * 7).round() * x**2,
     "numbers": lambda x: 2 - x + 3.0 / x + 2**x + x**2.5 + torch.add(x, x, alpha=0.3),
     "matrices": lambda x: functional.linear(x.view(2, 2), x.view(2, 2).t(), x[:2]) @ torch.outer(x[:2], x[2:]),
@@ -158,7 +161,7 @@ def iterated(x: Tensor) -> Tensor:
 
 
 def test_a_formula_that_would_not_end_is_given_up() -> None:
-    with pytest.raises(NoFormula, match="more than 2000 terms"):
+    with pytest.raises(NoFormula, match="more than 5000 terms"):
         traced(function(iterated, ["x"]), place(x=0.4))
 
 
@@ -214,6 +217,23 @@ def test_a_vector_has_one_formula_where_its_elements_are_alike_and_one_an_elemen
         "d2/dx^2[0]": "2*x[0] + 2*x[1]",
         "d2/dx^2[1]": "2*x[0]",
     }
+
+
+def test_orders_that_are_too_large_to_write_down_are_said_and_the_lower_ones_kept() -> None:
+    def nested(x: Tensor) -> Tensor:
+        return torch.sin(torch.exp(torch.sin(torch.exp(torch.sin(x) * x) / 3)) * x)
+
+    result = check(nested, at="0.4", order=5)
+
+    assert [each.analytic is None for each in result.derivatives] == [False] * 4 + [True]
+    assert result.without_formula == ("d5/dx^5 has more than 20000 terms",)
+    assert "characters more: --json)" in result.text()
+
+
+def test_derivatives_that_cancel_to_rounding_are_no_kinks() -> None:
+    result = check(lambda x: torch.softmax(x, 0) ** 2, at="[1,2,3,4]", order=2)
+
+    assert result.agrees
 
 
 def test_each_branch_of_a_function_has_its_own_derivative_on_an_interval() -> None:

@@ -25,6 +25,8 @@ _ANALYTIC = 1e-3
 """The same for the analytic derivative, as a share of that."""
 _MOST_ORDER = 8
 _MOST_ROWS = 1000
+_WIDTH = 300
+"""Characters of a formula that are shown."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class DerivativeCheck:
             lines.append(_line("value", [_number(value) for value in self.values]))
         lines.append(_line("", ["autograd", "analytic", "differences", "disagreement"]))
         lines += [_shown(each, place=self.values is None) for each in self._worst()]
-        lines += [f"{label} = {text}" for label, text in self.formulas.items()]
+        lines += [f"{name} = {_cut(text)}" for name, text in self.formulas.items()]
         lines += [f"no analytic derivative: {problem}" for problem in self.without_formula]
         return "\n".join([*lines, *self._verdict()])
 
@@ -231,22 +233,30 @@ class _Along:
     def __call__(self, value: float) -> float:
         moved = self.place[self.names[-1]].clone()
         moved.view(-1)[self.element] = value
-        place = {**self.place, self.names[-1]: moved}
-        if len(self.names) == 1:
-            with torch.no_grad():
-                return self.of.call(**place).sum().item()
-        return _autograd(self.of, place, self.names[:-1]).sum().item()
+        return self._values({**self.place, self.names[-1]: moved}).sum().item()
+
+    @property
+    def scale(self) -> float:
+        """The size of what is summed: where it cancels, rounding is as large as for this."""
+        return self._values(self.place).abs().sum().item()
+
+    def _values(self, place: Point) -> Tensor:
+        if len(self.names) > 1:
+            return _autograd(self.of, place, self.names[:-1])
+        with torch.no_grad():
+            return self.of.call(**place)
 
 
 def _compared(
     *, label: str, at: str, autograd: float, analytic: float | None, values: _Along, x: float, tolerance: float
 ) -> Derivative:
-    difference, kink = central(values, x), sides(values, x)
+    difference, kink = central(values, x), sides(values, x, values.scale)
+    scale = max(difference.scale, values.scale)
     numeric = abs(autograd - difference.value)
     size = max(abs(autograd), abs(difference.value))
-    allowed = tolerance * size + 1e-10 * difference.scale + min(3 * difference.uncertainty, 1e-3 * size)
+    allowed = tolerance * size + 1e-10 * scale + min(3 * difference.uncertainty, 1e-3 * size)
     symbolic = 0.0 if analytic is None else abs(autograd - analytic)
-    allowed_symbolic = tolerance * _ANALYTIC * max(size, abs(analytic or 0.0)) + 1e-12 * difference.scale
+    allowed_symbolic = tolerance * _ANALYTIC * max(size, abs(analytic or 0.0)) + 1e-12 * scale
     return Derivative(
         label,
         at,
@@ -286,6 +296,12 @@ def _shown(each: Derivative, *, place: bool) -> str:
         each.label, [*("-" if value is None else _number(value) for value in numbers), f"{each.disagreement:.2g}"]
     )
     return line + (f"  {each.at}" if place else "") + ("" if each.agrees else "  KINK" if each.kink else "  DISAGREES")
+
+
+def _cut(formula: str) -> str:
+    """What a terminal shows of a formula; `plain` has all of it."""
+    more = len(formula) - _WIDTH
+    return formula if more <= 0 else f"{formula[:_WIDTH]}... ({more} characters more: --json)"
 
 
 def _number(value: float) -> str:

@@ -60,11 +60,14 @@ def _extrapolated(estimate: float, before: list[float]) -> list[float]:
     return row
 
 
-def sides(f: Values, x: float) -> tuple[float, float] | None:
-    """The derivatives from the left and from the right, where `f` has a kink at `x`; None where it is smooth there."""
+def sides(f: Values, x: float, scale: float = 0.0) -> tuple[float, float] | None:
+    """The derivatives from the left and from the right, where `f` has a kink at `x`; None where it is smooth there.
+
+    `scale` is the size of what `f` adds up, where that is larger than the sum: so large is its rounding.
+    """
     far, near = (_sides(f, x, step * max(1.0, abs(x))) for step in _NEAR)
     gap, closer = far[1] - far[0], near[1] - near[0]
-    noise = 1e-8 * abs(f(x)) + _KINK * max(map(abs, far))
+    noise = 1e-8 * max(abs(f(x)), scale) + _KINK * max(map(abs, far))
     # The two sides of a smooth function approach each other with the step; those of a kink do not.
     return near if abs(gap) > noise and closer / gap > 0.8 else None
 

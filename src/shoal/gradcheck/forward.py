@@ -16,8 +16,10 @@ from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Names, label
 from shoal.gradcheck.functions import Function
 from shoal.gradcheck.points import Point
-from shoal.gradcheck.tracing import NoFormula, Trace, matches, traced
+from shoal.gradcheck.tracing import NoFormula, Trace, matches, terms, traced
 
+_MOST_TERMS = 20_000
+"""Operands and operators of a derivative, all elements together."""
 _SHOWN = 3
 """Formulas of one derivative that are shown where the branches of a function have their own."""
 
@@ -30,6 +32,8 @@ class Traced(Analytic):
     orders: Sequence[Names]
     derived: dict[Any, dict[Names, list[Any]]] = field(default_factory=dict)
     """Formula of the function -> its derivatives: an expression for each element of the last variable."""
+    sizes: dict[Any, int] = field(default_factory=dict)
+    """Of expressions, those of their parts included."""
     shown: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     """Label -> formula -> the points where it is that."""
     missing: dict[str, list[Point]] = field(default_factory=dict)
@@ -49,7 +53,7 @@ class Traced(Analytic):
         trace = traced(self.of, place)
         if not real(trace.total) or not matches(trace, self.of, place):
             raise NoFormula("torch's operations on its arguments do not explain its values")
-        derivatives = self._derivatives(trace)
+        derivatives = self._derivatives(trace, place)
         found = {
             names: torch.tensor([trace.value(each, place) for each in row], dtype=torch.float64)
             for names, row in derivatives.items()
@@ -64,24 +68,34 @@ class Traced(Analytic):
     def _show(self, name: str, text: str, place: Point) -> None:
         self.shown.setdefault(name, {}).setdefault(text, []).append(place)
 
-    def _derivatives(self, trace: Trace) -> dict[Names, list[Any]]:
+    def _derivatives(self, trace: Trace, place: Point) -> dict[Names, list[Any]]:
         if trace.total not in self.derived:
             known: dict[Names, Any] = {(): trace.total}
-            found = {}
+            found: dict[Names, list[Any]] = {}
             for names in self.orders:
+                if names[:-1] not in known:
+                    continue
                 row = [known[names[:-1]].diff(symbol) for symbol in trace.symbols[names[-1]].flat]
-                if not all(map(real, row)):
-                    raise NoFormula(f"{label(names)} is not real")
+                problem = self._problem(row)
+                if problem:
+                    self.missing.setdefault(f"{label(names)} {problem}", []).append(place)
+                    continue
                 found[names], known[names] = row, sum(row, sympy.Integer(0))
             self.derived[trace.total] = found
         return self.derived[trace.total]
+
+    def _problem(self, row: Sequence[Any]) -> str | None:
+        if not all(map(real, row)):
+            return "is not real"
+        large = sum(terms(each, self.sizes) for each in row) > _MOST_TERMS
+        return f"has more than {_MOST_TERMS} terms" if large else None
 
     def formulas(self) -> dict[str, str]:
         return {name: _branches(texts) for name, texts in self.shown.items()}
 
     def problems(self) -> Iterator[str]:
         for problem, places in self.missing.items():
-            here = f" at {len(places)} points, as {points.shown(places[0])}" if self.shown or len(places) > 1 else ""
+            here = f" at {len(places)} points, as {points.shown(places[0])}" if len(places) > 1 else ""
             yield f"{problem}{here}"
 
 

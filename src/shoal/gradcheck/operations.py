@@ -81,7 +81,7 @@ def _bounded(operation: Operation) -> Elements:
 
 def _dimensions(operation: Operation, position: int) -> tuple[int, ...] | None:
     given = operation.argument(position, "dim")
-    if given is None or given == []:
+    if given is None or given == [] or not operation.tensors[0].dim():
         return None
     return (given,) if isinstance(given, int) else tuple(given)
 
@@ -108,8 +108,8 @@ def _variance(operation: Operation) -> Elements:
 
 
 def _product(operation: Operation) -> Elements:
-    axis = operation.argument(1, "dim")
-    return np.prod(operation.arguments[0], axis=axis, keepdims=bool(operation.argument(2, "keepdim", False)))
+    kept = bool(operation.argument(2, "keepdim", False))
+    return np.prod(operation.arguments[0], axis=_dimensions(operation, 1), keepdims=kept)
 
 
 def _cumulated(function: Callable[..., Any]) -> Rule:
@@ -167,7 +167,8 @@ def _placed(position: int) -> Rule:
 
 def _moved(operation: Operation) -> Elements:
     """What only moves elements about, found by moving their places in a row: place 0 is what gaps are filled with."""
-    if any(isinstance(each, float) for each in operation.arguments) or "value" in operation.function.__name__:
+    sums = any(isinstance(each, bool) and each for each in operation.arguments)
+    if sums or any(isinstance(each, float) for each in operation.arguments) or "value" in operation.function.__name__:
         raise NotImplementedError
     known = [sympy.Integer(0)]
 
@@ -215,7 +216,7 @@ _SPELLINGS = {"reciprocal": lambda x: 1 / x, "rsqrt": lambda x: x ** sympy.Ratio
 _UNARY = SYMBOLIC.keys() - {"+", "-", "*", "/", "**", "max", "min", "step", "softplus"} | {"sgn"}
 _MOVES = (
     "cat clone contiguous diagonal_scatter flip gather index index_copy index_put index_select masked_scatter "
-    "repeat roll rot90 scatter select_scatter slice_scatter stack take triu tril"
+    "masked_select repeat roll rot90 scatter select_scatter slice_scatter stack take triu tril"
 )
 
 RULES: dict[str, Rule] = {

@@ -23,8 +23,8 @@ from shoal.gradcheck.points import Point
 
 MOST_ELEMENTS = 256
 """Of all variables together."""
-MOST_TERMS = 2000
-"""Operands and operators of a formula."""
+MOST_TERMS = 5000
+"""Operands and operators of a formula, all elements of a tensor together."""
 
 
 class NoFormula(Exception):
@@ -120,7 +120,8 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         followed = any(map(self._known, _tensors([*args, *kwargs.values()])))
-        if self.problem or not followed or func.is_view or name in ALIASES:
+        alias = func.is_view or torch.Tag.inplace_view in func.tags or name in ALIASES
+        if self.problem or not followed or alias:
             return func(*args, **kwargs)
         if func._schema.is_mutable:
             name = name.removesuffix("_")
@@ -146,7 +147,7 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if args[0].is_floating_point():
                 raise NoFormula("it takes a number out of a tensor, as .item() does")
             return None
-        if name in FLAT:
+        if name in FLAT or kwargs.get("rounding_mode"):
             return None
         if name in ("_to_copy", "convert_element_type"):
             return self._copied(args[0], kwargs.get("dtype") or next(iter(args[1:]), args[0].dtype))
@@ -156,7 +157,7 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise NotImplementedError
         operation = Operation(func, args, self._read_all(args), kwargs)
         found = np.asarray(RULES[name](operation), dtype=object)
-        if found.size and max(map(self._size, found.flat)) > MOST_TERMS:
+        if sum(terms(each, self.sizes) for each in found.flat) > MOST_TERMS:
             raise NoFormula(f"its formula has more than {MOST_TERMS} terms")
         return found
 
@@ -178,13 +179,15 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
         changed = next(_tensors([result]))
         if found is None:
             found = elements(changed)
-        self.write(changed, np.broadcast_to(found, changed.shape))
+        shape = tuple(changed.shape)
+        self.write(changed, found.reshape(shape) if found.size == changed.numel() else np.broadcast_to(found, shape))
 
-    def _size(self, found: Any) -> int:
-        """Operands and operators; those of parts are remembered."""
-        if found not in self.sizes:
-            self.sizes[found] = 1 + sum(map(self._size, found.args))
-        return self.sizes[found]
+
+def terms(found: Any, known: dict[Any, int]) -> int:
+    """Operands and operators of an expression; those of its parts are remembered in `known`."""
+    if found not in known:
+        known[found] = 1 + sum(terms(each, known) for each in found.args)
+    return known[found]
 
 
 def _continuous(tensor: Tensor) -> bool:
