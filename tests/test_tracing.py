@@ -161,7 +161,7 @@ def iterated(x: Tensor) -> Tensor:
 
 
 def test_a_formula_that_would_not_end_is_given_up() -> None:
-    with pytest.raises(NoFormula, match="more than 5000 terms"):
+    with pytest.raises(NoFormula, match="more than 1000 terms"):
         traced(function(iterated, ["x"]), place(x=0.4))
 
 

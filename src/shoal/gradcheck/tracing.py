@@ -23,7 +23,7 @@ from shoal.gradcheck.points import Point
 
 MOST_ELEMENTS = 256
 """Of all variables together."""
-MOST_TERMS = 5000
+MOST_TERMS = 1000
 """Operands and operators of a formula, all elements of a tensor together."""
 
 
