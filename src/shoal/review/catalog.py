@@ -32,10 +32,10 @@ STATUSES = (*Status, LOST, DAMAGED, UNKNOWN)
 
 _DEPTH = 8
 """Folders of folders that are looked into."""
-_READERS = 4
+_READERS = 8
 _SHARE = 100
 """Files that are read before it is looked at how long they took."""
-_SLOW = 1e-4
+_SLOW = 3e-5
 """Seconds a file takes where the disk must be waited for; from memory it takes a fifth of that."""
 _AT_ONCE = 1 << 16
 _STAMP = re.compile(r"(\d{8}-\d{6})-")

@@ -172,14 +172,12 @@ def csv_columns(entries: Sequence[Entry]) -> list[str]:
 
 def write_lines(entries: Sequence[Entry], names: Sequence[str]) -> str:
     """For a pipe: a line a run, fields separated by tabs, numbers in full."""
-    columns = [map(_field, column) for column in raw_columns(entries, names)]
+    columns = [_fields(column) for column in raw_columns(entries, names)]
     return "".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)])
 
 
-def _field(cell: Value) -> str:
-    if isinstance(cell, str):
-        return printable(cell)
-    return "" if cell is None else repr(cell)
+def _fields(column: Sequence[Value]) -> list[str]:
+    return [printable(cell) if isinstance(cell, str) else "" if cell is None else repr(cell) for cell in column]
 
 
 def write_listing(screen: Console, entries: Sequence[Entry], names: Sequence[str]) -> None:

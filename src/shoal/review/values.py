@@ -118,7 +118,8 @@ class Values:
             UsageError: where no run has it.
         """
         if name in FIELDS:
-            return [plain(FIELDS[name](entry)) for entry in self.entries]
+            values = map(FIELDS[name], self.entries)
+            return [value if type(value) in _PLAIN else plain(value) for value in values]
         if name in self.metrics:
             summaries = (entry.summary if isinstance(entry, RunEntry) else None for entry in self.entries)
             return [summary.final.get(name) if summary else None for summary in summaries]
