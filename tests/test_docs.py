@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-ELSEWHERE = {"pytest test_spring.py": "test_own_code.py", "shoal export last --format pt2": "test_run.py"}
+ELSEWHERE = {"pytest test_spring.py": "test_new.py", "shoal export last --format pt2": "test_run.py"}
 """Commands that take long, and which other test runs them."""
 BEGUN = {"review.md": "test_docs_review.py"}
 """Pages whose commands need runs that are there, and which other test types them."""
