@@ -195,7 +195,8 @@ def of_scipy() -> Any:
 
 PROBES: list[Callable[[], Any]] = [
     trained, compiler_loaded, sympy_loaded, compiled_training, compiled_under_lightning,
-    compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first, source, setting, disabled_by_the_user, two_threads, of_scipy,
+    compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first, source, setting,
+    disabled_by_the_user, two_threads, of_scipy,
 ]  # fmt: skip
 
 
