@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from faults import in_child, obey_permissions
 from runs import make_run, make_sweep
 from shoal.app.verify import verify
 from shoal.errors import UsageError
@@ -151,15 +152,20 @@ def test_a_run_without_run_json_is_damaged_and_an_empty_folder_is_nothing(tmp_pa
     assert "run.json is missing" in entry.reason
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission_is_listed_as_damaged(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.path.chmod(0)
 
-    (entry,) = find([tmp_path])
+    def work() -> None:
+        obey_permissions()
+        (entry,) = find([tmp_path])
+        print(entry.status, entry.reason)
+
+    code = in_child(work, log=tmp_path / "log")
     run.path.chmod(0o755)
 
-    assert entry.status == "damaged"
+    assert code == 0
+    assert (tmp_path / "log").read_text() == "damaged run.json cannot be read: Permission denied\n"
 
 
 def test_a_run_directory_that_is_a_file_inside_is_listed_as_damaged(tmp_path: Path) -> None:

@@ -206,10 +206,10 @@ def small_disk(folder: Path, *, size: str = "1m") -> Iterator[Path]:
 
 
 def obey_permissions() -> None:
-    """Give up the superuser's right to write where a folder's mode forbids it; others have no such right."""
+    """Give up the superuser's right to read and write where a folder's mode forbids it; others have no such right."""
     if os.geteuid() != 0:
         return
-    version, override = 0x20080522, 1 << 1  # _LINUX_CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE
+    version, override = 0x20080522, 1 << 1 | 1 << 2  # _LINUX_CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE, _READ_SEARCH
     libc = ctypes.CDLL(None, use_errno=True)
     header, data = (ctypes.c_uint32 * 2)(version, 0), (ctypes.c_uint32 * 6)()
     if libc.capget(header, data) == 0:
