@@ -9,7 +9,7 @@ import pytest
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
 from shoal.review.catalog import SweepEntry
-from shoal.review.reference import completions, resolve, resolve_run
+from shoal.review.reference import completions, looked_into, resolve, resolve_run
 from shoal.rundir import Best, RunDir, SweepDir
 
 
@@ -51,6 +51,15 @@ def test_a_run_inside_a_sweep_is_meant_by_its_job(root: Path, sweep: SweepDir) -
     assert resolve(f"{short}-0003", root).path == sweep.path / "0003"
     assert resolve(f"{short}/last", root).path == sweep.path / "0003"
     assert resolve(f"{short}/best", root).path.name in ("0002", "0003")
+
+
+def test_a_folder_to_look_in_is_a_path_or_the_name_of_a_run_or_sweep(root: Path, sweep: SweepDir) -> None:
+    assert looked_into(root, Path("nowhere")) == root
+    assert looked_into(Path("last"), root) == sweep.path
+    assert looked_into(Path("k3f9x2"), root).name == "20261101-100000-k3f9x2"
+    assert looked_into(root / "nowhere", root) == root / "nowhere"
+    with pytest.raises(UsageError, match="no run k3f9x3"):
+        looked_into(Path("k3f9x3"), root)
 
 
 def test_a_run_inside_the_last_sweep_is_meant_by_its_job(tmp_path: Path) -> None:

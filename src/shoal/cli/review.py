@@ -26,7 +26,9 @@ def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
 Root = Annotated[Path, typer.Option("--root", metavar="FOLDER", envvar="SHOAL_OUTPUTS", help="The folder of all runs.")]
 Reference = Annotated[str, typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)]
 References = Annotated[list[str], typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)]
-Paths = Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Folders to look in; without one, the root.")]
+Paths = Annotated[
+    list[Path] | None, typer.Argument(metavar="PATH", help="Folders to look in, or sweeps; else the root.")
+]
 Where = Annotated[
     str | None, typer.Option("--where", "-w", metavar="CONDITION", help="SQL over names: see shoal runs -h.")
 ]
@@ -73,15 +75,16 @@ def runs(
       shoal runs --where "optimizer.lr < 0.01 and task = 'parabola' and age < 2d"
       shoal runs --status failed --status diverged
       shoal runs --columns +optimizer.lr,+model.hidden
-      shoal runs outputs/parabola/20261122-101530-k3f9x2
+      shoal runs k3f9x2
       shoal runs --json | jq '.[0].final'
     """
     from shoal.review import listing
     from shoal.review.catalog import SweepEntry, find
+    from shoal.review.reference import looked_into
     from shoal.review.table import console
 
     gc.disable()  # ten thousand objects that all stay: searching them for garbage would take a third of the time
-    found = find(paths or ([root] if root.is_dir() else []))
+    found = find([looked_into(path, root) for path in paths or ()] or ([root] if root.is_dir() else []))
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
         found = list(found[0].runs)
     _one_of(as_json, as_csv)
@@ -334,11 +337,13 @@ def prune(
     from shoal.review.catalog import find
     from shoal.review.catalog import runs as runs_in
     from shoal.review.query import where as meeting
+    from shoal.review.reference import looked_into
     from shoal.review.removal import ranking, removals, worst
 
     if not (keep_best or failed or where):
         raise UsageError("nothing says what to remove", hint='--keep-best 10, --failed or --where "age > 4w"')
-    every = [run for run in runs_in(find(paths or [root])) if run.status not in ("running", "unknown")]
+    folders = [looked_into(path, root) for path in paths or [root]]
+    every = [run for run in runs_in(find(folders)) if run.status not in ("running", "unknown")]
     named = meeting(every, where) if where else every
     chosen = list(named) if where and not (keep_best or failed) else []
     if keep_best and named:

@@ -45,6 +45,15 @@ def resolve_run(reference: str, root: Path, entries: Sequence[Entry] | None = No
     return entry
 
 
+def looked_into(path: Path, root: Path) -> Path:
+    """The folder that is meant: the path, or where there is none the directory of the run or sweep of that name.
+
+    Raises:
+        UsageError: where it is neither.
+    """
+    return path if path.exists() or os.sep in str(path) else resolve(str(path), root).path
+
+
 def at_path(path: Path) -> Entry | None:
     """The run or sweep in this directory; None where it is neither.
 
