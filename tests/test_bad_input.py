@@ -21,6 +21,11 @@ SMALL = ("task.n_samples=32", "task.batch_size=null", "trainer.max_epochs=1")
 ROWS: list[tuple[str, str, str]] = [
     # what is typed; how the first line goes on after "error: "; what the rest must say
     ("optimizer.lrr=0.1", "optimizer.lrr=0.1 (command line): no such setting", "did you mean lr?"),
+    (
+        "optimizer._target_=torch.optim.NAdam",
+        "optimizer.beta1=0.9 (shoal's conf/",
+        "'~optimizer' '+optimizer={_target_:torch.optim.NAdam}'",
+    ),
     ("optimzer=adam", "optimzer=adam (command line): no such setting or group", "did you mean optimizer?"),
     ("+modle=mlp", "modle=mlp (command line): no such setting or group", "did you mean model?"),
     ("+modle.x=1", "modle={x:1} (command line): no such setting or group", "did you mean model?"),

@@ -62,9 +62,10 @@ class ConfigError(ShoalError):
             lines.append(f"  {self.hint}")
         return "\n".join(lines)
 
-    def at(self, *, key: str | None = None, source: str | None = None) -> ConfigError:
-        """The same error with its place filled in by a caller who knows it."""
-        return ConfigError(key or self.key, self.value, self.problem, hint=self.hint, source=source or self.source)
+    def at(self, *, key: str | None = None, source: str | None = None, hint: str | None = None) -> ConfigError:
+        """The same error with its place, or a better hint, filled in by a caller who knows it."""
+        source, hint = source or self.source, hint or self.hint
+        return ConfigError(key or self.key, self.value, self.problem, hint=hint, source=source)
 
 
 class UsageError(ShoalError):

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.experiments import GROUP, SCHEME
 from shoal.app.location import own_conf
+from shoal.errors import ConfigError
 
 COMMAND_LINE = "command line"
 
@@ -45,6 +46,20 @@ class Sources:
         if group in self.choices:
             return f"conf/{group}/{self.choices[group]}.yaml"
         return "conf/train.yaml"
+
+    def way_out(self, error: ConfigError) -> str | None:
+        """A hint for a setting of the file's that is left over where another class was put into its node."""
+        from shoal.app.nodes import TARGET  # late: what only composes does not check
+
+        node = error.key.rpartition(".")[0]
+        named = next((line for line in self.overrides if line.startswith(f"{node}.{TARGET}=")), None)
+        if (
+            named is None
+            or error.problem != "no such setting"
+            or any(_covers(line, error.key) for line in self.overrides)
+        ):
+            return None
+        return f"replace the whole node: '~{node}' '+{node}={{{TARGET}:{named.partition('=')[2]}}}'"
 
 
 def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> list[tuple[str, DictConfig]]:

@@ -148,7 +148,7 @@ def located(sources: Sources) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise error.at(source=error.source or sources.of(error.key)) from error
+        raise error.at(source=error.source or sources.of(error.key), hint=sources.way_out(error)) from error
 
 
 @contextmanager
