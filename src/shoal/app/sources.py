@@ -48,7 +48,7 @@ class Sources:
         return "conf/train.yaml"
 
     def way_out(self, error: ConfigError) -> str | None:
-        """A hint for a setting of the file's that is left over where another class was put into its node."""
+        """The hint with what to do about a setting of the file's, where another class was put into its node."""
         from shoal.app.nodes import TARGET  # late: what only composes does not check
 
         node = error.key.rpartition(".")[0]
@@ -59,7 +59,7 @@ class Sources:
             or any(_covers(line, error.key) for line in self.overrides)
         ):
             return None
-        return f"replace the whole node: '~{node}' '+{node}={{{TARGET}:{named.partition('=')[2]}}}'"
+        return f"{error.hint}\n  or replace the whole node: '~{node}' '+{node}={{{TARGET}:{named.partition('=')[2]}}}'"
 
 
 def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> list[tuple[str, DictConfig]]:
