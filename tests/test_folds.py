@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from shoal.app.command import main
-from shoal.app.folds import every_fold
 from shoal.app.run import Run
+from shoal.app.sweeps.folds import every_fold
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo
 from shoal.rundir.info import Best
 from shoal.sweep.summary import summarize

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 
-from shoal.app import sweeps
 from shoal.app.command import main
 from shoal.app.resume import resume
+from shoal.app.sweeps import launch
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.halving import Halving
 from shoal.engines.vectorized.member import Member
@@ -148,7 +148,7 @@ def test_a_run_that_lost_its_place_is_completed_says_so_and_has_a_whole_director
 def test_a_sweep_begun_again_trains_no_run_that_lost_its_place(swept: SweepDir) -> None:
     before = {job_.number: read_info(swept.run(job_).info) for job_ in read_sweep(swept.info).jobs}
 
-    assert sweeps.resume(swept.path) == 0
+    assert launch.resume(swept.path) == 0
 
     assert {job_.number: read_info(swept.run(job_).info) for job_ in read_sweep(swept.info).jobs} == before
 
@@ -192,6 +192,6 @@ def test_a_sweep_that_is_resumed_keeps_the_settings_it_was_begun_with(tmp_path: 
     for each in begun.jobs:
         shutil.rmtree(folder.run(each).path)
 
-    assert sweeps.resume(folder.path) == 0
+    assert launch.resume(folder.path) == 0
 
     assert sorted(read_info(folder.run(each).info).epochs for each in begun.jobs) == [1, 5]

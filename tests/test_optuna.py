@@ -26,14 +26,14 @@ from commands import typed
 from faults import ended, forked
 from shoal.app.command import main
 from shoal.app.compose import composed
-from shoal.app.distributions import Choices, Interval, Steps, integers_of
-from shoal.app.objectives import Objective
-from shoal.app.samplers import samplers
-from shoal.app.searching import Search
-from shoal.app.space import Space, space_of
-from shoal.app.studies import begun, opened, quietly
-from shoal.app.study import Request, Settings
-from shoal.app.sweeps import resume
+from shoal.app.search.objectives import Objective
+from shoal.app.search.samplers import samplers
+from shoal.app.search.searching import Search
+from shoal.app.search.space import Space, space_of
+from shoal.app.search.studies import begun, opened, quietly
+from shoal.app.search.study import Request, Settings
+from shoal.app.sweeps.distributions import Choices, Interval, Steps, integers_of
+from shoal.app.sweeps.launch import resume
 from shoal.errors import ConfigError, ShoalError
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, read_info, read_sweep, write_info, write_sweep
 from shoal.rundir.info import Best
@@ -431,7 +431,7 @@ def at_call(name: str, when: str) -> Callable[[Callable[[], None]], None]:
     """Die before or after the first call of a step of the search."""
 
     def install(die: Callable[[], None]) -> None:
-        from shoal.app import searching
+        from shoal.app.search import searching
 
         step = getattr(searching.Search, name)
 

@@ -363,7 +363,7 @@ def test_a_signal_saves_every_run_and_resume_does_the_rest(
     os.kill(first, number)
     exit_code = ended(first)
     interrupted = info()
-    from shoal.app.sweeps import resume
+    from shoal.app.sweeps.launch import resume
 
     resumed = resume(Path("sweep"))
 

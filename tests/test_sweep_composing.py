@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shoal.app.compose import Composed, composed
-from shoal.app.compositions import Composer, values
-from shoal.app.described import config_yaml
+from shoal.app.sweeps.compositions import Composer, values
+from shoal.app.sweeps.described import config_yaml
 from shoal.errors import ShoalError
 
 KEYS = ["seed", "task.seed", "optimizer.lr", "model.hidden", "task.domain", "trainer.max_epochs", "outputs", "expect"]

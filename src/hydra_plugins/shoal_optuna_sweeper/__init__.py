@@ -25,7 +25,7 @@ class ShoalOptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from shoal.app.study import search
+        from shoal.app.search.study import search
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> int:
     args = _parsed(words)
     if args.multirun and not (args.help or args.hydra_help or args.cfg or args.info is not None):
-        from shoal.app.sweeps import sweep
+        from shoal.app.sweeps.launch import sweep
 
         return sweep(args.overrides, config_dir=args.config_dir, config_name=args.config_name)
     if args.help or args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
@@ -53,7 +53,7 @@ def _dispatch(words: list[str]) -> int:
         others = [word for word in args.overrides if word != resumed]
         path = Path(resumed.partition("=")[2])
         if SweepDir(path).info.exists():
-            from shoal.app.sweeps import resume as resume_sweep
+            from shoal.app.sweeps.launch import resume as resume_sweep
 
             return resume_sweep(path, others)
         run, info = resume(path, others)

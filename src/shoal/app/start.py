@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from shoal.app.compose import Composed, composed
 from shoal.app.sources import Sources
-from shoal.app.unfollowed import refuse_settings_of_sweeps
+from shoal.app.sweeps.unfollowed import refuse_settings_of_sweeps
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, read_config
 from shoal.rundir.atomic import unwritable

@@ -138,7 +138,7 @@ def _together(names: Sequence[str], outputs: Path, processes: int) -> Iterator[V
 
 
 def _swept(name: str, outputs: Path, processes: int) -> Verdict:
-    from shoal.app.sweeps import sweep
+    from shoal.app.sweeps.launch import sweep
 
     printed = io.StringIO()
     before = set(outputs.glob("*/*/sweep.json"))

@@ -80,7 +80,7 @@ def resume(
 
     sweep = _sweep(run, root)
     if sweep:
-        from shoal.app.sweeps import resume as resume_sweep
+        from shoal.app.sweeps.launch import resume as resume_sweep
 
         raise typer.Exit(resume_sweep(sweep, overrides or []))
     print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or (), which=origin)))

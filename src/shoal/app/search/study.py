@@ -13,23 +13,23 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.compose import SWEEP
-from shoal.app.compositions import Composer
-from shoal.app.described import Described, described
-from shoal.app.distributions import integers_of
-from shoal.app.folds import every_fold
 from shoal.app.nodes import checked, constructor
-from shoal.app.samplers import Samplers, sampler_name, samplers
+from shoal.app.search.samplers import Samplers, sampler_name, samplers
+from shoal.app.search.space import Space, space_of
+from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
 from shoal.app.sources import Sources
-from shoal.app.space import Space, space_of
 from shoal.app.start import located
-from shoal.app.studies import begun, check_installed, copied, opened, quietly
-from shoal.app.sweep_settings import settings_of
+from shoal.app.sweeps.compositions import Composer
+from shoal.app.sweeps.described import Described, described
+from shoal.app.sweeps.distributions import integers_of
+from shoal.app.sweeps.folds import every_fold
+from shoal.app.sweeps.settings import settings_of
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import StudyInfo, SweepDir, claim
 from shoal.startup import cheap_imports
 
 if TYPE_CHECKING:
-    from shoal.app.objectives import Objective
+    from shoal.app.search.objectives import Objective
 
 ELSEWHERE = ("zip", "jobs", "n_samples")
 """Settings of the other ways to choose jobs."""
@@ -114,7 +114,7 @@ def search(
     with quietly(), located(Sources(list(config.hydra.overrides.task))):
         asked = _request(config, space, settings, edges)
         with cheap_imports():
-            from shoal.app.searching import Search
+            from shoal.app.search.searching import Search
         common = settings_of(config)
         if common.dry_run:
             study = copied(asked.settings.storage, asked.name, asked.folder, asked.directions)
@@ -138,7 +138,7 @@ def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequen
     proposing = samplers(settings.sampler, seed=settings.seed, batch=settings.batch)
     with cheap_imports():
         from shoal.app.jobs import job as build
-        from shoal.app.objectives import objectives
+        from shoal.app.search.objectives import objectives
 
     jobs = []
     for edge in edges:
@@ -161,7 +161,7 @@ def _space(config: DictConfig, context: HydraContext, overrides: Sequence[str], 
 
 
 def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[Described]:
-    from shoal.app.sweeps import whole_config
+    from shoal.app.sweeps.launch import whole_config
 
     with whole_config(config):
         composer, known = Composer(context.config_loader, config), dict[str, Any]()

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from shoal.app.compose import SWEEP
-from shoal.app.distributions import Interval, distribution
+from shoal.app.sweeps.distributions import Interval, distribution
 from shoal.errors import ConfigError, UsageError, suggestion
 
 Cell = tuple[str, ...]

@@ -20,16 +20,16 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.compose import PRIMARY, SWEEP, composed
-from shoal.app.compositions import Composer
-from shoal.app.described import Described, described
-from shoal.app.distributions import integers_of
-from shoal.app.folds import every_fold
-from shoal.app.grids import Options, expanded
-from shoal.app.job_callbacks import JobCallbacks
 from shoal.app.sources import Sources
 from shoal.app.start import importing
-from shoal.app.sweep_settings import settings_of
-from shoal.app.unfollowed import refuse_unfollowed
+from shoal.app.sweeps.compositions import Composer
+from shoal.app.sweeps.described import Described, described
+from shoal.app.sweeps.distributions import integers_of
+from shoal.app.sweeps.folds import every_fold
+from shoal.app.sweeps.grids import Options, expanded
+from shoal.app.sweeps.job_callbacks import JobCallbacks
+from shoal.app.sweeps.settings import settings_of
+from shoal.app.sweeps.unfollowed import refuse_unfollowed
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
@@ -174,7 +174,7 @@ def launch(
     with whole_config(config):
         jobs = compose_all(config, context.config_loader, job_overrides)
         with cheap_imports():
-            from shoal.app.sweeping import Sweeping
+            from shoal.app.sweeps.sweeping import Sweeping
         results = Sweeping(
             folder,
             jobs,

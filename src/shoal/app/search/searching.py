@@ -16,8 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
-from shoal.app.objectives import Outcome, outcome, refuse_unmeasured
-from shoal.app.trials import AGAIN, REASON, RUNS, STATUS, again, best, conclusion, table, told
+from shoal.app.search.objectives import Outcome, outcome, refuse_unmeasured
+from shoal.app.search.trials import AGAIN, REASON, RUNS, STATUS, again, best, conclusion, table, told
 from shoal.errors import DamagedError
 from shoal.rundir import RunDir, RunInfo, Status, StudyInfo, claim, read_info, read_sweep, write_sweep, write_text
 from shoal.rundir.info import now
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from shoal.app.study import Request
+    from shoal.app.search.study import Request
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
 IN_PART = "its process ended while it was asked for"

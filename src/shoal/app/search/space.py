@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from shoal.app.compose import SWEEP
-from shoal.app.distributions import Choices, Distribution, Steps, distribution
-from shoal.app.grids import Cell, Values
+from shoal.app.sweeps.distributions import Choices, Distribution, Steps, distribution
+from shoal.app.sweeps.grids import Cell, Values
 from shoal.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

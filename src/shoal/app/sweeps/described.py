@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.compositions import Composer, as_yaml, values
+from shoal.app.sweeps.compositions import Composer, as_yaml, values
 
 IGNORED = ("outputs", "debug", "resume")
 """Settings that have no part in what a job's result is."""

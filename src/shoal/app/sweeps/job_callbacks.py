@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from shoal.app.described import Described
+from shoal.app.sweeps.described import Described
 from shoal.rundir import RunInfo, Status
 
 
@@ -62,7 +62,7 @@ def _as_of_job(config: DictConfig) -> Iterator[DictConfig]:
 
 
 def _returned(config: DictConfig, info: RunInfo) -> JobReturn:
-    from shoal.app.sweeps import JobFailedError, objective
+    from shoal.app.sweeps.launch import JobFailedError, objective
 
     own = config.copy()
     with read_write(own), open_dict(own):
