@@ -204,6 +204,18 @@ def test_partial_and_higher_derivatives_of_a_python_function_are_analytic() -> N
     assert result.formulas["d3/dx^2dy"] == "12*x*exp(2*y)"
 
 
+def test_a_function_may_differentiate_on_its_way() -> None:
+    def slope(x: Tensor) -> Tensor:
+        (found,) = torch.autograd.grad((torch.sin(x) * x).sum(), x, create_graph=True)
+        return found**2
+
+    checked = check(slope, at={"x": 0.5}, order=2)
+
+    assert checked.agrees
+    assert checked.formulas["d/dx"] == "(-2*x*sin(x) + 4*cos(x))*(x*cos(x) + sin(x))"
+    assert not checked.graph_in_evaluation
+
+
 def test_a_vector_has_one_formula_where_its_elements_are_alike_and_one_an_element_where_they_mix() -> None:
     alike = check(lambda x, y: x**2 * y, at="x=[1,2,3],y=2")
     mixed = check(lambda x: x[0] ** 2 * x[1], at="x=[1,2]", order=2)

@@ -165,7 +165,7 @@ def check(
     return DerivativeCheck(
         function=made.text,
         at=points.shown(places[0]) if at is not None else f"{len(places)} points of {on}",
-        values=tuple(made.call(**places[0]).detach().flatten().tolist()) if at is not None else None,
+        values=tuple(made.values(places[0]).flatten().tolist()) if at is not None else None,
         derivatives=tuple(rows),
         formulas=analytic.formulas(),
         without_formula=tuple(analytic.problems()),
@@ -243,8 +243,7 @@ class _Along:
     def _values(self, place: Point) -> Tensor:
         if len(self.names) > 1:
             return _autograd(self.of, place, self.names[:-1])
-        with torch.no_grad():
-            return self.of.call(**place)
+        return self.of.values(place)
 
 
 def _compared(
@@ -285,9 +284,12 @@ def _autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
 def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:
     leaves = {name: value.clone().requires_grad_() for name, value in place.items()}
     value = of.call(**leaves)
-    with torch.no_grad():
-        evaluated = of.call(**leaves)
-    return value.requires_grad, evaluated.requires_grad, value.detach().requires_grad
+    try:
+        with torch.no_grad():
+            evaluated = of.call(**leaves).requires_grad
+    except UsageError:  # it differentiates on its way, for which there is nothing recorded then
+        evaluated = False
+    return value.requires_grad, evaluated, value.detach().requires_grad
 
 
 def _shown(each: Derivative, *, place: bool) -> str:

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,10 @@ class Function:
     call: Callable[..., Tensor]
     formula: Expression | None
     """Where it has one."""
+
+    def values(self, place: Mapping[str, Tensor]) -> Tensor:
+        """Its values alone. Its operations are recorded all the same: it may differentiate on its way."""
+        return self.call(**{name: value.clone().requires_grad_() for name, value in place.items()}).detach()
 
 
 def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Function:
