@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shoal.app.compose import Composed, composed
 from shoal.app.sweeps.compositions import Composer, values
 from shoal.app.sweeps.described import config_yaml
+from shoal.app.sweeps.distributions import Interval
 from shoal.errors import ShoalError
 
 KEYS = ["seed", "task.seed", "optimizer.lr", "model.hidden", "task.domain", "trainer.max_epochs", "outputs", "expect"]
@@ -158,3 +162,31 @@ def test_what_cannot_be_composed_is_told_with_the_nearest_name(sweep: Composed) 
 
     with pytest.raises(ShoalError, match=r"did you mean lr\?"):
         composer.compose(["optimizer.lrr=1"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans(), st.integers())
+def test_a_number_drawn_from_an_interval_lies_in_it_and_has_no_more_digits_than_a_millionth_of_it_needs(
+    low: float, span: float, log: bool, seed: int
+) -> None:
+    interval = Interval(abs(low) + 1e-6 if log else low, (abs(low) + 1e-6 if log else low) + span, log)
+    assume(interval.low < interval.high)
+
+    text = interval.drawn(random.Random(seed))
+
+    found = float(text)
+    assert interval.low <= found <= interval.high
+    size = min(abs(found), span) if log else span
+    at_an_end = found - interval.low < 1e-6 * size or interval.high - found < 1e-6 * size
+    assert at_an_end or -int(Decimal(text).as_tuple().exponent) <= max(1, 8 - math.floor(math.log10(size)))
+
+
+def test_the_numbers_drawn_from_an_interval_differ_however_narrow_it_is() -> None:
+    source = random.Random(0)
+
+    for interval in (
+        Interval(1.0000001, 1.0000002),
+        Interval(1.0000001, 1.0000002, log=True),
+        Interval(1e-9, 1e9, True),
+    ):
+        assert len({interval.drawn(source) for _ in range(100)}) == 100

@@ -58,8 +58,14 @@ class Interval:
             return str(source.randint(int(self.low), int(self.high)))
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         found = source.uniform(low, high)
-        found = math.exp(found) if self.log else found
-        return str(round(found)) if self.whole else repr(found)
+        found = min(max(math.exp(found), self.low), self.high) if self.log else found
+        return str(round(found)) if self.whole else repr(self._short(found))
+
+    def _short(self, found: float) -> float:
+        """The number to a millionth of the interval, or of itself: as long as anybody wants to read and type again."""
+        size = min(abs(found), self.high - self.low) if self.log else self.high - self.low
+        short = round(found, 6 - math.floor(math.log10(size)))
+        return short if self.low <= short <= self.high else found
 
 
 Distribution = Choices | Steps | Interval
