@@ -40,6 +40,21 @@ def test_a_process_outlasts_its_streams_and_no_file_takes_their_place(streams: s
     assert (tmp_path / "checkpoint").read_text() == "trained True"
 
 
+def test_a_full_pipe_that_does_not_wait_is_waited_for(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from shoal.streams import keep_standard_streams
+os.set_blocking(1, False)
+keep_standard_streams()
+print("x" * 1_000_000)
+"""
+    (tmp_path / "long.py").write_text(program)
+
+    done = _bash(f"{sys.executable} long.py | (sleep 0.3; wc -c)", tmp_path)
+
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000001", "")
+
+
 def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run(tmp_path: Path) -> None:
     sweep = f"{sys.executable} -m shoal.cli train -m {SMALL} 'model.hidden=[4],[5]' seed=0,1"
 

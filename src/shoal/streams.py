@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import Any
@@ -62,9 +63,13 @@ class _Lasting(io.FileIO):
     """A file whose first failing write makes it the null device."""
 
     def write(self, data: Any, /) -> int:
-        """Write what can be written; the number of bytes taken."""
+        """Write what can be written, once the reader is ready for it; the number of bytes taken."""
         try:
-            return super().write(data)
+            taken: int | None = super().write(data)
+            while taken is None:  # full, and shared with somebody who has made it one that does not wait
+                select.select([], [self], [])
+                taken = super().write(data)
+            return taken
         except OSError:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
