@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
+_LONG = 8
+"""Letters of a number that is shortened where it is to be shown briefly."""
+
 
 class ExitCode(IntEnum):
     """What the process returns to the shell."""
@@ -78,17 +81,18 @@ class DamagedError(ShoalError):
     """A file of a run does not hold what was written: its digest differs, or it is cut short."""
 
 
-def shown(value: object) -> str:
-    """A configuration value as one would type it on the command line."""
+def shown(value: object, *, brief: bool = False) -> str:
+    """A configuration value as one would type it on the command line; brief, a long number with six digits."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return "[" + ",".join(shown(item) for item in value) + "]"
+        return "[" + ",".join(shown(item, brief=brief) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
-    return str(value)
+        return "{" + ",".join(f"{key}:{shown(item, brief=brief)}" for key, item in value.items()) + "}"
+    text = str(value)
+    return f"{value:.6g}" if brief and isinstance(value, float) and len(text) > _LONG else text
 
 
 def _on_one_line(text: str, limit: int = 200) -> str:

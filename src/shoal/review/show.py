@@ -171,12 +171,14 @@ def _assessment(screen: Console, info: RunInfo) -> None:
 def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
     """Mean and spread of the metric of each configuration over its seeds and folds, the best mean first."""
     cells: dict[str, list[float]] = {}
+    labels: dict[str, str] = {}
     repeats: dict[str, None] = {}
     for run in ranked([run for run in sweep.runs if run.status == Status.COMPLETED], metric):
         differs = run.summary.differs if run.summary else {}
         repeats |= dict.fromkeys(name for name in differs if name.rsplit(".", 1)[-1] in REPEATS)
-        cell = as_text({name: value for name, value in differs.items() if name not in repeats}, brief=True)
-        cells.setdefault(cell or "all runs", []).append(metric_of(run, metric) or 0.0)
+        cell = {name: value for name, value in differs.items() if name not in repeats}
+        labels[as_text(cell)] = as_text(cell, brief=True) or "all runs"
+        cells.setdefault(as_text(cell), []).append(metric_of(run, metric) or 0.0)
     if not repeats or all(len(values) < 2 for values in cells.values()):
         return
     sign = -1 if rises(metric, sweep.runs) else 1
@@ -184,7 +186,9 @@ def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
     rows = [(fmean(v), stdev(v) if len(v) > 1 else 0.0, min(v), max(v), len(v)) for _, v in shown_first]
     columns = zip(("mean", "std", "min", "max", "runs"), zip(*rows, strict=True), strict=True)
     screen.print(f"\n{printable(metric)} over {printable(', '.join(repeats))}", style="bold")
-    _table(screen, "", [name for name, _ in shown_first], {name: [*map(number, cells)] for name, cells in columns})
+    _table(
+        screen, "", [labels[name] for name, _ in shown_first], {name: [*map(number, cells)] for name, cells in columns}
+    )
 
 
 def _table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[str, Sequence[str]]) -> None:

@@ -59,12 +59,12 @@ def size(n_bytes: float) -> str:
 
 
 def settings(values: Mapping[str, Any], *, brief: bool = False) -> str:
-    """`optimizer.lr=0.01 seed=3`; brief, `lr=0.01 seed=3`, as far as the last words of the names differ."""
+    """`optimizer.lr=0.01 seed=3`; brief, `lr=0.01 seed=3`, as far as the last words differ, with six digits."""
     names = [str(name) for name in values]
     if brief:
         last = [name.rsplit(".", 1)[-1] for name in names]
         names = last if len(set(last)) == len(last) else names
-    texts = [value if type(value) is str else shown(value) for value in values.values()]
+    texts = [value if type(value) is str else shown(value, brief=brief) for value in values.values()]
     return printable(" ".join([f"{name}={text}" for name, text in zip(names, texts, strict=True)]))
 
 

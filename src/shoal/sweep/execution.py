@@ -103,7 +103,7 @@ class Execution:
         """Say at once what became of a run that is lost; of very many only that there are more."""
         self._n_bad += 1
         if self._n_bad <= MOST_TOLD:
-            at = " ".join(f"{name}={shown(value)}" for name, value in info.differs.items())
+            at = " ".join(f"{name}={shown(value, brief=True)}" for name, value in info.differs.items())
             self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
         elif self._n_bad == MOST_TOLD + 1:
             self.progress.tell("and more: they are counted as they come, and told with their reasons at the end")

@@ -100,7 +100,7 @@ class SweepProgress:
             parts.append(f"{clock(max(math.ceil(left), 1))} left")
         if self.best:
             metric, value, differs = self.best
-            at = " ".join(f"{name}={shown(setting)}" for name, setting in differs.items())
+            at = " ".join(f"{name}={shown(setting, brief=True)}" for name, setting in differs.items())
             parts.append(f"best {metric} {value:.4g} ({at})" if at else f"best {metric} {value:.4g}")
         return "  ".join(parts)
 

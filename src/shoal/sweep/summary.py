@@ -105,7 +105,7 @@ def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
         run = results[number]
         value = run.best.value if run.best else score(run)
         epoch = run.best.epoch if run.best else run.epochs - 1
-        settings = [shown(names[number].differs.get(key, "")) for key in info.varies]
+        settings = [shown(names[number].differs.get(key, ""), brief=True) for key in info.varies]
         rows.append([names[number].run, *settings, f"{value:.6g}", str(epoch)])
     return [f"best of {counted(len(scored), 'run')}", *_aligned(rows)]
 
@@ -124,7 +124,8 @@ def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
         return [f"over {over}", *_aligned(rows)]
     keys = [key for key in info.varies if _last(key) not in REPEATS]
     ranked = sorted(groups.items(), key=lambda item: _sign(results) * statistics.fmean(item[1]))
-    rows = [[*settings, *_spread(values)] for settings, values in ranked]
+    brief = {_configuration(info, job): _configuration(info, job, brief=True) for job in info.jobs}
+    rows = [[*brief[settings], *_spread(values)] for settings, values in ranked]
     return [f"over {over}", *_aligned([[*keys, *heads], *rows[: 4 * TOP]])]
 
 
@@ -137,8 +138,8 @@ def _groups(info: SweepInfo, results: Mapping[int, RunInfo]) -> dict[tuple[str, 
     return groups
 
 
-def _configuration(info: SweepInfo, job: JobInfo) -> tuple[str, ...]:
-    return tuple(shown(job.differs.get(key, "")) for key in info.varies if _last(key) not in REPEATS)
+def _configuration(info: SweepInfo, job: JobInfo, *, brief: bool = False) -> tuple[str, ...]:
+    return tuple(shown(job.differs.get(key, ""), brief=brief) for key in info.varies if _last(key) not in REPEATS)
 
 
 def _any_repeats(groups: Mapping[tuple[str, ...], Sequence[float]]) -> bool:

@@ -6,8 +6,9 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from shoal.errors import shown
 from shoal.rundir import StudyInfo, TrialInfo
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def told(numbers: Sequence[int], study: Study, info: StudyInfo) -> str:
     elif len(info.objectives) > 1:
         found = f"{len(front)} on the Pareto front"
     else:
-        settings = " ".join(f"{name}={_shown(value)}" for name, value in front[0].params.items())
+        settings = " ".join(f"{name}={shown(value, brief=True)}" for name, value in front[0].params.items())
         found = f"best {next(iter(info.objectives))} {front[0].values[0]:.6g} (trial {front[0].number}: {settings})"
     if not trials:
         return found
@@ -79,21 +80,21 @@ def conclusion(study: Study, info: StudyInfo) -> list[str]:
     trials = study.get_trials(deepcopy=False)
     front = _front(study, info)
     if len(info.objectives) > 1:
-        head, shown = f"Pareto front: {len(front)} of {len(trials)} trials", front
+        head, told_of = f"Pareto front: {len(front)} of {len(trials)} trials", front
     else:
         done = [trial for trial in trials if trial.state.name == "COMPLETE"]
         sign = 1 if "minimize" in info.objectives.values() else -1
-        shown = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))[:TOP]
+        told_of = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))[:TOP]
         head = f"best of {len(trials)} trials"
-    if not shown:
+    if not told_of:
         return [f"{len(trials)} trials: {_counts(trials)}"]
     rows = [["trial", *info.objectives, *info.over, "runs"]]
-    for trial in shown[: 4 * TOP]:
-        settings = [_shown(trial.params[name]) for name in info.over]
-        rows.append([str(trial.number), *map(_shown, trial.values), *settings, _runs(trial)])
+    for trial in told_of[: 4 * TOP]:
+        settings = [shown(trial.params[name], brief=True) for name in info.over]
+        rows.append([str(trial.number), *(f"{value:.6g}" for value in trial.values), *settings, _runs(trial)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    more = [f"  and {len(shown) - 4 * TOP} more"] if len(shown) > 4 * TOP else []
+    more = [f"  and {len(told_of) - 4 * TOP} more"] if len(told_of) > 4 * TOP else []
     return [f"{head}: {_counts(trials)}", *lines, *more]
 
 
@@ -117,7 +118,3 @@ def _state(trial: FrozenTrial, superseded: set[int]) -> str:
 def _runs(trial: FrozenTrial) -> str:
     runs = trial.user_attrs.get(RUNS, [])
     return " ".join(runs) if len(runs) <= 2 else f"{runs[0]} to {runs[-1]}"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -255,13 +255,15 @@ def _groups(
 ) -> list[Group]:
     """The repetitions of each cell of the sweep, the best cell first as its best run stands first among the rows."""
     members: dict[str, list[int]] = {}
+    labels: dict[str, str] = {}
     for index, row in enumerate(rows):
         cell = {s.name: value for s, value in zip(settings, row.values, strict=True) if not s.repeats}
-        label = as_text(cell, brief=True)
-        members.setdefault(label or ("all runs" if settings else row.id), []).append(index)
+        key = as_text(cell) or ("all runs" if settings else row.id)
+        labels[key] = as_text(cell, brief=True) or key
+        members.setdefault(key, []).append(index)
     groups = [
         Group(
-            label=label,
+            label=labels[key],
             rows=indices,
             metric=_over([rows[index].metric for index in indices if rows[index].rank is not None]),
             curves={
@@ -270,7 +272,7 @@ def _groups(
                 if (spread := _spread([curve for index in indices if (curve := each[index])]))
             },
         )
-        for label, indices in members.items()
+        for key, indices in members.items()
     ]
     return sorted(groups, key=lambda group: _score(group, rows))
 
