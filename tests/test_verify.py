@@ -347,3 +347,5 @@ def test_a_check_is_recorded_as_a_run_is(workdir: Path) -> None:
     assert run.info.final["d/dx"] == pytest.approx(2.832561, abs=5e-7)
     assert read_history(run.directory.history).rows[0]["value"] == pytest.approx(1.437205, abs=5e-7)
     assert [each["metric"] for each in run.info.expected] == ["agrees"]
+    with pytest.raises(UsageError, match=r"is a check: there is no model in it"):
+        shoal.load(run.path)

@@ -49,7 +49,7 @@ def stored(path: Path, *, trusted: Collection[str] = ()) -> Stored:
     """What a run directory says.
 
     Raises:
-        UsageError: where it is none, or its configuration names code that is not trusted.
+        UsageError: where it is none, or a check, or its configuration names code that is not trusted.
         DamagedError: where one of its files is not what was written.
     """
     run = RunDir(path)
@@ -57,6 +57,8 @@ def stored(path: Path, *, trusted: Collection[str] = ()) -> Stored:
         raise UsageError(f"{path} is not a run directory: there is no run.json", hint=_what_is_there(path))
     info = read_info(run.info)
     config = read_config(run.config)
+    if config.get("check") is not None:
+        raise UsageError(f"{path} is a check: there is no model in it", hint=f"what it measured: shoal show {path}")
     refuse_strangers(config, trusted)
     return Stored(run, info, config)
 
