@@ -15,7 +15,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from shoal.errors import ExitCode, ShoalError
 from shoal.streams import keep_standard_streams
 
-_COMMANDS = ("training", "checking", "review", "starting")
+_COMMANDS = ("training", "checking", "review", "removing", "starting")
 """Modules of this package that add their commands to the app, in the order of the help."""
 
 
