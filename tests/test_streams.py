@@ -55,10 +55,11 @@ print("x" * 1_000_000)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000001", "")
 
 
-def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run(tmp_path: Path) -> None:
-    sweep = f"{sys.executable} -m shoal.cli train -m {SMALL} 'model.hidden=[4],[5]' seed=0,1"
+def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run_and_these_predict(tmp_path: Path) -> None:
+    shoal = f"{sys.executable} -m shoal.cli"
 
-    done = _bash(f"{sweep} <&- 2>&- | true", tmp_path)
+    done = _bash(f"{shoal} train -m {SMALL} 'model.hidden=[4],[5]' seed=0,1 <&- 2>&- | true", tmp_path)
+    predicted = _bash(f"{shoal} predict last/0 --x 0.5 | true", tmp_path)
 
     runs = list(tmp_path.glob("outputs/parabola/*/*/run.json"))
     assert done.returncode == 0
@@ -79,3 +80,4 @@ print("for the terminal", file=copy, flush=True)
 
     assert done.stderr == "for the terminal\n"
     assert (tmp_path / "log").read_text() == "into the log\n"
+    assert (predicted.returncode, predicted.stderr) == (0, "")

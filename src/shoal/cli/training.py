@@ -126,7 +126,7 @@ def predict(
         [each.alias(f"{each.name}_predicted") if each.name in table.columns else each for each in predictions]
     )
     if output is None:
-        both.write_csv(sys.stdout)
+        print(both.write_csv(), end="")
     else:
         _write(both, output)
         print(f"{len(both)} predictions in {output}", file=sys.stderr)
