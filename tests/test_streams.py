@@ -64,6 +64,7 @@ def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run_and_
     runs = list(tmp_path.glob("outputs/parabola/*/*/run.json"))
     assert done.returncode == 0
     assert [json.loads(run.read_text())["status"] for run in runs] == ["completed"] * 4
+    assert (predicted.returncode, predicted.stderr) == (0, "")
 
 
 def test_a_copy_of_a_stream_leads_where_it_led_while_the_process_prints_elsewhere(tmp_path: Path) -> None:
@@ -80,4 +81,3 @@ print("for the terminal", file=copy, flush=True)
 
     assert done.stderr == "for the terminal\n"
     assert (tmp_path / "log").read_text() == "into the log\n"
-    assert (predicted.returncode, predicted.stderr) == (0, "")
