@@ -17,7 +17,7 @@ from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Written, label
 from shoal.gradcheck.differences import central, sides
 from shoal.gradcheck.functions import Function, failures, function
-from shoal.gradcheck.points import Point
+from shoal.gradcheck.points import Point, recorded
 
 TOLERANCE = 1e-6
 """Relative difference allowed between autograd and finite differences."""
@@ -270,7 +270,7 @@ def _compared(
 
 def _autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
     """The derivative of the sum of the values by each of `names` in turn; sums of elements in between."""
-    leaves = {name: value.clone().requires_grad_() for name, value in place.items()}
+    leaves = recorded(place)
     derivative = of.call(**leaves)
     for name in names:
         if not derivative.requires_grad:
@@ -282,7 +282,7 @@ def _autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
 
 
 def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:
-    leaves = {name: value.clone().requires_grad_() for name, value in place.items()}
+    leaves = recorded(place)
     value = of.call(**leaves)
     try:
         with torch.no_grad():

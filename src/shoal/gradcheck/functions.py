@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from shoal.errors import ShoalError, UsageError, suggestion
 from shoal.expressions import VARIABLE, Expression, parse
+from shoal.gradcheck.points import Point, recorded
 
 _OURS = {Path(__file__).parents[1], Path(torch.__file__).parent, Path(importlib.__file__).parent}
 _PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -32,9 +33,9 @@ class Function:
     formula: Expression | None
     """Where it has one."""
 
-    def values(self, place: Mapping[str, Tensor]) -> Tensor:
+    def values(self, place: Point) -> Tensor:
         """Its values alone. Its operations are recorded all the same: it may differentiate on its way."""
-        return self.call(**{name: value.clone().requires_grad_() for name, value in place.items()}).detach()
+        return self.call(**recorded(place)).detach()
 
 
 def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Function:

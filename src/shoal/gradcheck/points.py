@@ -19,6 +19,11 @@ SAMPLES = 100
 """Points checked on an interval."""
 
 
+def recorded(place: Point) -> dict[str, Tensor]:
+    """A copy of the values, of which what is done with them is recorded."""
+    return {name: value.clone().requires_grad_() for name, value in place.items()}
+
+
 def named(written: Written, key: str) -> dict[str, Tensor]:
     """The values by name; that of a value without a name is empty.
 

@@ -19,7 +19,7 @@ from shoal.expressions import Expression
 from shoal.expressions.symbolic import formula
 from shoal.gradcheck.functions import Function
 from shoal.gradcheck.operations import ALIASES, FLAT, RULES, Elements, Operation, elements
-from shoal.gradcheck.points import Point
+from shoal.gradcheck.points import Point, recorded
 
 MOST_ELEMENTS = 256
 """Of all variables together."""
@@ -64,7 +64,7 @@ def traced(of: Function, place: Point) -> Trace:
     """
     if sum(value.numel() for value in place.values()) > MOST_ELEMENTS:
         raise NoFormula(f"more than {MOST_ELEMENTS} elements")
-    leaves = {name: value.clone().requires_grad_() for name, value in place.items()}
+    leaves = recorded(place)
     symbols = {name: _symbols(name, value) for name, value in leaves.items()}
     shadows = Shadows()
     for name, leaf in leaves.items():
