@@ -23,6 +23,10 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+NO_SUCH_SETTING = "no such setting"
+"""The problem of a name that its node does not know."""
+
+
 class ShoalError(Exception):
     """An error with a message for the user; `exit_code` is what the process returns."""
 

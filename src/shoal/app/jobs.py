@@ -25,7 +25,7 @@ from shoal.app.nodes import TARGET, build, checked, setting, target
 from shoal.app.own import agreed, logs
 from shoal.engines import lightning
 from shoal.engines.job import Job
-from shoal.errors import ConfigError, suggestion
+from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
 from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
 from shoal.record import Checkpoint, loss_among
 from shoal.record.callbacks import logged
@@ -179,7 +179,7 @@ def _node(node: Any, key: str) -> Mapping[str, Any]:
         raise ConfigError(key, node, "must be a node with a _target_", hint=f"choose one of its group: {key}=NAME")
     for name, value in node.items():
         if not isinstance(name, str):
-            raise ConfigError(f"{key}.{name}", value, "no such setting", hint="the name of a setting is a text")
+            raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint="the name of a setting is a text")
     return node
 
 

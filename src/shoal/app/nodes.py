@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shoal.app.allowed import NotAllowedError, accepts, choices, coerced, described, example
-from shoal.errors import ConfigError, ShoalError, nearest, raised_at, shown, suggestion
+from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
 
 TARGET = "_target_"
 
@@ -99,7 +99,7 @@ def checked(node: Mapping[str, Any], key: str, made: Constructor) -> dict[str, A
     given = {name: value for name, value in node.items() if name != TARGET}
     for name, value in given.items():
         if name not in made.parameters and not made.open:
-            raise ConfigError(f"{key}.{name}", value, "no such setting", hint=suggestion(name, made.parameters))
+            raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint=suggestion(name, made.parameters))
     for name in made.required:
         if name not in given:
             kind = described(made.hints.get(name, str))

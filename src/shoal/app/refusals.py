@@ -18,7 +18,7 @@ from yaml import MarkedYAMLError
 from yaml.reader import ReaderError
 
 from shoal.app.sources import COMMAND_LINE
-from shoal.errors import ConfigError, ShoalError, UsageError, nearest, suggestion
+from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, nearest, suggestion
 
 _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
 """What Hydra says of an override of something that is not there."""
@@ -143,7 +143,7 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
     others = [each for each in overrides if each is not override]
     if any(each in text for each in _NOT_THERE):
         parent, _, name = key.rpartition(".")
-        kind = "no such setting" if parent else "no such setting or group"
+        kind = NO_SUCH_SETTING if parent else "no such setting or group"
         return ConfigError(key, value, kind, hint=_neighbors(parent, name, others, compose), source=COMMAND_LINE)
     problem, hint = _reworded(text, override)
     return ConfigError(key or "KEY", value, problem, hint=hint, source=COMMAND_LINE)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.experiments import GROUP, SCHEME
 from shoal.app.location import own_conf
-from shoal.errors import ConfigError
+from shoal.errors import NO_SUCH_SETTING, ConfigError
 
 COMMAND_LINE = "command line"
 
@@ -55,11 +55,12 @@ class Sources:
         named = next((line for line in self.overrides if line.startswith(f"{node}.{TARGET}=")), None)
         if (
             named is None
-            or error.problem != "no such setting"
+            or error.problem != NO_SUCH_SETTING
             or any(_covers(line, error.key) for line in self.overrides)
         ):
             return None
-        return f"{error.hint}\n  or replace the whole node: '~{node}' '+{node}={{{TARGET}:{named.partition('=')[2]}}}'"
+        whole = f"replace the whole node: '~{node}' '+{node}={{{TARGET}:{named.partition('=')[2]}}}'"
+        return f"{error.hint}\n  or {whole}" if error.hint else whole
 
 
 def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> list[tuple[str, DictConfig]]:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from shoal.app.refusals import translated
 from shoal.app.trust import refuse_strangers
-from shoal.errors import ConfigError, UsageError, shown, suggestion
+from shoal.errors import NO_SUCH_SETTING, ConfigError, UsageError, shown, suggestion
 from shoal.rundir import RunDir, RunInfo, read_config, read_info
 
 FIXED = ("task", "model", "loss", "seed", "outputs")
@@ -120,7 +120,7 @@ def _applied(config: Any, override: Override) -> Change:
     name = key.rpartition(".")[2]
     if not override.is_add() and (parent is None or name not in parent):
         known = [str(each) for each in parent] if parent is not None else [str(each) for each in config]
-        raise ConfigError(key, new, "no such setting", hint=suggestion(name, known), source="command line")
+        raise ConfigError(key, new, NO_SUCH_SETTING, hint=suggestion(name, known), source="command line")
     node = OmegaConf.select(config, key)
     old = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node  # before it changes in place
     if OmegaConf.is_config(node) and isinstance(new, str):
