@@ -6,7 +6,6 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from statistics import fmean, stdev
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -19,7 +18,7 @@ from shoal.review.curves import drawn
 from shoal.review.listing import default_columns, write_listing
 from shoal.review.settings import read_settings
 from shoal.review.table import status_style
-from shoal.review.values import age, main_metric, metric_of, ranked, rises
+from shoal.review.values import age, main_metric, metric_of, over, ranked, rises
 from shoal.review.wording import ago, counted, duration, number, printable, size
 from shoal.review.wording import settings as as_text
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepInfo, verify
@@ -182,13 +181,11 @@ def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
     if not repeats or all(len(values) < 2 for values in cells.values()):
         return
     sign = -1 if rises(metric, sweep.runs) else 1
-    shown_first = sorted(cells.items(), key=lambda cell: sign * fmean(cell[1]))[: 2 * _TOP]
-    rows = [(fmean(v), stdev(v) if len(v) > 1 else 0.0, min(v), max(v), len(v)) for _, v in shown_first]
-    columns = zip(("mean", "std", "min", "max", "runs"), zip(*rows, strict=True), strict=True)
+    found = [(labels[name], over(values)) for name, values in cells.items()]
+    best = sorted(found, key=lambda cell: sign * cell[1]["mean"])[: 2 * _TOP]
+    columns = {name: [number(cell[name]) for _, cell in best] for name in best[0][1]}
     screen.print(f"\n{printable(metric)} over {printable(', '.join(repeats))}", style="bold")
-    _table(
-        screen, "", [labels[name] for name, _ in shown_first], {name: [*map(number, cells)] for name, cells in columns}
-    )
+    _table(screen, "", [label for label, _ in best], columns)
 
 
 def _table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[str, Sequence[str]]) -> None:

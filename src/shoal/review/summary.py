@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from shoal.errors import DamagedError
-from shoal.rundir.info import SCHEMA, Best, Status, decoded
+from shoal.rundir.info import SCHEMA, Best, Status, decoded, refuse_later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,5 @@ def decode_summary(path: str, content: bytes) -> Summary:
         DamagedError: where it is cut short, not of this form, or of a later version.
     """
     summary = decoded(path, content, Summary)
-    if summary.schema > SCHEMA:
-        raise DamagedError(f"{path} is of a later version of shoal (schema {summary.schema})")
+    refuse_later(path, summary.schema)
     return summary

@@ -214,3 +214,14 @@ def _settings(entry: Entry) -> dict[str, Any]:
         return read_settings(entry.path)
     except DamagedError:
         return {}
+
+
+def over(values: Iterable[float | None]) -> dict[str, float]:
+    """Mean, std, min and max of the values that there are, and how many; empty where there is none."""
+    from statistics import fmean, stdev  # late: a list needs none of it
+
+    known = [value for value in values if value is not None]
+    if not known:
+        return {}
+    deviation = stdev(known) if len(known) > 1 else 0.0
+    return {"mean": fmean(known), "std": deviation, "min": min(known), "max": max(known), "runs": len(known)}

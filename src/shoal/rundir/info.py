@@ -133,9 +133,18 @@ def decode_info(path: Path | str, content: bytes) -> RunInfo:
         DamagedError: where it is cut short or not of this form.
     """
     info = decoded(path, content, RunInfo)
-    if info.schema > SCHEMA:
-        raise DamagedError(f"{path} is of a later version of shoal (schema {info.schema})")
+    refuse_later(path, info.schema)
     return info
+
+
+def refuse_later(path: Path | str, schema: int) -> None:
+    """Refuse a run.json of a later version.
+
+    Raises:
+        DamagedError: where its schema is one that is not known here.
+    """
+    if schema > SCHEMA:
+        raise DamagedError(f"{path} is of a later version of shoal (schema {schema})")
 
 
 Info = TypeVar("Info")

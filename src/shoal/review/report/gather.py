@@ -16,7 +16,7 @@ from shoal.review.comparison import differing
 from shoal.review.curves import Curve, histories
 from shoal.review.settings import read_settings
 from shoal.review.show import command
-from shoal.review.values import main_metric, metric_of, ranked, rises
+from shoal.review.values import main_metric, metric_of, over, ranked, rises
 from shoal.review.wording import settings as as_text
 from shoal.rundir import Status, SweepDir
 
@@ -265,7 +265,7 @@ def _groups(
         Group(
             label=labels[key],
             rows=indices,
-            metric=_over([rows[index].metric for index in indices if rows[index].rank is not None]),
+            metric=over([rows[index].metric for index in indices if rows[index].rank is not None]),
             curves={
                 name: spread
                 for name, each in curves.items()
@@ -281,14 +281,6 @@ def _score(group: Group, rows: Sequence[Row]) -> float:
     """Mean place of the runs of a group, so that one lucky seed does not lead."""
     ranks = [rows[index].rank or len(rows) + 1 for index in group.rows]
     return fmean(ranks)
-
-
-def _over(values: Sequence[float | None]) -> dict[str, float]:
-    known = [value for value in values if value is not None]
-    if not known:
-        return {}
-    spread = stdev(known) if len(known) > 1 else 0.0
-    return {"mean": fmean(known), "std": spread, "min": min(known), "max": max(known), "runs": len(known)}
 
 
 def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
