@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,26 +83,21 @@ def test_a_run_with_a_damaged_history_goes_on_and_says_what_is_lost(
         assert damage == "gone" or "written anew from metrics.csv" in said
 
 
-def test_run_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
-    file = train(tmp_path / "run").info
+def assert_every_cut_is_found(file: Path, read: Callable[[Path], object], step: int) -> None:
     whole = file.read_bytes()
-
-    for length in range(0, len(whole) - 2, 37):
+    for length in range(0, len(whole) - 2, step):
         cut(file, length)
-        with pytest.raises(DamagedError, match=r"run\.json is damaged"):
-            read_info(file)
+        with pytest.raises(DamagedError, match=rf"{re.escape(file.name)} is damaged"):
+            read(file)
         file.write_bytes(whole)
+
+
+def test_run_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
+    assert_every_cut_is_found(train(tmp_path / "run").info, read_info, 37)
 
 
 def test_sweep_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
-    file = make_sweep(tmp_path, {"seed": range(4)}).info
-    whole = file.read_bytes()
-
-    for length in range(0, len(whole) - 2, 61):
-        cut(file, length)
-        with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
-            read_sweep(file)
-        file.write_bytes(whole)
+    assert_every_cut_is_found(make_sweep(tmp_path, {"seed": range(4)}).info, read_sweep, 61)
 
 
 def test_metrics_cut_within_a_number_are_damaged(tmp_path: Path) -> None:

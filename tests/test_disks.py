@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import Faults, NoMount, ended, forked, in_child, obey_permissions, small_disk
+from faults import Faults, NoMount, assert_refused_without_permission, ended, forked, in_child, small_disk
 from faults.state import differences, state
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
 from shoal.app.command import main
@@ -153,17 +153,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_first_step(tmp_p
     outputs = tmp_path / "outputs"
     outputs.mkdir(mode=0o555)
 
-    def work() -> int:
-        obey_permissions()
-        return typed(outputs / "run")()
-
-    code = in_child(work, log=tmp_path / "log")
-
-    said = (tmp_path / "log").read_text()
-    assert code == 1
-    assert said.startswith("error: cannot write ")
-    assert "Permission denied" in said
-    assert len(said.splitlines()) <= 3
+    assert_refused_without_permission(typed(outputs / "run"), log=tmp_path / "log")
     assert not list(outputs.iterdir())
 
 

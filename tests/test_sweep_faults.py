@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from faults import NoMount, cut, ended, forked, in_child, obey_permissions, small_disk
+from faults import NoMount, assert_refused_without_permission, cut, ended, forked, in_child, small_disk
 from shoal.app.command import main
 from shoal.record.checkpoint import load
 from shoal.rundir import RunDir, Status, SweepDir, SweepInfo, read_history, read_info, read_sweep
@@ -119,17 +119,8 @@ def test_a_sweep_that_may_not_write_is_refused_in_three_lines(tmp_path: Path) ->
     outputs = tmp_path / "outputs"
     outputs.mkdir(mode=0o555)
 
-    def work() -> int:
-        obey_permissions()
-        return main(["-m", *SMALL, *HERE, "seed=0,1", f"outputs={outputs}"])
-
-    code = in_child(work, log=tmp_path / "log")
-
-    said = (tmp_path / "log").read_text()
-    assert code == 1
-    assert said.startswith("error: cannot write ")
-    assert "Permission denied" in said
-    assert len(said.splitlines()) <= 3
+    words = ["-m", *SMALL, *HERE, "seed=0,1", f"outputs={outputs}"]
+    assert_refused_without_permission(lambda: main(words), log=tmp_path / "log")
 
 
 def test_a_sweep_whose_directory_is_deleted_fails_in_words(tmp_path: Path) -> None:

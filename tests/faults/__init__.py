@@ -215,3 +215,19 @@ def obey_permissions() -> None:
     if libc.capget(header, data) == 0:
         data[0] &= ~override
         libc.capset(header, data)
+
+
+def assert_refused_without_permission(command: Callable[[], int], *, log: Path) -> None:
+    """A command that obeys permissions says in three lines at most what it may not write, and exits with 1."""
+
+    def work() -> int:
+        obey_permissions()
+        return command()
+
+    code = in_child(work, log=log)
+
+    said = log.read_text()
+    assert code == 1
+    assert said.startswith("error: cannot write ")
+    assert "Permission denied" in said
+    assert len(said.splitlines()) <= 3
