@@ -8,7 +8,9 @@ import os
 import shlex
 import subprocess
 import sys
+from typing import NamedTuple
 
+from shoal.app.command import main
 from shoal.cli import run
 
 
@@ -23,6 +25,23 @@ def typed(command: str) -> tuple[int, str]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         code = run(line[1:])
     return code, out.getvalue()
+
+
+class Ended(NamedTuple):
+    """What a command left on the terminal."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def trained(*words: str) -> Ended:
+    """What `python train.py ...` comes to, in this process: workers then come from a server that is there already."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([*words])
+    assert "Traceback" not in err.getvalue()
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def in_a_shell(command: str) -> tuple[int, str]:

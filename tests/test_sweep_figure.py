@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import errno
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from commands import Ended, trained
 from conftest import PIXEL
-from shoal.app.command import main
 from shoal.record.sweep_figure import MOST_SETTINGS, Drawn, Wording, curve, sweep_figure
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
@@ -27,12 +25,8 @@ SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidde
 WORDING = Wording(title="parabola  sweep: 4 runs", metric="val/loss", repeats="seeds")
 
 
-def swept(path: Path, *overrides: str) -> tuple[int, str, str]:
-    """The exit code, and what was said on both streams."""
-    said, complained = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-        code = main(["-m", *SMALL, "sweep.processes=0", f"hydra.sweep.dir={path}", *overrides])
-    return code, said.getvalue(), complained.getvalue()
+def swept(path: Path, *overrides: str) -> Ended:
+    return trained("-m", *SMALL, "sweep.processes=0", f"hydra.sweep.dir={path}", *overrides)
 
 
 @pytest.fixture(scope="module")

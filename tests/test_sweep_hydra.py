@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +11,7 @@ from hydra.experimental.callback import Callback
 from hydra.test_utils.launcher_common_tests import LauncherTestSuite as HydrasSuite
 from omegaconf import DictConfig
 
-from shoal.app.command import main
+from commands import Ended, trained
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -21,16 +19,8 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 
 
-def told(*words: str) -> tuple[int, str, str]:
-    """The exit code of a command, and what it said on both streams."""
-    said, complained = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-        code = main([*words, *SMALL])
-    return code, said.getvalue(), complained.getvalue()
-
-
-def swept(*overrides: str) -> tuple[int, str, str]:
-    return told("-m", "sweep.processes=0", "hydra.sweep.dir=sweep", *overrides)
+def swept(*overrides: str) -> Ended:
+    return trained("-m", "sweep.processes=0", "hydra.sweep.dir=sweep", *overrides, *SMALL)
 
 
 def runs(path: str = "sweep") -> list[RunDir]:
@@ -90,7 +80,7 @@ def test_what_a_sweep_cannot_follow_is_refused_with_the_way_out(
 
 @pytest.mark.parametrize("override", ["sweep.zip=[seed,optimizer.lr]", "sweep.processes=2"])
 def test_settings_of_a_sweep_are_refused_for_a_single_run(workdir: Path, override: str) -> None:
-    code, _, complained = told(override)
+    code, _, complained = trained(override, *SMALL)
 
     assert code == 2
     assert f"error: {override} (command line): says how a sweep is run" in complained
@@ -140,7 +130,7 @@ def test_batches_of_hydras_sweeper_are_one_sweep(workdir: Path) -> None:
 
 def test_metrics_have_the_same_columns_in_the_same_order_under_any_launcher(workdir: Path) -> None:
     swept("seed=0,1")
-    told("-m", "hydra.sweep.dir=other", "seed=0,1", "hydra/launcher=basic")
+    trained("-m", "hydra.sweep.dir=other", "seed=0,1", "hydra/launcher=basic", *SMALL)
 
     ours, theirs = (read_history(runs(path)[0].history).columns for path in ("sweep", "other"))
 

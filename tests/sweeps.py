@@ -1,0 +1,51 @@
+"""A small sweep from the command line, and what its runs have come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from commands import Ended, trained
+from shoal.record.checkpoint import load
+from shoal.rundir import RunDir, SweepDir, SweepInfo, read_history, read_sweep
+
+SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3"]
+
+
+def words(*overrides: str) -> list[str]:
+    """What is typed after `python train.py`."""
+    return ["-m", *SMALL, "hydra.sweep.dir=sweep", *overrides]
+
+
+def sweep(*overrides: str) -> Ended:
+    """The command, in this process."""
+    return trained(*words(*overrides))
+
+
+def info(path: str = "sweep") -> SweepInfo:
+    """What sweep.json says."""
+    return read_sweep(SweepDir(Path(path)).info)
+
+
+def statuses(path: str = "sweep") -> list[str | None]:
+    """How each job ended."""
+    return [job.status for job in info(path).jobs]
+
+
+def runs(path: str = "sweep") -> list[RunDir]:
+    """The directory of each job."""
+    return [SweepDir(Path(path)).run(job) for job in info(path).jobs]
+
+
+def weights(run: RunDir) -> dict[str, torch.Tensor]:
+    """What it has learned in the end."""
+    state: dict[str, torch.Tensor] = load(run.last)["state_dict"]
+    return state
+
+
+def same(one: RunDir, other: RunDir) -> bool:
+    """Whether two runs have learned and measured the same, to the bit."""
+    mine, theirs = weights(one), weights(other)
+    rows = read_history(one.history).rows == read_history(other.history).rows
+    return rows and all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
