@@ -70,6 +70,15 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def houses_csv(workdir: Path) -> Path:
+    """A file in the working directory with a table of houses."""
+    from houses import houses
+
+    houses().write_csv(workdir / "houses.csv")
+    return workdir / "houses.csv"
+
+
+@pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose figures, but leave out their rendering, which takes longer than the training of most tests."""
     monkeypatch.setattr("shoal.record.figures.png", lambda figure: PIXEL)
