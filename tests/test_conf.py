@@ -26,7 +26,7 @@ NEEDS = {
 }
 """What a choice cannot be built without, here."""
 OWN = ["model=own", "optimizer=own", "loss=own"]
-"""Choices that leave to a LightningModule of the user's what it does itself; they are built in test_own_code."""
+"""Choices that leave to a LightningModule of the user's what it does itself; they are built in test_own_module."""
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((own_conf() / group).glob("*.yaml"))]
 
 

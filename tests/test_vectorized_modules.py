@@ -2,118 +2,37 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import own_modules
+from own_runs import LOADERS, SAMPLES, trained, write_task
 from shoal.app.command import main
-from shoal.app.nodes import constructor
+from shoal.app.run import Run
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
-    pytest.mark.usefixtures("undrawn"),
-]
+pytestmark = pytest.mark.usefixtures("unrendered")
 
-MODULES = """
-import random
-import pytorch_lightning as pl
-import torch
-from torch import nn
-
-class Plain(pl.LightningModule):
-    def __init__(self, width: int = 4):
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(1, width), nn.LayerNorm(width), nn.Tanh(), nn.Linear(width, 1))
-
-    def forward(self, x):
-        return self.net(x)
-
-    def training_step(self, batch, batch_idx):
-        x, y = batch
-        loss = nn.functional.mse_loss(self(x), y)
-        self.log("train/loss", loss, on_step=False, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch, batch_idx):
-        x, y = batch
-        self.log("val/loss", nn.functional.mse_loss(self(x), y))
-
-class Item(Plain):
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        return loss * (1 + loss.item())
-
-class Branches(Plain):
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        if loss > 1:
-            loss = loss * 2
-        return loss
-
-class Draws(Plain):
-    def training_step(self, batch, batch_idx):
-        return super().training_step(batch, batch_idx) * (1 + random.random())
-
-class Recurrent(Plain):
-    def __init__(self):
-        super().__init__()
-        self.cells = nn.LSTM(1, 1)
-
-    def forward(self, x):
-        return self.cells(x)[0]
-
-class Optimizes(Plain):
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=1e-2)
-
-class OptimizesOddly(Plain):
-    def configure_optimizers(self):
-        return torch.optim.Adagrad(self.parameters(), lr=1e-2)
-
-class ByHand(Plain):
-    def __init__(self):
-        super().__init__()
-        self.automatic_optimization = False
-"""
-CONF = """
-# @package _global_
-defaults: [override /model: own, override /loss: own, override /optimizer: {optimizer}]
-callbacks: {{progress: null}}
-task:
-  _target_: shoal.tasks.LightningTask
-  seed: ${{seed}}
-  module: {{_target_: stacking_modules.{name}}}
-  samples: {{_target_: shoal.tasks.Parabola, n_samples: 60, batch_size: 16}}
-"""
-
-
+SOURCE = Path(own_modules.__file__).read_text().splitlines()
 LINES = {
-    name: MODULES.splitlines().index(line) + 1
-    for name, line in {
-        "Item": "        return loss * (1 + loss.item())",
-        "Branches": "        if loss > 1:",
-    }.items()
+    "Item": SOURCE.index("        return loss * (1 + loss.item())") + 1,
+    "Branches": SOURCE.index("        if loss > 1:") + 1,
+    "Draws": own_modules.Draws.training_step.__code__.co_firstlineno,
 }
-LINES["Draws"] = MODULES.splitlines().index("class Draws(Plain):") + 2
 """Where each of them does what cannot be mapped."""
 
 
 @pytest.fixture
-def folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.syspath_prepend(workdir)
-    (workdir / "stacking_modules.py").write_text(MODULES)
-    (workdir / "conf/task").mkdir(parents=True)
-    yield workdir
-    sys.modules.pop("stacking_modules", None)
-    constructor.cache_clear()
+def folder(workdir: Path) -> Path:
+    """A working directory with two tasks that train a LightningModule of the user's own."""
+    write_task("wave", "Wave", LOADERS, dropout=0.1, lr=0.01)
+    write_task("curve", "Wave", SAMPLES, dropout=0.0, lr=0.01)
+    return workdir
 
 
 def sweep(name: str, *words: str, folder: str = "sweep") -> list[RunDir]:
-    text = CONF.format(name=name, optimizer="own" if name.startswith("Optimizes") else "adam")
-    Path("conf/task/mine.yaml").write_text(text)
+    write_task("mine", name, SAMPLES, optimizer="own" if name.startswith("Optimizes") else "adam")
     settings = ["task=mine", "trainer.max_epochs=2", "seed=0,1", "sweep.processes=0"]
     assert main(["-m", *settings, f"hydra.sweep.dir={folder}", *words]) == 0
     found = SweepDir(Path(folder))
@@ -121,7 +40,7 @@ def sweep(name: str, *words: str, folder: str = "sweep") -> list[RunDir]:
 
 
 @pytest.mark.parametrize("name", ["Plain", "Optimizes"])
-def test_a_module_of_the_users_own_is_stacked(folder: Path, name: str) -> None:
+def test_a_module_of_the_users_own_is_stacked(workdir: Path, name: str) -> None:
     stacked = sweep(name, "trainer.precision=64-true")
     alone = sweep(name, "trainer.precision=64-true", "engine=lightning", folder="alone")
 
@@ -135,17 +54,50 @@ def test_a_module_of_the_users_own_is_stacked(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Item", "stacking_modules.py:{} takes a tensor's value with .item()"),
-        ("Branches", "stacking_modules.py:{} branches on a tensor's value"),
-        ("Draws", "training_step (stacking_modules.py:{}) draws from a global random generator"),
+        ("Item", "own_modules.py:{} takes a tensor's value with .item()"),
+        ("Branches", "own_modules.py:{} branches on a tensor's value"),
+        ("Draws", "training_step (own_modules.py:{}) draws from a global random generator"),
         ("Recurrent", "recurrent layers cannot be mapped over a stack"),
         ("OptimizesOddly", "there is no stacked form of what OptimizesOddly.configure_optimizers makes"),
     ],
 )
 def test_a_module_that_cannot_be_stacked_trains_alone_and_the_line_is_named(
-    folder: Path, name: str, reason: str, capsys: pytest.CaptureFixture[str]
+    workdir: Path, name: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = sweep(name)
 
     assert [read_info(run.info).engine for run in runs] == ["lightning"] * 2
     assert reason.format(LINES.get(name)) in capsys.readouterr().err
+
+
+def test_a_sweep_stacks_a_module_whose_step_allows_it_and_gives_what_it_gives_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precise = ["task=curve", "trainer.precision=64-true", "trainer.max_epochs=3"]
+
+    code = main(["-m", *precise, "task.module.lr=0.01,0.02", "seed=0,1", "sweep.processes=0"])
+
+    out = "".join(capsys.readouterr())
+    assert code == 0
+    assert "4 in 1 stack" in out
+    assert "alone" not in out
+    alone = trained(*precise, "task.module.lr=0.02", "seed=1")
+    (stacked,) = [run for run in map(Run, Path("outputs/curve").glob("*/*")) if run.path.name == "0003"]
+    assert stacked.info.final["val_loss"] == pytest.approx(alone.info.final["val_loss"], rel=1e-9)
+    assert set(stacked.metrics.columns) == set(alone.metrics.columns)
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        ("wave", "its samples come from data loaders"),
+        ("curve task.module.dropout=0.1", "draws random numbers without a key"),
+    ],
+)
+def test_a_sweep_says_why_a_module_trains_alone(
+    task: str, why: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["-m", *f"task={task}".split(), "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"])
+
+    assert code == 0
+    assert why in "".join(capsys.readouterr())

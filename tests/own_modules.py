@@ -1,0 +1,171 @@
+"""LightningModules and loaders as a user writes them, who knows nothing of shoal."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Regression(pl.LightningModule):
+    """The squared error of `layers`, under the names in `losses`."""
+
+    layers: nn.Module
+    losses = ("train/loss", "val/loss")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = nn.functional.mse_loss(self(x), y)
+        self.log(self.losses[0], loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = batch
+        self.log(self.losses[1], nn.functional.mse_loss(self(x), y))
+
+
+class Wave(Regression):
+    """Has names, an optimizer and hyperparameters of its own, and drops out."""
+
+    losses = ("train_loss", "val_loss")
+
+    def __init__(self, hidden: int = 8, lr: float = 0.01, dropout: float = 0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        layers = [nn.Linear(1, hidden), nn.Tanh(), nn.Linear(hidden, 1)]
+        self.layers = nn.Sequential(*layers, nn.Dropout(dropout)) if dropout else nn.Sequential(*layers)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.log("last_loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
+
+
+class Stopped(Wave):
+    """Is asked to stop in the middle of its third epoch, once."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.current_epoch == 2 and batch_idx == 1 and not Path("stopped").exists():
+            Path("stopped").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().training_step(batch, batch_idx)
+
+
+class Bare(Wave):
+    """Chooses no optimizer."""
+
+    configure_optimizers = pl.LightningModule.configure_optimizers
+
+
+class ByHand(Wave):
+    """Steps two optimizers itself."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        loss = super().training_step(batch, batch_idx)
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        first, last = self.layers[0].parameters(), self.layers[2].parameters()
+        return torch.optim.SGD(first, lr=0.1), torch.optim.Adam(last, lr=0.01)
+
+
+class Loaders(pl.LightningDataModule):
+    """Samples of a sine, drawn from the global generators."""
+
+    def __init__(self, n: int = 80, generator: bool = False):
+        super().__init__()
+        self.n = n
+        self.generator = torch.Generator().manual_seed(5) if generator else None
+        self.scale = float(numpy.random.rand())
+
+    def setup(self, stage: str) -> None:
+        x = torch.rand(self.n, 1)
+        self.samples = random_split(TensorDataset(x, self.scale * torch.sin(6 * x)), [0.8, 0.2])
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.samples[0], batch_size=16, shuffle=True, generator=self.generator)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.samples[1], batch_size=16)
+
+
+class Plain(Regression):
+    """Can be stacked."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, width), nn.LayerNorm(width), nn.Tanh(), nn.Linear(width, 1))
+
+
+class Item(Plain):
+    """Leaves the tensors."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * (1 + loss.item())
+
+
+class Branches(Plain):
+    """Does what depends on a value."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if loss > 1:
+            loss = loss * 2
+        return loss
+
+
+class Draws(Plain):
+    """Draws from Python's generator."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (1 + random.random())
+
+
+class Recurrent(Plain):
+    """Remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cells(x)[0]
+
+
+class Optimizes(Plain):
+    """Has an optimizer that can be stacked."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+class OptimizesOddly(Plain):
+    """Has an optimizer that cannot."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(self.parameters(), lr=1e-2)
