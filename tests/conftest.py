@@ -56,9 +56,13 @@ def parsed_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def unsynced() -> Iterator[None]:
-    """Wait for no disk: whether a file reached it shows only when the power fails."""
+    """Wait for no disk: whether a file reached it shows only when the power fails.
+
+    Injected faults are none the fewer: `faults.Faults` counts and fails a call before it is made, whatever it then
+    does. `make torture`, which is no test, injects them into calls that do reach the disk.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", os.fstat)  # which refuses the same descriptors
+        patch.setattr(os, "fsync", os.fstat)  # which refuses a descriptor that is closed or none, as fsync does
         yield
 
 
