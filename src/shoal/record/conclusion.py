@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shoal.record.derivative import derivative_rmse
 from shoal.tasks import Data, Supervised
@@ -26,6 +26,12 @@ def concluded(module: Supervised, data: Data) -> Concluded:
     samples = data.val or data.train
     assessment = module.task.assess(predicted(module, samples.x.cpu())) if data.encoding else None
     return Concluded(derivative_rmse(module, data), assessment.plain() if assessment else None)
+
+
+def n_parameters(module: nn.Module) -> tuple[int, int]:
+    """How many parameters a module has, and how many of them it trains."""
+    parameters = list(module.parameters())
+    return sum(each.numel() for each in parameters), sum(each.numel() for each in parameters if each.requires_grad)
 
 
 def predicted(module: Supervised, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.record import environment
 from shoal.record.callbacks import logged
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, generator_states, restore_generators
-from shoal.record.conclusion import Concluded, concluded
+from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.events import EventFile
 from shoal.record.hyperparameters import results
 from shoal.record.tensorboard import TensorBoard
@@ -157,7 +157,7 @@ class Track:
             concluded(member.job.presented(member.module), self.job.data) if status is Status.COMPLETED else Concluded()
         )
         final |= measured_once.metrics
-        parameters = list(member.module.parameters())
+        parameters, trainable = n_parameters(member.module)
         if self.events and status is Status.COMPLETED:
             measured = results(final, self.best)
             self.events.hyperparameters(self.info.differs or {"seed": self.job.seed}, measured, step=self._steps)
@@ -167,8 +167,8 @@ class Track:
             self.info,
             epochs=self._epochs,
             steps=self._steps,
-            parameters=sum(each.numel() for each in parameters),
-            trainable=sum(each.numel() for each in parameters if each.requires_grad),
+            parameters=parameters,
+            trainable=trainable,
             final=final,
             assessment=measured_once.assessment,
             best=self.best,

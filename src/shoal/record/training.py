@@ -22,7 +22,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.names import EPOCH, STEP
 from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
-from shoal.record.conclusion import Concluded, concluded
+from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.events import EventFile
 from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.interruption import Interrupted, Interruption
@@ -255,13 +255,13 @@ class _Session:
         return {"files": self.recorder.flush(), "config": dict(self.job.config), "columns": columns}
 
     def _describe(self, trainer: pl.Trainer) -> None:
-        parameters = list(self.module.parameters())
+        parameters, trainable = n_parameters(self.module)
         self.info = replace(
             self.info,
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
-            parameters=sum(each.numel() for each in parameters),
-            trainable=sum(each.numel() for each in parameters if each.requires_grad),
+            parameters=parameters,
+            trainable=trainable,
             hardware=environment.hardware(_accelerator(trainer), trainer.num_devices),
         )
 
