@@ -1,6 +1,8 @@
-"""The names that more than one layer uses: metrics, and the files of a run directory."""
+"""The names that more than one layer uses: of metrics, of columns, and of the settings that repeat a configuration."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 TRAIN_LOSS = "train/loss"
 VAL_LOSS = "val/loss"
@@ -15,5 +17,14 @@ STEP = "step"
 EPOCH = "epoch"
 """Column of metrics.csv: the epoch the row belongs to, counted from 0."""
 
-REPEATS = {"seed": "seeds", "fold": "folds"}
-"""Settings whose values repeat a configuration, by the last part of their names, and how several are called."""
+_REPEATS = {"seed": "seeds", "fold": "folds"}
+
+
+def repeats(setting: str) -> bool:
+    """Whether the values of a setting repeat a configuration; the last part of its name tells."""
+    return setting.rpartition(".")[2] in _REPEATS
+
+
+def repeated_over(settings: Iterable[str]) -> str:
+    """What those of the settings that repeat a configuration are called together: `seeds and folds`."""
+    return " and ".join(dict.fromkeys(_REPEATS[name.rpartition(".")[2]] for name in settings if repeats(name)))

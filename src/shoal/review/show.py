@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
-from shoal.names import REPEATS
+from shoal.names import repeats
 from shoal.review.catalog import RunEntry, SweepEntry
 from shoal.review.curves import drawn
 from shoal.review.listing import default_columns, write_listing
@@ -171,20 +171,20 @@ def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
     """Mean and spread of the metric of each configuration over its seeds and folds, the best mean first."""
     cells: dict[str, list[float]] = {}
     labels: dict[str, str] = {}
-    repeats: dict[str, None] = {}
+    repeated: dict[str, None] = {}
     for run in ranked([run for run in sweep.runs if run.status == Status.COMPLETED], metric):
         differs = run.summary.differs if run.summary else {}
-        repeats |= dict.fromkeys(name for name in differs if name.rsplit(".", 1)[-1] in REPEATS)
-        cell = {name: value for name, value in differs.items() if name not in repeats}
+        repeated |= dict.fromkeys(filter(repeats, differs))
+        cell = {name: value for name, value in differs.items() if name not in repeated}
         labels[as_text(cell)] = as_text(cell, brief=True) or "all runs"
         cells.setdefault(as_text(cell), []).append(metric_of(run, metric) or 0.0)
-    if not repeats or all(len(values) < 2 for values in cells.values()):
+    if not repeated or all(len(values) < 2 for values in cells.values()):
         return
     sign = -1 if rises(metric, sweep.runs) else 1
     found = [(labels[name], over(values)) for name, values in cells.items()]
     best = sorted(found, key=lambda cell: sign * cell[1]["mean"])[: 2 * _TOP]
     columns = {name: [number(cell[name]) for _, cell in best] for name in best[0][1]}
-    screen.print(f"\n{printable(metric)} over {printable(', '.join(repeats))}", style="bold")
+    screen.print(f"\n{printable(metric)} over {printable(', '.join(repeated))}", style="bold")
     _table(screen, "", [label for label, _ in best], columns)
 
 

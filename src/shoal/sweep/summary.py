@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.errors import shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, REPEATS, TRAIN_LOSS, VAL_LOSS
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS, repeated_over, repeats
 from shoal.review.wording import counted
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
 
@@ -115,14 +115,14 @@ def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
     groups = _groups(info, results)
     if not _any_repeats(groups):
         return []
-    over = " and ".join(dict.fromkeys(REPEATS[last] for key in info.varies if (last := _last(key)) in REPEATS))
+    over = repeated_over(info.varies)
     heads = ["mean", "std", "min", "max", "runs"]
     if len(groups) == 1:
         found = _metrics([run for run in results.values() if run.status is Status.COMPLETED])
         width = max(map(len, found))
         rows = [["", *heads], *([name.ljust(width), *_spread(values)] for name, values in found.items())]
         return [f"over {over}", *_aligned(rows)]
-    keys = [key for key in info.varies if _last(key) not in REPEATS]
+    keys = [key for key in info.varies if not repeats(key)]
     ranked = sorted(groups.items(), key=lambda item: _sign(results) * statistics.fmean(item[1]))
     brief = {_configuration(info, job): _configuration(info, job, brief=True) for job in info.jobs}
     rows = [[*brief[settings], *_spread(values)] for settings, values in ranked]
@@ -139,7 +139,7 @@ def _groups(info: SweepInfo, results: Mapping[int, RunInfo]) -> dict[tuple[str, 
 
 
 def _configuration(info: SweepInfo, job: JobInfo, *, brief: bool = False) -> tuple[str, ...]:
-    return tuple(shown(job.differs.get(key, ""), brief=brief) for key in info.varies if _last(key) not in REPEATS)
+    return tuple(shown(job.differs.get(key, ""), brief=brief) for key in info.varies if not repeats(key))
 
 
 def _any_repeats(groups: Mapping[tuple[str, ...], Sequence[float]]) -> bool:
@@ -169,10 +169,6 @@ def _spread(values: Sequence[float]) -> list[str]:
 
 def _std(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else math.nan
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
 
 
 def _failures(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:

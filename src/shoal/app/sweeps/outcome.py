@@ -13,7 +13,7 @@ from typing import Any
 from shoal.app.expect import Expectation, compared, compared_over, expectations
 from shoal.app.jobs import job as build
 from shoal.errors import shown
-from shoal.names import REPEATS, TRAIN_LOSS, VAL_LOSS
+from shoal.names import TRAIN_LOSS, VAL_LOSS, repeated_over, repeats
 from shoal.rundir import (
     History,
     RunDir,
@@ -97,7 +97,7 @@ class Outcome:
         from shoal.record.sweep_figure import MOST_CURVES, Drawn, Wording, sweep_figure
 
         metric, mode = self._metric
-        settings = [key for key in self.info.varies if _last(key) not in REPEATS]
+        settings = [key for key in self.info.varies if not repeats(key)]
         with_curve = list(self._values)[:: max(1, math.ceil(len(self._values) / MOST_CURVES))]
         curves = {number: self._curve(number, metric) for number in with_curve}
         drawn = [
@@ -127,8 +127,7 @@ class Outcome:
 
     def _repeats(self) -> str:
         """What the runs of one configuration differ in."""
-        found = dict.fromkeys(REPEATS[last] for key in self.info.varies if (last := _last(key)) in REPEATS)
-        return " and ".join(found) or "runs"
+        return repeated_over(self.info.varies) or "runs"
 
     def _without_fit(self) -> list[RunDir]:
         """The best run and the median run, where there is no picture yet of what they have learned."""
@@ -142,7 +141,7 @@ class Outcome:
         from shoal.record import figures
         from shoal.record.curves import curves_figure
 
-        key = next((name for name in self.info.varies if _last(name) != "seed"), None)
+        key = next((name for name in self.info.varies if name.rpartition(".")[2] != "seed"), None)
         groups: dict[str, list[History]] = {}
         for info, history in self._completed:
             groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
@@ -169,7 +168,3 @@ def _of_each(wanted: Expectation, runs: Sequence[Finished]) -> dict[str, Any]:
         return {"metric": wanted.name, "expected": wanted.wanted, "measured": None, "holds": False, "problem": problem}
     told = (missed or outcomes)[0].plain()
     return {**told, "metric": f"{told['metric']} in {len(outcomes) - len(missed)} of {len(outcomes)} runs"}
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]

@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from shoal.errors import DamagedError, shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, REPEATS
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, repeats
 from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
 from shoal.review.comparison import differing
 from shoal.review.curves import Curve, histories
@@ -190,7 +190,7 @@ def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
                 name=name,
                 numeric=numeric,
                 logarithmic=numeric and min(present) > 0 and max(present) / min(present) >= 20,
-                repeats=_word(name) in REPEATS,
+                repeats=repeats(name),
             )
         )
     return sorted(settings, key=lambda setting: setting.repeats)
