@@ -23,17 +23,17 @@ def sweep(*overrides: str) -> Ended:
     return trained(*words(*overrides))
 
 
-def info(path: str = "sweep") -> SweepInfo:
+def info(path: Path | str = "sweep") -> SweepInfo:
     """What sweep.json says."""
     return read_sweep(SweepDir(Path(path)).info)
 
 
-def statuses(path: str = "sweep") -> list[str | None]:
+def statuses(path: Path | str = "sweep") -> list[str | None]:
     """How each job ended."""
     return [job.status for job in info(path).jobs]
 
 
-def runs(path: str = "sweep") -> list[RunDir]:
+def runs(path: Path | str = "sweep") -> list[RunDir]:
     """The directory of each job."""
     return [SweepDir(Path(path)).run(job) for job in info(path).jobs]
 

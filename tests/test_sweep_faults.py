@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from faults import NoMount, assert_refused_without_permission, cut, ended, forked, in_child, small_disk
 from shoal.app.command import main
 from shoal.record.checkpoint import load
-from shoal.rundir import RunDir, Status, SweepDir, SweepInfo, read_history, read_info, read_sweep
+from shoal.rundir import RunDir, Status, read_info
 from shoal.sweep import executor
+from sweeps import info, same, statuses
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -56,24 +56,10 @@ def sweep(path: Path | str, *words: str) -> int:
     return main(["-m", *SMALL, *words, f"hydra.sweep.dir={path}"])
 
 
-def info(path: Path) -> SweepInfo:
-    return read_sweep(SweepDir(path).info)
-
-
-def statuses(path: Path) -> list[Status | None]:
-    return [job.status for job in info(path).jobs]
-
-
 def until(condition: Callable[[], bool], child: int) -> None:
     while not condition():
         assert os.waitpid(child, os.WNOHANG) == (0, 0), "it has ended before that"
         time.sleep(0.005)
-
-
-def same(one: Path, other: Path) -> bool:
-    mine, theirs = (load(RunDir(each).last)["state_dict"] for each in (one, other))
-    rows = [read_history(RunDir(each).history).rows for each in (one, other)]
-    return rows[0] == rows[1] and all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
 
 
 @pytest.mark.parametrize("engine", ["auto", "lightning"])
@@ -193,7 +179,7 @@ def test_a_stack_whose_kept_state_is_damaged_starts_again_and_comes_to_the_same_
 
     assert code == 0
     assert "is damaged" in (path / "0000" / "train.log").read_text()
-    assert all(same(path / name, tmp_path / "whole" / name) for name in ("0000", "0001"))
+    assert all(same(RunDir(path / name), RunDir(tmp_path / "whole" / name)) for name in ("0000", "0001"))
 
 
 def test_a_sweep_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
