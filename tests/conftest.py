@@ -67,6 +67,24 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.fixture
+def compiled_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Stacks train with compiled kernels from their second step on; what is compiled is kept for the session."""
+    from shoal.engines.vectorized.compiled import program
+    from shoal.engines.vectorized.compiled.library import Library
+
+    ready = Library.ready
+
+    def awaited(library: Library) -> bool:
+        if library._compiling is not None:
+            library._compiling.join()
+        return ready(library)
+
+    monkeypatch.setattr(program, "HOT", 0.0)
+    monkeypatch.setattr(Library, "ready", awaited)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, so that `outputs/` lands there."""
     monkeypatch.chdir(tmp_path)

@@ -58,51 +58,48 @@ class AdamW(Adam):
 
 
 class _Settings(NamedTuple):
-    beta1: list[float]
-    beta2: list[float]
     fresh1: Column
     """Share of the new gradient in the running mean."""
     fresh2: Column
     """Share of the new squared gradient in the running mean."""
-    eps: Column
     weight_decay: Some
-    decay: Column
-    """The weight decay in float64."""
 
 
 @final
+@dataclass(frozen=True)
 class StackedAdam(Rule[_Settings]):
-    """Adam over a stack; weight decay acts on the gradient, or `decoupled` on the weights."""
+    """Adam over a stack."""
 
     settings = ("beta1", "beta2", "eps", "weight_decay")
     state = ("exp_avg", "exp_avg_sq")
 
-    def __init__(self, *, decoupled: bool) -> None:
-        self.decoupled = decoupled
+    decoupled: bool
+    """Whether weight decay acts on the weights instead of the gradient."""
 
     def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> _Settings:
-        beta1, beta2, decay = settings["beta1"], settings["beta2"], settings["weight_decay"]
-        return _Settings(
-            beta1[:, 0].tolist(),
-            beta2[:, 0].tolist(),
-            (1 - beta1).to(dtype),
-            (1 - beta2).to(dtype),
-            settings["eps"],
-            Some.of(decay, dtype),
-            decay,
-        )
+        fresh1, fresh2 = ((1 - settings[name]).to(dtype) for name in ("beta1", "beta2"))
+        return _Settings(fresh1, fresh2, Some.of(settings["weight_decay"], dtype))
+
+    def of_step(
+        self, settings: Mapping[str, Column], lr: Column, steps: Sequence[int], dtype: torch.dtype
+    ) -> tuple[Column, ...]:
+        """The size of the step, eps, and what remains of the weights.
+
+        Of lr m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps), with both corrections drawn into the first two.
+        """
+        first, second = (corrections(settings[name][:, 0].tolist(), steps) for name in ("beta1", "beta2"))
+        correction = second.sqrt_()
+        columns = -lr * correction / first, settings["eps"] * correction, 1 - lr * settings["weight_decay"]
+        return tuple(column.to(dtype) for column in columns)
 
     def update(
-        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, lr: Column, steps: Sequence[int]
+        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, step: tuple[Column, ...]
     ) -> None:
+        size, eps, remaining = step
         if not self.decoupled:
             grads = decayed(params, grads, settings.weight_decay)
         elif settings.weight_decay.any:
-            params.mul_((1 - lr * settings.decay).to(params.dtype))
+            params.mul_(remaining)
         mean = state["exp_avg"].lerp_(grads, settings.fresh1)
         square = state["exp_avg_sq"].lerp_(grads * grads, settings.fresh2)
-        # lr m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps), with both corrections drawn into columns
-        correction = corrections(settings.beta2, steps).sqrt_()
-        size = -lr * correction / corrections(settings.beta1, steps)
-        denominator = root(square).add_((settings.eps * correction).to(params.dtype))
-        params.addcdiv_(mean * size.to(params.dtype), denominator)
+        params.addcdiv_(mean * size, root(square).add_(eps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, final
 
@@ -53,6 +53,7 @@ class _Settings(NamedTuple):
 
 
 @final
+@dataclass(frozen=True)
 class StackedRMSprop(Rule[_Settings]):
     """RMSprop over a stack."""
 
@@ -64,7 +65,7 @@ class StackedRMSprop(Rule[_Settings]):
         return _Settings((1 - settings["alpha"]).to(dtype), settings["eps"].to(dtype), momentum, weight_decay)
 
     def update(
-        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, lr: Column, steps: Sequence[int]
+        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, step: tuple[Column, ...]
     ) -> None:
         grads = decayed(params, grads, settings.weight_decay)
         square = state["square_avg"].lerp_(grads * grads, settings.fresh)
@@ -72,7 +73,7 @@ class StackedRMSprop(Rule[_Settings]):
         if settings.momentum.any:
             buffer = state["momentum_buffer"].mul_(settings.momentum.value).add_(direction)
             direction = settings.momentum.choose(buffer, direction)
-        params.addcmul_(direction, (-lr).to(params.dtype))
+        params.addcmul_(direction, *step)
 
     def kept(self, settings: Mapping[str, float]) -> tuple[str, ...]:
         return self.state if settings["momentum"] else self.state[:1]

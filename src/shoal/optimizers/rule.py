@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,15 +38,24 @@ class Rule(ABC, Generic[Settings]):
 
     @abstractmethod
     def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> Settings:
-        """What `update` needs of the settings, worked out once in float64."""
+        """What `update` needs of the settings, worked out once in float64: a named tuple of tensors and flags."""
+
+    def of_step(
+        self, settings: Mapping[str, Column], lr: Column, steps: Sequence[int], dtype: torch.dtype
+    ) -> tuple[Column, ...]:
+        """What `update` needs of a step: the size of the step of each run, negative.
+
+        `steps` counts each run's steps, this one included.
+        """
+        del settings, steps
+        return ((-lr).to(dtype),)
 
     @abstractmethod
-    def update(
-        self, params: Matrix, grads: Matrix, state: State, settings: Settings, lr: Column, steps: Sequence[int]
-    ) -> None:
+    def update(self, params: Matrix, grads: Matrix, state: State, settings: Settings, step: tuple[Column, ...]) -> None:
         """One step of every run, in place on `params` and `state`; `grads` may be overwritten.
 
-        `settings` are prepared ones; `steps` counts each run's steps, this one included.
+        `settings` are prepared ones, `step` is what `of_step` gives. Nothing else may have a part in it, and no number
+        of a tensor may decide what is done: it is traced.
         """
 
     def columns(self, runs: Sequence[Any]) -> dict[str, Column]:
@@ -63,8 +71,7 @@ class Rule(ABC, Generic[Settings]):
         return self.state
 
 
-@dataclass(frozen=True)
-class Some:
+class Some(NamedTuple):
     """A setting that not every run makes use of."""
 
     value: Column

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, final
 
@@ -53,6 +53,7 @@ class _Settings(NamedTuple):
 
 
 @final
+@dataclass(frozen=True)
 class StackedSGD(Rule[_Settings]):
     """Stochastic gradient descent over a stack; a momentum's first buffer is the first gradient, as torch has it."""
 
@@ -64,12 +65,12 @@ class StackedSGD(Rule[_Settings]):
         return _Settings(*(Some.of(settings[name], dtype) for name in self.settings))
 
     def update(
-        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, lr: Column, steps: Sequence[int]
+        self, params: Matrix, grads: Matrix, state: State, settings: _Settings, step: tuple[Column, ...]
     ) -> None:
         direction = decayed(params, grads, settings.weight_decay)
         if settings.momentum.any:
             direction = _with_momentum(direction, state["momentum_buffer"], settings)
-        params.addcmul_(direction, (-lr).to(params.dtype))
+        params.addcmul_(direction, *step)
 
     def kept(self, settings: Mapping[str, float]) -> tuple[str, ...]:
         return self.state if settings["momentum"] else ()

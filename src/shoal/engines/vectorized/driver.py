@@ -129,7 +129,7 @@ class StackModule(pl.LightningModule):
         step = running.step
         clock.set(running.epoch, first, step)
         lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
-        training = Training(running.stack, running.steps.train, running.accumulate)
+        training = Training(running.stack, running.steps.train, running.steps.update, running.accumulate)
         stop = self.listener.is_asked_to_stop
         history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
         if len(history.losses) < n_batches:

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
 from torch.func import functionalize, grad, vmap
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from shoal.engines.vectorized.compiled.program import Heat, Program, of_graph
 from shoal.engines.vectorized.kernels import PerRun, WholeVectors
-from shoal.engines.vectorized.passes import optimized
+from shoal.engines.vectorized.passes import simplified
 
 log = logging.getLogger(__name__)
 
@@ -93,17 +93,16 @@ class Stepped(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """A mapped step as a graph, for inputs of one set of shapes."""
+    """A mapped step as a program, for inputs of one set of shapes."""
 
-    graph: GraphModule
+    program: Program
     logged: list[str]
     buffers: list[str]
     n_outputs: int
 
     def __call__(self, inputs: list[Tensor]) -> Stepped:
-        """Run the graph on parameters, buffers and the batch's tensors."""
-        with torch.no_grad():
-            losses, *rest = self.graph.forward(*inputs)
+        """Run it on parameters, buffers and the batch's tensors."""
+        losses, *rest = self.program(*inputs)
         parts = iter(rest)
         logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
         buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
@@ -124,6 +123,7 @@ class Mapped:
     refused: str | None = None
     """Why the step was not traced, once that is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    _heat: Heat = field(default_factory=Heat, repr=False)
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The step of every run, from tensors that have the runs as their first dimension."""
@@ -131,8 +131,8 @@ class Mapped:
             return self._untraced(params, buffers, batch, clock)
         leaves, spec = pytree.tree_flatten(batch)
         runs = len(next(iter(params.values())))
-        key = (runs, *((leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves))
         inputs = [*params.values(), *buffers.values(), *leaves]
+        key = (runs, *((each.shape, each.stride(), each.dtype) for each in inputs))
         if key not in self._traces:
             trace = self._trace(list(params), list(buffers), spec, inputs, clock)
             if trace is None:
@@ -192,4 +192,4 @@ class Mapped:
         if self.refused:
             log.info("The step is mapped anew each time: %s", self.refused)
             return None
-        return Trace(optimized(graph), *names[-1])
+        return Trace(of_graph(simplified(graph), self._heat), *names[-1])

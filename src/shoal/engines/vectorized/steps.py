@@ -1,10 +1,11 @@
-"""The steps of runs of one kind, mapped over stacks: every stack of such runs is served by the same traces."""
+"""The steps of runs of one kind, mapped over stacks: every stack of such runs is served by the same programs."""
 
 from __future__ import annotations
 
 from shoal.engines.vectorized.captured import CapturedStep
 from shoal.engines.vectorized.mapped import Mapped
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.update import Update
 
 
 class Steps:
@@ -19,3 +20,4 @@ class Steps:
         }
         self.train = Mapped(self.captured["train"], share=1 / accumulate)
         self.val = Mapped(self.captured["val"], gradients=False)
+        self.update = Update()

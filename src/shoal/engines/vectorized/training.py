@@ -14,6 +14,7 @@ from torch import Tensor
 from shoal.engines.vectorized.clipping import row_norms
 from shoal.engines.vectorized.mapped import Clock, Mapped
 from shoal.engines.vectorized.stack import Divergence, Stack
+from shoal.engines.vectorized.update import Update
 from shoal.optimizers.rule import Column
 
 
@@ -37,15 +38,17 @@ class Training:
 
     stack: Stack
     mapped: Mapped
+    update: Update = field(default_factory=Update)
     accumulate: int = 1
     """Batches whose gradients are added up for one optimizer step; the last batches of an epoch may be fewer."""
 
     def __post_init__(self) -> None:
-        self._views = self.stack.views()
-        self._settings = self.stack.rule.prepared(self.stack.settings, self.stack.params.dtype)
-        self._limited = self.stack.limits.any
-        self._grads = torch.zeros_like(self.stack.params)
-        self._grad_views = self.stack.layout.views(self._grads)
+        stack = self.stack
+        self._views = stack.views()
+        self._limited = stack.limits.any
+        self._grads = torch.zeros_like(stack.params)
+        self._grad_views = stack.layout.views(self._grads)
+        self._updating = self.update.of(stack, self._grads, stack.rule.prepared(stack.settings, stack.params.dtype))
 
     def epoch(
         self,
@@ -115,7 +118,7 @@ class Training:
 
     def _step(self, lr: Column) -> None:
         stack = self.stack
-        stack.rule.update(stack.params, self._grads, stack.state, self._settings, lr, stack.steps)
+        self._updating(stack.rule.of_step(stack.settings, lr, stack.steps, stack.params.dtype))
 
     def _step_of_some(self, lr: Column) -> None:
         """The step of the active rows alone; no number of the others is so much as read."""
@@ -124,8 +127,9 @@ class Training:
         index = torch.tensor(rows)
         params = stack.params[index]
         state = {name: value[index] for name, value in stack.state.items()}
-        settings = stack.rule.prepared({name: value[index] for name, value in stack.settings.items()}, params.dtype)
-        stack.rule.update(params, self._grads[index], state, settings, lr[index], [stack.steps[row] for row in rows])
+        settings = {name: value[index] for name, value in stack.settings.items()}
+        step = stack.rule.of_step(settings, lr[index], [stack.steps[row] for row in rows], params.dtype)
+        stack.rule.update(params, self._grads[index], state, stack.rule.prepared(settings, params.dtype), step)
         stack.params[index] = params
         for name, value in state.items():
             stack.state[name][index] = value

@@ -1,0 +1,127 @@
+"""A shared library made of C by the system's compiler, in the background, and kept for the processes to come."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import threading
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
+"""Vectors as wide as the processor has them. Nothing here lets the compiler change a number."""
+
+
+class CannotCompileError(Exception):
+    """There is no compiler, or it failed."""
+
+
+class Library:
+    """Functions over pointers and numbers.
+
+    Its file is named by what it was made of and by its own digest: one cut short would end the process that loads it.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Begin to compile, unless some process on this machine has done so before.
+
+        Raises:
+            CannotCompileError: where there is no compiler, or no place for what it makes.
+        """
+        compiler = _compiler()
+        self._folder = _kept()
+        self._name = _digest(compiler, source)
+        self._problem: str | None = None
+        self._path = self._whole()
+        self._compiling: threading.Thread | None = None
+        if self._path is None:
+            self._compiling = threading.Thread(target=self._compile, args=(compiler, source), daemon=True)
+            self._compiling.start()
+
+    def _whole(self) -> Path | None:
+        """The file that another process has made, if it is whole."""
+        for path in self._folder.glob(f"{self._name}.*.so"):
+            with suppress(OSError):
+                if path.name == self._named(path.read_bytes()):
+                    return path
+                path.unlink()
+        return None
+
+    def _named(self, content: bytes) -> str:
+        return f"{self._name}.{hashlib.sha256(content).hexdigest()}.so"
+
+    def _compile(self, compiler: str, source: str) -> None:
+        new = self._folder / f"{self._name}.{os.getpid()}.new"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            command = [compiler, *FLAGS, "-shared", "-fPIC", "-x", "c", "-", "-o", str(new)]
+            subprocess.run(command, input=source, capture_output=True, text=True, check=True)
+            self._path = new.replace(self._folder / self._named(new.read_bytes()))
+        except subprocess.CalledProcessError as error:
+            self._problem = error.stderr.partition("\n")[0] or str(error)
+        except OSError as error:
+            self._problem = str(error)
+        finally:
+            with suppress(OSError):
+                new.unlink()
+
+    def ready(self) -> bool:
+        """Whether the functions can be had; does not wait.
+
+        Raises:
+            CannotCompileError: where the compiler failed.
+        """
+        if self._compiling is not None and self._compiling.is_alive():
+            return False
+        if self._problem is not None:
+            raise CannotCompileError(self._problem)
+        return True
+
+    def functions(self) -> Any:
+        """The functions, as attributes by their names, once they are ready.
+
+        Raises:
+            CannotCompileError: where they cannot be loaded.
+        """
+        try:
+            return ctypes.CDLL(str(self._path))
+        except OSError as error:
+            raise CannotCompileError(str(error)) from None
+
+
+def _compiler() -> str:
+    found = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    if found is None:
+        raise CannotCompileError("there is no C compiler")
+    return found
+
+
+def _kept() -> Path:
+    """Where libraries are kept: a folder of the user's own."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(given) if given else Path.home() / ".cache") / "shoal" / "kernels"
+    except RuntimeError as error:
+        raise CannotCompileError(str(error)) from None
+
+
+def _digest(compiler: str, source: str) -> str:
+    """Names a library by all that makes it what it is."""
+    changed = os.stat(compiler).st_mtime_ns
+    return hashlib.sha256("\n".join([compiler, str(changed), *FLAGS, _processor(), source]).encode()).hexdigest()[:32]
+
+
+@cache
+def _processor() -> str:
+    """What the processor can do, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
