@@ -46,6 +46,7 @@ def cheap_imports() -> Iterator[None]:
         yield
     finally:
         if collecting:
+            _count_as_old()
             gc.enable()
 
 
@@ -56,6 +57,13 @@ def keep_what_is_imported() -> None:
     """
     if not _chosen_against():
         gc.freeze()
+
+
+def _count_as_old() -> None:
+    """Put all that is alive among the objects that are seldom looked through, which saves 0.1 s of looking now."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
 
 
 def _chosen_against() -> bool:

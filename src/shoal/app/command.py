@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the exit code."""
     words = quoted(sys.argv[1:] if argv is None else argv)
     keep_standard_streams()
+    atexit.register(keep_what_is_imported)
     try:
         return _dispatch(words)
     except (Exception, KeyboardInterrupt) as error:
