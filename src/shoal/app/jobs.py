@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -57,8 +56,8 @@ LIMITS: Mapping[str, tuple[Any, str]] = {
 }
 """Annotation and example of arguments of the Trainer, where its own annotation allows what means nothing."""
 NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
-_ACCEPTED: set[str] = set()
-"""Arguments of the Trainer that Lightning has taken in this process, as JSON."""
+_ACCEPTED: dict[str, dict[str, Any]] = {}
+"""Arguments of the Trainer that were found right in this process, by their node: most jobs of a sweep share them."""
 GIVEN_TO_TRAINER = (
     "logger",
     "callbacks",
@@ -226,6 +225,9 @@ def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
 def _trainer(node: Any) -> dict[str, Any]:
     """Arguments of the Trainer, checked by its own annotations, by a few rules of ours, and by building one."""
     made = target(_node(node, "trainer"), "trainer")
+    text = repr(node)
+    if text in _ACCEPTED and not any(isinstance(value, dict | list) for value in node.values()):
+        return dict(_ACCEPTED[text])
     for name in GIVEN_TO_TRAINER:
         if name in node:
             raise ConfigError(
@@ -234,19 +236,18 @@ def _trainer(node: Any) -> dict[str, Any]:
     settings = {**checked(node, "trainer", made), **_limited(node)}
     _check_length(settings)
     _check_devices(settings)
-    _try(settings, json.dumps(node, sort_keys=True))
+    if text not in _ACCEPTED:
+        _try(settings)
+        _ACCEPTED[text] = dict(settings)
     return settings
 
 
-def _try(settings: Mapping[str, Any], text: str) -> None:
-    """See whether Lightning takes these arguments, unless it took the same before: most jobs of a sweep share them."""
-    if text in _ACCEPTED:
-        return
+def _try(settings: Mapping[str, Any]) -> None:
+    """See whether Lightning takes these arguments."""
     try:
         lightning.build_trainer(settings)
     except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
         raise _trainer_error(settings, error) from None
-    _ACCEPTED.add(text)
 
 
 def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -385,7 +386,9 @@ def metrics(job: Job) -> set[str] | None:
     if job.own_module:
         names = logs(job)
         return None if names is None else names | ours
-    names = {TRAIN_LOSS, *job.task.recorded(job.presented(job.module()).model)}
+    names = {TRAIN_LOSS}
+    if job.task.records:
+        names |= job.task.recorded(job.presented(job.module()).model).keys()
     if job.task.validates:
         names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
     if job.trainer.get("log_every_n_steps") is not None:

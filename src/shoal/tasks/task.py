@@ -103,6 +103,11 @@ class Task(ABC):
         del model
         return {}
 
+    @property
+    def records(self) -> bool:
+        """Whether there is anything that `recorded` gives."""
+        return type(self).recorded is not Task.recorded
+
     def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Float[Tensor, "samples features"]:
         """Inputs of the model from named columns of a table.
 
