@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shoal.app.compose import Composed, composed
-from shoal.app.sweeps.compositions import Composer, values
+from shoal.app.sweeps.compositions import Composer, Composition, values
 from shoal.app.sweeps.described import config_yaml
 from shoal.app.sweeps.distributions import Interval
 from shoal.errors import ShoalError
@@ -113,6 +113,13 @@ def resolved(config: DictConfig) -> Any:
     return {key: value for key, value in found.items() if key != "sweep"}
 
 
+def told(found: Composition) -> Any:
+    try:
+        return values(found)
+    except ShoalError as error:
+        return type(error.__cause__).__name__
+
+
 @given(jobs=st.lists(overrides, min_size=1, max_size=2))
 @settings(
     max_examples=12,
@@ -137,8 +144,9 @@ def test_a_job_has_the_configuration_that_hydra_composes_for_it(sweep: Composed,
         found = composer.compose(job, number)
         assert str(OmegaConf.to_container(found.config)) == str(OmegaConf.to_container(without_hydra(expected)))
         assert OmegaConf.to_yaml(found.hydra) == wanted_hydra
-        assert config_yaml(found.config, known) == OmegaConf.to_yaml(found.config)
+        assert config_yaml(found, known) == OmegaConf.to_yaml(found.config)
         assert str(resolved(found.config)) == str(wanted_values)
+        assert str(told(found)) == str(wanted_values)
         assert found.config._get_flag("struct") == expected._get_flag("struct")
 
 

@@ -8,9 +8,10 @@ copy, on which its other overrides are applied by Hydra's own function, in Hydra
 from __future__ import annotations
 
 import copy
+import io
 import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -35,6 +36,8 @@ class Composition:
     hydra: DictConfig
     """Hydra's part; it belongs to all jobs of the same choices, and shows the job that was composed last."""
     overrides: Sequence[str]
+    fixed: Mapping[str, Any]
+    """As plain values, nodes that jobs of the same choices share: no override and no interpolation is in them."""
 
     @property
     def choices(self) -> dict[str, str]:
@@ -43,19 +46,44 @@ class Composition:
         return {group: name for group, name in chosen.items() if "/" not in group and name is not None}
 
 
+_Found = tuple[DictConfig, DictConfig, Mapping[str, Any]]
+"""A job's configuration without Hydra's part, with it, and the nodes that are `Composition.fixed`."""
+
+
 @dataclass(frozen=True)
 class _Template:
     task: DictConfig
     whole: DictConfig
+    _pickled: dict[tuple[str, ...], bytes] = field(default_factory=dict)
 
-    def copied(self) -> DictConfig:
-        """A copy of `task`, in a sixth of the time that `deepcopy` takes."""
-        copied: DictConfig = pickle.loads(self._pickled)
-        return copied
+    def fixed(self, overrides: Sequence[Override]) -> dict[str, Any]:
+        """As plain values, the nodes that are what they are whatever these overrides do to the others."""
+        touched = {each.key_or_group.partition(".")[0] for each in overrides}
+        return {key: node for key, node in self._without_references.items() if key not in touched}
 
     @cached_property
-    def _pickled(self) -> bytes:
-        return pickle.dumps(self.task, protocol=5)
+    def _without_references(self) -> dict[str, Any]:
+        nodes: Any = OmegaConf.to_container(self.task, enum_to_str=True)
+        return {key: node for key, node in nodes.items() if not any(mark in repr(node) for mark in ("${", "???"))}
+
+    def copied(self, shared: Iterable[str]) -> DictConfig:
+        """A copy of `task` that has the `shared` nodes in common with it, in a tenth of the time of `deepcopy`."""
+        names = tuple(shared)
+        if names not in self._pickled:
+            self._pickled[names] = self._without(names)
+        reader = pickle.Unpickler(io.BytesIO(self._pickled[names]))
+        reader.persistent_load = self.task._get_node  # type: ignore[method-assign]
+        copied: DictConfig = reader.load()
+        return copied
+
+    def _without(self, names: Iterable[str]) -> bytes:
+        """`task`, pickled, with only the names of these nodes."""
+        left_out = {id(self.task._get_node(name)): name for name in names}
+        file = io.BytesIO()
+        writer = pickle.Pickler(file, protocol=5)
+        writer.persistent_id = lambda value: left_out.get(id(value))  # type: ignore[method-assign]
+        writer.dump(self.task)
+        return file.getvalue()
 
 
 class Composer:
@@ -85,12 +113,12 @@ class Composer:
             found = self._quickly(parsed, overrides) if all(map(self._is_plain, parsed)) else None
         except Exception:  # Hydra says it in its own words
             found = None
-        found = found or self._slowly(overrides)
-        hydra = found.whole.hydra
+        task, whole, fixed = found or self._slowly(overrides)
+        hydra = whole.hydra
         with read_write(hydra), open_dict(hydra):
             hydra.job.id = hydra.job.num = number
-        HydraConfig.instance().cfg = found.whole  # type: ignore[assignment]
-        return Composition(found.task, hydra, overrides)
+        HydraConfig.instance().cfg = whole  # type: ignore[assignment]
+        return Composition(task, hydra, overrides, fixed)
 
     def parsed(self, line: str) -> Override:
         """An override, parsed once."""
@@ -110,11 +138,13 @@ class Composer:
         hydra = override.is_hydra_override() or override.key_or_group == "hydra"
         return not (hydra or override.is_sweep_override())
 
-    def _quickly(self, parsed: Sequence[Override], overrides: Sequence[str]) -> _Template:
+    def _quickly(self, parsed: Sequence[Override], overrides: Sequence[str]) -> _Found:
         choices = [line for line, override in zip(overrides, parsed, strict=True) if self.is_choice(override)]
         template = self._template(tuple(choices))
-        task = template.copied()
-        ConfigLoaderImpl._apply_overrides_to_config([each for each in parsed if not self.is_choice(each)], task)
+        settings = [each for each in parsed if not self.is_choice(each)]
+        fixed = template.fixed(settings)
+        task = template.copied(fixed)
+        ConfigLoaderImpl._apply_overrides_to_config(settings, task)
         hydra = template.whole.hydra
         with read_write(hydra), open_dict(hydra):
             hydra.overrides.task = list(overrides)
@@ -122,7 +152,7 @@ class Composer:
             hydra.job.override_dirname = get_overrides_dirname(
                 overrides=list(parsed), kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
             )
-        return _Template(task, template.whole)
+        return task, template.whole, fixed
 
     def _template(self, choices: tuple[str, ...]) -> _Template:
         if choices not in self._templates:
@@ -130,14 +160,14 @@ class Composer:
             self._templates[choices] = _Template(_without_hydra(whole), whole)
         return self._templates[choices]
 
-    def _slowly(self, overrides: Sequence[str]) -> _Template:
+    def _slowly(self, overrides: Sequence[str]) -> _Found:
         try:
             whole = self._loader.load_sweep_config(self._master, list(overrides))
         except Exception as error:
             raise translated(
                 error, overrides, lambda wanted: self._loader.load_sweep_config(self._master, wanted)
             ) from error
-        return _Template(_without_hydra(whole), whole)
+        return _without_hydra(whole), whole, {}
 
 
 def values(composition: Composition) -> dict[str, Any]:
@@ -146,12 +176,27 @@ def values(composition: Composition) -> dict[str, Any]:
     Raises:
         ConfigError: where a value is missing or an interpolation leads nowhere.
     """
+    config, fixed = composition.config, composition.fixed
     try:
-        resolved: Any = OmegaConf.to_container(composition.config, resolve=True, throw_on_missing=True)
+        resolved = {key: fixed[key] if key in fixed else _resolved(config[key]) for key in map(str, config)}
     except Exception as error:
-        raise translated(error, composition.overrides, lambda _: composition.config) from error
+        raise translated(error, composition.overrides, lambda _: config) from error
     resolved.pop(SWEEP, None)
-    return dict(resolved)
+    return resolved
+
+
+def _resolved(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+
+
+def unresolved(composition: Composition) -> dict[str, Any]:
+    """The configuration of a job as it was written: plain values, references among them."""
+    config, fixed = composition.config, composition.fixed
+    return {key: fixed[key] if key in fixed else _unresolved(config._get_node(key)) for key in map(str, config)}
+
+
+def _unresolved(node: Any) -> Any:
+    return OmegaConf.to_container(node, enum_to_str=True) if OmegaConf.is_config(node) else node._value()
 
 
 def as_yaml(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.sweeps.compositions import Composer, as_yaml, values
+from shoal.app.sweeps.compositions import Composer, Composition, as_yaml, unresolved, values
 
 IGNORED = ("outputs", "debug", "resume")
 """Settings that have no part in what a job's result is."""
@@ -85,7 +85,8 @@ def described(composer: Composer, overrides: Sequence[str], number: int, known: 
     composition = composer.compose(overrides, number)
     texts = {key: json.dumps(node, sort_keys=True, default=str) for key, node in values(composition).items()}
     hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IGNORED)
-    resolved = {key: known.setdefault(text, json.loads(text)) for key, text in texts.items()}
+    known |= {text: json.loads(text) for text in texts.values() if text not in known}
+    resolved = {key: known[text] for key, text in texts.items()}
     name = f"hydra:{id(composition.hydra)}"
     if name not in known:
         plain: Any = OmegaConf.to_container(composition.hydra, enum_to_str=True)
@@ -96,7 +97,7 @@ def described(composer: Composer, overrides: Sequence[str], number: int, known: 
         hash=hashlib.sha256(hashed.encode()).hexdigest(),
         choices=known[name].choices,
         settings={each.key_or_group: _value(each, resolved) for each in map(composer.parsed, overrides)},
-        config_yaml=config_yaml(composition.config, known),
+        config_yaml=config_yaml(composition, known),
         hydra=known[name],
         override_dirname=str(composition.hydra.job.override_dirname),
     )
@@ -144,11 +145,10 @@ def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
     return given if isinstance(found, Mapping) and isinstance(given, str) else found
 
 
-def config_yaml(config: DictConfig, known: dict[str, Any]) -> str:
+def config_yaml(composition: Composition, known: dict[str, Any]) -> str:
     """The configuration as YAML, node by node: most nodes have been written for another job before."""
-    plain: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     parts = []
-    for key, node in plain.items():
+    for key, node in unresolved(composition).items():
         name = f"yaml:{key}={json.dumps(node, default=str)}"
         if name not in known:
             known[name] = as_yaml({key: node})
