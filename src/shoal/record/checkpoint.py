@@ -290,7 +290,7 @@ def generator_states() -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = numpy.random.get_state()
     return {
-        "python": [version, torch.tensor(numbers), gauss],
+        "python": [version, torch.from_numpy(numpy.array(numbers)), gauss],
         "numpy": [str(kind), torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
