@@ -11,7 +11,7 @@ from annotated_types import Gt, Interval
 from torch import nn
 
 from shoal.optimizers.optimizer import Decay, Optimizer, Rate
-from shoal.optimizers.rule import Column, Matrix, Rule, Some, State, corrections, decayed, root
+from shoal.optimizers.rule import Column, Columns, Matrix, Rule, Some, State, corrections, decayed, root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +80,17 @@ class StackedAdam(Rule[_Settings]):
         fresh1, fresh2 = ((1 - settings[name]).to(dtype) for name in ("beta1", "beta2"))
         return _Settings(fresh1, fresh2, Some.of(settings["weight_decay"], dtype))
 
-    def of_step(
-        self, settings: Mapping[str, Column], lr: Column, steps: Sequence[int], dtype: torch.dtype
-    ) -> tuple[Column, ...]:
+    def of_steps(
+        self, settings: Mapping[str, Column], lrs: Columns, steps: Sequence[int], dtype: torch.dtype
+    ) -> list[tuple[Column, ...]]:
         """The size of the step, eps, and what remains of the weights.
 
         Of lr m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps), with both corrections drawn into the first two.
         """
-        first, second = (corrections(settings[name][:, 0].tolist(), steps) for name in ("beta1", "beta2"))
+        first, second = (corrections(settings[name], steps, len(lrs)) for name in ("beta1", "beta2"))
         correction = second.sqrt_()
-        columns = -lr * correction / first, settings["eps"] * correction, 1 - lr * settings["weight_decay"]
-        return tuple(column.to(dtype) for column in columns)
+        columns = -lrs * correction / first, settings["eps"] * correction, 1 - lrs * settings["weight_decay"]
+        return list(zip(*(column.to(dtype) for column in columns), strict=True))
 
     def update(
         self, params: Matrix, grads: Matrix, state: State, settings: _Settings, step: tuple[Column, ...]

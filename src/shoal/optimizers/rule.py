@@ -17,6 +17,7 @@ from torch import Tensor
 
 Matrix = Float[Tensor, "runs params"]
 Column = Float[Tensor, "runs 1"]
+Columns = Float[Tensor, "steps runs 1"]
 Settings = TypeVar("Settings")
 State = dict[str, Tensor]
 """Matrices by the names torch's own optimizers give them."""
@@ -40,21 +41,22 @@ class Rule(ABC, Generic[Settings]):
     def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> Settings:
         """What `update` needs of the settings, worked out once in float64: a named tuple of tensors and flags."""
 
-    def of_step(
-        self, settings: Mapping[str, Column], lr: Column, steps: Sequence[int], dtype: torch.dtype
-    ) -> tuple[Column, ...]:
-        """What `update` needs of a step: the size of the step of each run, negative.
+    def of_steps(
+        self, settings: Mapping[str, Column], lrs: Columns, steps: Sequence[int], dtype: torch.dtype
+    ) -> list[tuple[Column, ...]]:
+        """What `update` needs of each of some steps: the size of the step of each run, negative.
 
-        `steps` counts each run's steps, this one included.
+        `lrs` are the learning rates of the steps, `steps` counts each run's steps up to the first of them, which is
+        included.
         """
         del settings, steps
-        return ((-lr).to(dtype),)
+        return [(size,) for size in (-lrs).to(dtype)]
 
     @abstractmethod
     def update(self, params: Matrix, grads: Matrix, state: State, settings: Settings, step: tuple[Column, ...]) -> None:
         """One step of every run, in place on `params` and `state`; `grads` may be overwritten.
 
-        `settings` are prepared ones, `step` is what `of_step` gives. Nothing else may have a part in it, and no number
+        `settings` are prepared ones, `step` is what `of_steps` gives. Nothing else may have a part in it, and no number
         of a tensor may decide what is done: it is traced.
         """
 
@@ -106,12 +108,18 @@ def root(square: Matrix) -> Matrix:
     return (square + torch.finfo(square.dtype).tiny).sqrt_()
 
 
-def corrections(decay: Sequence[float], steps: Sequence[int]) -> Column:
-    """1 - decay^step of each run, in Python's arithmetic: a vectorised power may differ by the place in the vector."""
-    pairs = list(zip(decay, steps, strict=True))
-    if len(set(pairs)) == 1:
-        return torch.full((len(pairs), 1), 1 - decay[0] ** steps[0], dtype=torch.float64)
-    return torch.tensor([[1 - beta**step] for beta, step in pairs], dtype=torch.float64)
+def corrections(decay: Column, steps: Sequence[int], n_steps: int) -> Columns:
+    """1 - decay^step of each run and step, in Python's arithmetic: a vectorised power may differ by its place."""
+    known: dict[tuple[float, int], float] = {}
+
+    def correction(beta: float, step: int) -> float:
+        if (beta, step) not in known:
+            known[beta, step] = 1 - beta**step
+        return known[beta, step]
+
+    pairs = list(zip(decay[:, 0].tolist(), steps, strict=True))
+    values = [[correction(beta, step + more) for beta, step in pairs] for more in range(n_steps)]
+    return torch.tensor(values, dtype=torch.float64)[:, :, None]
 
 
 def as_torch(

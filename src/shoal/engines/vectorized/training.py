@@ -67,13 +67,15 @@ class Training:
         """
         history = History()
         epoch, _, step = clock.now
+        n_steps = math.ceil((n_batches - first) / self.accumulate)
+        numbers = self._numbers(lrs, n_steps)
         for number, batch in enumerate(batches, first):
             if number % self.accumulate == 0 and stop():
                 break
             clock.set(epoch, number, step)
             self._gradient(batch, clock, history, add=number % self.accumulate > 0)
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
-                self._update(lrs[min(len(history.norms), len(lrs) - 1)], history)
+                self._update(numbers[len(history.norms)], history)
                 step += 1
         clock.set(epoch + 1, 0, step)
         return history
@@ -101,7 +103,13 @@ class Training:
             mask = active.view(-1, *[1] * (value.dim() - 1))
             stack.buffers[name] = torch.where(mask, value, stack.buffers[name])
 
-    def _update(self, lr: Column, history: History) -> None:
+    def _numbers(self, lrs: Sequence[Column], n_steps: int) -> list[tuple[Column, ...]]:
+        """What the rule needs of each of the epoch's steps, for the rows that take them all."""
+        stack = self.stack
+        columns = torch.stack([lrs[min(step, len(lrs) - 1)] for step in range(n_steps)])
+        return stack.rule.of_steps(stack.settings, columns, [done + 1 for done in stack.steps], stack.params.dtype)
+
+    def _update(self, numbers: tuple[Column, ...], history: History) -> None:
         norms = row_norms(self._grads)
         if not _all_finite(norms):
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
@@ -112,24 +120,19 @@ class Training:
         for row, active in enumerate(self.stack.active):
             self.stack.steps[row] += active
         if all(self.stack.active):
-            self._step(lr)
+            self._updating(numbers)
         elif any(self.stack.active):
-            self._step_of_some(lr)
+            self._step_of_some(numbers)
 
-    def _step(self, lr: Column) -> None:
-        stack = self.stack
-        self._updating(stack.rule.of_step(stack.settings, lr, stack.steps, stack.params.dtype))
-
-    def _step_of_some(self, lr: Column) -> None:
+    def _step_of_some(self, numbers: tuple[Column, ...]) -> None:
         """The step of the active rows alone; no number of the others is so much as read."""
         stack = self.stack
-        rows = [row for row, active in enumerate(stack.active) if active]
-        index = torch.tensor(rows)
+        index = torch.tensor([row for row, active in enumerate(stack.active) if active])
         params = stack.params[index]
         state = {name: value[index] for name, value in stack.state.items()}
-        settings = {name: value[index] for name, value in stack.settings.items()}
-        step = stack.rule.of_step(settings, lr[index], [stack.steps[row] for row in rows], params.dtype)
-        stack.rule.update(params, self._grads[index], state, stack.rule.prepared(settings, params.dtype), step)
+        settings = stack.rule.prepared({name: value[index] for name, value in stack.settings.items()}, params.dtype)
+        step = tuple(column[index] for column in numbers)
+        stack.rule.update(params, self._grads[index], state, settings, step)
         stack.params[index] = params
         for name, value in state.items():
             stack.state[name][index] = value

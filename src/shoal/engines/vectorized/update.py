@@ -16,7 +16,7 @@ from shoal.engines.vectorized.stack import Stack
 from shoal.optimizers.rule import Column, Rule
 
 Updating = Callable[[tuple[Column, ...]], None]
-"""Changes the parameters and the optimizer state of every run by a step; given what `Rule.of_step` gives."""
+"""Changes the parameters and the optimizer state of every run by a step; given what `Rule.of_steps` gives of it."""
 
 
 class Update:

@@ -25,17 +25,16 @@ class Kernel:
         self._pointers = (ctypes.c_void_p * (len(group.inputs) + len(group.outputs)))()
         self._made = [(value.shape, value.stride(), value.dtype) for value in (values[node] for node in group.outputs)]
         self.n_outputs = len(self._made)
+        self._nowhere = [None] * self.n_outputs
 
     def __call__(self, *inputs: Tensor, over: Sequence[Tensor | None] = ()) -> list[Tensor]:
         """The group's outputs; `over` says for each whether it goes into memory of this tensor."""
         outputs = [
             torch.empty_strided(shape, stride, dtype=dtype) if place is None else place
-            for (shape, stride, dtype), place in zip(self._made, over or [None] * len(self._made), strict=True)
+            for (shape, stride, dtype), place in zip(self._made, over or self._nowhere, strict=True)
         ]
-        pointers = self._pointers
-        for number, tensor in enumerate((*inputs, *outputs)):
-            pointers[number] = tensor.data_ptr()
-        self._function(pointers, self._numbers)
+        self._pointers[:] = [tensor.data_ptr() for tensor in (*inputs, *outputs)]
+        self._function(self._pointers, self._numbers)
         return outputs
 
     def agrees(self, values: Mapping[Node, Tensor]) -> bool:
