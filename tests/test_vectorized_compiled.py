@@ -78,7 +78,7 @@ def one_thread(compiled_at_once: None) -> Iterator[None]:
 
 def compiled(function: Callable[..., Any], *inputs: Tensor) -> Program:
     """The program of a function, once kernels have taken over."""
-    made = of_graph(make_fx(lambda *given: function(*given))(*inputs), Heat())
+    made = of_graph(make_fx(lambda *given: function(*given))(*inputs), Heat("function"))
     made(*inputs)
     assert made.compiled
     return made
@@ -175,7 +175,7 @@ def test_operands_may_be_spread_and_lie_in_any_order(shape: list[int], kept: lis
         return (a + b) * c - b
 
     inputs = [operand(0, [True] * 4), *(operand(seed, keeps) for seed, keeps in enumerate(kept, 1))]
-    made = of_graph(make_fx(function)(*inputs), Heat())
+    made = of_graph(make_fx(function)(*inputs), Heat("function"))
     made(*inputs)
 
     assert made.compiled == (max(shape) > 1)
@@ -189,7 +189,9 @@ def test_results_may_be_written_over_inputs_that_are_done_with() -> None:
     from torch.func import functionalize
 
     inputs = [numbers(4, 64, seed=seed) for seed in range(2)]
-    made = Program(function, lambda given: make_fx(functionalize(function))(*(each.clone() for each in given)), Heat())
+    made = Program(
+        function, lambda given: make_fx(functionalize(function))(*(each.clone() for each in given)), Heat("function")
+    )
     made(*(each.clone() for each in inputs))
     place, expected = inputs[0].clone(), inputs[0].clone()
 
@@ -212,7 +214,7 @@ def test_a_kernel_with_other_bits_is_not_used(
     with caplog.at_level(logging.INFO, logger="shoal"):
         made = compiled(function, *inputs)
 
-    assert "Not compiled, because other bits would come of it: add" in caplog.text
+    assert "Left to torch, because other bits would come of compiling it: add" in caplog.text
     assert same(made(*inputs), function(*inputs))
 
 
@@ -223,7 +225,7 @@ def kept(folder: Path) -> list[Path]:
 def refused(caplog: pytest.LogCaptureFixture) -> str:
     """What the log says of a function that cannot be compiled, and computes all the same."""
     inputs = [numbers(8, 32, seed=seed) for seed in range(2)]
-    made = of_graph(make_fx(lambda a, b: (a + b) * b)(*inputs), Heat())
+    made = of_graph(make_fx(lambda a, b: (a + b) * b)(*inputs), Heat("function"))
     with caplog.at_level(logging.INFO, logger="shoal"):
         made(*inputs)
     assert not made.compiled
@@ -236,7 +238,7 @@ def test_without_a_compiler_nothing_is_compiled_and_the_log_says_so(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert refused(caplog) == "Not compiled: there is no C compiler"
+    assert refused(caplog) == "The function is not compiled: there is no C compiler"
 
 
 def test_a_compiler_that_fails_is_no_failure_of_the_run(
@@ -248,7 +250,7 @@ def test_a_compiler_that_fails_is_no_failure_of_the_run(
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
 
-    assert refused(caplog) == "Not compiled: kernels.c: no room"
+    assert refused(caplog) == "The function is not compiled: kernels.c: no room"
     assert kept(tmp_path) == []
 
 
@@ -287,7 +289,7 @@ def test_the_next_process_finds_what_one_has_compiled(monkeypatch: pytest.Monkey
     (library,) = kept(tmp_path)
     made = library.stat().st_mtime_ns
 
-    again = of_graph(make_fx(lambda a, b: (a - b) * b)(*inputs), Heat())
+    again = of_graph(make_fx(lambda a, b: (a - b) * b)(*inputs), Heat("function"))
     again(*inputs)
 
     assert again.compiled

@@ -123,7 +123,9 @@ class Mapped:
     refused: str | None = None
     """Why the step was not traced, once that is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
-    _heat: Heat = field(default_factory=Heat, repr=False)
+
+    def __post_init__(self) -> None:
+        self._heat = Heat("training step" if self.gradients else "validation step")
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The step of every run, from tensors that have the runs as their first dimension."""

@@ -24,7 +24,7 @@ class Update:
 
     def __init__(self) -> None:
         self._programs: dict[Any, Program] = {}
-        self._heat = Heat()
+        self._heat = Heat("optimizer's update")
 
     def of(self, stack: Stack, grads: Tensor, settings: Any) -> Updating:
         """The update of a stack by the gradients that stand in `grads`, with the rule's prepared settings."""

@@ -42,7 +42,10 @@ class Library:
         self._compiling: threading.Thread | None = None
         if self._path is None:
             self._compiling = threading.Thread(target=self._compile, args=(compiler, source), daemon=True)
-            self._compiling.start()
+            try:
+                self._compiling.start()
+            except RuntimeError as error:  # no more threads
+                raise CannotCompileError(str(error)) from None
 
     def _whole(self) -> Path | None:
         """The file that another process has made, if it is whole."""
@@ -61,7 +64,7 @@ class Library:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             command = [compiler, *FLAGS, "-shared", "-fPIC", "-x", "c", "-", "-o", str(new)]
-            subprocess.run(command, input=source, capture_output=True, text=True, check=True)
+            subprocess.run(command, input=source, capture_output=True, text=True, errors="replace", check=True)
             self._path = new.replace(self._folder / self._named(new.read_bytes()))
         except subprocess.CalledProcessError as error:
             self._problem = error.stderr.partition("\n")[0] or str(error)

@@ -9,7 +9,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,12 +36,21 @@ HOT = 0.5
 class Heat:
     """How long graphs of one kind, for inputs of different shapes, have run."""
 
+    what: str
+    """What they compute, for the log."""
     seconds: float = 0.0
+    _told: set[str] = field(default_factory=set)
 
     @property
     def hot(self) -> bool:
         """Whether it pays to compile them."""
         return self.seconds >= HOT
+
+    def tell(self, what: str) -> None:
+        """Log what has come of it, once for all shapes."""
+        if what not in self._told:
+            log.info("The %s %s", self.what, what)
+            self._told.add(what)
 
 
 class Program:
@@ -81,8 +90,9 @@ class Program:
                 return
             self._run = self._draft.finished(inputs)
             self.compiled = True
+            self._heat.tell("goes on compiled")
         except CannotCompileError as error:
-            log.info("Not compiled: %s", error)
+            self._heat.tell(f"is not compiled: {error}")
         self._settled, self._draft = True, None
 
 
@@ -138,12 +148,12 @@ class _Draft:
         kernels = [Kernel(group, found, values, function) for group, found, function in named]
         agreeing = [kernel for kernel in kernels if kernel.agrees(values)]
         for kernel in set(kernels) - set(agreeing):
-            log.info("Not compiled, because other bits would come of it: %s", kernel.__name__)
+            log.info("Left to torch, because other bits would come of compiling it: %s", kernel.__name__)
         if not agreeing:
             raise CannotCompileError("no kernel agrees with torch")
         for kernel in agreeing:
             _replace(self.module, kernel)
-        log.info("Compiled: %s", ", ".join(kernel.__name__ for kernel in agreeing))
+            log.debug("Compiled: %s", kernel.__name__)
         return _runnable(lowered(self.module))
 
 
