@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt
 from shoal.app.nodes import checked, constructor
 from shoal.errors import ConfigError, suggestion
 from shoal.names import STEP
-from shoal.rundir import History, RunInfo
+from shoal.rundir import History, RunDir, RunInfo, read_history, write_info
 
 COUNTS = ("parameters", "trainable", "epochs", "steps")
 """What run.json says of a run beside its metrics, and an experiment may expect too."""
@@ -194,6 +194,17 @@ def compared(wanted: Sequence[Expectation], info: RunInfo, history: History) -> 
         for each in wanted
         if each.over is None and each.applies(info)
     ]
+
+
+def compare(run: RunDir, info: RunInfo, config: Mapping[str, Any]) -> RunInfo:
+    """Compare what the configuration expects with what the run has measured, and note both in run.json."""
+    wanted = expectations(config.get("expect"))
+    if not wanted:
+        return info
+    found = compared(wanted, info, read_history(run.history))
+    info = replace(info, expected=[each.plain() for each in found])
+    write_info(run.info, info)
+    return info
 
 
 def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, History]]) -> list[Outcome]:

@@ -6,20 +6,20 @@ import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shoal.app.checks import Check
 from shoal.app.checks.recording import record
-from shoal.app.expect import Expectation, Outcome, compared, expectations
+from shoal.app.expect import Expectation, compare, expectations
 from shoal.app.jobs import job, settings
 from shoal.app.nodes import build, target
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record.single import unlike_alone
 from shoal.record.training import assist, train
-from shoal.rundir import RunDir, RunInfo, read_history, write_info
+from shoal.rundir import RunDir, RunInfo
 from shoal.sweep.plan import why_alone
 
 log = logging.getLogger("shoal")
@@ -87,18 +87,3 @@ def _stacked(job: Job) -> bool:
         log.warning("engine=vectorized: trained by the Lightning engine instead: %s", reason)
         print(f"warning: engine=vectorized: trained by the Lightning engine instead: {reason}", file=sys.stderr)
     return not reason
-
-
-def compare(run: RunDir, info: RunInfo, config: Mapping[str, Any]) -> RunInfo:
-    """Compare what the configuration expects with what the run has measured, and note both in run.json."""
-    wanted = expectations(config.get("expect"))
-    if not wanted:
-        return info
-    info = replace(info, expected=noted(compared(wanted, info, read_history(run.history))))
-    write_info(run.info, info)
-    return info
-
-
-def noted(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Outcomes as run.json has them."""
-    return [each.plain() for each in outcomes]

@@ -13,14 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shoal.app.expect import table
+from shoal.app.expect import compare, table
 from shoal.app.jobs import job as build
 from shoal.app.sources import Sources
 from shoal.app.sweeps.described import IGNORED, Described, differing, differs, flat
 from shoal.app.sweeps.job_callbacks import JobCallbacks
 from shoal.app.sweeps.outcome import Outcome
 from shoal.app.sweeps.settings import Settings
-from shoal.app.work import compare
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.record import environment
 from shoal.review.wording import counted
