@@ -135,6 +135,7 @@ CHAINS: dict[str, Callable[..., Any]] = {
     "read and written": lambda a, b, c: ((a * b).relu() - c, (a * b).sum(1)),
     "through a product": lambda a, b, c: torch.bmm((a * 2 + b).relu(), (c + 1).transpose(1, 2)) / 3 + 1,
     "of a turned one": lambda a, b, c: (a.transpose(1, 2) * 2 + b.transpose(1, 2)).sum(2),
+    "of a spread one": lambda a, b, c: (a[:, :1].expand(8, 24, 32) + b) * c,
     "flags": lambda a, b, c: torch.where((a > b) & (b > c), a, b) * 2,
     "what is turned and itself": lambda a, b, c: (
         (torch.bmm(a, b.transpose(1, 2)) + 1).mul(2) + torch.bmm(a, b.transpose(1, 2)).transpose(1, 2)
@@ -220,6 +221,21 @@ def test_a_kernel_with_other_bits_is_not_used(
 
 def kept(folder: Path) -> list[Path]:
     return sorted((folder / "shoal" / "kernels").iterdir())
+
+
+def test_a_kernel_that_is_wrong_for_special_numbers_alone_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(operations._EXPRESSIONS, aten.maximum.default, "{a} > {b} ? {a} : {b}")
+    inputs = [torch.rand(8, 32) + each for each in range(2)]
+
+    def function(a: Tensor, b: Tensor) -> Tensor:
+        return torch.tanh(torch.maximum(a, b) * 2) * 2 - b
+
+    with caplog.at_level(logging.INFO, logger="shoal"):
+        compiled(function, *inputs)
+
+    assert "Left to torch, because other bits would come of compiling it: maximum_mul" in caplog.text
 
 
 def refused(caplog: pytest.LogCaptureFixture) -> str:

@@ -9,8 +9,8 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from shoal.engines.vectorized.compiled.kernel import Kernel, result
-from shoal.engines.vectorized.kernels import depends_on_place, fills_vectors, in_whole_vectors, is_elementwise
-from shoal.engines.vectorized.nodes import dense, is_tensor, layout, same_values, value, writes
+from shoal.engines.vectorized.kernels import in_whole_vectors
+from shoal.engines.vectorized.nodes import dense, layout, needs_whole_vectors, same_values, writes
 
 aten = torch.ops.aten
 
@@ -50,14 +50,6 @@ def lowered(module: GraphModule) -> GraphModule:
     graph.lint()
     module.recompile()
     return module
-
-
-def needs_whole_vectors(node: Node) -> bool:
-    """Whether an operation's last bits would depend on where in the stack an element stands."""
-    if node.op != "call_function" or not depends_on_place(node.target) or not is_tensor(node):
-        return False
-    values = tuple(value(arg) if isinstance(arg, Node) and is_tensor(arg) else arg for arg in node.args)
-    return is_elementwise(value(node), values) and not fills_vectors(value(node), values)
 
 
 def _write_in_place(graph: Graph) -> None:

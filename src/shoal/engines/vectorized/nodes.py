@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
+
+from shoal.engines.vectorized.kernels import depends_on_place, fills_vectors, in_whole_vectors, is_elementwise
 
 
 def describe(node: Node, result: Any = None) -> None:
@@ -50,6 +53,22 @@ def writes(node: Node) -> bool:
     """Whether an operation changes one of its arguments."""
     target = node.target
     return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def needs_whole_vectors(node: Node) -> bool:
+    """Whether an operation's last bits would depend on where in the stack an element stands."""
+    if node.op != "call_function" or not depends_on_place(node.target) or not is_tensor(node):
+        return False
+    values = tuple(value(arg) if isinstance(arg, Node) and is_tensor(arg) else arg for arg in node.args)
+    return is_elementwise(value(node), values) and not fills_vectors(value(node), values)
+
+
+def evaluated(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """An operation of torch's on tensors, blind to where in the stack an element stands."""
+    assert callable(node.target)
+    if needs_whole_vectors(node):
+        return in_whole_vectors(node.target, *args, **kwargs)
+    return node.target(*args, **kwargs)
 
 
 def _strides(found: Tensor) -> tuple[int, ...]:

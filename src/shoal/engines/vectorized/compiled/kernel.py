@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from shoal.engines.vectorized.compiled.groups import Group
 from shoal.engines.vectorized.compiled.source import Loop
+from shoal.engines.vectorized.nodes import evaluated
 
 
 class Kernel:
@@ -38,15 +39,45 @@ class Kernel:
         return outputs
 
     def agrees(self, values: Mapping[Node, Tensor]) -> bool:
-        """Whether it gives these values to the bit; what is not a number may be any."""
-        found = self(*(values[node] for node in self.group.inputs))
-        expected = (values[node] for node in self.group.outputs)
-        return all(_same(one, other) for one, other in zip(found, expected, strict=True))
+        """Whether it gives torch's numbers to the bit, for these inputs and for ones in which every special case is.
+
+        What is not a number may be any.
+        """
+        inputs = [values[node] for node in self.group.inputs]
+        special = [_special(value, seed) for seed, value in enumerate(inputs)]
+        return all(
+            _same(one, other)
+            for given in (inputs, special)
+            for one, other in zip(self(*given), _by_torch(self.group, given), strict=True)
+        )
 
 
 def result(outputs: Sequence[Tensor], number: int) -> Tensor:
     """One of a kernel's outputs: memory of its own, unlike a part of what torch's operations give."""
     return outputs[number]
+
+
+def _by_torch(group: Group, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The group's outputs as torch's operations give them."""
+    known = dict(zip(group.inputs, inputs, strict=True))
+    for node in group.nodes:
+        args: Any = torch.fx.map_arg(node.args, known.__getitem__)
+        kwargs: Any = torch.fx.map_arg(node.kwargs, known.__getitem__)
+        known[node] = evaluated(node, args, kwargs)
+    return [known[node] for node in group.outputs]
+
+
+_SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-40, -1e-40, 1e30, -1e30, torch.inf, -torch.inf, torch.nan)
+
+
+def _special(like: Tensor, seed: int) -> Tensor:
+    """Numbers laid out as those given, every second one a special case; another choice for every seed."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = [size if stride else 1 for size, stride in zip(like.shape, like.stride(), strict=True)]
+    special = torch.tensor(_SPECIAL)[torch.randint(len(_SPECIAL), shape, generator=generator)]
+    usual = torch.randn(shape, generator=generator)
+    chosen = torch.where(torch.rand(shape, generator=generator) < 0.5, special, usual)
+    return torch.empty_strided(shape, like.stride(), dtype=like.dtype).copy_(chosen).expand(like.shape)
 
 
 _BITS = {torch.float32: torch.int32, torch.float64: torch.int64, torch.bool: torch.bool}

@@ -20,9 +20,8 @@ from shoal.engines.vectorized.compiled.groups import Group, groups
 from shoal.engines.vectorized.compiled.kernel import Kernel, result
 from shoal.engines.vectorized.compiled.library import CannotCompileError, Library
 from shoal.engines.vectorized.compiled.source import Loop, loop
-from shoal.engines.vectorized.kernels import in_whole_vectors
-from shoal.engines.vectorized.lowering import lowered, needs_whole_vectors
-from shoal.engines.vectorized.nodes import describe, writes
+from shoal.engines.vectorized.lowering import lowered
+from shoal.engines.vectorized.nodes import describe, evaluated, writes
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +90,8 @@ class Program:
             self._run = self._draft.finished(inputs)
             self.compiled = True
             self._heat.tell("goes on compiled")
-        except CannotCompileError as error:
-            self._heat.tell(f"is not compiled: {error}")
+        except Exception as error:  # whatever is in the way of it, torch goes on
+            self._heat.tell(f"is not compiled: {str(error).partition(chr(10))[0]}")
         self._settled, self._draft = True, None
 
 
@@ -137,7 +136,7 @@ class _Draft:
         return self.library.ready()
 
     def finished(self, inputs: Sequence[Tensor]) -> Callable[..., Any]:
-        """The graph with kernels in it: those that agree to the bit with what they stand for, for these inputs.
+        """The graph with kernels in it: those that agree to the bit with what they stand for.
 
         Raises:
             CannotCompileError: where there are none.
@@ -166,11 +165,11 @@ class _Recorder(Interpreter):
 
     def run_node(self, n: Node) -> Any:
         """What a node gives."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
         if n.target is aten.copy_.default:
-            value = self.fetch_args_kwargs_from_env(n)[0][1]
-        elif needs_whole_vectors(n):
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            value = in_whole_vectors(n.target, *args, **kwargs)  # type: ignore[arg-type]
+            value = args[1]
+        elif n.op == "call_function":
+            value = evaluated(n, args, kwargs)
         else:
             value = super().run_node(n)
         if isinstance(value, Tensor):
