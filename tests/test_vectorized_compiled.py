@@ -78,7 +78,7 @@ def one_thread(compiled_at_once: None) -> Iterator[None]:
 
 def compiled(function: Callable[..., Any], *inputs: Tensor) -> Program:
     """The program of a function, once kernels have taken over."""
-    made = of_graph(make_fx(lambda *given: function(*given))(*inputs), Heat("function"))
+    made = of_graph(make_fx(lambda *given: function(*given))(*inputs), Heat(), "function")
     made(*inputs)
     assert made.compiled
     return made
@@ -176,7 +176,7 @@ def test_operands_may_be_spread_and_lie_in_any_order(shape: list[int], kept: lis
         return (a + b) * c - b
 
     inputs = [operand(0, [True] * 4), *(operand(seed, keeps) for seed, keeps in enumerate(kept, 1))]
-    made = of_graph(make_fx(function)(*inputs), Heat("function"))
+    made = of_graph(make_fx(function)(*inputs), Heat(), "function")
     made(*inputs)
 
     assert made.compiled == (max(shape) > 1)
@@ -191,7 +191,7 @@ def test_results_may_be_written_over_inputs_that_are_done_with() -> None:
 
     inputs = [numbers(4, 64, seed=seed) for seed in range(2)]
     made = Program(
-        function, lambda given: make_fx(functionalize(function))(*(each.clone() for each in given)), Heat("function")
+        function, lambda given: make_fx(functionalize(function))(*(each.clone() for each in given)), Heat(), "function"
     )
     made(*(each.clone() for each in inputs))
     place, expected = inputs[0].clone(), inputs[0].clone()
@@ -241,7 +241,7 @@ def test_a_kernel_that_is_wrong_for_special_numbers_alone_is_not_used(
 def refused(caplog: pytest.LogCaptureFixture) -> str:
     """What the log says of a function that cannot be compiled, and computes all the same."""
     inputs = [numbers(8, 32, seed=seed) for seed in range(2)]
-    made = of_graph(make_fx(lambda a, b: (a + b) * b)(*inputs), Heat("function"))
+    made = of_graph(make_fx(lambda a, b: (a + b) * b)(*inputs), Heat(), "function")
     with caplog.at_level(logging.INFO, logger="shoal"):
         made(*inputs)
     assert not made.compiled
@@ -305,7 +305,7 @@ def test_the_next_process_finds_what_one_has_compiled(monkeypatch: pytest.Monkey
     (library,) = kept(tmp_path)
     made = library.stat().st_mtime_ns
 
-    again = of_graph(make_fx(lambda a, b: (a - b) * b)(*inputs), Heat("function"))
+    again = of_graph(make_fx(lambda a, b: (a - b) * b)(*inputs), Heat(), "function")
     again(*inputs)
 
     assert again.compiled

@@ -118,14 +118,13 @@ class Mapped:
     """Whether to take the gradient of the loss."""
     share: float = 1.0
     """Factor of the loss before its gradient is taken: one over the batches whose gradients are added up."""
+    heat: Heat = field(default_factory=Heat, repr=False)
+    """Shared with what else trains these runs."""
     traced: bool = True
     """Whether to try the trace."""
     refused: str | None = None
     """Why the step was not traced, once that is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        self._heat = Heat("training step" if self.gradients else "validation step")
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The step of every run, from tensors that have the runs as their first dimension."""
@@ -194,4 +193,5 @@ class Mapped:
         if self.refused:
             log.info("The step is mapped anew each time: %s", self.refused)
             return None
-        return Trace(of_graph(simplified(graph), self._heat), *names[-1])
+        what = "training step" if self.gradients else "validation step"
+        return Trace(of_graph(simplified(graph), self.heat, what), *names[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shoal.engines.vectorized.captured import CapturedStep
+from shoal.engines.vectorized.compiled.program import Heat
 from shoal.engines.vectorized.mapped import Mapped
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.update import Update
@@ -18,6 +19,7 @@ class Steps:
             "train": CapturedStep(template.module, "train"),
             "val": CapturedStep(template.module, "val", keeps=keeps),
         }
-        self.train = Mapped(self.captured["train"], share=1 / accumulate)
-        self.val = Mapped(self.captured["val"], gradients=False)
-        self.update = Update()
+        heat = Heat()
+        self.train = Mapped(self.captured["train"], share=1 / accumulate, heat=heat)
+        self.val = Mapped(self.captured["val"], gradients=False, heat=heat)
+        self.update = Update(heat)

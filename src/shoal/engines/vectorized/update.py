@@ -22,9 +22,10 @@ Updating = Callable[[tuple[Column, ...]], None]
 class Update:
     """Serves all stacks whose runs share a step, each with settings of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, heat: Heat | None = None) -> None:
+        """`heat` is shared with what else trains these runs."""
         self._programs: dict[Any, Program] = {}
-        self._heat = Heat("optimizer's update")
+        self._heat = heat or Heat()
 
     def of(self, stack: Stack, grads: Tensor, settings: Any) -> Updating:
         """The update of a stack by the gradients that stand in `grads`, with the rule's prepared settings."""
@@ -50,4 +51,4 @@ def _program(rule: Rule[Any], spec: pytree.TreeSpec, flags: Sequence[Any], heat:
     def traced(inputs: Sequence[Tensor]) -> GraphModule:
         return make_fx(functionalize(updated))(*(each.clone() for each in inputs))
 
-    return Program(updated, traced, heat)
+    return Program(updated, traced, heat, "optimizer's update")

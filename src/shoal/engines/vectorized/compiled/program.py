@@ -33,10 +33,8 @@ HOT = 0.5
 
 @dataclass
 class Heat:
-    """How long graphs of one kind, for inputs of different shapes, have run."""
+    """How long the programs have run that train runs of one kind."""
 
-    what: str
-    """What they compute, for the log."""
     seconds: float = 0.0
     _told: set[str] = field(default_factory=set)
 
@@ -46,9 +44,9 @@ class Heat:
         return self.seconds >= HOT
 
     def tell(self, what: str) -> None:
-        """Log what has come of it, once for all shapes."""
+        """Log what has come of it, once for the programs of all shapes."""
         if what not in self._told:
-            log.info("The %s %s", self.what, what)
+            log.info(what)
             self._told.add(what)
 
 
@@ -60,11 +58,16 @@ class Program:
         run: Callable[..., Any],
         graph: Callable[[Sequence[Tensor]], GraphModule],
         heat: Heat,
+        what: str,
     ) -> None:
-        """`run` is the function, `graph` gives it as operations that write to no memory but at the end (`copy_`)."""
+        """`run` is the function, `graph` gives it as operations that write to no memory but at the end (`copy_`).
+
+        `what` it is stands in the log.
+        """
         self._run = run
         self._graph = graph
         self._heat = heat
+        self._what = what
         self._draft: _Draft | None = None
         self._settled = False
         self.compiled = False
@@ -89,15 +92,15 @@ class Program:
                 return
             self._run = self._draft.finished(inputs)
             self.compiled = True
-            self._heat.tell("goes on compiled")
+            self._heat.tell(f"The {self._what} goes on compiled")
         except Exception as error:  # whatever is in the way of it, torch goes on
-            self._heat.tell(f"is not compiled: {str(error).partition(chr(10))[0]}")
+            self._heat.tell(f"The {self._what} is not compiled: {str(error).partition(chr(10))[0]}")
         self._settled, self._draft = True, None
 
 
-def of_graph(module: GraphModule, heat: Heat) -> Program:
+def of_graph(module: GraphModule, heat: Heat, what: str) -> Program:
     """The program that runs a graph that writes to no memory."""
-    return Program(_runnable(lowered(copy.deepcopy(module))), lambda inputs: module, heat)
+    return Program(_runnable(lowered(copy.deepcopy(module))), lambda inputs: module, heat, what)
 
 
 def _runnable(module: GraphModule) -> Callable[..., Any]:
