@@ -42,6 +42,15 @@ def test_every_choice_of_every_group_composes_and_builds(choice: str, workdir: P
     assert len(built.data.train) > 0
 
 
+def test_jobs_with_the_same_settings_of_the_trainer_share_nothing_that_one_of_them_can_change() -> None:
+    with quiet_logging(), composed(["trainer.profiler={_target_:pytorch_lightning.profilers.SimpleProfiler}"]) as found:
+        first, second = job(found.values()), job(found.values())
+
+    assert first.trainer.keys() == second.trainer.keys()
+    assert first.trainer is not second.trainer
+    assert first.trainer["profiler"] is not second.trainer["profiler"]
+
+
 @pytest.mark.parametrize("choice", OWN)
 def test_a_choice_for_a_lightning_module_of_the_users_own_is_refused_without_one(choice: str) -> None:
     with (

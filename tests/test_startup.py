@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from shoal.startup import cheap_imports
 
 PROGRAM = Path(__file__).parent / "programs" / "after_training.py"
 
@@ -63,6 +66,19 @@ def test_what_follows_the_training_is_the_same_with_deferred_imports(
 
     assert plain != "failed"
     assert deferred == plain
+
+
+def test_what_was_alive_is_looked_through_for_garbage_after_cheap_imports_as_before() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    before = gc.get_freeze_count()
+
+    with cheap_imports():
+        pass
+
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == before
+    assert before or any(each is cycle for each in gc.get_objects(generation=2))
 
 
 def test_a_package_that_cannot_be_imported_raises_whenever_something_is_asked_of_it(tmp_path: Path) -> None:
