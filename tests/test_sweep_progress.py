@@ -232,3 +232,16 @@ def test_of_very_many_runs_that_are_lost_the_first_have_a_line_each(capsys: pyte
     assert [line for line in lines if line.startswith("diverged")] == lines[:10]
     assert lines[10:] == ["and more: they are counted as they come, and told with their reasons at the end"]
     assert progress.bad == {Status.DIVERGED: 64}
+
+
+def test_what_the_records_of_runs_agree_in_is_kept_once() -> None:
+    records = [replace(info(number), versions={"torch": "2.13.0"}, command=["train.py", "-m"]) for number in range(3)]
+    with SweepProgress(3) as progress:
+        execution = Execution(Mock(spec=InProcess), Mock(spec=Ledger), progress, begin=lambda block: None)
+        for number, each in enumerate(records):
+            execution._ended(number, each)
+
+    kept = list(execution.results.values())
+    assert kept == records
+    assert len({id(each.versions) for each in kept}) == len({id(each.command) for each in kept}) == 1
+    assert len({id(each.differs) for each in kept}) == 3
