@@ -271,14 +271,16 @@ class _AlreadyThere(Loader):
         self.module = module
         self.own_spec = module.__spec__
         self.spec = ModuleSpec(module.__name__, self)
-        module.__spec__ = self.spec  # the import system prefers a module's own spec to the one it is given
+        # The import system prefers a module's own spec to the one it is given. Not by assignment: a module of settings
+        # (torch._dynamo.config) takes that for one.
+        vars(module)["__spec__"] = self.spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         del spec
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.own_spec
+        vars(module)["__spec__"] = self.own_spec
 
 
 class _Finder(MetaPathFinder):

@@ -152,6 +152,17 @@ def submodule_first() -> Any:
     return type(torch._dynamo).__name__, disable.__module__, [type(loader).__name__ for loader in kept], names
 
 
+def settings_first() -> Any:
+    """Fake tensors, with which a step is traced, ask for the compiler's settings before anything else of it."""
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        name = type(torch.ones(2)).__name__
+    spec = sys.modules["torch._dynamo.config"].__spec__
+    assert spec is not None
+    return name, spec.name, type(spec.loader).__name__
+
+
 def source() -> Any:
     return len(inspect.getsource(torch._dynamo)), "optimize" in dir(torch._dynamo), len(vars(torch._dynamo))
 
@@ -195,8 +206,8 @@ def of_scipy() -> Any:
 
 PROBES: list[Callable[[], Any]] = [
     trained, compiler_loaded, sympy_loaded, compiled_training, compiled_under_lightning,
-    compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first, source, setting,
-    disabled_by_the_user, two_threads, of_scipy,
+    compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first,
+    settings_first, source, setting, disabled_by_the_user, two_threads, of_scipy,
 ]  # fmt: skip
 
 
