@@ -45,14 +45,17 @@ class Killed:
 
 
 def killed_launchers(folder: Path, n_jobs: int, n_kills: int, chance: random.Random) -> Killed:
-    """Kill the launcher of a sweep in both engines `n_kills` times; compare all runs with those of one left alone."""
+    """Kill the launcher of a sweep in both engines `n_kills` times; compare all runs with those of one left alone.
+
+    Fewer times where the sweep is done before.
+    """
     n_jobs -= n_jobs % 2
     words = ["-m", *SMALL, f"seed=range({n_jobs // 2})", "engine=auto,lightning"]
     path, whole = folder / "killed", folder / "whole"
     folder.mkdir(parents=True)
     found = Killed(n_jobs)
     in_child(lambda: main([*words, f"hydra.sweep.dir={whole}", "sweep.processes=0"]), log=folder / "log")
-    while found.kills < n_kills:
+    while found.kills < n_kills and _done(path) < n_jobs:
         cold = found.kills % 5 == 4
         _killed_once(found, path, words, cold=cold, share=n_jobs / n_kills, chance=chance)
     in_child(lambda: main([*words, f"hydra.sweep.dir={path}", "sweep.processes=0"]), log=folder / "log")
@@ -71,8 +74,9 @@ def _killed_once(
         pass
     time.sleep(chance.uniform(0, 0.1))
     killed = end(0) is None
-    os.kill(child, signal.SIGKILL)
-    end(30)
+    if killed:
+        os.kill(child, signal.SIGKILL)
+        end(30)
     found.kills += killed
     found.cold += killed and cold
     found.orphans += len(_outliving()) if cold else 0
