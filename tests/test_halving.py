@@ -74,10 +74,18 @@ def test_the_best_of_each_rung_go_on_and_the_others_stop_there(unhalved: Kept) -
     assert endings == ["completed" if run in second else "halved" for run in range(9)]
 
 
-def test_a_run_is_the_same_to_the_bit_whether_others_lose_their_places_or_not(unhalved: Kept) -> None:
+@pytest.mark.parametrize("compiled", [False, True], ids=["by torch", "compiled"])
+def test_a_run_is_the_same_to_the_bit_whether_others_lose_their_places_or_not(
+    unhalved: Kept, compiled: bool, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
     kept = Kept()
-    trained(Halving(factor=3, min_epochs=1), kept)
+    if compiled:
+        request.getfixturevalue("compiled_at_once")
 
+    with caplog.at_level("INFO", logger="shoal"):
+        trained(Halving(factor=3, min_epochs=1), kept)
+
+    assert not compiled or "The training step goes on compiled" in caplog.messages
     for run, rows in kept.rows.items():
         assert [row.metrics for row in rows] == [row.metrics for row in unhalved.rows[run][: len(rows)]]
 
