@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from shoal.app.command import main
 from shoal.app.run import Run
 from shoal.app.sweeps.folds import every_fold
+from shoal.record import curves
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo
 from shoal.rundir.info import Best
 from shoal.sweep.summary import summarize
@@ -46,6 +49,23 @@ def test_folds_alone_train_every_fold_and_tell_mean_and_spread(
     (line,) = [line.split() for line in said.splitlines() if "best val/loss" in line]
     assert line[2:4] == [f"{mean:.4g}", f"{std:.4g}"]
     assert "final val/rmse" in said
+
+
+def test_curves_have_one_color_over_all_folds(table: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    figure = curves.curves_figure
+
+    def noted(groups: Mapping[str, Any], metrics: Sequence[str], *, title: str) -> Any:
+        drawn.append(list(groups))
+        return figure(groups, metrics, title=title)
+
+    monkeypatch.setattr(curves, "curves_figure", noted)
+    words = ["task=csv", "task.path=points.csv", "task.target=y", "task.folds=3", "trainer.max_epochs=1"]
+
+    code = main(["-m", *words, "sweep.curves=[train/loss]", "sweep.processes=0", "hydra.sweep.dir=sweep"])
+
+    assert code == 0
+    assert drawn == [["csv"]]
 
 
 @pytest.mark.parametrize(

@@ -137,11 +137,11 @@ class Outcome:
         return [run for run in runs if not run.fit_figure.exists()]
 
     def _curves(self, metrics: Sequence[str]) -> Path:
-        """The curves of these metrics, a color for each value of the first setting that is no seed."""
+        """The curves of these metrics, a color for each value of the first setting that is more than a repeat."""
         from shoal.record import figures
         from shoal.record.curves import curves_figure
 
-        key = next((name for name in self.info.varies if name.rpartition(".")[2] != "seed"), None)
+        key = next((name for name in self.info.varies if not repeats(name)), None)
         groups: dict[str, list[History]] = {}
         for info, history in self._completed:
             groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
