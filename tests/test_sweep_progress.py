@@ -245,3 +245,11 @@ def test_what_the_records_of_runs_agree_in_is_kept_once() -> None:
     assert kept == records
     assert len({id(each.versions) for each in kept}) == len({id(each.command) for each in kept}) == 1
     assert len({id(each.differs) for each in kept}) == 3
+
+
+def test_equal_settings_of_another_type_are_told_apart() -> None:
+    as_typed = [replace(info(0), differs={"optimizer.lr": value}) for value in (1, 1.0, True)]
+
+    kept = [each.sharing(as_typed[0]).differs["optimizer.lr"] for each in as_typed]
+
+    assert [type(value) for value in kept] == [int, float, bool]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -102,8 +102,9 @@ class RunInfo:
         return self.status is not Status.RUNNING
 
     def sharing(self, other: RunInfo) -> RunInfo:
-        """The same, with the other's own objects where the two are equal: thousands of runs agree in most."""
-        pairs = ((each.name, getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
+        """The same, with the other's own objects for what runs of a sweep have in common: there may be thousands."""
+        common = ("command", "choices", "git", "versions", "hardware")
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in common)
         return replace(self, **{name: theirs for name, mine, theirs in pairs if mine == theirs})
 
 
