@@ -110,16 +110,10 @@ def root(square: Matrix) -> Matrix:
 
 def corrections(decay: Column, steps: Sequence[int], n_steps: int) -> Columns:
     """1 - decay^step of each run and step, in Python's arithmetic: a vectorised power may differ by its place."""
-    known: dict[tuple[float, int], float] = {}
-
-    def correction(beta: float, step: int) -> float:
-        if (beta, step) not in known:
-            known[beta, step] = 1 - beta**step
-        return known[beta, step]
-
     pairs = list(zip(decay[:, 0].tolist(), steps, strict=True))
-    values = [[correction(beta, step + more) for beta, step in pairs] for more in range(n_steps)]
-    return torch.tensor(values, dtype=torch.float64)[:, :, None]
+    times = [[(beta, step + more) for beta, step in pairs] for more in range(n_steps)]
+    known = {(beta, step): 1 - beta**step for each in times for beta, step in set(each)}
+    return torch.tensor([[known[time] for time in each] for each in times], dtype=torch.float64)[:, :, None]
 
 
 def as_torch(

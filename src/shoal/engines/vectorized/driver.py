@@ -29,7 +29,6 @@ from shoal.engines.vectorized.training import History, Training, evaluate
 from shoal.models import Dropout
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.seeding import Stream, derived
-from shoal.tasks import Task
 
 
 def fit(
@@ -97,7 +96,7 @@ class StackModule(pl.LightningModule):
         template = running.members[0].module
         self._clock = Clock(running.epoch, 0, running.step)
         self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
-        self._records = [type(member.job.task).recorded is not Task.recorded for member in running.members]
+        self._records = [member.job.task.records for member in running.members]
         self._means: dict[str, Mapping[str, list[float]]] = {}
         self._outputs: Tensor | None = None
         self._sums: dict[int, dict[str, list[Any]]] = {}

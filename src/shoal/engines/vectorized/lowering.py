@@ -54,7 +54,7 @@ def lowered(module: GraphModule) -> GraphModule:
 
 def _write_in_place(graph: Graph) -> None:
     """Let kernels write where their results are copied to, if nobody reads there what was before."""
-    place, memory = _places(graph), _memories(graph)
+    place, memory = _order(graph), _memories(graph)
     copies = [node for node in graph.nodes if node.target is aten.copy_.default]
     last_read = _last_reads(graph, memory, but=copies)
     for copy in copies:
@@ -71,24 +71,27 @@ def _write_in_place(graph: Graph) -> None:
 
 def _write_over_dead_inputs(graph: Graph) -> None:
     """Let pointwise operations and kernels write over an input that nobody reads afterwards."""
-    place, memory = _places(graph), _memories(graph)
+    place, memory = _order(graph), _memories(graph)
     last_read = _last_reads(graph, memory)
-    for node in list(graph.nodes):
-        reader = node.all_input_nodes[0] if _is_kernels(node) else node
-        if reader is node and (node.target not in _IN_PLACE or needs_whole_vectors(node)):
-            continue
-        if reader is not node and _place(node) is not None:
-            continue
+    for node in filter(_may_write, list(graph.nodes)):
+        reader = _origin(node)[0] if _is_kernels(node) else node
         free = (source for source in _candidates(node, reader) if last_read[memory[source]] == place[reader])
         over = next((source for source in free if _looks(reader, source, memory) == {source}), None)
         if over is None or not _is_fresh(memory[over]):
             continue
-        _put(node, over) if reader is not node else _rewrite_in_place(node, over)
+        _put(node, over) if _is_kernels(node) else _rewrite_in_place(node, over)
         for other, owner in memory.items():
             if owner is node:
                 memory[other] = memory[over]
         owner = memory[over]
         last_read[owner] = max(last_read[owner], last_read.pop(node, -1))
+
+
+def _may_write(node: Node) -> bool:
+    """Whether a node's result may go where an input lies, and goes to no other place yet."""
+    if _is_kernels(node):
+        return _destination(node) is None
+    return node.target in _IN_PLACE and not needs_whole_vectors(node)
 
 
 def _is_kernels(node: Node) -> bool:
@@ -105,7 +108,7 @@ def _looks(reader: Node, source: Node, memory: dict[Node, Node]) -> set[Node]:
     return {other for other in reader.all_input_nodes if memory[other] is memory[source]}
 
 
-def _places(graph: Graph) -> dict[Node, int]:
+def _order(graph: Graph) -> dict[Node, int]:
     return {node: number for number, node in enumerate(graph.nodes)}
 
 
@@ -122,7 +125,7 @@ def _memories(graph: Graph) -> dict[Node, Node]:
     """The node that made the memory each node looks at. An operation not known is taken to look at all its inputs'."""
     memory: dict[Node, Node] = {}
     for node in graph.nodes:
-        placed = _place(node) if _is_kernels(node) else None
+        placed = _destination(node) if _is_kernels(node) else None
         sources = node.all_input_nodes if placed is None else [placed]
         if not sources or (_is_fresh(node) and placed is None):
             memory[node] = node
@@ -137,7 +140,7 @@ def _memories(graph: Graph) -> dict[Node, Node]:
 def _candidates(node: Node, reader: Node) -> Iterable[Node]:
     """Inputs of the same shape, strides and type as the result, used once by the reader and not yet written over."""
     tensors = [argument for argument in reader.args if isinstance(argument, Node)]
-    taken = _outs(reader) if isinstance(reader.target, Kernel) else []
+    taken = _destinations(reader) if isinstance(reader.target, Kernel) else []
     for source in tensors[:1] if node.target is aten.relu.default else tensors:
         if same_values(source, node) and dense(source) and tensors.count(source) == 1 and source not in taken:
             yield source
@@ -154,15 +157,15 @@ def _give_whole_vectors(graph: Graph) -> None:
 def _put(node: Node, over: Node) -> None:
     """Let a kernel's result go into the memory of `over`."""
     call, number = _origin(node)
-    places = _outs(call)
-    places[number] = over
-    call.kwargs = {"over": tuple(places)}
+    destinations = _destinations(call)
+    destinations[number] = over
+    call.kwargs = {"over": tuple(destinations)}
 
 
-def _place(node: Node) -> Node | None:
+def _destination(node: Node) -> Node | None:
     """Where a kernel's result goes; None is new memory."""
     call, number = _origin(node)
-    return _outs(call)[number]
+    return _destinations(call)[number]
 
 
 def _origin(node: Node) -> tuple[Node, int]:
@@ -173,7 +176,7 @@ def _origin(node: Node) -> tuple[Node, int]:
     return call, number
 
 
-def _outs(call: Node) -> list[Node | None]:
+def _destinations(call: Node) -> list[Node | None]:
     """Where each of a kernel's results goes."""
     assert isinstance(call.target, Kernel)
     given: Any = call.kwargs.get("over")

@@ -131,9 +131,8 @@ class Mapped:
         if not self.traced or self.refused:
             return self._untraced(params, buffers, batch, clock)
         leaves, spec = pytree.tree_flatten(batch)
-        runs = len(next(iter(params.values())))
         inputs = [*params.values(), *buffers.values(), *leaves]
-        key = (runs, *((each.shape, each.stride(), each.dtype) for each in inputs))
+        key = tuple((each.shape, each.stride(), each.dtype) for each in inputs)
         if key not in self._traces:
             trace = self._trace(list(params), list(buffers), spec, inputs, clock)
             if trace is None:

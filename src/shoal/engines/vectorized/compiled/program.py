@@ -115,14 +115,14 @@ class _Draft:
     """A graph on its way to be run by kernels."""
 
     def __init__(self, module: GraphModule, inputs: Sequence[Tensor]) -> None:
-        """Begin to compile for inputs like these.
+        """Begin to compile for inputs like these; what becomes of the module is the draft's.
 
         Raises:
             CannotCompileError: where nothing in the graph gains by it, or it cannot be begun.
         """
         if any(writes(node) and node.target is not aten.copy_.default for node in module.graph.nodes):
             raise CannotCompileError("it writes to its memory as it goes")
-        self.module = copy.deepcopy(module)
+        self.module = module
         values = _values(self.module, inputs)
         for node, value in values.items():
             describe(node, value)
