@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from shoal.engines.vectorized.compiled import operations
+from shoal.engines.vectorized.compiled import operations, program
 from shoal.engines.vectorized.compiled.program import Heat, Program, of_graph
 from shoal.engines.vectorized.numerics import steady
+from shoal.models import MLP
+from shoal.optimizers import Optimizer
+from test_vectorized_core import OPTIMIZERS, trained
 
 aten = torch.ops.aten
 
@@ -310,3 +314,23 @@ def test_the_next_process_finds_what_one_has_compiled(monkeypatch: pytest.Monkey
 
     assert again.compiled
     assert [each.stat().st_mtime_ns for each in kept(tmp_path)] == [made]
+
+
+def wide(seed: int) -> nn.Module:
+    return MLP(hidden=(40, 33)).build(inputs=1, outputs=1, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_compiled_kernels_take_over_without_changing_a_bit(
+    optimizer: Callable[[int], Optimizer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as never:
+        never.setattr(program, "HOT", math.inf)
+        by_torch, _ = trained(range(20), optimizer, steps=40, build=wide)
+
+    with caplog.at_level("INFO", logger="shoal"):
+        by_kernels, _ = trained(range(20), optimizer, steps=40, build=wide)
+
+    assert caplog.messages == ["The training step goes on compiled", "The optimizer's update goes on compiled"]
+    assert torch.equal(by_kernels.params, by_torch.params)
+    assert all(torch.equal(by_kernels.state[name], by_torch.state[name]) for name in by_torch.state)

@@ -152,24 +152,6 @@ def test_a_run_in_a_stack_equals_the_same_run_in_any_other_stack_to_the_bit(
         )
 
 
-def wide(seed: int) -> nn.Module:
-    return MLP(hidden=(40, 33)).build(inputs=1, outputs=1, generator=torch.Generator().manual_seed(seed))
-
-
-def test_compiled_kernels_take_over_without_changing_a_bit(
-    optimizer: Callable[[int], Optimizer], request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> None:
-    by_torch, _ = trained(range(20), optimizer, steps=40, build=wide)
-    request.getfixturevalue("compiled_at_once")
-
-    with caplog.at_level("INFO", logger="shoal"):
-        by_kernels, _ = trained(range(20), optimizer, steps=40, build=wide)
-
-    assert caplog.messages == ["The training step goes on compiled", "The optimizer's update goes on compiled"]
-    assert torch.equal(by_kernels.params, by_torch.params)
-    assert all(torch.equal(by_kernels.state[name], by_torch.state[name]) for name in by_torch.state)
-
-
 def settings(stack: Stack) -> dict[str, float]:
     return {name: float(column[0]) for name, column in stack.settings.items()}
 
