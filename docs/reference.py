@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 
 from shoal.app.allowed import described
-from shoal.app.jobs import GIVEN_TO_TRAINER, LIMITS, SETTINGS
+from shoal.app.jobs import SETTINGS
 from shoal.app.nodes import TARGET, Constructor, constructor
+from shoal.app.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.errors import shown
 
 ROOT = Path(__file__).parent.parent
