@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from shoal.app.nodes import checked, setting, target
 from shoal.engines import lightning
 from shoal.errors import ConfigError, suggestion
+from shoal.sweep.processes import cores
 
 LIMITS: Mapping[str, tuple[Any, str]] = {
     "max_epochs": (Annotated[int, Ge(-1)] | None, "100"),
@@ -127,11 +127,6 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
         raise ConfigError("trainer.devices", devices, "must be at least 1 device", hint="for example trainer.devices=1")
     if name in ("gpu", "cuda") and isinstance(devices, int) and devices > max(n_gpus, 1):
         raise ConfigError("trainer.devices", devices, f"there are {n_gpus} GPUs here")
-    n_cores = len(os_cores())
+    n_cores = cores()
     if name == "cpu" and isinstance(devices, int) and devices > n_cores:
         raise ConfigError("trainer.devices", devices, f"there are {n_cores} CPU cores here, one for each process")
-
-
-def os_cores() -> set[int]:
-    """The CPU cores this process may use."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))

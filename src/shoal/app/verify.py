@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -182,8 +181,3 @@ def _order(name: str) -> tuple[str, int, str]:
     letters = name.rstrip("0123456789_abcdefghijklmnopqrstuvwxyz") or name[:1]
     digits = "".join(letter for letter in name[len(letters) :].split("_")[0] if letter.isdigit())
     return letters, int(digits or 0), name
-
-
-def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

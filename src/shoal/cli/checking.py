@@ -44,8 +44,9 @@ def verify(
       shoal verify b1 c2
       shoal verify --filter 'a*' --json
     """
-    from shoal.app.verify import chosen, cores
+    from shoal.app.verify import chosen
     from shoal.app.verify import verify as run
+    from shoal.sweep.processes import cores
 
     wanted = chosen(names or (), pattern)
     n = min(processes or cores(), cores())

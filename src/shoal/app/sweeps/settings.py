@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from shoal.app.nodes import build, checked, constructor
 from shoal.app.sources import Sources
 from shoal.engines.vectorized.halving import Halving
 from shoal.errors import ConfigError
+from shoal.sweep.processes import cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ class Settings:
     @property
     def workers(self) -> int:
         """Worker processes; 0 where this process does the work."""
-        if self.processes is not None:
-            return self.processes
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores() if self.processes is None else self.processes
 
 
 def settings_of(config: DictConfig) -> Settings:
