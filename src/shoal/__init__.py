@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shoal.instructions import prepare
+
 if TYPE_CHECKING:
     from shoal.app.run import Run, load, train
 
 __all__ = ["Run", "load", "train"]
+
+prepare()  # of any part of shoal this runs first, so before shoal imports torch, and in every process of its own
 
 
 def __getattr__(name: str) -> Any:
