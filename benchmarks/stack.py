@@ -28,18 +28,18 @@ import torch
 from torch import nn
 
 from shoal.engines.job import Job
-from shoal.engines.vectorized.allocator import keep_memory
-from shoal.engines.vectorized.captured import CapturedStep
-from shoal.engines.vectorized.compiled import program
-from shoal.engines.vectorized.gathered import Gathered
-from shoal.engines.vectorized.mapped import Clock, Mapped
+from shoal.engines.stack.allocator import keep_memory
+from shoal.engines.stack.epoch import Training, evaluate
+from shoal.engines.stack.gathered import Gathered
+from shoal.engines.stack.rates import columns
+from shoal.engines.stack.steady import steady
+from shoal.engines.stack.update import Update
+from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.compiled import program
+from shoal.engines.step.mapped import Clock, Mapped
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.numerics import steady
-from shoal.engines.vectorized.rates import columns
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.size import Footprint
-from shoal.engines.vectorized.training import Training, evaluate
-from shoal.engines.vectorized.update import Update
 from shoal.losses import MeanSquaredError
 from shoal.models import MLP
 from shoal.optimizers import Adam

@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 
 import torch  # noqa: E402
 
@@ -36,8 +36,8 @@ from shoal.app.command import main as shoal  # noqa: E402
 from shoal.app.resume import resume  # noqa: E402
 from shoal.app.start import start  # noqa: E402
 from shoal.errors import DamagedError, ShoalError  # noqa: E402
-from shoal.record import figures  # noqa: E402
 from shoal.record.checkpoint import load  # noqa: E402
+from shoal.record.figures import fit as figures  # noqa: E402
 from shoal.rundir import RunDir, Status, read_info, unsealed  # noqa: E402
 from sweep_kills import killed_launchers  # noqa: E402
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from shoal.app.allowed import described
-from shoal.app.jobs import SETTINGS
-from shoal.app.nodes import TARGET, Constructor, constructor
-from shoal.app.trainer import GIVEN_TO_TRAINER, LIMITS
+from shoal.build.annotations import described
+from shoal.build.constructors import TARGET, Constructor, constructor
+from shoal.build.job import SETTINGS
+from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.errors import shown
 
 ROOT = Path(__file__).parent.parent

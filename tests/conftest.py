@@ -14,11 +14,9 @@ import torch
 from omegaconf import OmegaConf
 
 import signatures
+from pictures import PIXEL
 
 signatures.check()
-
-PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1).to_bytes(4) + (1).to_bytes(4) + bytes(20)
-"""What is read of a picture: its size."""
 
 
 def pytest_collection_finish() -> None:
@@ -69,8 +67,8 @@ def unsynced() -> Iterator[None]:
 @pytest.fixture
 def compiled_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Stacks train with compiled kernels from their second step on; what is compiled is kept for the session."""
-    from shoal.engines.vectorized.compiled import program
-    from shoal.engines.vectorized.compiled.library import Library
+    from shoal.engines.step.compiled import program
+    from shoal.engines.step.compiled.library import Library
 
     ready = Library.ready
 
@@ -103,11 +101,11 @@ def houses_csv(workdir: Path) -> Path:
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose figures, but leave out their rendering, which takes longer than the training of most tests."""
-    monkeypatch.setattr("shoal.record.figures.png", lambda figure: PIXEL)
+    monkeypatch.setattr("shoal.record.figures.fit.png", lambda figure: PIXEL)
 
 
 @pytest.fixture
 def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no figures composed either, nor the one of a sweep: a file in the place of each run's is all there is."""
-    monkeypatch.setattr("shoal.record.figures.fit_figure", lambda *_, **__: None)
-    monkeypatch.setattr("shoal.app.sweeps.outcome.Outcome.draw", lambda *_: [])
+    monkeypatch.setattr("shoal.record.figures.fit.fit_figure", lambda *_, **__: None)
+    monkeypatch.setattr("shoal.app.multirun.closing.Outcome.draw", lambda *_: [])

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from checkout import SUPPORT
 from shoal.startup import cheap_imports
 
-PROGRAM = Path(__file__).parent / "programs" / "after_training.py"
+PROGRAM = SUPPORT / "programs" / "after_training.py"
 
 
 @pytest.fixture(scope="module")

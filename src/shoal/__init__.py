@@ -7,12 +7,16 @@ shoal.load("outputs/parabola/20261122-101530-k3f9x2")
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from shoal.instructions import prepare
 
 if TYPE_CHECKING:
-    from shoal.app.run import Run, load, train
+    from shoal.app.python import train
+    from shoal.runs.run import Run, load
+
+_HOMES = {"Run": "shoal.runs.run", "load": "shoal.runs.run", "train": "shoal.app.python"}
 
 __all__ = ["Run", "load", "train"]
 
@@ -25,8 +29,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("shoal")
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'shoal' has no attribute {name!r}")
-    from shoal.app import run
-
-    return getattr(run, name)
+    return getattr(import_module(_HOMES[name]), name)

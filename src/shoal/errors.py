@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
@@ -73,6 +74,15 @@ class ConfigError(ShoalError):
         """The same error with its place, or a better hint, filled in by a caller who knows it."""
         source, hint = source or self.source, hint or self.hint
         return ConfigError(key or self.key, self.value, self.problem, hint=hint, source=source)
+
+
+@contextmanager
+def from_source(source: str) -> Iterator[None]:
+    """Say of every configuration error where its value came from, where nothing has said so before."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.at(source=error.source or source) from error
 
 
 class UsageError(ShoalError):

@@ -17,6 +17,9 @@ STEP = "step"
 EPOCH = "epoch"
 """Column of metrics.csv: the epoch the row belongs to, counted from 0."""
 
+IMMATERIAL = ("outputs", "debug", "resume")
+"""Settings at the top of a configuration that have no part in what a result is."""
+
 _REPEATS = {"seed": "seeds", "fold": "folds"}
 
 

@@ -24,6 +24,6 @@ class ShoalLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from shoal.app.sweeps.launch import launch
+        from shoal.app.multirun.launch import launch
 
         return launch(self.config, self.hydra_context, job_overrides, initial_job_idx, study=self.study, more=self.more)

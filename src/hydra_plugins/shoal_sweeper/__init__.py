@@ -24,7 +24,7 @@ class ShoalSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from shoal.app.sweeps.launch import launch_all
+        from shoal.app.multirun.launch import launch_all
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -15,11 +15,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from shoal.app import experiments
-from shoal.app.compose import PRIMARY, composed
-from shoal.app.formulas import quoted
-from shoal.app.location import own_conf, user_conf
-from shoal.app.plugins import importing_plugins
+from shoal.config import experiments
+from shoal.config.compose import PRIMARY, composed
+from shoal.config.folders import own_conf, user_conf
+from shoal.config.plugins import importing_plugins
+from shoal.config.quoting import quoted
 from shoal.errors import ExitCode, ShoalError, UsageError, raised_at
 from shoal.review.wording import printable
 from shoal.rundir import SweepDir
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> int:
     args = _parsed(words)
     if args.multirun and not (args.help or args.hydra_help or args.cfg or args.info is not None):
-        from shoal.app.sweeps.launch import sweep
+        from shoal.app.multirun.launch import sweep
 
         return sweep(args.overrides, config_dir=args.config_dir, config_name=args.config_name)
     if args.help or args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
@@ -55,7 +55,7 @@ def _dispatch(words: list[str]) -> int:
         others = [word for word in args.overrides if word != resumed]
         path = Path(resumed.partition("=")[2])
         if SweepDir(path).info.exists():
-            from shoal.app.sweeps.launch import resume as resume_sweep
+            from shoal.app.multirun.launch import resume as resume_sweep
 
             return resume_sweep(path, others)
         run, info = resume(path, others)
@@ -71,7 +71,7 @@ def _dispatch(words: list[str]) -> int:
             told=print,
         )
     from shoal.app.start import first_process
-    from shoal.app.summary import exit_code, summary
+    from shoal.runs.summary import exit_code, summary
 
     if first_process():
         print(summary(run, info))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from shoal.app.location import own_conf
+from shoal.config.folders import own_conf
 from shoal.errors import UsageError, suggestion
 
 Kind = Literal["task", "model", "optimizer", "loss", "module"]

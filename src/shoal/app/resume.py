@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from shoal.app.sources import Sources
-from shoal.app.start import importing, located
-from shoal.app.stored import Stored, changed, refuse_fixed, stored
-from shoal.app.trust import refuse_impostors
+from shoal.build.importing import importing
+from shoal.build.trust import refuse_impostors
+from shoal.config.changes import changed, refuse_fixed
+from shoal.config.origins import Sources, located
 from shoal.errors import DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.log import log_through, quiet_logging
+from shoal.runs.opened import Stored, stored
 
 Which = Literal["last", "best"]
 
@@ -40,8 +41,8 @@ def resume(
         for change in changes:
             print(f"changed  {change}", file=sys.stderr)
 
-        from shoal.app.jobs import job, task
         from shoal.app.work import Training
+        from shoal.build.job import job, task
         from shoal.record.training import unchanged
 
         with located(Sources(overrides, otherwise=str(found.run.config))):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,11 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from shoal.app.compose import Composed, composed
-from shoal.app.sources import Sources
-from shoal.app.sweeps.unfollowed import refuse_settings_of_sweeps
-from shoal.errors import ConfigError, DamagedError, UsageError
+from shoal.build.importing import importing
+from shoal.config.compose import Composed, composed
+from shoal.config.multirun.unfollowed import refuse_settings_of_sweeps
+from shoal.config.origins import located
+from shoal.errors import DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
@@ -48,7 +47,7 @@ def start(
         with located(found.sources), importing():
             with cheap_imports():
                 from shoal.app.work import Training, work
-                from shoal.record import figures  # noqa: F401  with the other imports, before the training begins
+                from shoal.record.figures import fit as figures  # noqa: F401  with the other imports, before the training begins
 
             todo = work(values)
             found_in_data = None
@@ -132,7 +131,7 @@ def _fresh(path: Path, config: Mapping[str, Any]) -> RunDir:
 
 def _unlike(run: RunDir, config: Mapping[str, Any]) -> str:
     """In which settings this configuration differs from that of a run that is there."""
-    from shoal.app.stored import differences  # late: it checks classes, which an error of composition needs nothing of
+    from shoal.rundir.changes import differences
 
     try:
         changes = differences(read_config(run.config), config)
@@ -140,24 +139,6 @@ def _unlike(run: RunDir, config: Mapping[str, Any]) -> str:
         return ""
     more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
     return f", with {'; '.join(map(str, changes[:4]))}{more}" if changes else ", of this very configuration"
-
-
-@contextmanager
-def located(sources: Sources) -> Iterator[None]:
-    """Say of every configuration error where its value came from."""
-    try:
-        yield
-    except ConfigError as error:
-        raise error.at(source=error.source or sources.of(error.key), hint=sources.way_out(error)) from error
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Find the user's own modules in the working directory."""
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    yield
 
 
 def first_process() -> bool:

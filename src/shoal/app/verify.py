@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shoal.app.experiments import files
+from shoal.config.experiments import files
 from shoal.errors import ShoalError, UsageError, suggestion
 from shoal.review.catalog import Entry, find, set_aside
 from shoal.review.removal import Removal
@@ -137,7 +137,7 @@ def _together(names: Sequence[str], outputs: Path, processes: int) -> Iterator[V
 
 
 def _swept(name: str, outputs: Path, processes: int) -> Verdict:
-    from shoal.app.sweeps.launch import sweep
+    from shoal.app.multirun.launch import sweep
 
     printed = io.StringIO()
     before = set(outputs.glob("*/*/sweep.json"))

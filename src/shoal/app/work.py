@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal.app.checks import Check
-from shoal.app.checks.recording import record
-from shoal.app.expect import Expectation, compare, expectations
-from shoal.app.jobs import job, settings
-from shoal.app.nodes import build, target
+from shoal.build.constructors import build, target
+from shoal.build.expectations import Expectation, compare, expectations
+from shoal.build.job import job, settings
+from shoal.checks import Check
+from shoal.checks.recording import record
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record.single import unlike_alone

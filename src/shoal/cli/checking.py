@@ -46,7 +46,7 @@ def verify(
     """
     from shoal.app.verify import chosen
     from shoal.app.verify import verify as run
-    from shoal.sweep.processes import cores
+    from shoal.machine import cores
 
     wanted = chosen(names or (), pattern)
     n = min(processes or cores(), cores())
@@ -117,8 +117,8 @@ def _refuse(options: Sequence[str]) -> None:
 
 
 def _of_job(overrides: Sequence[str], tolerance: float | None) -> Any:
-    from shoal.app.checks import LossGradient
-    from shoal.app.gradients import composed_job
+    from shoal.app.composed_job import composed_job
+    from shoal.checks import LossGradient
 
     return LossGradient(**({"tolerance": tolerance} if tolerance else {})).found(composed_job(overrides))
 

@@ -16,7 +16,7 @@ from shoal.errors import ShoalError, UsageError
 if TYPE_CHECKING:
     import polars
 
-    from shoal.app.run import Run
+    from shoal.runs.run import Run
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
 Trust = Annotated[
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _completed(incomplete: str) -> list[str]:
-    from shoal.app.completion import completions
+    from shoal.config.completion import completions
 
     words = os.environ.get("COMP_WORDS", "").split()  # in bash, where the line is taken apart at equals signs too
     typed = words[2 : int(os.environ.get("COMP_CWORD", 0)) + 1]
@@ -76,11 +76,11 @@ def resume(
       shoal resume outputs/parabola/20261122-103000-h4n7p3 sweep.retry_failed=true
     """
     from shoal.app.resume import resume as go_on
-    from shoal.app.summary import summary
+    from shoal.runs.summary import summary
 
     sweep = _sweep(run, root)
     if sweep:
-        from shoal.app.sweeps.launch import resume as resume_sweep
+        from shoal.app.multirun.launch import resume as resume_sweep
 
         raise typer.Exit(resume_sweep(sweep, overrides or []))
     print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or (), which=origin)))
@@ -149,7 +149,7 @@ def export(
       shoal export last --format onnx
       shoal export last --format safetensors --output weights.safetensors
     """
-    from shoal.app.export import export as write
+    from shoal.runs.export import export as write
 
     path, difference = write(_run(run, trust, root), format, output, "last" if last else "best")
     print(f"{path}: largest relative difference from the run's own predictions {difference:.1e}")
@@ -175,7 +175,7 @@ def _path(reference: str, root: Path) -> Path:
 
 
 def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
-    from shoal.app.run import load
+    from shoal.runs.run import load
 
     return load(_path(reference, root), trusted=trust or ())
 

@@ -1,8 +1,8 @@
 """Optimizers: settings of an update rule, for one run (`alone`) and for a stack of runs (`stacked`)."""
 
 from shoal.optimizers.adam import Adam, AdamW
+from shoal.optimizers.by_module import Own, alike
 from shoal.optimizers.optimizer import Optimizer
-from shoal.optimizers.own import Own, alike
 from shoal.optimizers.rmsprop import RMSprop
 from shoal.optimizers.rule import Rule
 from shoal.optimizers.sgd import SGD

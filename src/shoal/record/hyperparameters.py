@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shoal.names import IMMATERIAL
 from shoal.rundir import Best, RunInfo
 
-UNRELATED = ("outputs", "debug", "resume", "threads", "expect", "hydra", "logger", "callbacks.progress")
+UNRELATED = (*IMMATERIAL, "threads", "expect", "hydra", "logger", "callbacks.progress")
 """What is set there leads to no other result."""
 
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from shoal.engines.lightning import EXPECTED_WARNINGS
 from shoal.engines.position import Position
+from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.halving import Halving
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
 from shoal.engines.vectorized.steps import Steps

@@ -284,7 +284,7 @@ class _Session:
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
-        from shoal.record import figures
+        from shoal.record.figures import fit as figures
 
         picture = figures.illustrate(self.run, module, self.job.data, self.recorder.history, self.info)
         if self.recorder.events:

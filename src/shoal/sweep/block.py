@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shoal.engines.job import Job
-from shoal.engines.vectorized.halving import Halving
+from shoal.engines.stack.halving import Halving
 from shoal.rundir import RunDir, RunInfo
-
-Build = Callable[[Mapping[str, Any]], Job]
-"""The job that a resolved configuration describes; it travels to worker processes by its name."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
+from shoal.build.job import job as build
 from shoal.engines.job import Job
-from shoal.engines.vectorized.captured import CapturedStep
-from shoal.engines.vectorized.mapped import Clock
+from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.member import n_of
 from shoal.optimizers import Own
-from shoal.sweep.block import Block, Build
+from shoal.sweep.block import Block
 from shoal.sweep.progress import clock
 
 START_SECONDS = 2.0
@@ -42,16 +43,16 @@ class _Step:
         return self.arithmetic + DISPATCH * self.whole if block.stacked else ALONE * self.whole
 
 
-def told(blocks: Sequence[Block], build: Build, processes: int) -> str:
+def told(blocks: Sequence[Block], processes: int) -> str:
     """An estimate of the wall time for the terminal, and what it leaves out."""
-    found, unknown = seconds(blocks, build, processes)
+    found, unknown = seconds(blocks, processes)
     if not found:
         return "how long it takes is not known before it trains: its data loaders decide"
     left_out = f", without {unknown} that wait for data loaders" if unknown else ""
     return f"about {clock(found)} with {processes} {'process' if processes == 1 else 'processes'}{left_out}"
 
 
-def seconds(blocks: Sequence[Block], build: Build, processes: int) -> tuple[float, int]:
+def seconds(blocks: Sequence[Block], processes: int) -> tuple[float, int]:
     """An estimate of the wall time from measured steps; and how many runs it leaves out."""
     total, unknown = 0.0, 0
     known: dict[str, _Step] = {}

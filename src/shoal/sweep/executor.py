@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from shoal.errors import ShoalError
-from shoal.sweep.block import Advanced, Block, Build, Ended, Event
+from shoal.sweep.block import Advanced, Block, Ended, Event
 from shoal.sweep.processes import context, without_main
 
 POLL_SECONDS = 0.2
@@ -62,8 +62,7 @@ class Executor(ABC):
 class InProcess(Executor):
     """One block after the other, here; a job that ends its process ends this one."""
 
-    def __init__(self, build: Build) -> None:
-        self.build = build
+    def __init__(self) -> None:
         self._stopped = False
 
     def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
@@ -72,7 +71,7 @@ class InProcess(Executor):
         known: Known = {}
         while not self._stopped and (block := take()) is not None:
             events: list[Event] = []
-            train_block(block, self.build, partial(_told, watch, block, events), known)
+            train_block(block, partial(_told, watch, block, events), known)
             yield from ((block, event) for event in events)
             yield block, Finished()
             self._stopped |= any(isinstance(each, Ended) and each.info.status == "interrupted" for each in events)
@@ -95,9 +94,8 @@ def _told(watch: Watch, block: Block, events: list[Event], event: Event) -> None
 class Workers(Executor):
     """Worker processes with one thread each; a block has one of them to itself."""
 
-    def __init__(self, n: int, build: Build) -> None:
+    def __init__(self, n: int) -> None:
         self.n = n
-        self.build = build
         self._context = context()
         self._workers: list[_Worker] = []
         self._signal: int | None = None
@@ -151,7 +149,7 @@ class Workers(Executor):
             ShoalError: where it allows none at all.
         """
         try:
-            worker = _Worker(self._context, self.build)
+            worker = _Worker(self._context)
         except (OSError, EOFError) as error:
             self.n = len(self._workers)
             if self.n:
@@ -176,9 +174,9 @@ class Workers(Executor):
 class _Worker:
     """A worker process as seen from outside."""
 
-    def __init__(self, context: Any, build: Build) -> None:
+    def __init__(self, context: Any) -> None:
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, build), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
         with without_main():
             self.process.start()
         theirs.close()
@@ -212,7 +210,7 @@ class _Worker:
             self.process.join()
 
 
-def _serve(connection: Connection, build: Build) -> None:
+def _serve(connection: Connection) -> None:
     """The life of a worker process."""
     from shoal.sweep.training import Known, train_block
 
@@ -225,7 +223,7 @@ def _serve(connection: Connection, build: Build) -> None:
     while True:
         try:
             block = connection.recv()
-            train_block(block, build, connection.send, known)
+            train_block(block, connection.send, known)
             connection.send(Finished())
         except (EOFError, OSError, KeyboardInterrupt):
             return  # what was not reported is known to be lost

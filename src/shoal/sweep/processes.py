@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,13 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-PRELOADED = ("shoal.sweep.preload", "shoal.app.jobs")
+PRELOADED = "shoal.sweep.preload"
 """Imported once for all worker processes."""
-
-
-def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def context() -> Any:
@@ -25,7 +19,7 @@ def context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(list(PRELOADED))
+    found.set_forkserver_preload([PRELOADED])
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from shoal.build.job import job as build
 from shoal.engines.job import Job
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError
@@ -27,7 +28,7 @@ from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.sweep.block import Advanced, Block, Broken, Build, Ended, Report, Unstacked, Work
+from shoal.sweep.block import Advanced, Block, Broken, Ended, Report, Unstacked, Work
 
 REPORT_SECONDS = 0.5
 """How often a block says how far it is."""
@@ -37,7 +38,7 @@ Known = dict[int, Steps]
 """The steps of the group that this process trained last, by its number."""
 
 
-def train_block(block: Block, build: Build, report: Report, known: Known) -> None:
+def train_block(block: Block, report: Report, known: Known) -> None:
     """Train the runs of a block; nothing that happens to one of them is raised, all of it is reported."""
     torch.set_num_threads(1)
     with _output_into(block.works[0].run.log), quiet_logging():

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from shoal.app.jobs import metrics
+from shoal.build.job import metrics
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
 from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS

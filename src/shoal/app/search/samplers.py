@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shoal.app.nodes import TARGET, build, target
+from shoal.build.constructors import TARGET, build, target
 from shoal.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:

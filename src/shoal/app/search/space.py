@@ -11,9 +11,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from shoal.app.compose import SWEEP
-from shoal.app.sweeps.distributions import Choices, Distribution, Steps, distribution
-from shoal.app.sweeps.grids import Cell, Values
+from shoal.config.compose import SWEEP
+from shoal.config.multirun.distributions import Choices, Distribution, Steps, distribution
+from shoal.config.multirun.grids import Cell, Values
 from shoal.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

@@ -12,18 +12,17 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.compose import SWEEP
-from shoal.app.nodes import checked, constructor
 from shoal.app.search.samplers import Samplers, sampler_name, samplers
 from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
-from shoal.app.sources import Sources
-from shoal.app.start import located
-from shoal.app.sweeps.compositions import Composer
-from shoal.app.sweeps.described import Described, described
-from shoal.app.sweeps.distributions import integers_of
-from shoal.app.sweeps.folds import every_fold
-from shoal.app.sweeps.settings import settings_of
+from shoal.build.constructors import checked, constructor
+from shoal.config.compose import SWEEP
+from shoal.config.multirun.compositions import Composer
+from shoal.config.multirun.distributions import integers_of
+from shoal.config.multirun.folds import every_fold
+from shoal.config.multirun.job_config import Described, described
+from shoal.config.multirun.settings import settings_of
+from shoal.config.origins import Sources, located
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import StudyInfo, SweepDir, claim
 from shoal.startup import cheap_imports
@@ -137,8 +136,8 @@ def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequen
         raise ConfigError("sweep.sampler", "cmaes", problem, hint="for one number, tpe or gp")
     proposing = samplers(settings.sampler, seed=settings.seed, batch=settings.batch)
     with cheap_imports():
-        from shoal.app.jobs import job as build
         from shoal.app.search.objectives import objectives
+        from shoal.build.job import job as build
 
     jobs = []
     for edge in edges:
@@ -161,7 +160,7 @@ def _space(config: DictConfig, context: HydraContext, overrides: Sequence[str], 
 
 
 def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[Described]:
-    from shoal.app.sweeps.launch import whole_config
+    from shoal.app.multirun.launch import whole_config
 
     with whole_config(config):
         composer, known = Composer(context.config_loader, config), dict[str, Any]()

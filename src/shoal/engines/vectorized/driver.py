@@ -17,15 +17,15 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
 from shoal.engines.position import Position, move
-from shoal.engines.vectorized.allocator import keep_memory
-from shoal.engines.vectorized.gathered import Gathered
-from shoal.engines.vectorized.mapped import Clock
+from shoal.engines.stack.allocator import keep_memory
+from shoal.engines.stack.epoch import History, Training, evaluate
+from shoal.engines.stack.gathered import Gathered
+from shoal.engines.stack.rates import columns
+from shoal.engines.stack.steady import steady
+from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.member import n_of
-from shoal.engines.vectorized.numerics import steady
 from shoal.engines.vectorized.probe import probe
-from shoal.engines.vectorized.rates import columns
 from shoal.engines.vectorized.running import Listener, Running
-from shoal.engines.vectorized.training import History, Training, evaluate
 from shoal.models import Dropout
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.seeding import Stream, derived

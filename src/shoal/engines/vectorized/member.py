@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
-from shoal.engines.vectorized.rates import Rate
+from shoal.engines.stack.rates import Rate
 from shoal.schedulers import Horizon
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from shoal.engines.vectorized.captured import CannotStackError, CapturedStep
-from shoal.engines.vectorized.mapped import Clock, Mapped, Stepped
-from shoal.engines.vectorized.stack import Stack
+from shoal.engines.stack.stack import Stack
+from shoal.engines.step.captured import CannotStackError, CapturedStep
+from shoal.engines.step.mapped import Clock, Mapped, Stepped
 from shoal.seeding import seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from shoal.engines.position import Position
-from shoal.engines.vectorized.clipping import Limits
-from shoal.engines.vectorized.halving import Halving
+from shoal.engines.stack.clipping import Limits
+from shoal.engines.stack.halving import Halving
+from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.vectorized.member import Member, n_of
-from shoal.engines.vectorized.stack import SMALLEST, Stack
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import ConfigError, suggestion
 from shoal.schedulers import Horizon

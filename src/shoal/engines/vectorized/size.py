@@ -16,8 +16,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from shoal.engines.vectorized.captured import CapturedStep
-from shoal.engines.vectorized.mapped import Clock
+from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.mapped import Clock
 
 FEWEST, MOST = 16, 1024
 """Runs of a stack, whatever the cache."""

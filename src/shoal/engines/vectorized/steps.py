@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shoal.engines.vectorized.captured import CapturedStep
-from shoal.engines.vectorized.compiled.program import Heat
-from shoal.engines.vectorized.mapped import Mapped
+from shoal.engines.stack.update import Update
+from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.compiled.program import Heat
+from shoal.engines.step.mapped import Mapped
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.update import Update
 
 
 class Steps:

@@ -1,0 +1,170 @@
+"""What a sweep as a whole has shown: its figures, and what was expected of it beside what it has."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from shoal.build.expectations import Expectation, compared, compared_over, expectations
+from shoal.build.job import job as build
+from shoal.errors import shown
+from shoal.names import TRAIN_LOSS, VAL_LOSS, repeated_over, repeats
+from shoal.rundir import (
+    History,
+    RunDir,
+    RunInfo,
+    Status,
+    SweepDir,
+    SweepInfo,
+    read_config,
+    read_history,
+    read_intact,
+    write_bytes,
+)
+from shoal.rundir.log import quiet_logging
+from shoal.sweep.processes import beside
+from shoal.sweep.summary import score
+
+Finished = tuple[RunInfo, History]
+MANY = 64
+"""Runs of a sweep from which on it is worth a process to draw two pictures at a time."""
+
+
+class Outcome:
+    """The runs of a sweep that has come to its end; `results` are those of its jobs, by number."""
+
+    def __init__(self, sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> None:
+        self.sweep = sweep
+        self.info = info
+        self.results = results
+        self.jobs = {job.number: job for job in info.jobs if job.number in results}
+
+    def expected(self, node: Any) -> list[dict[str, Any]]:
+        """What is expected of each run, counted, and of all of them together, beside what was measured."""
+        wanted = expectations(node)
+        runs = self._completed if wanted else []
+        if not runs:
+            return []
+        each = [_of_each(one, runs) for one in wanted if one.over is None]
+        return [*each, *(outcome.plain() for outcome in compared_over(wanted, runs))]
+
+    def draw(self, curves: Sequence[str]) -> list[Path]:
+        """Draw the sweep, the curves of these metrics, and what its best and its median run have learned."""
+        here = self._without_fit()
+        elsewhere = [here.pop()] if len(self.results) >= MANY and len(here) > 1 else []
+        with ExitStack() as meanwhile:
+            for run in elsewhere:
+                meanwhile.enter_context(beside(_illustrate, run))
+            drawn = [self._overview()]
+            if curves and self._completed:
+                drawn.append(self._curves(curves))
+            for run in here:
+                _illustrate(run)
+        return drawn
+
+    @cached_property
+    def _completed(self) -> list[Finished]:
+        """The runs that have completed, each with its history."""
+        paths = {number: self.sweep.run(job) for number, job in self.jobs.items()}
+        return [
+            (info, read_history(paths[number].history))
+            for number, info in self.results.items()
+            if info.status is Status.COMPLETED
+        ]
+
+    @cached_property
+    def _values(self) -> dict[int, float]:
+        """What each run is judged by, the best run first."""
+        scored = [(found, number) for number, run in self.results.items() if (found := score(run)) is not None]
+        sign = -1 if self._metric[1] == "max" else 1
+        return {number: sign * found for found, number in sorted(scored) if math.isfinite(found)}
+
+    @cached_property
+    def _metric(self) -> tuple[str, str]:
+        """The metric that most runs monitored, and whether `min` or `max` is its best."""
+        monitored = Counter((run.best.metric, run.best.mode) for run in self.results.values() if run.best)
+        names = {name for run in self.results.values() for name in run.final}
+        return monitored.most_common(1)[0][0] if monitored else (VAL_LOSS if VAL_LOSS in names else TRAIN_LOSS, "min")
+
+    def _overview(self) -> Path:
+        """The metric against each swept setting, and learning curves."""
+        from shoal.record.figures import fit as figures
+        from shoal.record.figures.sweep import MOST_CURVES, Drawn, Wording, sweep_figure
+
+        metric, mode = self._metric
+        settings = [key for key in self.info.varies if not repeats(key)]
+        with_curve = list(self._values)[:: max(1, math.ceil(len(self._values) / MOST_CURVES))]
+        curves = {number: self._curve(number, metric) for number in with_curve}
+        drawn = [
+            Drawn(
+                run=job.run,
+                settings={key: job.differs.get(key) for key in settings},
+                value=self._values.get(number),
+                curve=curves.get(number, ()),
+            )
+            for number, job in self.jobs.items()
+        ]
+        wording = Wording(title=self._title(), metric=metric, rises=mode == "max", repeats=self._repeats())
+        write_bytes(self.sweep.figure, figures.png(sweep_figure(drawn, settings, wording)))
+        return self.sweep.figure
+
+    def _curve(self, number: int, metric: str) -> list[tuple[float, float]]:
+        from shoal.record.figures.sweep import curve
+
+        history, _ = read_intact(self.sweep.run(self.jobs[number]).history)
+        return curve(history.rows, metric)
+
+    def _title(self) -> str:
+        bad = Counter(run.status for run in self.results.values() if run.status is not Status.COMPLETED)
+        counts = "".join(f", {n} {status}" for status, n in bad.items())
+        n = len(self.results)
+        return f"{self.info.task}  {self.sweep.path.name}: {n} {'run' if n == 1 else 'runs'}{counts}"
+
+    def _repeats(self) -> str:
+        """What the runs of one configuration differ in."""
+        return repeated_over(self.info.varies) or "runs"
+
+    def _without_fit(self) -> list[RunDir]:
+        """The best run and the median run, where there is no picture yet of what they have learned."""
+        ranked = list(self._values)
+        numbers = dict.fromkeys([ranked[0], ranked[len(ranked) // 2]] if ranked else [])
+        runs = [self.sweep.run(self.jobs[number]) for number in numbers]
+        return [run for run in runs if not run.fit_figure.exists()]
+
+    def _curves(self, metrics: Sequence[str]) -> Path:
+        """The curves of these metrics, a color for each value of the first setting that is more than a repeat."""
+        from shoal.record.figures import fit as figures
+        from shoal.record.figures.curves import curves_figure
+
+        key = next((name for name in self.info.varies if not repeats(name)), None)
+        groups: dict[str, list[History]] = {}
+        for info, history in self._completed:
+            groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
+        path = self.sweep.figure.with_name("curves.png")
+        title = f"{self._completed[0][0].task}  {self.sweep.path.name}"
+        write_bytes(path, figures.png(curves_figure(groups, metrics, title=title)))
+        return path
+
+
+def _illustrate(run: RunDir) -> None:
+    """Draw what a run has learned, as for a run that is no part of a sweep."""
+    from shoal.record.figures.fit import illustrate_later
+
+    with quiet_logging():
+        illustrate_later(run, build(read_config(run.config)))
+
+
+def _of_each(wanted: Expectation, runs: Sequence[Finished]) -> dict[str, Any]:
+    """One expectation of every run: the outcome of the first that misses it, else of the first."""
+    outcomes = [outcome for info, history in runs for outcome in compared([wanted], info, history)]
+    missed = [outcome for outcome in outcomes if not outcome.holds]
+    if not outcomes:
+        problem = "no run has these settings"
+        return {"metric": wanted.name, "expected": wanted.wanted, "measured": None, "holds": False, "problem": problem}
+    told = (missed or outcomes)[0].plain()
+    return {**told, "metric": f"{told['metric']} in {len(outcomes) - len(missed)} of {len(outcomes)} runs"}

@@ -1,0 +1,80 @@
+"""Hydra's callbacks of a job, in a sweep whose jobs train in other processes: they are called where the sweep runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from shoal.config.multirun.job_config import Described
+from shoal.rundir import RunInfo, Status
+
+
+class JobCallbacks:
+    """Calls `on_job_start` as a job is given to a process and `on_job_end` as it is heard to have ended."""
+
+    def __init__(self, callbacks: Callbacks, sweep: Path) -> None:
+        self.callbacks = callbacks
+        self.sweep = sweep
+
+    def start(self, job: Described, number: int, path: Path) -> None:
+        """A job begins, in the directory `path`."""
+        with _as_of_job(self._config(job, number, path)) as config:
+            self.callbacks.on_job_start(config=config, task_function=_elsewhere)
+
+    def end(self, job: Described, number: int, path: Path, info: RunInfo) -> None:
+        """A job has come to an end of any kind."""
+        with _as_of_job(self._config(job, number, path)) as config:
+            self.callbacks.on_job_end(config=config, job_return=_returned(config, info))
+
+    def _config(self, job: Described, number: int, path: Path) -> DictConfig:
+        """The configuration that Hydra would have given the job."""
+        config: Any = OmegaConf.create(yaml.safe_load(job.config_yaml))
+        config.hydra = copy.deepcopy(job.hydra.config)
+        OmegaConf.set_struct(config, True)
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.job.id = config.hydra.job.num = number
+            config.hydra.job.override_dirname = job.override_dirname
+            config.hydra.overrides.task = list(job.overrides)
+            config.hydra.runtime.output_dir = str(path.absolute())
+            config.hydra.sweep.dir, config.hydra.sweep.subdir = str(self.sweep), path.name
+        found: DictConfig = config
+        return found
+
+
+@contextmanager
+def _as_of_job(config: DictConfig) -> Iterator[DictConfig]:
+    """Let `${hydra:...}` read the job's configuration."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield config
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _returned(config: DictConfig, info: RunInfo) -> JobReturn:
+    from shoal.app.multirun.launch import JobFailedError, objective
+
+    own = config.copy()
+    with read_write(own), open_dict(own):
+        del own["hydra"]
+    found = JobReturn(overrides=list(config.hydra.overrides.task), cfg=own, hydra_cfg=config, task_name="train")
+    found.working_dir = str(Path.cwd())
+    completed = info.status is Status.COMPLETED
+    found.status = JobStatus.COMPLETED if completed else JobStatus.FAILED
+    found.return_value = objective(info) if completed else JobFailedError(f"{info.id}: {info.reason}")
+    return found
+
+
+def _elsewhere(config: Any) -> Any:
+    """The task of a job: another process does it."""
+    raise NotImplementedError("the job is trained by a worker process of the sweep")

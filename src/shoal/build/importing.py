@@ -1,0 +1,17 @@
+"""Where the user's own modules are found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Find the user's own modules in the working directory."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    yield

@@ -1,0 +1,283 @@
+"""From a resolved configuration to a job: everything in it is checked before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Interval
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from shoal import losses, models, optimizers, schedulers
+from shoal.build.annotations import NotAllowedError, choices, coerced, described
+from shoal.build.constructors import TARGET, build, checked, target
+from shoal.build.expectations import expectations, refuse_unknown
+from shoal.build.lightning_module import agreed, logs
+from shoal.build.shapes import check_fit
+from shoal.build.trainer import arguments
+from shoal.engines.job import Job
+from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
+from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
+from shoal.record import Checkpoint, loss_among
+from shoal.record.callbacks import logged
+from shoal.record.derivative import has_derivative
+from shoal.seeding import MAX_SEED
+from shoal.tasks import Task
+
+SETTINGS: Mapping[str, Any] = {
+    "seed": Annotated[int, Interval(ge=0, le=MAX_SEED)],
+    "engine": Literal["auto", "lightning", "vectorized"],
+    "threads": Annotated[int, Interval(ge=1, le=1024)],
+    "debug": bool,
+    "outputs": str,
+    "resume": str | None,
+}
+"""What stands at the top of a configuration beside the nodes."""
+EXAMPLES = {"seed": "0", "threads": "1", "debug": "true", "outputs": "outputs", "resume": "null"}
+NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
+
+
+def job(config: Mapping[str, Any]) -> Job:
+    """The job that a resolved configuration describes.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    config = {"callbacks": {}, "logger": {}, **config}
+    chosen = settings(config)
+    built = _built_job(config, chosen, arguments(_node(config["trainer"], "trainer")))
+    built = agreed(
+        replace(
+            built,
+            callbacks=_named(config["callbacks"], "callbacks", Callback),
+            loggers=_named(config["logger"], "logger", Logger),
+        )
+    )
+    _check_monitors(built)
+    _check_validation(built)
+    _check_loss(built)
+    if not built.own_module:
+        check_fit(built)
+    _check_expected(built)
+    return built
+
+
+def trained_job(config: Mapping[str, Any], encoding: Mapping[str, Any]) -> Job:
+    """What a trained model needs to predict: for a table its encoding instead of its file, and no device but this one.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    built = _built_job(config, settings(config), {})
+    restored = built.task.restored(encoding)
+    return job(config) if restored is built.task else replace(built, task=restored)
+
+
+def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Mapping[str, Any]) -> Job:
+    """The job without its callbacks and loggers; its samples have not been looked at."""
+    return Job(
+        task=task(config["task"]),
+        model=_model(config["model"]),
+        loss=_loss(config["loss"]),
+        optimizer=_optimizer(config["optimizer"]),
+        scheduler=_scheduler(config["scheduler"]),
+        trainer=trainer,
+        callbacks={},
+        loggers={},
+        seed=chosen["seed"],
+        engine=chosen["engine"],
+        threads=chosen["threads"],
+        config=config,
+    )
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings at the top of a configuration, checked; the nodes beside them are there.
+
+    Raises:
+        ConfigError: where one is wrong, unknown or missing.
+    """
+    for key, value in config.items():
+        if key not in (*SETTINGS, *NODES, "expect", "check"):
+            raise ConfigError(
+                str(key), value, "no such setting or group", hint=suggestion(str(key), (*SETTINGS, *NODES))
+            )
+    for key in NODES:
+        if key not in config:
+            raise ConfigError(key, None, "must be given", hint=f"choose one of its group: {key}=NAME")
+    values = {}
+    for key, annotation in SETTINGS.items():
+        try:
+            values[key] = coerced(config.get(key), annotation)
+        except NotAllowedError:
+            words = choices(annotation)
+            hint = suggestion(str(config.get(key)), words) if words else f"for example {key}={EXAMPLES[key]}"
+            raise ConfigError(key, config.get(key), f"must be {described(annotation)}", hint=hint) from None
+    return values
+
+
+def task(node: Any) -> Task:
+    """The task that a node describes; its samples have not been looked at.
+
+    Raises:
+        ConfigError: where something in it is wrong.
+    """
+    found: Task = _built(node, "task", Task, "a task")
+    return found
+
+
+def _built(node: Any, key: str, kind: type | tuple[type, ...], noun: str) -> Any:
+    made = target(_node(node, key), key)
+    if isinstance(made.call, type) and not issubclass(made.call, kind):
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not {noun}")
+    built = build(node, key)
+    if not isinstance(built, kind):
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not {noun}")
+    return built
+
+
+def _node(node: Any, key: str) -> Mapping[str, Any]:
+    """The node, seen to be one.
+
+    Raises:
+        ConfigError: where it is something else, or a name in it is no text.
+    """
+    if not isinstance(node, Mapping):
+        raise ConfigError(key, node, "must be a node with a _target_", hint=f"choose one of its group: {key}=NAME")
+    for name, value in node.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint="the name of a setting is a text")
+    return node
+
+
+def _model(node: Any) -> models.Model:
+    made = target(_node(node, "model"), "model")
+    if isinstance(made.call, type) and issubclass(made.call, nn.Module):
+        settings = checked(node, "model", made.without("inputs", "outputs"))
+        return models.Upstream(cls=made.call, settings=settings)
+    model: models.Model = _built(node, "model", models.Model, "a model: an nn.Module, or a shoal.models.Model")
+    return model
+
+
+def _loss(node: Any) -> Any:
+    loss = build(_node(node, "loss"), "loss")
+    if not callable(loss):
+        raise ConfigError(f"loss.{TARGET}", node[TARGET], "does not give a callable of (prediction, target)")
+    return loss
+
+
+def _optimizer(node: Any) -> optimizers.Optimizer:
+    made = target(_node(node, "optimizer"), "optimizer")
+    if isinstance(made.call, type) and issubclass(made.call, torch.optim.Optimizer):
+        settings = checked(node, "optimizer", made.without("params"))
+        return optimizers.Upstream(cls=made.call, settings=settings)
+    optimizer: optimizers.Optimizer = _built(node, "optimizer", optimizers.Optimizer, "an optimizer")
+    return optimizer
+
+
+def _scheduler(node: Any) -> schedulers.Scheduler:
+    made = target(_node(node, "scheduler"), "scheduler")
+    if isinstance(made.call, type) and issubclass(made.call, LRScheduler | ReduceLROnPlateau):
+        settings = checked(node, "scheduler", made.without("optimizer"))
+        return schedulers.Upstream(cls=made.call, settings=settings)
+    scheduler: schedulers.Scheduler = _built(node, "scheduler", schedulers.Scheduler, "a scheduler")
+    return scheduler
+
+
+def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
+    """The objects of a group that is a dictionary of nodes; one set to null is left out."""
+    wanted = {name: node for name, node in (nodes or {}).items() if node is not None}
+    return {name: _built(node, f"{key}.{name}", kind, f"a Lightning {kind.__name__}") for name, node in wanted.items()}
+
+
+def _check_monitors(job: Job) -> None:
+    """Point `auto` at the validation loss, else at the training loss; refuse metrics that are never logged."""
+    names = metrics(job)
+    if names is None:
+        return  # known after the first epoch, which tells
+    for name, callback in job.callbacks.items():
+        if isinstance(callback, Checkpoint) and callback.monitor == "auto":
+            callback.monitor = loss_among(names) or "auto"
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor != "auto":
+            _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
+    if isinstance(job.scheduler, schedulers.Plateau):
+        _check_monitor("scheduler.monitor", job.scheduler.monitor, names, job)
+
+
+def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
+    if monitor in names:
+        return
+    if monitor == VAL_LOSS and not job.task.validates:
+        raise ConfigError(key, monitor, "is never logged: there are no validation samples", hint=f"use {TRAIN_LOSS}")
+    raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, names, kind="logged are"))
+
+
+def _check_validation(job: Job) -> None:
+    """Refuse a validation in the middle of an epoch that is shorter than that."""
+    every = job.trainer.get("val_check_interval")
+    if not isinstance(every, int | float) or every <= 1.0 or job.trainer.get("check_val_every_n_epoch") is None:
+        return
+    n_batches = len(job.batches()[0]) if job.in_memory else every
+    if every > n_batches:
+        raise ConfigError(
+            "trainer.val_check_interval",
+            every,
+            f"is more than the {n_batches} batches of an epoch",
+            hint="null validates after each epoch",
+        )
+
+
+def _check_loss(job: Job) -> None:
+    """Refuse a loss of numbers for classes, and one of classes for numbers."""
+    if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto | losses.Own):
+        return
+    classes = not job.data.train.y.is_floating_point()
+    if classes != isinstance(job.loss, losses.CrossEntropy):
+        name = type(job.loss).__name__
+        problem = f"does not fit the targets of this task, which are {'classes' if classes else 'numbers'}"
+        fitting = "loss=cross_entropy" if classes else "loss=mse"
+        raise ConfigError("loss", name, problem, hint=f"use {fitting}, or loss=auto")
+
+
+def _check_expected(job: Job) -> None:
+    """Refuse expectations of what is never logged, or of a step that is never reached."""
+    wanted = expectations(job.config.get("expect"))
+    if wanted:
+        derivative = {DERIVATIVE} if has_derivative(job.task) else set()
+        last = _last_step(job) if any(each.step for each in wanted) else None
+        names = metrics(job)
+        if names is not None:
+            refuse_unknown(wanted, names | derivative, last)
+
+
+def _last_step(job: Job) -> int | None:
+    """The optimizer steps of a whole training at most; None where nothing says."""
+    n_steps, n_epochs = job.trainer.get("max_steps", -1), job.trainer.get("max_epochs")
+    limits = [n_steps] if n_steps > 0 else []
+    if n_epochs and n_epochs > 0:
+        if not job.in_memory:
+            return None
+        limits.append(n_epochs * len(job.batches()[0]))
+    return min(limits, default=None)
+
+
+def metrics(job: Job) -> set[str] | None:
+    """Names of all that a run of this job logs; None where only its training can tell."""
+    ours = logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)
+    if job.own_module:
+        names = logs(job)
+        return None if names is None else names | ours
+    names = {TRAIN_LOSS}
+    if job.task.records:
+        names |= job.task.recorded(job.presented(job.module()).model).keys()
+    if job.task.validates:
+        names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
+    if job.trainer.get("log_every_n_steps") is not None:
+        names.add(f"{TRAIN_LOSS}_step")
+    return names | ours

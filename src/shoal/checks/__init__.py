@@ -1,0 +1,17 @@
+"""What an experiment can show beside a training: derivatives, graphs, saving, devices."""
+
+from shoal.checks.check import Check, Measured
+from shoal.checks.derivatives import Accumulation, Activations, Derivatives
+from shoal.checks.models import Devices, Graph, LossGradient, Reload
+
+__all__ = [
+    "Accumulation",
+    "Activations",
+    "Check",
+    "Derivatives",
+    "Devices",
+    "Graph",
+    "LossGradient",
+    "Measured",
+    "Reload",
+]

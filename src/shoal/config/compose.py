@@ -1,0 +1,180 @@
+"""Composing a configuration with Hydra."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+
+from shoal.config import experiments
+from shoal.config.folders import own_conf, user_conf
+from shoal.config.hydra_errors import translated
+from shoal.config.origins import COMMAND_LINE, Sources, composed_files
+from shoal.config.plugins import importing_plugins
+from shoal.errors import ConfigError, ShoalError, UsageError
+from shoal.rundir.layout import job_name, new_id
+
+PRIMARY = "train"
+"""Name of the file that everything is composed from."""
+SWEEP = "sweep"
+"""The node that says how a sweep is run, and is no part of a job."""
+
+OmegaConf.register_new_resolver("run_id", new_id, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration, Hydra's own part included, and the Hydra that composed it."""
+
+    hydra: Hydra
+    config: DictConfig
+    overrides: list[str]
+    name: str = PRIMARY
+    """The file that everything was composed from."""
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The chosen option of each of shoal's groups."""
+        chosen = self.config.hydra.runtime.choices
+        return {group: name for group, name in chosen.items() if "/" not in group and name is not None}
+
+    @property
+    def sources(self) -> Sources:
+        """Where the values came from."""
+        files = cache(partial(composed_files, self.hydra, self.name, tuple(self.overrides)))
+        return Sources(self.overrides, self.choices, files=files)
+
+    def values(self) -> dict[str, Any]:
+        """The resolved configuration, without Hydra's part and the sweep's: plain values.
+
+        Raises:
+            ConfigError: where a value is missing or an interpolation leads nowhere.
+        """
+        task = self.config.copy()
+        with read_write(task), open_dict(task):
+            del task["hydra"]
+            task.pop(SWEEP, None)
+        try:
+            resolved: Any = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
+        except Exception as error:
+            raise self.located(translated(error, self.overrides, lambda _: self.config)) from error
+        return dict(resolved)
+
+    def located(self, error: ShoalError) -> ShoalError:
+        """The same error with the place its setting came from, where it is about a setting."""
+        if not isinstance(error, ConfigError) or error.source:
+            return error
+        return error.at(source=self.sources.of(error.key))
+
+    def directory(self) -> Path:
+        """The run directory that Hydra will use.
+
+        Raises:
+            ConfigError: where its name refers to something that is not there.
+        """
+        try:
+            return Path(str(OmegaConf.select(self.config, "hydra.run.dir")))
+        except Exception as error:
+            raise self.located(translated(error, self.overrides, lambda _: self.config)) from error
+
+
+@contextmanager
+def composed(
+    overrides: Sequence[str],
+    *,
+    config_dir: str | None = None,
+    config_name: str | None = None,
+    mode: RunMode = RunMode.RUN,
+) -> Iterator[Composed]:
+    """The configuration that overrides ask for, of a run or a sweep; Hydra stays initialized while the block runs.
+
+    Raises:
+        ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
+    """
+    before = HydraConfig.instance().cfg
+    with importing_plugins():
+        experiments.install()
+        hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
+
+    def compose(wanted: Sequence[str]) -> DictConfig:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "provider=.* is not available")  # `_check_search_path` refuses it
+            return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
+
+    try:
+        try:
+            config = compose(overrides)
+            _check_search_path(config)
+            _check_one_task(config)
+            _check_verbose(config)
+        except Exception as error:
+            raise translated(error, overrides, compose) from error
+        HydraConfig.instance().set_config(config)
+        yield Composed(hydra, config, list(overrides), config_name or PRIMARY)
+    finally:
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = before
+
+
+def _search_path(config_dir: str | None) -> Any:
+    path = create_config_search_path(str(own_conf()))
+    folder = Path(config_dir) if config_dir else user_conf()
+    if folder is not None:
+        if not folder.is_dir():
+            raise UsageError(f"--config-dir {folder}: no such folder", hint=f"the working directory is {Path.cwd()}")
+        path.prepend(provider="user", path=f"file://{folder.resolve()}")
+    return path
+
+
+def _check_search_path(config: DictConfig) -> None:
+    """Refuse a folder on Hydra's search path that does not exist, which Hydra only warns of."""
+    for entry in config.hydra.searchpath or []:
+        folder = str(entry).removeprefix("file://")
+        if folder.startswith("pkg://"):
+            _check_package(folder.removeprefix("pkg://"))
+        elif "://" not in folder and not Path(folder).is_dir():
+            raise UsageError(f"hydra.searchpath: no folder {folder}", hint=f"the working directory is {Path.cwd()}")
+
+
+def _check_package(name: str) -> None:
+    """Refuse a package on Hydra's search path that cannot be found, which Hydra only warns of."""
+    top = name.replace("/", ".").split(".")[0]
+    try:
+        found = importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise UsageError(f"hydra.searchpath: no package {top}", hint="is it installed, or in the working directory?")
+
+
+def _check_verbose(config: DictConfig) -> None:
+    """Refuse what Hydra only asserts."""
+    if not isinstance(config.hydra.verbose, bool | str | ListConfig):
+        raise ConfigError(
+            "hydra.verbose", config.hydra.verbose, "must be true, false or names of loggers", source=COMMAND_LINE
+        )
+
+
+def _check_one_task(config: DictConfig) -> None:
+    """Refuse several tasks in one run."""
+    if not isinstance(config.hydra.runtime.choices.get("task"), str):
+        raise ConfigError(
+            "task",
+            next((line.partition("=")[2] for line in config.hydra.overrides.task if line.startswith("task=")), None),
+            "a run has one task",
+            hint="for each of several: -m task=parabola,sin_x2",
+            source=COMMAND_LINE,
+        )

@@ -1,0 +1,232 @@
+"""What Hydra, OmegaConf and PyYAML say when a configuration cannot be composed, in shoal's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    UnsupportedInterpolationType,
+)
+from yaml import MarkedYAMLError
+from yaml.reader import ReaderError
+
+from shoal.config.origins import COMMAND_LINE
+from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, nearest, suggestion
+
+_NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
+"""What Hydra says of an override of something that is not there."""
+
+MANY = 20
+"""More names than these are not listed where one of them is near."""
+
+Compose = Callable[[list[str]], DictConfig]
+
+
+def translated(error: Exception, overrides: Iterable[str], compose: Compose) -> ShoalError:
+    """The error for the user; `compose` composes again with other overrides, to see what would have been valid."""
+    given = list(overrides)
+    match error:
+        case ShoalError():
+            return error
+        case OverrideParseException():
+            return _unparsable(error)
+        case MissingConfigException():
+            return _no_such_choice(error, given)
+        case MarkedYAMLError() | ReaderError():
+            return _bad_yaml(error)
+        case MissingMandatoryValue():
+            key = str(error.full_key)
+            return ConfigError(key, "???", "must be given", hint=f"for example {key}=VALUE")
+        case InterpolationResolutionError() | GrammarParseError():
+            return _broken_reference(error, compose(given) if _reaches(compose, given) else None)
+    return _not_composed(error, given, compose)
+
+
+def _unparsable(error: OverrideParseException) -> ShoalError:
+    key, equals, value = error.override.partition("=")
+    if not equals:
+        return UsageError(f"{error.override}: must be KEY=VALUE", hint=f"for example {key}=VALUE")
+    said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", _first_line(error))
+    hint = "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
+    return ConfigError(key, value, f"cannot be read: {said}", hint=hint, source=COMMAND_LINE)
+
+
+def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> ShoalError:
+    wanted = str(error.missing_cfg_file or "")
+    group, _, name = wanted.rpartition("/")
+    if not group or not error.options:
+        return UsageError(_first_line(error), hint="a configuration file is named without its folder and without .yaml")
+    asked = any(override.lstrip("+").startswith((f"{group}=", f"{group}@")) for override in overrides)
+    found = re.match(r"In '([^']+)'", str(error))
+    source = COMMAND_LINE if asked else f"{found[1]}.yaml" if found else None
+    return ConfigError(group, name, f"no such {group}", hint=suggestion(name, error.options), source=source)
+
+
+def _bad_yaml(error: MarkedYAMLError | ReaderError) -> ShoalError:
+    if isinstance(error, ReaderError):
+        return UsageError(f"{error.name}: byte {error.position}: {error.reason}", hint="YAML files are UTF-8 text")
+    mark = error.problem_mark
+    where = f"{mark.name}:{mark.line + 1}:{mark.column + 1}" if mark else "a YAML file"
+    problem = _shortened(error.problem or error.context or "cannot be read")
+    tab = "a tab: indent with spaces" if "\\t" in problem else None
+    return UsageError(f"{where}: {problem}", hint=tab)
+
+
+def _broken_reference(error: Exception, config: DictConfig | None) -> ShoalError:
+    """The error for a `${...}` that leads nowhere, at the setting that holds it."""
+    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", _first_line(error)).strip('"')
+    settings = dict(_settings(config)) if config is not None else {}
+    key = _followed(str(getattr(error, "full_key", None) or "a setting"), settings)
+    if "ecursive interpolation" in said:
+        return ConfigError(key, settings.get(key, "${...}"), "refers to itself")
+    found = re.search(r"Interpolation key '([^']+)' not found", said)
+    if not found:
+        problem = f"{said}: no such resolver" if isinstance(error, UnsupportedInterpolationType) else said
+        return ConfigError(key, settings.get(key, "${...}"), problem)
+    name = found[1]
+    holder = next((each for each, text in settings.items() if _refers(text, name)), key)
+    guess = nearest(name, [each for each in settings if each != holder])
+    hint = f"did you mean ${{{guess}}}?" if guess else None
+    return ConfigError(holder, settings.get(holder, f"${{{name}}}"), f"there is no {name} to refer to", hint=hint)
+
+
+def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Every setting below the top, as it stands before any `${...}` is followed; Hydra's own last."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+
+    def walk(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+        if not isinstance(node, dict):
+            yield key, node
+            return
+        for name in sorted(node, key=lambda each: each == "hydra"):
+            yield from walk(node[name], f"{key}.{name}".lstrip("."))
+
+    return walk(plain, "")
+
+
+def _followed(key: str, settings: Mapping[str, Any]) -> str:
+    """The setting that `key` stands for, where its value is nothing but a reference to another, and so on."""
+    for _ in settings:
+        match = re.fullmatch(r"\$\{([\w.]+)\}", str(settings.get(key)))
+        if not match or match[1] not in settings or match[1] == key:
+            break
+        key = match[1]
+    return key
+
+
+def _refers(text: Any, name: str) -> bool:
+    return isinstance(text, str) and re.search(rf"\$\{{\.*{re.escape(name)}\}}", text) is not None
+
+
+def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> ShoalError:
+    text = _whole(error)
+    if "Ambiguous value for argument" in text:
+        key, _, value = next((each for each in overrides if each in text), "").partition("=")
+        return ConfigError(key, value, "a sweep needs -m", hint=f"for one list: '{key}=[{value}]'", source=COMMAND_LINE)
+    misplaced = re.search(r"In '([^']+)': Could not override '(\w+)@", text)
+    if misplaced:
+        return UsageError(
+            f"{misplaced[1]}.yaml chooses {misplaced[2]}, which is beside it and not in it",
+            hint="the first line of such a file must be: # @package _global_",
+        )
+    override = _at_fault(text, overrides, compose)
+    if override is None:
+        return UsageError(_shortened(_last_line(text) if text.startswith("In '") else text.splitlines()[0]))
+    key, value = _key(override), override.partition("=")[2]
+    others = [each for each in overrides if each is not override]
+    if any(each in text for each in _NOT_THERE):
+        parent, _, name = key.rpartition(".")
+        kind = NO_SUCH_SETTING if parent else "no such setting or group"
+        return ConfigError(key, value, kind, hint=_neighbors(parent, name, others, compose), source=COMMAND_LINE)
+    problem, hint = _reworded(text, override)
+    return ConfigError(key or "KEY", value, problem, hint=hint, source=COMMAND_LINE)
+
+
+def _at_fault(text: str, overrides: list[str], compose: Compose) -> str | None:
+    """The override that Hydra complains of: the one it names, else the first without which there is no complaint."""
+    named = re.findall(r"'([^'\s]+)'|override (\S+)", text)
+    words = {_key(word) for pair in named for word in pair if word} | {f"{_key(word)}" for word in text.split()}
+    matching = [each for each in overrides if _key(each) in words]
+    if matching:
+        return matching[0]
+    for override in overrides:
+        if _reaches(compose, [each for each in overrides if each is not override]):
+            return override
+    return None
+
+
+def _reworded(text: str, override: str) -> tuple[str, str | None]:
+    """What is wrong with an override that names something that is there, and the way out."""
+    plain = override.lstrip("+~")
+    if "Multiple values for" in text or "An item is already at" in text or "force-add of config groups" in text:
+        return "is there already: set it without the +", f"for example {plain}" if "=" in plain else None
+    if "Config group override" in text:
+        return "must be the name of a choice", f"for example {plain.partition('=')[0]}=NAME"
+    if "requires --multirun" in text:
+        return "a sweep needs -m", f"for one value: {plain.partition('=')[0]}=VALUE"
+    return _shortened(_last_line(text)), None
+
+
+def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> str | None:
+    """The valid names beside a wrong one, from the configuration as it is without it."""
+    if not _reaches(compose, others):
+        return None  # the other overrides are wrong too; this error is told first
+    config = compose(others)
+    node = OmegaConf.select(config, parent) if parent else config
+    if node is None and parent:
+        above, _, last = parent.rpartition(".")
+        return _neighbors(above, last, others, compose)
+    if not isinstance(node, DictConfig):
+        return f"{parent} is a value, not a group of settings"
+    names = {str(key) for key in node if key not in ("hydra", "_target_")}
+    if not parent and "hydra" in config:
+        names |= {str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")}
+    if len(names) > MANY and (guess := nearest(name, names)):
+        return f"did you mean {guess}?"
+    return suggestion(name, names) if names else f"{parent} has no settings"
+
+
+def _reaches(compose: Compose, overrides: list[str]) -> bool:
+    """Whether these overrides compose."""
+    try:
+        compose(overrides)
+    except Exception:  # any refusal at all: which one is told elsewhere
+        return False
+    return True
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0].strip("'\".,")
+
+
+def _whole(error: BaseException) -> str:
+    """What an error says, and the one behind it where Hydra says nothing of its own."""
+    text = str(error).strip()
+    if isinstance(error, RecursionError):
+        return "its values are nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"its file is not UTF-8 text: byte {error.start} cannot be read"
+    if error.__cause__ is not None and (not text or text.startswith("Error merging override")):
+        return f"{text}\n{_whole(error.__cause__)}".strip()
+    return text or type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "hydra.cc" not in line]
+    return lines[-1] if lines else "cannot be composed"
+
+
+def _shortened(text: str, limit: int = 200) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

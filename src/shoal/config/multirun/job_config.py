@@ -1,0 +1,155 @@
+"""A job of a sweep as plain values: small enough that ten thousand of them fit anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.config.multirun.compositions import Composer, Composition, as_yaml, unresolved, values
+from shoal.names import IMMATERIAL
+
+OWN = ("overrides", "job", "runtime")
+"""Nodes of Hydra's settings that differ from job to job."""
+
+
+@dataclass(frozen=True)
+class Hydra:
+    """Hydra's own settings, which all jobs of the same choices share."""
+
+    config: DictConfig
+    """Where they were read, kept so that no other object gets its id."""
+    values: Mapping[str, Any]
+    choices: Mapping[str, str]
+
+    @cached_property
+    def common(self) -> str:
+        """As YAML, what is the same for every job."""
+        return as_yaml({"hydra": {key: value for key, value in self.values.items() if key not in OWN}})
+
+    def own(self, number: int, overrides: Sequence[str], dirname: str, path: Path) -> str:
+        """As YAML, what stands after that in the file of one job, whose directory is `path`."""
+        parts: dict[str, dict[str, Any]] = {
+            "overrides": {"task": list(overrides)},
+            "job": {"id": number, "num": number, "override_dirname": dirname},
+            "runtime": {"output_dir": str(path.absolute())},
+        }
+        whole = {"hydra": {key: {**self.values[key], **part} for key, part in parts.items()}}
+        return as_yaml(whole).removeprefix("hydra:\n")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a job is, without its place in the sweep."""
+
+    overrides: Sequence[str]
+    values: Mapping[str, Any] = field(repr=False)
+    """The resolved configuration; nodes that jobs have in common are the same objects."""
+    hash: str
+    """SHA-256 of the configuration."""
+    choices: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, Any]
+    """The value of each override, by its key."""
+    config_yaml: str = field(repr=False)
+    """The configuration as Hydra writes it, before anything is resolved."""
+    hydra: Hydra = field(repr=False)
+    override_dirname: str = ""
+
+    def write_hydra(self, path: Path, number: int) -> None:
+        """Write the files that Hydra itself writes below the run directory `path`."""
+        subdir = self.hydra.values["output_subdir"]
+        if subdir is None:
+            return
+        folder = path / subdir
+        folder.mkdir(parents=True, exist_ok=True)
+        own = self.hydra.own(number, self.overrides, self.override_dirname, path)
+        (folder / "config.yaml").write_text(self.config_yaml, encoding="utf-8")
+        (folder / "hydra.yaml").write_text(self.hydra.common + own, encoding="utf-8")
+        (folder / "overrides.yaml").write_text(as_yaml(list(self.overrides)), encoding="utf-8")
+
+
+def described(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> Described:
+    """The job with these overrides; `known` remembers nodes from one job to the next.
+
+    Raises:
+        ShoalError: where it cannot be composed or resolved.
+    """
+    composition = composer.compose(overrides, number)
+    texts = {key: json.dumps(node, sort_keys=True, default=str) for key, node in values(composition).items()}
+    hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IMMATERIAL)
+    known |= {text: json.loads(text) for text in texts.values() if text not in known}
+    resolved = {key: known[text] for key, text in texts.items()}
+    name = f"hydra:{id(composition.hydra)}"
+    if name not in known:
+        plain: Any = OmegaConf.to_container(composition.hydra, enum_to_str=True)
+        known[name] = Hydra(composition.hydra, plain, composition.choices)
+    return Described(
+        overrides=tuple(overrides),
+        values=resolved,
+        hash=hashlib.sha256(hashed.encode()).hexdigest(),
+        choices=known[name].choices,
+        settings={each.key_or_group: _value(each, resolved) for each in map(composer.parsed, overrides)},
+        config_yaml=config_yaml(composition, known),
+        hydra=known[name],
+        override_dirname=str(composition.hydra.job.override_dirname),
+    )
+
+
+def differing(jobs: Sequence[Described]) -> list[str]:
+    """The settings that the jobs' overrides set differently, in their order."""
+    seen: dict[str, set[str]] = {}
+    for job in jobs:
+        for key, value in job.settings.items():
+            seen.setdefault(key, set()).add(str(value))
+    everywhere = {key for key in seen if all(key in job.settings for job in jobs)}
+    return [key for key, found in seen.items() if len(found) > 1 or key not in everywhere]
+
+
+def differs(job: Described, keys: Sequence[str]) -> dict[str, Any]:
+    """The job's values of these settings; of a group its choice, also where that is not set but comes with the task."""
+    found = {key: job.settings[key] if key in job.settings else looked_up(job.values, key) for key in keys}
+    return {key: job.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()}
+
+
+def looked_up(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted path; None where there is nothing."""
+    found: Any = config
+    for word in key.split("."):
+        found = found.get(word) if isinstance(found, Mapping) else None
+    return found
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
+    """What an override sets: the choice of a group, or the resolved value of a setting."""
+    found = looked_up(resolved, override.key_or_group)
+    given: Any = override.value()
+    return given if isinstance(found, Mapping) and isinstance(given, str) else found
+
+
+def config_yaml(composition: Composition, known: dict[str, Any]) -> str:
+    """The configuration as YAML, node by node: most nodes have been written for another job before."""
+    parts = []
+    for key, node in unresolved(composition).items():
+        name = f"yaml:{key}={json.dumps(node, default=str)}"
+        if name not in known:
+            known[name] = as_yaml({key: node})
+        parts.append(known[name])
+    return "".join(parts)

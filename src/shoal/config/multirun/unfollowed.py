@@ -1,0 +1,55 @@
+"""Settings of Hydra's that a sweep of shoal's cannot follow: refused, so that none of them is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.config.origins import COMMAND_LINE, Sources
+from shoal.errors import ConfigError
+
+SUBDIRS = ("${job_name:${hydra:job.num}}", "${hydra.job.num}", "${hydra:job.num}")
+"""Names of run directories that a sweep is content with: its own and Hydra's."""
+ONE_BY_ONE = "one by one they can: hydra/launcher=basic"
+
+
+def refuse_unfollowed(config: DictConfig) -> None:
+    """Refuse what only a process for every job could do.
+
+    Raises:
+        ConfigError: for the first such setting.
+    """
+    job: Any = OmegaConf.to_container(config.hydra.job, resolve=False)
+    sources = Sources(list(config.hydra.overrides.hydra))
+
+    def refused(key: str, value: Any, problem: str, hint: str) -> ConfigError:
+        return ConfigError(key, value, problem, hint=hint, source=sources.of(key))
+
+    if job["chdir"]:
+        problem = "the jobs of a sweep share processes, and a process is in one directory"
+        raise refused("hydra.job.chdir", True, problem, f"{ONE_BY_ONE}; or write below ${{hydra:runtime.output_dir}}")
+    if job["env_set"]:
+        name, value = next(iter(job["env_set"].items()))
+        problem = "the processes of a sweep are there before its jobs, and more than one job is in them"
+        raise refused(
+            "hydra.job.env_set", job["env_set"], problem, f"for all of them: {name}={value} before the command"
+        )
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
+    if subdir not in SUBDIRS:
+        problem = "run directories are 0000, 0001, ...: what differs stands in run.json"
+        raise refused("hydra.sweep.subdir", subdir, problem, "another name for the whole sweep: hydra.sweep.dir=FOLDER")
+
+
+def refuse_settings_of_sweeps(overrides: Sequence[str]) -> None:
+    """Refuse, for a single run, what says how a sweep is run.
+
+    Raises:
+        ConfigError: for the first such setting.
+    """
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "sweep" or key.startswith("sweep."):
+            problem = "says how a sweep is run, and this is a single run"
+            raise ConfigError(key, value, problem, hint="a sweep needs -m", source=COMMAND_LINE)

@@ -1,0 +1,165 @@
+"""An epoch of a stack: batch by batch, every run takes its step with its own settings, or stands still."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shoal.engines.stack.clipping import row_norms
+from shoal.engines.stack.stack import Divergence, Stack
+from shoal.engines.stack.update import Update
+from shoal.engines.step.mapped import Clock, Mapped
+from shoal.optimizers.rule import Column
+
+
+@dataclass
+class History:
+    """What the steps of an epoch gave, in their order; one value for every row of the stack."""
+
+    losses: list[Float[Tensor, " runs"]] = field(default_factory=list)
+    logged: list[dict[str, Tensor]] = field(default_factory=list)
+    norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
+    """Norm of the gradient before clipping, for each optimizer step."""
+    clipped_norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
+    """Norm of the gradient after clipping, where there is any."""
+    outputs: list[Float[Tensor, "runs batch ..."]] = field(default_factory=list)
+    """What the steps returned, where it is kept."""
+
+
+@dataclass
+class Training:
+    """Takes the steps of a stack. It holds nothing but scratch memory."""
+
+    stack: Stack
+    mapped: Mapped
+    update: Update = field(default_factory=Update)
+    accumulate: int = 1
+    """Batches whose gradients are added up for one optimizer step; the last batches of an epoch may be fewer."""
+
+    def __post_init__(self) -> None:
+        stack = self.stack
+        self._views = stack.views()
+        self._limited = stack.limits.any
+        self._grads = torch.zeros_like(stack.params)
+        self._grad_views = stack.layout.views(self._grads)
+        self._updating = self.update.of(stack, self._grads, stack.rule.prepared(stack.settings, stack.params.dtype))
+
+    def epoch(
+        self,
+        batches: Iterable[Any],
+        lrs: Sequence[Column],
+        clock: Clock,
+        *,
+        n_batches: int,
+        first: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> History:
+        """Train on the batches, whose tensors have the runs as their first dimension.
+
+        `lrs` gives each optimizer step's learning rates; the last one stands for all that follow. The `first` batches
+        of the `n_batches` are done. Before each optimizer step `stop` is asked whether the ones before were the last.
+        """
+        history = History()
+        epoch, _, step = clock.now
+        n_steps = math.ceil((n_batches - first) / self.accumulate)
+        numbers = self._numbers(lrs, n_steps)
+        for number, batch in enumerate(batches, first):
+            if number % self.accumulate == 0 and stop():
+                break
+            clock.set(epoch, number, step)
+            self._gradient(batch, clock, history, add=number % self.accumulate > 0)
+            if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
+                self._update(numbers[len(history.norms)], history)
+                step += 1
+        clock.set(epoch + 1, 0, step)
+        return history
+
+    def _gradient(self, batch: Any, clock: Clock, history: History, *, add: bool) -> None:
+        """Put the gradients of a batch in their matrix, or add them to it; stop runs whose loss is not finite."""
+        stack = self.stack
+        result = self.mapped(self._views, stack.buffers, batch, clock)
+        torch._foreach_add_(self._grad_views, result.grads) if add else torch._foreach_copy_(
+            self._grad_views, result.grads
+        )
+        history.losses.append(result.losses)
+        history.logged.append(result.logged)
+        if not _all_finite(result.losses):
+            self._stop(result.losses.isfinite(), "loss", history)
+        self._take_buffers(result.buffers)
+
+    def _take_buffers(self, new: dict[str, Tensor]) -> None:
+        stack = self.stack
+        if all(stack.active):
+            stack.buffers = new
+            return
+        active = torch.tensor(stack.active)
+        for name, value in new.items():
+            mask = active.view(-1, *[1] * (value.dim() - 1))
+            stack.buffers[name] = torch.where(mask, value, stack.buffers[name])
+
+    def _numbers(self, lrs: Sequence[Column], n_steps: int) -> list[tuple[Column, ...]]:
+        """What the rule needs of each of the epoch's steps, for the rows that take them all."""
+        stack = self.stack
+        columns = torch.stack([lrs[min(step, len(lrs) - 1)] for step in range(n_steps)])
+        return stack.rule.of_steps(stack.settings, columns, [done + 1 for done in stack.steps], stack.params.dtype)
+
+    def _update(self, numbers: tuple[Column, ...], history: History) -> None:
+        norms = row_norms(self._grads)
+        if not _all_finite(norms):
+            self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
+        history.norms.append(norms)
+        if self._limited:
+            self.stack.limits.clip(self._grads, norms)
+            history.clipped_norms.append(row_norms(self._grads))
+        for row, active in enumerate(self.stack.active):
+            self.stack.steps[row] += active
+        if all(self.stack.active):
+            self._updating(numbers)
+        elif any(self.stack.active):
+            self._step_of_some(numbers)
+
+    def _step_of_some(self, numbers: tuple[Column, ...]) -> None:
+        """The step of the active rows alone; no number of the others is so much as read."""
+        stack = self.stack
+        index = torch.tensor([row for row, active in enumerate(stack.active) if active])
+        params = stack.params[index]
+        state = {name: value[index] for name, value in stack.state.items()}
+        settings = stack.rule.prepared({name: value[index] for name, value in stack.settings.items()}, params.dtype)
+        step = tuple(column[index] for column in numbers)
+        stack.rule.update(params, self._grads[index], state, settings, step)
+        stack.params[index] = params
+        for name, value in state.items():
+            stack.state[name][index] = value
+
+    def _stop(self, finite: Tensor, what: str, history: History) -> None:
+        """Freeze the active rows that are not finite."""
+        stack = self.stack
+        for row, good in enumerate(finite.tolist()):
+            if stack.active[row] and not good:
+                stack.active[row] = False
+                norms = [norm for norm in (float(each[row]) for each in history.norms) if math.isfinite(norm)]
+                stack.diverged[row] = Divergence(stack.steps[row], what, max(norms, default=None))
+
+
+def _all_finite(values: Tensor) -> bool:
+    """False where any is not finite, and where their sum is too large."""
+    return math.isfinite(float(values.sum()))
+
+
+def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock) -> History:
+    """The step of every run on each batch, without gradients; nothing of the stack changes."""
+    history = History()
+    views = stack.views()
+    for number, batch in enumerate(batches):
+        clock.set(clock.now[0], number, clock.now[2])
+        result = mapped(views, stack.buffers, batch, clock)
+        history.losses.append(result.losses)
+        history.logged.append(result.logged)
+        history.outputs.extend(result.outputs)
+    return history

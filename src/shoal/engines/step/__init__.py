@@ -1,0 +1,1 @@
+"""A step of one run, mapped over a stack and made into what is run."""

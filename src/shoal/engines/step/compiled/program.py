@@ -1,0 +1,201 @@
+"""A graph that is run again and again: by torch's operations, and once that has taken a while by compiled kernels.
+
+Both give the same numbers to the bit: it does not matter when one takes over from the other, or whether it ever does.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+
+from shoal.engines.step.compiled.groups import Group, groups
+from shoal.engines.step.compiled.kernel import Kernel, result
+from shoal.engines.step.compiled.library import CannotCompileError, Library
+from shoal.engines.step.compiled.source import Loop, loop
+from shoal.engines.step.graph import describe, evaluated, writes
+from shoal.engines.step.lowering import lowered
+
+log = logging.getLogger(__name__)
+
+aten = torch.ops.aten
+
+HOT = 0.25
+"""Seconds of running after which compiling pays: it takes as long, and saves a fifth of what follows."""
+
+
+@dataclass
+class Heat:
+    """How long the programs have run that train runs of one kind."""
+
+    seconds: float = 0.0
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def hot(self) -> bool:
+        """Whether it pays to compile them."""
+        return self.seconds >= HOT
+
+    def tell(self, what: str) -> None:
+        """Log what has come of it, once for the programs of all shapes."""
+        if what not in self._told:
+            log.info(what)
+            self._told.add(what)
+
+
+class Program:
+    """A function of tensors, given as a graph."""
+
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        graph: Callable[[Sequence[Tensor]], GraphModule],
+        heat: Heat,
+        what: str,
+    ) -> None:
+        """`run` is the function, `graph` gives it as operations that write to no memory but at the end (`copy_`).
+
+        `what` it is stands in the log.
+        """
+        self._run = run
+        self._graph = graph
+        self._heat = heat
+        self._what = what
+        self._draft: _Draft | None = None
+        self._settled = False
+        self.compiled = False
+        """Whether kernels have taken over."""
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """What the function gives for inputs, whose shapes and strides are always the same."""
+        if self._settled:
+            return self._run(*inputs)
+        began = time.perf_counter()
+        outputs = self._run(*inputs)
+        self._heat.seconds += time.perf_counter() - began
+        if self._heat.hot:
+            self._compile(inputs)
+        return outputs
+
+    def _compile(self, inputs: Sequence[Tensor]) -> None:
+        """Begin to compile, or see whether that is done; let go of it where it fails."""
+        try:
+            self._draft = self._draft or _Draft(self._graph(inputs), inputs)
+            if not self._draft.ready():
+                return
+            self._run = self._draft.finished(inputs)
+            self.compiled = True
+            self._heat.tell(f"The {self._what} goes on compiled")
+        except Exception as error:  # whatever is in the way of it, torch goes on
+            self._heat.tell(f"The {self._what} is not compiled: {str(error).partition(chr(10))[0]}")
+        self._settled, self._draft = True, None
+
+
+def of_graph(module: GraphModule, heat: Heat, what: str) -> Program:
+    """The program that runs a graph that writes to no memory."""
+    return Program(_runnable(lowered(copy.deepcopy(module))), lambda inputs: module, heat, what)
+
+
+def _runnable(module: GraphModule) -> Callable[..., Any]:
+    def run(*inputs: Tensor) -> Any:
+        with torch.no_grad():
+            return module.forward(*inputs)
+
+    return run
+
+
+class _Draft:
+    """A graph on its way to be run by kernels."""
+
+    def __init__(self, module: GraphModule, inputs: Sequence[Tensor]) -> None:
+        """Begin to compile for inputs like these; what becomes of the module is the draft's.
+
+        Raises:
+            CannotCompileError: where nothing in the graph gains by it, or it cannot be begun.
+        """
+        if any(writes(node) and node.target is not aten.copy_.default for node in module.graph.nodes):
+            raise CannotCompileError("it writes to its memory as it goes")
+        self.module = module
+        values = _values(self.module, inputs)
+        for node, value in values.items():
+            describe(node, value)
+        loops = [(group, loop(group, values)) for group in groups(self.module.graph)]
+        self.loops: list[tuple[Group, Loop]] = [(group, found) for group, found in loops if found is not None]
+        if not self.loops:
+            raise CannotCompileError("no operations that gain by it")
+        texts = dict.fromkeys(found.text for _, found in self.loops)
+        self.names = {text: f"kernel_{number}" for number, text in enumerate(texts)}
+        self.library = Library("\n".join(f"void {name}{text}" for text, name in self.names.items()))
+
+    def ready(self) -> bool:
+        """Whether the compiler is done."""
+        return self.library.ready()
+
+    def finished(self, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+        """The graph with kernels in it: those that agree to the bit with what they stand for.
+
+        Raises:
+            CannotCompileError: where there are none.
+        """
+        functions = self.library.functions()
+        values = _values(self.module, inputs)
+        named = [(group, found, getattr(functions, self.names[found.text])) for group, found in self.loops]
+        kernels = [Kernel(group, found, values, function) for group, found, function in named]
+        agreeing = [kernel for kernel in kernels if kernel.agrees(values)]
+        for kernel in set(kernels) - set(agreeing):
+            log.info("Left to torch, because other bits would come of compiling it: %s", kernel.__name__)
+        if not agreeing:
+            raise CannotCompileError("no kernel agrees with torch")
+        for kernel in agreeing:
+            _replace(self.module, kernel)
+            log.debug("Compiled: %s", kernel.__name__)
+        return _runnable(lowered(self.module))
+
+
+class _Recorder(Interpreter):
+    """Runs a graph as it stands and keeps every node's tensor; inputs stay what they are."""
+
+    def __init__(self, module: GraphModule) -> None:
+        super().__init__(module, garbage_collect_values=False)
+        self.values: dict[Node, Tensor] = {}
+
+    def run_node(self, n: Node) -> Any:
+        """What a node gives."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if n.target is aten.copy_.default:
+            value = args[1]
+        elif n.op == "call_function":
+            value = evaluated(n, args, kwargs)
+        else:
+            value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.values[n] = value
+        return value
+
+
+def _values(module: GraphModule, inputs: Sequence[Tensor]) -> dict[Node, Tensor]:
+    recorder = _Recorder(module)
+    with torch.no_grad():
+        recorder.run(*inputs)
+    return recorder.values
+
+
+def _replace(module: GraphModule, kernel: Kernel) -> None:
+    """Put a kernel where its operations stand."""
+    graph, group = module.graph, kernel.group
+    with graph.inserting_after(group.nodes[-1]):
+        call = graph.call_function(kernel, group.inputs)
+    with graph.inserting_after(call):
+        for number, node in enumerate(group.outputs):
+            part = graph.call_function(result, (call, number))
+            part.meta["val"] = node.meta["val"]
+            node.replace_all_uses_with(part)
+    for node in reversed(group.nodes):
+        graph.erase_node(node)

@@ -1,0 +1,1 @@
+"""Runs that lie in their directories, as live objects again."""

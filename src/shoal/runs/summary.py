@@ -1,0 +1,73 @@
+"""What the terminal says of a run that has ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from shoal.build.expectations import table
+from shoal.errors import ExitCode
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
+from shoal.rundir import RunDir, RunInfo
+
+_MOST_CLASSES = 20
+"""Classes that the terminal shows."""
+
+
+def summary(run: RunDir, info: RunInfo) -> str:
+    """Metrics, parameters, time and directory, a line each."""
+    length = f": {info.epochs} epochs, {info.steps} steps" if info.steps else ""
+    lines = [f"{info.task} {info.status} in {info.seconds:.1f} s{length}"]
+    first = [name for name in (VAL_LOSS, TRAIN_LOSS) if name in info.final]
+    others = [name for name in info.final if name not in (*first, LR, GRAD_NORM, GRAD_NORM_CLIPPED)]
+    rows = [(name, _metric(name, info)) for name in (*first, *others)] if info.steps else []
+    rows += [(f"  {name}", text) for name, text in _baselines(info)]
+    if info.parameters:
+        rows.append(("parameters", f"{info.parameters:,}"))
+    path = _short(run.path)
+    rows.append(("directory", path))
+    if run.fit_figure.exists():
+        rows.append(("figure", _short(run.fit_figure)))
+    if run.events():
+        rows.append(("tensorboard", f"tensorboard --logdir {path}"))
+    width = max(len(name) for name, _ in rows)
+    lines += [f"  {name:<{width}}  {text}" for name, text in rows]
+    return "\n".join([*lines, *(f"  {line}" for line in (*_classes(info), *table(info.expected)))])
+
+
+def exit_code(info: RunInfo) -> ExitCode:
+    """What the process returns for a run that has ended well: whether it is as its experiment expects."""
+    return ExitCode.FAILED if any(not each["holds"] for each in info.expected) else ExitCode.OK
+
+
+def _baselines(info: RunInfo) -> Iterator[tuple[str, str]]:
+    """What the simplest models achieve on the same samples."""
+    for name, metrics in (info.assessment or {}).get("baselines", {}).items():
+        yield name, "  ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+
+
+def _classes(info: RunInfo) -> Iterator[str]:
+    """How well each class is found, a line each; the first ones where there are many."""
+    scores = (info.assessment or {}).get("classes", [])
+    if not scores:
+        return
+    width = max(len("class"), *(len(score["name"]) for score in scores))
+    yield f"{'class':<{width}}  precision  recall     F1  samples"
+    for score in scores[:_MOST_CLASSES]:
+        ratios = f"{score['precision']:9.3f}  {score['recall']:6.3f}  {score['f1']:5.3f}"
+        yield f"{score['name']:<{width}}  {ratios}  {score['support']:7}"
+    if len(scores) > _MOST_CLASSES:
+        yield f"and {len(scores) - _MOST_CLASSES} more: see assessment in run.json"
+
+
+def _metric(name: str, info: RunInfo) -> str:
+    text = f"{info.final[name]:.6g}"
+    if info.best and info.best.metric == name:
+        text += f"   best {info.best.value:.6g} in epoch {info.best.epoch}"
+    return text
+
+
+def _short(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,128 @@
+"""Every file under conf/ composes and builds; what must be light imports no torch; completion knows groups and keys."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoal.build.job import job
+from shoal.config.compose import composed
+from shoal.config.folders import own_conf
+from shoal.errors import ConfigError
+from shoal.rundir.log import quiet_logging
+
+GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
+NEEDS = {
+    "task=csv": ["task.path=data.csv", "task.target=y"],
+    "loss=cross_entropy": ["task=iris"],
+    "task=samples": ["task.x=[1,2]", "task.y=[2,4]"],
+    "task=function": ["task.expression='sin(x)'"],
+    "trainer=gpu": ["trainer.accelerator=cpu"],
+    "model=scalar": ["task=minimize_quadratic"],
+}
+"""What a choice cannot be built without, here."""
+OWN = ["model=own", "optimizer=own", "loss=own"]
+"""Choices that leave to a LightningModule of the user's what it does itself; they are built in test_own_module."""
+CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((own_conf() / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("choice", sorted(set(CHOICES) - set(OWN)))
+def test_every_choice_of_every_group_composes_and_builds(choice: str, workdir: Path) -> None:
+    (workdir / "data.csv").write_text("x,y\n" + "\n".join(f"{i},{2 * i}" for i in range(100)))
+
+    with quiet_logging(), composed([choice, *NEEDS.get(choice, [])]) as found:
+        built = job(found.values())
+
+    module = built.module()
+    assert module.model is not None
+    assert len(built.data.train) > 0
+
+
+def test_jobs_with_the_same_settings_of_the_trainer_share_nothing_that_one_of_them_can_change() -> None:
+    with quiet_logging(), composed(["trainer.profiler={_target_:pytorch_lightning.profilers.SimpleProfiler}"]) as found:
+        first, second = job(found.values()), job(found.values())
+
+    assert first.trainer.keys() == second.trainer.keys()
+    assert first.trainer is not second.trainer
+    assert first.trainer["profiler"] is not second.trainer["profiler"]
+
+
+@pytest.mark.parametrize("choice", OWN)
+def test_a_choice_for_a_lightning_module_of_the_users_own_is_refused_without_one(choice: str) -> None:
+    with (
+        quiet_logging(),
+        composed([choice]) as found,
+        pytest.raises(ConfigError, match="a task with a LightningModule"),
+    ):
+        job(found.values())
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--cfg", "job"], ["task=parabla"], ["optimizer.lrr=1"], ["--info", "plugins"]]
+)
+def test_help_configuration_and_composition_errors_import_no_torch(words: list[str], workdir: Path) -> None:
+    script = (
+        "import sys\nfrom shoal.app.command import main\n"
+        "try:\n    code = main(sys.argv[1:])\nexcept SystemExit as end:\n    code = end.code\n"
+        "heavy = {'torch', 'pytorch_lightning', 'pydantic', 'polars', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_help_lists_the_groups_with_their_choices(workdir: Path) -> None:
+    ended = subprocess.run([sys.executable, "-m", "shoal.cli", "train", "--help"], capture_output=True, text=True)
+
+    assert ended.returncode == 0
+    assert "optimizer: adam, adamw, own, rmsprop, sgd" in ended.stdout
+    assert "task: csv, function, iris, linear_regression" in ended.stdout
+    assert "KEY=VALUE" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (["optim"], {"optimizer=", "optimizer."}),
+        (["optimizer=ad"], {"optimizer=adam", "optimizer=adamw"}),
+        (["optimizer", "=", "ad"], {"adam", "adamw"}),
+        (["optimizer", "="], {"adam", "adamw", "own", "rmsprop", "sgd"}),
+        (["model.act"], {"model.activation="}),
+        (["model.hid"], {"model.hidden="}),
+        (["task=csv", "task.pa"], {"task.path="}),
+        (["task", "=", "csv", "optimizer.lr", "=", "0.1", "task.ta"], {"task.target="}),
+        (["task=cvs", "task.n_s"], {"task.n_samples="}),
+    ],
+)
+def test_completion_offers_groups_choices_and_keys(line: list[str], expected: set[str]) -> None:
+    from shoal.config.completion import completions
+
+    offered = completions(line[:-1], line[-1])
+
+    assert set(offered) >= expected if line == ["optim"] else set(offered) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_commands_complete_overrides(shell: str, workdir: Path) -> None:
+    line = "shoal train optimizer=ad"
+    asked = {
+        "bash": {"COMP_WORDS": "shoal train optimizer = ad", "COMP_CWORD": "4"},
+        "zsh": {"_TYPER_COMPLETE_ARGS": line},
+        "fish": {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    }[shell]
+
+    ended = subprocess.run(
+        [Path(sys.executable).with_name("shoal")],
+        env={**os.environ, **asked, "_SHOAL_COMPLETE": f"complete_{shell}"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "adamw" in ended.stdout
+    assert "sgd" not in ended.stdout

@@ -1,0 +1,103 @@
+"""A user's own LightningModule in a sweep: it stacks where its step can be mapped, otherwise the reason is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import own_modules
+from own_runs import LOADERS, SAMPLES, trained, write_task
+from shoal.app.command import main
+from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
+from shoal.runs.run import Run
+
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+SOURCE = Path(own_modules.__file__).read_text().splitlines()
+LINES = {
+    "Item": SOURCE.index("        return loss * (1 + loss.item())") + 1,
+    "Branches": SOURCE.index("        if loss > 1:") + 1,
+    "Draws": own_modules.Draws.training_step.__code__.co_firstlineno,
+}
+"""Where each of them does what cannot be mapped."""
+
+
+@pytest.fixture
+def folder(workdir: Path) -> Path:
+    """A working directory with two tasks that train a LightningModule of the user's own."""
+    write_task("wave", "Wave", LOADERS, dropout=0.1, lr=0.01)
+    write_task("curve", "Wave", SAMPLES, dropout=0.0, lr=0.01)
+    return workdir
+
+
+def sweep(name: str, *words: str, folder: str = "sweep") -> list[RunDir]:
+    write_task("mine", name, SAMPLES, optimizer="own" if name.startswith("Optimizes") else "adam")
+    settings = ["task=mine", "trainer.max_epochs=2", "seed=0,1", "sweep.processes=0"]
+    assert main(["-m", *settings, f"hydra.sweep.dir={folder}", *words]) == 0
+    found = SweepDir(Path(folder))
+    return [found.run(job) for job in read_sweep(found.info).jobs]
+
+
+@pytest.mark.parametrize("name", ["Plain", "Optimizes"])
+def test_a_module_of_the_users_own_is_stacked(workdir: Path, name: str) -> None:
+    stacked = sweep(name, "trainer.precision=64-true")
+    alone = sweep(name, "trainer.precision=64-true", "engine=lightning", folder="alone")
+
+    assert [read_info(run.info).engine for run in stacked] == ["vectorized"] * 2
+    for mine, other in zip(stacked, alone, strict=True):
+        rows, expected = read_history(mine.history).rows, read_history(other.history).rows
+        assert [set(row) for row in rows] == [set(row) for row in expected]
+        assert rows == [pytest.approx(row, rel=1e-5) for row in expected]  # Lightning logs float32
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Item", "own_modules.py:{} takes a tensor's value with .item()"),
+        ("Branches", "own_modules.py:{} branches on a tensor's value"),
+        ("Draws", "training_step (own_modules.py:{}) draws from a global random generator"),
+        ("Recurrent", "recurrent layers cannot be mapped over a stack"),
+        ("OptimizesOddly", "there is no stacked form of what OptimizesOddly.configure_optimizers makes"),
+    ],
+)
+def test_a_module_that_cannot_be_stacked_trains_alone_and_the_line_is_named(
+    workdir: Path, name: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = sweep(name)
+
+    assert [read_info(run.info).engine for run in runs] == ["lightning"] * 2
+    assert reason.format(LINES.get(name)) in capsys.readouterr().err
+
+
+def test_a_sweep_stacks_a_module_whose_step_allows_it_and_gives_what_it_gives_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precise = ["task=curve", "trainer.precision=64-true", "trainer.max_epochs=3"]
+
+    code = main(["-m", *precise, "task.module.lr=0.01,0.02", "seed=0,1", "sweep.processes=0"])
+
+    out = "".join(capsys.readouterr())
+    assert code == 0
+    assert "4 in 1 stack" in out
+    assert "alone" not in out
+    alone = trained(*precise, "task.module.lr=0.02", "seed=1")
+    (stacked,) = [run for run in map(Run, Path("outputs/curve").glob("*/*")) if run.path.name == "0003"]
+    assert stacked.info.final["val_loss"] == pytest.approx(alone.info.final["val_loss"], rel=1e-9)
+    assert set(stacked.metrics.columns) == set(alone.metrics.columns)
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        ("wave", "its samples come from data loaders"),
+        ("curve task.module.dropout=0.1", "draws random numbers without a key"),
+    ],
+)
+def test_a_sweep_says_why_a_module_trains_alone(
+    task: str, why: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["-m", *f"task={task}".split(), "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"])
+
+    assert code == 0
+    assert why in "".join(capsys.readouterr())

@@ -1,0 +1,257 @@
+"""What keeps a run out of a stack: found before the first epoch, and said with file and line."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from shoal.engines.stack.stack import Stack
+from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.mapped import Clock, Mapped
+from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.signature import difference, signature, unstackable
+from shoal.optimizers import SGD, Adam, Optimizer, Upstream
+
+
+class Plain(pl.LightningModule):
+    """Squared error of a linear layer times a scale."""
+
+    def __init__(self, seed: int = 0, width: int = 2, scale: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = nn.Linear(width, 1)
+        self.scale = scale
+        self.count = 0
+        self.offset = torch.zeros(1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = nn.functional.mse_loss(self.layer(x) * self.scale + self.offset, y)
+        self.log("train/loss", loss, batch_size=len(x))
+        return loss
+
+
+class TakesItem(Plain):
+    """Leaves the tensors."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * loss.item()
+
+
+class Branches(Plain):
+    """Depends on a value."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if loss > 1:
+            loss = loss * 2
+        return loss
+
+
+class Draws(Plain):
+    """Draws from torch's generator."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * torch.rand(())
+
+
+class DrawsElsewhere(Plain):
+    """Draws from Python's and NumPy's generators."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (1 + random.random() + float(numpy.random.rand()))
+
+
+class Counts(Plain):
+    """Counts its own calls."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.count += 1
+        return super().training_step(batch, batch_idx) / self.count
+
+
+class Selects(Plain):
+    """Makes a tensor of unforeseen shape."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return nn.functional.mse_loss(self.layer(x[x[:, 0] > 0]), y[x[:, 0] > 0])
+
+
+class AsksTrainer(Plain):
+    """Asks its Trainer."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (1 + self.trainer.num_training_batches)
+
+
+class ReturnsNothing(Plain):
+    """Skips the step."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        super().training_step(batch, batch_idx)
+
+
+def batch(runs: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(runs, 8, 2, generator=generator), torch.randn(runs, 8, 1, generator=generator)
+
+
+def probed(modules: list[Any]) -> dict[int, str]:
+    optimizer = SGD()
+    rule = optimizer.stacked()
+    stack = Stack.of(modules, rule, rule.columns([optimizer] * len(modules)))
+    return probe(stack, Mapped(CapturedStep(modules[0], "train")), modules, batch(len(modules)))
+
+
+def test_runs_that_can_share_a_stack_pass() -> None:
+    assert probed([Plain(seed) for seed in range(3)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (TakesItem, "takes a tensor's value with .item()"),
+        (Branches, "branches on a tensor's value"),
+        (Draws, "draws random numbers without a key"),
+        (DrawsElsewhere, "draws from a global random generator"),
+        (Counts, "changes self.count"),
+        (Selects, "makes a tensor whose shape depends on values"),
+        (AsksTrainer, "uses self.trainer"),
+        (ReturnsNothing, "returns no loss"),
+    ],
+)
+def test_a_step_that_cannot_be_mapped_is_named_with_its_line(module: Callable[[int], Plain], words: str) -> None:
+    found = probed([module(seed) for seed in range(3)])
+
+    assert set(found) == {0, 1, 2}
+    assert all(words in why and "test_vectorized_probe.py:" in why for why in found.values())
+
+
+def test_only_the_runs_that_differ_are_reported() -> None:
+    modules = [Plain(0), Plain(1), Plain(2)]
+    modules[1].offset = torch.ones(1)
+
+    found = probed(modules)
+
+    assert list(found) == [1]
+    assert "another loss alone" in found[1]
+
+
+def test_the_probe_leaves_no_trace() -> None:
+    modules = [DrawsElsewhere(seed) for seed in range(2)]
+    before = numpy.random.get_state()[1].tolist(), torch.get_rng_state()
+    weights = [module.layer.weight.clone() for module in modules]
+
+    probed(modules)
+
+    assert numpy.random.get_state()[1].tolist() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert all(torch.equal(module.layer.weight, weight) for module, weight in zip(modules, weights, strict=True))
+    assert all(type(module) is DrawsElsewhere and module.layer.weight.grad is None for module in modules)
+
+
+class ByEpoch(Plain):
+    """Depends on where in the training it stands."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (1 + self.current_epoch) + 10 * batch_idx
+
+
+def test_a_step_that_looks_at_the_time_is_mapped_anew_each_time() -> None:
+    module = ByEpoch(0)
+    mapped = Mapped(CapturedStep(module, "train"))
+    params = {name: torch.stack([param.detach()] * 2) for name, param in module.named_parameters()}
+
+    first = mapped(params, {}, batch(2), Clock(0, 0, 0)).losses
+    later = mapped(params, {}, batch(2), Clock(2, 3, 5)).losses
+
+    assert mapped.refused == "the step looks at the clock"
+    assert torch.allclose(later, 3 * first + 30)
+
+
+def test_what_a_step_logs_is_caught_for_each_run() -> None:
+    module = Plain(0)
+    step = CapturedStep(module, "train")
+    params = {name: torch.stack([param.detach(), 2 * param.detach()]) for name, param in module.named_parameters()}
+
+    result = Mapped(step)(params, {}, batch(2), Clock())
+
+    assert torch.equal(result.logged["train/loss"], result.losses)
+    assert result.losses[0] != result.losses[1]
+    assert step.entries["train/loss"].mean
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (Plain(0), Plain(1), None),
+        (Plain(0), Plain(0, width=3), "the shape of layer.weight differs: 1x2 and 1x3"),
+        (Plain(0), Plain(0, scale=2.0), "Plain.scale differs: 1.0 and 2.0"),
+        (Plain(0), TakesItem(0), "the module's structure differs: it is Plain and TakesItem"),
+    ],
+)
+def test_why_two_runs_cannot_share_a_stack_is_said(one: Plain, other: Plain, words: str | None) -> None:
+    found = difference(signature(one, SGD(), batch(1)), signature(other, SGD(), batch(1)))
+
+    assert found is None if words is None else words in str(found)
+
+
+def test_optimizers_of_different_classes_and_batches_of_different_shapes_do_not_stack() -> None:
+    module = Plain(0)
+
+    assert "the optimizer differs" in str(
+        difference(signature(module, SGD(), batch(1)), signature(module, Adam(), batch(1)))
+    )
+    assert "the batch's shape differs" in str(
+        difference(signature(module, SGD(), batch(1)), signature(module, SGD(), batch(3)))
+    )
+
+
+class Recurrent(Plain):
+    """Has recurrent layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(2, 2)
+
+
+class ByHand(Plain):
+    """Optimizes by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+
+class Hooked(Plain):
+    """Does something of its own to the gradients."""
+
+    def on_after_backward(self) -> None:
+        self.layer.weight.grad = None
+
+
+@pytest.mark.parametrize(
+    ("module", "optimizer", "words"),
+    [
+        (Plain(), Upstream(cls=torch.optim.Adagrad), "Adagrad has no stacked form"),
+        (Recurrent(), SGD(), "recurrent layers cannot be mapped"),
+        (ByHand(), SGD(), "optimizes by hand"),
+        (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),
+        (Plain(), SGD(), None),
+    ],
+)
+def test_what_can_be_seen_without_a_step_is_said_without_one(
+    module: Plain, optimizer: Optimizer, words: str | None
+) -> None:
+    found = unstackable(module, optimizer)
+
+    assert found is None if words is None else words in str(found)

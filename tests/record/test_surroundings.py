@@ -1,0 +1,94 @@
+"""The world around a run: clocks, names, limits, threads, and a figure that cannot be drawn."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shoal
+from faults import in_child
+from faults.training import OFTEN, SMALL, train, typed
+from shoal.app.command import main
+from shoal.rundir import (
+    RunDir,
+    Status,
+    read_info,
+)
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def test_durations_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, began = time.time, time.time()
+    monkeypatch.setattr(time, "time", lambda: real() - (86400 if real() - began > 0.05 else 0))
+
+    info = read_info(train(tmp_path / "run").info)
+
+    assert 0 < info.seconds < 60
+
+
+@pytest.mark.parametrize("name", ["with space", "ünïcödé-日本", "a=b", "n" * 255, "quote'd", "a,b", "[x]", "{y}"])
+def test_a_directory_of_any_name_works_or_is_refused_in_one_line(
+    name: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = workdir / name
+    here.mkdir()
+    os.chdir(here)
+
+    code = main(SMALL)
+
+    said = capsys.readouterr().err
+    assert code == 0, said
+    assert len(list(here.glob("outputs/parabola/*/run.json"))) == 1
+
+
+def test_a_name_too_long_for_the_disk_is_refused_in_three_lines(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main([*SMALL, f"outputs={'n' * 256}"])
+
+    said = capsys.readouterr().err
+    assert code == 1
+    assert said.startswith("error: cannot write ")
+    assert len(said.splitlines()) <= 3
+
+
+def test_few_open_files_are_enough(tmp_path: Path) -> None:
+    def work() -> int:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        return typed(tmp_path / "run", *OFTEN)()
+
+    assert in_child(work, log=tmp_path / "log") == 0, (tmp_path / "log").read_text()
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_lose_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shoal.record.figures import fit as figures
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("no fonts here")
+
+    monkeypatch.setattr(figures, "fit_figure", broken)
+
+    run = train(tmp_path / "run")
+
+    assert read_info(run.info).status is Status.COMPLETED
+    assert "no fonts here" in capsys.readouterr().err
+    assert len(shoal.load(run.path).predict([0.5])) == 1
+
+
+def test_a_run_trains_outside_the_main_thread(tmp_path: Path) -> None:
+    thread = threading.Thread(target=train, args=[tmp_path / "run"])
+
+    thread.start()
+    thread.join()
+
+    assert read_info(RunDir(tmp_path / "run").info).status is Status.COMPLETED

@@ -1,0 +1,232 @@
+"""The figures that a sweep ends with: the sweep as a whole, and what its best and its median run have learned."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from commands import Ended, trained
+from pictures import PIXEL
+from shoal.record.figures.sweep import MOST_SETTINGS, Drawn, Wording, curve, sweep_figure
+from shoal.review.catalog import find
+from shoal.review.report.gather import gather
+from shoal.rundir import SweepDir, read_info, read_sweep, verify
+from shoal.sweep.processes import beside
+
+SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
+WORDING = Wording(title="parabola  sweep: 4 runs", metric="val/loss", repeats="seeds")
+
+
+def swept(path: Path, *overrides: str) -> Ended:
+    return trained("-m", *SMALL, "sweep.processes=0", f"hydra.sweep.dir={path}", *overrides)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep in which a run diverges, and what it said in the end; its pictures are drawn two at a time."""
+    path = tmp_path_factory.mktemp("ended") / "sweep"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("shoal.app.multirun.closing.MANY", 6)
+        _, said, complained = swept(path, "optimizer=sgd", "optimizer.lr=1e-2,1e-1,1e9", "seed=0,1")
+    assert "warning" not in complained
+    return path, said
+
+
+def drawn(settings: Sequence[Mapping[str, Any]], values: Sequence[float | None] | None = None) -> list[Drawn]:
+    found = values or [1.0 + i for i in range(len(settings))]
+    return [
+        Drawn(run=f"{i:04d}", settings=each, value=value, curve=[(1, 3 * (value or 1)), (2, value or 1)])
+        for i, (each, value) in enumerate(zip(settings, found, strict=True))
+    ]
+
+
+def panels(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_ylabel().startswith("best ")]
+
+
+def labels(axes: Axes) -> list[str]:
+    legend = axes.get_legend()
+    return [text.get_text() for text in legend.get_texts()] if legend else []
+
+
+def test_a_sweep_ends_with_its_figure_and_says_where_it_is(ended: tuple[Path, str]) -> None:
+    path, said = ended
+
+    assert SweepDir(path).figure.read_bytes().startswith(b"\x89PNG")
+    assert str(SweepDir(path).figure) in said
+
+
+def test_the_best_and_the_median_run_of_a_sweep_have_the_figure_of_a_run_and_the_report_shows_them(
+    ended: tuple[Path, str],
+) -> None:
+    path, _ = ended
+    sweep = SweepDir(path)
+    runs = [sweep.run(job) for job in read_sweep(sweep.info).jobs]
+    infos = {run: read_info(run.info) for run in runs}
+    bests = {run: info.best.value for run, info in infos.items() if info.best and info.status == "completed"}
+    completed = sorted(bests, key=lambda run: bests[run])
+
+    report = gather(find([path]), title="")
+
+    with_figure = {run.path.name for run in runs if run.fit_figure.exists()}
+    assert with_figure == {completed[0].path.name, completed[len(completed) // 2].path.name}
+    assert all(verify(run.path, read_info(run.info).artifacts) == {} for run in runs)
+    assert all("figures/fit.png" in read_info(run.info).artifacts for run in runs if run.fit_figure.exists())
+    assert [picture.data is not None for picture in report.pictures] == [True, True]
+    assert report.figure == "figures/sweep.png"
+
+
+def test_where_no_process_can_be_started_the_work_beside_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", refuse)
+    done: list[str] = []
+
+    with beside(done.append, "this"):
+        done.append("that")
+
+    assert done == ["that", "this"]
+
+
+def test_what_work_beside_raises_is_raised_in_the_end() -> None:
+    with pytest.raises(ZeroDivisionError), beside(divmod, 1, 0):
+        pass
+
+
+def test_each_swept_setting_has_a_panel_with_the_scale_that_suits_it_and_a_seed_has_none() -> None:
+    rates = [1e-3, 1e-2]
+    sizes = [16, 32]
+    jobs = [
+        {"optimizer.lr": lr, "task.batch_size": size, "model.hidden": [size], "optimizer.weight_decay": decay}
+        for lr in rates
+        for size in sizes
+        for decay in (0.0, 1e-4, 1e-2)
+    ]
+
+    figure = sweep_figure(drawn(jobs), list(jobs[0]), WORDING)
+
+    assert {axes.get_xlabel(): axes.get_xscale() for axes in panels(figure)} == {
+        "optimizer.lr": "log",
+        "task.batch_size": "linear",
+        "model.hidden": "linear",
+        "optimizer.weight_decay": "linear",
+    }
+    named = {axes.get_xlabel(): [text.get_text() for text in axes.get_xticklabels()] for axes in panels(figure)}
+    assert named["model.hidden"] == ["[16]", "[32]"]
+    assert named["optimizer.weight_decay"] == ["0", "0.0001", "0.01"]
+
+
+def test_runs_that_differ_in_their_seed_only_share_a_strip() -> None:
+    figure = sweep_figure(drawn([{}, {}, {}]), [], WORDING)
+
+    [strip] = panels(figure)
+    assert [text.get_text() for text in strip.get_xticklabels()] == ["3 seeds"]
+
+
+def test_one_run_has_its_curve_and_nothing_to_compare_it_with() -> None:
+    figure = sweep_figure(drawn([{}]), [], WORDING)
+
+    assert [labels(axes) for axes in figure.axes] == [["run 0000"]]
+
+
+def test_runs_without_a_value_are_marked_where_their_settings_are() -> None:
+    jobs = [{"optimizer.lr": lr} for lr in (0.1, 1.0, 1e9)]
+
+    figure = sweep_figure(drawn(jobs, [1.0, 2.0, None]), ["optimizer.lr"], WORDING)
+
+    [panel] = panels(figure)
+    crosses = next(each for each in panel.collections if each.get_label() == "failed or diverged")
+    assert crosses.get_offsets().tolist() == [[1e9, 0.97]]  # type: ignore[union-attr]
+    assert panel.get_xlim()[1] > 1e9
+
+
+def test_all_runs_of_a_sweep_may_have_failed() -> None:
+    jobs = [{"optimizer.lr": lr} for lr in (0.1, 1.0)]
+    runs = [Drawn(run="0000", settings=each, value=None) for each in jobs]
+
+    figure = sweep_figure(runs, ["optimizer.lr"], WORDING)
+
+    assert len(panels(figure)) == 1
+
+
+def test_few_configurations_are_drawn_one_by_one_with_mean_and_band_and_many_as_percentiles() -> None:
+    few = drawn([{"optimizer.lr": lr} for lr in (0.1, 0.1, 1.0, 1.0)])
+    many = drawn([{"optimizer.lr": 0.1 + i} for i in range(3000)])
+
+    of_few = sweep_figure(few, ["optimizer.lr"], WORDING).axes[-1]
+    of_many = sweep_figure(many, ["optimizer.lr"], WORDING).axes[-1]
+
+    assert labels(of_few) == ["lr=0.1", "lr=1", "best run, 0000"]
+    assert len(of_few.collections) == 2
+    assert "25 to 75 %" in labels(of_many)[1]
+    assert len(of_many.lines) == 2
+
+
+def test_the_median_of_runs_of_unequal_length_is_that_of_those_still_training() -> None:
+    lengths = [2, 4, 8]
+    runs = [Drawn(run=str(n), settings={}, value=1.0 / n, curve=[(i, 1.0) for i in range(1, n + 1)]) for n in lengths]
+
+    axes = sweep_figure(runs, [], WORDING).axes[-1]
+
+    assert "median of those still training" in labels(axes)
+
+
+def test_settings_that_find_no_room_are_named() -> None:
+    names = [f"task.x{i}" for i in range(MOST_SETTINGS + 2)]
+    jobs = [dict.fromkeys(names, i) for i in range(2)]
+
+    figure = sweep_figure(drawn(jobs), names, WORDING)
+
+    assert len(panels(figure)) == MOST_SETTINGS
+    assert "2 more settings: task.x7, task.x8" in figure.get_suptitle()
+
+
+def test_a_metric_that_is_to_rise_has_its_best_run_at_the_top() -> None:
+    wording = Wording(title="", metric="val/accuracy", rises=True)
+
+    figure = sweep_figure(drawn([{"optimizer.lr": 0.1}, {"optimizer.lr": 1.0}], [0.5, 0.9]), ["optimizer.lr"], wording)
+
+    assert "best run, 0001" in labels(figure.axes[-1])
+
+
+def test_a_curve_leaves_out_what_was_not_measured_or_is_no_number() -> None:
+    rows = [{"step": 1, "val/loss": 2.0}, {"step": 2}, {"step": 3, "val/loss": float("inf")}]
+
+    assert curve(rows, "val/loss") == [(1, 2.0)]
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(figure: Figure) -> bytes:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("shoal.record.figures.fit.png", fail)
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_sweep_is_no_worse_for_a_figure_that_cannot_be_drawn(tmp_path: Path) -> None:
+    code, said, complained = swept(tmp_path / "sweep", "seed=0,1")
+
+    assert code == 0
+    assert "2 completed" in said
+    assert "warning: no figure: ValueError: no ink" in complained
+
+
+def test_jobs_of_before_have_the_settings_that_are_swept_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.record.figures.fit.png", lambda figure: PIXEL)
+    path = tmp_path / "sweep"
+    swept(path, "seed=0,1")
+
+    swept(path, "seed=0", "optimizer=adam,sgd")
+
+    rows = list(csv.DictReader(SweepDir(path).summary.read_text().splitlines()))
+    assert [(row["seed"], row["optimizer"]) for row in rows] == [("0", "adam"), ("1", ""), ("0", "sgd")]

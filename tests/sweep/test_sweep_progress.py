@@ -1,0 +1,256 @@
+"""What a sweep says while it trains, and how long it thinks it will take."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pty
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
+
+import pytest
+
+from shoal.app.command import main
+from shoal.engines.job import Job
+from shoal.rundir import Best, RunInfo, Status
+from shoal.sweep.block import Advanced, Block, Ended, Report, Work
+from shoal.sweep.estimate import told
+from shoal.sweep.execution import Execution
+from shoal.sweep.executor import Finished, InProcess
+from shoal.sweep.ledger import Ledger
+from shoal.sweep.pace import Pace
+from shoal.sweep.progress import SweepProgress
+
+SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
+
+
+def info(number: int, status: Status = Status.COMPLETED) -> RunInfo:
+    best = Best("val/loss", "min", 0.5 + number, 1, 10)
+    differs = {"model.hidden": [8], "seed": number}
+    return RunInfo(
+        id=str(number), task="parabola", status=status, engine="lightning", seed=0, best=best, differs=differs
+    )
+
+
+def block(numbers: Sequence[int], *, epochs: int = 100, stacked: bool = True) -> Block:
+    config = {"trainer": {"max_epochs": epochs}}
+    works = tuple(Work(number, Path(f"{number:04d}"), config, info(number)) for number in numbers)
+    return Block(works, stacked=stacked)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_no_time_is_said_before_it_means_something(clock: Clock) -> None:
+    pace, one = Pace(clock), block(range(256))
+    pace.expect([one])
+
+    clock.now = 40  # composing, importing, and a run that diverged at once
+    pace.run_ended(0)
+    first = pace.seconds_left()
+    clock.now = 41
+    pace.advanced(one, 0.2)
+
+    assert first is None
+    assert pace.seconds_left() is None
+
+
+def test_the_time_left_follows_the_epochs_of_all_blocks(clock: Clock) -> None:
+    pace, blocks = Pace(clock), [block(range(128)), block(range(128, 256))]
+    pace.expect(blocks)
+    for second in range(1, 6):
+        clock.now = second
+        for each in blocks:
+            pace.advanced(each, second / 10)
+
+    assert pace.seconds_left() == pytest.approx(5, rel=0.25)
+
+
+def test_runs_that_ended_are_not_counted_again_with_their_block(clock: Clock) -> None:
+    pace, blocks = Pace(clock), [block(range(128)), block(range(128, 256))]
+    pace.expect(blocks)
+    pace.advanced(blocks[0], 0.0)
+    clock.now = 10
+    for each in blocks:
+        pace.advanced(each, 1.0)
+    for number in range(129):
+        pace.run_ended(number)
+
+    left = pace.seconds_left()
+
+    assert left is not None
+    assert 0.3 < left < 3
+
+
+def test_a_long_block_takes_its_time_when_the_others_are_done(clock: Clock) -> None:
+    pace, short, long = Pace(clock), block(range(2), epochs=10), block(range(2, 4), epochs=100)
+    pace.expect([short, long])
+    pace.advanced(short, 0.0)
+    pace.advanced(long, 0.0)
+    clock.now = 10
+    pace.advanced(short, 1.0)
+    pace.advanced(long, 0.1)
+
+    left = pace.seconds_left()
+
+    assert left is not None
+    assert left > 80
+
+
+def test_a_run_that_must_train_again_counts_as_not_begun(clock: Clock) -> None:
+    pace, stack = Pace(clock), block(range(4))
+    pace.expect([stack])
+    pace.advanced(stack, 0.0)
+    clock.now = 10
+    pace.advanced(stack, 0.5)
+    before = pace.seconds_left()
+
+    pace.expect([block([number], stacked=False) for number in range(4)])
+
+    assert before is not None
+    assert (pace.seconds_left() or before + 1) > before
+
+
+def test_nothing_is_left_to_say_when_all_is_done(clock: Clock) -> None:
+    pace, stack = Pace(clock), block(range(2))
+    pace.expect([stack])
+    pace.advanced(stack, 0.5)
+    clock.now = 10
+    for number in range(2):
+        pace.run_ended(number)
+
+    assert pace.seconds_left() is None
+
+
+def test_a_sweep_whose_data_loaders_decide_is_given_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.sweep.estimate.build", lambda config: cast(Job, SimpleNamespace(in_memory=False)))
+    alone = [block([number], stacked=False) for number in range(2)]
+
+    said = told(alone, 2)
+
+    assert said == "how long it takes is not known before it trains: its data loaders decide"
+
+
+def test_the_line_says_what_may_be_long_last() -> None:
+    progress = SweepProgress(3)
+    progress.expect([block(range(3))])
+
+    progress.run_ended(0, info(0))
+    progress.run_ended(1, info(1, Status.DIVERGED))
+
+    assert progress.line() == "runs 2/3  1 diverged  best val/loss 0.5 (model.hidden=[8] seed=0)"
+
+
+def read(terminal: int) -> str:
+    """What is left to read of a terminal that nobody writes to any more; nothing at its end."""
+    try:
+        return os.read(terminal, 10_000).decode()
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_the_line_is_one_line_on_a_terminal_of_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stderr(terminal), SweepProgress(2) as progress:
+        stack = block(range(2))
+        progress.expect([stack])
+        progress.run_ended(0, info(0))
+        progress._shown = 0.0
+        progress.advanced(stack, Advanced(0.5))
+    said = "".join(iter(lambda: read(ours), ""))
+    os.close(ours)
+
+    lines = [line for line in said.splitlines() if "runs 1/2" in line]
+    whole = "runs 1/2  best val/loss 0.5 (model.hidden=[8] seed=0)"
+    assert lines
+    assert all((whole if len(whole) <= columns else whole[: columns - 1] + "…") in line for line in lines)
+
+
+def test_a_stack_that_fails_is_told_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no more epochs")
+
+    monkeypatch.setattr("shoal.record.stack._Session._record", fail)
+    monkeypatch.chdir(tmp_path)
+    complained, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(complained), contextlib.redirect_stdout(said):
+        code = main(["-m", *SMALL, "seed=0,1", "sweep.processes=0", "hydra.sweep.dir=sweep"])
+
+    assert code == 1
+    assert complained.getvalue().count("failed  job 0") == 1
+    assert complained.getvalue().count("failed  job 1") == 1
+    assert "2 failed" in said.getvalue()
+
+
+def test_how_far_a_block_is_that_trains_in_this_process_is_told_while_it_trains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[Any] = []
+
+    def train(one: Block, report: Report, known: object) -> None:
+        for event in (Advanced(0.5), Ended(0, info(0))):
+            report(event)
+        happened.append("trained")
+
+    monkeypatch.setattr("shoal.sweep.training.train_block", train)
+    blocks = [block([0])]
+    executor = InProcess()
+
+    happened += executor.run(lambda: blocks.pop() if blocks else None, lambda _, event: happened.append(event))
+
+    assert happened[:2] == [Advanced(0.5), "trained"]
+    assert [type(each[1]) for each in happened[2:] if isinstance(each, tuple)] == [Ended, Finished]
+
+
+def test_of_very_many_runs_that_are_lost_the_first_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [replace(info(number), status=Status.DIVERGED, reason="no number") for number in range(64)]
+    with SweepProgress(64) as progress:
+        execution = Execution(Mock(spec=InProcess), Mock(spec=Ledger), progress, begin=lambda block: None)
+        for number, each in enumerate(lost):
+            execution._ended(number, each)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("diverged")] == lines[:10]
+    assert lines[10:] == ["and more: they are counted as they come, and told with their reasons at the end"]
+    assert progress.bad == {Status.DIVERGED: 64}
+
+
+def test_what_the_records_of_runs_agree_in_is_kept_once() -> None:
+    records = [replace(info(number), versions={"torch": "2.13.0"}, command=["train.py", "-m"]) for number in range(3)]
+    with SweepProgress(3) as progress:
+        execution = Execution(Mock(spec=InProcess), Mock(spec=Ledger), progress, begin=lambda block: None)
+        for number, each in enumerate(records):
+            execution._ended(number, each)
+
+    kept = list(execution.results.values())
+    assert kept == records
+    assert len({id(each.versions) for each in kept}) == len({id(each.command) for each in kept}) == 1
+    assert len({id(each.differs) for each in kept}) == 3
+
+
+def test_equal_settings_of_another_type_are_told_apart() -> None:
+    as_typed = [replace(info(0), differs={"optimizer.lr": value}) for value in (1, 1.0, True)]
+
+    kept = [each.sharing(as_typed[0]).differs["optimizer.lr"] for each in as_typed]
+
+    assert [type(value) for value in kept] == [int, float, bool]
