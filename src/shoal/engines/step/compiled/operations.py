@@ -1,13 +1,15 @@
 """Pointwise operations as expressions in C that round as torch's own kernels do.
 
-Where a kernel of torch multiplies and adds with one rounding, so does the expression. Operations that a vector library
-computes (exp, tanh, the square root, ...) are not here: no other code has their last bit.
+Where a kernel of torch multiplies and adds with one rounding, so does the expression; whether it does depends on the
+processor, and `muladd` stands for it in C. Operations that a vector library computes (exp, tanh, the square root, ...)
+are not here: no other code has their last bit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,12 +46,12 @@ _EXPRESSIONS: dict[Any, str] = {
     aten.maximum.default: "{a} != {a} || {a} > {b} ? {a} : {b}",
     aten.minimum.default: "{a} != {a} || {a} < {b} ? {a} : {b}",
     aten.sigmoid_backward.default: "{a} * (1 - {b}) * {b}",
-    aten.tanh_backward.default: "{a} * __builtin_fma{f}(-{b}, {b}, 1)",
+    aten.tanh_backward.default: "{a} * muladd{f}(-{b}, {b}, 1)",
     aten.mse_loss.default: "({a} - {b}) * ({a} - {b})",
-    aten.addcmul.default: "__builtin_fma{f}({value} * {b}, {c}, {a})",
+    aten.addcmul.default: "muladd{f}({value} * {b}, {c}, {a})",
     aten.addcdiv.default: "{a} + {value} * {b} / {c}",
     aten.lerp.Tensor: (
-        "__builtin_fma{f}(__builtin_fabs{f}({c}) < {half} ? {c} : {c} - 1, {b} - {a}, "
+        "muladd{f}(__builtin_fabs{f}({c}) < {half} ? {c} : {c} - 1, {b} - {a}, "
         "__builtin_fabs{f}({c}) < {half} ? {a} : {b})"
     ),
     aten.where.self: "{a} ? {b} : {c}",
@@ -96,6 +98,22 @@ def expression(node: Node, names: Mapping[Node, str]) -> str | None:
     }
     named = dict(zip("abc", texts.values(), strict=False)) | texts
     return template.format(**named, f=SUFFIXES[dtype], half=literal(0.5, dtype))
+
+
+@cache
+def definitions() -> str:
+    """The functions in C that expressions call: `muladd`, which rounds as torch's kernels do on this processor."""
+    product = "__builtin_fma{f}(x, y, z)" if _rounds_once() else "x * y + z"
+    return "".join(
+        f"static inline {kind} muladd{suffix}({kind} x, {kind} y, {kind} z) {{ return {product.format(f=suffix)}; }}\n"
+        for kind, suffix in (("float", "f"), ("double", ""))
+    )
+
+
+def _rounds_once() -> bool:
+    """Whether torch's kernels multiply and add with one rounding: 3 times a third is not 1 to the last bit then."""
+    third, three = torch.full((64,), 1 / 3), torch.full((64,), 3.0)
+    return bool((torch.addcmul(-torch.ones(64), third, three) != 0).all())
 
 
 def computed_in(node: Node) -> torch.dtype | None:

@@ -19,6 +19,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from shoal.engines.step.compiled.groups import Group, groups
 from shoal.engines.step.compiled.kernel import Kernel, result
 from shoal.engines.step.compiled.library import CannotCompileError, Library
+from shoal.engines.step.compiled.operations import definitions
 from shoal.engines.step.compiled.source import Loop, loop
 from shoal.engines.step.graph import describe, evaluated, writes
 from shoal.engines.step.lowering import lowered
@@ -132,7 +133,7 @@ class _Draft:
             raise CannotCompileError("no operations that gain by it")
         texts = dict.fromkeys(found.text for _, found in self.loops)
         self.names = {text: f"kernel_{number}" for number, text in enumerate(texts)}
-        self.library = Library("\n".join(f"void {name}{text}" for text, name in self.names.items()))
+        self.library = Library("\n".join([definitions(), *(f"void {name}{text}" for text, name in self.names.items())]))
 
     def ready(self) -> bool:
         """Whether the compiler is done."""
