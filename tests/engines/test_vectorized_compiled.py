@@ -1,4 +1,4 @@
-"""Compiled kernels: the numbers of torch's own operations to the bit, and nothing lost where there are none."""
+"""Compiled kernels: the numbers of torch's own operations to the bit, on whatever processor they are compiled."""
 
 from __future__ import annotations
 
@@ -125,6 +125,16 @@ def test_a_kernel_gives_the_bits_of_the_operation(name: str, dtype: torch.dtype)
     assert same(found[name], expected[name])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_no_operation_is_left_to_torch_on_any_processor(dtype: torch.dtype, caplog: pytest.LogCaptureFixture) -> None:
+    inputs = [numbers(64, 9, 32, seed=seed, dtype=dtype) for seed in range(3)]
+
+    with caplog.at_level(logging.INFO, logger="shoal"):
+        compiled(lambda *given: [each(*given) for each in POINTWISE.values()], *inputs)
+
+    assert caplog.messages == ["The function goes on compiled"]
+
+
 def test_every_operation_with_an_expression_is_compared_with_torch() -> None:
     inputs = [numbers(4, 32, seed=seed) for seed in range(3)]
     traced = [make_fx(lambda *given, f=function: f(*given))(*inputs).graph for function in POINTWISE.values()]
@@ -207,6 +217,24 @@ def test_results_may_be_written_over_inputs_that_are_done_with() -> None:
     assert same(place, expected)
 
 
+def test_a_kernel_that_rounds_otherwise_than_this_processor_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = not operations._rounds_once()
+    monkeypatch.setattr(operations, "_rounds_once", lambda: other)
+    inputs = [numbers(8, 32, seed=seed) for seed in range(3)]
+
+    def function(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return torch.tanh(torch.addcmul(a, b, c) * 2) * 3 + a
+
+    with caplog.at_level(logging.INFO, logger="shoal"):
+        made = compiled(function, *inputs)
+
+    left = "Left to torch, because other bits would come of compiling it: addcmul_mul"
+    assert caplog.messages == [left, "The function goes on compiled"]
+    assert same(made(*inputs), function(*inputs))
+
+
 def test_a_kernel_with_other_bits_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,47 +268,6 @@ def test_a_kernel_that_is_wrong_for_special_numbers_alone_is_not_used(
         compiled(function, *inputs)
 
     assert "Left to torch, because other bits would come of compiling it: maximum_mul" in caplog.text
-
-
-def refused(caplog: pytest.LogCaptureFixture) -> str:
-    """What the log says of a function that cannot be compiled, and computes all the same."""
-    inputs = [numbers(8, 32, seed=seed) for seed in range(2)]
-    made = of_graph(make_fx(lambda a, b: (a + b) * b)(*inputs), Heat(), "function")
-    with caplog.at_level(logging.INFO, logger="shoal"):
-        made(*inputs)
-    assert not made.compiled
-    assert same(made(*inputs), (inputs[0] + inputs[1]) * inputs[1])
-    return caplog.messages[-1]
-
-
-def test_without_a_compiler_nothing_is_compiled_and_the_log_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    assert refused(caplog) == "The function is not compiled: there is no C compiler"
-
-
-def test_a_compiler_that_fails_is_no_failure_of_the_run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler = tmp_path / "broken"
-    compiler.write_text("#!/bin/sh\necho 'kernels.c: no room' >&2\nexit 4\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CC", str(compiler))
-
-    assert refused(caplog) == "The function is not compiled: kernels.c: no room"
-    assert kept(tmp_path) == []
-
-
-def test_where_nothing_can_be_kept_nothing_is_compiled(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-
-    assert "Not a directory" in refused(caplog)
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:1000], lambda whole: whole[:-8] + bytes(8), lambda whole: b""])

@@ -100,7 +100,6 @@ def expression(node: Node, names: Mapping[Node, str]) -> str | None:
     return template.format(**named, f=SUFFIXES[dtype], half=literal(0.5, dtype))
 
 
-@cache
 def definitions() -> str:
     """The functions in C that expressions call: `muladd`, which rounds as torch's kernels do on this processor."""
     product = "__builtin_fma{f}(x, y, z)" if _rounds_once() else "x * y + z"
@@ -110,6 +109,7 @@ def definitions() -> str:
     )
 
 
+@cache
 def _rounds_once() -> bool:
     """Whether torch's kernels multiply and add with one rounding: 3 times a third is not 1 to the last bit then."""
     third, three = torch.full((64,), 1 / 3), torch.full((64,), 3.0)
