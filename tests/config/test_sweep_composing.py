@@ -123,7 +123,6 @@ def told(found: Composition) -> Any:
 @given(jobs=st.lists(overrides, min_size=1, max_size=2))
 @settings(
     max_examples=12,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes 0.2 s, and shrinking needs hundreds
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -172,7 +171,7 @@ def test_what_cannot_be_composed_is_told_with_the_nearest_name(sweep: Composed) 
         composer.compose(["optimizer.lrr=1"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans(), st.integers())
 def test_a_number_drawn_from_an_interval_lies_in_it_and_has_no_more_digits_than_a_millionth_of_it_needs(
     low: float, span: float, log: bool, seed: int

@@ -46,7 +46,7 @@ def _parsed_unless_too_large(text: str) -> Expression:
 FORMULAS = st.recursive(ATOMS, _larger, max_leaves=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(FORMULAS)
 def test_a_formula_has_the_value_that_python_gives_the_same_text(text: str) -> None:
     names = {"sin": math.sin, "cos": math.cos, "tanh": math.tanh, "abs": abs, "max": max, "pi": math.pi, "e": math.e}
@@ -64,7 +64,7 @@ def test_a_formula_has_the_value_that_python_gives_the_same_text(text: str) -> N
     assert measured.item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(st.text(max_size=60), st.text(alphabet="xye12.()+-*/^,;=_ sincos\n", max_size=60)))
 def test_any_text_is_a_formula_or_an_error_of_at_most_three_lines(text: str) -> None:
     try:
@@ -78,7 +78,7 @@ def test_any_text_is_a_formula_or_an_error_of_at_most_three_lines(text: str) -> 
     assert all(line.isprintable() for line in lines)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.sampled_from(["x", "2", "0.3", "pi"]),

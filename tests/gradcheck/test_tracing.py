@@ -45,7 +45,7 @@ ELEMENTWISE = (
 )
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @pytest.mark.parametrize("name", ELEMENTWISE.split())
 @given(x=INSIDE)
 def test_functions_of_one_number(name: str, x: float) -> None:
@@ -58,7 +58,7 @@ ACTIVATIONS = (
 )
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @pytest.mark.parametrize("name", ACTIVATIONS.split())
 @given(x=st.floats(-2.9, 2.9).filter(lambda x: min(abs(x), abs(abs(x) - 1), abs(abs(x) - 0.5)) > 1e-3))
 def test_activations(name: str, x: float) -> None:
@@ -70,7 +70,7 @@ PAIRS = (
 )
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @pytest.mark.parametrize("name", PAIRS.split())
 @given(x=st.tuples(INSIDE, INSIDE), y=st.tuples(INSIDE, INSIDE))
 def test_functions_of_two_numbers(name: str, x: tuple[float, float], y: tuple[float, float]) -> None:
