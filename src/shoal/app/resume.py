@@ -7,16 +7,20 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from shoal.build.importing import importing
-from shoal.build.trust import refuse_impostors
+from shoal.build.trust import refuse_impostors, refuse_strangers
 from shoal.config.changes import changed, refuse_fixed
 from shoal.config.origins import Sources, located
-from shoal.errors import DamagedError, UsageError
+from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
+from shoal.rundir.changes import Change, differences
 from shoal.rundir.log import log_through, quiet_logging
 from shoal.runs.opened import Stored, stored
+
+if TYPE_CHECKING:
+    from shoal.engines.job import Job
 
 Which = Literal["last", "best"]
 
@@ -34,12 +38,10 @@ def resume(
     with quiet_logging(), importing():
         path, which = _addressed(path, which)
         found = stored(path, trusted=trusted)
-        config, changes = changed(found.config, overrides)
-        refuse_fixed(changes)
-        _refuse_finished(found, config)
+        config, asked = changed(found.config, overrides)
+        refuse_fixed(asked)
+        _refuse_finished(found, config, asked)
         checkpoint = _checkpoint(found.run, which)
-        for change in changes:
-            print(f"changed  {change}", file=sys.stderr)
 
         from shoal.app.work import Training
         from shoal.build.job import job, task
@@ -49,9 +51,41 @@ def resume(
             refuse_impostors(config, trusted)
             unchanged(found.info, task(config["task"]))
             built = job(config)
+            before = None if checkpoint is None else _before(found.run, checkpoint, built, trusted)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
         log_through(logging.FileHandler(found.run.log))
-        return found.run, Training(built).do(found.run, info, checkpoint=checkpoint)
+        return found.run, Training(built).do(found.run, info, checkpoint=checkpoint, before=before)
+
+
+def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str]) -> Job | None:
+    """The job that saved a checkpoint, where `built` differs from it in anything that matters; the changes are told.
+
+    Raises:
+        ShoalError: where it cannot go on under one of them.
+    """
+    from shoal.app.continued import matters, refuse_misplaced, refuse_stopped
+    from shoal.build.job import job
+    from shoal.engines.course import unfit
+    from shoal.engines.position import Position
+    from shoal.record.checkpoint import EXTRA, load
+
+    state = load(checkpoint)
+    was = state[EXTRA]["config"]
+    changes = differences(was, built.config)
+    refuse_misplaced(changes, state, Position(*state[EXTRA]["position"]))
+    refuse_strangers(was, trusted)
+    refuse_impostors(was, trusted)
+    before = job(was) if any(matters(change) for change in changes) else None
+    if before and state[EXTRA]["over"] is not None:
+        refuse_stopped(changes, state, was, run.path)
+    changed = [change for change in changes if change.key.startswith("optimizer.")]
+    reason = unfit(before.optimizer, built.optimizer) if before and changed else None
+    if reason:
+        problem = f"cannot change in a run that has begun: its optimizer's state was made without it ({reason})"
+        raise ConfigError(changed[0].key, changed[0].new, problem, hint="start a new run for that")
+    for change in changes:
+        print(f"changed  {change}", file=sys.stderr)
+    return before
 
 
 def _addressed(path: Path, which: Which) -> tuple[Path, Which]:
@@ -94,16 +128,18 @@ def _offer(run: RunDir, other: Path) -> str:
     return f"{other.name} is intact: resume={other}, or shoal resume {run.path} --from {other.stem}"
 
 
-def _refuse_finished(found: Stored, config: dict[str, Any]) -> None:
+def _refuse_finished(found: Stored, config: dict[str, Any], changes: Sequence[Change]) -> None:
     """Refuse a run that has done all that its settings ask for.
 
     Raises:
         UsageError: how far it is, and how to go on.
     """
+    from shoal.app.continued import matters
+
     info, trainer = found.info, config["trainer"]
     n_epochs, n_steps = trainer.get("max_epochs"), trainer.get("max_steps")
     done = ((n_epochs or -1) > 0 and info.epochs >= n_epochs) or ((n_steps or -1) > 0 and info.steps >= n_steps)
-    if info.status is Status.COMPLETED and (done or config == found.config):
+    if info.status is Status.COMPLETED and (done or not any(map(matters, changes))):
         raise UsageError(
             f"{found.run.path} is finished: {info.epochs} epochs, {info.steps} steps",
             hint=f"to train on: shoal resume {found.run.path} trainer.max_epochs={info.epochs * 2}",

@@ -39,8 +39,8 @@ class Training(Work):
 
     job: Job
 
-    def do(self, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None) -> RunInfo:
-        info = train(self.job, run, info, checkpoint=checkpoint, stacked=_stacked(self.job))
+    def do(self, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None, before: Job | None = None) -> RunInfo:
+        info = train(self.job, run, info, checkpoint=checkpoint, before=before, stacked=_stacked(self.job))
         return compare(run, info, self.job.config)
 
     def assist(self) -> None:

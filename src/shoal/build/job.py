@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from shoal import losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, described
-from shoal.build.constructors import TARGET, build, checked, target
+from shoal.build.constructors import TARGET, Constructor, build, checked, target
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.lightning_module import agreed, logs
+from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
 from shoal.build.trainer import arguments
 from shoal.engines.job import Job
@@ -63,6 +64,7 @@ def job(config: Mapping[str, Any]) -> Job:
     _check_loss(built)
     if not built.own_module:
         check_fit(built)
+    check_schedule(built)
     _check_expected(built)
     return built
 
@@ -180,13 +182,34 @@ def _optimizer(node: Any) -> optimizers.Optimizer:
     return optimizer
 
 
-def _scheduler(node: Any) -> schedulers.Scheduler:
-    made = target(_node(node, "scheduler"), "scheduler")
-    if isinstance(made.call, type) and issubclass(made.call, LRScheduler | ReduceLROnPlateau):
-        settings = checked(node, "scheduler", made.without("optimizer"))
-        return schedulers.Upstream(cls=made.call, settings=settings)
-    scheduler: schedulers.Scheduler = _built(node, "scheduler", schedulers.Scheduler, "a scheduler")
-    return scheduler
+def _scheduler(node: Any, key: str = "scheduler") -> schedulers.Scheduler:
+    made = target(_node(node, key), key)
+    if not (isinstance(made.call, type) and issubclass(made.call, LRScheduler)):
+        scheduler: schedulers.Scheduler = _built(node, key, schedulers.Scheduler, "a scheduler")
+        return scheduler
+    watches = issubclass(made.call, ReduceLROnPlateau)
+    monitor = str(node.get("monitor", VAL_LOSS)) if watches else None
+    own = {name: value for name, value in node.items() if not (watches and name == "monitor")}
+    inner = {name: _inner(value, f"{key}.{name}") for name, value in own.items() if _is_inner(value, made, name)}
+    rest = {name: value for name, value in own.items() if name not in inner}
+    settings = checked(rest, key, made.without("optimizer", *inner))
+    return schedulers.Upstream(cls=made.call, settings={**settings, **inner}, monitor=monitor)
+
+
+def _is_inner(value: Any, made: Constructor, name: str) -> bool:
+    """Whether a setting is a list of schedulers that act on the optimizer of the one they are in."""
+    return name in made.parameters and isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
+
+
+def _inner(nodes: Sequence[Any], key: str) -> list[schedulers.Upstream]:
+    found = []
+    for i, node in enumerate(nodes):
+        each = _scheduler(node, f"{key}[{i}]")
+        if not isinstance(each, schedulers.Upstream) or each.monitor:
+            problem = "must be a scheduler of torch that watches no metric"
+            raise ConfigError(f"{key}[{i}].{TARGET}", node[TARGET], problem)
+        found.append(each)
+    return found
 
 
 def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
@@ -206,8 +229,9 @@ def _check_monitors(job: Job) -> None:
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str) and monitor != "auto":
             _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
-    if isinstance(job.scheduler, schedulers.Plateau):
-        _check_monitor("scheduler.monitor", job.scheduler.monitor, names, job)
+    watched = getattr(job.scheduler, "monitor", None)
+    if isinstance(watched, str):
+        _check_monitor("scheduler.monitor", watched, names, job)
 
 
 def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:

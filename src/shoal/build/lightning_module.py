@@ -89,7 +89,7 @@ def _monitors(job: Job) -> dict[str, Any]:
 
 def _asked(job: Job) -> bool:
     """Whether anybody names a metric."""
-    return bool(_monitors(job) or job.config.get("expect")) or isinstance(job.scheduler, schedulers.Plateau)
+    return bool(_monitors(job) or job.config.get("expect")) or getattr(job.scheduler, "monitor", None) is not None
 
 
 def _hooks(module: pl.LightningModule) -> bool:

@@ -23,11 +23,14 @@ KNOWN = (
 """The modules whose classes a configuration may name without being trusted: directly, not through what they import."""
 NAMED = (
     "pytorch_lightning.Trainer",
+    "pytorch_lightning.callbacks.EMAWeightAveraging",
     "pytorch_lightning.callbacks.EarlyStopping",
     "pytorch_lightning.callbacks.GradientAccumulationScheduler",
     "pytorch_lightning.callbacks.LearningRateMonitor",
     "pytorch_lightning.callbacks.StochasticWeightAveraging",
     "pytorch_lightning.callbacks.Timer",
+    "pytorch_lightning.callbacks.WeightAveraging",
+    "torch.optim.swa_utils.SWALR",
 )
 """Of Lightning only these: other callbacks and loggers write files where they are told, or talk to servers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,9 +15,12 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
+from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
+from shoal.engines.length import horizon, n_batches
 from shoal.engines.loaders import Loaders
 from shoal.engines.position import Position, install, move
+from shoal.engines.resumed import Settings, signaled
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
 from shoal.tasks.supervised import announce
@@ -56,27 +60,27 @@ class Unprofiled(PassThroughProfiler):
 class Positioner(pl.Callback):
     """Puts the batches at the right epoch, and a resumed training where it stopped."""
 
-    def __init__(self, job: Job, loaders: Loaders, start: Position, *, over: bool) -> None:
+    def __init__(self, job: Job, loaders: Loaders, start: Position, before: Job | None, *, over: bool) -> None:
         self.job = job
         self.loaders = loaders
         self.start = start
+        self.before = before
         self.over = over
-        self.resumed: Mapping[str, Any] | None = None
+        self.settings = Settings(job.callbacks, before)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep Lightning from restoring its counters: `move` does."""
         checkpoint.pop("loops", None)
-        if not isinstance(self.job.task, LightningTask) or not self.job.task.optimizes:
-            self.resumed = checkpoint["optimizer_states"][0]["param_groups"][0]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
         move(trainer, self.start)
-        trainer.should_stop = self.over
-        if self.resumed is not None:
-            _apply_settings(trainer, self.job, self.resumed)
+        self.settings.restore(over=self.over and self.start.epoch >= int(self.job.trainer.get("min_epochs") or 0))
+        trainer.should_stop |= (self.over and self.before is None) or signaled(self.job.callbacks)
+        if self.before is not None:
+            _take_over(trainer, self.before, self.job)
         _watch_where_measured(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -109,16 +113,18 @@ def fit(
     io: CheckpointIO | None = None,
     checkpoint: Path | None = None,
     start: Position | None = None,
+    before: Job | None = None,
     over: bool = False,
 ) -> pl.Trainer:
     """Train `module` as the job says, from `start` with the state in `checkpoint` where one is given.
 
-    `over` says that this state is the end of the training, whatever ended it: then only what follows it is done.
+    `before` is the job that this state was saved by, where it was another one. `over` says that this state is the end
+    of a training, whatever ended it: under the same settings only what follows it is done.
     """
     start = start or Position()
     seed_global(job.seed)
     loaders = Loaders(job)
-    first: list[pl.Callback] = [Positioner(job, loaders, start, over=over)]
+    first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over)]
     first += [LastSteps()] if job.own_module else []
     everyone = [*first, *callbacks]
     for callback in everyone:
@@ -174,24 +180,18 @@ def _nothing() -> None:
     """In the place of something that must not happen."""
 
 
-def _apply_settings(trainer: pl.Trainer, job: Job, restored: Mapping[str, Any]) -> None:
-    """Let the job's optimizer settings win over those that came with the optimizer's state.
-
-    A learning rate that a scheduler has changed since the start keeps its ratio to the first one.
-    """
-    fresh = job.optimizer.alone(trainer.lightning_module.parameters()).param_groups[0]
-    old, new = restored.get("initial_lr", fresh["lr"]), fresh["lr"]
-
-    def scaled(lr: Any) -> Any:
-        return lr if old == new else new if lr == old else lr * new / old
-
-    for group in trainer.optimizers[0].param_groups:
-        group.update({name: value for name, value in fresh.items() if name not in ("params", "lr", "initial_lr")})
-        group["lr"] = scaled(group["lr"])
-        group["initial_lr"] = new
+def _take_over(trainer: pl.Trainer, before: Job, job: Job) -> None:
+    """Let the optimizer and the scheduler follow the job's settings where they differ from those they had before."""
+    if isinstance(job.task, LightningTask) and job.task.optimizes:
+        return  # the module's own settings cannot have changed
+    counted = len(job.batches()[0]) if job.in_memory and trainer.world_size == 1 else None
+    there = trainer.num_training_batches
+    courses = []
+    for each in (before, job):
+        n = n_batches(each.trainer, counted) if counted else None if math.isinf(there) else int(there)
+        courses.append(Course.of(each, horizon(each.trainer, n)))
     for config in trainer.lr_scheduler_configs:
-        if hasattr(config.scheduler, "base_lrs"):
-            config.scheduler.base_lrs = [scaled(lr) for lr in config.scheduler.base_lrs]
+        take_over(trainer.optimizers[0], config.scheduler, *courses)
 
 
 def _watch_where_measured(trainer: pl.Trainer) -> None:

@@ -20,6 +20,7 @@ from shoal.record.callbacks import logged
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO
 from shoal.record.interruption import Interruption
 from shoal.record.progress import Progress
+from shoal.record.rate_told import tell_rate
 from shoal.record.recorder import Diverged, Recorder
 from shoal.seeding import seed_global
 from shoal.tasks.supervised import announce
@@ -38,11 +39,13 @@ def fit(
     interruption: Interruption,
     *,
     state: Mapping[str, Any] | None = None,
+    before: Job | None = None,
     over: bool = False,
 ) -> pl.Trainer:
     """Train the job from `state` where there is one; `module` has the final weights afterwards.
 
-    `over` says that this state is the end of the training.
+    `before` is the job that this state was saved by, where it was another one. `over` says that this state is the end
+    of a training: one that goes on only under other settings.
 
     Raises:
         Diverged: where a loss or a gradient is not finite.
@@ -50,8 +53,10 @@ def fit(
     member = Member.of(job)
     running = Running([member])
     if state:
-        running.load_checkpoint(0, state, batch=state[EXTRA]["position"][1])
-    telling = _Telling(job, recorder, checkpoint, interruption, state, over=over)
+        running.load_checkpoint(0, state, batch=state[EXTRA]["position"][1], before=before, over=over)
+        if before or not over:
+            tell_rate(state, running.rates[0].at(running.epoch, running.step))
+    telling = _Telling(job, recorder, checkpoint, interruption, state, stays=over and before is None)
     shown = [each for each in job.callbacks.values() if isinstance(each, Progress)]
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
@@ -73,13 +78,13 @@ class _Telling(pl.Callback):
         interruption: Interruption,
         state: Mapping[str, Any] | None,
         *,
-        over: bool,
+        stays: bool,
     ) -> None:
         self.recorder = recorder
         self.checkpoint = checkpoint
         self.interruption = interruption
         self.state = state
-        self.over = over
+        self.stays = stays
         self.seed = job.seed
         clips = job.trainer.get("gradient_clip_val") is not None
         self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(job.callbacks.values(), clips=clips)
@@ -95,7 +100,7 @@ class _Telling(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stay where the training had come to its end already."""
-        trainer.should_stop = self.over
+        trainer.should_stop = self.stays
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the global generators, from which nothing in a stack draws, as the epoch begins for any run."""

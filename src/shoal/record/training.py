@@ -28,6 +28,7 @@ from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
+from shoal.record.rate_told import RateTold
 from shoal.record.recorder import Diverged, Recorder
 from shoal.record.tensorboard import TensorBoard
 from shoal.rundir import (
@@ -55,11 +56,13 @@ def train(
     info: RunInfo,
     *,
     checkpoint: Path | None = None,
+    before: Job | None = None,
     one_of_many: bool = False,
     stacked: bool = False,
 ) -> RunInfo:
     """Train `job` in `run`, from the state in `checkpoint` where there is one; what run.json says in the end.
 
+    `before` is the job that this state was saved by, where the training is to go on under other settings than that.
     As `one_of_many` it draws no figure, which takes longer than many a training, and its commit is the one in `info`.
     If `stacked`, it is a stack of its own: the vectorised engine trains it.
 
@@ -69,7 +72,7 @@ def train(
     """
     interruption = Interruption()
     with claim(run), interruption.listening():
-        return _Session(job, run, info, interruption, checkpoint, one_of_many, stacked).train()
+        return _Session(job, run, info, interruption, checkpoint, before, one_of_many, stacked).train()
 
 
 def assist(job: Job, *, checkpoint: Path | None = None) -> None:
@@ -90,6 +93,7 @@ class _Session:
         info: RunInfo,
         interruption: Interruption,
         origin: Path | None,
+        before: Job | None,
         one_of_many: bool,
         stacked: bool,
     ) -> None:
@@ -100,6 +104,7 @@ class _Session:
         self.interruption = interruption
         self.began = time.monotonic()
         self.origin = origin
+        self.before = before
         self.state = load(origin) if origin else None
         self.module = job.module()
         self.concluded = Concluded()
@@ -172,7 +177,7 @@ class _Session:
                 remove(file)
             remove(self.run.history)
             return Recorder(History(self.run.history), self._new_events() if wanted else None)
-        kept = self.state[EXTRA]["over"] if self._is_over() else self.state[EXTRA]["files"]
+        kept = self.state[EXTRA]["over"] if self._stays() else self.state[EXTRA]["files"]
         history = self._history(kept)
         if not wanted:
             return Recorder(history, None)
@@ -211,6 +216,7 @@ class _Session:
 
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
+        told = [RateTold(self.state)] if self.state and not self._stays() else []
         self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
         self.checkpoint.attach(self.run, self._extra, self.recorder.sync, self.recorder.beginning)
         self.checkpoint.whole_epochs = self.job.own_module
@@ -224,6 +230,7 @@ class _Session:
                 self.checkpoint,
                 self.interruption,
                 state=self.state,
+                before=self.before,
                 over=self._is_over(),
             )
         others = [each for each in callbacks if each is not self.checkpoint]
@@ -231,18 +238,22 @@ class _Session:
         return lightning.fit(
             self.job,
             self.module,
-            callbacks=[_Attach(self.recorder), self.interruption, *others, self.checkpoint],
+            callbacks=[_Attach(self.recorder), *told, self.interruption, *others, self.checkpoint],
             loggers=[self.recorder, *loggers],
             io=SealedIO(),
             checkpoint=self.origin,
             start=self._position(),
+            before=self.before,
             over=self._is_over(),
         )
 
+    def _stays(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self._is_over() and self.before is None
+
     def _is_over(self) -> bool:
-        """Whether the training had come to its end, and nothing was changed that could make it go on."""
-        over = self.state is not None and self.state[EXTRA]["over"] is not None
-        return over and self.state is not None and self.state[EXTRA]["config"] == self.job.config
+        """Whether the training had come to its end."""
+        return self.state is not None and self.state[EXTRA]["over"] is not None
 
     def _extra(self) -> Mapping[str, Any]:
         """What each checkpoint keeps beside Lightning's own: how long the files are, and what predictions need."""

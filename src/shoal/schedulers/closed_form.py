@@ -19,9 +19,19 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0))) / 2
 
 
+def _known(length: int | None) -> int:
+    """A length of the run that a schedule which `ends` was not made without."""
+    assert length is not None
+    return length
+
+
 @dataclass(frozen=True, kw_only=True)
 class Constant(Schedule):
     """The learning rate stays what the optimizer says."""
+
+    @property
+    def ends(self) -> bool:
+        return False
 
     def factor(self, time: int, horizon: Horizon) -> float:
         return 1.0
@@ -35,7 +45,7 @@ class Cosine(Schedule):
     """Learning rate at the end, as a share of the first."""
 
     def factor(self, time: int, horizon: Horizon) -> float:
-        return _cosine(1.0, self.end, time / horizon.epochs)
+        return _cosine(1.0, self.end, time / _known(horizon.epochs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,10 @@ class Step(Schedule):
     gamma: Annotated[float, Gt(0)] = 0.1
     """Factor of each change."""
 
+    @property
+    def ends(self) -> bool:
+        return False
+
     def factor(self, time: int, horizon: Horizon) -> float:
         return float(self.gamma ** (time // self.every))
 
@@ -57,6 +71,10 @@ class Exponential(Schedule):
 
     gamma: Annotated[float, Gt(0)] = 0.95
     """Factor of each epoch."""
+
+    @property
+    def ends(self) -> bool:
+        return False
 
     def factor(self, time: int, horizon: Horizon) -> float:
         return float(self.gamma**time)
@@ -76,10 +94,11 @@ class OneCycle(Schedule):
     """Last learning rate, as a share of the highest."""
 
     def factor(self, time: int, horizon: Horizon) -> float:
-        top = self.warm_up * horizon.steps - 1
+        n_steps = _known(horizon.steps)
+        top = self.warm_up * n_steps - 1
         if time < top:
             return _cosine(self.start, 1.0, time / top)
-        return _cosine(1.0, self.end, (time - top) / (horizon.steps - 1 - top))
+        return _cosine(1.0, self.end, (time - top) / (n_steps - 1 - top))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +116,13 @@ class WarmUp(Schedule):
     end: Share = 0.0
     """Learning rate at the end of the cosine, as a share of the full one."""
 
+    @property
+    def ends(self) -> bool:
+        return self.then == "cosine"
+
     def factor(self, time: int, horizon: Horizon) -> float:
         if time < self.steps:
             return self.start + (1 - self.start) * time / self.steps
         if self.then == "constant":
             return 1.0
-        return _cosine(1.0, self.end, (time - self.steps) / max(horizon.steps - self.steps, 1))
+        return _cosine(1.0, self.end, (time - self.steps) / max(_known(horizon.steps) - self.steps, 1))

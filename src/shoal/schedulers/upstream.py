@@ -14,10 +14,25 @@ from shoal.schedulers.scheduler import Horizon, Scheduler
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream(Scheduler):
-    """A torch scheduler class with its settings, stepped once an epoch."""
+    """A torch scheduler class with its settings, stepped once an epoch; others of its kind may be among them."""
 
     cls: type[LRScheduler]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    monitor: str | None = None
+    """Metric that is watched, by a scheduler that watches one."""
 
     def alone(self, optimizer: torch.optim.Optimizer, horizon: Horizon) -> dict[str, Any]:
-        return {"scheduler": self.cls(optimizer, **self.settings), "interval": "epoch"}
+        return {"scheduler": self._made(optimizer), "interval": "epoch"} | (
+            {"monitor": self.monitor} if self.monitor else {}
+        )
+
+    def _made(self, optimizer: torch.optim.Optimizer) -> Any:
+        settings = {name: _within(value, optimizer) for name, value in self.settings.items()}
+        return self.cls(optimizer=optimizer, **settings)
+
+
+def _within(value: Any, optimizer: torch.optim.Optimizer) -> Any:
+    """A setting; the schedulers in it made for the optimizer."""
+    if isinstance(value, Upstream):
+        return value._made(optimizer)
+    return [_within(each, optimizer) for each in value] if isinstance(value, list) else value

@@ -11,9 +11,9 @@ import torch
 
 from shoal.build.job import job as build
 from shoal.engines.job import Job
+from shoal.engines.length import n_of
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.mapped import Clock
-from shoal.engines.vectorized.member import n_of
 from shoal.optimizers import Own
 from shoal.sweep.block import Block
 from shoal.sweep.progress import clock

@@ -10,12 +10,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
+from shoal.engines.stack.rates import beyond_rate
 from shoal.engines.vectorized import probe
 from shoal.engines.vectorized.member import unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
 from shoal.optimizers import Own
 from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress, TensorBoard
+from shoal.schedulers import Upstream
 
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
@@ -91,6 +93,12 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     wrong = unsupported(job.trainer)
     if wrong:
         return f"a stack cannot follow {wrong}"
+    if isinstance(job.scheduler, Upstream):
+        changed = beyond_rate(job.optimizer, job.scheduler)
+        if changed:
+            return (
+                f"{job.scheduler.cls.__name__} changes {' and '.join(changed)} as well, which a stack does not follow"
+            )
     for name, callback in job.callbacks.items():
         if not isinstance(callback, KNOWN):
             return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -134,9 +135,15 @@ def configured(
 ) -> Any:
     """What `configure_optimizers` of a module that is about to train gives for this optimizer and scheduler."""
     made = optimizer.alone(params)
-    trainer = module.trainer
-    horizon = Horizon(epochs=trainer.max_epochs or 1, steps=int(trainer.estimated_stepping_batches))
-    return {"optimizer": made, "lr_scheduler": scheduler.alone(made, horizon)}
+    return {"optimizer": made, "lr_scheduler": scheduler.alone(made, horizon(module.trainer))}
+
+
+def horizon(trainer: pl.Trainer) -> Horizon:
+    """How long a Trainer will train if nothing stops it."""
+    trainer.fit_loop.setup_data()  # which otherwise comes after the optimizer is made
+    n_batches = trainer.num_training_batches
+    per_epoch = None if math.isinf(n_batches) else math.ceil(n_batches / trainer.accumulate_grad_batches)
+    return Horizon.of(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps, steps_per_epoch=per_epoch)
 
 
 def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:

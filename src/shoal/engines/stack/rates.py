@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from shoal.engines.course import Course, take_over
 from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import Optimizer
 from shoal.optimizers.rule import Column
@@ -32,6 +33,7 @@ class Rate:
         if not isinstance(scheduler, Schedule):
             self._torch = optimizer.alone([nn.Parameter(torch.zeros(1))])
             self._described = scheduler.alone(self._torch, horizon)
+            self._torch._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
 
     @property
     def by_step(self) -> bool:
@@ -79,18 +81,17 @@ class Rate:
             self._described["scheduler"].load_state_dict(dict(saved["scheduler"]))
             self._torch.param_groups[0]["lr"] = saved["lr"]
 
-    def load_torch(self, state: Mapping[str, Any], group: Mapping[str, Any]) -> None:
+    def load_torch(self, state: Mapping[str, Any], group: Mapping[str, Any], before: Course | None) -> None:
         """Go on from the torch scheduler's own state dict and the optimizer's parameter group; a schedule needs none.
 
-        Where the run now has another first learning rate, what the scheduler made of the old one keeps its ratio to it.
+        `before` is what they followed until then, where that was something else.
         """
-        old = group.get("initial_lr", self.base)
-
-        def scaled(lr: float) -> float:
-            return lr if old == self.base else self.base if lr == old else lr * self.base / old
-
-        bases = {"base_lrs": [scaled(lr) for lr in state["base_lrs"]]} if "base_lrs" in state else {}
-        self.load_state_dict({"scheduler": {**state, **bases}, "lr": scaled(group["lr"])})
+        if self._torch is None:
+            return
+        self.load_state_dict({"scheduler": state, "lr": group["lr"]})
+        if before is not None:
+            now = Course(optimizer=self._optimizer, scheduler=self.scheduler, horizon=self.horizon)
+            take_over(self._torch, self._described["scheduler"], before, now)
 
     def torch_state(
         self, params: Sequence[nn.Parameter], epoch: int, step: int, saved: Mapping[str, Any] | None
@@ -109,6 +110,16 @@ class Rate:
         groups: list[Any] = optimizer.state_dict()["param_groups"]
         groups[0]["lr"] = lr
         return groups, state
+
+
+def beyond_rate(optimizer: Optimizer, scheduler: Scheduler) -> list[str]:
+    """What of the optimizer's settings a scheduler changes beside the learning rate, which a stack does not follow."""
+    params = [nn.Parameter(torch.zeros(1))]
+    [plain] = optimizer.alone(params).param_groups
+    course = Course(optimizer=optimizer, scheduler=scheduler, horizon=Horizon(None, None))
+    found = [group for time in (0, 1) for group in course.at(time, params)[0]]
+    own = [name for name in plain if name not in ("params", "lr", "initial_lr")]
+    return [name for name in own if any(group[name] != plain[name] for group in found)]
 
 
 def columns(rates: Sequence[Rate], rows: int, *, epoch: int, step: int, n_steps: int) -> list[Column]:

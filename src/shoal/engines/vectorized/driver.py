@@ -16,6 +16,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
+from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import History, Training, evaluate
@@ -23,7 +24,6 @@ from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.mapped import Clock
-from shoal.engines.vectorized.member import n_of
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.running import Listener, Running
 from shoal.models import Dropout

@@ -76,12 +76,5 @@ def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(value == other)
 
 
-def n_of(limit: float | int | None, n: int) -> int:
-    """How many of `n` batches a `limit_..._batches` leaves: a number of them, or a share."""
-    if limit is None:
-        return n
-    return min(limit, n) if isinstance(limit, int) else int(limit * n)
-
-
 def _double(trainer: Mapping[str, Any]) -> bool:
     return trainer.get("precision") in ("64-true", 64)

@@ -12,11 +12,15 @@ from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from shoal.engines.course import Course
+from shoal.engines.job import Job
+from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
+from shoal.engines.resumed import Settings, signaled
 from shoal.engines.stack.clipping import Limits
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.stack import SMALLEST, Stack
-from shoal.engines.vectorized.member import Member, n_of
+from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import ConfigError, suggestion
 from shoal.schedulers import Horizon
@@ -97,7 +101,7 @@ class Running:
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
         self.max_epochs, self.max_steps = settings.get("max_epochs"), settings.get("max_steps", -1)
         self.min_epochs = int(settings.get("min_epochs") or 0)
-        self.horizon = self._horizon()
+        self.horizon = self._horizon(settings)
         self.rates = [member.rate(self.horizon) for member in members]
         self.epoch = 0
         self.batch = 0
@@ -207,10 +211,11 @@ class Running:
         stop, reason = stopping._evaluate_stopping_criteria(
             torch.tensor(metrics[stopping.monitor], dtype=torch.float64)
         )
-        if not stop or self.epoch < self.min_epochs:
+        if stop:
+            stopping.stopped_epoch, stopping.stopping_reason_message = self.epoch - 1, reason
+        if self.epoch < self.min_epochs or not signaled({"": stopping}):
             return None, None
-        stopping.stopped_epoch, stopping.stopping_reason_message = self.epoch - 1, reason
-        return "stopped", reason
+        return "stopped", stopping.stopping_reason_message
 
     def _is_best(self, run: int, metrics: Mapping[str, float], validated: bool) -> bool:
         member = self.members[run]
@@ -261,24 +266,41 @@ class Running:
             weights = self.stack.weights(self.rows.index(run))
         return {name: weights[name] for name in self.members[run].module.state_dict()}
 
-    def load_checkpoint(self, run: int, checkpoint: Mapping[str, Any], *, batch: int = 0) -> None:
+    def load_checkpoint(
+        self,
+        run: int,
+        checkpoint: Mapping[str, Any],
+        *,
+        batch: int = 0,
+        before: Job | None = None,
+        over: bool = False,
+    ) -> None:
         """Let a run that has not begun go on from a checkpoint, of this engine or of the Lightning engine.
 
-        All runs of a stack have to be at the same place: `batch` batches of the checkpoint's epoch are done.
+        All runs of a stack have to be at the same place: `batch` batches of the checkpoint's epoch are done. `before`
+        is the job that the checkpoint was saved by, where it was another one; `over` says that it is the end of a
+        training.
         """
         row, member = self.rows.index(run), self.members[run]
         optimizer = checkpoint["optimizer_states"][0]
         self.stack.load_weights(row, checkpoint["state_dict"])
         self.stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
         for schedule in checkpoint["lr_schedulers"]:
-            self.rates[run].load_torch(schedule, optimizer["param_groups"][0])
+            course = None if before is None else Course.of(before, self._horizon(before.trainer))
+            self.rates[run].load_torch(schedule, optimizer["param_groups"][0], course)
         stopping = member.early_stopping
         if stopping and stopping.state_key in checkpoint["callbacks"]:
+            settings = Settings(member.job.callbacks, before)
             stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
+            settings.restore(over=over and checkpoint["epoch"] >= self.min_epochs)
         self.epoch, self.batch = checkpoint["epoch"], batch
         self.sums[run] = {name: list(total) for name, total in checkpoint.get("sums", {}).items()}
         for filling in range(len(self.rows), len(self.stack)):
             self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
+
+    def _horizon(self, trainer: Mapping[str, Any]) -> Horizon:
+        """How long a run will train under these settings of the Trainer if nothing stops it."""
+        return horizon(trainer, n_batches(trainer, len(self.members[0].job.batches()[0])))
 
     def _moment(self, run: int) -> _Moment:
         stopping = self.members[run].early_stopping
@@ -351,15 +373,6 @@ class Running:
                 stopping.load_state_dict(copy.deepcopy(early_stopping))
             if rate:
                 self.rates[run].load_state_dict(rate)
-
-    def _horizon(self) -> Horizon:
-        """How long a run will train if nothing stops it, as Lightning estimates it."""
-        job = self.members[0].job
-        n_batches = n_of(job.trainer.get("limit_train_batches"), len(job.batches()[0]))
-        steps = math.ceil(n_batches / self.accumulate) * (self.max_epochs or 1)
-        if self.max_steps not in (-1, None):
-            steps = self.max_steps if self.max_epochs in (-1, None) else min(steps, self.max_steps)
-        return Horizon(epochs=self.max_epochs or 1, steps=steps)
 
 
 def _plain(moment: _Moment) -> list[Any]:

@@ -1,0 +1,80 @@
+"""Whether a scheduler can be made for its optimizer, and leads to the end of the run: tried before anything trains."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from shoal import optimizers, schedulers
+from shoal.engines.course import Course
+from shoal.engines.job import Job
+from shoal.engines.length import horizon, n_batches
+from shoal.errors import ConfigError
+
+LONGEST = 10_000
+"""Epochs that are tried at most: stepping a scheduler takes twenty microseconds."""
+
+
+def check_schedule(job: Job) -> None:
+    """Refuse a scheduler that cannot be made, or fails before the run has come to its end.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    if isinstance(job.scheduler, schedulers.Constant) or isinstance(job.optimizer, optimizers.Own):
+        return
+    n = n_batches(job.trainer, len(job.batches()[0])) if job.in_memory else None
+    course = Course(optimizer=job.optimizer, scheduler=job.scheduler, horizon=horizon(job.trainer, n))
+    if isinstance(job.scheduler, schedulers.Schedule):
+        if job.in_memory:  # otherwise only the data loaders know how long an epoch is
+            course.at(0, _params())
+    elif not isinstance(job.scheduler, schedulers.Plateau):
+        problem = _tried(_Tried(course, repr(course)))
+        if problem:
+            node = job.config["scheduler"]
+            hint = f"set scheduler.total_steps={course.horizon.epochs}" if "total_steps" in node else None
+            raise ConfigError("scheduler", node["_target_"], problem, hint=hint)
+
+
+class _Tried:
+    """A course that is equal to any other with the same settings, and so tried once."""
+
+    def __init__(self, course: Course, text: str) -> None:
+        self.course, self.text = course, text
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, _Tried) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+@functools.lru_cache(maxsize=64)
+def _tried(tried: _Tried) -> str | None:
+    """What is wrong with a scheduler of torch's kind, or None."""
+    course, params = tried.course, _params()
+    try:
+        course.optimizer.alone(params)
+    except Exception:  # it wants other parameters than these: only its training tells
+        return None
+    try:
+        course.at(0, params)
+    except Exception as error:
+        return f"cannot be made for this optimizer: {_said(error)}"
+    n_epochs = min(course.horizon.epochs or 1, LONGEST)
+    try:
+        course.at(n_epochs, params)
+    except Exception as error:
+        return f"fails before the {n_epochs} epochs of the run are done: {_said(error)}"
+    return None
+
+
+def _params() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.zeros(2, 2))]
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"

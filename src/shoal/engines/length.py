@@ -1,0 +1,31 @@
+"""How long a training is, from the limits that its Trainer is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from shoal.schedulers import Horizon
+
+
+def n_of(limit: float | int | None, n: int) -> int:
+    """How many of `n` batches a `limit_..._batches` leaves: a number of them, or a share."""
+    if limit is None:
+        return n
+    return min(limit, n) if isinstance(limit, int) else int(limit * n)
+
+
+def n_batches(trainer: Mapping[str, Any], n: int) -> int:
+    """How many of the `n` batches there are an epoch of training has."""
+    return n_of(trainer.get("overfit_batches") or trainer.get("limit_train_batches"), n)
+
+
+def horizon(trainer: Mapping[str, Any], n: int | None) -> Horizon:
+    """How long a run will train if nothing stops it, its epochs having `n` batches; None where only a loader knows."""
+    accumulated = trainer.get("accumulate_grad_batches") or 1
+    return Horizon.of(
+        max_epochs=trainer.get("max_epochs"),
+        max_steps=trainer.get("max_steps"),
+        steps_per_epoch=n and math.ceil(n / accumulated),
+    )

@@ -1,0 +1,54 @@
+"""What the callbacks of a training that goes on keep of settings that were changed, and of a signal to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+
+from shoal.engines.job import Job
+
+_PLAIN = (bool, int, float, str, type(None), list, tuple)
+
+
+class Settings:
+    """The settings of callbacks that have just been made; loading their state may put those they had in their place."""
+
+    def __init__(self, callbacks: Mapping[str, pl.Callback], before: Job | None) -> None:
+        """`before` is the job whose callbacks saved the state that will be loaded, where it was another one."""
+        self._resumed = before is not None
+        self._callbacks = callbacks
+        self._changed: list[tuple[pl.Callback, str, Any]] = []
+        saved = before.callbacks if before else {}
+        for name, callback in callbacks.items():
+            old, new = _attributes(saved.get(name)), _attributes(callback)
+            self._changed += [(callback, key, new[key]) for key in old.keys() & new.keys() if old[key] != new[key]]
+
+    def restore(self, *, over: bool) -> None:
+        """Give the callbacks back what of their settings was changed.
+
+        Early stopping that has given its signal gives it anew under other settings; so it does where its signal had
+        ended the training, which `over` says, and the training goes on.
+        """
+        for callback, name, value in self._changed:
+            setattr(callback, name, value)
+        changed = [callback for callback, _, _ in self._changed]
+        for callback in self._callbacks.values():
+            if isinstance(callback, EarlyStopping) and (callback in changed or (over and self._resumed)):
+                callback.stopped_epoch = 0
+                callback.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+                callback.stopping_reason_message = None
+
+
+def _attributes(callback: pl.Callback | None) -> dict[str, Any]:
+    """The plain attributes of a callback: its settings among them."""
+    return {key: value for key, value in vars(callback).items() if isinstance(value, _PLAIN)} if callback else {}
+
+
+def signaled(callbacks: Mapping[str, pl.Callback]) -> bool:
+    """Whether one of them has given the signal to stop, which Lightning follows once `min_epochs` are done."""
+    stopping = [each for each in callbacks.values() if isinstance(each, EarlyStopping)]
+    return any(each.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for each in stopping)
