@@ -22,7 +22,7 @@ from shoal.config.plugins import importing_plugins
 from shoal.config.quoting import quoted
 from shoal.errors import ExitCode, ShoalError, UsageError, raised_at
 from shoal.review.wording import printable
-from shoal.rundir import SweepDir
+from shoal.rundir import Status, SweepDir
 from shoal.startup import keep_what_is_imported
 from shoal.streams import keep_standard_streams
 
@@ -70,10 +70,9 @@ def _dispatch(words: list[str]) -> int:
             before_training=keep_what_is_imported,
             told=print,
         )
-    from shoal.app.start import first_process
     from shoal.runs.summary import exit_code, summary
 
-    if first_process():
+    if info.status is not Status.RUNNING:
         print(summary(run, info))
     return int(exit_code(info))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,9 @@ def start(
 ) -> tuple[RunDir, RunInfo]:
     """Train the run that the overrides ask for; its directory, and what run.json says in the end.
 
+    A process that only takes part in the training of another, as those of ddp do, leaves the record to that one: what
+    it gives says `running`.
+
     `told` is given what the task found in its data, if that is worth telling, before the training begins.
 
     Raises:
@@ -54,7 +56,7 @@ def start(
             if isinstance(todo, Training):
                 _ = todo.job.data  # what is wrong with it is told before anything is written
                 found_in_data = todo.job.task.description()
-        run = _fresh(found.directory(), values)
+        run = RunDir(found.directory())
         info = RunInfo(
             id=run.path.name,
             task=found.choices.get("check", found.choices["task"]),
@@ -65,13 +67,14 @@ def start(
             overrides=list(overrides),
             choices=found.choices,
         )
-
+        if isinstance(todo, Training) and todo.assists:
+            before_training()
+            todo.assist()
+            return run, info
+        _claim_fresh(run, values)
         before_training()
 
         def task(_: object) -> RunInfo:
-            if isinstance(todo, Training) and not first_process():
-                todo.assist()
-                return info
             if found_in_data:
                 told(found_in_data)
                 logging.getLogger("shoal").info(found_in_data)
@@ -109,24 +112,22 @@ def _run(found: Composed, task: Callable[[object], RunInfo]) -> RunInfo:
     return info
 
 
-def _fresh(path: Path, config: Mapping[str, Any]) -> RunDir:
-    """A run directory that can be written and that no run has used.
+def _claim_fresh(run: RunDir, config: Mapping[str, Any]) -> None:
+    """Make a run directory, unless it cannot be written or a run has used it.
 
     Raises:
         UsageError: where a run lies there already; in what this one differs from it.
         ShoalError: where it cannot be written.
     """
-    run = RunDir(path)
     try:
-        if run.info.exists() and first_process():
+        if run.info.exists():
             raise UsageError(
-                f"{path} holds a run already{_unlike(run, config)}",
-                hint=f"go on with it: shoal resume {path}; or choose another place",
+                f"{run.path} holds a run already{_unlike(run, config)}",
+                hint=f"go on with it: shoal resume {run.path}; or choose another place",
             )
-        path.mkdir(parents=True, exist_ok=True)
+        run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(path, error) from error
-    return run
+        raise unwritable(run.path, error) from error
 
 
 def _unlike(run: RunDir, config: Mapping[str, Any]) -> str:
@@ -139,8 +140,3 @@ def _unlike(run: RunDir, config: Mapping[str, Any]) -> str:
         return ""
     more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
     return f", with {'; '.join(map(str, changes[:4]))}{more}" if changes else ", of this very configuration"
-
-
-def first_process() -> bool:
-    """Whether this is not one of the further processes that ddp starts."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0

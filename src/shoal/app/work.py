@@ -15,6 +15,7 @@ from shoal.build.expectations import Expectation, compare, expectations
 from shoal.build.job import job, settings
 from shoal.checks import Check
 from shoal.checks.recording import record
+from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record.single import unlike_alone
@@ -42,6 +43,11 @@ class Training(Work):
     def do(self, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None, before: Job | None = None) -> RunInfo:
         info = train(self.job, run, info, checkpoint=checkpoint, before=before, stacked=_stacked(self.job))
         return compare(run, info, self.job.config)
+
+    @property
+    def assists(self) -> bool:
+        """Whether this process is one of several that train one run, and not the one that records it."""
+        return not lightning.build_trainer(self.job.trainer).is_global_zero
 
     def assist(self) -> None:
         """Take part in the training of the process that records it."""

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from shoal.build.constructors import checked, setting, target
-from shoal.engines import lightning
+from shoal.engines import launching, lightning, srun
 from shoal.errors import ConfigError, suggestion
 from shoal.machine import cores
 
@@ -69,9 +69,10 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
 def _try(settings: Mapping[str, Any]) -> None:
     """See whether Lightning takes these arguments."""
     try:
-        lightning.build_trainer(settings)
-    except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
+        made = lightning.build_trainer(settings)
+    except (MisconfigurationException, RuntimeError, ValueError, TypeError, ModuleNotFoundError) as error:
         raise _trainer_error(settings, error) from None
+    launching.check_processes(settings, made)
 
 
 def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,14 +86,14 @@ def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trainer_error(settings: Mapping[str, Any], error: Exception) -> ConfigError:
     """What Lightning says of its arguments, put to the one it is about."""
-    text = " ".join(str(error).split())
+    text, _, hint = " ".join(str(error).split()).partition(" HINT: ")
     problem = text.split(". ")[0].removesuffix(".")
     named = [name for name in settings if re.search(rf"\b{name}\b", text)]
     shown = [name for name, value in settings.items() if isinstance(value, str) and repr(value) in text]
     key = next(iter([*named, *shown]), None)
     if key is None:
-        return ConfigError("trainer", "{...}", problem)
-    return ConfigError(f"trainer.{key}", settings[key], problem)
+        return ConfigError("trainer", "{...}", problem, hint=hint or None)
+    return ConfigError(f"trainer.{key}", settings[key], problem, hint=hint or None)
 
 
 def _check_length(settings: Mapping[str, Any]) -> None:
@@ -128,5 +129,5 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
     if name in ("gpu", "cuda") and isinstance(devices, int) and devices > max(n_gpus, 1):
         raise ConfigError("trainer.devices", devices, f"there are {n_gpus} GPUs here")
     n_cores = cores()
-    if name == "cpu" and isinstance(devices, int) and devices > n_cores:
+    if name == "cpu" and isinstance(devices, int) and devices > n_cores and not srun.started():
         raise ConfigError("trainer.devices", devices, f"there are {n_cores} CPU cores here, one for each process")

@@ -15,6 +15,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
+from shoal.engines import launching
 from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
@@ -131,7 +132,7 @@ def fit(
         _drop_unused_hooks(callback)
     trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io)
     install(trainer)
-    _leave_signals_alone(trainer)
+    launching.told(trainer)
     if isinstance(module, Supervised):
         module.logs_steps = job.trainer["log_every_n_steps"] is not None
     loaders.prepare(trainer, start)
@@ -169,15 +170,6 @@ def _drop_unused_hooks(callback: pl.Callback) -> None:
     for name in BATCH_HOOKS:
         if getattr(type(callback), name) is getattr(pl.Callback, name):
             setattr(callback, name, None)
-
-
-def _leave_signals_alone(trainer: pl.Trainer) -> None:
-    """Keep Lightning from its own SIGTERM, which ends a training between an epoch's hooks and with exit code 0."""
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-
-
-def _nothing() -> None:
-    """In the place of something that must not happen."""
 
 
 def _take_over(trainer: pl.Trainer, before: Job, job: Job) -> None:
@@ -224,7 +216,7 @@ def build_trainer(
     given["profiler"] = given.get("profiler") or Unprofiled()
     plugins = given.pop("plugins", None) or []
     every = given.pop("log_every_n_steps", None)
-    return pl.Trainer(
+    return launching.trainer(
         **given,
         callbacks=list(callbacks),
         logger=list(loggers),

@@ -28,7 +28,7 @@ from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import Options, expanded
 from shoal.config.multirun.job_config import Described, described
 from shoal.config.multirun.settings import settings_of
-from shoal.config.multirun.unfollowed import refuse_unfollowed
+from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
 from shoal.config.origins import Sources
 from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
@@ -44,6 +44,7 @@ def sweep(overrides: Sequence[str], *, config_dir: str | None = None, config_nam
     Raises:
         ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
     """
+    refuse_several_processes()
     with (
         quiet_logging(),
         importing(),
@@ -69,6 +70,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
     Raises:
         ShoalError: where it is no sweep, its configuration has changed since, or it is interrupted again.
     """
+    refuse_several_processes()
     info = read_sweep(SweepDir(path).info)
     other = next((line for line in overrides if not line.lstrip("+").startswith(f"{SWEEP}.")), None)
     if other:

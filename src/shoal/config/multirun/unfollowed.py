@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.config.origins import COMMAND_LINE, Sources
-from shoal.errors import ConfigError
+from shoal.engines import srun
+from shoal.errors import ConfigError, UsageError
 
 SUBDIRS = ("${job_name:${hydra:job.num}}", "${hydra.job.num}", "${hydra:job.num}")
 """Names of run directories that a sweep is content with: its own and Hydra's."""
@@ -40,6 +41,18 @@ def refuse_unfollowed(config: DictConfig) -> None:
     if subdir not in SUBDIRS:
         problem = "run directories are 0000, 0001, ...: what differs stands in run.json"
         raise refused("hydra.sweep.subdir", subdir, problem, "another name for the whole sweep: hydra.sweep.dir=FOLDER")
+
+
+def refuse_several_processes() -> None:
+    """Refuse a sweep in each of several processes that train one run together.
+
+    Raises:
+        UsageError: how the sweep is to be started.
+    """
+    n = srun.n_processes()
+    if n > 1:
+        hint = "one process trains all of it: srun --ntasks=1 --cpus-per-task=CORES python train.py -m ..."
+        raise UsageError(f"srun started {n} processes, and each of them would train this whole sweep", hint=hint)
 
 
 def refuse_settings_of_sweeps(overrides: Sequence[str]) -> None:

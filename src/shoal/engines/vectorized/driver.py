@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
+from shoal.engines import launching
 from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
@@ -42,7 +44,7 @@ def fit(
     keep_memory()
     module = StackModule(running, listener)
     settings = running.members[0].job.trainer
-    trainer = pl.Trainer(
+    trainer = launching.trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=settings.get("max_epochs") or -1,
@@ -55,16 +57,11 @@ def fit(
         enable_model_summary=False,
         log_every_n_steps=2**31,
         callbacks=list(callbacks),
-        plugins=[io] if io else None,
+        plugins=[LightningEnvironment(), *([io] if io else [])],  # one process, whatever started it
     )
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
     with steady():
         trainer.fit(module, _OneBatch(), _OneBatch() if module.validates else None)
     return trainer
-
-
-def _nothing() -> None:
-    """In the place of Lightning's own SIGTERM, which ends a training between an epoch's hooks."""
 
 
 class _OneBatch:

@@ -1,0 +1,105 @@
+"""The one place where a Trainer is made, and where it is decided who starts the processes that it trains in.
+
+Lightning takes SLURM for its launcher wherever SLURM_NTASKS is set. It is in every batch script and every interactive
+allocation, where nothing but `srun` starts further processes: a training would wait for them, or be refused. And where
+there is an `srun` that has not started the process, which is every login node, Lightning warns at each Trainer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.lsf import LSFEnvironment
+from lightning_fabric.plugins.environments.mpi import MPIEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from shoal.engines import srun
+from shoal.errors import ConfigError
+
+log = logging.getLogger("shoal")
+
+_BY_HAND = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR")
+"""What is set where somebody starts the process of each node."""
+
+
+def trainer(*, plugins: Any = None, **arguments: Any) -> pl.Trainer:
+    """A Trainer with these arguments, whose processes are started by whoever does start them.
+
+    It leaves the signals of the process alone, and loads no checkpoint but the one that it is given: under SLURM,
+    Lightning would requeue the job at a signal, and go on from any `hpc_ckpt_1.ckpt` in the working directory.
+    """
+    given = _listed(plugins)
+    chosen = None if _says_who_starts([*given, arguments.get("strategy")]) else _environment()
+    made = pl.Trainer(**arguments, plugins=[*given, chosen] if chosen else given)
+    made._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+    made._checkpoint_connector._parse_ckpt_path = _as_given  # type: ignore[method-assign, assignment]
+    return made
+
+
+def check_processes(settings: Mapping[str, Any], made: pl.Trainer) -> None:
+    """Refuse a Trainer whose processes nobody starts, or not as many of them: it would wait, or train as fewer.
+
+    Raises:
+        ConfigError: how srun is to be called.
+    """
+    n_devices, n_nodes = made.num_devices, made.num_nodes
+    n_wanted, n_started = n_devices * n_nodes, srun.n_processes()
+    if srun.started() and n_wanted > 1 and n_wanted != n_started:
+        problem = f"srun started {n_started} of the {n_wanted} processes: one for each device of each node"
+        raise ConfigError("trainer.devices", settings.get("devices"), problem, hint=f"start it as: {_call(made)}")
+    if n_nodes > 1 and srun.in_a_job() and not srun.started() and not _started_elsewhere(settings):
+        problem = "needs processes on each node, and no srun started this one"
+        raise ConfigError("trainer.num_nodes", n_nodes, problem, hint=f"in the batch script: {_call(made)}")
+
+
+def told(trainer: pl.Trainer) -> None:
+    """Log who starts the further processes of a training in a SLURM job where no srun did."""
+    environment = trainer._accelerator_connector.cluster_environment
+    several = trainer.world_size > 1 and isinstance(environment, LightningEnvironment)
+    if several and srun.in_a_job() and trainer.is_global_zero:
+        log.info("%d processes are started on this node, by this one; SLURM would start them as: %s",
+                 trainer.world_size, _call(trainer))  # fmt: skip
+
+
+def _call(trainer: pl.Trainer) -> str:
+    """The command that lets SLURM start the processes of a training."""
+    return f"srun --nodes={trainer.num_nodes} --ntasks-per-node={trainer.num_devices} python train.py ..."
+
+
+def _environment() -> ClusterEnvironment | None:
+    """What starts the processes of a training; None where Lightning's own choice is right."""
+    if srun.started():
+        return None
+    kinds = (TorchElasticEnvironment, LSFEnvironment, MPIEnvironment)
+    return next((kind() for kind in kinds if kind.detect()), LightningEnvironment())
+
+
+def _started_elsewhere(settings: Mapping[str, Any]) -> bool:
+    """Whether the user starts the processes on the other nodes, or a launcher that is no part of SLURM."""
+    named = _says_who_starts([*_listed(settings.get("plugins")), settings.get("strategy")])
+    by_hand = any(name in os.environ for name in _BY_HAND)
+    return named or by_hand or not isinstance(_environment(), LightningEnvironment)
+
+
+def _says_who_starts(given: Iterable[Any]) -> bool:
+    """Whether the user has named it: by a plugin, or by a strategy that has one."""
+    return any(isinstance(getattr(each, "cluster_environment", each), ClusterEnvironment) for each in given)
+
+
+def _listed(plugins: Any) -> list[Any]:
+    return list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins else []
+
+
+def _nothing() -> None:
+    """In the place of Lightning's own handlers: its SIGTERM ends a training between two hooks, with exit code 0."""
+
+
+def _as_given(state_fn: Any, ckpt_path: Any, **_: Any) -> Any:
+    """The checkpoint that a Trainer is asked for, which is a path or none, and never one that Lightning looks for."""
+    return ckpt_path
