@@ -51,7 +51,7 @@ STEP = FIRST_TASK | {
     "MASTER_ADDR": "127.0.0.1",
 }
 """What the first process that an srun starts on one node is told, beside the number of processes."""
-ONE_EPOCH = ["task=parabola", "trainer.max_epochs=1"]
+ONE_EPOCH = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=1", "callbacks=quiet"]
 
 
 @pytest.fixture
