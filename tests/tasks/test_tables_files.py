@@ -63,11 +63,24 @@ def test_a_file_without_a_header_is_told_so_where_a_column_is_missing(workdir: P
 def test_a_file_of_another_kind_is_refused(workdir: Path) -> None:
     (workdir / "data.xlsx").write_bytes(b"PK")
     (workdir / "data.parquet").write_bytes(b"PK")
-    (workdir / "latin.csv").write_bytes("a,price\n\u00e9,1\n".encode("latin-1"))
+    (workdir / "workbook.csv").write_bytes(b"PK\x03\x04...")
 
     assert "has the extension .xlsx, which no reader is for" in refused(path="data.xlsx", target="price").text()
     assert "is no Parquet file" in refused(path="data.parquet", target="price").text()
-    assert "is not encoded in UTF-8" in refused(path="latin.csv", target="price").text()
+    assert (
+        "is a workbook or another ZIP archive\n  save it as CSV" in refused(path="workbook.csv", target="price").text()
+    )
+
+
+def test_a_file_in_no_unicode_is_read_as_windows_writes_it_and_that_is_told(workdir: Path) -> None:
+    Path("latin.csv").write_bytes("caf\u00e9,price\n1,1.5\n2,2.5\n3,3.5\n".encode("cp1252"))
+
+    guessed = TableFile(path="latin.csv", target="price", val_fraction=0.0)
+    said = TableFile(path="latin.csv", target="price", val_fraction=0.0, encoding="cp1250")
+
+    assert guessed.data().features == said.data().features == ("caf\u00e9",)
+    assert "not in UTF-8: read as cp1252; task.encoding names another encoding" in guessed.description()
+    assert "cp1252" not in said.description()
 
 
 def test_a_missing_file_is_named_with_the_working_directory_and_the_nearest_name(houses_csv: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,9 +13,7 @@ from shoal.cli.review import Reference
 from shoal.errors import ShoalError, UsageError
 
 if TYPE_CHECKING:
-    import polars
-
-    from shoal.runs.run import Run
+    from shoal.runs.run import Run, Which
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
 Trust = Annotated[
@@ -101,7 +98,10 @@ def evaluate(run: Reference, last: Last = False, trust: Trust = None, root: Root
 def predict(
     run: Reference,
     input: Annotated[
-        Path | None, typer.Option("--input", "-i", help="A table of inputs: CSV, Parquet or Arrow.")
+        Path | None,
+        typer.Option(
+            "--input", "-i", help="A table of inputs: CSV, Parquet or Arrow, written as that of the training."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; else the terminal.")] = None,
     x: Annotated[str | None, typer.Option("--x", metavar="VALUES", help="Inputs themselves: 0.5,0.7")] = None,
@@ -118,18 +118,17 @@ def predict(
     """
     if (input is None) == (x is None):
         raise UsageError("give either --input or --x", hint="for example --x 0.5,0.7")
+    from shoal.runs.inputs import given, read
+
+    which: Which = "last" if last else "best"
     trained = _run(run, trust, root)
-    table = _read(input) if input else _columns(x or "", trained)
-    predictions = trained.predict(table, "last" if last else "best")
-    # A table that has the target itself keeps it beside what is predicted.
-    both = table.hstack(
-        [each.alias(f"{each.name}_predicted") if each.name in table.columns else each for each in predictions]
-    )
+    inputs = read(trained, input, which) if input else given(trained, x or "", which)
+    predicted = inputs.predicted()
     if output is None:
-        print(both.write_csv(), end="")
+        print(predicted.text(), end="")
     else:
-        _write(both, output)
-        print(f"{len(both)} predictions in {output}", file=sys.stderr)
+        predicted.write(output)
+        print(f"{len(predicted.table)} predictions in {output}", file=sys.stderr)
 
 
 def export(
@@ -178,55 +177,3 @@ def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
     from shoal.runs.run import load
 
     return load(_path(reference, root), trusted=trust or ())
-
-
-def _read(path: Path) -> polars.DataFrame:
-    """A table, by the ending of its name."""
-    import polars
-
-    readers: dict[str, Callable[[Path], polars.DataFrame]] = {
-        ".csv": polars.read_csv,
-        ".parquet": polars.read_parquet,
-        ".arrow": polars.read_ipc,
-    }
-    if path.suffix not in readers:
-        raise UsageError(f"cannot read {path}: its name ends in none of {', '.join(readers)}")
-    try:
-        return readers[path.suffix](path)
-    except FileNotFoundError:
-        raise UsageError(f"there is no {path}", hint=f"the working directory is {Path.cwd()}") from None
-    except polars.exceptions.PolarsError as error:
-        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-
-
-def _write(table: polars.DataFrame, path: Path) -> None:
-    writers: dict[str, Callable[[Path], object]] = {
-        ".csv": table.write_csv,
-        ".parquet": table.write_parquet,
-        ".arrow": table.write_ipc,
-    }
-    if path.suffix not in writers:
-        raise UsageError(f"cannot write {path}: its name ends in none of {', '.join(writers)}")
-    try:
-        writers[path.suffix](path)
-    except OSError as error:
-        raise ShoalError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _columns(text: str, run: Run) -> polars.DataFrame:
-    """Values from the command line as a table: one input, or several in turn."""
-    import polars
-
-    words, names = [word.strip() for word in text.split(",")], run.features
-    if not names or len(words) % len(names):
-        n = f"{len(words)} value{'s' if len(words) != 1 else ''}"
-        raise UsageError(f"--x has {n}; the model takes {len(names)} a row: {', '.join(names)}")
-    return polars.DataFrame({name: _typed(words[i :: len(names)]) for i, name in enumerate(names)})
-
-
-def _typed(words: list[str]) -> list[float] | list[str]:
-    """Numbers where all of a column are some, else the categories that the words are."""
-    try:
-        return [float(word) for word in words]
-    except ValueError:
-        return words

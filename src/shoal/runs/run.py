@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from shoal.engines.job import Job
     from shoal.tasks import Data, Supervised
+    from shoal.tasks.tables.format import Format
 
 Which = Literal["best", "last"]
 
@@ -102,16 +103,33 @@ class Run:
         import polars
         import torch
 
-        module, columns = self.presented(which), self._columns(which)
+        module, columns = self.presented(which), self.columns(which)
         encoded = module.task.encode(_named(x, columns.features), columns)
         with torch.no_grad():
             outputs = module.model(encoded.to(next(module.model.parameters()).dtype)).float()
         return polars.DataFrame(module.task.decode(outputs, columns))
 
+    def columns(self, which: Which = "best") -> Data:
+        """The names of inputs and predictions, and what encodes them: as they were when the run was trained."""
+        import torch
+
+        from shoal.record.checkpoint import EXTRA
+        from shoal.tasks import Data, Split
+
+        kept = self._checkpoint(which)[EXTRA]["columns"]
+        nothing = Split(torch.zeros(0, len(kept["features"])), torch.zeros(0, len(kept["targets"])))
+        return Data(nothing, None, tuple(kept["features"]), tuple(kept["targets"]), kept["encoding"])
+
+    def format(self, which: Which = "best") -> Format:
+        """How tables are written that the run was trained on, and that it predicts."""
+        from shoal.tasks.tables.format import Format
+
+        return getattr(self._trained(which).task, "format", Format())
+
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the model's inputs."""
-        return self._columns("best").features
+        return self.columns("best").features
 
     def evaluate(self, which: Which = "best") -> dict[str, float]:
         """Metrics on the validation samples, drawn or read anew."""
@@ -169,17 +187,6 @@ class Run:
         if not path.exists():
             raise UsageError(f"{self.path} has no checkpoint: it stopped before it saved one")
         return load(path)
-
-    def _columns(self, which: Which) -> Data:
-        """The names of inputs and predictions, and what encodes them: as they were when the run was trained."""
-        import torch
-
-        from shoal.record.checkpoint import EXTRA
-        from shoal.tasks import Data, Split
-
-        kept = self._checkpoint(which)[EXTRA]["columns"]
-        nothing = Split(torch.zeros(0, len(kept["features"])), torch.zeros(0, len(kept["targets"])))
-        return Data(nothing, None, tuple(kept["features"]), tuple(kept["targets"]), kept["encoding"])
 
 
 def load(path: Path | str, *, trusted: Collection[str] = ()) -> Run:

@@ -1,16 +1,19 @@
-"""What the columns of a table are: numbers, categories, or nothing a model can use."""
+"""The columns of a table that are used, and what each of them is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import polars as pl
 
 from shoal.errors import ConfigError, suggestion
-
-Kind = Literal["number", "category"]
+from shoal.tasks.tables import inference
+from shoal.tasks.tables.format import Format
+from shoal.tasks.tables.header import mostly_numbers
+from shoal.tasks.tables.kinds import Category, Kind, Number, UnreadableError, texts
+from shoal.tasks.tables.numerals import advice, apart
 
 MOST_CATEGORIES = 1000
 _FEW_VALUES = 10
@@ -29,27 +32,42 @@ class Column:
     """Distinct values, missing ones not counted."""
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "number" else f"category, {self.distinct} values"
+        if isinstance(self.kind, Category):
+            return f"category, {self.distinct} values"
+        unit = self.kind.unit if isinstance(self.kind, Number) else ""
+        return f"{self.kind.name} in {unit}" if unit else self.kind.name
 
 
-def chosen(frame: pl.DataFrame, target: str, features: Sequence[str] | None) -> list[str]:
-    """The features: those asked for, or every column but the target.
+def chosen(
+    frame: pl.DataFrame,
+    target: str,
+    features: Sequence[str] | None,
+    *,
+    without: Collection[str],
+    left_out: Sequence[str],
+) -> list[str]:
+    """The features: those asked for, or every column but the target, those `without` which it is and those `left_out`.
 
     Raises:
         ConfigError: where a column does not exist, or the target is among the features.
     """
-    if target not in frame.columns:
-        hint = suggestion(target, frame.columns, kind="columns")
-        if _mostly_numbers(pl.Series(frame.columns)):
-            hint = f"{hint}; its first row is taken for the names of the columns, and seems to hold none"
-        raise ConfigError("target", target, "no such column", hint=hint)
+    _check_target(frame, target)
+    for name in left_out:
+        if name not in frame.columns:
+            raise ConfigError(
+                "exclude", left_out, f"no column {name!r}", hint=suggestion(name, frame.columns, kind="columns")
+            )
+    if target in left_out:
+        raise ConfigError("exclude", left_out, f"the target {target!r} is among them", hint="leave it out")
     if features is None:
-        features = [name for name in frame.columns if name != target]
+        features = [name for name in frame.columns if name != target and name not in (*without, *left_out)]
     for name in features:
         if name not in frame.columns:
             raise ConfigError(
                 "features", features, f"no column {name!r}", hint=suggestion(name, frame.columns, kind="columns")
             )
+        if name in left_out:
+            raise ConfigError("exclude", left_out, f"{name!r} is in task.features too", hint="leave it out of one")
     if target in features:
         raise ConfigError("features", features, f"the target {target!r} is among them", hint="leave it out")
     if len(set(features)) < len(features) or not features:
@@ -59,33 +77,30 @@ def chosen(frame: pl.DataFrame, target: str, features: Sequence[str] | None) -> 
     return list(features)
 
 
-def examined(frame: pl.DataFrame, name: str, *, categorical: bool) -> tuple[pl.Series, Column]:
-    """A column as floats (missing: null) or as texts, and what it is.
+def examined(
+    frame: pl.DataFrame, name: str, format: Format, *, categorical: bool = False, numeric: bool = False
+) -> tuple[pl.Series, Column]:
+    """The values of a column (missing: null), and what it is.
 
     Raises:
         ConfigError: where it has no values, holds text among numbers, or is nothing a model can use.
     """
-    series = frame[name]
-    if series.null_count() == len(series):
+    cells = frame[name]
+    if texts(cells, format).null_count() == len(cells) if _flat(cells) else cells.null_count() == len(cells):
         _refuse(name, "has no values")
-    if series.dtype.is_numeric() and not categorical:
-        series = _finite(series.cast(pl.Float64), name)
-        return series, Column(name, "number", series.null_count(), series.drop_nulls().n_unique())
-    if series.dtype.is_numeric() or series.dtype == pl.Boolean:
-        series = series.cast(pl.String)
-    elif series.dtype in (pl.String, pl.Categorical, pl.Enum):
-        series = series.cast(pl.String).str.strip_chars()
-        if not categorical:
-            _refuse_numbers(series, name)
-    else:
-        _refuse(name, f"holds values of the type {series.dtype}: neither numbers nor categories")
-    distinct = series.drop_nulls().n_unique()
-    if distinct > MOST_CATEGORIES or distinct > max(20, len(series) / 2):
-        _refuse(name, f"has {distinct} different values in {len(series)} rows: more like a name than a category")
-    return series, Column(name, "category", series.null_count(), distinct)
+    kind = inference.kind(cells, format, categorical=categorical, numeric=numeric)
+    if kind is None:
+        _refuse(name, f"holds values of the type {cells.dtype}: neither numbers nor categories")
+    values = _values(cells, kind, format)
+    distinct = values.drop_nulls().n_unique()
+    if isinstance(kind, Category) and (distinct > MOST_CATEGORIES or distinct > max(20, len(cells) / 2)):
+        _refuse_names(values, name, distinct)
+    return values, Column(name, kind, values.null_count(), distinct)
 
 
-def examined_target(frame: pl.DataFrame, name: str, *, classes: bool) -> tuple[pl.Series, Column]:
+def examined_target(
+    frame: pl.DataFrame, name: str, format: Format, *, classes: bool, numeric: bool
+) -> tuple[pl.Series, Column]:
     """The same for the target.
 
     Raises:
@@ -95,72 +110,78 @@ def examined_target(frame: pl.DataFrame, name: str, *, classes: bool) -> tuple[p
     if classes and n > max(20, len(frame) / 2):
         problem = f"the target {name!r} has {n} different values in {len(frame)} rows: too many for classes"
         raise ConfigError("kind", "classification", problem, hint="use task.kind=regression if it is a number")
-    series, column = examined(frame, name, categorical=classes)
-    if not classes and column.kind != "number":
-        raise ConfigError(
-            "kind", "regression", f"the target {name!r} is no number", hint="use task.kind=classification"
-        )
-    return series, column
+    values, column = examined(frame, name, format, categorical=classes, numeric=numeric)
+    if not classes and not isinstance(column.kind, Number):
+        noun = "a date" if column.kind.name == "date" else "no number"
+        hint = "predict another column" if noun == "a date" else "use task.kind=classification"
+        raise ConfigError("kind", "regression", f"the target {name!r} is {noun}", hint=hint)
+    return values, column
 
 
-def means_classes(frame: pl.DataFrame, target: str) -> bool:
+def means_classes(frame: pl.DataFrame, target: str, format: Format, *, numeric: bool) -> bool:
     """Whether a target is for classification unless said otherwise: text, true or false, or few whole numbers."""
-    series = frame[target]
-    if series.dtype.is_integer():
-        return series.drop_nulls().n_unique() <= min(_FEW_VALUES, len(series) // 3)
-    return not series.dtype.is_numeric() and not _mostly_numbers(series)
+    cells = frame[target]
+    kind = inference.kind(cells, format, numeric=numeric) if _flat(cells) else None
+    if isinstance(kind, Number) and not kind.unit and inference.whole(cells, format):
+        return kind.read(cells, format).drop_nulls().n_unique() <= min(_FEW_VALUES, len(cells) // 3)
+    return isinstance(kind, Category)
 
 
-def table(columns: Sequence[Column], target: str) -> str:
-    """The columns with their kinds and missing values, a line each."""
-    width = max(len(column.name) for column in columns)
-    lines = []
-    for column in columns:
-        role = "target" if column.name == target else "feature"
-        missing = f"{column.missing} missing" if column.missing else ""
-        lines.append(f"  {column.name:<{width}}  {role:<7}  {column!s:<22}  {missing}".rstrip())
-    return "\n".join(lines)
+def _flat(cells: pl.Series) -> bool:
+    return not cells.dtype.is_nested() and cells.dtype != pl.Binary
 
 
-def _finite(series: pl.Series, name: str) -> pl.Series:
-    series = series.fill_nan(None)
-    infinite = series.is_infinite().fill_null(False)
-    if infinite.any():
-        row = infinite.arg_true()[0]
-        problem = f"column {name!r}, row {row + 1}: {series[row]} is not a finite number; {_rows(int(infinite.sum()))}"
-        raise ConfigError("path", "", problem, hint="correct it, or delete it and set task.missing")
-    return series
-
-
-def _mostly_numbers(series: pl.Series) -> bool:
-    if series.dtype != pl.String:
-        return False
-    # 1,5 is a number that was meant, though not one that can be used as it stands.
-    numbers = series.str.strip_chars().str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    return numbers.count() > 0.5 * series.count()
-
-
-def _refuse_numbers(series: pl.Series, name: str) -> None:
-    """Raise where texts are numbers but for a few: those are slips, not categories."""
-    if not _mostly_numbers(series):
+def _check_target(frame: pl.DataFrame, target: str) -> None:
+    if target in frame.columns:
         return
-    slips = (series.is_not_null() & series.cast(pl.Float64, strict=False).is_null()).arg_true()
-    if not len(slips):
-        return
-    row = slips[0]
-    text = series[row]
-    hint = "correct it, or set task.categorical if the column holds categories"
-    if text.replace(",", "", 1).isdecimal():
-        hint = "set task.decimal=comma if that is how the file writes numbers"
-    raise ConfigError(
-        "path", "", f"column {name!r}, row {row + 1}: {text!r} is not a number; {_rows(len(slips))}", hint=hint
+    hint = suggestion(target, frame.columns, kind="columns")
+    if mostly_numbers(frame.columns):
+        hint = "its first row is taken for the names of the columns, and seems to hold none: set task.header=false"
+    raise ConfigError("target", target, "no such column", hint=hint)
+
+
+def _values(cells: pl.Series, kind: Kind, format: Format) -> pl.Series:
+    try:
+        return kind.read(cells, format)
+    except UnreadableError as error:
+        row, n = error.rows[0], len(error.rows)
+        many = "the only such row" if n == 1 else f"{n} such rows"
+        problem = f"column {cells.name!r}, row {row + 1}: {_shown(error.value)} {error.problem}; {many}"
+        raise ConfigError("path", "", problem, hint=_way_out(cells, error, kind, format)) from error
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _way_out(cells: pl.Series, error: UnreadableError, kind: Kind, format: Format) -> str:
+    if cells.dtype.is_numeric() or "finite" in error.problem:
+        return "correct it, or delete it and set task.missing"
+    known = texts(cells, format).drop_nulls()
+    if isinstance(kind, Number):
+        bare = apart(known)[0] if kind.unit else known
+        found = advice(bare.drop_nulls(), format)
+        if found:
+            return f"{found} if that is how the file writes numbers" if found.startswith("set") else found
+    slips = cells.gather(list(error.rows)).str.strip_chars().unique().to_list()
+    marks = ",".join(["...", *map(str, slips)])
+    missing = (
+        f"correct it, or add it to task.missing_values=[{marks}] if it stands for no value"
+        if len(slips) == 1
+        else "correct them"
     )
+    return f"{missing}, or set task.categorical=[{cells.name}] if the column holds categories"
 
 
-def _rows(n: int) -> str:
-    return "the only such row" if n == 1 else f"{n} such rows"
+def _refuse_names(values: pl.Series, name: str, distinct: int) -> NoReturn:
+    zeros = values.str.contains(r"^\d+$").all()
+    told = f" of digits as {values.drop_nulls()[0]!r}" if zeros else ""
+    problem = (
+        f"column {name!r} has {distinct} different values{told} in {len(values)} rows: more like a name than a category"
+    )
+    numbers = f", or set task.numeric=[{name}] if they are numbers" if zeros else ""
+    raise ConfigError("path", "", problem, hint=f"leave it out: task.exclude=[{name}]{numbers}")
 
 
 def _refuse(name: str, problem: str) -> NoReturn:
-    hint = "leave it out: list the columns to use in task.features"
-    raise ConfigError("path", "", f"column {name!r} {problem}", hint=hint)
+    raise ConfigError("path", "", f"column {name!r} {problem}", hint=f"leave it out: task.exclude=[{name}]")

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+import numpy
 import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import UsageError, suggestion
+from shoal.tasks.tables import dates, kinds
 from shoal.tasks.tables.columns import Column
+from shoal.tasks.tables.format import Format
+from shoal.tasks.tables.kinds import Category, Date, UnreadableError
 
 Encoding = Mapping[str, Any]
-"""`kind` and `target`; `columns`: for each its `name`, `mean` and `scale`, or `categories`, and `fill` for a missing
-value; `mean` and `scale` of the target, or `classes`."""
+"""`kind` and `target`; `columns`: for each its `name`, its `kind` with what tells how its cells are read, `mean` and
+`scale` (of a date's year), or `categories`, and `fill` for a missing value; `mean` and `scale` of the target, or
+`classes`, and in `labels` how its cells are read. A `scale` is infinite where all values are the same: such an input
+is 0."""
+_ROUNDING = 8.0
+"""Units in the last place, of the largest value, that a column may vary by and still be constant."""
 
 
 def fit_columns(frame: pl.DataFrame, train: Tensor, columns: Sequence[Column], *, fills: bool) -> list[dict[str, Any]]:
@@ -26,35 +36,56 @@ def fit_columns(frame: pl.DataFrame, train: Tensor, columns: Sequence[Column], *
     return [_fit(frame[column.name], train, column, fills=fills) for column in columns]
 
 
-def _fit(series: pl.Series, train: Tensor, column: Column, *, fills: bool) -> dict[str, Any]:
-    known = series[train.numpy()]
-    if column.kind == "category":
+def _fit(values: pl.Series, train: Tensor, column: Column, *, fills: bool) -> dict[str, Any]:
+    known = values[train.numpy()]
+    about = {"name": column.name, **column.kind.plain()}
+    if isinstance(column.kind, Category):
         fill = known.drop_nulls().mode().sort().first() if fills else None
-        return {"name": column.name, "categories": series.drop_nulls().unique().sort().to_list(), "fill": fill}
+        return {**about, "categories": values.drop_nulls().unique().sort().to_list(), "fill": fill}
+    if isinstance(column.kind, Date):
+        return {**about, **_fit_dates(known, fills=fills)}
     mean, scale = moments(known)
-    return {"name": column.name, "mean": mean, "scale": scale, "fill": mean if fills else None}
+    return {**about, "mean": mean, "scale": scale, "fill": mean if fills else None}
 
 
-def moments(series: pl.Series) -> tuple[float, float]:
-    """Mean and standard deviation; 1 in place of a standard deviation of 0."""
-    mean, scale = float(series.mean() or 0.0), float(series.std(ddof=0) or 0.0)  # type: ignore[arg-type]
-    return mean, scale or 1.0
+def _fit_dates(known: pl.Series, *, fills: bool) -> dict[str, Any]:
+    hours = bool((known.drop_nulls().dt.time().cast(pl.Int64) != 0).any())
+    mean, scale = moments(dict(dates.inputs(known, hours=hours))["year"])
+    fill: Any = known.mean()
+    return {"hours": hours, "mean": mean, "scale": scale, "fill": fill.isoformat() if fills else None}
+
+
+def moments(known: pl.Series) -> tuple[float, float]:
+    """Mean and standard deviation; infinity in place of a standard deviation that is nothing but rounding."""
+    mean, scale = float(known.mean() or 0.0), float(known.std(ddof=0) or 0.0)  # type: ignore[arg-type]
+    return mean, math.inf if scale <= rounding(known) else scale
+
+
+def rounding(known: pl.Series) -> float:
+    """What numbers may differ by although they mean the same: of those that came from a float32, by more."""
+    values = known.drop_nulls()
+    narrow = (values.cast(pl.Float32).cast(pl.Float64) == values).all() and (values % 1 != 0).any()
+    precision = numpy.finfo(numpy.float32 if narrow else numpy.float64).eps
+    return _ROUNDING * float(precision) * float(values.abs().max() or 0.0)  # type: ignore[arg-type]
 
 
 def names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """A name for each input of the model: the column's, or `column=category`."""
-    found: list[str] = []
-    for column in columns:
-        found += (
-            [f"{column['name']}={value}" for value in column["categories"]]
-            if "categories" in column
-            else [column["name"]]
-        )
-    return tuple(found)
+    """A name for each input of the model: the column's, `column=category`, or `column.month_sin`."""
+    return tuple(name for column in columns for name in _names(column))
+
+
+def _names(column: Mapping[str, Any]) -> list[str]:
+    name = column["name"]
+    if "categories" in column:
+        return [f"{name}={value}" for value in column["categories"]]
+    if column.get("kind") == Date.name:
+        nothing = pl.Series(name, [], dtype=pl.Datetime("us"))
+        return [f"{name}.{part}" for part, _ in dates.inputs(nothing, hours=column["hours"])]
+    return [name]
 
 
 def encoded(frame: pl.DataFrame, columns: Sequence[Mapping[str, Any]]) -> Float[Tensor, "samples features"]:
-    """Numbers standardised, categories one-hot, missing values filled in.
+    """Numbers standardised, categories one-hot, dates taken apart, missing values filled in.
 
     Raises:
         UsageError: where training never saw a category, or a value is missing that nothing was fitted to fill in.
@@ -62,16 +93,27 @@ def encoded(frame: pl.DataFrame, columns: Sequence[Mapping[str, Any]]) -> Float[
     x = torch.zeros(len(frame), len(names(columns)))
     at = 0
     for column in columns:
-        series = frame[column["name"]]
-        if series.null_count():
-            series = _filled(series, column)
+        values = frame[column["name"]]
+        if values.null_count():
+            values = _filled(values, column)
         if "categories" in column:
-            x[torch.arange(len(frame)), at + _indices(series, column["name"], column["categories"])] = 1
+            x[torch.arange(len(frame)), at + _indices(values, column["name"], column["categories"])] = 1
             at += len(column["categories"])
-        else:
-            x[:, at] = torch.from_numpy((series.to_numpy() - column["mean"]) / column["scale"])
+            continue
+        for numbers in _inputs(values, column):
+            x[:, at] = torch.from_numpy(numbers)
             at += 1
     return x
+
+
+def _inputs(values: pl.Series, column: Mapping[str, Any]) -> Iterator[numpy.ndarray[Any, Any]]:
+    """The inputs that a column of numbers or dates is; of a date's parts the year alone is not within -1 and 1."""
+    if column.get("kind") != Date.name:
+        yield (values.to_numpy() - column["mean"]) / column["scale"]
+        return
+    for part, numbers in dates.inputs(values, hours=column["hours"]):
+        known = numbers.to_numpy(writable=True)
+        yield (known - column["mean"]) / column["scale"] if part == "year" else known
 
 
 def classes(series: pl.Series, known: Sequence[str]) -> Tensor:
@@ -79,29 +121,45 @@ def classes(series: pl.Series, known: Sequence[str]) -> Tensor:
     return _indices(series, series.name, known)
 
 
-def tabular(columns: Mapping[str, Sequence[Any]], encoding: Encoding) -> pl.DataFrame:
-    """New rows, in the types that the encoding needs.
+def tabular(columns: Mapping[str, Any], fitted: Sequence[Mapping[str, Any]], format: Format) -> pl.DataFrame:
+    """New rows, read as the table of the training was.
 
     Raises:
-        UsageError: where a column is missing, or holds something that is not a number.
+        UsageError: where a column is missing, or holds something else than it did.
     """
-    series = []
-    for column in encoding["columns"]:
+    read = []
+    for column in fitted:
         name = column["name"]
         if name not in columns:
             raise UsageError(f"no column {name!r} in the input", hint=suggestion(name, columns, kind="columns"))
-        values = pl.Series(name, list(columns[name]), strict=False)
-        series.append(_texts(values) if "categories" in column else _numbers(values, name))
-    return pl.DataFrame(series)
+        try:
+            read.append(kinds.restored(column).read(_cells(name, columns[name]), format))
+        except UnreadableError as error:
+            problem = (
+                error.problem.replace("a number", "a finite number") if "finite" not in error.problem else error.problem
+            )
+            raise UsageError(f"row {error.rows[0] + 1}: {name!r} is {error.value!r}, which {problem}") from error
+    return pl.DataFrame(read)
 
 
-def _filled(series: pl.Series, column: Mapping[str, Any]) -> pl.Series:
-    if column["fill"] is None:
-        row = series.is_null().arg_true()[0]
+def _cells(name: str, values: Sequence[Any] | pl.Series) -> pl.Series:
+    """Values of Python's as a column: of texts where any is one."""
+    if isinstance(values, pl.Series):
+        return values.alias(name)
+    values = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
+    if any(isinstance(value, str) for value in values):
+        return pl.Series(name, [value if value is None else str(value) for value in values], dtype=pl.String)
+    return pl.Series(name, values, strict=False)
+
+
+def _filled(values: pl.Series, column: Mapping[str, Any]) -> pl.Series:
+    fill = column["fill"]
+    if fill is None:
+        row = values.is_null().arg_true()[0]
         raise UsageError(
             f"row {row + 1} has no value for {column['name']!r}", hint="train with task.missing=mean to allow that"
         )
-    return series.fill_null(column["fill"])
+    return values.fill_null(datetime.fromisoformat(fill) if column.get("kind") == Date.name else fill)
 
 
 def _indices(series: pl.Series, name: str, known: Sequence[str]) -> Tensor:
@@ -112,19 +170,3 @@ def _indices(series: pl.Series, name: str, known: Sequence[str]) -> Tensor:
         hint = suggestion(series[row], known[:20], kind="seen were")
         raise UsageError(f"row {row + 1}: {name!r} is {series[row]!r}, which training never saw", hint=hint)
     return torch.from_numpy(indices.cast(pl.Int64).to_numpy(writable=True))
-
-
-def _texts(values: pl.Series) -> pl.Series:
-    if values.dtype.is_float() and (values.drop_nulls() % 1 == 0).all():
-        values = values.cast(pl.Int64)
-    return values.cast(pl.String).str.strip_chars().replace("", None)
-
-
-def _numbers(values: pl.Series, name: str) -> pl.Series:
-    if values.dtype == pl.String:
-        values = values.str.strip_chars().replace("", None)
-    numbers = values.cast(pl.Float64, strict=False).fill_nan(None)
-    bad = (values.is_not_null() & (numbers.is_null() | numbers.is_infinite())).arg_true()
-    if len(bad):
-        raise UsageError(f"row {bad[0] + 1}: {name!r} is {values[bad[0]]!r}, which is not a finite number")
-    return numbers

@@ -5,37 +5,90 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+from annotated_types import Ge
 
-from shoal.tasks.tables.reading import Decimal, Delimiter, read
+from shoal.errors import ConfigError
+from shoal.tasks.tables.format import MISSING, DateOrder, Decimal, Delimiter, Format, Thousands
+from shoal.tasks.tables.opening import known
+from shoal.tasks.tables.reading import Read, read
 from shoal.tasks.tables.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableFile(Table):
-    """One column of a CSV, Parquet, Arrow or Feather file from the others."""
+    """One column of a CSV, Parquet, Arrow or Feather file from the others.
+
+    How the file is written is how those are that the trained model predicts.
+    """
 
     path: str
-    """The file; a relative path starts at the working directory. Its extension says what it is: .csv .tsv .txt (also
-    with .gz), .parquet, .arrow, .feather."""
+    """The file; a relative path starts at the working directory. Its extension says what it is: .csv .tsv .tab .txt
+    .dat (also with .gz, .bz2, .xz), .parquet, .arrow, .feather."""
     delimiter: Delimiter | None = None
-    """What separates the columns of a text file; a comma where null, for .tsv a tab."""
+    """What separates the columns of a text file; a comma where null, for .tsv a tab, and what a first line `sep=;`
+    says."""
     decimal: Decimal = "point"
-    """What separates the decimals of a number in a text file."""
+    """What separates the decimals of a number in a text."""
+    thousands: Thousands | None = None
+    """What stands between groups of three digits in a text."""
+    missing_values: tuple[str | int | float, ...] = MISSING
+    """What stands for a missing value: texts, or numbers as -999. An empty cell does always."""
+    dates: DateOrder | None = None
+    """The order of day, month and year in a text, where the year does not come first; where null, the one in which all
+    values of the column are dates."""
+    encoding: str | None = None
+    """The encoding of a text file, by Python's name for it; where null UTF-8 or UTF-16, else cp1252."""
+    header: bool = True
+    """Whether the first row of a text file has the names of the columns; else they are column_1, column_2, ..."""
+    skip_rows: Annotated[int, Ge(0)] = 0
+    """Lines of a text file before that row. Those that begin with # are passed over anyway."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.thousands == self.decimal:
+            raise ConfigError("thousands", self.thousands, "is what separates decimals", hint="set task.decimal too")
+        if self.encoding is not None and not known(self.encoding):
+            raise ConfigError("encoding", self.encoding, "is no encoding that Python knows", hint="for example cp1252")
 
     @property
     def name(self) -> str:
         return self.path
 
+    @property
+    def format(self) -> Format:
+        return Format(
+            delimiter=self.delimiter,
+            decimal=self.decimal,
+            thousands=self.thousands,
+            missing_values=self.missing_values,
+            dates=self.dates,
+            encoding=self.encoding,
+            header=self.header,
+            skip_rows=self.skip_rows,
+        )
+
     def frame(self) -> pl.DataFrame:
-        return read(Path(self.path).expanduser(), delimiter=self.delimiter, decimal=self.decimal)
+        return self._read().frame
+
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        return self._read().unnamed
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._read().notes
 
     @property
     def digest(self) -> str | None:
         """SHA-256 of the file, in hexadecimal: a run that is resumed must find the same."""
         with Path(self.path).expanduser().open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _read(self) -> Read:
+        return read(Path(self.path).expanduser(), self.format)
 
     def _stamp(self) -> tuple[int, ...]:
         path = Path(self.path).expanduser()

@@ -1,34 +1,47 @@
-"""Reads a table from a file. What is wrong with the file is said with the row, and how many such rows there are."""
+"""Reads a table from a file. What is wrong with the file is said with the row, and how many such rows there are.
+
+The cells of a text file stay texts here: what the columns hold is for `kinds` to say, once, in training.
+"""
 
 from __future__ import annotations
 
 import csv
-import gzip
-from collections.abc import Iterator, Sequence
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import polars as pl
-from polars.exceptions import ComputeError, NoDataError, PolarsError
+from polars.exceptions import ComputeError, PolarsError
 
 from shoal.errors import ConfigError, nearest
+from shoal.tasks.tables.format import DELIMITERS, Format
+from shoal.tasks.tables.header import UNNAMED, Head, head, mostly_numbers, records
+from shoal.tasks.tables.opening import opened
 
-Delimiter = Literal["comma", "semicolon", "tab", "pipe", "space"]
-Decimal = Literal["point", "comma"]
-
-DELIMITERS: dict[Delimiter, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
-MISSING = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "?"]
-"""What stands for a missing value in a text file."""
-
-_TEXT = (".csv", ".tsv", ".txt")
+_TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat")
 _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".feather", ".ipc")
-_INFERRED = 10_000
-"""Rows that types are first inferred from; all of them where a later row does not fit."""
+_PACKED = (".gz", ".bz2", ".xz")
 
 
-def read(path: Path, *, delimiter: Delimiter | None, decimal: Decimal) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Read:
+    """A table as it stands in its file; the cells of a text file are texts."""
+
+    frame: pl.DataFrame
+    separator: str = ","
+    """What separates the columns of a text file."""
+    unnamed: tuple[str, ...] = ()
+    """The first columns, where they have no name: those of rows."""
+    notes: tuple[str, ...] = ()
+    """What was guessed or left out."""
+
+
+def read(path: Path, format: Format) -> Read:
     """The table in a CSV, Parquet, Arrow or Feather file, by its extension. Read once while the file stays the same.
 
     Raises:
@@ -38,114 +51,144 @@ def read(path: Path, *, delimiter: Delimiter | None, decimal: Decimal) -> pl.Dat
         _refuse_path(path)
     if not path.stat().st_size:
         _refuse(path, "is empty")
-    return _read(path.resolve(), path.stat().st_mtime_ns, path.stat().st_size, delimiter or _usual(path), decimal)
+    return _read(path.resolve(), path.stat().st_mtime_ns, path.stat().st_size, format)
 
 
-@lru_cache(maxsize=1)
-def _read(path: Path, modified: int, size: int, delimiter: Delimiter, decimal: Decimal) -> pl.DataFrame:
+@lru_cache(maxsize=2)
+def _read(path: Path, modified: int, size: int, format: Format) -> Read:
     del modified, size
     try:
-        frame = _text(path, delimiter, decimal) if _extension(path) in _TEXT else _columnar(path)
+        found = _text(path, format) if _extension(path) in _TEXT else Read(_columnar(path))
     except OSError as error:
         _refuse(path, f"cannot be read: {error.strerror or error}")
-    if not len(frame):
-        _refuse(path, "has a header but no rows" if frame.columns else "is empty")
-    return frame
+    if not len(found.frame):
+        _refuse(path, "has a header but no rows" if found.frame.columns else "is empty")
+    return found
 
 
 def _columnar(path: Path) -> pl.DataFrame:
     extension = _extension(path)
     if extension not in _PARQUET + _ARROW:
         known = ", ".join(_TEXT + _PARQUET + _ARROW)
-        _refuse(path, f"has the extension {extension or '(none)'}, which no reader is for", hint=f"known are {known}")
+        hint = "save it as CSV" if extension in (".xlsx", ".xls", ".ods") else f"known are {known}"
+        _refuse(path, f"has the extension {extension or '(none)'}, which no reader is for", hint=hint)
     try:
         return pl.read_parquet(path) if extension in _PARQUET else pl.read_ipc(path)
     except PolarsError as error:
         _refuse(path, f"is no {'Parquet' if extension in _PARQUET else 'Arrow'} file: {_first_line(error)}")
 
 
-def _text(path: Path, delimiter: Delimiter, decimal: Decimal) -> pl.DataFrame:
-    try:
-        frame = _parsed(path, delimiter, decimal, rows=_INFERRED)
-    except NoDataError:
+def _text(path: Path, format: Format) -> Read:
+    delimiter = format.delimiter or ("tab" if _extension(path) in (".tsv", ".tab") else "comma")
+    found = opened(path, format.encoding)
+    data = _single_blanks(found.data) if delimiter == "space" else found.data
+    start = head(data, delimiter, format)
+    if not start.names:
         _refuse(path, "is empty")
+    _check_names(path, start)
+    frame = _cells(path, start, _trimmed(data[start.ends :], start.separator))
+    return _named(path, frame, start, found.note)
+
+
+def _single_blanks(data: bytes) -> bytes:
+    """One blank where several stand between the columns of a file that lines them up."""
+    if b'"' in data:
+        return data
+    return b"\n".join(re.sub(rb"[ \t]+", b" ", line).strip() for line in data.split(b"\n"))
+
+
+def _trimmed(body: bytes, separator: str) -> bytes:
+    """The rows without those at the end that hold nothing: spreadsheets leave them."""
+    nothing, end = separator.encode() + b' \t"', len(body.rstrip(b"\n"))
+    while (start := body.rfind(b"\n", 0, end) + 1) and not body[start:end].strip(nothing):
+        end = start - 1
+    return body[:end]
+
+
+def _cells(path: Path, start: Head, body: bytes) -> pl.DataFrame:
+    if not body.strip():
+        return pl.DataFrame(schema=dict.fromkeys(start.names, pl.String))
+    if re.search(re.escape(start.separator.encode()) + b' +"', body):
+        return _slowly(path, start, body)  # a quote after a blank is none to polars
+    try:
+        frame = pl.read_csv(
+            io.BytesIO(body),
+            has_header=False,
+            separator=start.separator,
+            schema=dict.fromkeys(start.names, pl.String),
+        )
     except ComputeError:
-        frame = _parsed_whole(path, delimiter, decimal)
-    _check_header(path, frame, delimiter)
-    _check_short_rows(path, frame, delimiter)
+        return _slowly(path, start, body)
+    if frame.width > 1 and frame[:, -1].null_count():  # a row that is too short is filled up
+        _check_ragged(path, start, records(body, start.separator))
     return frame
 
 
-def _parsed(path: Path, delimiter: Delimiter, decimal: Decimal, *, rows: int | None) -> pl.DataFrame:
-    return pl.read_csv(
-        path,
-        separator=DELIMITERS[delimiter],
-        decimal_comma=decimal == "comma",
-        null_values=MISSING,
-        infer_schema_length=rows,
-        try_parse_dates=True,
-    )
-
-
-def _parsed_whole(path: Path, delimiter: Delimiter, decimal: Decimal) -> pl.DataFrame:
+def _slowly(path: Path, start: Head, body: bytes) -> pl.DataFrame:
+    """The cells of a file that polars does not take: with a quote within a cell, or with rows of other lengths."""
+    width = len(start.names)
     try:
-        return _parsed(path, delimiter, decimal, rows=None)
-    except ComputeError as error:
-        if "utf-8" in str(error):
-            _refuse(path, "is not encoded in UTF-8", hint="save it as UTF-8")
-        _check_ragged(path, delimiter)
-        _refuse(path, f"is no CSV file: {_first_line(error)}")
+        rows = list(records(body, start.separator))
+    except csv.Error as error:
+        _refuse(path, f"is no CSV file: {error}")
+    _check_ragged(path, start, rows)
+    whole = [row or [""] * width for row in rows]
+    return pl.DataFrame(whole, schema=dict.fromkeys(start.names, pl.String), orient="row")
 
 
-def _check_header(path: Path, frame: pl.DataFrame, delimiter: Delimiter) -> None:
-    _check_separated(path, frame.columns, delimiter)
-    twice = [name for name in frame.columns if "_duplicated_" in name]
+def _named(path: Path, frame: pl.DataFrame, start: Head, note: str | None) -> Read:
+    """The table, its columns without names told apart: those before the others are the names of rows."""
+    first = next((i for i, name in enumerate(frame.columns) if not name.startswith(UNNAMED)), 0)
+    unnamed, others = tuple(frame.columns[:first]), frame.columns[first:]
+    notes = [*start.notes, *([note] if note else [])]
+    if unnamed:
+        notes.append(f"{_few('the first column', first)} without a name left out: task.features=[{','.join(unnamed)}]")
+    empty = [name for name in others if name.startswith(UNNAMED)]
+    for name in empty:
+        if frame[name].str.strip_chars().replace("", None).null_count() < len(frame):
+            place = int(name.removeprefix(UNNAMED)) + 1
+            _refuse(path, f"column {place} has no name", hint="give it one in the first row, or empty the column")
+    return Read(frame.drop(empty), start.separator, unnamed, tuple(notes))
+
+
+def _few(first: str, n: int) -> str:
+    return first if n == 1 else f"{first}s ({n})"
+
+
+def _check_names(path: Path, start: Head) -> None:
+    _check_separated(path, start)
+    twice = [name for i, name in enumerate(start.names) if name in start.names[:i]]
+    if twice and mostly_numbers(start.names):
+        _refuse(path, "has no names of columns in its first row", hint="task.header=false names them column_1, ...")
     if twice:
-        _refuse(path, f"has two columns named {twice[0].split('_duplicated_')[0]!r}", hint="rename one of them")
+        _refuse(path, f"has two columns named {twice[0]!r}", hint="rename one of them")
 
 
-def _check_separated(path: Path, header: Sequence[str], delimiter: Delimiter) -> None:
-    first, *others = header
+def _check_separated(path: Path, start: Head) -> None:
+    first, *others = start.names
     found = [name for name, character in DELIMITERS.items() if character in first and name != "space"]
     if not others and found:
-        hint = f"set task.delimiter={found[0]}"
-        _refuse(path, f"has the one column {first!r}: columns seem not to be separated by a {delimiter}", hint=hint)
+        names = {character: name for name, character in DELIMITERS.items()}
+        separator = names.get(start.separator, start.separator)
+        problem = f"has the one column {first!r}: columns seem not to be separated by a {separator}"
+        _refuse(path, problem, hint=f"set task.delimiter={found[0]}")
 
 
-def _check_short_rows(path: Path, frame: pl.DataFrame, delimiter: Delimiter) -> None:
-    """Polars fills a row that is too short with missing values; look for one only where the last column misses any."""
-    if frame.width > 1 and frame[:, -1].null_count():
-        _check_ragged(path, delimiter)
-
-
-def _check_ragged(path: Path, delimiter: Delimiter) -> None:
-    rows = _rows(path, delimiter)
-    header = next(rows)
-    # First: with commas for decimals the rows of a file that semicolons separate have other numbers of fields.
-    _check_separated(path, header, delimiter)
-    lengths, width = map(len, rows), len(header)
-    ragged = [(row, n) for row, n in enumerate(lengths, start=1) if n not in (0, width)]
+def _check_ragged(path: Path, start: Head, rows: Iterable[list[str]]) -> None:
+    width = len(start.names)
+    ragged = [(row, len(cells)) for row, cells in enumerate(rows, start=1) if len(cells) not in (0, width)]
     if ragged:
         row, n = ragged[0]
         others = "no other row does" if len(ragged) == 1 else f"{len(ragged)} rows do not fit"
         problem = f"row {row} has {n} fields, the header has {width}; {others}"
-        _refuse(path, problem, hint="rows count from 1 after the header")
-
-
-def _rows(path: Path, delimiter: Delimiter) -> Iterator[list[str]]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        yield from csv.reader(lines, delimiter=DELIMITERS[delimiter])
+        hint = "rows count from 1 after the header; task.skip_rows passes over lines before it"
+        _refuse(path, problem, hint=hint)
 
 
 def _extension(path: Path) -> str:
     """The extension that says what the file is: `.csv` of `data.csv.gz`."""
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
     return suffixes[-1] if suffixes else ""
-
-
-def _usual(path: Path) -> Delimiter:
-    return "tab" if _extension(path) == ".tsv" else "comma"
 
 
 def _refuse_path(path: Path) -> NoReturn:

@@ -13,16 +13,19 @@ from torch import Tensor
 from shoal.errors import UsageError
 from shoal.tasks.data import Data
 from shoal.tasks.tables import encoding as codes
+from shoal.tasks.tables.format import Format
 from shoal.tasks.task import Task
 
 
-def encode(columns: Mapping[str, Sequence[Any]], encoding: codes.Encoding) -> Float[Tensor, "samples features"]:
-    """Inputs of the model from named columns, encoded as in training.
+def encode(
+    columns: Mapping[str, Sequence[Any]], encoding: codes.Encoding, format: Format
+) -> Float[Tensor, "samples features"]:
+    """Inputs of the model from named columns, read and encoded as in training.
 
     Raises:
         UsageError: where a column is missing, a value is no number, or a category was not seen in training.
     """
-    return codes.encoded(codes.tabular(columns, encoding), encoding["columns"])
+    return codes.encoded(codes.tabular(columns, encoding["columns"], format), encoding["columns"])
 
 
 def decode(outputs: Float[Tensor, "samples outputs"], encoding: codes.Encoding) -> dict[str, list[Any]]:
@@ -41,6 +44,8 @@ class Restored(Task):
 
     encoding: codes.Encoding = field(hash=False)
     """What was fitted on the training samples."""
+    format: Format = Format()  # noqa: RUF009  frozen
+    """How the table was written, and new ones are."""
 
     @property
     def inputs(self) -> int:
@@ -55,7 +60,7 @@ class Restored(Task):
 
     def encode(self, columns: Mapping[str, Sequence[Any]], data: Data | None = None) -> Tensor:
         del data
-        return encode(columns, self.encoding)
+        return encode(columns, self.encoding, self.format)
 
     def decode(self, outputs: Tensor, data: Data | None = None) -> dict[str, list[Any]]:
         del data

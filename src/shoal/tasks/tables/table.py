@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal
 
 import polars as pl
@@ -17,9 +18,11 @@ from shoal.errors import ConfigError
 from shoal.tasks import assessment
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split, shares
-from shoal.tasks.tables import baselines, columns, restored
+from shoal.tasks.tables import baselines, columns, restored, suspicious
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.columns import Column
+from shoal.tasks.tables.format import Format
+from shoal.tasks.tables.listing import listing
 from shoal.tasks.task import Task
 from shoal.tasks.validated import Validated
 
@@ -37,6 +40,8 @@ class Prepared:
     n_rows: int
     n_dropped: int
     """Rows left out for a missing value."""
+    warnings: tuple[str, ...]
+    """What to say of columns that a model had better not be given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +56,12 @@ class Table(Validated):
     """Column to predict."""
     features: tuple[str, ...] | None = None
     """Columns to predict it from; all others where null."""
+    exclude: tuple[str, ...] = ()
+    """Columns to leave out where it is predicted from all others."""
     categorical: tuple[str, ...] = ()
     """Columns of numbers that are names of categories, such as postal codes."""
+    numeric: tuple[str, ...] = ()
+    """Columns of texts that are numbers all the same: with zeros before them, which are codes else."""
     kind: Kind | None = None
     """What the target is; where null: classes if it is text, true or false, or at most 10 distinct whole
     numbers with three rows to each."""
@@ -68,6 +77,21 @@ class Table(Validated):
     @abstractmethod
     def name(self) -> str:
         """What the table is called in texts."""
+
+    @property
+    def format(self) -> Format:
+        """How texts in the table are written, and in the tables that the trained model predicts."""
+        return Format()
+
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """Columns that hold the names of rows: left out unless they are asked for."""
+        return ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever trains should know of how the table was read."""
+        return ()
 
     @property
     def inputs(self) -> int:
@@ -96,10 +120,10 @@ class Table(Validated):
         return self.prepared.data
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:
-        return restored.Restored(encoding=encoding)
+        return restored.Restored(encoding=encoding, format=self.format)
 
     def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Tensor:
-        return restored.encode(columns, data.encoding)
+        return restored.encode(columns, data.encoding, self.format)
 
     def decode(self, outputs: Tensor, data: Data) -> dict[str, list[Any]]:
         return restored.decode(outputs, data.encoding)
@@ -139,8 +163,10 @@ class Table(Validated):
         n_missing = sum(column.missing for column in found.columns[:-1])
         filled = f", {n_missing} missing values filled in" if self.missing == "mean" and n_missing else ""
         head = f"{self.name}: {found.kind} of {self.target}, {rows}{dropped}{filled}"
-        lines = [head, columns.table(found.columns, self.target), super().description()]
-        return "\n".join(line for line in lines if line)
+        fitted = found.data.encoding["columns"]
+        constant = {column["name"] for column in fitted if not isfinite(column.get("scale", 1.0))}
+        lines = [head, *listing(found.columns, constant), *self.notes, *found.warnings]
+        return "\n".join([*lines, *filter(None, [super().description()])])
 
     def _stamp(self) -> tuple[int, ...]:
         """Changes when the table does."""
@@ -165,26 +191,42 @@ class Table(Validated):
 @lru_cache(maxsize=2)
 def _prepared(task: Table, stamp: tuple[int, ...]) -> Prepared:
     del stamp
-    frame = task.frame()
-    names = columns.chosen(frame, task.target, task.features)
-    _check_categorical(task, names)
-    classes = task.kind == "classification" if task.kind else columns.means_classes(frame, task.target)
-    found = [columns.examined(frame, name, categorical=name in task.categorical) for name in names]
-    found += [columns.examined_target(frame, task.target, classes=classes)]
-    clean = pl.DataFrame([series for series, _ in found])
+    frame, format = task.frame(), task.format
+    names = columns.chosen(frame, task.target, task.features, without=task.unnamed, left_out=task.exclude)
+    _check_said(task, names)
+    numeric = task.target in task.numeric
+    classes = (
+        task.kind == "classification"
+        if task.kind
+        else columns.means_classes(frame, task.target, format, numeric=numeric)
+    )
+    found = [
+        columns.examined(frame, name, format, categorical=name in task.categorical, numeric=name in task.numeric)
+        for name in names
+    ]
+    found += [columns.examined_target(frame, task.target, format, classes=classes, numeric=numeric)]
+    clean = pl.DataFrame([values for values, _ in found])
     kept = _without_missing(clean, task)
     features, target = [column for _, column in found[:-1]], found[-1][1]
-    data = _encoded(kept, features, task, classes=classes)
+    data = _encoded(kept, features, target, task, classes=classes)
     kind: Kind = "classification" if classes else "regression"
-    return Prepared(data, (*features, target), kind, len(clean), len(clean) - len(kept))
+    warned = tuple(suspicious.warnings(clean, features, target))
+    return Prepared(data, (*features, target), kind, len(clean), len(clean) - len(kept), warned)
 
 
-def _check_categorical(task: Table, names: Sequence[str]) -> None:
-    for name in task.categorical:
-        if name not in names:
-            raise ConfigError(
-                "categorical", task.categorical, f"{name!r} is not among the features: {', '.join(names)}"
-            )
+def _check_said(task: Table, names: Sequence[str]) -> None:
+    """Refuse columns that are said to be something and are not used, and those of which two things are said."""
+    said: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+        "categorical": (task.categorical, names),
+        "numeric": (task.numeric, [*names, task.target]),
+    }
+    for key, (given, known) in said.items():
+        for name in given:
+            if name not in known:
+                raise ConfigError(key, given, f"{name!r} is not among the features: {', '.join(names)}")
+    for name in task.numeric:
+        if name in task.categorical:
+            raise ConfigError("numeric", task.numeric, f"{name!r} is in task.categorical too")
 
 
 def _without_missing(frame: pl.DataFrame, task: Table) -> pl.DataFrame:
@@ -209,7 +251,7 @@ def _without_missing(frame: pl.DataFrame, task: Table) -> pl.DataFrame:
     return kept
 
 
-def _encoded(frame: pl.DataFrame, features: Sequence[Column], task: Table, *, classes: bool) -> Data:
+def _encoded(frame: pl.DataFrame, features: Sequence[Column], label: Column, task: Table, *, classes: bool) -> Data:
     target = frame[task.target]
     _check_varies(target, task.target, classes=classes)
     known = target.unique().sort().to_list() if classes else []
@@ -217,6 +259,7 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], task: Table, *, cl
     train, val = _rows(len(frame), task, labels)
     fitted = codes.fit_columns(frame, train, features, fills=task.missing == "mean")
     mean, scale = (0.0, 1.0) if classes else codes.moments(target[train.numpy()])
+    scale = scale if isfinite(scale) else 1.0
     x = codes.encoded(frame, fitted)
     y = labels if labels is not None else torch.from_numpy((target.to_numpy() - mean) / scale).float()[:, None]
     about = {"classes": known} if classes else {"mean": mean, "scale": scale}
@@ -226,7 +269,7 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], task: Table, *, cl
         Split(x[val], y[val]) if len(val) else None,
         features=tuple(column.name for column in features),
         targets=tuple(known) if classes else (task.target,),
-        encoding={"kind": kind, "target": task.target, "columns": fitted, **about},
+        encoding={"kind": kind, "target": task.target, "labels": label.kind.plain(), "columns": fitted, **about},
     )
 
 
@@ -238,7 +281,7 @@ def _rows(n: int, task: Table, labels: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def _check_varies(target: pl.Series, name: str, *, classes: bool) -> None:
     counts = target.value_counts(sort=True)
-    if len(counts) == 1:
+    if len(counts) == 1 or (not classes and not isfinite(codes.moments(target)[1])):
         what = "one class only" if classes else "the same value in every row"
         raise ConfigError("target", name, f"has {what}: {target[0]!r}", hint="nothing can be learned from it")
     rarest = counts.row(-1)

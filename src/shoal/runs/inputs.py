@@ -1,0 +1,112 @@
+"""Tables of inputs for a trained run, and of its predictions: read and written as the table of the training was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from shoal.errors import ConfigError, ShoalError, UsageError
+from shoal.runs.run import Run, Which
+from shoal.tasks.tables.encoding import tabular
+from shoal.tasks.tables.format import Format
+from shoal.tasks.tables.kinds import Number, restored
+from shoal.tasks.tables.reading import read as read_file
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs for a trained run, a row each, in the columns of a table that may have others."""
+
+    run: Run
+    which: Which
+    """The state of the run that predicts."""
+    table: pl.DataFrame
+    format: Format
+    separator: str = ","
+    """What separates the columns where they are written as text."""
+
+    def predicted(self) -> Inputs:
+        """The table with the predictions beside it; they do not take the place of a column by their name."""
+        predictions = self.run.predict(self.table, self.which)
+        named = [
+            each.alias(f"{each.name}_predicted") if each.name in self.table.columns else each for each in predictions
+        ]
+        return replace(self, table=self.table.hstack(named))
+
+    def text(self) -> str:
+        """The table as CSV, separated as what was read."""
+        return self.table.write_csv(separator=self.separator, decimal_comma=self.format.decimal == "comma")
+
+    def write(self, path: Path) -> None:
+        """Write the table, in the format that the name ends in; the model's inputs are typed where it has types.
+
+        Raises:
+            UsageError: where the name ends in no such format.
+            ShoalError: where it cannot be written.
+        """
+        writers: dict[str, Callable[[Path], object]] = {
+            ".csv": lambda path: path.write_text(self.text(), encoding="utf-8"),
+            ".tsv": lambda path: path.write_text(replace(self, separator="\t").text(), encoding="utf-8"),
+            ".parquet": lambda path: self._typed().write_parquet(path),
+            ".arrow": lambda path: self._typed().write_ipc(path),
+        }
+        if path.suffix not in writers:
+            raise UsageError(f"cannot write {path}: its name ends in none of {', '.join(writers)}")
+        try:
+            writers[path.suffix](path)
+        except OSError as error:
+            raise ShoalError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _typed(self) -> pl.DataFrame:
+        fitted = self.run.columns(self.which).encoding.get("columns", ())
+        if not fitted:
+            return self.table
+        columns = {column["name"]: self.table[column["name"]] for column in fitted}
+        return self.table.with_columns(tabular(columns, fitted, self.format))
+
+
+def read(run: Run, path: Path, which: Which = "best") -> Inputs:
+    """The inputs in a file, read as the table of the training was.
+
+    Raises:
+        UsageError: where there is no table, or one that is written in another way.
+    """
+    format = run.format(which)
+    try:
+        found = read_file(path.expanduser(), format)
+    except ConfigError as error:
+        hint = error.hint if "task." not in (error.hint or "") else "write it as the table of the training was"
+        raise UsageError(f"{path}: {error.problem}", hint=hint) from error
+    return Inputs(run, which, found.frame, format, found.separator)
+
+
+def given(run: Run, text: str, which: Which = "best") -> Inputs:
+    """Values from the command line: one input, or several in turn. Decimals are behind a point here.
+
+    Raises:
+        UsageError: where they are not a whole number of inputs.
+    """
+    words, known = [word.strip() for word in text.split(",")], run.columns(which)
+    names = known.features
+    if not names or len(words) % len(names):
+        n = f"{len(words)} value{'s' if len(words) != 1 else ''}"
+        raise UsageError(f"--x has {n}; the model takes {len(names)} a row: {', '.join(names)}")
+    kinds = {column["name"]: restored(column) for column in known.encoding.get("columns", ())}
+    columns = {
+        name: _numbers(words[i :: len(names)])
+        if isinstance(kinds.get(name, Number()), Number)
+        else words[i :: len(names)]
+        for i, name in enumerate(names)
+    }
+    return Inputs(run, which, pl.DataFrame(columns), run.format(which))
+
+
+def _numbers(words: list[str]) -> list[float] | list[str]:
+    """The words as numbers, where all of them are some."""
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return words

@@ -1,0 +1,101 @@
+"""Numbers as people write them: with a comma for decimals, with groups of three digits, with a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import get_args
+
+import polars as pl
+
+from shoal.tasks.tables.format import Decimal, Format, Thousands
+
+_GROUPS: dict[Thousands, str] = {
+    "comma": ",",
+    "point": r"\.",
+    "space": "[ \u00a0\u202f\u2009]",
+    "apostrophe": "['\u2019]",
+}
+_DECIMALS: dict[Decimal, str] = {"point": r"\.", "comma": ","}
+_SIGN = "[+\u2212-]?"
+_SIGNS = r"%|\u2030|[A-Z]{0,3}\p{Sc}"
+"""Per cent, per mille, and currencies with a sign: $, US$."""
+_CURRENCIES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|RUB|SEK|SGD|TRY|USD|ZAR"
+_DIGITS = r"(?:\d[\d.,'\u2019 \u00a0\u202f\u2009]*|[.,]\d+)(?:[eE][+\u2212-]?\d+)?"
+_WRITTEN = rf"^({_SIGN})\s*({_SIGNS}|{_CURRENCIES})?\s*({_SIGN}{_DIGITS})\s*([^\d\s.,'+\u2212:_-].*)?$"
+"""Sign, unit before, number, unit behind: any text that begins with a letter or a sign."""
+
+
+def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> pl.Series:
+    """Texts without blanks around them as floats; null where one is no number in this way of writing."""
+    if thousands:
+        group, point = _GROUPS[thousands], _DECIMALS[decimal]
+        grouped = texts.str.contains(rf"^{_SIGN}\d{{1,3}}(?:{group}\d{{3}})+(?:{point}\d*)?$")
+        texts = texts.zip_with(~grouped.fill_null(False), texts.str.replace_all(group, ""))
+    if decimal == "comma":
+        plain = ~texts.str.contains(".", literal=True).fill_null(False)
+        texts = texts.set(~plain, None).str.replace(",", ".", literal=True)
+    found = texts.cast(pl.Float64, strict=False)
+    if found.null_count() > texts.null_count():
+        found = texts.str.replace_all("\u2212", "-", literal=True).cast(pl.Float64, strict=False)
+    return found
+
+
+def apart(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The number and the unit that each text is made of; null where it is not, an empty unit where it has none."""
+    parts = texts.str.extract_groups(_WRITTEN).struct.unnest()
+    sign, before, number, behind = (parts[column] for column in parts.columns)
+    unit = (before.fill_null("") + behind.fill_null("").str.strip_chars()).set(number.is_null(), None)
+    return (sign.fill_null("") + number.str.strip_chars()).rename(texts.name), unit.rename(texts.name)
+
+
+def meant(texts: pl.Series) -> int:
+    """How many texts are numbers in some way of writing, with a sign of a currency or per cent or without."""
+    bare = texts.str.replace_all(rf"{_SIGNS}", "").str.strip_chars()
+    found = bare.is_null()
+    for decimal, thousands in _ways():
+        found |= numbers(bare, decimal, thousands).is_not_null()
+    return int(found.sum()) - texts.null_count()
+
+
+def advice(texts: pl.Series, format: Format) -> str | None:
+    """The settings with which more of the texts are numbers; None where there are none, both where two may be."""
+    counts = {way: numbers(texts, *way).count() for way in _ways()}
+    most = max(counts.values())
+    if most == numbers(texts, format.decimal, format.thousands).count():
+        return None
+    best = [way for way, n in counts.items() if n == most]
+    simple = [way for way in best if way[1] is None] or [way for way in best if way[0] == format.decimal] or best
+    decimal, thousands = simple[0]
+    if thousands:
+        return f"set {_settings(decimal, thousands)}"
+    group: Thousands = "comma" if decimal == "comma" else "point"
+    other: Decimal = "point" if decimal == "comma" else "comma"
+    if (other, group) not in best:
+        return f"set {_settings(decimal, None)}"
+    if _below_a_thousand(texts, group):
+        return f"set {_settings(other, group)}"
+    example = texts.filter(texts.str.contains(_GROUPS[group]).fill_null(False))[0]
+    return (
+        f"if {example} is more than a thousand, set {_settings(other, group)}; "
+        f"if it is less, {_settings(decimal, None)}"
+    )
+
+
+def _below_a_thousand(texts: pl.Series, group: Thousands) -> bool:
+    """Whether groups can only be of thousands: one has two of them, or all numbers without a group are below."""
+    several = texts.str.count_matches(_GROUPS[group]) > 1
+    alone = texts.filter(~texts.str.contains(_GROUPS[group]).fill_null(False)).cast(pl.Float64, strict=False)
+    return bool(several.any() or (alone.count() > 0 and (alone.abs() < 1000).all()))
+
+
+def _settings(decimal: Decimal, thousands: Thousands | None) -> str:
+    words = [f"task.decimal={decimal}"] if decimal == "comma" or not thousands else []
+    return " ".join([*words, *([f"task.thousands={thousands}"] if thousands else [])])
+
+
+def _ways() -> Iterator[tuple[Decimal, Thousands | None]]:
+    """Every way of writing numbers, the simplest first."""
+    for thousands, decimal in product((None, *get_args(Thousands)), get_args(Decimal)):
+        if thousands != decimal:
+            yield decimal, thousands
