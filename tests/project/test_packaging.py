@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -27,6 +28,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """What is in the source distribution."""
+    folder = tmp_path_factory.mktemp("source")
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (built,) = folder.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +68,23 @@ def test_the_wheel_carries_every_configuration_and_no_test(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "src", "conf"))]
 
 
+def test_wheel_and_source_carry_the_files_of_the_package_that_are_not_python(wheel: Path, source: set[str]) -> None:
+    package = ROOT / "src" / "shoal"
+    files = {
+        f"shoal/{path.relative_to(package)}" for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc")
+    }
+
+    assert "shoal/tasks/tables/iris.csv" in files
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
+    assert {f"src/{name}" for name in files} <= source
+
+
+def test_the_source_distribution_has_what_its_own_tests_need(source: set[str]) -> None:
+    needed = {"Makefile", "README.md", "requirements.lock", "mkdocs.yml", "train.py", "tests/conftest.py", ".ci/lock"}
+
+    assert needed <= source
+
+
 def test_hydra_finds_plugins_of_others_beside_those_of_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
 
@@ -79,7 +108,7 @@ def test_an_installed_wheel_trains_from_an_empty_directory(installed: Path, tmp_
     assert len(list(tmp_path.glob("outputs/parabola/*/run.json"))) == 1
 
 
-@pytest.mark.parametrize("extra", [None, "test", "tables", "export", "optuna", "docs", "benchmark"])
+@pytest.mark.parametrize("extra", [None, "test", "export", "optuna", "docs", "benchmark"])
 def test_the_lock_has_a_version_for_every_dependency_within_its_bounds(extra: str | None) -> None:
     listed = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
     wanted = [Requirement(text) for text in listed]

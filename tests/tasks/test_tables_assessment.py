@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,25 @@ def test_each_class_has_precision_recall_and_f1_as_scikit_learn_has_them() -> No
     assert counts.tolist() == confusion_matrix(target, predicted).tolist()
     for i, name in enumerate(("precision", "recall", "f1", "support")):
         assert [getattr(score, name) for score in scores] == pytest.approx(list(reference[i]))
+
+
+def test_the_iris_flowers_are_those_of_scikit_learn() -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    flowers = datasets.load_iris()
+
+    frame = Iris().frame()
+
+    assert frame.columns == ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
+    assert frame.drop("species").to_numpy().tolist() == flowers.data.tolist()
+    assert frame["species"].to_list() == flowers.target_names[flowers.target].tolist()
+
+
+def test_the_iris_flowers_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+
+    frame = Iris().frame()
+
+    assert frame["species"].value_counts().sort("species")["count"].to_list() == [50, 50, 50]
 
 
 def test_row_d5_the_iris_flowers_are_four_lengths_and_three_species() -> None:
