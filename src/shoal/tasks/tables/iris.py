@@ -1,4 +1,4 @@
-"""The iris flowers of R. A. Fisher, "The use of multiple measurements in taxonomic problems" (Annals of Eugenics, 1936)."""
+"""The iris flowers (Fisher, "The use of multiple measurements in taxonomic problems", Annals of Eugenics 7, 1936)."""
 
 from __future__ import annotations
 
