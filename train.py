@@ -2,7 +2,7 @@
 
 import sys
 
-from shoal.app.command import main
+from shoal.cli import train
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faults import ended, forked, in_child
 from faults.state import differences, state
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.rundir import Status, SweepDir, read_info, read_sweep
 
 SMALL = [
@@ -26,7 +26,7 @@ SMALL = [
     "callbacks.checkpoint.every_seconds=0",
     "sweep.block=8",
 ]
-SHELL = "import sys; from shoal.app.command import main; sys.exit(main(sys.argv[1:]))"
+SHELL = "import sys; from shoal.cli import train as main; sys.exit(main(sys.argv[1:]))"
 MARK = "SHOAL_TORTURE"
 """Variable in the environment by which processes that outlive their launcher are found."""
 

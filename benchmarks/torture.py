@@ -32,9 +32,9 @@ import torch  # noqa: E402
 from faults import Faults, NoMount, bits, dies, ended, flipped, forked, in_child, small_disk  # noqa: E402
 from faults.state import differences, state  # noqa: E402
 from integrity_cost import share_of_integrity  # noqa: E402
-from shoal.app.command import main as shoal  # noqa: E402
 from shoal.app.resume import resume  # noqa: E402
 from shoal.app.start import start  # noqa: E402
+from shoal.cli import train as shoal  # noqa: E402
 from shoal.errors import DamagedError, ShoalError  # noqa: E402
 from shoal.record.checkpoint import load  # noqa: E402
 from shoal.record.figures import fit as figures  # noqa: E402

@@ -122,4 +122,4 @@ def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
 def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no figures composed either, nor the one of a sweep: a file in the place of each run's is all there is."""
     monkeypatch.setattr("shoal.record.figures.fit.fit_figure", lambda *_, **__: None)
-    monkeypatch.setattr("shoal.app.multirun.closing.Outcome.draw", lambda *_: [])
+    monkeypatch.setattr("shoal.app.multirun.closing.Closing.draw", lambda *_: [])

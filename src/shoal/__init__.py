@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 from shoal.instructions import prepare
 
 if TYPE_CHECKING:
-    from shoal.app.python import train
-    from shoal.runs.run import Run, load
+    from shoal.app.python import sweep, train
+    from shoal.loaded.run import Run, load
+    from shoal.loaded.sweep import Sweep
 
-_HOMES = {"Run": "shoal.runs.run", "load": "shoal.runs.run", "train": "shoal.app.python"}
+_HOMES = {
+    "Run": "shoal.loaded.run",
+    "Sweep": "shoal.loaded.sweep",
+    "load": "shoal.loaded.run",
+    "sweep": "shoal.app.python",
+    "train": "shoal.app.python",
+}
 
-__all__ = ["Run", "load", "train"]
+__all__ = ["Run", "Sweep", "load", "sweep", "train"]
 
 prepare()  # of any part of shoal this runs first, so before shoal imports torch, and in every process of its own
 

@@ -95,6 +95,14 @@ class DamagedError(ShoalError):
     """A file of a run does not hold what was written: its digest differs, or it is cut short."""
 
 
+def brief(error: BaseException) -> str:
+    """What went wrong, on one line: a setting keeps its key and value, any other error its class."""
+    if isinstance(error, ShoalError):
+        return error.text().removeprefix("error: ").splitlines()[0]
+    message = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
+
+
 def shown(value: object, *, brief: bool = False) -> str:
     """A configuration value as one would type it on the command line; brief, a long number with six digits."""
     if value is None:

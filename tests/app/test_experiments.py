@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from checkout import ROOT, notebooks
-from shoal.app.command import main
 from shoal.app.verify import chosen, is_sweep, one
 from shoal.build.expectations import Expectation, expectations
 from shoal.cli import run as shoal_command
+from shoal.cli import train as main
 from shoal.config.compose import composed
 from shoal.config.experiments import files
 from shoal.config.folders import own_experiments

@@ -10,13 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.config.multirun.folds import every_fold
+from shoal.loaded.run import Run
 from shoal.record.figures import curves
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo
 from shoal.rundir.info import Best
-from shoal.runs.run import Run
-from shoal.sweep.summary import summarize
+from shoal.sweeps.summary import summarize
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from optuna.storages.journal import JournalFileBackend
 from commands import typed
 from faults import ended, forked
 from searches import FOLDER, LR, points, refused, searched, trials
-from shoal.app.multirun.launch import resume
 from shoal.app.search.studies import begun, opened
+from shoal.app.train import go_on
 from shoal.errors import ShoalError
 from shoal.rundir import Status, SweepInfo, read_info, read_sweep, write_sweep
 
@@ -102,7 +102,7 @@ def test_a_search_that_is_killed_goes_on_and_comes_to_the_same_trials(
     done = {path: run for path, run in before.items() if run.status is Status.COMPLETED}
 
     if FOLDER.info.exists():
-        assert resume(FOLDER.path) == 0
+        assert go_on(FOLDER.path).tell() == 0
     else:
         assert searched(*KILLED)[0] == 0
 
@@ -118,8 +118,8 @@ def test_a_finished_search_has_nothing_to_do_and_resume_takes_more_trials(workdi
     searched(LR, "sweep.n_trials=2")
     first = [read_info(path).ended for path in sorted(Path("sweep").glob("*/run.json"))]
 
-    more = resume(FOLDER.path, ["sweep.n_trials=3"])
-    nothing = resume(FOLDER.path)
+    more = go_on(FOLDER.path, ["sweep.n_trials=3"]).tell()
+    nothing = go_on(FOLDER.path).tell()
     _, page = typed("shoal show sweep")
 
     assert (more, nothing) == (0, 0)
@@ -130,7 +130,7 @@ def test_a_finished_search_has_nothing_to_do_and_resume_takes_more_trials(workdi
         "optimizer.lr=interval(1e-4,1e-1)", "sweep.n_trials=4"
     )
     with pytest.raises(ShoalError, match="stay as they are"):
-        resume(FOLDER.path, ["optimizer=sgd"])
+        go_on(FOLDER.path, ["optimizer=sgd"])
 
 
 @pytest.mark.usefixtures("workdir")

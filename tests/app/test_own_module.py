@@ -11,10 +11,10 @@ from faults.state import differences, state
 from own_runs import LOADERS, SAMPLES, trained, write_task
 from shoal.app.resume import resume
 from shoal.errors import ConfigError, UsageError
+from shoal.loaded.run import Run
 from shoal.record.checkpoint import load
 from shoal.record.interruption import Interrupted
 from shoal.rundir import Status
-from shoal.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -76,7 +76,7 @@ def test_a_module_that_max_steps_ended_within_an_epoch_is_not_resumed_there(fold
 def test_a_trained_module_evaluates_predicts_and_exports_once_it_is_trusted(folder: Path) -> None:
     run = trained("task=wave")
 
-    from shoal.runs.export import export
+    from shoal.loaded.export import export
 
     assert run.evaluate() == pytest.approx({"val_loss": run.info.best.value}, rel=1e-6)  # type: ignore[union-attr]
     assert run.predict([0.1, 0.2]).columns == ["y"]

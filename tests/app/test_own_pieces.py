@@ -13,7 +13,7 @@ from own_runs import trained
 from shoal.app.resume import resume
 from shoal.build.constructors import constructor
 from shoal.errors import ConfigError, UsageError
-from shoal.runs.run import Run
+from shoal.loaded.run import Run
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

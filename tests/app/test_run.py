@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 import shoal
+from shoal.loaded.run import Run
 from shoal.rundir import Status, read_history, verify
-from shoal.runs.run import Run
 
 SHORT = ["trainer.max_epochs=3", "task.n_samples=200", "callbacks=quiet"]
 
@@ -169,7 +169,7 @@ def test_evaluating_a_run_again_gives_the_metrics_that_were_recorded(run: Run) -
 
 @pytest.mark.parametrize("kind", ["onnx", "pt2", "safetensors"])
 def test_an_exported_model_predicts_the_same(run: Run, kind: str, tmp_path: Path) -> None:
-    from shoal.runs.export import SUFFIXES, export
+    from shoal.loaded.export import SUFFIXES, export
 
     path, difference = export(run, kind, tmp_path / f"model{SUFFIXES[kind]}")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import shoal
-from shoal.app.command import main
 from shoal.build.expectations import Expectation, compared, compared_over, expectations
 from shoal.cli import run as shoal_command
+from shoal.cli import train as main
 from shoal.config.folders import own_experiments
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import Best, History, RunInfo, Status, read_history
@@ -153,7 +153,7 @@ def test_what_is_wrong_in_an_experiment_is_told_with_its_file_as_one_would_open_
 
 def test_a_run_that_misses_exits_with_1_and_says_expected_beside_measured(workdir: Path) -> None:
     expect = "expect=[{metric: val/loss, below: 1e-9}, {metric: parameters, value: 1153}]"
-    script = "from shoal.app.command import main; raise SystemExit(main())"
+    script = "from shoal.cli import train as main; raise SystemExit(main())"
 
     done = subprocess.run(
         [sys.executable, "-c", script, *QUICK, "trainer.max_epochs=1", expect], capture_output=True, text=True

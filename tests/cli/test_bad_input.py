@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import shoal
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.errors import ConfigError, ShoalError
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -256,7 +256,7 @@ def test_an_error_of_a_python_caller_is_an_exception_with_its_parts(workdir: Pat
 
 
 def test_composition_errors_import_no_torch(workdir: Path) -> None:
-    program = "import sys; from shoal.app.command import main; code = main(); sys.exit(100 + ('torch' in sys.modules))"
+    program = "import sys; from shoal.cli import train as main; code = main(); sys.exit(100 + ('torch' in sys.modules))"
 
     for typed in ("optimizer.lrr=0.1", "task=parabla", "optimizer.lr=[1,", "task=csv", "seed=${nope}"):
         ended = subprocess.run([sys.executable, "-c", program, typed], capture_output=True, text=True, timeout=60)
@@ -268,7 +268,7 @@ def test_a_plugin_of_someone_elses_that_cannot_be_imported_is_named(workdir: Pat
     yaml_file(
         workdir, "plugins/hydra_plugins/broken/__init__.py", "import hydra\nhydra.a_function_of_another_version\n"
     )
-    command = [sys.executable, "-c", "import sys; from shoal.app.command import main; sys.exit(main())", "seed=0"]
+    command = [sys.executable, "-c", "import sys; from shoal.cli import train as main; sys.exit(main())", "seed=0"]
 
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(workdir / "plugins")}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from shoal.app.command import main
+from shoal.cli import train as main
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

@@ -66,7 +66,7 @@ def test_a_choice_for_a_lightning_module_of_the_users_own_is_refused_without_one
 )
 def test_help_configuration_and_composition_errors_import_no_torch(words: list[str], workdir: Path) -> None:
     script = (
-        "import sys\nfrom shoal.app.command import main\n"
+        "import sys\nfrom shoal.cli import train as main\n"
         "try:\n    code = main(sys.argv[1:])\nexcept SystemExit as end:\n    code = end.code\n"
         "heavy = {'torch', 'pytorch_lightning', 'pydantic', 'polars', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"

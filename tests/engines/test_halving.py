@@ -13,9 +13,9 @@ import torch
 import yaml
 
 from driven import Kept, job
-from shoal.app.command import main
 from shoal.app.multirun import launch
 from shoal.app.resume import resume
+from shoal.cli import train as main
 from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member

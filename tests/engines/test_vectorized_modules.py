@@ -8,9 +8,9 @@ import pytest
 
 import own_modules
 from own_runs import LOADERS, SAMPLES, trained, write_task
-from shoal.app.command import main
+from shoal.cli import train as main
+from shoal.loaded.run import Run
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
-from shoal.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
 pytestmark = [

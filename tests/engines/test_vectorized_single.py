@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from shoal.app.command import main
 from shoal.app.resume import resume
 from shoal.app.start import start
+from shoal.cli import train as main
 from shoal.engines.vectorized.running import Row, Running
 from shoal.record import single
 from shoal.record.checkpoint import EXTRA, load

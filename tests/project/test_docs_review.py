@@ -11,7 +11,7 @@ import pytest
 from checkout import ROOT
 from commands import typed
 from runs import make_run, make_sweep
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.rundir import Status
 
 DOCS = ROOT / "docs"

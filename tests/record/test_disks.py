@@ -12,8 +12,8 @@ import pytest
 from faults import Faults, NoMount, assert_refused_without_permission, ended, forked, in_child, small_disk
 from faults.state import differences, state
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
-from shoal.app.command import main
 from shoal.app.resume import resume
+from shoal.cli import train as main
 from shoal.record.checkpoint import load
 from shoal.rundir import (
     RunDir,

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from faults.training import OFTEN, SMALL
-from shoal.app.command import main
 from shoal.app.resume import resume
 from shoal.app.start import start
+from shoal.cli import train as main
 from shoal.names import GRAD_NORM
 from shoal.record.checkpoint import finite, load
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, read_history, read_info, read_sweep

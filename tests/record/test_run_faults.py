@@ -17,8 +17,8 @@ import faults.slow
 from faults import ended, forked
 from faults.state import differences, state
 from faults.training import OFTEN, SMALL, train, until
-from shoal.app.command import main
 from shoal.app.resume import resume
+from shoal.cli import train as main
 from shoal.errors import ShoalError, UsageError
 from shoal.record import training
 from shoal.rundir import RunDir, Status, new_id, read_history, read_info

@@ -94,7 +94,7 @@ def test_training_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
 
 
 def test_training_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", "import sys; from shoal.app.command import main; sys.exit(main())", *SMALL]
+    words = [sys.executable, "-c", "import sys; from shoal.cli import train as main; sys.exit(main())", *SMALL]
     reader, writer = os.pipe()
     os.close(reader)
 

@@ -13,7 +13,7 @@ import pytest
 import shoal
 from faults import in_child
 from faults.training import OFTEN, SMALL, train, typed
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.rundir import (
     RunDir,
     Status,

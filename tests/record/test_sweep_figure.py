@@ -19,7 +19,7 @@ from shoal.record.figures.sweep import MOST_SETTINGS, Drawn, Wording, curve, swe
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify
-from shoal.sweep.processes import beside
+from shoal.sweeps.processes import beside
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 WORDING = Wording(title="parabola  sweep: 4 runs", metric="val/loss", repeats="seeds")

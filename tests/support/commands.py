@@ -10,8 +10,8 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from shoal.app.command import main
 from shoal.cli import run
+from shoal.cli import train as main
 
 
 def typed(command: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 import shoal
-from shoal.runs.run import Run
+from shoal.loaded.run import Run
 
 LOADERS = {"datamodule": {"_target_": "own_modules.Loaders", "generator": False}}
 SAMPLES = {"samples": {"_target_": "shoal.tasks.Parabola", "n_samples": 100, "batch_size": 16}}

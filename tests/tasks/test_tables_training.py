@@ -10,8 +10,8 @@ import torch
 
 import shoal
 from houses import houses
-from shoal.app.command import main
 from shoal.cli import run as shoal_command
+from shoal.cli import train as main
 from shoal.errors import ConfigError
 from shoal.losses import Auto, CrossEntropy, MeanSquaredError
 from shoal.tasks.tables import TableFile

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -20,61 +17,33 @@ from shoal.config.compose import PRIMARY, composed
 from shoal.config.folders import own_conf, user_conf
 from shoal.config.plugins import importing_plugins
 from shoal.config.quoting import quoted
-from shoal.errors import ExitCode, ShoalError, UsageError, raised_at
-from shoal.review.wording import printable
-from shoal.rundir import Status, SweepDir
+from shoal.errors import ExitCode, UsageError
 from shoal.startup import keep_what_is_imported
-from shoal.streams import keep_standard_streams
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; the exit code."""
-    words = quoted(sys.argv[1:] if argv is None else argv)
-    keep_standard_streams()
-    atexit.register(keep_what_is_imported)
-    try:
-        return _dispatch(words)
-    except (Exception, KeyboardInterrupt) as error:
-        if "debug=true" in words:
-            traceback.print_exception(error)
-        return _told(error)
+def train(words: Sequence[str]) -> int:
+    """Do what the command line asks for; the exit code.
 
-
-def _dispatch(words: list[str]) -> int:
+    Raises:
+        ShoalError, or what a job raised: for the one place that tells errors.
+    """
+    words = quoted(words)
     args = _parsed(words)
-    if args.multirun and not (args.help or args.hydra_help or args.cfg or args.info is not None):
-        from shoal.app.multirun.launch import sweep
-
-        return sweep(args.overrides, config_dir=args.config_dir, config_name=args.config_name)
     if args.help or args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
         return _hydra(words, args)
-    resumed = next((word for word in args.overrides if word.startswith("resume=") and word != "resume=null"), None)
-    if resumed:
-        from shoal.app.resume import resume
 
-        others = [word for word in args.overrides if word != resumed]
-        path = Path(resumed.partition("=")[2])
-        if SweepDir(path).info.exists():
-            from shoal.app.multirun.launch import resume as resume_sweep
+    from shoal.app.train import train
 
-            return resume_sweep(path, others)
-        run, info = resume(path, others)
-    else:
-        from shoal.app.start import start
-
-        run, info = start(
-            args.overrides,
-            config_dir=args.config_dir,
-            config_name=args.config_name,
-            command=["train.py", *words],
-            before_training=keep_what_is_imported,
-            told=print,
-        )
-    from shoal.runs.summary import exit_code, summary
-
-    if info.status is not Status.RUNNING:
-        print(summary(run, info))
-    return int(exit_code(info))
+    ended = train(
+        args.overrides,
+        multirun=args.multirun,
+        config_dir=args.config_dir,
+        config_name=args.config_name,
+        command=["train.py", *words],
+        before_training=keep_what_is_imported,
+        told=print,
+    )
+    return ended.tell()
 
 
 def _parsed(words: list[str]) -> Any:
@@ -116,22 +85,3 @@ def _hydra(words: list[str], args: Any) -> int:
 def _train(config: Any) -> Any:
     """What Hydra's main is given to run; nothing of what is left to it runs it."""
     raise AssertionError(config)
-
-
-def _told(error: BaseException) -> int:
-    """Say what went wrong, in at most three lines; the exit code."""
-    if isinstance(error, ShoalError):
-        print("\n".join(printable(line) for line in error.text().splitlines()[:3]), file=sys.stderr)
-        return int(error.exit_code)
-    if isinstance(error, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return int(ExitCode.INTERRUPTED)
-    print(_unexpected(error), file=sys.stderr)
-    return int(ExitCode.FAILED)
-
-
-def _unexpected(error: BaseException) -> str:
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
-    message = str(error).strip().splitlines() or [""]
-    return f"error: {type(error).__name__}: {message[0]} ({raised_at(error)})\n  debug=true shows the traceback"

@@ -20,7 +20,7 @@ def composed_job(overrides: Sequence[str]) -> Job:
     """
     with quiet_logging(), composed(quoted(overrides)) as found:
         values = {**found.values(), "check": None, "expect": None}
-        with located(found.sources), importing():
+        with located(found.origins), importing():
             from shoal.build.job import job
 
             return job(values)

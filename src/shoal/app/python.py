@@ -5,31 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from shoal.app.train import EndedSweep
+from shoal.app.train import train as carry_out
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.quoting import quoted
 from shoal.errors import ConfigError
-from shoal.runs.run import Run
+from shoal.loaded.run import Run
+from shoal.loaded.sweep import Sweep
 
 
-def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Run:
+def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Run | Sweep:
     """Train a run as the command line does: `train(["task=parabola", "optimizer.lr=0.01"])`.
+
+    With `resume=PATH` it goes on with the run, or the sweep, in that directory.
 
     Raises:
         ConfigError: where the configuration is wrong; nothing was written.
         ShoalError: where the run failed or diverged; it is recorded.
     """
-    overrides = quoted(overrides)
-    resumed = [word.partition("=")[2] for word in overrides if word.startswith("resume=")]
-    if resumed and resumed[-1] != "null":
-        from shoal.app.resume import resume
+    return _trained(overrides, config_dir, multirun=False)
 
-        run, _ = resume(Path(resumed[-1]), [word for word in overrides if not word.startswith("resume=")])
-    else:
-        from shoal.app.start import start
 
-        folder = str(config_dir) if config_dir else None
-        try:
-            run, _ = start(overrides, config_dir=folder, command=["shoal.train", *overrides])
-        except ConfigError as error:
-            raise error.at(source="shoal.train" if error.source == COMMAND_LINE else None) from error
-    return Run(run.path)
+def sweep(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Sweep:
+    """Train every combination as `-m` does: `sweep(["task=parabola", "optimizer.lr=1e-3,1e-2", "seed=range(8)"])`.
+
+    A run that fails or diverges does not end the others: `Sweep.table` says what became of each.
+
+    Raises:
+        ConfigError: where the configuration of any job is wrong; nothing was trained.
+        ShoalError: where the sweep was interrupted; it is recorded.
+    """
+    found = _trained(overrides, config_dir, multirun=True)
+    assert isinstance(found, Sweep)
+    return found
+
+
+def _trained(overrides: Sequence[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
+    words = quoted(overrides)
+    caller = "shoal.sweep" if multirun else "shoal.train"
+    folder = str(config_dir) if config_dir else None
+    try:
+        ended = carry_out(words, multirun=multirun, config_dir=folder, command=[caller, *words])
+    except ConfigError as error:
+        raise error.at(source=caller if error.source == COMMAND_LINE else None) from error
+    return Sweep(ended.path) if isinstance(ended, EndedSweep) else Run(ended.path)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from shoal.build.importing import importing
 from shoal.build.trust import refuse_impostors, refuse_strangers
 from shoal.config.changes import changed, refuse_fixed
-from shoal.config.origins import Sources, located
+from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, DamagedError, UsageError
+from shoal.loaded.opened import Stored, stored
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.changes import Change, differences
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.runs.opened import Stored, stored
 
 if TYPE_CHECKING:
     from shoal.engines.job import Job
@@ -47,7 +47,7 @@ def resume(
         from shoal.build.job import job, task
         from shoal.record.training import unchanged
 
-        with located(Sources(overrides, otherwise=str(found.run.config))):
+        with located(Origins(overrides, otherwise=str(found.run.config))):
             refuse_impostors(config, trusted)
             unchanged(found.info, task(config["task"]))
             built = job(config)

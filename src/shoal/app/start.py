@@ -46,7 +46,7 @@ def start(
     with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         values = found.values()
         _refuse_sweep(found)
-        with located(found.sources), importing():
+        with located(found.origins), importing():
             with cheap_imports():
                 from shoal.app.work import Training, work
                 from shoal.record.figures import fit as figures  # noqa: F401  with the other imports, before the training begins

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.config.experiments import files
-from shoal.errors import ShoalError, UsageError, suggestion
+from shoal.errors import UsageError, brief, suggestion
 from shoal.review.catalog import Entry, find, set_aside
 from shoal.review.removal import Removal
 from shoal.rundir import SweepDir, read_sweep
@@ -112,7 +112,7 @@ def one(name: str, outputs: Path) -> Verdict:
         with contextlib.redirect_stdout(printed):
             run, info = start(overrides, command=["train.py", *overrides])
     except (Exception, SystemExit) as error:
-        return Verdict(name, (), None, _problem(error), printed.getvalue())
+        return Verdict(name, (), None, brief(error), printed.getvalue())
     return Verdict(name, tuple(info.expected), str(run.path), _unasked(info.expected), printed.getvalue())
 
 
@@ -131,7 +131,7 @@ def _together(names: Sequence[str], outputs: Path, processes: int) -> Iterator[V
             try:
                 yield future.result()
             except Exception as error:  # its process is gone, and loky says of every one that was left that it is
-                yield Verdict(name, (), None, f"its process ended: {error}".splitlines()[0])
+                yield Verdict(name, (), None, f"its process ended: {brief(error)}")
     finally:
         executor.shutdown(wait=True, kill_workers=True)
 
@@ -148,7 +148,7 @@ def _swept(name: str, outputs: Path, processes: int) -> Verdict:
         (path,) = {file.parent for file in set(outputs.glob("*/*/sweep.json")) - before}
         info = read_sweep(SweepDir(path).info)
     except (Exception, SystemExit) as error:
-        return Verdict(name, (), None, _problem(error), printed.getvalue())
+        return Verdict(name, (), None, brief(error), printed.getvalue())
     bad = [job for job in info.jobs if job.status != "completed"]
     reason = next((f": {job.reason}" for job in bad if job.reason), "")
     problem = f"{len(bad)} of {len(info.jobs)} runs did not complete{reason}" if bad else _unasked(info.expected)
@@ -168,12 +168,6 @@ def _asked(name: str, outputs: Path, processes: int) -> list[str]:
 
 def _unasked(outcomes: Sequence[dict[str, Any]]) -> str | None:
     return None if outcomes else "expects nothing: its file has no expect block"
-
-
-def _problem(error: BaseException) -> str:
-    if isinstance(error, ShoalError):
-        return error.text().removeprefix("error: ").splitlines()[0]
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _order(name: str) -> tuple[str, int, str]:

@@ -21,7 +21,7 @@ from shoal.errors import ConfigError
 from shoal.record.single import unlike_alone
 from shoal.record.training import assist, train
 from shoal.rundir import RunDir, RunInfo
-from shoal.sweep.plan import why_alone
+from shoal.sweeps.plan import why_alone
 
 log = logging.getLogger("shoal")
 

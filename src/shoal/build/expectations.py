@@ -141,7 +141,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Comparison:
     """What was expected beside what was measured."""
 
     name: str
@@ -187,7 +187,7 @@ def refuse_unknown(wanted: Sequence[Expectation], names: Iterable[str], n_steps:
             raise ConfigError(f"expect[{i}].step", each.step, problem, hint=hint)
 
 
-def compared(wanted: Sequence[Expectation], info: RunInfo, history: History) -> list[Outcome]:
+def compared(wanted: Sequence[Expectation], info: RunInfo, history: History) -> list[Comparison]:
     """Each expectation of a single run beside what was measured; those over the runs of a sweep are left out."""
     return [
         _outcome(each, each.measured(info, history), history)
@@ -207,7 +207,7 @@ def compare(run: RunDir, info: RunInfo, config: Mapping[str, Any]) -> RunInfo:
     return info
 
 
-def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, History]]) -> list[Outcome]:
+def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, History]]) -> list[Comparison]:
     """Each expectation over the runs of a sweep beside what was measured."""
     outcomes = []
     for each in wanted:
@@ -217,7 +217,7 @@ def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, H
         values = [value for value in found if value is not None]
         if not values or len(values) < len(found):
             problem = f"{len(found) - len(values)} of {len(found)} runs have no such number"
-            outcomes.append(Outcome(each.name, each.wanted, None, False, problem))
+            outcomes.append(Comparison(each.name, each.wanted, None, False, problem))
         else:
             outcomes.append(_outcome(each, STATISTICS[each.over](values), runs[0][1]))
     return outcomes
@@ -251,14 +251,14 @@ def _expectation(node: Any, key: str) -> Expectation:
         raise error.at(key=f"{key}.{error.key}") from None
 
 
-def _outcome(expectation: Expectation, measured: float | None, history: History) -> Outcome:
+def _outcome(expectation: Expectation, measured: float | None, history: History) -> Comparison:
     problem = None
     if measured is None:
         rows = [row for row in history.rows if expectation.metric in row]
         last = f"; its last row is step {rows[-1][STEP]:.0f}" if rows else ""
         problem = f"not in the history{last}"
     holds = measured is not None and expectation.holds(measured)
-    return Outcome(expectation.name, expectation.wanted, measured, holds, problem)
+    return Comparison(expectation.name, expectation.wanted, measured, holds, problem)
 
 
 def _number(value: float | str) -> float:

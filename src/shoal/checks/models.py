@@ -82,7 +82,7 @@ class Reload(Check):
     """
 
     def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        from shoal.runs.run import Run
+        from shoal.loaded.run import Run
 
         plain = {**config, "check": None, "expect": None}
         built = _job(plain)

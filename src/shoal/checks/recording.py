@@ -12,6 +12,7 @@ from typing import Any
 
 from shoal.build.expectations import Expectation, compared, refuse_unknown
 from shoal.checks.check import AGREES, Check, Measured
+from shoal.errors import brief
 from shoal.names import EPOCH, STEP
 from shoal.record import environment
 from shoal.rundir import (
@@ -46,8 +47,7 @@ def record(
         print(measured.text)
         info = _concluded(measured, run, measured.info or info, wanted)
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        write_info(run.info, replace(info, status=Status.FAILED, reason=reason, ended=now()))
+        write_info(run.info, replace(info, status=Status.FAILED, reason=brief(error), ended=now()))
         raise
     info = replace(info, seconds=time.monotonic() - began, ended=now(), artifacts=seal(run.path, run.artifacts()))
     write_info(run.info, info)

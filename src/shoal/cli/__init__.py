@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import atexit
 import sys
-import traceback
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-from typer.exceptions import Abort, Exit, TyperException
-
-from shoal.errors import ExitCode, ShoalError
+from shoal.cli.boundary import DEBUG, debugging, told
+from shoal.errors import ExitCode, UsageError
+from shoal.startup import keep_what_is_imported
 from shoal.streams import keep_standard_streams
+
+if TYPE_CHECKING:
+    import typer
 
 _COMMANDS = ("training", "checking", "review", "removing", "starting")
 """Modules of this package that add their commands to the app, in the order of the help."""
@@ -21,30 +22,52 @@ _COMMANDS = ("training", "checking", "review", "removing", "starting")
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    keep_standard_streams()
     sys.exit(run(sys.argv[1:]))
 
 
-def run(words: list[str]) -> int:
-    """Run one command; the error boundary: what goes wrong is said in at most three lines on standard error."""
+def train(words: Sequence[str] | None = None) -> int:
+    """Run `python train.py`, which is `shoal train`, and give its exit code."""
+    return run(["train", *(sys.argv[1:] if words is None else words)])
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command and give its exit code; nothing is raised."""
+    keep_standard_streams()
+    atexit.register(keep_what_is_imported)
+    try:
+        return _done(list(words))
+    except (Exception, KeyboardInterrupt) as error:
+        return told(error, debug=debugging(words))
+
+
+def _done(words: list[str]) -> int:
+    """Do what the words ask for; those behind `train` are Hydra's, and typer has no part in them."""
+    if words[:1] == ["train"]:
+        from shoal.app.command import train
+
+        return train(words[1:])
+    return _by_typer([word for word in words if word != DEBUG])
+
+
+def _by_typer(words: list[str]) -> int:
+    import typer
+    from typer.exceptions import Abort, Exit, TyperException
+
     try:
         result = typer.main.get_command(application())(words, prog_name="shoal", standalone_mode=False)
-        return result if isinstance(result, int) else ExitCode.OK
-    except ShoalError as error:
-        return _told(error.text(), error.exit_code)
     except TyperException as error:
-        return _told(_usage(error), ExitCode.USAGE)
+        raise _usage(error) from error
     except Exit as end:
         return end.exit_code
-    except (Abort, KeyboardInterrupt):
-        return _told("interrupted", ExitCode.INTERRUPTED)
-    except Exception as error:
-        problem = f"error: {type(error).__name__}: {error}"
-        return _told(f"{problem}\n  this is a defect in shoal; SHOAL_DEBUG=1 shows where", ExitCode.FAILED)
+    except Abort as end:
+        raise KeyboardInterrupt from end
+    return result if isinstance(result, int) else ExitCode.OK
 
 
 def application() -> typer.Typer:
     """The app with all its commands."""
+    import typer
+
     app = typer.Typer(
         name="shoal",
         help="Experiments with small PyTorch models: one run or hundreds, from configuration.",
@@ -55,8 +78,7 @@ def application() -> typer.Typer:
     )
     app.callback()(_shoal)
     for name in _COMMANDS:
-        if find_spec(f"{__name__}.{name}"):
-            import_module(f"{__name__}.{name}").register(app)
+        import_module(f"{__name__}.{name}").register(app)
     return app
 
 
@@ -64,18 +86,9 @@ def _shoal() -> None:
     """Experiments with small PyTorch models: one run or hundreds, from configuration."""
 
 
-def _told(message: str, exit_code: int) -> int:
-    from shoal.review.wording import printable
-
-    if os.environ.get("SHOAL_DEBUG") == "1":
-        traceback.print_exc()
-    print("\n".join(printable(line) for line in message.splitlines()[:3]), file=sys.stderr)
-    return exit_code
-
-
-def _usage(error: TyperException) -> str:
+def _usage(error: Exception) -> UsageError:
     said = error.format_message() if hasattr(error, "format_message") else str(error)
     said = said.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "shoal"
-    return f"error: {' '.join(said.split()).rstrip('.')}\n  see: {command} --help"
+    return UsageError(" ".join(said.split()).rstrip("."), hint=f"see: {command} --help")

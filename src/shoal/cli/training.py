@@ -13,7 +13,7 @@ from shoal.cli.review import Reference
 from shoal.errors import ShoalError, UsageError
 
 if TYPE_CHECKING:
-    from shoal.runs.run import Run, Which
+    from shoal.loaded.run import Run, Which
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
 Trust = Annotated[
@@ -48,9 +48,9 @@ def train(
     ] = None,
 ) -> None:
     """Train a run, or with -m a sweep: the same as `python train.py`. `shoal train --help` lists what can be chosen."""
-    from shoal.app.command import main
+    from shoal.app.command import train
 
-    raise typer.Exit(main(words or []))
+    raise typer.Exit(train(words or []))
 
 
 def resume(
@@ -72,15 +72,10 @@ def resume(
       shoal resume outputs/parabola/20261122-101530-k3f9x2 trainer.max_epochs=200
       shoal resume outputs/parabola/20261122-103000-h4n7p3 sweep.retry_failed=true
     """
-    from shoal.app.resume import resume as go_on
-    from shoal.runs.summary import summary
+    from shoal.app.train import go_on
 
-    sweep = _sweep(run, root)
-    if sweep:
-        from shoal.app.multirun.launch import resume as resume_sweep
-
-        raise typer.Exit(resume_sweep(sweep, overrides or []))
-    print(summary(*go_on(_path(run, root), overrides or [], trusted=trust or (), which=origin)))
+    path = _sweep(run, root) or _path(run, root)
+    raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
 
 
 def evaluate(run: Reference, last: Last = False, trust: Trust = None, root: Root = OUTPUTS) -> None:
@@ -118,7 +113,7 @@ def predict(
     """
     if (input is None) == (x is None):
         raise UsageError("give either --input or --x", hint="for example --x 0.5,0.7")
-    from shoal.runs.inputs import given, read
+    from shoal.loaded.inputs import given, read
 
     which: Which = "last" if last else "best"
     trained = _run(run, trust, root)
@@ -148,7 +143,7 @@ def export(
       shoal export last --format onnx
       shoal export last --format safetensors --output weights.safetensors
     """
-    from shoal.runs.export import export as write
+    from shoal.loaded.export import export as write
 
     path, difference = write(_run(run, trust, root), format, output, "last" if last else "best")
     print(f"{path}: largest relative difference from the run's own predictions {difference:.1e}")
@@ -174,6 +169,6 @@ def _path(reference: str, root: Path) -> Path:
 
 
 def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
-    from shoal.runs.run import load
+    from shoal.loaded.run import load
 
     return load(_path(reference, root), trusted=trust or ())

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from shoal.config import experiments
 from shoal.config.folders import own_conf, user_conf
 from shoal.config.hydra_errors import translated
-from shoal.config.origins import COMMAND_LINE, Sources, composed_files
+from shoal.config.origins import COMMAND_LINE, Origins, composed_files
 from shoal.config.plugins import importing_plugins
 from shoal.errors import ConfigError, ShoalError, UsageError
 from shoal.rundir.layout import job_name, new_id
@@ -52,10 +52,10 @@ class Composed:
         return {group: name for group, name in chosen.items() if "/" not in group and name is not None}
 
     @property
-    def sources(self) -> Sources:
+    def origins(self) -> Origins:
         """Where the values came from."""
         files = cache(partial(composed_files, self.hydra, self.name, tuple(self.overrides)))
-        return Sources(self.overrides, self.choices, files=files)
+        return Origins(self.overrides, self.choices, files=files)
 
     def values(self) -> dict[str, Any]:
         """The resolved configuration, without Hydra's part and the sweep's: plain values.
@@ -77,7 +77,7 @@ class Composed:
         """The same error with the place its setting came from, where it is about a setting."""
         if not isinstance(error, ConfigError) or error.source:
             return error
-        return error.at(source=self.sources.of(error.key))
+        return error.at(source=self.origins.of(error.key))
 
     def directory(self) -> Path:
         """The run directory that Hydra will use.

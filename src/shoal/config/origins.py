@@ -21,7 +21,7 @@ COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
-class Sources:
+class Origins:
     """The overrides and the chosen files behind a configuration."""
 
     overrides: Iterable[str] = ()
@@ -106,9 +106,9 @@ def _covers(override: str, key: str) -> bool:
 
 
 @contextmanager
-def located(sources: Sources) -> Iterator[None]:
+def located(origins: Origins) -> Iterator[None]:
     """Say of every configuration error where its value came from."""
     try:
         yield
     except ConfigError as error:
-        raise error.at(source=error.source or sources.of(error.key), hint=sources.way_out(error)) from error
+        raise error.at(source=error.source or origins.of(error.key), hint=origins.way_out(error)) from error

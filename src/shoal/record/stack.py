@@ -18,7 +18,7 @@ from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Row, Running
 from shoal.engines.vectorized.steps import Steps
-from shoal.errors import DamagedError
+from shoal.errors import DamagedError, brief
 from shoal.names import GRAD_NORM
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
@@ -142,7 +142,7 @@ class _Session:
             if len(self.tracks) > 1 and may_be_one_runs_fault(error):
                 raise  # each of them is tried by itself
             left = [track for track in self.tracks if track and not track.info.finished]
-            self._end([(track, _status(error), _reason(error)) for track in left])
+            self._end([(track, _status(error), brief(error)) for track in left])
             if error is not raised:
                 raise error from raised
             raise
@@ -284,7 +284,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
             each.job.batches()
             members.append(Member.of(each.job, monitor=how.monitor, mode=how.mode))
         except (Exception, SystemExit) as error:
-            broken[place] = _reason(error)
+            broken[place] = brief(error)
     if broken:
         raise CannotStackError(broken)
     return members
@@ -306,7 +306,3 @@ def _divergence(row: Row, track: Track) -> str:
 
 def _status(error: BaseException) -> Status:
     return Status.INTERRUPTED if isinstance(error, Interrupted | KeyboardInterrupt) else Status.FAILED
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "problem", f"{type(error).__name__}: {error}").strip().splitlines()[0]

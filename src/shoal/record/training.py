@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import ShoalError, UsageError, brief
 from shoal.names import EPOCH, STEP
 from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
@@ -115,7 +115,7 @@ class _Session:
         try:
             self.recorder = self._recorder()
         except BaseException as error:  # run.json must not say for good that it is running
-            info = replace(self.info, status=_status(error), reason=_reason(error), ended=now())
+            info = replace(self.info, status=_status(error), reason=brief(error), ended=now())
             with contextlib.suppress(ShoalError):  # the disk may be full
                 write_info(self.run.info, info)
             raise
@@ -132,7 +132,7 @@ class _Session:
                 self._conclude()
         except BaseException as raised:
             error = self.interruption.cause(raised)
-            log.error("%s", _reason(error))
+            log.error("%s", brief(error))
             self._fail(error)
             if error is not raised:
                 raise error from raised
@@ -287,7 +287,7 @@ class _Session:
             try:
                 self._illustrate(shown)
             except Exception as error:  # whatever it is: the training is done and its results are more than a picture
-                _warn(f"no figure: {_reason(error)}")
+                _warn(f"no figure: {brief(error)}")
         if self.recorder.events:
             settings = hyperparameters(self.info, self.job.config)
             measured = results(self._final(), self.checkpoint.best)
@@ -325,9 +325,9 @@ class _Session:
     def _fail(self, error: BaseException) -> None:
         """Record how it ended, where that can be written: the error itself is what is told."""
         try:
-            self._end(_status(error), _reason(error))
+            self._end(_status(error), brief(error))
         except (OSError, ShoalError) as another:
-            log.error("%s", _reason(another))
+            log.error("%s", brief(another))
 
     def _finish_files(self, status: Status) -> None:
         """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
@@ -337,7 +337,7 @@ class _Session:
             except (OSError, ShoalError) as error:
                 if status is Status.COMPLETED:
                     raise
-                log.error("%s", _reason(error))
+                log.error("%s", brief(error))
 
 
 class _Attach(pl.Callback):
@@ -379,12 +379,6 @@ def _status(error: BaseException) -> Status:
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return Status.INTERRUPTED
     return Status.DIVERGED if isinstance(error, Diverged) else Status.FAILED
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ShoalError):
-        return error.problem
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _accelerator(trainer: pl.Trainer) -> str:

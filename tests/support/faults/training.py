@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shoal.app.command import main
 from shoal.app.start import start
+from shoal.cli import train as main
 from shoal.rundir import RunDir
 
 SMALL = ["task.n_samples=50", "task.batch_size=8", "model.hidden=[6]", "trainer.max_epochs=3", "callbacks=quiet"]

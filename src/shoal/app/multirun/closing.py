@@ -27,15 +27,15 @@ from shoal.rundir import (
     write_bytes,
 )
 from shoal.rundir.log import quiet_logging
-from shoal.sweep.processes import beside
-from shoal.sweep.summary import score
+from shoal.sweeps.processes import beside
+from shoal.sweeps.summary import score
 
 Finished = tuple[RunInfo, History]
 MANY = 64
 """Runs of a sweep from which on it is worth a process to draw two pictures at a time."""
 
 
-class Outcome:
+class Closing:
     """The runs of a sweep that has come to its end; `results` are those of its jobs, by number."""
 
     def __init__(self, sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> None:

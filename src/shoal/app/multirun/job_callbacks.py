@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from shoal.config.multirun.job_config import Described
+from shoal.config.multirun.job_config import JobConfig
 from shoal.rundir import RunInfo, Status
 
 
@@ -25,17 +25,17 @@ class JobCallbacks:
         self.callbacks = callbacks
         self.sweep = sweep
 
-    def start(self, job: Described, number: int, path: Path) -> None:
+    def start(self, job: JobConfig, number: int, path: Path) -> None:
         """A job begins, in the directory `path`."""
         with _as_of_job(self._config(job, number, path)) as config:
             self.callbacks.on_job_start(config=config, task_function=_elsewhere)
 
-    def end(self, job: Described, number: int, path: Path, info: RunInfo) -> None:
+    def end(self, job: JobConfig, number: int, path: Path, info: RunInfo) -> None:
         """A job has come to an end of any kind."""
         with _as_of_job(self._config(job, number, path)) as config:
             self.callbacks.on_job_end(config=config, job_return=_returned(config, info))
 
-    def _config(self, job: Described, number: int, path: Path) -> DictConfig:
+    def _config(self, job: JobConfig, number: int, path: Path) -> DictConfig:
         """The configuration that Hydra would have given the job."""
         config: Any = OmegaConf.create(yaml.safe_load(job.config_yaml))
         config.hydra = copy.deepcopy(job.hydra.config)

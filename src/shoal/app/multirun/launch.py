@@ -26,11 +26,11 @@ from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import Options, expanded
-from shoal.config.multirun.job_config import Described, described
+from shoal.config.multirun.job_config import JobConfig, described
 from shoal.config.multirun.settings import settings_of
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
-from shoal.config.origins import Sources
-from shoal.errors import ConfigError, ExitCode, ShoalError, UsageError
+from shoal.config.origins import Origins
+from shoal.errors import ConfigError, ShoalError, UsageError, brief
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
@@ -38,8 +38,10 @@ from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
 
 
-def sweep(overrides: Sequence[str], *, config_dir: str | None = None, config_name: str | None = None) -> int:
-    """Run the sweep that the overrides ask for; the exit code.
+def sweep(
+    overrides: Sequence[str], *, config_dir: str | None = None, config_name: str | None = None
+) -> tuple[SweepDir, bool]:
+    """Run the sweep that the overrides ask for; where it lies, and whether anything in it failed or was missed.
 
     Raises:
         ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
@@ -60,12 +62,12 @@ def sweep(overrides: Sequence[str], *, config_dir: str | None = None, config_nam
         arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
         returns = sweeper.sweep(arguments=arguments)
         callbacks.on_multirun_end(config=found.config, config_name=config_name)
-        missed = _any_missed(Path(str(found.config.hydra.sweep.dir)))
-    return int(ExitCode.FAILED if missed or _any_failed(returns) else ExitCode.OK)
+        folder = SweepDir(Path(str(found.config.hydra.sweep.dir)))
+    return folder, _any_missed(folder) or _any_failed(returns)
 
 
-def resume(path: Path, overrides: Sequence[str] = ()) -> int:
-    """Do what is missing of the sweep in `path`; the exit code.
+def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
+    """Do what is missing of the sweep in `path`; where it lies, and whether anything in it failed.
 
     Raises:
         ShoalError: where it is no sweep, its configuration has changed since, or it is interrupted again.
@@ -99,7 +101,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> int:
         jobs = [job.overrides for job in info.jobs]
         returns = launch(found.config, context, jobs, 0, command=info.command)
         callbacks.on_multirun_end(config=found.config, config_name=args.config_name)
-    return int(ExitCode.FAILED if _any_failed(returns) else ExitCode.OK)
+    return SweepDir(path), _any_failed(returns)
 
 
 def _merged(overrides: Sequence[str]) -> list[str]:
@@ -107,9 +109,9 @@ def _merged(overrides: Sequence[str]) -> list[str]:
     return list({line.lstrip("+").partition("=")[0]: line for line in overrides}.values())
 
 
-def _any_missed(path: Path) -> bool:
-    """Whether the sweep in `path` is not what its experiment expects."""
-    info = SweepDir(path).info
+def _any_missed(folder: SweepDir) -> bool:
+    """Whether a sweep is not what its experiment expects."""
+    info = folder.info
     return info.exists() and any(not each["holds"] for each in read_sweep(info).expected)
 
 
@@ -129,7 +131,7 @@ def launch_all(
     chosen = Options(**{name: value for name, value in options.items() if value is not None})
     overrides = every_fold([*params, *arguments], chosen.jobs)
     if OmegaConf.select(config, f"{SWEEP}.n_trials") is not None:
-        n, source = config[SWEEP].n_trials, Sources(list(config.hydra.overrides.task)).of(f"{SWEEP}.n_trials")
+        n, source = config[SWEEP].n_trials, Origins(list(config.hydra.overrides.task)).of(f"{SWEEP}.n_trials")
         raise ConfigError(f"{SWEEP}.n_trials", n, "is for a search", hint="add hydra/sweeper=optuna", source=source)
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
@@ -164,7 +166,7 @@ def launch(
     Raises:
         ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
     """
-    from shoal.sweep.processes import warm_up
+    from shoal.sweeps.processes import warm_up
 
     refuse_unfollowed(config)
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
@@ -190,7 +192,7 @@ def launch(
     return [_returned(folder, job, results.get(job.hash)) for job in jobs]
 
 
-def compose_all(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]) -> list[Described]:
+def compose_all(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]) -> list[JobConfig]:
     """The configuration of every job.
 
     Raises:
@@ -211,7 +213,7 @@ def of_job(number: int, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        source = error.source or Sources(overrides).of(error.key)
+        source = error.source or Origins(overrides).of(error.key)
         raise error.at(source=f"job {number}, {source}") from error
 
 
@@ -223,8 +225,7 @@ def alone(config: DictConfig) -> Any:
     try:
         return _alone(config)
     except Exception as error:
-        problem = error.text().removeprefix("error: ") if isinstance(error, ShoalError) else repr(error)
-        print(f"failed  job {HydraConfig.get().job.num}: {problem.splitlines()[0]}", file=sys.stderr, flush=True)
+        print(f"failed  job {HydraConfig.get().job.num}: {brief(error)}", file=sys.stderr, flush=True)
         raise
 
 
@@ -265,7 +266,7 @@ class JobFailedError(ShoalError):
     """A job of a sweep did not complete; the sweep went on."""
 
 
-def _returned(folder: SweepDir, job: Described, info: RunInfo | None) -> JobReturn:
+def _returned(folder: SweepDir, job: JobConfig, info: RunInfo | None) -> JobReturn:
     found = JobReturn(overrides=list(job.overrides), task_name="train")
     if info is not None and info.job is not None:
         found.working_dir = str(folder.path / job_name(info.job))

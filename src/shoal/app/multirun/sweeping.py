@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shoal.app.multirun.closing import Outcome
+from shoal.app.multirun.closing import Closing
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.build.expectations import compare, table
 from shoal.build.job import job as build
-from shoal.config.multirun.job_config import Described, differing, differs, flat
+from shoal.config.multirun.job_config import JobConfig, differing, differs, flat
 from shoal.config.multirun.settings import Settings
-from shoal.config.origins import Sources
+from shoal.config.origins import Origins
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.names import IMMATERIAL
 from shoal.record import environment
@@ -40,13 +40,13 @@ from shoal.rundir.atomic import share, unwritable
 from shoal.rundir.config import read_config
 from shoal.rundir.info import now
 from shoal.rundir.layout import job_name
-from shoal.sweep.block import Block, Work
-from shoal.sweep.execution import Execution
-from shoal.sweep.executor import Executor, InProcess, Workers
-from shoal.sweep.ledger import Ledger
-from shoal.sweep.plan import Plan
-from shoal.sweep.progress import SweepProgress
-from shoal.sweep.summary import spans, summarize
+from shoal.sweeps.block import Assignment, Block
+from shoal.sweeps.execution import Execution
+from shoal.sweeps.executor import Executor, InProcess, Workers
+from shoal.sweeps.ledger import Ledger
+from shoal.sweeps.plan import Plan
+from shoal.sweeps.progress import SweepProgress
+from shoal.sweeps.summary import spans, summarize
 
 Result = TypeVar("Result")
 
@@ -57,7 +57,7 @@ class Sweeping:
     def __init__(
         self,
         folder: SweepDir,
-        jobs: Sequence[Described],
+        jobs: Sequence[JobConfig],
         settings: Settings,
         *,
         command: Sequence[str],
@@ -157,15 +157,15 @@ class Sweeping:
             try:
                 self.plan.add(number, build(described.values))
             except ConfigError as error:
-                sources = Sources(described.overrides, described.choices)
-                source = error.source or sources.of(error.key)
+                origins = Origins(described.overrides, described.choices)
+                source = error.source or origins.of(error.key)
                 raise error.at(source=f"job {number}, {source}") from error
 
     def _blocks(self, todo: Sequence[int]) -> list[Block]:
         """What to train: first the stacks that were interrupted, as they were, then the others."""
         blocks, placed = self._interrupted(todo), set[int]()
         placed.update(number for block in blocks for number in block.numbers)
-        alone = [Block((self._work(number),)) for number in self.plan.alone if number not in placed]
+        alone = [Block((self._assigned(number),)) for number in self.plan.alone if number not in placed]
         cut = self.plan.blocks(
             max(self.settings.workers, 1), self.settings.block, dealt=self.settings.halving is not None
         )
@@ -173,13 +173,13 @@ class Sweeping:
             left = [number for number in numbers if number not in placed]
             if left:
                 name = f"{job_name(left[0])}x{len(left)}.ckpt"
-                works = tuple(map(self._work, left))
-                blocks.append(self._stack(works, name, group))
+                assignments = tuple(map(self._assigned, left))
+                blocks.append(self._stack(assignments, name, group))
         return [*blocks, *alone]
 
-    def _stack(self, works: tuple[Work, ...], name: str, group: int | None = None) -> Block:
+    def _stack(self, assignments: tuple[Assignment, ...], name: str, group: int | None = None) -> Block:
         state = self.folder.blocks / name
-        return Block(works, stacked=True, state=state, halving=self.settings.halving, group=group)
+        return Block(assignments, stacked=True, state=state, halving=self.settings.halving, group=group)
 
     def _interrupted(self, todo: Sequence[int]) -> list[Block]:
         names = dict.fromkeys(self.ledger.jobs[number].block for number in todo)
@@ -187,11 +187,11 @@ class Sweeping:
         for name in names:
             if name and (self.folder.blocks / name).exists():
                 members = [number for number, job in self.ledger.jobs.items() if job.block == name]
-                works = tuple(self._work(number, passenger=number not in todo) for number in members)
-                blocks.append(self._stack(works, name))
+                assignments = tuple(self._assigned(number, passenger=number not in todo) for number in members)
+                blocks.append(self._stack(assignments, name))
         return blocks
 
-    def _work(self, number: int, *, passenger: bool = False) -> Work:
+    def _assigned(self, number: int, *, passenger: bool = False) -> Assignment:
         job = self.ledger.jobs[number]
         run = self.folder.run(job)
         described = self.jobs.get(job.hash)
@@ -199,9 +199,9 @@ class Sweeping:
         with contextlib.suppress(DamagedError):
             info = read_info(run.info)
             if passenger:
-                return Work(number, run.path, config, info, finished=True)
+                return Assignment(number, run.path, config, info, finished=True)
             info = replace(info, sessions=info.sessions + 1, status=Status.RUNNING)
-            return Work(number, run.path, config, info, resume=True)
+            return Assignment(number, run.path, config, info, resume=True)
         git, _ = self._tree.result()
         info = RunInfo(
             id=f"{self.folder.path.name}-{job.run}",
@@ -217,7 +217,7 @@ class Sweeping:
             job=number,
             git=git,
         )
-        return Work(number, run.path, config, info)
+        return Assignment(number, run.path, config, info)
 
     def _execute(self, blocks: Sequence[Block], n: int) -> Execution:
         for block in blocks:
@@ -236,18 +236,20 @@ class Sweeping:
     def _begin(self, block: Block) -> None:
         """Make the run directories of a block, with Hydra's own record."""
         patch = self._patch
-        for work in block.works:
-            described = self.jobs.get(self.ledger.jobs[work.number].hash)
-            if described and not work.resume and not work.finished:
+        for assignment in block.assignments:
+            described = self.jobs.get(self.ledger.jobs[assignment.number].hash)
+            if described and not assignment.resume and not assignment.finished:
                 try:
-                    work.path.mkdir(exist_ok=True)  # no more than that: of a sweep that was deleted nothing goes on
-                    described.write_hydra(work.path, work.number)
+                    assignment.path.mkdir(
+                        exist_ok=True
+                    )  # no more than that: of a sweep that was deleted nothing goes on
+                    described.write_hydra(assignment.path, assignment.number)
                 except OSError as error:
-                    raise unwritable(work.path, error) from error
+                    raise unwritable(assignment.path, error) from error
                 if patch:
-                    share(patch, work.run.patch)
-            if described and self.callbacks and not work.finished:
-                self.callbacks.start(described, work.number, work.path)
+                    share(patch, assignment.run.patch)
+            if described and self.callbacks and not assignment.finished:
+                self.callbacks.start(described, assignment.number, assignment.path)
 
     def _ended(self, number: int, info: RunInfo) -> None:
         job = self.ledger.jobs[number]
@@ -307,7 +309,7 @@ class Sweeping:
 
     def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
         """Draw the sweep, and compare what is expected of it as a whole."""
-        outcome = Outcome(self.folder, self.ledger.info, results)
+        outcome = Closing(self.folder, self.ledger.info, results)
         found = outcome.expected(next(iter(self.jobs.values())).values.get("expect"))
         try:
             self._drawn = outcome.draw(self.settings.curves or ())
@@ -315,14 +317,14 @@ class Sweeping:
             print(f"warning: no figure: {type(error).__name__}: {error}", file=sys.stderr)
         return {"expected": found}
 
-    def _described(self, number: int) -> Described:
+    def _described(self, number: int) -> JobConfig:
         return self.jobs[self.ledger.jobs[number].hash]
 
     def _announced(self, blocks: Sequence[Block], n: int, done: int) -> str:
         stacks = [block for block in blocks if block.stacked]
         alone = len(blocks) - len(stacks)
         kept = f", {done} done before" if done else ""
-        runs = sum(len(block.works) for block in stacks)
+        runs = sum(len(block.assignments) for block in stacks)
         parts = [f"{runs} in {counted(len(stacks), 'stack')}"] if stacks else []
         parts += [f"{alone} alone"] if alone else []
         lines = [f"sweep {self.folder.path}: {counted(n, 'run')}{kept}: {', '.join(parts) or 'nothing to do'}"]
@@ -344,7 +346,7 @@ class Sweeping:
             if block.stacked:
                 lines.append(f"  stack: {spans(block.numbers)}")
         lines += [f"  group {i}: {self.plan.why_apart(i)}" for i in range(1, len(self.plan.groups))]
-        from shoal.sweep.estimate import told
+        from shoal.sweeps.estimate import told
 
         return "\n".join([*lines, told(blocks, max(self.settings.workers, 1))])
 

@@ -40,7 +40,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What becomes of a trial."""
 
     state: str
@@ -90,21 +90,21 @@ def refuse_unmeasured(wanted: Sequence[Objective], runs: Sequence[RunInfo]) -> N
         _refuse_unknown([each.name for each in wanted], there | measured)
 
 
-def outcome(runs: Sequence[RunInfo], wanted: Sequence[Objective]) -> Outcome:
+def outcome(runs: Sequence[RunInfo], wanted: Sequence[Objective]) -> TrialOutcome:
     """What to tell of a trial with these runs: the means of their values; it fails where one of them does."""
     bad = [run for run in runs if run.status is not Status.COMPLETED]
     if bad:
         worst = next((run for run in bad if run.status is Status.FAILED), bad[0])
-        return Outcome("fail", reason=f"{worst.id}: {worst.reason or worst.status}", status=str(worst.status))
+        return TrialOutcome("fail", reason=f"{worst.id}: {worst.reason or worst.status}", status=str(worst.status))
     values = []
     for each in wanted:
         found = [value for run in runs if (value := each.value(run)) is not None]
         mean = statistics.fmean(found) if len(found) == len(runs) else math.nan
         if not math.isfinite(mean):
-            return Outcome("fail", reason=f"{each.name} has no finite value")
+            return TrialOutcome("fail", reason=f"{each.name} has no finite value")
         values.append(mean)
     halved = any((run.reason or "").startswith("halving") for run in runs)
-    return Outcome("pruned" if halved else "complete", tuple(values), max(run.epochs for run in runs))
+    return TrialOutcome("pruned" if halved else "complete", tuple(values), max(run.epochs for run in runs))
 
 
 def _refuse_unknown(names: Sequence[str], there: Collection[str]) -> None:

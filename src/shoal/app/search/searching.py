@@ -16,13 +16,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
-from shoal.app.search.objectives import Outcome, outcome, refuse_unmeasured
+from shoal.app.search.objectives import TrialOutcome, outcome, refuse_unmeasured
 from shoal.app.search.trials import AGAIN, REASON, RUNS, STATUS, again, best, conclusion, table, told
 from shoal.errors import DamagedError
 from shoal.rundir import RunDir, RunInfo, Status, StudyInfo, claim, read_info, read_sweep, write_sweep, write_text
 from shoal.rundir.info import now
 from shoal.rundir.layout import job_name
-from shoal.sweep.summary import summarize
+from shoal.sweeps.summary import summarize
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -80,7 +80,7 @@ class Search:
         running = [trial for trial in self._trials() if trial.state is TrialState.RUNNING]
         for trial in running:
             if not self._whole(trial):
-                self._tell(trial, Outcome("fail", reason=IN_PART), [])
+                self._tell(trial, TrialOutcome("fail", reason=IN_PART), [])
         pending = [trial for trial in running if self._whole(trial)]
         n = len(self._wanted())
         while n < self.n_trials and (n % self.request.settings.batch or not pending):
@@ -133,7 +133,7 @@ class Search:
         print(told([trial.number for trial, _ in ended], self.study, self._info()), file=sys.stderr, flush=True)
         return len(ended) == len(batch)
 
-    def _tell(self, trial: FrozenTrial, found: Outcome, runs: Sequence[str]) -> None:
+    def _tell(self, trial: FrozenTrial, found: TrialOutcome, runs: Sequence[str]) -> None:
         self._noted(trial, RUNS, list(runs))
         for key, text in ((REASON, found.reason), (STATUS, found.status)):
             if text:

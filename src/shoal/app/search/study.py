@@ -20,9 +20,9 @@ from shoal.config.compose import SWEEP
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
-from shoal.config.multirun.job_config import Described, described
+from shoal.config.multirun.job_config import JobConfig, described
 from shoal.config.multirun.settings import settings_of
-from shoal.config.origins import Sources, located
+from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import StudyInfo, SweepDir, claim
 from shoal.startup import cheap_imports
@@ -106,11 +106,11 @@ def search(
     """
     check_installed()
     overrides = every_fold([*(f"{key}={each}" for key, each in params.items()), *arguments])
-    with located(Sources(list(config.hydra.overrides.task))):
+    with located(Origins(list(config.hydra.overrides.task))):
         settings = _settings(config)
         space = _space(config, context, overrides, settings)
         edges = _edges(config, context, space)  # what cannot be composed is told before Optuna and torch are loaded
-    with quietly(), located(Sources(list(config.hydra.overrides.task))):
+    with quietly(), located(Origins(list(config.hydra.overrides.task))):
         asked = _request(config, space, settings, edges)
         with cheap_imports():
             from shoal.app.search.searching import Search
@@ -128,7 +128,7 @@ def search(
             return Search(asked, study, launcher).run(retry_failed=common.retry_failed, fail_fast=common.fail_fast)
 
 
-def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequence[Described]) -> Request:
+def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequence[JobConfig]) -> Request:
     """What is asked for; on the way every choice, and both ends of every interval, are built and so checked."""
     space.optuna()
     if settings.sampler == "cmaes" and len(space.varies) - len(space.words) < 2:
@@ -141,7 +141,7 @@ def _request(config: DictConfig, space: Space, settings: Settings, edges: Sequen
 
     jobs = []
     for edge in edges:
-        with located(Sources(edge.overrides)):
+        with located(Origins(edge.overrides)):
             jobs.append(build(edge.values))
     wanted = objectives(jobs[0], settings.objectives, settings.directions)
     return Request(SweepDir(Path(str(config.hydra.sweep.dir))), space, settings, wanted, proposing)
@@ -159,14 +159,14 @@ def _space(config: DictConfig, context: HydraContext, overrides: Sequence[str], 
     return space
 
 
-def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[Described]:
+def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[JobConfig]:
     from shoal.app.multirun.launch import whole_config
 
     with whole_config(config):
         composer, known = Composer(context.config_loader, config), dict[str, Any]()
         found = []
         for number, overrides in enumerate(space.edges()):
-            with located(Sources(overrides)):
+            with located(Origins(overrides)):
                 found.append(described(composer, overrides, number, known))
         return found
 

@@ -46,7 +46,7 @@ class Hydra:
 
 
 @dataclass(frozen=True)
-class Described:
+class JobConfig:
     """What a job is, without its place in the sweep."""
 
     overrides: Sequence[str]
@@ -75,7 +75,7 @@ class Described:
         (folder / "overrides.yaml").write_text(as_yaml(list(self.overrides)), encoding="utf-8")
 
 
-def described(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> Described:
+def described(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> JobConfig:
     """The job with these overrides; `known` remembers nodes from one job to the next.
 
     Raises:
@@ -90,7 +90,7 @@ def described(composer: Composer, overrides: Sequence[str], number: int, known: 
     if name not in known:
         plain: Any = OmegaConf.to_container(composition.hydra, enum_to_str=True)
         known[name] = Hydra(composition.hydra, plain, composition.choices)
-    return Described(
+    return JobConfig(
         overrides=tuple(overrides),
         values=resolved,
         hash=hashlib.sha256(hashed.encode()).hexdigest(),
@@ -102,7 +102,7 @@ def described(composer: Composer, overrides: Sequence[str], number: int, known: 
     )
 
 
-def differing(jobs: Sequence[Described]) -> list[str]:
+def differing(jobs: Sequence[JobConfig]) -> list[str]:
     """The settings that the jobs' overrides set differently, in their order."""
     seen: dict[str, set[str]] = {}
     for job in jobs:
@@ -112,7 +112,7 @@ def differing(jobs: Sequence[Described]) -> list[str]:
     return [key for key, found in seen.items() if len(found) > 1 or key not in everywhere]
 
 
-def differs(job: Described, keys: Sequence[str]) -> dict[str, Any]:
+def differs(job: JobConfig, keys: Sequence[str]) -> dict[str, Any]:
     """The job's values of these settings; of a group its choice, also where that is not set but comes with the task."""
     found = {key: job.settings[key] if key in job.settings else looked_up(job.values, key) for key in keys}
     return {key: job.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()}

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.build.constructors import build, checked, constructor
 from shoal.config.compose import SWEEP
-from shoal.config.origins import Sources
+from shoal.config.origins import Origins
 from shoal.engines.stack.halving import Halving
 from shoal.errors import ConfigError
 from shoal.machine import cores
@@ -49,7 +49,7 @@ def settings_of(config: DictConfig) -> Settings:
         allowed = checked(given, SWEEP, constructor(f"{Settings.__module__}.{Settings.__name__}"))
         return Settings(**allowed, halving=_halving(node.get("halving") or {}))
     except ConfigError as error:
-        raise error.at(source=Sources(list(config.hydra.overrides.task)).of(error.key)) from None
+        raise error.at(source=Origins(list(config.hydra.overrides.task)).of(error.key)) from None
 
 
 def _halving(node: Mapping[str, Any]) -> Halving | None:

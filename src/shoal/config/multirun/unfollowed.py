@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.config.origins import COMMAND_LINE, Sources
+from shoal.config.origins import COMMAND_LINE, Origins
 from shoal.engines import srun
 from shoal.errors import ConfigError, UsageError
 
@@ -23,10 +23,10 @@ def refuse_unfollowed(config: DictConfig) -> None:
         ConfigError: for the first such setting.
     """
     job: Any = OmegaConf.to_container(config.hydra.job, resolve=False)
-    sources = Sources(list(config.hydra.overrides.hydra))
+    origins = Origins(list(config.hydra.overrides.hydra))
 
     def refused(key: str, value: Any, problem: str, hint: str) -> ConfigError:
-        return ConfigError(key, value, problem, hint=hint, source=sources.of(key))
+        return ConfigError(key, value, problem, hint=hint, source=origins.of(key))
 
     if job["chdir"]:
         problem = "the jobs of a sweep share processes, and a process is in one directory"

@@ -11,8 +11,8 @@ from typing import Any
 from shoal.errors import shown
 from shoal.rundir import RunInfo, Status
 from shoal.streams import copied
-from shoal.sweep.block import Advanced, Block
-from shoal.sweep.pace import Pace
+from shoal.sweeps.block import Advanced, Block
+from shoal.sweeps.pace import Pace
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.2

@@ -15,16 +15,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
-from shoal.sweep.block import Advanced, Block, Ended, Report, Work
-from shoal.sweep.estimate import told
-from shoal.sweep.execution import Execution
-from shoal.sweep.executor import Finished, InProcess
-from shoal.sweep.ledger import Ledger
-from shoal.sweep.pace import Pace
-from shoal.sweep.progress import SweepProgress
+from shoal.sweeps.block import Advanced, Assignment, Block, Ended, Report
+from shoal.sweeps.estimate import told
+from shoal.sweeps.execution import Execution
+from shoal.sweeps.executor import Finished, InProcess
+from shoal.sweeps.ledger import Ledger
+from shoal.sweeps.pace import Pace
+from shoal.sweeps.progress import SweepProgress
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 
@@ -39,8 +39,8 @@ def info(number: int, status: Status = Status.COMPLETED) -> RunInfo:
 
 def block(numbers: Sequence[int], *, epochs: int = 100, stacked: bool = True) -> Block:
     config = {"trainer": {"max_epochs": epochs}}
-    works = tuple(Work(number, Path(f"{number:04d}"), config, info(number)) for number in numbers)
-    return Block(works, stacked=stacked)
+    assignments = tuple(Assignment(number, Path(f"{number:04d}"), config, info(number)) for number in numbers)
+    return Block(assignments, stacked=stacked)
 
 
 class Clock:
@@ -140,7 +140,7 @@ def test_nothing_is_left_to_say_when_all_is_done(clock: Clock) -> None:
 
 
 def test_a_sweep_whose_data_loaders_decide_is_given_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.sweep.estimate.build", lambda config: cast(Job, SimpleNamespace(in_memory=False)))
+    monkeypatch.setattr("shoal.sweeps.estimate.build", lambda config: cast(Job, SimpleNamespace(in_memory=False)))
     alone = [block([number], stacked=False) for number in range(2)]
 
     said = told(alone, 2)
@@ -212,7 +212,7 @@ def test_how_far_a_block_is_that_trains_in_this_process_is_told_while_it_trains(
             report(event)
         happened.append("trained")
 
-    monkeypatch.setattr("shoal.sweep.training.train_block", train)
+    monkeypatch.setattr("shoal.sweeps.training.train_block", train)
     blocks = [block([0])]
     executor = InProcess()
 

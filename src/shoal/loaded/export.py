@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.errors import ShoalError, UsageError
-from shoal.runs.run import Run, Which
+from shoal.loaded.run import Run, Which
 
 Format = Literal["onnx", "pt2", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "safetensors": ".safetensors"}

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from shoal.errors import ShoalError
-from shoal.sweep.block import Advanced, Block, Ended, Event
-from shoal.sweep.processes import context, without_main
+from shoal.sweeps.block import Advanced, Block, Ended, Event
+from shoal.sweeps.processes import context, without_main
 
 POLL_SECONDS = 0.2
 """How long a signal may wait while nothing happens."""
@@ -66,7 +66,7 @@ class InProcess(Executor):
         self._stopped = False
 
     def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
-        from shoal.sweep.training import Known, train_block
+        from shoal.sweeps.training import Known, train_block
 
         known: Known = {}
         while not self._stopped and (block := take()) is not None:
@@ -212,7 +212,7 @@ class _Worker:
 
 def _serve(connection: Connection) -> None:
     """The life of a worker process."""
-    from shoal.sweep.training import Known, train_block
+    from shoal.sweeps.training import Known, train_block
 
     known: Known = {}
     if hasattr(os, "setpgid"):

@@ -12,10 +12,10 @@ from types import FrameType
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
-from shoal.sweep.block import Block, Broken, Ended, Unstacked, Work
-from shoal.sweep.executor import Executor, Finished, Happening, Lost
-from shoal.sweep.ledger import Ledger
-from shoal.sweep.progress import SweepProgress
+from shoal.sweeps.block import Assignment, Block, Broken, Ended, Unstacked
+from shoal.sweeps.executor import Executor, Finished, Happening, Lost
+from shoal.sweeps.ledger import Ledger
+from shoal.sweeps.progress import SweepProgress
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
@@ -67,9 +67,9 @@ class Execution:
             return None
         block = self._queue.popleft()
         self.begin(block)
-        for work in block.works:
-            if not work.finished:
-                self.ledger.update(work.number, Status.RUNNING)
+        for assignment in block.assignments:
+            if not assignment.finished:
+                self.ledger.update(assignment.number, Status.RUNNING)
         return block
 
     def _account(self, happening: Happening) -> None:
@@ -113,39 +113,43 @@ class Execution:
         for number, reason in reasons.items():
             self.ledger.place(number, None)
             self.progress.tell(f"alone  job {number}: {reason}")
-        together = tuple(work for work in block.works if work.number not in reasons)
-        alone = [Block((work,)) for work in block.works if work.number in reasons]
-        again = [*alone, *([replace(block, works=together)] if together else [])]
+        together = tuple(assignment for assignment in block.assignments if assignment.number not in reasons)
+        alone = [Block((assignment,)) for assignment in block.assignments if assignment.number in reasons]
+        again = [*alone, *([replace(block, assignments=together)] if together else [])]
         self.progress.expect(again)
         self._queue.extendleft(again)
 
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""
-        left = [work for work in block.works if work.number not in self.results and not work.finished]
+        left = [
+            assignment
+            for assignment in block.assignments
+            if assignment.number not in self.results and not assignment.finished
+        ]
         if self.stopping:
-            for work in left:
-                self._ended(work.number, self._recorded(work, Status.INTERRUPTED, reason))
-        elif len(block.works) > 1:
+            for assignment in left:
+                self._ended(assignment.number, self._recorded(assignment, Status.INTERRUPTED, reason))
+        elif len(block.assignments) > 1:
             self.progress.tell(f"{counted(len(left), 'run')} to start again, each by itself: {reason}")
-            for work in left:
-                self.ledger.place(work.number, None)
-            again = [replace(block, works=(work,), state=None) for work in left]
+            for assignment in left:
+                self.ledger.place(assignment.number, None)
+            again = [replace(block, assignments=(assignment,), state=None) for assignment in left]
             self.progress.expect(again)
             self._queue.extend(again)
         else:
-            for work in left:
-                self._ended(work.number, self._recorded(work, Status.FAILED, reason))
+            for assignment in left:
+                self._ended(assignment.number, self._recorded(assignment, Status.FAILED, reason))
 
-    def _recorded(self, work: Work, status: Status, reason: str) -> RunInfo:
+    def _recorded(self, assignment: Assignment, status: Status, reason: str) -> RunInfo:
         """Write the run.json that a process did not live to write; one that it did write stands."""
-        info = work.info
+        info = assignment.info
         with contextlib.suppress(DamagedError):
-            info = read_info(work.run.info)
+            info = read_info(assignment.run.info)
         if info.finished and info.status is not status and info.ended:
             return info
         info = replace(info, status=status, reason=reason)
         with contextlib.suppress(ShoalError):
-            write_info(work.run.info, info)
+            write_info(assignment.run.info, info)
         return info
 
     @contextlib.contextmanager

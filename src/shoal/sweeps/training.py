@@ -21,14 +21,14 @@ import torch
 from shoal.build.job import job as build
 from shoal.engines.job import Job
 from shoal.engines.vectorized.steps import Steps
-from shoal.errors import DamagedError, ShoalError, UsageError
+from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.record.progress import Progress
 from shoal.record.stack import CannotStackError, may_be_one_runs_fault, train_stack
 from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.sweep.block import Advanced, Block, Broken, Ended, Report, Unstacked, Work
+from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Ended, Report, Unstacked
 
 REPORT_SECONDS = 0.5
 """How often a block says how far it is."""
@@ -41,34 +41,37 @@ Known = dict[int, Steps]
 def train_block(block: Block, report: Report, known: Known) -> None:
     """Train the runs of a block; nothing that happens to one of them is raised, all of it is reported."""
     torch.set_num_threads(1)
-    with _output_into(block.works[0].run.log), quiet_logging():
-        log_through(_EveryLog([work.run.log for work in block.works]))
+    with _output_into(block.assignments[0].run.log), quiet_logging():
+        log_through(_EveryLog([assignment.run.log for assignment in block.assignments]))
         try:
-            jobs = [_without_progress(build(work.config)) for work in block.works]
+            jobs = [_without_progress(build(assignment.config)) for assignment in block.assignments]
             if block.stacked:
                 _train_stack(block, jobs, report, known)
             else:
-                _train_alone(block.works[0], jobs[0], report)
+                _train_alone(block.assignments[0], jobs[0], report)
         except BaseException as error:  # a job may raise anything, SystemExit included
             with _undisturbed():
-                if block.stacked and len(block.works) > 1 and may_be_one_runs_fault(error):
-                    report(Broken(_problem(error)))
+                if block.stacked and len(block.assignments) > 1 and may_be_one_runs_fault(error):
+                    report(Broken(brief(error)))
                     return
-                for work in block.works:
-                    if not work.finished:
-                        report(Ended(work.number, _recorded(work, error)))
+                for assignment in block.assignments:
+                    if not assignment.finished:
+                        report(Ended(assignment.number, _recorded(assignment, error)))
 
 
-def _train_alone(work: Work, job: Job, report: Report) -> None:
+def _train_alone(assignment: Assignment, job: Job, report: Report) -> None:
     heart = _Heartbeat(report)
     job = replace(job, callbacks={**job.callbacks, "heartbeat": heart})
-    checkpoint = work.run.last if work.resume and work.run.last.exists() else None
-    info = train(job, work.run, work.info, checkpoint=checkpoint, one_of_many=True)
-    report(Ended(work.number, info))
+    checkpoint = assignment.run.last if assignment.resume and assignment.run.last.exists() else None
+    info = train(job, assignment.run, assignment.info, checkpoint=checkpoint, one_of_many=True)
+    report(Ended(assignment.number, info))
 
 
 def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known) -> None:
-    runs = [StackRun(job, work.run, work.info, work.finished) for job, work in zip(jobs, block.works, strict=True)]
+    runs = [
+        StackRun(job, assignment.run, assignment.info, assignment.finished)
+        for job, assignment in zip(jobs, block.assignments, strict=True)
+    ]
     began = time.monotonic()
 
     def advanced(fraction: float, best: float | None) -> None:
@@ -78,7 +81,7 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
             report(Advanced(fraction, best))
 
     def ended(place: int, info: RunInfo) -> None:
-        report(Ended(block.works[place].number, info))
+        report(Ended(block.assignments[place].number, info))
 
     try:
         steps = known.get(block.group) if block.group is not None else None
@@ -87,7 +90,7 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
         if block.group is not None:
             known[block.group] = steps
     except CannotStackError as error:
-        report(Unstacked({block.works[place].number: why for place, why in error.reasons.items()}))
+        report(Unstacked({block.assignments[place].number: why for place, why in error.reasons.items()}))
 
 
 class _Heartbeat(pl.Callback):
@@ -110,24 +113,19 @@ def _without_progress(job: Job) -> Job:
     return replace(job, callbacks=kept)
 
 
-def _problem(error: BaseException) -> str:
-    problem = error.problem if isinstance(error, ShoalError) else f"{type(error).__name__}: {error}"
-    return problem.strip().splitlines()[0]
-
-
-def _recorded(work: Work, error: BaseException) -> RunInfo:
+def _recorded(assignment: Assignment, error: BaseException) -> RunInfo:
     """What run.json says of a run that an exception ended; written here where the training could not."""
     with contextlib.suppress(DamagedError):
-        info = read_info(work.run.info)
+        info = read_info(assignment.run.info)
         if info.finished and info.pid == os.getpid():
             return info
     status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-    problem = _problem(error)
-    info = replace(work.info, status=status, reason=problem, pid=os.getpid(), host=socket.gethostname())
+    problem = brief(error)
+    info = replace(assignment.info, status=status, reason=problem, pid=os.getpid(), host=socket.gethostname())
     logging.getLogger("shoal").error("%s", problem)
     if not isinstance(error, UsageError):  # then another process is at work there
         with contextlib.suppress(ShoalError):
-            write_info(work.run.info, info)
+            write_info(assignment.run.info, info)
     return info
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from shoal.errors import ConfigError, ShoalError, UsageError
-from shoal.runs.run import Run, Which
+from shoal.loaded.run import Run, Which
 from shoal.tasks.tables.encoding import tabular
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Number, restored

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shoal.errors import UsageError, from_source
+from shoal.loaded.opened import Stored, stored
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 from shoal.rundir.log import quiet_logging
-from shoal.runs.opened import Stored, stored
 
 if TYPE_CHECKING:
     import numpy

@@ -15,8 +15,8 @@ from shoal.engines.length import n_of
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.mapped import Clock
 from shoal.optimizers import Own
-from shoal.sweep.block import Block
-from shoal.sweep.progress import clock
+from shoal.sweeps.block import Block
+from shoal.sweeps.progress import clock
 
 START_SECONDS = 2.0
 """Before the first step and after the last: the processes, the trace of the step, the figures."""
@@ -57,14 +57,14 @@ def seconds(blocks: Sequence[Block], processes: int) -> tuple[float, int]:
     total, unknown = 0.0, 0
     known: dict[str, _Step] = {}
     for block in blocks:
-        job = build(block.works[0].config)
+        job = build(block.assignments[0].config)
         if not job.in_memory:
-            unknown += len(block.works)
+            unknown += len(block.assignments)
             continue
-        key = str({**block.works[0].config, "seed": 0, "optimizer": 0} if block.group is None else block.group)
+        key = str({**block.assignments[0].config, "seed": 0, "optimizer": 0} if block.group is None else block.group)
         if key not in known:
             known[key] = _measured(job)
-        total += len(block.works) * (OVERHEAD_SECONDS + known[key].of(block) * _steps(job))
+        total += len(block.assignments) * (OVERHEAD_SECONDS + known[key].of(block) * _steps(job))
     return (START_SECONDS + total / min(processes, len(blocks)), unknown) if total else (0.0, unknown)
 
 

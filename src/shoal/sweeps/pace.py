@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from shoal.sweep.block import Block
+from shoal.sweeps.block import Block
 
 ALONE = 7.0
 """What a run that trains alone costs, where one in a stack costs 1; measured for small models."""
@@ -32,19 +32,19 @@ class Pace:
     def expect(self, blocks: Sequence[Block]) -> None:
         """There are these blocks to train; their runs may have been part of others, which they are no longer."""
         for block in blocks:
-            for work in block.works:
-                if not work.finished:
-                    self._costs[work.number] = _epochs(work.config) * (1.0 if block.stacked else ALONE)
-                    self._blocks[work.number] = block
-                    self._done[work.number] = 0.0
+            for assignment in block.assignments:
+                if not assignment.finished:
+                    self._costs[assignment.number] = _epochs(assignment.config) * (1.0 if block.stacked else ALONE)
+                    self._blocks[assignment.number] = block
+                    self._done[assignment.number] = 0.0
 
     def advanced(self, block: Block, fraction: float) -> None:
         """A block has come so far in its training."""
         self._under_way.add(block)
         self._at_once = max(self._at_once, len(self._under_way))
-        for work in block.works:
-            if self._blocks.get(work.number) is block and self._done[work.number] < 1:
-                self._done[work.number] = TRAINING * fraction
+        for assignment in block.assignments:
+            if self._blocks.get(assignment.number) is block and self._done[assignment.number] < 1:
+                self._done[assignment.number] = TRAINING * fraction
         self._hear()
 
     def run_ended(self, number: int) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-PRELOADED = "shoal.sweep.preload"
+PRELOADED = "shoal.sweeps.preload"
 """Imported once for all worker processes."""
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from faults import NoMount, assert_refused_without_permission, cut, ended, forked, in_child, small_disk
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.record.checkpoint import load
 from shoal.rundir import RunDir, Status, read_info
-from shoal.sweep import executor
+from shoal.sweeps import executor
 from sweeps import info, same, statuses
 
 pytestmark = pytest.mark.usefixtures("undrawn")

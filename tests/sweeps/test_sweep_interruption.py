@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from faults import ended, forked
-from shoal.app.command import main
+from shoal.cli import train as main
 from shoal.rundir import Status, read_info
 from sweeps import info, runs, same, statuses, sweep, words
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 SHELL = """
 import sys
-from shoal.app.command import main
+from shoal.cli import train as main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -128,9 +128,9 @@ def test_a_signal_saves_every_run_and_resume_does_the_rest(
     os.kill(first, number)
     exit_code = ended(first)
     interrupted = info()
-    from shoal.app.multirun.launch import resume
+    from shoal.app.train import go_on
 
-    resumed = resume(Path("sweep"))
+    resumed = go_on(Path("sweep")).tell()
 
     assert exit_code == code
     assert "go on: shoal resume sweep" in Path("log").read_text()

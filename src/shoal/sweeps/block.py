@@ -12,7 +12,7 @@ from shoal.rundir import RunDir, RunInfo
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Assignment:
     """One run to train: all plain values, so that any process can do it, and do it again."""
 
     number: int
@@ -35,7 +35,7 @@ class Work:
 class Block:
     """Runs that one process trains together. It writes their directories only, and can be started again."""
 
-    works: tuple[Work, ...]
+    assignments: tuple[Assignment, ...]
     stacked: bool = False
     """Whether they train as a stack, even where there is one of them."""
     state: Path | None = None
@@ -48,7 +48,7 @@ class Block:
     @property
     def numbers(self) -> list[int]:
         """The numbers of its jobs."""
-        return [work.number for work in self.works]
+        return [assignment.number for assignment in self.assignments]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""What training is asked for: a run, a sweep, or to go on with either. Decided here for every caller."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shoal.errors import ExitCode, UsageError
+from shoal.rundir import RunDir, RunInfo, Status, SweepDir
+
+_RESUME = "resume="
+
+
+class Ended(ABC):
+    """What was trained, now that it has come to its end."""
+
+    @property
+    @abstractmethod
+    def path(self) -> Path:
+        """Its directory."""
+
+    @abstractmethod
+    def tell(self) -> int:
+        """Say on the terminal what is left to say, and give the exit code."""
+
+
+@dataclass(frozen=True)
+class EndedRun(Ended):
+    """A run."""
+
+    run: RunDir
+    info: RunInfo
+
+    @property
+    def path(self) -> Path:
+        return self.run.path
+
+    def tell(self) -> int:
+        from shoal.loaded.summary import exit_code, summary
+
+        if self.info.status is not Status.RUNNING:  # of a further process of ddp the first one tells
+            print(summary(self.run, self.info))
+        return int(exit_code(self.info))
+
+
+@dataclass(frozen=True)
+class EndedSweep(Ended):
+    """A sweep, which has said all there is to say while it went on."""
+
+    sweep: SweepDir
+    failed: bool
+    """Whether a run failed, diverged or is not as expected."""
+
+    @property
+    def path(self) -> Path:
+        return self.sweep.path
+
+    def tell(self) -> int:
+        return int(ExitCode.FAILED if self.failed else ExitCode.OK)
+
+
+def train(
+    overrides: Sequence[str],
+    *,
+    multirun: bool = False,
+    config_dir: str | None = None,
+    config_name: str | None = None,
+    command: Sequence[str] = (),
+    before_training: Callable[[], None] = lambda: None,
+    told: Callable[[str], None] = lambda _: None,
+) -> Ended:
+    """Train what the overrides ask for; `resume=PATH` among them goes on with the run or the sweep in that directory.
+
+    `before_training` is called, and `told` is given what the task found in its data, before a single run begins.
+
+    Raises:
+        ShoalError: where the configuration is wrong (nothing was written), or the training ended badly (it is
+            recorded).
+    """
+    path, others = _resumed(overrides)
+    if path is not None:
+        if multirun or config_dir or config_name:
+            option = "-m" if multirun else "--config-dir" if config_dir else "--config-name"
+            raise UsageError(
+                f"{_RESUME}{path}: {option} has no effect, what has begun keeps its own configuration",
+                hint=f"without {option} it goes on",
+            )
+        return go_on(path, others)
+    if multirun:
+        from shoal.app.multirun.launch import sweep
+
+        return EndedSweep(*sweep(others, config_dir=config_dir, config_name=config_name))
+
+    from shoal.app.start import start
+
+    return EndedRun(
+        *start(
+            others,
+            config_dir=config_dir,
+            config_name=config_name,
+            command=command,
+            before_training=before_training,
+            told=told,
+        )
+    )
+
+
+def go_on(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    trusted: Collection[str] = (),
+    which: Literal["last", "best"] = "last",
+) -> Ended:
+    """Go on with the run in `path`, or do what is missing of the sweep there.
+
+    Raises:
+        ShoalError: where there is neither, or it is finished, in use or damaged, or an override cannot be taken.
+    """
+    if SweepDir(path).info.exists():
+        from shoal.app.multirun.launch import resume as resume_sweep
+
+        return EndedSweep(*resume_sweep(path, overrides))
+
+    from shoal.app.resume import resume
+
+    return EndedRun(*resume(path, overrides, trusted=trusted, which=which))
+
+
+def _resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """What to go on with, by the last word that says so, and the other overrides; None to begin anew."""
+    said = [word.lstrip("+") for word in overrides if word.lstrip("+").startswith(_RESUME)]
+    others = [word for word in overrides if not word.lstrip("+").startswith(_RESUME)]
+    named = said[-1].removeprefix(_RESUME) if said else "null"
+    return (None if named == "null" else Path(named)), others

@@ -1,0 +1,43 @@
+"""The error boundary: whatever goes wrong in a command is said here, in at most three lines on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from shoal.errors import ExitCode, ShoalError, raised_at
+from shoal.review.wording import printable
+
+DEBUG = "debug=true"
+"""The word in any command that asks for a traceback; SHOAL_DEBUG=1 in the environment stands for it."""
+
+
+def debugging(words: Sequence[str]) -> bool:
+    """Whether these words, or the environment, ask for a traceback."""
+    return DEBUG in words or os.environ.get("SHOAL_DEBUG") == "1"
+
+
+def told(error: BaseException, *, debug: bool) -> int:
+    """Say what went wrong; the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    text, code = _said(error)
+    print("\n".join(printable(line) for line in text.splitlines()[:3]), file=sys.stderr)
+    return int(code)
+
+
+def _said(error: BaseException) -> tuple[str, ExitCode]:
+    if isinstance(error, ShoalError):
+        return error.text(), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", ExitCode.INTERRUPTED
+    return _unexpected(error), ExitCode.FAILED
+
+
+def _unexpected(error: BaseException) -> str:
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
+    message = str(error).strip().splitlines() or [""]
+    return f"error: {type(error).__name__}: {message[0]} ({raised_at(error)})\n  {DEBUG} shows the traceback"
