@@ -2,7 +2,8 @@
 
 A pointwise kernel takes whole vectors of elements, and what is left over at the end one by one, with other instructions
 and at times another last bit. Which elements are left over depends on the size of the stack. Sums, products, quotients
-and comparisons are exactly rounded either way; everything else is given a whole number of vectors here.
+and comparisons are exactly rounded either way; everything else is given a whole number of vectors here. So is what
+chooses one of two numbers: of 0 and -0, which are equal, the last elements may take the other (pytorch issue 193781).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ VECTORS = 32
 """Elements that every kernel's step through memory divides."""
 
 _EXACT = """
-    add sub mul div neg abs sign square sqrt reciprocal round floor ceil maximum minimum clamp clamp_min clamp_max
-    relu threshold_backward where masked_fill eq ne lt le gt ge isfinite isnan clone copy _to_copy fill
-    ones_like zeros_like full_like logical_and logical_or logical_not bitwise_and bitwise_or bitwise_xor bitwise_not
+    add sub mul div neg abs sign sqrt reciprocal round floor ceil threshold_backward where masked_fill
+    eq ne lt le gt ge isfinite isnan clone copy _to_copy fill ones_like zeros_like full_like
+    logical_and logical_or logical_not bitwise_and bitwise_or bitwise_xor bitwise_not
     bitwise_left_shift bitwise_right_shift __lshift__ __rshift__
 """
 _UNTAGGED = """
