@@ -355,7 +355,7 @@ def test_a_smooth_function_has_no_kink() -> None:
         ({"of": "3", "at": "1"}, "has no variable"),
         ({"of": "sin(x", "at": "1"}, "never closed"),
         ({"of": "x", "at": "1", "order": 0}, "must be from 1 to 8"),
-        ({"of": "no_such_module:f", "at": "1"}, "no module 'no_such_module'"),
+        ({"of": "no_such.module:f", "at": "1"}, "no module no_such.module"),
         ({"of": "math:sinn", "at": "1"}, "has no function 'sinn'"),
         ({"of": "math.py:sin", "at": "1"}, "must name a module, not a file"),
         ({"of": "x*y", "at": "x=1,y=2", "derivative": "x"}, "needs a function of one variable"),

@@ -20,6 +20,18 @@ from shoal.config.quoting import quoted
 from shoal.errors import ExitCode, UsageError
 from shoal.startup import keep_what_is_imported
 
+_WITH_CFG = "it goes with --cfg"
+_UNUSED = {
+    "--config-path": (
+        "config_path",
+        "shoal's own files are always read; those in a folder of yours: --config-dir FOLDER",
+    ),
+    "--experimental-rerun": ("experimental_rerun", "a run goes on with: shoal resume RUN"),
+    "--package": ("package", _WITH_CFG),
+    "--resolve": ("resolve", _WITH_CFG),
+}
+"""Options that Hydra's parser knows and nothing here would look at, and what to do instead."""
+
 
 def train(words: Sequence[str]) -> int:
     """Do what the command line asks for; the exit code.
@@ -58,6 +70,9 @@ def _parsed(words: list[str]) -> Any:
     modes = [name for name in ("multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
     if len(modes) > 1:
         raise UsageError(f"--{modes[0]} and --{modes[1]} cannot go together")
+    for option, (name, way_out) in _UNUSED.items():
+        if getattr(args, name) and not (way_out == _WITH_CFG and args.cfg):
+            raise UsageError(f"{option} has no effect", hint=way_out)
     return args
 
 

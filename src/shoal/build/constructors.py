@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import pkgutil
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from shoal.build.annotations import NotAllowedError, accepts, choices, coerced, 
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
 
 TARGET = "_target_"
+NOT_A_PATH = "must name a class, as module.Class"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def target(node: Mapping[str, Any], key: str) -> Constructor:
     """
     path = node.get(TARGET)
     if not isinstance(path, str):
-        raise ConfigError(f"{key}.{TARGET}", path, "must name a class, as module.Class")
+        raise ConfigError(f"{key}.{TARGET}", path, NOT_A_PATH)
     try:
         return constructor(path)
     except ValueError as error:
@@ -170,6 +172,8 @@ def _example(name: str, made: Constructor) -> str:
 def _located(path: str) -> Any:
     """The object at a dotted path: the longest importable module, then attributes."""
     words = path.split(".")
+    if len(words) < 2 or not all(words):
+        raise ValueError(NOT_A_PATH)
     for n in range(len(words) - 1, 0, -1):
         name = ".".join(words[:n])
         try:
@@ -181,19 +185,29 @@ def _located(path: str) -> Any:
         except Exception as error:
             raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from error
         return _attribute(found, words[n:], name)
-    raise ValueError(f"no module {words[0]!r} can be imported; the working directory is {Path.cwd()}")
+    module = ".".join(words[:-1])
+    raise ValueError(f"no module {module} can be imported; the working directory is {Path.cwd()}")
 
 
 def _attribute(found: Any, words: list[str], module: str) -> Any:
-    for word in words:
+    """What these names lead to from a module, one within the other."""
+    whole = module
+    for place, word in enumerate(words, 1):
         if not hasattr(found, word):
-            public = [name for name, item in vars(found).items() if callable(item) and not name.startswith("_")]
-            guess = nearest(word, public)
-            raise ValueError(f"{module} has no {word!r}" + (f"; did you mean {guess}?" if guess else ""))
-        found = getattr(found, word)
+            guess = nearest(word, _public(found))
+            meant = ".".join([whole, guess, *words[place:]]) if guess else None
+            raise ValueError(f"there is no {whole}.{word}" + (f"; did you mean {meant}?" if meant else ""))
+        found, whole = getattr(found, word), f"{whole}.{word}"
     if not callable(found) or isinstance(found, types.ModuleType):
         raise ValueError("is not a class or a function")
     return found
+
+
+def _public(found: Any) -> list[str]:
+    """Names of what is within a module or a class: classes, functions and further modules."""
+    modules = [module.name for module in pkgutil.iter_modules(getattr(found, "__path__", []))]
+    callables = [name for name in dir(found) if callable(getattr(found, name, None))]
+    return [name for name in [*callables, *modules] if not name.startswith("_")]
 
 
 def _hints(call: Callable[..., Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from shoal.config import experiments
-from shoal.config.folders import own_conf, user_conf
 from shoal.config.hydra_errors import translated
 from shoal.config.origins import COMMAND_LINE, Origins, composed_files
 from shoal.config.plugins import importing_plugins
-from shoal.errors import ConfigError, ShoalError, UsageError
+from shoal.config.search_path import check_search_path, search_path
+from shoal.errors import ConfigError, ShoalError
 from shoal.rundir.layout import job_name, new_id
 
 PRIMARY = "train"
@@ -107,57 +105,30 @@ def composed(
     before = HydraConfig.instance().cfg
     with importing_plugins():
         experiments.install()
-        hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=_search_path(config_dir))
+        hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
 
     def compose(wanted: Sequence[str]) -> DictConfig:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "provider=.* is not available")  # `_check_search_path` refuses it
+            warnings.filterwarnings("ignore", "provider=.* is not available")  # `check_search_path` refuses it
             return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
 
     try:
         try:
             config = compose(overrides)
-            _check_search_path(config)
             _check_one_task(config)
             _check_verbose(config)
         except Exception as error:
             raise translated(error, overrides, compose) from error
+        found = Composed(hydra, config, list(overrides), config_name or PRIMARY)
+        try:
+            check_search_path(config)
+        except ConfigError as error:
+            raise found.located(error) from error
         HydraConfig.instance().set_config(config)
-        yield Composed(hydra, config, list(overrides), config_name or PRIMARY)
+        yield found
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = before
-
-
-def _search_path(config_dir: str | None) -> Any:
-    path = create_config_search_path(str(own_conf()))
-    folder = Path(config_dir) if config_dir else user_conf()
-    if folder is not None:
-        if not folder.is_dir():
-            raise UsageError(f"--config-dir {folder}: no such folder", hint=f"the working directory is {Path.cwd()}")
-        path.prepend(provider="user", path=f"file://{folder.resolve()}")
-    return path
-
-
-def _check_search_path(config: DictConfig) -> None:
-    """Refuse a folder on Hydra's search path that does not exist, which Hydra only warns of."""
-    for entry in config.hydra.searchpath or []:
-        folder = str(entry).removeprefix("file://")
-        if folder.startswith("pkg://"):
-            _check_package(folder.removeprefix("pkg://"))
-        elif "://" not in folder and not Path(folder).is_dir():
-            raise UsageError(f"hydra.searchpath: no folder {folder}", hint=f"the working directory is {Path.cwd()}")
-
-
-def _check_package(name: str) -> None:
-    """Refuse a package on Hydra's search path that cannot be found, which Hydra only warns of."""
-    top = name.replace("/", ".").split(".")[0]
-    try:
-        found = importlib.util.find_spec(top) is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
-        raise UsageError(f"hydra.searchpath: no package {top}", hint="is it installed, or in the working directory?")
 
 
 def _check_verbose(config: DictConfig) -> None:

@@ -61,9 +61,16 @@ def _unparsable(error: OverrideParseException) -> ShoalError:
 def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> ShoalError:
     wanted = str(error.missing_cfg_file or "")
     group, _, name = wanted.rpartition("/")
-    if not group or not error.options:
+    if not error.options:
+        if "primary config" in str(error):
+            problem = f"there is no {wanted}.yaml beside train.yaml, nor in the folder of --config-dir"
+            return UsageError(f"--config-name {wanted}: {problem}")
         return UsageError(_first_line(error), hint="a configuration file is named without its folder and without .yaml")
-    asked = any(override.lstrip("+").startswith((f"{group}=", f"{group}@")) for override in overrides)
+    pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
+    for key, value in pairs:  # a name with a slash in it is one name, though Hydra takes it for a path
+        if f"{key}/{value}" == wanted:
+            group, name = key, value
+    asked = any(key.partition("@")[0] == group for key, _ in pairs)
     found = re.match(r"In '([^']+)'", str(error))
     source = COMMAND_LINE if asked else f"{found[1]}.yaml" if found else None
     return ConfigError(group, name, f"no such {group}", hint=suggestion(name, error.options), source=source)

@@ -106,8 +106,9 @@ def _located(text: str) -> Callable[..., Tensor]:
             found = importlib.import_module(module)
     except UsageError as error:
         if isinstance(error.__cause__, ModuleNotFoundError):
-            where = f"the working directory is {Path.cwd()}"
-            raise UsageError(f"{text}: no module {error.__cause__.name!r}", hint=where) from error
+            missing = error.__cause__.name or module
+            name = module if f"{module}.".startswith(f"{missing}.") else f"{missing}, which {module} imports"
+            raise UsageError(f"{text}: no module {name}", hint=f"the working directory is {Path.cwd()}") from error
         raise
     if not callable(getattr(found, name, None)):
         names = [name for name, item in vars(found).items() if callable(item) and not name.startswith("_")]
