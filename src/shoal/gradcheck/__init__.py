@@ -2,7 +2,8 @@
 
 from shoal.gradcheck.accumulation import Accumulation, accumulate
 from shoal.gradcheck.activations import ActivationCurve, activation_curves
-from shoal.gradcheck.derivatives import Derivative, DerivativeCheck, check
+from shoal.gradcheck.comparison import Derivative
+from shoal.gradcheck.derivatives import DerivativeCheck, check
 from shoal.gradcheck.loss import LossCheck, check_loss
 
 __all__ = [

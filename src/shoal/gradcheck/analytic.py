@@ -25,6 +25,9 @@ def label(names: Names) -> str:
 class Analytic(ABC):
     """The derivatives of one function, each by the variables that `names` lists."""
 
+    given: bool = False
+    """Whether the user wrote them: what has no value is then the user's mistake."""
+
     @abstractmethod
     def at(self, place: Point) -> Mapping[Names, Tensor]:
         """Those that are known there, each in the shape of its last variable."""
@@ -43,6 +46,7 @@ class Written(Analytic):
     """Formulas, one for each derivative."""
 
     expressions: Mapping[Names, Expression]
+    given: bool = False
 
     def at(self, place: Point) -> Mapping[Names, Tensor]:
         return {

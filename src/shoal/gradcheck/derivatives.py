@@ -15,36 +15,18 @@ from shoal.errors import ConfigError, ExitCode, UsageError
 from shoal.expressions import parse
 from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Written, label
-from shoal.gradcheck.differences import central, sides
-from shoal.gradcheck.functions import Function, failures, function
+from shoal.gradcheck.comparison import ANALYTIC, Along, Derivative, compared
+from shoal.gradcheck.functions import Function, function
 from shoal.gradcheck.points import Point, recorded
 
 TOLERANCE = 1e-6
 """Relative difference allowed between autograd and finite differences."""
-_ANALYTIC = 1e-3
-"""The same for the analytic derivative, as a share of that."""
 _MOST_ORDER = 8
 _MOST_ROWS = 1000
+_NOTES = 3
+"""Derivatives of which is said what is special."""
 _WIDTH = 300
 """Characters of a formula that are shown."""
-
-
-@dataclass(frozen=True)
-class Derivative:
-    """One derivative at one point, three ways."""
-
-    label: str
-    """`d/dx`, `d2/dxdy`, `d/dx[1]` for an element of a vector."""
-    at: str
-    autograd: float
-    analytic: float | None
-    """By SymPy or as given; None where neither is there."""
-    differences: float
-    disagreement: float
-    """The larger of autograd's differences from the others."""
-    agrees: bool
-    kink: tuple[float, float] | None
-    """Derivatives from the left and the right, where they are not the same."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +97,15 @@ class DerivativeCheck:
                 left, right = each.kink
                 slopes = f"{left:.6g} from the left, {right:.6g} from the right"
                 yield f"no derivative: {each.label} at {each.at} is {slopes}"
+        noted = [f"{each.label} at {each.at}: {each.note}" for each in self.derivatives if each.note]
+        yield from noted[:_NOTES]
+        if len(noted) > _NOTES:
+            yield f"{len(noted) - _NOTES} more like these (--json shows all)"
         kinks = sum(each.kink is not None for each in self.derivatives)
         counts = {"DISAGREE": sum(not each.agrees for each in self.derivatives) - kinks, "at a KINK": kinks}
         wrong = [f"{n} of {len(self.derivatives)} {words}" for words, n in counts.items() if n]
         verdict = ", ".join(wrong) or "all agree"
-        allowed = f"allowed: {self.tolerance:g} relative, {self.tolerance * _ANALYTIC:g} from the analytic one"
+        allowed = f"allowed: {self.tolerance:g} relative, {self.tolerance * ANALYTIC:g} from the analytic one"
         yield f"largest disagreement {self.largest_disagreement:.2g}: {verdict} ({allowed})"
 
 
@@ -185,7 +171,7 @@ def _analytic(of: Function, order: int, derivative: str | None) -> Analytic:
     if derivative is not None:
         if len(of.variables) != 1:
             raise ConfigError("derivative", derivative, f"needs a function of one variable, not of {len(of.variables)}")
-        return Written({of.variables: parse(derivative, variables=of.variables)})
+        return Written({of.variables: parse(derivative, variables=of.variables)}, given=True)
     orders = _orders(of.variables, order)
     if of.formula is None:
         # Late: SymPy takes a third of a second to import, and whoever trains has no need of it.
@@ -206,79 +192,33 @@ def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
 def _derivatives(of: Function, place: Point, order: int, analytic: Analytic, tolerance: float) -> Iterator[Derivative]:
     known = analytic.at(place)
     for names in _orders(of.variables, order):
-        autograd = _autograd(of, place, names)
-        exact = known.get(names)
-        for i in range(autograd.numel()):
-            element = f"[{i}]" if autograd.dim() else ""
-            yield _compared(
-                label=label(names) + element,
+        for i in range(place[names[-1]].numel()):
+            along = Along(of, place, names, i)
+            yield compared(
+                label=label(names) + (f"[{i}]" if place[names[-1]].dim() else ""),
                 at=points.shown(place),
-                autograd=autograd.flatten()[i].item(),
-                analytic=None if exact is None else exact.flatten()[i].item(),
-                values=_Along(of, place, names, i),
-                x=place[names[-1]].flatten()[i].item(),
+                along=along,
+                exact=_Exact(analytic, along, known.get(names)),
                 tolerance=tolerance,
+                given=analytic.given,
             )
 
 
 @dataclass(frozen=True)
-class _Along:
-    """Autograd's derivative of one order less, as a function of one element of the last variable."""
+class _Exact:
+    """The analytic derivative as a function of one element of the last variable."""
 
-    of: Function
-    place: Point
-    names: tuple[str, ...]
-    element: int
+    analytic: Analytic
+    along: Along
+    here: Tensor | None
 
-    def __call__(self, value: float) -> float:
-        moved = self.place[self.names[-1]].clone()
-        moved.view(-1)[self.element] = value
-        return self._values({**self.place, self.names[-1]: moved}).sum().item()
-
-    @property
-    def scale(self) -> float:
-        """The size of what is summed: where it cancels, rounding is as large as for this."""
-        return self._values(self.place).abs().sum().item()
-
-    def _values(self, place: Point) -> Tensor:
-        if len(self.names) > 1:
-            return _autograd(self.of, place, self.names[:-1])
-        return self.of.values(place)
-
-
-def _compared(
-    *, label: str, at: str, autograd: float, analytic: float | None, values: _Along, x: float, tolerance: float
-) -> Derivative:
-    difference, kink = central(values, x), sides(values, x, values.scale)
-    scale = max(difference.scale, values.scale)
-    numeric = abs(autograd - difference.value)
-    size = max(abs(autograd), abs(difference.value))
-    allowed = tolerance * size + 1e-10 * scale + min(3 * difference.uncertainty, 1e-3 * size)
-    symbolic = 0.0 if analytic is None else abs(autograd - analytic)
-    allowed_symbolic = tolerance * _ANALYTIC * max(size, abs(analytic or 0.0)) + 1e-12 * scale
-    return Derivative(
-        label,
-        at,
-        autograd,
-        analytic,
-        difference.value,
-        disagreement=math.nan if math.isnan(numeric + symbolic) else max(numeric, symbolic),
-        agrees=numeric <= allowed and symbolic <= allowed_symbolic and kink is None,
-        kink=kink,
-    )
-
-
-def _autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
-    """The derivative of the sum of the values by each of `names` in turn; sums of elements in between."""
-    leaves = recorded(place)
-    derivative = of.call(**leaves)
-    for name in names:
-        if not derivative.requires_grad:
-            return torch.zeros_like(leaves[name])
-        with failures(f"the backward of {of.text}"):
-            found = torch.autograd.grad(derivative.sum(), leaves[name], create_graph=True, allow_unused=True)[0]
-        derivative = torch.zeros_like(leaves[name]) if found is None else found
-    return derivative.detach()
+    def __call__(self, value: float) -> float | None:
+        if self.here is None:
+            return None
+        found = (
+            self.here if value == self.along.here else self.analytic.at(self.along.moved(value)).get(self.along.names)
+        )
+        return None if found is None else self.along.own(found)
 
 
 def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:

@@ -1,77 +1,153 @@
-"""Derivatives of a function of one number from its values alone."""
+"""Derivatives of a function of one number from its values alone: from the left, from the right, and from both."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
 
-Values = Callable[[float], float]
+import torch
+from torch import Tensor
 
-_FIRST_STEP = 0.1
-_STEPS = 24
-_RATIO = 1.7
-"""From a step to the next; no whole number, for then all coarse steps may meet a wave at the same phase."""
-_COLUMNS = 6
-"""Steps that one extrapolation uses: so coarse ones, which may cross a pole, are forgotten."""
+from shoal.gradcheck.slopes import NONE, RATIO, Slope, Step, limit, roughness
+
+Values = Callable[[float], Tensor | float]
+
+_FIRST = 0.1
+_LAST = 1e-12
+"""Steps go from the first to the last, times 1 or the size of the argument where that is larger."""
+_COARSE = 1e-6
+"""What happens over shorter steps alone, in the same units, may be rounding: float32 inside, or a sum that cancels."""
+_LAST_RELATIVE = 1e-8
+"""Near zero they go on to this share of the argument: log(x) is a function as any other at 1e-20."""
+_LEAST = 1e-30
 _ROUNDING = 2.0**-52
-_NEAR = (1e-6, 1e-7)
 _KINK = 1e-5
+"""Share of the larger slope by which two sides must differ."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A derivative estimated from differences."""
+class Reading:
+    """What steps of some lengths say of a derivative."""
 
-    value: float
-    uncertainty: float
-    """How far the last two estimates were apart."""
+    best: Slope
+    """The least uncertain one."""
+    left: Slope
+    right: Slope
+
+    @property
+    def kink(self) -> tuple[float, float] | None:
+        """The derivatives from the left and from the right, where they differ or one of them is infinite."""
+        left, right = self.left.value, self.right.value
+        if math.isnan(left) or math.isnan(right):
+            return None
+        if math.isinf(left) or math.isinf(right):
+            return left, right
+        noise = 10 * self._uncertainty + _KINK * max(abs(left), abs(right))
+        return (left, right) if abs(right - left) > noise else None
+
+    @property
+    def smooth(self) -> bool:
+        """Whether both sides are known well and are the same."""
+        known = self._uncertainty <= _KINK * max(abs(self.left.value), abs(self.right.value))
+        return known and self.kink is None
+
+    @property
+    def _uncertainty(self) -> float:
+        return self.left.uncertainty + self.right.uncertainty
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What the values of a function say of its derivative at a point."""
+
+    fine: Reading
+    """By all steps."""
+    coarse: Reading
+    """By the coarse ones: that of the function, should what the fine ones show be its rounding."""
     scale: float
-    """Largest value of the function that was met."""
+    """The largest slope over a coarse step: what is far below it is as good as zero. No number without values there."""
+    noise: float
+    """What rounding does to the slope over a coarse step."""
+
+    @property
+    def kink(self) -> tuple[float, float] | None:
+        """The derivatives from both sides, where they differ."""
+        return None if self.coarse.smooth else self.fine.kink
+
+    @property
+    def side(self) -> str:
+        """`left` or `right` where the function has values on that side alone."""
+        left, right = (not math.isnan(each.value) for each in (self.fine.left, self.fine.right))
+        return "" if left == right else "left" if left else "right"
 
 
-def central(f: Values, x: float) -> Difference:
-    """The derivative of `f` at `x`: central differences, extrapolated to a step of zero (Ridders, 1982).
-
-    Not a number where `f` has no finite values on both sides of `x`.
-    """
-    best = Difference(math.nan, math.inf, abs(f(x)))
-    before: list[float] = []
-    step = _FIRST_STEP * max(1.0, abs(x))
-    for _ in range(_STEPS):
-        high, low = f(x + step), f(x - step)
-        if math.isfinite(high) and math.isfinite(low):
-            scale = max(best.scale, abs(high), abs(low))
-            row = _extrapolated((high - low) / (2 * step), before)
-            rounding = _ROUNDING * max(abs(high), abs(low)) / step
-            for finer, coarser in zip(row[1:], before, strict=False):
-                uncertainty = abs(finer - coarser) + rounding
-                best = Difference(finer, uncertainty, scale) if uncertainty <= best.uncertainty else best
-            before = row[:_COLUMNS]
-        step /= _RATIO
-    return best
+def differences(f: Values, x: float) -> Differences:
+    """The derivative of the sum of `f` at `x`; no number where `f` has no finite values there or next to it."""
+    left, right = (_steps(f, x, sign) for sign in (-1, 1))
+    coarse = [[each for each in side if abs(each.length) > _COARSE * _size(x)] for side in (left, right)]
+    slopes = [abs(each.slope) for side in (left, right) for each in side[: len(side) // 2]]
+    noise = max((side[0].noise for side in (left, right) if side), default=0.0)
+    return Differences(
+        _reading(left, right, x), _reading(coarse[0], coarse[1], x), scale=max(slopes, default=math.nan), noise=noise
+    )
 
 
-def _extrapolated(estimate: float, before: list[float]) -> list[float]:
-    """The next row of Richardson's table: each entry cancels one more even power of the step."""
-    row = [estimate]
-    for order, coarser in enumerate(before, start=1):
-        row.append(row[-1] + (row[-1] - coarser) / (_RATIO ** (2 * order) - 1))
-    return row
+def _reading(left: Sequence[Step], right: Sequence[Step], x: float) -> Reading:
+    stairs = [_stair(side, x) for side in (left, right)]
+    stair = max(stairs) if all(stairs) else 0.0
+    left, right = _roughened(left, stair), _roughened(right, stair)
+    both = [_both(*pair) for pair in zip(reversed(left), reversed(right), strict=False)][::-1]
+    found = limit(both, even=True), limit(left), limit(right)
+    known = [each for each in found if not math.isnan(each.value)]
+    return Reading(min(known, key=lambda each: each.uncertainty, default=NONE), *found[1:])
 
 
-def sides(f: Values, x: float, scale: float = 0.0) -> tuple[float, float] | None:
-    """The derivatives from the left and from the right, where `f` has a kink at `x`; None where it is smooth there.
-
-    `scale` is the size of what `f` adds up, where that is larger than the sum: so large is its rounding.
-    """
-    far, near = (_sides(f, x, step * max(1.0, abs(x))) for step in _NEAR)
-    gap, closer = far[1] - far[0], near[1] - near[0]
-    noise = 1e-8 * max(abs(f(x)), scale) + _KINK * max(map(abs, far))
-    # The two sides of a smooth function approach each other with the step; those of a kink do not.
-    return near if abs(gap) > noise and closer / gap > 0.8 else None
+def _size(x: float) -> float:
+    return max(1.0, abs(x))
 
 
-def _sides(f: Values, x: float, step: float) -> tuple[float, float]:
-    middle = f(x)
-    return (middle - f(x - step)) / step, (f(x + step) - middle) / step
+def _steps(f: Values, x: float, sign: int) -> list[Step]:
+    """Steps to one side, coarse ones first, as far as the values over them and over all finer ones are finite."""
+    lengths = [x + sign * length - x for length in _lengths(x)]
+    here = torch.as_tensor(f(x), dtype=torch.float64)
+    there = torch.stack([torch.as_tensor(f(x + length), dtype=torch.float64) for length in lengths])
+    changes = (there - here).reshape(len(lengths), -1)
+    sizes = torch.maximum(there.abs(), here.abs()).reshape(len(lengths), -1)
+    # Of a vector only one element may move; where none does, what moves them is lost in their rounding.
+    moves = (changes != 0).any(dim=0)
+    moving = moves if moves.any() else ~moves
+    # What is done to the argument is rounded as well: sin(1e6*x) has the rounding of 1e6*x.
+    through = changes.abs().sum(dim=1) * abs(x) / torch.tensor(lengths, dtype=torch.float64).abs()
+    rounding = _ROUNDING * ((sizes * moving).sum(dim=1) + through)
+    steps = map(Step, lengths, changes.sum(dim=1).tolist(), rounding.tolist())
+    return [*takewhile(lambda each: math.isfinite(each.change), reversed([*steps]))][::-1]
+
+
+def _lengths(x: float) -> Iterator[float]:
+    length = _FIRST * _size(x)
+    last = min(_LAST * _size(x), max(_LAST_RELATIVE * abs(x), _LEAST) if x else math.inf)
+    while length > last:
+        yield length
+        length /= RATIO
+
+
+def _roughened(steps: Sequence[Step], stair: float) -> list[Step]:
+    """The steps with the rounding that the values themselves show: their digits may not explain all of it."""
+    shown = max(stair, roughness(steps))
+    return [replace(each, shown=shown) for each in steps]
+
+
+def _stair(steps: Sequence[Step], x: float) -> float:
+    """By how much the values change first, where they do not over finer steps that may be lost in rounding."""
+    flat = [*takewhile(lambda each: each.change == 0, reversed(steps))]
+    if not flat or len(flat) == len(steps) or abs(flat[-1].length) > _COARSE * _size(x):
+        return 0.0
+    return abs(steps[-1 - len(flat)].change)
+
+
+def _both(left: Step, right: Step) -> Step:
+    return Step(
+        right.length - left.length, right.change - left.change, right.digits + left.digits, right.shown + left.shown
+    )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,11 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from shoal.errors import ExitCode, UsageError
+from shoal.gradcheck.culprits import Culprit, culprits
+from shoal.gradcheck.differences import Reading, differences
 from shoal.seeding import Stream, generator, global_generator
 
 TOLERANCE = 1e-5
 """Difference allowed between autograd and finite differences, relative to the norm of the gradient."""
 _STEPS = (1e-5, 1e-6, 1e-7)
+_UNSURE = 3
+"""How many times their own uncertainty the differences may be off."""
+_TOLD = 0.1
+"""An uncertainty above this share of the gradient tells nothing."""
 _DIRECTIONS = 2
 _SAMPLES = 64
 """Samples of the batch that are used: what is wrong for a batch is wrong for a part of it."""
@@ -39,16 +43,6 @@ class TensorCheck:
     disagreement: float
     """Between autograd and differences along a random direction, relative to the norm."""
     agrees: bool
-
-
-@dataclass(frozen=True)
-class Culprit:
-    """A module whose backward is wrong while those of its parts are right."""
-
-    path: str
-    module: str
-    functions: tuple[str, ...]
-    """Hand-written `torch.autograd.Function`s in its forward, each with file and line."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,7 @@ def check_loss(module: nn.Module, batch: Batch, loss: Loss | None = None, *, tol
     return LossCheck(
         loss=work.value,
         tensors=tensors,
-        culprits=tuple(_culprits(work)) if wrong else (),
+        culprits=tuple(culprits(work.module, work.evaluate, type(loss or work.module).__name__)) if wrong else (),
         graph_in_evaluation=work.graph_in_evaluation(),
         tolerance=tolerance,
     )
@@ -180,122 +174,52 @@ def _checked(work: _Work, name: str, tensor: Tensor, tolerance: float) -> Tensor
     for _ in range(_DIRECTIONS):
         direction = torch.randint(0, 2, tensor.shape, generator=drawn).to(tensor) * 2 - 1
         autograd = (gradient * direction).sum().item()
-        # The step that agrees best counts: a large one may cross the kink of a ReLU, a small one drowns in rounding.
-        found = min((_along(work, tensor, direction, step) for step in _STEPS), key=lambda value: abs(value - autograd))
-        difference = abs(found - autograd)
-        size = max(norm, abs(found))
+        difference, size = _difference(_Along(work, tensor, direction), autograd, norm, tolerance)
         worst = max(worst, difference / size if size else 0.0)
         agrees = agrees and difference <= tolerance * size + 1e-9 * abs(work.value)
     return TensorCheck(name, tuple(tensor.shape), norm, worst, agrees)
 
 
-def _along(work: _Work, tensor: Tensor, direction: Tensor, step: float) -> float:
-    """The slope of the loss as `tensor` moves along `direction`."""
-    original = tensor.detach().clone()
-    with torch.no_grad():
-        high = _at(work, tensor, original + step * direction)
-        low = _at(work, tensor, original - step * direction)
-        tensor.copy_(original)
-    return (high - low) / (2 * step)
+def _difference(along: _Along, autograd: float, norm: float, tolerance: float) -> tuple[float, float]:
+    """How far autograd is from the slope of the loss, and the size that this is relative to."""
+    # The step that agrees best counts: a large one may cross the kink of a ReLU, a small one drowns in rounding.
+    found = min((along.slope(step) for step in _STEPS), key=lambda value: abs(value - autograd))
+    if abs(found - autograd) > tolerance * max(norm, abs(found)):
+        # Steps of all lengths: the scale of the parameters may be another, and at a kink each side has its own slope.
+        told = _told(differences(along, 0.0).fine, autograd, norm)
+        found = min([found, *told], key=lambda value: abs(value - autograd))
+    return abs(found - autograd), max(norm, abs(found))
 
 
-def _at(work: _Work, tensor: Tensor, value: Tensor) -> float:
-    """The loss with `value` in place of `tensor`."""
-    tensor.copy_(value)
-    return work.evaluate().item()
+def _told(reading: Reading, autograd: float, norm: float) -> list[float]:
+    """Of each range that the loss says its slope is in, the value that is the nearest to autograd's."""
+    spans = [
+        (each.value - _UNSURE * each.uncertainty, each.value + _UNSURE * each.uncertainty)
+        for each in (reading.best, reading.left, reading.right)
+        if each.uncertainty <= _TOLD * norm
+    ]
+    spans += [(min(reading.kink), max(reading.kink))] if reading.kink else []
+    return [min(max(autograd, low), high) for low, high in spans]
 
 
-def _culprits(work: _Work) -> Iterator[Culprit]:
-    """The innermost modules whose own backward is wrong."""
-    calls = _calls(work)
-    wrong: list[str] = []
-    for path, module in reversed(list(work.module.named_modules())):
-        if path not in calls or any(_within(inner, path) for inner in wrong):
-            continue
-        output, right = _isolated(module, *calls[path])
-        if not right:
-            wrong.append(path)
-            yield Culprit(path, type(module).__name__, tuple(_functions(output)))
-    if not wrong:
-        yield Culprit("the loss", type(work.loss or work.module).__name__, tuple(_functions(work.evaluate())))
+@dataclass(frozen=True)
+class _Along:
+    """The loss as `tensor` moves along `direction`."""
 
+    work: _Work
+    tensor: Tensor
+    direction: Tensor
 
-def _calls(work: _Work) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The arguments of the first call of each module."""
-    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-    handles = []
-    for path, module in work.module.named_modules():
+    def __call__(self, step: float) -> float:
+        original = self.tensor.detach().clone()
+        with torch.no_grad():
+            self.tensor.add_(self.direction, alpha=step)
+            found = self.work.evaluate().item()
+            self.tensor.copy_(original)
+        return found
 
-        def keep(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-            calls.setdefault(path, (args, kwargs))
-
-        handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))
-    with torch.no_grad():
-        work.evaluate()
-    for handle in handles:
-        handle.remove()
-    calls.pop("", None)
-    return calls
-
-
-def _isolated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, bool]:
-    """The output of a module for the arguments it had, and whether its gradients are right."""
-    parameters = dict(module.named_parameters())
-    floating = [i for i, each in enumerate(args) if isinstance(each, Tensor) and each.is_floating_point()]
-    inputs = [args[i].detach().clone().requires_grad_() for i in floating]
-
-    def call(*tensors: Tensor) -> Tensor:
-        values = list(args)
-        for i, each in zip(floating, tensors, strict=False):
-            values[i] = each
-        given = dict(zip(parameters, tensors[len(floating) :], strict=True))
-        with global_generator(0, Stream.USER):
-            return _summed(torch.func.functional_call(module, given, tuple(values), kwargs))
-
-    tensors = (*inputs, *(each.detach().clone().requires_grad_() for each in parameters.values()))
-    if not tensors:
-        return torch.zeros(()), True
-    right = torch.autograd.gradcheck(
-        call, tensors, atol=1e-6, rtol=1e-4, raise_exception=False, check_undefined_grad=False, fast_mode=True
-    )
-    return call(*tensors), right
-
-
-def _summed(output: Any) -> Tensor:
-    """One tensor of a module's output."""
-    if isinstance(output, Tensor):
-        return output
-    parts = output.values() if isinstance(output, Mapping) else output
-    return torch.cat([each.flatten() for each in parts if isinstance(each, Tensor) and each.is_floating_point()])
-
-
-def _functions(output: Tensor) -> Iterator[str]:
-    """Hand-written functions in the graph of `output`: class, file and line."""
-    seen: set[Any] = set()
-    named: set[type] = set()
-    waiting = [output.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
-        written = getattr(node, "_forward_cls", None)
-        if written is not None and written not in named:
-            named.add(written)
-            yield _place(written)
-
-
-def _place(written: type) -> str:
-    try:
-        line = inspect.getsourcelines(written)[1]
-        return f"{written.__name__} ({Path(inspect.getsourcefile(written) or '').name}:{line})"
-    except (OSError, TypeError):
-        return written.__name__
-
-
-def _within(inner: str, path: str) -> bool:
-    return not path or inner.startswith(f"{path}.")
+    def slope(self, step: float) -> float:
+        return (self(step) - self(-step)) / (2 * step)
 
 
 def _double(batch: Batch) -> Batch:
