@@ -45,7 +45,7 @@ bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the 
 pictures: .venv/.tested ## make the README's pictures anew (needs Chromium)
 	$(BIN)/python docs/pictures.py
 
-torture: .venv/.tested ## kill, fill, flip and fail for half an hour, and write what came of it to docs/reliability.md
+torture: .venv/.tested ## kill, fill, flip and fail for an hour, and write what came of it to docs/reliability.md
 	$(BIN)/python benchmarks/torture.py
 
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted

@@ -1,8 +1,9 @@
-"""The long form of the fault tests: kills, failing writes, full disks, flipped bits and simultaneous starts, counted.
+"""The long form of the tests of faults and of processors, counted.
 
-`make torture` runs all of it, about 40 minutes on two cores, and writes docs/reliability.md. Parts can be run one by
-one (`--only kills flips`): what the others counted is kept in build/torture.json. `--scale 0.1` makes a tenth of the
-trials; the seed is printed, and `--seed` repeats it.
+Kills, failing writes, full disks, flipped bits and simultaneous starts; stacks in processes that compute as on other
+processors. `make torture` runs all of it, about an hour on two cores, and writes docs/reliability.md. Parts can be run
+one by one (`--only kills flips`): what the others counted is kept in build/torture.json. `--scale 0.1` makes a tenth of
+the trials; the seed is printed, and `--seed` repeats it.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ import torch  # noqa: E402
 from faults import Faults, NoMount, bits, dies, ended, flipped, forked, in_child, small_disk  # noqa: E402
 from faults.state import differences, state  # noqa: E402
 from integrity_cost import share_of_integrity  # noqa: E402
+from processors import EVERY, report  # noqa: E402
 from shoal.app.resume import resume  # noqa: E402
 from shoal.app.start import start  # noqa: E402
 from shoal.cli import train as shoal  # noqa: E402
 from shoal.errors import DamagedError, ShoalError  # noqa: E402
 from shoal.record.checkpoint import load  # noqa: E402
+from shoal.record.environment import hardware  # noqa: E402
 from shoal.record.figures import fit as figures  # noqa: E402
 from shoal.rundir import RunDir, Status, read_info, unsealed  # noqa: E402
 from sweep_kills import killed_launchers  # noqa: E402
@@ -323,8 +326,24 @@ def cost(rack: Rack) -> list[Row]:
     return [Row(fault, n, f"{share:.1%}", "under 5 %")]
 
 
+def processors(rack: Rack) -> list[Row]:
+    """Runs that train together and apart, in processes that compute as on other processors."""
+    rows, n = [], rack.n(14)
+    for aten, words in {"default": "without AVX2", "avx2": "with AVX2", "avx512": "with AVX-512"}.items():
+        told = [each for each in EVERY if each.aten == aten and not each.missing]
+        seen = [report(each, examples=n, seed=rack.seed, stacks=4, cache=rack.disk / "cache") for each in told]
+        print(*(line for each in seen for line in each.found), sep="\n", end="", flush=True)
+        fault = (
+            f"64 runs of a kind drawn at random trained as a stack, then 7, 3, 2 and 1 of them in another order: "
+            f"torch's kernels {words}, {len(told)} settings of MKL"
+        )
+        result = f"{sum(len(each.found) for each in seen)} kinds have other bits"
+        rows.append(Row(fault, sum(each.n for each in seen), result, "0"))
+    return rows
+
+
 PARTS: dict[str, Callable[[Rack], list[Row]]] = {
-    each.__name__: each for each in (flips, cost, starts, disks, failures, writes, launchers, kills)
+    each.__name__: each for each in (flips, cost, starts, disks, failures, writes, launchers, kills, processors)
 }
 
 
@@ -342,11 +361,12 @@ def page(counted: dict[str, dict[str, object]]) -> str:
     lines = [f"| {row['fault']} | {row['trials']:,} | {row['result']} | {row['goal']} |" for row in rows]
     packages = ", ".join(f"{name} {version(name)}" for name in ("shoal", "torch", "pytorch-lightning", "hydra-core"))
     minutes = sum(float(str(part["seconds"])) for part in known) / 60
+    machine = f"{platform.system()}, {os.cpu_count()} cores, {hardware('cpu', 1)['processor']}"
     seeds = ", ".join(dict.fromkeys(str(part["seed"]) for part in known))
     return f"""# Reliability
 
 What `make torture` counted on {max(str(part["date"]) for part in known)}, in {minutes:.0f} minutes, with seed {seeds}.
-Python {platform.python_version()}, {packages}; {platform.system()}, {os.cpu_count()} cores.
+Python {platform.python_version()}, {packages}; {machine}.
 
 | fault | trials | result | goal |
 |---|---:|---|---|
@@ -357,6 +377,9 @@ metrics.csv, best checkpoint, results and the values in its event file equal tho
 "Another file system": the run directory on a tmpfs, TMPDIR on the disk. The run is an MLP with dropout, clipping, a
 cosine schedule and early stopping, of 8 or 16 epochs of 5 steps, saved every 3 steps; its figure is a stand-in. It
 trains in a copy of a process that has imported everything, so that the kill comes while it trains.
+"Settings of MKL": MKL_CBWR unset, AVX2 or COMPATIBLE, each with and without MKL_ENABLE_INSTRUCTIONS=AVX2, and torch in
+use before shoal was imported. "A kind": layers of every sort one on the other, of odd widths or of one, batches of one,
+float32 and float64, compiled or not; what must be equal are weights, optimizer and metrics after two epochs.
 """
 
 
