@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from driven import Kept, job
-from shoal.app.multirun import launch
 from shoal.app.resume import resume
+from shoal.app.train import go_on
 from shoal.cli import train as main
 from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
@@ -156,7 +156,7 @@ def test_a_run_that_lost_its_place_is_completed_says_so_and_has_a_whole_director
 def test_a_sweep_begun_again_trains_no_run_that_lost_its_place(swept: SweepDir) -> None:
     before = {job_.number: read_info(swept.run(job_).info) for job_ in read_sweep(swept.info).jobs}
 
-    assert launch.resume(swept.path) == 0
+    assert go_on(swept.path).tell() == 0
 
     assert {job_.number: read_info(swept.run(job_).info) for job_ in read_sweep(swept.info).jobs} == before
 
@@ -200,6 +200,6 @@ def test_a_sweep_that_is_resumed_keeps_the_settings_it_was_begun_with(tmp_path: 
     for each in begun.jobs:
         shutil.rmtree(folder.run(each).path)
 
-    assert launch.resume(folder.path) == 0
+    assert go_on(folder.path).tell() == 0
 
     assert sorted(read_info(folder.run(each).info).epochs for each in begun.jobs) == [1, 5]

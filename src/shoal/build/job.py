@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from shoal import losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, described
 from shoal.build.constructors import TARGET, Constructor, build, checked, target
+from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.lightning_module import agreed, logs
 from shoal.build.schedules import check_schedule
@@ -23,8 +24,9 @@ from shoal.build.shapes import check_fit
 from shoal.build.trainer import arguments
 from shoal.engines.job import Job
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
+from shoal.judging import judge
 from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
-from shoal.record import Checkpoint, loss_among
+from shoal.record import Checkpoint
 from shoal.record.callbacks import logged
 from shoal.record.derivative import has_derivative
 from shoal.seeding import MAX_SEED
@@ -87,7 +89,7 @@ def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Ma
         model=_model(config["model"]),
         loss=_loss(config["loss"]),
         optimizer=_optimizer(config["optimizer"]),
-        scheduler=_scheduler(config["scheduler"]),
+        scheduler=_scheduler(directed(config["scheduler"], "scheduler")),
         trainer=trainer,
         callbacks={},
         loggers={},
@@ -214,7 +216,8 @@ def _inner(nodes: Sequence[Any], key: str) -> list[schedulers.Upstream]:
 
 def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
     """The objects of a group that is a dictionary of nodes; one set to null is left out."""
-    wanted = {name: node for name, node in (nodes or {}).items() if node is not None}
+    given = {name: node for name, node in (nodes or {}).items() if node is not None}
+    wanted = {name: directed(node, f"{key}.{name}") for name, node in given.items()}
     return {name: _built(node, f"{key}.{name}", kind, f"a Lightning {kind.__name__}") for name, node in wanted.items()}
 
 
@@ -225,13 +228,15 @@ def _check_monitors(job: Job) -> None:
         return  # known after the first epoch, which tells
     for name, callback in job.callbacks.items():
         if isinstance(callback, Checkpoint) and callback.monitor == "auto":
-            callback.monitor = loss_among(names) or "auto"
+            callback.monitor = judge(names) or "auto"
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str) and monitor != "auto":
             _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
+            refuse_undirected(job.config["callbacks"].get(name), f"callbacks.{name}")
     watched = getattr(job.scheduler, "monitor", None)
     if isinstance(watched, str):
         _check_monitor("scheduler.monitor", watched, names, job)
+        refuse_undirected(job.config["scheduler"], "scheduler")
 
 
 def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal import losses, models, optimizers, schedulers
 from shoal.build.constructors import TARGET
+from shoal.build.directions import refuse_undirected
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint, Watched
@@ -78,7 +79,11 @@ def _watched(job: Job, module: pl.LightningModule) -> dict[str, Any]:
     """The callbacks; where only the training may tell what is logged, with one before them that sees to it."""
     if not _monitors(job) or (job.in_memory and not _hooks(module)):
         return dict(job.callbacks)
-    return {"watched": Watched(_monitors(job)), **job.callbacks}
+    nodes = {name: job.config["callbacks"].get(name) for name in _monitors(job)}
+    return {
+        "watched": Watched(_monitors(job), lambda name: refuse_undirected(nodes[name], f"callbacks.{name}")),
+        **job.callbacks,
+    }
 
 
 def _monitors(job: Job) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a training leaves behind: checkpoints, events, metrics, figures, run.json."""
 
 from shoal.record.callbacks import GradientNorm, LearningRate
-from shoal.record.checkpoint import Checkpoint, loss_among
+from shoal.record.checkpoint import Checkpoint
 from shoal.record.progress import Progress
 from shoal.record.tensorboard import TensorBoard
 from shoal.record.watched import Watched
 
-__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "Watched", "loss_among"]
+__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "Watched"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, DamagedError, suggestion
-from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.judging import Direction, better, direction, judge
 from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
 from shoal.rundir.atomic import copy
 
@@ -70,12 +70,13 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self,
         *,
         monitor: str = "auto",
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["auto", "min", "max"] = "auto",
         every_n_train_steps: Annotated[int, Ge(1)] | None = None,
         every_seconds: Annotated[float, Ge(0)] = 10.0,
     ) -> None:
         self.monitor = monitor
         self.mode = mode
+        """Which way the metric is better; `auto`: as its name says."""
         self.every_n_train_steps = every_n_train_steps
         self.every_seconds = every_seconds
         self.whole_epochs = False
@@ -107,6 +108,11 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self.sync = sync
         self.beginning = beginning
 
+    @property
+    def way(self) -> Direction:
+        """Which way the monitored metric is better; a loss falls."""
+        return (direction(self.monitor) or "min") if self.mode == "auto" else self.mode
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See whether the monitored metric is the best so far.
 
@@ -122,9 +128,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
                 raise self._unlogged(trainer)
             return
         value = float(trainer.callback_metrics[self.monitor])
-        sign = 1 if self.mode == "min" else -1
-        if self.best is None or sign * value < sign * self.best.value:
-            self.best = Best(self.monitor, self.mode, value, trainer.current_epoch, trainer.global_step)
+        if better(value, self.best.value if self.best else None, self.way):
+            self.best = Best(self.monitor, self.way, value, trainer.current_epoch, trainer.global_step)
             self._improved = True
 
     def on_train_batch_start(
@@ -258,7 +263,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         Raises:
             ConfigError: where there is none.
         """
-        found = loss_among(trainer.callback_metrics)
+        found = judge(trainer.callback_metrics)
         if found is None:
             raise ConfigError(
                 "callbacks.checkpoint.monitor",
@@ -275,14 +280,6 @@ class Checkpoint(pl.callbacks.Checkpoint):
             "is never logged",
             hint=suggestion(self.monitor, trainer.callback_metrics, kind="logged are"),
         )
-
-
-def loss_among(names: Iterable[str]) -> str | None:
-    """The loss that tells best how good a model is: that of validation, else that of training; None without any."""
-    known = sorted(name for name in names if not name.endswith("_step"))
-    usual = [VAL_LOSS, *(name for name in known if "val" in name and "loss" in name)]
-    usual += [TRAIN_LOSS, *(name for name in known if "loss" in name)]
-    return next((name for name in usual if name in known), None)
 
 
 def generator_states() -> dict[str, Any]:

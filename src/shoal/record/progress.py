@@ -12,9 +12,8 @@ from typing import Annotated, Any, TextIO, cast
 import pytorch_lightning as pl
 from annotated_types import Gt
 
-from shoal.names import EPOCH, TRAIN_LOSS, VAL_LOSS
-
-SHOWN = (TRAIN_LOSS, VAL_LOSS)
+from shoal.judging import loss_curves
+from shoal.names import EPOCH
 
 
 class Progress(pl.Callback):
@@ -69,7 +68,7 @@ class Progress(pl.Callback):
     def _show(self, trainer: pl.Trainer) -> None:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = f"{(trainer.global_step - self._first_step) / seconds:.0f} steps/s"
-        losses = "  ".join(f"{name} {self._row[name]:.4g}" for name in SHOWN if name in self._row)
+        losses = "  ".join(f"{name} {self._row[name]:.4g}" for name in loss_curves(self._row) if name)
         if self._bar:
             self._bar.update(self._task, completed=trainer.current_epoch, losses=losses, rate=rate)
         elif trainer.is_global_zero:

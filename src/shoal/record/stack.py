@@ -197,7 +197,7 @@ class _Session:
 
     def _advance(self, running: Running) -> None:
         bests = list(running.best_values.values())
-        best = (min if self.checkpoints[0].mode == "min" else max)(bests) if bests else None
+        best = (min if self.checkpoints[0].way == "min" else max)(bests) if bests else None
         if running.max_epochs and running.max_epochs > 0:
             self.advanced(running.epoch / running.max_epochs, best)
 
@@ -282,7 +282,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     for place, (each, how) in enumerate(zip(runs, checkpoints, strict=True)):
         try:
             each.job.batches()
-            members.append(Member.of(each.job, monitor=how.monitor, mode=how.mode))
+            members.append(Member.of(each.job, monitor=how.monitor, mode=how.way))
         except (Exception, SystemExit) as error:
             broken[place] = brief(error)
     if broken:

@@ -99,9 +99,10 @@ class Track:
         metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
         self.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})
         self._epochs, self._steps = row.epoch + 1, row.step
-        if row.best and self._monitor.monitor:
+        if row.best:
+            self._monitor.monitor = row.monitor or self._monitor.monitor
             value = row.metrics[self._monitor.monitor]
-            self.best = Best(self._monitor.monitor, self._monitor.mode, value, row.epoch, row.step)
+            self.best = Best(self._monitor.monitor, self._monitor.way, value, row.epoch, row.step)
         return metrics
 
     def note_best(self) -> None:
@@ -244,6 +245,5 @@ def _generators(seed: int, epoch: int) -> dict[str, Any]:
 
 
 def checkpoint_of(job: Job) -> Checkpoint:
-    """The callback that says which states to keep, as the job has it or as it is unless set."""
-    found = next((each for each in job.callbacks.values() if isinstance(each, Checkpoint)), None)
-    return found or Checkpoint(monitor="val/loss" if job.task.validates else "train/loss")
+    """The job's callback that says which states to keep; one with its defaults where the job has none."""
+    return next((each for each in job.callbacks.values() if isinstance(each, Checkpoint)), None) or Checkpoint()

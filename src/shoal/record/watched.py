@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytorch_lightning as pl
 
@@ -15,9 +15,13 @@ class Watched(pl.Callback):
     It stands before the others: Lightning's own give an error of another kind, or say nothing and do nothing.
     """
 
-    def __init__(self, callbacks: Mapping[str, pl.Callback]) -> None:
-        """`callbacks` are those that have a `monitor`, by their names in the configuration."""
+    def __init__(self, callbacks: Mapping[str, pl.Callback], directed: Callable[[str], None]) -> None:
+        """`callbacks` are those that have a `monitor`, by their names in the configuration.
+
+        `directed` raises for one whose metric is logged, and of which nobody can know which way it is better.
+        """
         self._callbacks = dict(callbacks)
+        self._directed = directed
         self._seen = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -34,7 +38,7 @@ class Watched(pl.Callback):
         for name, callback in self._callbacks.items():
             monitor = getattr(callback, "monitor", None)
             if isinstance(monitor, str) and getattr(callback, "strict", True):
-                self._check(trainer, f"callbacks.{name}.monitor", monitor)
+                self._check(trainer, name, monitor)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The same for one that looks whenever a validation ends, which may be before the epoch does."""
@@ -42,9 +46,10 @@ class Watched(pl.Callback):
             return
         for name, callback in self._callbacks.items():
             if getattr(callback, "_check_on_train_epoch_end", True) is False and getattr(callback, "strict", True):
-                self._check(trainer, f"callbacks.{name}.monitor", callback.monitor)  # type: ignore[attr-defined]
+                self._check(trainer, name, callback.monitor)  # type: ignore[attr-defined]
 
-    def _check(self, trainer: pl.Trainer, key: str, monitor: str) -> None:
-        there = trainer.callback_metrics
+    def _check(self, trainer: pl.Trainer, name: str, monitor: str) -> None:
+        key, there = f"callbacks.{name}.monitor", trainer.callback_metrics
         if monitor not in there:
             raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, there, kind="logged are"))
+        self._directed(name)

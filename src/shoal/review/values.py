@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from shoal import judging
 from shoal.errors import DamagedError, UsageError, shown, suggestion
-from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.judging import direction
 from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
 from shoal.review.settings import read_settings
 from shoal.review.summary import Summary
@@ -17,9 +18,6 @@ Value = int | float | str | None
 """A bool is 0 or 1, a list or a mapping its text."""
 
 _PLAIN = frozenset((int, float, str))
-
-RISING = ("accuracy", "acc", "auc", "f1", "r2", "score", "precision", "recall")
-"""Last words of metrics that are better when larger, where no run says which way its metric goes."""
 
 
 def _best(entry: Entry) -> float | None:
@@ -172,12 +170,8 @@ def metric_of(run: RunEntry, name: str) -> float | None:
 
 def main_metric(entries: Iterable[Entry]) -> str | None:
     """The metric to judge by: the one most runs monitored, else the validation loss, else what there is."""
-    infos = [run.summary for run in runs(entries) if run.summary]
-    monitored = [info.best.metric for info in infos if info.best]
-    if monitored:
-        return max(dict.fromkeys(monitored), key=monitored.count)
-    names = dict.fromkeys(name for info in infos for name in info.final)
-    return next((name for name in (VAL_LOSS, TRAIN_LOSS, *names) if name in names), None)
+    found = judging.main_metric((run.summary.best, run.summary.final) for run in runs(entries) if run.summary)
+    return found[0] if found else None
 
 
 def rises(name: str, entries: Iterable[RunEntry]) -> bool:
@@ -185,7 +179,7 @@ def rises(name: str, entries: Iterable[RunEntry]) -> bool:
     for run in entries:
         if run.summary and run.summary.best and run.summary.best.metric == name:
             return run.summary.best.mode == "max"
-    return name.replace("_", "/").rsplit("/", 1)[-1].lower() in RISING
+    return direction(name) == "max"
 
 
 def ranked(entries: Sequence[RunEntry], metric: str) -> list[RunEntry]:

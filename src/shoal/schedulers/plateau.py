@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from shoal.judging import direction
 from shoal.names import VAL_LOSS
 from shoal.schedulers.scheduler import Horizon, Scheduler
 
@@ -19,8 +20,8 @@ class Plateau(Scheduler):
 
     monitor: str = VAL_LOSS
     """Metric that is watched."""
-    mode: Literal["min", "max"] = "min"
-    """Whether lower or higher is better."""
+    mode: Literal["auto", "min", "max"] = "auto"
+    """Whether lower or higher is better; auto: as the name of the metric says."""
     factor: Annotated[float, Interval(gt=0, lt=1)] = 0.1
     """Factor of each change."""
     patience: Annotated[int, Ge(0)] = 10
@@ -37,7 +38,7 @@ class Plateau(Scheduler):
             group["initial_lr"] = group["lr"]  # as torch's other schedulers do: a resume asks what the first one was
         schedule = ReduceLROnPlateau(
             optimizer,
-            mode=self.mode,
+            mode=(direction(self.monitor) or "min") if self.mode == "auto" else self.mode,
             factor=self.factor,
             patience=self.patience,
             threshold=self.threshold,

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.errors import shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS, repeated_over, repeats
+from shoal.judging import judged
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, VAL_LOSS, repeated_over, repeats
 from shoal.review.wording import counted
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
 
@@ -87,9 +88,8 @@ def score(run: RunInfo) -> float | None:
     """What runs are ranked by: the best value of the monitored metric, small where it is good."""
     if run.status is not Status.COMPLETED:
         return None
-    if run.best:
-        return run.best.value if run.best.mode == "min" else -run.best.value
-    return run.final.get(VAL_LOSS, run.final.get(TRAIN_LOSS))
+    found = judged(run.best, run.final)
+    return found.cost if found else None
 
 
 def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
@@ -98,7 +98,8 @@ def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
         return []
     ranked = [number for _, number in sorted(scored)[:TOP]]
     first = results[ranked[0]]
-    metric = first.best.metric if first.best else VAL_LOSS
+    chosen = judged(first.best, first.final)
+    metric = chosen.metric if chosen else VAL_LOSS
     rows = [["run", *info.varies, metric, "epoch"]]
     names = {job.number: job for job in info.jobs}
     for number in ranked:

@@ -13,7 +13,8 @@ from typing import Any
 from shoal.build.expectations import Expectation, compared, compared_over, expectations
 from shoal.build.job import job as build
 from shoal.errors import shown
-from shoal.names import TRAIN_LOSS, VAL_LOSS, repeated_over, repeats
+from shoal.judging import main_metric
+from shoal.names import VAL_LOSS, repeated_over, repeats
 from shoal.rundir import (
     History,
     RunDir,
@@ -87,9 +88,7 @@ class Closing:
     @cached_property
     def _metric(self) -> tuple[str, str]:
         """The metric that most runs monitored, and whether `min` or `max` is its best."""
-        monitored = Counter((run.best.metric, run.best.mode) for run in self.results.values() if run.best)
-        names = {name for run in self.results.values() for name in run.final}
-        return monitored.most_common(1)[0][0] if monitored else (VAL_LOSS if VAL_LOSS in names else TRAIN_LOSS, "min")
+        return main_metric((run.best, run.final) for run in self.results.values()) or (VAL_LOSS, "min")
 
     def _overview(self) -> Path:
         """The metric against each swept setting, and learning curves."""

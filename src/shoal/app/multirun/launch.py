@@ -31,6 +31,7 @@ from shoal.config.multirun.settings import settings_of
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
 from shoal.config.origins import Origins
 from shoal.errors import ConfigError, ShoalError, UsageError, brief
+from shoal.judging import judged
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
@@ -259,7 +260,8 @@ def _alone(config: DictConfig) -> float | None:
 
 def objective(info: RunInfo) -> float | None:
     """What Hydra's sweepers compare jobs by: the best value of the monitored metric."""
-    return info.best.value if info.best else info.final.get("val/loss", info.final.get("train/loss"))
+    found = judged(info.best, info.final)
+    return found.value if found else None
 
 
 class JobFailedError(ShoalError):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from shoal.build.job import metrics
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
-from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
+from shoal.judging import judge
+from shoal.names import DERIVATIVE, VAL_LOSS
 from shoal.record.derivative import has_derivative
 from shoal.record.track import checkpoint_of
 from shoal.review.values import rises
@@ -60,7 +61,7 @@ def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] 
         ConfigError: where one is never measured, or there are more or fewer directions than names.
     """
     checkpoint = checkpoint_of(job)
-    monitor = checkpoint.monitor or (VAL_LOSS if job.task.validates else TRAIN_LOSS)
+    monitor = checkpoint.monitor if checkpoint.monitor != "auto" else judge(metrics(job) or ()) or VAL_LOSS
     chosen = list(names or [monitor])
     if len(set(chosen)) < len(chosen):
         raise ConfigError(KEY, chosen, "names one twice")
@@ -68,7 +69,7 @@ def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] 
     if logged is not None:
         derivative = {DERIVATIVE} if has_derivative(job.task) else set()
         _refuse_unknown(chosen, {*FIELDS, *logged, *derivative})
-    own = {monitor: "maximize" if checkpoint.mode == "max" else "minimize"}
+    own = {monitor: "maximize" if checkpoint.way == "max" else "minimize"}
     usual = [own.get(name) or ("maximize" if rises(name, ()) else "minimize") for name in chosen]
     if directions and len(directions) != len(chosen):
         problem = f"must be one for each of the {len(chosen)} objectives ({', '.join(chosen)})"

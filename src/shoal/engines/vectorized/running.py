@@ -23,6 +23,7 @@ from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import ConfigError, suggestion
+from shoal.judging import better, judge
 from shoal.schedulers import Horizon
 
 _LIGHTNING = version("pytorch-lightning")
@@ -50,6 +51,8 @@ class Row:
     """Whether `max_steps` ended the epoch."""
     norm: float | None = None
     """Of a run that diverged the largest norm of its gradient in the epoch's steps before."""
+    monitor: str | None = None
+    """The metric whose best state is kept, once that is known."""
 
 
 @runtime_checkable
@@ -177,7 +180,7 @@ class Running:
             ended = "completed"
         found = self.stack.diverged.get(row)
         norm = found.norm if found else None
-        return Row(run, self.epoch - 1, step, metrics, best, ended, reason, validated is None, norm)
+        return Row(run, self.epoch - 1, step, metrics, best, ended, reason, validated is None, norm, member.monitor)
 
     def _halved(self, rows: list[Row]) -> list[Row]:
         """The rows, where a rung is reached with those ended that lose their place on it."""
@@ -219,14 +222,15 @@ class Running:
 
     def _is_best(self, run: int, metrics: Mapping[str, float], validated: bool) -> bool:
         member = self.members[run]
+        if member.monitor == "auto" and validated:
+            member.monitor = judge(metrics) or member.monitor
         if member.monitor is None or (member.monitor not in metrics and not validated):
             return False
         if member.monitor not in metrics:
             hint = suggestion(member.monitor, metrics, kind="logged are")
             raise ConfigError("callbacks.checkpoint.monitor", member.monitor, "is never logged", hint=hint)
-        sign = 1 if member.mode == "min" else -1
         value = metrics[member.monitor]
-        if run in self.best_values and not sign * value < sign * self.best_values[run]:
+        if not better(value, self.best_values.get(run), member.mode):
             return False
         self.best_values[run] = value
         return True

@@ -14,7 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from shoal.engines.job import Job
-from shoal.names import STEP, TRAIN_LOSS, VAL_LOSS
+from shoal.judging import loss_curves
+from shoal.names import STEP
 from shoal.record.checkpoint import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
@@ -171,11 +172,12 @@ def _path(axes: Axes, history: History, name: str, solution: float | None) -> No
 
 def _losses(axes: Axes, history: History) -> None:
     axes.set(xlabel="step", ylabel="loss", title="Loss")
-    curves = {name: _column(history, name) for name in (TRAIN_LOSS, VAL_LOSS)}
-    for (name, (steps, values)), color in zip(curves.items(), (BLUE, ORANGE), strict=True):
+    named = zip(loss_curves(history.columns), (BLUE, ORANGE), strict=True)
+    curves = {name: (_column(history, name), color) for name, color in named if name}
+    for name, ((steps, values), color) in curves.items():
         if values:
             axes.plot(steps, values, color=color, marker=_dot(len(values)), label=name)
-    drawn = [value for _, values in curves.values() for value in values]
+    drawn = [value for (_, values), _ in curves.values() for value in values]
     if drawn:
         axes.legend(frameon=False, fontsize=8)
     scaled(axes, drawn)

@@ -1,0 +1,41 @@
+"""In which direction a metric is better that a callback or a scheduler watches: as it says, else as the name tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shoal.build.constructors import target
+from shoal.errors import ConfigError
+from shoal.judging import direction
+
+
+def directed(node: Any, key: str) -> Any:
+    """The node of a callback, its `mode` the direction of the metric it watches unless that is said.
+
+    Lightning's own callbacks take the smaller value for the better one, of an accuracy too.
+    """
+    monitor = _undirected(node)
+    if monitor is None or "mode" not in target(node, key).parameters:
+        return node
+    return {**node, "mode": direction(monitor) or "min"}
+
+
+def _undirected(node: Any) -> str | None:
+    """The metric that a node watches without saying in which direction; None where there is no such."""
+    if not isinstance(node, Mapping) or node.get("mode", "auto") != "auto":
+        return None
+    monitor = node.get("monitor")
+    return monitor if isinstance(monitor, str) and monitor != "auto" else None
+
+
+def refuse_undirected(node: Any, key: str) -> None:
+    """Refuse to guess the direction of a metric that is logged, and whose name does not tell.
+
+    Raises:
+        ConfigError: how to say it.
+    """
+    monitor = _undirected(node)
+    if monitor is not None and direction(monitor) is None:
+        problem = f"cannot be known: whether {monitor} is better when it is smaller or larger"
+        raise ConfigError(f"{key}.mode", "auto", problem, hint=f"{key}.mode=min or {key}.mode=max")
