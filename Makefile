@@ -6,7 +6,7 @@
 PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 SETTINGS := pyproject.toml requirements.lock
 
 # A new torch may round differently: take one on purpose, with the bitwise and numerical tests at hand.
@@ -18,9 +18,10 @@ export OMP_NUM_THREADS ?= 1
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: .venv/.installed ## train the parabola and say where its results are
+demo: .venv/.installed ## train the parabola and say where its results are, and what is next
 	$(BIN)/python train.py task=parabola
-	@echo "TensorBoard: $(BIN)/tensorboard --logdir outputs"
+	@printf '%s\n' '' 'Next, once in each shell:' '  source .venv/bin/activate' \
+	  'and then, for example:' '  tensorboard --logdir outputs' '  python train.py task=sin_x2' '  shoal --help'
 
 test: static ## check the sources, then run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal

@@ -22,7 +22,7 @@ COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
     for line in block.splitlines()
-    if line and not line.startswith("make")
+    if line and not line.startswith(("make", "source"))
 ]
 SHORT = {"python train.py": "trainer.max_epochs=2"}
 """Added to a command so that the test takes seconds."""

@@ -46,7 +46,7 @@ def _done(words: list[str]) -> int:
         from shoal.app.command import train
 
         return train(words[1:])
-    return _by_typer([word for word in words if word != DEBUG])
+    return _by_typer([word for word in words if word != DEBUG] or ["--help"])
 
 
 def _by_typer(words: list[str]) -> int:
@@ -72,7 +72,6 @@ def application() -> typer.Typer:
         name="shoal",
         help="Experiments with small PyTorch models: one run or hundreds, from configuration.",
         rich_markup_mode=None,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
