@@ -45,7 +45,7 @@ def resume(
 
         from shoal.app.work import Training
         from shoal.build.job import job, task
-        from shoal.record.training import unchanged
+        from shoal.record.run_record import unchanged
 
         with located(Origins(overrides, otherwise=str(found.run.config))):
             refuse_impostors(config, trusted)

@@ -18,10 +18,11 @@ from shoal.engines.vectorized.running import Row, Running
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.record.callbacks import logged
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO
+from shoal.record.endings import Diverged
 from shoal.record.interruption import Interruption
 from shoal.record.progress import Progress
 from shoal.record.rate_told import tell_rate
-from shoal.record.recorder import Diverged, Recorder
+from shoal.record.recorder import Recorder
 from shoal.seeding import seed_global
 from shoal.tasks.supervised import announce
 

@@ -22,6 +22,7 @@ from shoal.errors import DamagedError, brief
 from shoal.names import GRAD_NORM
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.endings import status_of
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.scalars import encoded
 from shoal.record.track import StackRun, Track, checkpoint_of
@@ -142,7 +143,7 @@ class _Session:
             if len(self.tracks) > 1 and may_be_one_runs_fault(error):
                 raise  # each of them is tried by itself
             left = [track for track in self.tracks if track and not track.info.finished]
-            self._end([(track, _status(error), brief(error)) for track in left])
+            self._end([(track, status_of(error), brief(error)) for track in left])
             if error is not raised:
                 raise error from raised
             raise
@@ -186,7 +187,7 @@ class _Session:
                 metrics = track.add(row)
                 groups.setdefault((row.step, tuple(metrics)), []).append((track, list(metrics.values())))
         for (step, names), found in groups.items():
-            written = [(track.events, values) for track, values in found if track.events]
+            written = [(track.record.events, values) for track, values in found if track.record.events]
             records = encoded(names, [values for _, values in written], step=step, wall_time=time.time())
             for (events, _), record in zip(written, records, strict=True):
                 events.add(record)
@@ -209,8 +210,8 @@ class _Session:
         files = {}
         with together():
             for place, track in open_.items():
-                files[place] = track.flush() | {"at_best": track.at_best, "began": track.began}
-                track.sync()
+                files[place] = track.record.flush() | {"at_best": track.at_best, "began": track.began}
+                track.record.sync()
         content = {
             "runs": self._names,
             "running": self.running.state_dict(),
@@ -298,11 +299,7 @@ def _ending(row: Row, track: Track) -> tuple[Status, str | None]:
 
 
 def _divergence(row: Row, track: Track) -> str:
-    measured = [each.get(GRAD_NORM, math.nan) for each in track.history.rows]
+    measured = [each.get(GRAD_NORM, math.nan) for each in track.record.history.rows]
     norms = [norm for norm in (row.norm, *measured) if norm is not None and math.isfinite(norm)]
     largest = f"; the largest gradient norm measured before it was {max(norms):.3g}" if norms else ""
     return f"{row.reason} (epoch {row.epoch}): the run diverged{largest}"
-
-
-def _status(error: BaseException) -> Status:
-    return Status.INTERRUPTED if isinstance(error, Interrupted | KeyboardInterrupt) else Status.FAILED

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import socket
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,34 +14,28 @@ import pytorch_lightning as pl
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
-from shoal.errors import ShoalError, UsageError, brief
-from shoal.names import EPOCH, STEP
+from shoal.errors import ShoalError, brief
 from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
 from shoal.record.conclusion import Concluded, concluded, n_parameters
-from shoal.record.events import EventFile
+from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
-from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.interruption import Interruption
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
-from shoal.record.recorder import Diverged, Recorder
+from shoal.record.recorder import Recorder
+from shoal.record.run_record import RunRecord, warn
 from shoal.record.tensorboard import TensorBoard
 from shoal.rundir import (
-    History,
     RunDir,
     RunInfo,
     Status,
     claim,
-    read_intact,
-    seal,
-    write_config,
-    write_info,
     write_text,
 )
-from shoal.rundir.atomic import UnwritableError, remove
-from shoal.rundir.info import now
-from shoal.tasks import Supervised, Task
+from shoal.rundir.atomic import UnwritableError
+from shoal.tasks import Supervised
 
 log = logging.getLogger("shoal")
 
@@ -102,7 +92,6 @@ class _Session:
         self.stacked = stacked
         self.run = run
         self.interruption = interruption
-        self.began = time.monotonic()
         self.origin = origin
         self.before = before
         self.state = load(origin) if origin else None
@@ -111,14 +100,8 @@ class _Session:
         if self.state:
             refuse_another(origin, self.state, self.module)
             refuse_part_of_an_epoch(job, origin, self._position())
-        self.info = self._opened(info)
-        try:
-            self.recorder = self._recorder()
-        except BaseException as error:  # run.json must not say for good that it is running
-            info = replace(self.info, status=_status(error), reason=brief(error), ended=now())
-            with contextlib.suppress(ShoalError):  # the disk may be full
-                write_info(self.run.info, info)
-            raise
+        self.record = self._opened(info)
+        self.recorder = Recorder(self.record)
 
     def train(self) -> RunInfo:
         """Train, and record how it ended."""
@@ -126,7 +109,7 @@ class _Session:
         try:
             began = time.monotonic()
             trainer = self._fit()
-            self.info = replace(self.info, fit_seconds=self.info.fit_seconds + time.monotonic() - began)
+            self.record.update(fit_seconds=self.info.fit_seconds + time.monotonic() - began)
             self._describe(trainer)
             if trainer.is_global_zero:
                 self._conclude()
@@ -142,83 +125,28 @@ class _Session:
         self.interruption.finish()
         return self.info
 
+    @property
+    def info(self) -> RunInfo:
+        """What run.json says, or will say in the end."""
+        return self.record.info
+
     def _position(self) -> Position:
         return Position(*self.state[EXTRA]["position"]) if self.state else Position()
 
-    def _opened(self, info: RunInfo) -> RunInfo:
-        """Write run.json with the status `running`, the configuration and the changes of the working tree."""
+    def _opened(self, info: RunInfo) -> RunRecord:
+        """Begin the record, new or from where the state was kept, with the changes of the working tree."""
         git, patch = (info.git, "") if self.one_of_many else environment.working_tree()
         if patch:
             write_text(self.run.patch, patch)
-        digest = unchanged(info, self.job.task)
-        write_config(self.run.config, self.job.config)
-        info = replace(
-            info,
-            status=Status.RUNNING,
-            engine="vectorized" if self.stacked else "lightning",
-            reason=None,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            started=info.started or now(),
-            ended=None,
-            digest=digest,
-            git=git,
-            versions=environment.versions(),
-        )
-        write_info(self.run.info, info)
-        return info
-
-    def _recorder(self) -> Recorder:
-        """The files that grow while training: new, or cut back to what they were at the checkpoint."""
-        wanted = any(isinstance(logger, TensorBoard) for logger in self.job.loggers.values())
-        existing = self.run.events()
-        if self.state is None:
-            for file in existing:
-                remove(file)
-            remove(self.run.history)
-            return Recorder(History(self.run.history), self._new_events() if wanted else None)
-        kept = self.state[EXTRA]["over"] if self._stays() else self.state[EXTRA]["files"]
-        history = self._history(kept)
-        if not wanted:
-            return Recorder(history, None)
-        events = EventFile(existing[-1]) if existing else None
-        if events is None or not events.cut(kept["events"]):
-            events = self._rebuilt(existing, history)
-        return Recorder(history, events)
-
-    def _history(self, kept: Mapping[str, Any]) -> History:
-        """The history up to the checkpoint; what of it is lost is said, and is no reason to lose the training too."""
-        history, problem = read_intact(self.run.history)
-        history.keep(kept["rows"])
-        if len(history.rows) < kept["rows"]:
-            _warn(f"{problem or self.run.history}: {len(history.rows)} of {kept['rows']} rows are left")
-        elif history.digest() != kept["digest"]:
-            _warn(f"{self.run.history} is damaged: its rows are not what was written")
-        return history
-
-    def _rebuilt(self, existing: Sequence[Path], history: History) -> EventFile:
-        """A new event file with the curves of the history, in the place of one that is damaged or missing."""
-        if existing:
-            _warn(f"{existing[-1]} is damaged: its curves are written anew from {self.run.history.name}")
-        for file in existing:
-            remove(file)
-        events = self._new_events()
-        for row in history.rows:
-            events.scalars(
-                {name: value for name, value in row.items() if name not in (STEP, EPOCH)}, step=int(row[STEP])
-            )
-        return events
-
-    def _new_events(self) -> EventFile:
-        events = EventFile.create(self.run.path)
-        events.text("config", f"```yaml\n{self.run.config.read_text(encoding='utf-8')}```")
-        return events
+        info = replace(info, engine="vectorized" if self.stacked else "lightning", git=git)
+        extra = self.state[EXTRA] if self.state else {}
+        return RunRecord(self.job, self.run, info, kept=extra.get("over") if self._stays() else extra.get("files"))
 
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
         told = [RateTold(self.state)] if self.state and not self._stays() else []
         self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
-        self.checkpoint.attach(self.run, self._extra, self.recorder.sync, self.recorder.beginning)
+        self.checkpoint.attach(self.run, self._extra, self.record.sync, self.recorder.beginning)
         self.checkpoint.whole_epochs = self.job.own_module
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         self.interruption.checkpoint = self.checkpoint
@@ -257,18 +185,11 @@ class _Session:
 
     def _extra(self) -> Mapping[str, Any]:
         """What each checkpoint keeps beside Lightning's own: how long the files are, and what predictions need."""
-        data = self.job.data
-        columns = {
-            "features": list(data.features),
-            "targets": list(data.targets),
-            "encoding": dict(data.encoding),
-        }
-        return {"files": self.recorder.flush(), "config": dict(self.job.config), "columns": columns}
+        return {"files": self.recorder.flush(), "config": dict(self.job.config), "columns": self.record.columns()}
 
     def _describe(self, trainer: pl.Trainer) -> None:
         parameters, trainable = n_parameters(self.module)
-        self.info = replace(
-            self.info,
+        self.record.update(
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
             parameters=parameters,
@@ -287,45 +208,36 @@ class _Session:
             try:
                 self._illustrate(shown)
             except Exception as error:  # whatever it is: the training is done and its results are more than a picture
-                _warn(f"no figure: {brief(error)}")
-        if self.recorder.events:
+                warn(f"no figure: {brief(error)}")
+        if self.record.events:
             settings = hyperparameters(self.info, self.job.config)
             measured = results(self._final(), self.checkpoint.best)
-            self.recorder.events.hyperparameters(settings, measured, step=self.info.steps)
+            self.record.events.hyperparameters(settings, measured, step=self.info.steps)
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
         from shoal.record.figures import fit as figures
 
-        picture = figures.illustrate(self.run, module, self.job.data, self.recorder.history, self.info)
-        if self.recorder.events:
-            self.recorder.events.image("fit", picture, step=self.info.steps)
+        picture = figures.illustrate(self.run, module, self.job.data, self.record.history, self.info)
+        if self.record.events:
+            self.record.events.image("fit", picture, step=self.info.steps)
 
     def _final(self) -> dict[str, float]:
-        return {**self.recorder.final(), **self.concluded.metrics}
+        return {**self.record.history.final(), **self.concluded.metrics}
 
     def _end(self, status: Status, reason: str | None) -> None:
         """Bring every file up to date and write the final run.json, unless somebody has taken the run away."""
         if not self.run.path.is_dir():
             raise UnwritableError(self.run.path, "it was deleted while the run was training")
         self._finish_files(status)
-        self.info = replace(
-            self.info,
-            status=status,
-            reason=reason,
-            ended=now(),
-            seconds=self.info.seconds + time.monotonic() - self.began,
-            final=self._final(),
-            assessment=self.concluded.assessment,
-            best=self.checkpoint.best,
-            artifacts=seal(self.run.path, self.run.artifacts()),
+        self.record.close(
+            status, reason, final=self._final(), assessment=self.concluded.assessment, best=self.checkpoint.best
         )
-        write_info(self.run.info, self.info)
 
     def _fail(self, error: BaseException) -> None:
         """Record how it ended, where that can be written: the error itself is what is told."""
         try:
-            self._end(_status(error), brief(error))
+            self._end(status_of(error), brief(error))
         except (OSError, ShoalError) as another:
             log.error("%s", brief(another))
 
@@ -348,37 +260,6 @@ class _Attach(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.recorder.attach(trainer)
-
-
-def unchanged(info: RunInfo, task: Task) -> str | None:
-    """The digest of the file that the samples come from.
-
-    Raises:
-        UsageError: where the run began with another content of that file.
-    """
-    path = getattr(task, "path", "the file of the samples")
-    try:
-        digest = task.digest
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint=f"the working directory is {Path.cwd()}") from error
-    if info.digest is not None and digest != info.digest:
-        raise UsageError(
-            f"{path} has changed since the run began: SHA-256 {(digest or 'none')[:12]}, then {info.digest[:12]}",
-            hint="put the file back as it was, or start a new run",
-        )
-    return digest
-
-
-def _warn(text: str) -> None:
-    """Say something that the user must know, in the log and on the terminal."""
-    log.warning("%s", text)
-    print(f"warning: {text}", file=sys.stderr)
-
-
-def _status(error: BaseException) -> Status:
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        return Status.INTERRUPTED
-    return Status.DIVERGED if isinstance(error, Diverged) else Status.FAILED
 
 
 def _accelerator(trainer: pl.Trainer) -> str:

@@ -82,6 +82,13 @@ class Broken:
     reason: str
 
 
-Event = Advanced | Ended | Unstacked | Broken
+@dataclass(frozen=True)
+class Noted:
+    """Something was warned of that the user must know; the training goes on."""
+
+    warning: str
+
+
+Event = Advanced | Ended | Unstacked | Broken | Noted
 Report = Callable[[Event], None]
 """Where a block tells what happens, as it happens."""

@@ -12,7 +12,7 @@ from types import FrameType
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
-from shoal.sweeps.block import Assignment, Block, Broken, Ended, Unstacked
+from shoal.sweeps.block import Assignment, Block, Broken, Ended, Noted, Unstacked
 from shoal.sweeps.executor import Executor, Finished, Happening, Lost
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.progress import SweepProgress
@@ -49,6 +49,7 @@ class Execution:
         self.results: dict[int, RunInfo] = {}
         self._queue: deque[Block] = deque()
         self._n_bad = 0
+        self._n_noted = 0
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
@@ -80,6 +81,8 @@ class Execution:
                 self._apart(block, reasons)
             case block, Broken(reason):
                 self._lost(block, reason)
+            case _, Noted(warning):
+                self._note(warning)
             case block, Lost(reason):
                 self.progress.finished(block)
                 self._lost(block, reason)
@@ -107,6 +110,14 @@ class Execution:
             self.progress.tell(f"{info.status}  job {number}  {at}  {info.reason}")
         elif self._n_bad == MOST_TOLD + 1:
             self.progress.tell("and more: they are counted as they come, and told with their reasons at the end")
+
+    def _note(self, warning: str) -> None:
+        """Pass a warning on; of very many only that there are more."""
+        self._n_noted += 1
+        if self._n_noted <= MOST_TOLD:
+            self.progress.tell(f"warning  {warning}")
+        elif self._n_noted == MOST_TOLD + 1:
+            self.progress.tell("and more warnings: each stands in the train.log of its run")
 
     def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:
         """Train the runs of a block that cannot share it alone, and the others together."""

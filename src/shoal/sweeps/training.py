@@ -28,7 +28,9 @@ from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Ended, Report, Unstacked
+from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Ended, Noted, Report, Unstacked
+
+log = logging.getLogger("shoal")
 
 REPORT_SECONDS = 0.5
 """How often a block says how far it is."""
@@ -43,6 +45,8 @@ def train_block(block: Block, report: Report, known: Known) -> None:
     torch.set_num_threads(1)
     with _output_into(block.assignments[0].run.log), quiet_logging():
         log_through(_EveryLog([assignment.run.log for assignment in block.assignments]))
+        told = _Told(report)
+        log.addHandler(told)
         try:
             jobs = [_without_progress(build(assignment.config)) for assignment in block.assignments]
             if block.stacked:
@@ -57,6 +61,8 @@ def train_block(block: Block, report: Report, known: Known) -> None:
                 for assignment in block.assignments:
                     if not assignment.finished:
                         report(Ended(assignment.number, _recorded(assignment, error)))
+        finally:
+            log.removeHandler(told)
 
 
 def _train_alone(assignment: Assignment, job: Job, report: Report) -> None:
@@ -122,7 +128,7 @@ def _recorded(assignment: Assignment, error: BaseException) -> RunInfo:
     status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
     problem = brief(error)
     info = replace(assignment.info, status=status, reason=problem, pid=os.getpid(), host=socket.gethostname())
-    logging.getLogger("shoal").error("%s", problem)
+    log.error("%s", problem)
     if not isinstance(error, UsageError):  # then another process is at work there
         with contextlib.suppress(ShoalError):
             write_info(assignment.run.info, info)
@@ -141,6 +147,18 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Told(logging.Handler):
+    """Lets the sweep tell what shoal itself warns of: the terminal of a block is the log of its runs."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self.report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:  # an error ends a run, which is told with its reason
+            self.report(Noted(record.getMessage()))
 
 
 class _EveryLog(logging.Handler):

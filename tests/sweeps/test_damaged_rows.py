@@ -1,0 +1,68 @@
+"""Rows of a metrics.csv that are lost are told by a sweep that goes on, as by a run that goes on alone."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import ExitCode
+from shoal.record.stack import _Session
+from shoal.rundir import read_history
+from sweeps import runs, same, statuses, sweep
+
+WORDS = ["seed=range(3)", "trainer.max_epochs=8", "sweep.processes=0"]
+
+pytestmark = pytest.mark.usefixtures("undrawn", "workdir")
+
+
+@pytest.fixture
+def stopped() -> None:
+    """A sweep that a signal stopped after four of its eight epochs."""
+
+    def asked(session: _Session) -> bool:
+        if session.running.epoch >= 4:
+            session.interruption.received = signal.SIGINT
+        return session.interruption.received is not None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Session, "is_asked_to_stop", asked)
+        assert sweep(*WORDS).returncode == ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize("line", [2, 3, 5])
+def test_a_sweep_that_goes_on_says_how_many_rows_are_left(stopped: None, line: int) -> None:
+    file = runs()[1].history
+    rows = file.read_text().splitlines(keepends=True)
+    rows[line - 1] = rows[line - 1].replace(",", ";", 1)
+    file.write_text("".join(rows))
+
+    said = sweep(*WORDS).stderr
+
+    assert f"{line - 2} of 4 rows are left" in said
+    assert str(file) in said
+    assert f"{line - 2} of 4 rows are left" in runs()[1].log.read_text()
+    assert statuses() == ["completed"] * 3
+    assert len(read_history(file).rows) == 4 + line - 2
+
+
+def test_a_value_that_was_changed_is_told_too(stopped: None) -> None:
+    file = runs()[2].history
+    text = file.read_text().splitlines(keepends=True)
+    cells = text[2].split(",")
+    cells[2] = "0.123"
+    text[2] = ",".join(cells)
+    file.write_text("".join(text))
+
+    said = sweep(*WORDS).stderr
+
+    assert f"{file} is damaged: its rows are not what was written" in said
+
+
+def test_a_sweep_that_is_not_damaged_goes_on_without_a_warning(stopped: None, tmp_path: Path) -> None:
+    said = sweep(*WORDS).stderr
+    sweep(*WORDS, f"hydra.sweep.dir={tmp_path}/whole")
+
+    assert "warning" not in said
+    assert all(same(mine, theirs) for mine, theirs in zip(runs(), runs(tmp_path / "whole"), strict=True))
