@@ -1,8 +1,9 @@
 """Pointwise operations as expressions in C that round as torch's own kernels do.
 
 Where a kernel of torch multiplies and adds with one rounding, so does the expression; whether it does depends on the
-processor, and `muladd` stands for it in C. Operations that a vector library computes (exp, tanh, the square root, ...)
-are not here: no other code has their last bit.
+processor, and `muladd` stands for it in C, as `maximum` and `minimum` stand for what a processor takes of 0 and -0.
+Operations that a vector library computes (exp, tanh, the square root, ...) are not here: no other code has their last
+bit.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ _EXPRESSIONS: dict[Any, str] = {
     aten.reciprocal.default: "1 / {a}",
     aten.sign.default: "({a} > 0) - ({a} < 0)",
     aten.sgn.default: "({a} > 0) - ({a} < 0)",
-    aten.relu.default: "{a} < 0 ? 0 : {a}",
+    aten.relu.default: "maximum{f}(0, {a})",
     aten.threshold_backward.default: "{b} <= {c} ? 0 : {a}",
     aten.leaky_relu.default: "{a} > 0 ? {a} : {a} * {b}",
     aten.leaky_relu_backward.default: "{b} > 0 ? {a} : {a} * {c}",
-    aten.clamp_min.default: "{a} < {b} ? {b} : {a}",
-    aten.clamp_max.default: "{a} > {b} ? {b} : {a}",
-    aten.maximum.default: "{a} != {a} || {a} > {b} ? {a} : {b}",
-    aten.minimum.default: "{a} != {a} || {a} < {b} ? {a} : {b}",
+    aten.clamp_min.default: "maximum{f}({b}, {a})",
+    aten.clamp_max.default: "minimum{f}({b}, {a})",
+    aten.maximum.default: "maximum{f}({a}, {b})",
+    aten.minimum.default: "minimum{f}({a}, {b})",
     aten.sigmoid_backward.default: "{a} * (1 - {b}) * {b}",
     aten.tanh_backward.default: "{a} * muladd{f}(-{b}, {b}, 1)",
     aten.mse_loss.default: "({a} - {b}) * ({a} - {b})",
@@ -74,6 +75,9 @@ _EXPRESSIONS: dict[Any, str] = {
 }
 """By operation; {a}, {b}, {c} are its arguments, {f} the suffix of C's functions."""
 
+_FLUSHED = "__builtin_fma{{f}}({}, 1, -0.0{{f}})"
+"""A number as it is, and zero for one that the processor takes as zero in whatever it computes."""
+
 _POWERS: dict[Any, str] = {1: "{a}", 2: "{a} * {a}", 3: "{a} * {a} * {a}"}
 """The powers that torch multiplies out."""
 
@@ -101,12 +105,23 @@ def expression(node: Node, names: Mapping[Node, str]) -> str | None:
 
 
 def definitions() -> str:
-    """The functions in C that expressions call: `muladd`, which rounds as torch's kernels do on this processor."""
+    """The functions in C that expressions call; each does what torch's kernels do on this processor."""
     product = "__builtin_fma{f}(x, y, z)" if _rounds_once() else "x * y + z"
+    larger, smaller = "x != x || x > y ? x : y", "x != x || x < y ? x : y"
+    if _orders_zeros():
+        larger = _FLUSHED.format(f"x == 0 && y == 0 ? x + y : {larger}")
+        smaller = _FLUSHED.format(f"x == 0 && y == 0 ? -(-x - y) : {smaller}")
+    functions = {"muladd": ("xyz", product), "maximum": ("xy", larger), "minimum": ("xy", smaller)}
     return "".join(
-        f"static inline {kind} muladd{suffix}({kind} x, {kind} y, {kind} z) {{ return {product.format(f=suffix)}; }}\n"
+        _function(name, arguments, text, kind, suffix)
+        for name, (arguments, text) in functions.items()
         for kind, suffix in (("float", "f"), ("double", ""))
     )
+
+
+def _function(name: str, arguments: str, text: str, kind: str, suffix: str) -> str:
+    given = ", ".join(f"{kind} {each}" for each in arguments)
+    return f"static inline {kind} {name}{suffix}({given}) {{ return {text.format(f=suffix)}; }}\n"
 
 
 @cache
@@ -114,6 +129,13 @@ def _rounds_once() -> bool:
     """Whether torch's kernels multiply and add with one rounding: 3 times a third is not 1 to the last bit then."""
     third, three = torch.full((64,), 1 / 3), torch.full((64,), 3.0)
     return bool((torch.addcmul(-torch.ones(64), third, three) != 0).all())
+
+
+@cache
+def _orders_zeros() -> bool:
+    """Whether 0 is larger than -0 to torch's kernels, as on arm64; elsewhere they take the second of the two."""
+    zero = torch.zeros(64)
+    return not bool(torch.maximum(zero, -zero).signbit().any())
 
 
 def computed_in(node: Node) -> torch.dtype | None:
