@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from shoal.engines.step.compiled import library
 from shoal.engines.step.compiled.program import Heat, of_graph
 
 pytestmark = pytest.mark.usefixtures("compiling_at_once")
@@ -55,3 +56,11 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
 
     assert "Not a directory" in refused(caplog)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flag"),
+    [("x86_64", "-march=native"), ("AMD64", "-march=native"), ("aarch64", "-mcpu=native"), ("arm64", "-mcpu=native")],
+)
+def test_the_compiler_is_asked_for_the_processor_in_words_that_it_knows(machine: str, flag: str) -> None:
+    assert library.native(machine) == flag

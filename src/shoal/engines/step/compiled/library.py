@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
-"""Vectors as wide as the processor has them. Nothing here lets the compiler change a number."""
+FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
+"""Nothing here lets the compiler change a number."""
 
 
 class CannotCompileError(Exception):
@@ -63,7 +63,7 @@ class Library:
         new = self._folder / f"{self._name}.{os.getpid()}.new"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            command = [compiler, *FLAGS, "-shared", "-fPIC", "-x", "c", "-", "-o", str(new)]
+            command = [*_called(compiler), "-shared", "-fPIC", "-x", "c", "-", "-o", str(new)]
             subprocess.run(command, input=source, capture_output=True, text=True, errors="replace", check=True)
             self._path = new.replace(self._folder / self._named(new.read_bytes()))
         except subprocess.CalledProcessError as error:
@@ -98,6 +98,15 @@ class Library:
             raise CannotCompileError(str(error)) from None
 
 
+def native(machine: str) -> str:
+    """The compiler's flag for all that a processor has, vectors as wide as it has them: clang knows but one on each."""
+    return "-mcpu=native" if machine.startswith(("aarch64", "arm", "ppc")) else "-march=native"
+
+
+def _called(compiler: str) -> list[str]:
+    return [compiler, *FLAGS, native(platform.machine())]
+
+
 def _compiler() -> str:
     found = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if found is None:
@@ -117,7 +126,7 @@ def _kept() -> Path:
 def _digest(compiler: str, source: str) -> str:
     """Names a library by all that makes it what it is."""
     changed = os.stat(compiler).st_mtime_ns
-    return hashlib.sha256("\n".join([compiler, str(changed), *FLAGS, _processor(), source]).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join([*_called(compiler), str(changed), _processor(), source]).encode()).hexdigest()[:32]
 
 
 @cache
