@@ -59,6 +59,18 @@ def _git(*words: str) -> str:
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+            named = named_processor(lines.read())
+    except OSError:
+        named = None
+    return named or platform.processor() or platform.machine()
+
+
+def named_processor(cpuinfo: str) -> str | None:
+    """The first processor's name in the text of /proc/cpuinfo; on arm64, where it has none, its maker's numbers."""
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    if "CPU part" in fields:
+        return f"{platform.machine()}, implementer {fields.get('CPU implementer')}, part {fields['CPU part']}"
+    return fields.get("model name")
