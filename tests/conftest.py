@@ -22,6 +22,12 @@ settings.register_profile("untimed", deadline=None)  # how long an example takes
 settings.load_profile("untimed")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse tests for each of a set, whose order is another in each process: those side by side must agree."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        assert not isinstance(mark.args[1], set | frozenset), f"sort what {metafunc.definition.nodeid} is run for"
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what has been imported; it costs a tenth of the time of the tests."""
     gc.collect()

@@ -138,7 +138,7 @@ def test_a_run_with_a_scheduler_of_torch_is_resumed_to_the_bit(name: str, engine
     assert len({row["lr"] for row in read_history(whole.history).rows}) > 1
 
 
-@pytest.mark.parametrize("name", SCHEDULERS.keys() - BEYOND)
+@pytest.mark.parametrize("name", sorted(SCHEDULERS.keys() - BEYOND))
 def test_both_engines_give_a_scheduler_of_torch_the_same_rates(name: str) -> None:
     exact = "trainer.precision=64-true"
 
@@ -151,7 +151,7 @@ def rates(run: RunDir) -> list[float]:
     return [row["lr"] for row in read_history(run.history).rows]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS.keys() - OTHERS)
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - OTHERS))
 def test_a_run_with_an_optimizer_of_torch_is_resumed_to_the_bit(name: str, stops: Stops) -> None:
     words = ["~optimizer", f"+optimizer={{_target_:torch.optim.{name},lr:0.01{OPTIMIZERS[name]}}}"]
     kept = [word for word in WORDS if not word.startswith("optimizer")]
