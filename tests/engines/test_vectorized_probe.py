@@ -34,7 +34,7 @@ class Plain(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         loss = nn.functional.mse_loss(self.layer(x) * self.scale + self.offset, y)
-        self.log("train/loss", loss, batch_size=len(x))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
         return loss
 
 

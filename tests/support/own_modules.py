@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,33 @@ class Plain(Regression):
     def __init__(self, width: int = 4):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(1, width), nn.LayerNorm(width), nn.Tanh(), nn.Linear(width, 1))
+
+
+class Talkative(Wave):
+    """Logs in every way that Lightning has, and a metric that is not a number in the first epoch."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = nn.functional.mse_loss(self(x), y)
+        self.log("train_loss", loss)
+        self.log("by_step", loss, on_step=True)
+        self.log("both", 2 * loss, on_step=True, on_epoch=True)
+        self.log("by_epoch", loss, on_step=False, on_epoch=True)
+        self.log("also_by_epoch", loss, on_epoch=True)
+        self.log("sized", loss, batch_size=3)
+        self.log("shown", loss, True)
+        self.log("unseen", loss, logger=False)
+        self.log_dict({"one": loss, "two": 2 * loss}, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = batch
+        loss = nn.functional.mse_loss(self(x), y)
+        self.log("val_loss", loss)
+        self.log("val_by_step", loss, on_step=True, on_epoch=False)
+        self.log("val_both", loss, on_step=True)
+        self.log("val_unseen", loss, logger=False)
+        self.log("val_late", loss * self.current_epoch / self.current_epoch if self.current_epoch else loss * nan)
 
 
 class Item(Plain):

@@ -40,6 +40,8 @@ BETWEEN_EPOCHS = (
     "trainer.num_nodes",
 )
 """Settings by which the batches of an epoch are counted."""
+BEST = ("callbacks.checkpoint.monitor", "callbacks.checkpoint.mode")
+"""Settings by which states are compared: those that were kept before are of another kind."""
 LIMITS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
 

@@ -63,7 +63,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
     Raises:
         ShoalError: where it cannot go on under one of them.
     """
-    from shoal.app.continued import matters, refuse_misplaced, refuse_stopped
+    from shoal.app.continued import BEST, matters, refuse_misplaced, refuse_stopped
     from shoal.build.job import job
     from shoal.engines.course import unfit
     from shoal.engines.position import Position
@@ -85,6 +85,8 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
         raise ConfigError(changed[0].key, changed[0].new, problem, hint="start a new run for that")
     for change in changes:
         print(f"changed  {change}", file=sys.stderr)
+    if any(change.key in BEST for change in changes):
+        print("changed  the best state: from here on it is chosen anew, by what is monitored now", file=sys.stderr)
     return before
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Interval
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -18,6 +18,7 @@ from shoal.build.annotations import NotAllowedError, choices, coerced, described
 from shoal.build.constructors import TARGET, Constructor, build, checked, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
+from shoal.build.length import check_length, whole_length
 from shoal.build.lightning_module import agreed, logs
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
@@ -62,7 +63,7 @@ def job(config: Mapping[str, Any]) -> Job:
         )
     )
     _check_monitors(built)
-    _check_validation(built)
+    check_length(built)
     _check_loss(built)
     if not built.own_module:
         check_fit(built)
@@ -233,33 +234,26 @@ def _check_monitors(job: Job) -> None:
         if isinstance(monitor, str) and monitor != "auto":
             _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
             refuse_undirected(job.config["callbacks"].get(name), f"callbacks.{name}")
+        if isinstance(callback, EarlyStopping) and monitor in _of_training(job, names):
+            callback._check_on_train_epoch_end = True  # not after a validation, which has the epoch's before
     watched = getattr(job.scheduler, "monitor", None)
     if isinstance(watched, str):
         _check_monitor("scheduler.monitor", watched, names, job)
         refuse_undirected(job.config["scheduler"], "scheduler")
 
 
+def _of_training(job: Job, names: set[str]) -> set[str]:
+    """Names of what is logged as an epoch ends, whether it is validated or not."""
+    ours = logged(job.callbacks.values(), clips=True)
+    return ours | {name for name in names if name.startswith("train")}
+
+
 def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
     if monitor in names:
         return
-    if monitor == VAL_LOSS and not job.task.validates:
+    if monitor == VAL_LOSS and not job.validates:
         raise ConfigError(key, monitor, "is never logged: there are no validation samples", hint=f"use {TRAIN_LOSS}")
     raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, names, kind="logged are"))
-
-
-def _check_validation(job: Job) -> None:
-    """Refuse a validation in the middle of an epoch that is shorter than that."""
-    every = job.trainer.get("val_check_interval")
-    if not isinstance(every, int | float) or every <= 1.0 or job.trainer.get("check_val_every_n_epoch") is None:
-        return
-    n_batches = len(job.batches()[0]) if job.in_memory else every
-    if every > n_batches:
-        raise ConfigError(
-            "trainer.val_check_interval",
-            every,
-            f"is more than the {n_batches} batches of an epoch",
-            hint="null validates after each epoch",
-        )
 
 
 def _check_loss(job: Job) -> None:
@@ -279,21 +273,10 @@ def _check_expected(job: Job) -> None:
     wanted = expectations(job.config.get("expect"))
     if wanted:
         derivative = {DERIVATIVE} if has_derivative(job.task) else set()
-        last = _last_step(job) if any(each.step for each in wanted) else None
+        last = whole_length(job).steps if any(each.step for each in wanted) else None
         names = metrics(job)
         if names is not None:
             refuse_unknown(wanted, names | derivative, last)
-
-
-def _last_step(job: Job) -> int | None:
-    """The optimizer steps of a whole training at most; None where nothing says."""
-    n_steps, n_epochs = job.trainer.get("max_steps", -1), job.trainer.get("max_epochs")
-    limits = [n_steps] if n_steps > 0 else []
-    if n_epochs and n_epochs > 0:
-        if not job.in_memory:
-            return None
-        limits.append(n_epochs * len(job.batches()[0]))
-    return min(limits, default=None)
 
 
 def metrics(job: Job) -> set[str] | None:
@@ -305,7 +288,7 @@ def metrics(job: Job) -> set[str] | None:
     names = {TRAIN_LOSS}
     if job.task.records:
         names |= job.task.recorded(job.presented(job.module()).model).keys()
-    if job.task.validates:
+    if job.validates:
         names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
     if job.trainer.get("log_every_n_steps") is not None:
         names.add(f"{TRAIN_LOSS}_step")

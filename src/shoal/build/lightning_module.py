@@ -12,6 +12,7 @@ from shoal import losses, models, optimizers, schedulers
 from shoal.build.constructors import TARGET
 from shoal.build.directions import refuse_undirected
 from shoal.engines.job import Job
+from shoal.engines.step.logged import Stage, arguments, entries
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint, Watched
 from shoal.seeding import Stream, global_generator
@@ -68,7 +69,7 @@ def logs(job: Job) -> set[str] | None:
         with global_generator(job.seed, Stream.USER):
             train, val = _first_batches(job)
             names |= _logged(module.train(), "training_step", train)
-            if val is not None and job.task.validates:
+            if val is not None and job.validates:
                 names |= _logged(module.eval(), "validation_step", val)
     except Exception:  # it needs a Trainer, or fails in a way that its training will show
         return None
@@ -115,12 +116,10 @@ def _first_batches(job: Job) -> tuple[Any, Any]:
 def _logged(module: Any, step: str, batch: Any) -> set[str]:
     """Names of what a step logs, those included that Lightning adds where a value is logged by step and by epoch."""
     names: set[str] = set()
-    trains = step == "training_step"
+    stage: Stage = "train" if step == "training_step" else "val"
 
     def log(name: str, value: Any, *args: Any, **settings: Any) -> None:
-        by_step, by_epoch = settings.get("on_step"), settings.get("on_epoch")
-        both = (trains if by_step is None else by_step) and (not trains if by_epoch is None else by_epoch)
-        names.update([name, f"{name}_step", f"{name}_epoch"] if both else [name])
+        names.update(entries(stage, arguments(module, name, value, *args, **settings)))
 
     module.log = log
     getattr(module, step)(batch, 0)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from shoal import optimizers, schedulers
+from shoal.build.length import whole_length
 from shoal.engines.course import Course
 from shoal.engines.job import Job
-from shoal.engines.length import horizon, n_batches
 from shoal.errors import ConfigError
 
 LONGEST = 10_000
@@ -26,8 +26,7 @@ def check_schedule(job: Job) -> None:
     """
     if isinstance(job.scheduler, schedulers.Constant) or isinstance(job.optimizer, optimizers.Own):
         return
-    n = n_batches(job.trainer, len(job.batches()[0])) if job.in_memory else None
-    course = Course(optimizer=job.optimizer, scheduler=job.scheduler, horizon=horizon(job.trainer, n))
+    course = Course.of(job, whole_length(job))
     if isinstance(job.scheduler, schedulers.Schedule):
         if job.in_memory:  # otherwise only the data loaders know how long an epoch is
             course.at(0, _params())

@@ -102,6 +102,11 @@ def _check_length(settings: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"trainer.{name}", 0, "trains nothing", hint="an integer of at least 1, or -1 for no limit"
             )
+    for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        low, high = settings.get(least) or 0, settings.get(most) or 0
+        if 0 < high < low:
+            hint = f"at most that, or null: early stopping counts from trainer.{least} on"
+            raise ConfigError(f"trainer.{least}", low, f"is above trainer.{most}={high}", hint=hint)
     if settings.get("limit_train_batches") == 0:
         raise ConfigError("trainer.limit_train_batches", 0, "trains nothing", hint="null for all batches of an epoch")
     if (

@@ -49,6 +49,11 @@ class Job:
         """Whether the samples are tensors in memory, so that there are `batches`."""
         return not isinstance(self.task, LightningTask) or self.task.samples is not None
 
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation samples, and batches of them are asked for."""
+        return self.task.validates and self.trainer.get("limit_val_batches") != 0
+
     def module(self) -> pl.LightningModule:
         """The LightningModule, its weights drawn on the seed's own stream."""
         if isinstance(self.task, LightningTask):

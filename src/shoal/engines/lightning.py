@@ -101,7 +101,7 @@ class LastSteps(pl.Callback):
         """Log them beside the means of the epoch."""
         results = trainer._results
         kept = [item.meta for _, item in results.valid_items()] if results is not None else []
-        names = {meta.name for meta in kept if meta.on_step and not meta.on_epoch}
+        names = {meta.name for meta in kept if meta.logger and meta.on_step and not meta.on_epoch}
         announce(trainer, {name: float(trainer.callback_metrics[name]) for name in sorted(names)})
 
 

@@ -82,6 +82,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self.whole_epochs = False
         """Whether only states between epochs can be gone on from; what is saved within one is then its beginning."""
         self.best: Best | None = None
+        self._judged: Tensor | None = None
+        self._known: dict[str, Tensor] = {}
         self._beginning: dict[str, Any] | None = None
         self._improved = False
         self._snapshot: dict[str, Any] | None = None
@@ -113,6 +115,20 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """Which way the monitored metric is better; a loss falls."""
         return (direction(self.monitor) or "min") if self.mode == "auto" else self.mode
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note of what is known before: a step's value of a metric of the training is not to be judged."""
+        self._known = dict(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See of a metric that was measured within an epoch whether it is the best so far."""
+        if trainer.sanity_checking:
+            return
+        if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
+            self.monitor = found
+        measured = trainer.callback_metrics.get(self.monitor)
+        if measured is not None and measured is not self._known.get(self.monitor):
+            self._judge(trainer)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See whether the monitored metric is the best so far.
 
@@ -123,11 +139,20 @@ class Checkpoint(pl.callbacks.Checkpoint):
             return  # a longer training would not measure here
         if self.monitor == "auto" and self._validated(trainer):
             self.monitor = self._found(trainer)
-        if self.monitor not in trainer.callback_metrics:
-            if self._validated(trainer):
-                raise self._unlogged(trainer)
+        if self.monitor in trainer.callback_metrics:
+            self._judge(trainer)
+        elif self._validated(trainer):
+            raise self._unlogged(trainer)
+
+    def _judge(self, trainer: pl.Trainer) -> None:
+        """Take note of the monitored metric, unless it was judged when it was measured."""
+        measured = trainer.callback_metrics[self.monitor]
+        if measured is self._judged:
             return
-        value = float(trainer.callback_metrics[self.monitor])
+        self._judged = measured
+        value = float(measured)
+        if self.best is not None and (self.best.metric, self.best.mode) != (self.monitor, self.way):
+            self.best = None  # of another metric, until the run was resumed
         if better(value, self.best.value if self.best else None, self.way):
             self.best = Best(self.monitor, self.way, value, trainer.current_epoch, trainer.global_step)
             self._improved = True

@@ -34,14 +34,20 @@ def refuse_another(path: Path | None, state: Mapping[str, Any], module: nn.Modul
 
 
 def refuse_part_of_an_epoch(job: Job, path: Path | None, position: Position) -> None:
-    """Refuse to go on in the middle of an epoch with a LightningModule of the user's own.
+    """Refuse to go on in the middle of a step, and of an epoch with a LightningModule of the user's own.
 
     Raises:
-        UsageError: because what it adds up over an epoch with `self.log` is in no checkpoint.
+        UsageError: because gradients, and what such a module adds up with `self.log`, are in no checkpoint.
     """
+    accumulated = job.trainer.get("accumulate_grad_batches") or 1
+    if position.batch % accumulated:
+        raise UsageError(
+            f"{path} is from a validation between two batches whose gradients are added up",
+            hint="go on from the last state, or have trainer.val_check_interval a multiple of the batches added up",
+        )
     if job.own_module and position.batch:
         raise UsageError(
-            f"{path} is from the middle of epoch {position.epoch}, where trainer.max_steps ended it; a LightningModule "
-            "of your own goes on from the end of an epoch only",
-            hint="go on from the best state (--from best), or set trainer.max_epochs instead",
+            f"{path} is from the middle of epoch {position.epoch}; a LightningModule of your own goes on from the end "
+            "of an epoch only",
+            hint="go on from the other state (--from best, or last), or end at an epoch: trainer.max_epochs",
         )

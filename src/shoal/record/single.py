@@ -139,7 +139,8 @@ class _Telling(pl.Callback):
         [row] = rows
         metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
         announce(self.trainer, metrics)
-        self.recorder.log_metrics(metrics)
+        unlogged = running.unlogged
+        self.recorder.log_metrics({name: value for name, value in metrics.items() if name not in unlogged})
         if row.ended == "diverged":
             found = running.stack.diverged[0]
             norms = [norm for norm in (row.norm, self.recorder.largest_norm()) if norm is not None]

@@ -181,10 +181,11 @@ class _Session:
 
     def _record(self, rows: Sequence[Row]) -> None:
         groups: dict[tuple[int, tuple[str, ...]], list[tuple[Track, list[float]]]] = {}
+        unlogged = self.running.unlogged
         for row in rows:
             track = self.tracks[row.run]
             if track is not None:
-                metrics = track.add(row)
+                metrics = track.add(row, unlogged)
                 groups.setdefault((row.step, tuple(metrics)), []).append((track, list(metrics.values())))
         for (step, names), found in groups.items():
             written = [(track.record.events, values) for track, values in found if track.record.events]

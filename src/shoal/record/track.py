@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,11 +74,12 @@ class Track:
         """What run.json says, or will say in the end."""
         return self.record.info
 
-    def add(self, row: Row) -> dict[str, float]:
-        """Put an epoch into the history; the metrics it measured."""
+    def add(self, row: Row, unlogged: Collection[str]) -> dict[str, float]:
+        """Put an epoch into the history; the metrics it measured, but for those that no history has."""
         if row.cut_short:  # a training that goes on from there does not measure here
             self._before_part = self.record.flush()
-        metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
+        left_out = self._dropped.union(unlogged)
+        metrics = {name: value for name, value in row.metrics.items() if name not in left_out}
         self.record.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})  # its event comes with the stack's
         self._epochs, self._steps = row.epoch + 1, row.step
         if row.best:

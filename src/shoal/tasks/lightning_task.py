@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -140,6 +140,12 @@ class LightningTask(Task):
         """The first batch of its data loaders for training and for validation; None where there is none."""
         with global_generator(self.seed, Stream.USER):
             train, val = (None if loader is None else next(iter(loader), None) for loader in self._loaders())
+        return train, val
+
+    def n_batches(self) -> tuple[int | None, int | None]:
+        """How many batches its data loaders have for training and for validation; None where they do not say."""
+        with global_generator(self.seed, Stream.USER):
+            train, val = (len(each) if isinstance(each, Sized) else None for each in self._loaders())
         return train, val
 
     def _loaders(self) -> tuple[Any, Any]:

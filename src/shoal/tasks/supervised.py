@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +20,9 @@ from shoal.tasks.task import Task
 
 class Supervised(pl.LightningModule):
     """Minimises the loss of the model's outputs against the targets, batch by batch."""
+
+    logs_means: ClassVar[bool] = True
+    """Whether what is logged with a batch size becomes the mean over the epoch, also in training."""
 
     def __init__(
         self, *, model: nn.Module, task: Task, loss: LossFunction, optimizer: Optimizer, scheduler: Scheduler, seed: int
@@ -94,9 +97,12 @@ class Supervised(pl.LightningModule):
             self._seen.append((outputs, batch[1]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the validation samples, and the task's own measures."""
-        self._log_means("val")
+        """Log the means over the validation samples, and the task's own measures; of a mere check of them nothing."""
         seen, self._seen = self._seen, []
+        if self.trainer.sanity_checking:
+            self._sums["val"] = {}
+            return
+        self._log_means("val")
         if seen:
             outputs, targets = (self._gathered(torch.cat(parts)) for parts in zip(*seen, strict=True))
             metrics = self.task.metrics(outputs.cpu(), targets.cpu())

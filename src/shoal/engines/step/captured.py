@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -18,23 +17,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from shoal.engines.step.logged import Entry, Stage, arguments, entries
 from shoal.engines.step.mapped import Clock, Outcome, Tensors
-
-Stage = Literal["train", "val"]
 
 
 class CannotStackError(Exception):
     """A step needs something that a stack cannot give it."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """How a logged value becomes a number of the epoch."""
-
-    mean: bool
-    """The mean over the epoch; the last value where false."""
-    weight: int | None
-    """Weight of each batch in the mean; its number of samples where None."""
 
 
 class _Catching:
@@ -45,11 +33,18 @@ class _Catching:
     _stage: Stage
     _n_samples: int
 
-    def log(self, name: str, value: Any, *args: Any, batch_size: int | None = None, **kwargs: Any) -> None:
-        given = kwargs.get("on_epoch")
-        mean = batch_size is not None or (self._stage == "val" if given is None else bool(given))
-        weight = None if batch_size in (None, self._n_samples) else batch_size
-        self._caught[name] = (value, Entry(mean, weight))
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        given = arguments(self, name, value, *args, **kwargs)
+        if given["reduce_fx"] != "mean":
+            raise CannotStackError(f"logs {name} with a reduce_fx that is not the mean")
+        if given["batch_size"] is not None and getattr(self, "logs_means", False):
+            given |= {"on_step": False, "on_epoch": True}
+        if given["batch_size"] == self._n_samples:
+            given["batch_size"] = None
+        found = entries(self._stage, given)
+        if not found:
+            raise CannotStackError(f"logs {name} neither by step nor by epoch")
+        self._caught |= {key: (value, entry) for key, entry in found.items()}
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         for name, value in dictionary.items():

@@ -141,6 +141,7 @@ class StackModule(pl.LightningModule):
         """The validation samples of every run; like Lightning, not after an epoch that `max_steps` cut short."""
         if self._cut_short:
             return
+        self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
         self._means["val"] = self._read("val", history, self._val_sizes)
         self._outputs = torch.cat(history.outputs, dim=1) if history.outputs else None

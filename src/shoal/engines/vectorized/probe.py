@@ -40,11 +40,12 @@ def probe(stack: Stack, mapped: Mapped, modules: Sequence[pl.LightningModule], b
             result = mapped(stack.views(), stack.buffers, batch, Clock())
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0]))
-    found = {row: _difference(result, row, module, batch) for row, module in enumerate(modules)}
+    found = {row: _difference(result, row, module, batch, mapped.share) for row, module in enumerate(modules)}
     return {row: why for row, why in found.items() if why}
 
 
-def _difference(result: Stepped, row: int, module: pl.LightningModule, batch: Any) -> str | None:
+def _difference(result: Stepped, row: int, module: pl.LightningModule, batch: Any, share: float) -> str | None:
+    """In what a run differs alone; the stack's gradients are `share` times those of the loss."""
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     before = _attributes(module)
     with _generators_restored():
@@ -66,7 +67,7 @@ def _difference(result: Stepped, row: int, module: pl.LightningModule, batch: An
             f"training_step ({_place(module)}) gives another loss alone: {float(loss):.6g}, in the stack "
             f"{float(result.losses[row]):.6g}; it depends on more than parameters, buffers and the batch"
         )
-    if not all(_close(mine, other) for mine, other in zip(stacked, grads, strict=True)):
+    if not all(_close(mine, other * share) for mine, other in zip(stacked, grads, strict=True)):
         return f"training_step ({_place(module)}) gives another gradient alone than in the stack"
     return None
 

@@ -124,6 +124,13 @@ class Running:
         self._last_moments: dict[int, _Moment] = {}
 
     @property
+    def unlogged(self) -> frozenset[str]:
+        """Names of what the steps measure for callbacks only."""
+        found = [each.entries.items() for each in self.steps.captured.values()]
+        shown = {name for entries in found for name, entry in entries if entry.shown}
+        return frozenset(name for entries in found for name, _ in entries if name not in shown)
+
+    @property
     def filled(self) -> list[int]:
         """The member in every row, copies included."""
         return [*self.rows, *self.rows[-1:] * (len(self.stack) - len(self.rows))]

@@ -1,0 +1,210 @@
+"""The two engines agree under every setting of the Trainer, the callbacks and the optimizers that both follow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from own_runs import SAMPLES, trained, write_task
+from shoal.app.start import start
+from shoal.record.checkpoint import EXTRA, load
+from shoal.rundir import RunDir, read_history, read_info
+
+pytestmark = [
+    pytest.mark.usefixtures("undrawn"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
+]
+
+CONF = Path(__file__).parents[2] / "conf"
+WORDS = [
+    "task.n_samples=30",
+    "task.batch_size=5",
+    "task.val_batch_size=4",
+    "model.hidden=[3]",
+    "callbacks=quiet",
+    "optimizer.lr=0.1",
+    "trainer.precision=64-true",
+]
+"""24 samples to train on are 5 steps an epoch, the last of them of 4 samples."""
+LENGTH = "trainer.max_epochs=4"
+TRAINER: dict[str, list[str]] = {
+    "accelerator": ["auto"],
+    "devices": ["auto"],
+    "strategy": [],
+    "num_nodes": [],
+    "precision": ["64"],
+    "max_epochs": ["-1 trainer.max_steps=12", "null trainer.max_steps=12", "3 trainer.max_steps=12"],
+    "min_epochs": ["4", "6 trainer.max_epochs=9"],
+    "max_steps": ["3", "10", "13"],
+    "min_steps": [],
+    "max_time": [],
+    "gradient_clip_val": ["0.05"],
+    "gradient_clip_algorithm": ["value trainer.gradient_clip_val=0.01"],
+    "accumulate_grad_batches": ["2", "7"],
+    "deterministic": ["true"],
+    "benchmark": ["true"],
+    "log_every_n_steps": [],
+    "check_val_every_n_epoch": ["2", "3"],
+    "val_check_interval": ["1.0"],
+    "num_sanity_val_steps": ["2"],
+    "limit_train_batches": ["2", "0.5", "100"],
+    "limit_val_batches": ["1", "0.5", "0"],
+    "limit_test_batches": ["1"],
+    "limit_predict_batches": ["1"],
+    "overfit_batches": ["0"],
+    "fast_dev_run": ["false"],
+    "inference_mode": ["false"],
+    "use_distributed_sampler": ["false"],
+    "profiler": [],
+    "detect_anomaly": [],
+    "sync_batchnorm": ["true"],
+    "reload_dataloaders_every_n_epochs": ["1"],
+    "enable_model_summary": ["true"],
+    "plugins": ["[]"],
+}
+"""For each argument of the Trainer values that both engines follow; none where a stack follows but its default."""
+STOPPING = "callbacks=early_stopping callbacks.progress=null callbacks.early_stopping"
+CALLBACKS = [
+    "callbacks.checkpoint.monitor=train/loss",
+    "callbacks.checkpoint.monitor=val/loss callbacks.checkpoint.mode=max",
+    "callbacks.checkpoint.every_seconds=0",
+    "callbacks.lr=null",
+    "callbacks.grad_norm=null",
+    "callbacks.grad_norm=null trainer.gradient_clip_val=0.05",
+    f"{STOPPING}.patience=1",
+    f"{STOPPING}.patience=0",
+    f"{STOPPING}.patience=1 trainer.min_epochs=5 trainer.max_epochs=9",
+    f"{STOPPING}.patience=1 trainer.min_epochs=5 trainer.max_epochs=9 trainer.check_val_every_n_epoch=2",
+    f"{STOPPING}.patience=1 trainer.check_val_every_n_epoch=2",
+    f"{STOPPING}.monitor=train/loss callbacks.early_stopping.patience=1",
+    f"{STOPPING}.monitor=train/loss callbacks.early_stopping.patience=1 trainer.check_val_every_n_epoch=2",
+    f"{STOPPING}.mode=max callbacks.early_stopping.patience=2",
+    f"{STOPPING}.min_delta=0.01 callbacks.early_stopping.patience=1",
+    f"{STOPPING}.patience=1 +callbacks.early_stopping.stopping_threshold=0.05",
+    f"{STOPPING}.patience=9 +callbacks.early_stopping.divergence_threshold=0.05",
+    f"{STOPPING}.patience=1 +callbacks.early_stopping.verbose=true",
+    f"{STOPPING}.patience=1 +callbacks.early_stopping.check_finite=false",
+    f"{STOPPING}.patience=1 +callbacks.early_stopping.strict=false",
+    f"{STOPPING}.monitor=lr callbacks.early_stopping.mode=min callbacks.early_stopping.patience=2",
+]
+HOW = {"fused", "foreach", "initial_lr"}
+"""How an optimizer of torch computes, and what only a scheduler notes."""
+PIECES = [
+    "optimizer=sgd optimizer.lr=0.1 optimizer.momentum=0.9 optimizer.nesterov=true optimizer.weight_decay=0.01",
+    "optimizer=adamw optimizer.lr=0.1 optimizer.beta1=0.8 optimizer.beta2=0.9 optimizer.eps=1e-3",
+    "optimizer=rmsprop optimizer.alpha=0.9 optimizer.momentum=0.5",
+    "scheduler=cosine trainer.max_epochs=-1 trainer.max_steps=12",
+    "scheduler=cosine trainer.max_epochs=9 trainer.max_steps=12",
+    "scheduler=onecycle trainer.accumulate_grad_batches=2",
+    "scheduler=warmup scheduler.steps=3 scheduler.then=cosine trainer.limit_train_batches=0.5",
+    "scheduler=plateau scheduler.patience=0 scheduler.threshold=0.5 trainer.check_val_every_n_epoch=2",
+    "scheduler=plateau scheduler.patience=0 scheduler.monitor=train/loss scheduler.cooldown=1",
+    "loss=huber loss.delta=0.1",
+    "loss=mae",
+    "model.dropout=0.3",
+]
+
+
+def run_by(engine: str, words: str) -> RunDir:
+    length = [] if "max_epochs" in words else [LENGTH]
+    run, _ = start([*WORDS, *length, *words.split(), f"engine={engine}", f"hydra.run.dir={engine}"])
+    return run
+
+
+def summary(run: RunDir) -> dict[str, Any]:
+    """What a run has come to, as numbers and words."""
+    info, last = read_info(run.info), load(run.last)
+    states, [group] = last["callbacks"], last["optimizer_states"][0]["param_groups"]
+    return {
+        "rows": read_history(run.history).rows,
+        "final": dict(info.final),
+        "best": vars(info.best) if info.best else None,
+        "end": [info.status, info.reason, info.epochs, info.steps, last["epoch"], last["global_step"]],
+        "position": last[EXTRA]["position"],
+        "stopping": [dict(states[key]) for key in states if key.startswith("EarlyStopping")],
+        "optimizer": {key: group[key] for key in sorted(group.keys() - HOW)},
+        "weights": last["state_dict"],
+        "best weights": load(run.best)["state_dict"] if run.best.exists() else None,
+    }
+
+
+def compare(one: Any, other: Any, at: str = "") -> list[str]:
+    """The places where two summaries are further apart than rounding in float64 explains."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return [] if torch.allclose(one.double(), other.double(), rtol=1e-9, atol=1e-11) else [at]
+    if isinstance(one, dict) and isinstance(other, dict):
+        if list(one) != list(other):
+            return [f"{at}: {list(one)}, {list(other)}"]
+        return [each for key in one for each in compare(one[key], other[key], f"{at}.{key}")]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        if len(one) != len(other):
+            return [f"{at}: {len(one)} and {len(other)} long"]
+        return [each for i, pair in enumerate(zip(one, other, strict=True)) for each in compare(*pair, f"{at}[{i}]")]
+    if isinstance(one, float) and isinstance(other, float):
+        return [] if one == pytest.approx(other, rel=1e-9, abs=1e-11, nan_ok=True) else [f"{at}: {one}, {other}"]
+    if isinstance(one, str) and isinstance(other, str):
+        one, other = (re.sub(r"\d+\.\d+", lambda found: f"{float(found[0]):.9g}", each) for each in (one, other))
+    return [] if one == other else [f"{at}: {one!r}, {other!r}"]
+
+
+def test_every_argument_of_the_trainer_is_compared() -> None:
+    configured = yaml.safe_load((CONF / "trainer/default.yaml").read_text())
+
+    assert TRAINER.keys() == configured.keys() - {"_target_"}
+
+
+def test_every_callback_of_the_configuration_is_compared() -> None:
+    names = set()
+    for file in (CONF / "callbacks").glob("*.yaml"):
+        names |= (yaml.safe_load(file.read_text()) or {}).keys() - {"defaults"}
+
+    compared = {name for case in CALLBACKS for name in re.findall(r"callbacks\.(\w+)", case)}
+    assert names == compared
+
+
+@pytest.mark.parametrize(
+    "words",
+    [f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values] + CALLBACKS + PIECES,
+)
+def test_the_engines_agree(words: str, workdir: Path) -> None:
+    alone, stacked = run_by("lightning", words), run_by("vectorized", words)
+
+    assert [read_info(each.info).engine for each in (alone, stacked)] == ["lightning", "vectorized"]
+    assert compare(summary(alone), summary(stacked)) == []
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "both", "both_epoch", "unseen", "val_late", "val_both_epoch"])
+def test_the_engines_agree_on_what_a_module_of_the_users_own_logs(monitor: str, workdir: Path) -> None:
+    write_task("talkative", "Talkative", SAMPLES, dropout=0.0, lr=0.05)
+    monitored = f"callbacks.checkpoint.monitor={monitor} callbacks.checkpoint.mode=min"
+    words = f"task=talkative {monitored} trainer.precision=64-true trainer.max_epochs=3"
+
+    alone, stacked = (
+        trained(*words.split(), f"engine={engine}", f"hydra.run.dir={engine}") for engine in ("lightning", "vectorized")
+    )
+
+    assert [each.info.engine for each in (alone, stacked)] == ["lightning", "vectorized"]
+    one, other = (summary(each.directory) for each in (alone, stacked))
+    for rows in (one["rows"], other["rows"]):
+        rows[:] = [dict(sorted(row.items())) for row in rows]
+    one["final"], other["final"] = (dict(sorted(each["final"].items())) for each in (one, other))
+    assert compare(one, other) == []
+    assert {"both_epoch", "val_both_step", "sized"} < one["final"].keys()
+    assert not {"both", "unseen", "val_unseen"} & one["final"].keys()
+
+
+def test_a_metric_that_is_not_a_number_at_first_does_not_stay_the_best(workdir: Path) -> None:
+    write_task("talkative", "Talkative", SAMPLES, dropout=0.0, lr=0.05)
+
+    monitored = ["callbacks.checkpoint.monitor=val_late", "callbacks.checkpoint.mode=min"]
+
+    run = trained("task=talkative", *monitored, "trainer.max_epochs=3")
+
+    best = run.info.best
+    assert best is not None
+    assert best.value == min(run.metrics["val_late"].to_list()[1:])
