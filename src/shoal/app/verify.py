@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shoal.config.experiments import files
+import yaml
+
+from shoal.config.experiments import files, named
 from shoal.errors import UsageError, brief, suggestion
 from shoal.review.catalog import Entry, find, set_aside
 from shoal.review.removal import Removal
 from shoal.rundir import SweepDir, read_sweep
-
-SWEEPS = "sweeper:"
-"""In the file of an experiment that is a sweep, and no other."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,12 @@ def chosen(names: Sequence[str] = (), pattern: str | None = None) -> list[str]:
         UsageError: where there is none of a name, or none fits.
     """
     known = files()
-    for name in names:
-        if name not in known:
+    wanted = [named(name, known) for name in names]
+    for name, full in zip(names, wanted, strict=True):
+        if full is None:
             raise UsageError(f"no experiment {name!r}", hint=suggestion(name, known))
-    found = [name for name in (names or sorted(known, key=_order)) if fnmatch.fnmatch(name, pattern or "*")]
+    full_names = [name for name in wanted if name] or sorted(known, key=_order)
+    found = [name for name in full_names if fnmatch.fnmatch(name, pattern or "*")]
     if not found:
         raise UsageError(f"no experiment fits {pattern!r}", hint=f"there are {', '.join(sorted(known, key=_order))}")
     return found
@@ -98,8 +99,14 @@ def verify(names: Sequence[str], *, outputs: Path, processes: int, told: Callabl
 
 
 def is_sweep(name: str) -> bool:
-    """Whether an experiment is a sweep, to be run with -m."""
-    return SWEEPS in files()[name].read_text(encoding="utf-8")
+    """Whether an experiment is a sweep, to be run with -m: its file has parameters for a sweeper."""
+    try:
+        content = yaml.safe_load(files()[name].read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False  # running it tells what is wrong with the file
+    for key in ("hydra", "sweeper", "params"):
+        content = content.get(key) if isinstance(content, dict) else None
+    return bool(content)
 
 
 def one(name: str, outputs: Path) -> Verdict:
@@ -172,6 +179,5 @@ def _unasked(outcomes: Sequence[dict[str, Any]]) -> str | None:
 
 def _order(name: str) -> tuple[str, int, str]:
     """a2 before a10."""
-    letters = name.rstrip("0123456789_abcdefghijklmnopqrstuvwxyz") or name[:1]
-    digits = "".join(letter for letter in name[len(letters) :].split("_")[0] if letter.isdigit())
-    return letters, int(digits or 0), name
+    digits = "".join(letter for letter in name[1:].split("_")[0] if letter.isdigit())
+    return name[:1], int(digits or 0), name

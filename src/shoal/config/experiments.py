@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -16,6 +18,8 @@ from shoal.config.folders import own_experiments, user_experiments
 
 GROUP = "experiment"
 SCHEME = "experiments"
+_NUMBER = re.compile(r"[a-z]\d+(?:_[a-z]\d+)*(?=_|$)")
+"""The number of an experiment, with which its name begins."""
 
 
 class ExperimentSource(FileConfigSource):
@@ -26,7 +30,7 @@ class ExperimentSource(FileConfigSource):
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
-        return super().load_config(_within(config_path) or config_path)
+        return super().load_config(self._file(config_path) or config_path)
 
     def available(self) -> bool:
         return Path(self.path).is_dir()
@@ -36,8 +40,14 @@ class ExperimentSource(FileConfigSource):
         return config_path == "" or (within is not None and super().is_group(within))
 
     def is_config(self, config_path: str) -> bool:
+        file = self._file(config_path)
+        return bool(file) and super().is_config(str(file))
+
+    def _file(self, config_path: str) -> str | None:
+        """The path below the folder of what a path in the group names, by its beginning too."""
         within = _within(config_path)
-        return bool(within) and super().is_config(str(within))
+        stems = [file.stem for file in Path(self.path).glob("*.yaml")]
+        return within and (named(within.removesuffix(".yaml"), stems) or within)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         within = _within(config_path)
@@ -74,6 +84,19 @@ def files() -> dict[str, Path]:
         for file in sorted(folder.glob("*.yaml")):
             found.setdefault(file.stem, file)
     return found
+
+
+def named(word: str, names: Iterable[str]) -> str | None:
+    """The experiment that a word means: its name, its number (`a1`, `e1_e2`), or how its name alone begins.
+
+    Of several with one number it is the first.
+    """
+    known = sorted(names)
+    if word in known:
+        return word
+    numbered = [name for name in known if (found := _NUMBER.match(name)) and found[0] == word]
+    begun = [name for name in known if name.startswith(f"{word}_")]
+    return numbered[0] if numbered else begun[0] if len(begun) == 1 else None
 
 
 def _within(config_path: str) -> str | None:
