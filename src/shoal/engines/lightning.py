@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
@@ -91,6 +92,27 @@ class Positioner(pl.Callback):
         self.loaders.begin(trainer, epoch, self.start.batch if epoch == self.start.epoch else 0)
 
 
+class KeptRate(pl.Callback):
+    """Gives the optimizer of a training that goes on its settings back, once stochastic weight averaging has begun.
+
+    Lightning makes that callback's scheduler anew, which sets the rate of its first epoch before its state is loaded.
+    """
+
+    def __init__(self) -> None:
+        self._groups: list[dict[str, Any]] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note of them."""
+        if not trainer.lr_scheduler_configs:  # the callback has taken its place: it had begun before
+            self._groups = [{**group, "params": ()} for group in trainer.optimizers[0].param_groups]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give them back, in the first epoch."""
+        groups, self._groups = self._groups, None
+        for group, kept in zip(trainer.optimizers[0].param_groups, groups or (), strict=False):
+            group.update({name: value for name, value in kept.items() if name != "params"})
+
+
 class LastSteps(pl.Callback):
     """Tells loggers what a module logs step by step only: the values of an epoch's last step.
 
@@ -128,6 +150,8 @@ def fit(
     first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over)]
     first += [LastSteps()] if job.own_module else []
     everyone = [*first, *callbacks]
+    if checkpoint is not None and any(isinstance(each, StochasticWeightAveraging) for each in callbacks):
+        everyone.append(KeptRate())
     for callback in everyone:
         _drop_unused_hooks(callback)
     trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io)

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from annotated_types import Ge
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
 from shoal.engines.position import Position
@@ -21,7 +22,10 @@ from shoal.errors import ConfigError, DamagedError, suggestion
 from shoal.judging import Direction, better, direction, judge
 from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
 from shoal.rundir.atomic import copy
+from shoal.tasks.supervised import announce
 
+GOING_ON = "going_on"
+"""Key among these of the weights that a training goes on from, where those that were measured are others."""
 EXTRA = "shoal"
 """Key of the checkpoint under which everything that Lightning does not know of is kept."""
 
@@ -35,7 +39,9 @@ class SealedIO(CheckpointIO):
         write_bytes(Path(path), sealed(buffer.getvalue()))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return load(Path(path), map_location=map_location)
+        content = load(Path(path), map_location=map_location)
+        content["state_dict"] = content[EXTRA].pop(GOING_ON, content["state_dict"])
+        return content
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
@@ -92,6 +98,13 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._rng: dict[str, Any] | None = None
         self._cut_short: dict[str, Any] | None = None
         self._first: dict[str, Any] | None = None
+        self._final: dict[str, Any] | None = None
+        self._scored: dict[str, Any] | None = None
+        """The averaged weights that the best value was measured with."""
+        self._validated_weights: dict[str, Any] | None = None
+        """Those of the last validation."""
+        self.measure: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None
+        """Gives the metrics of other weights than the module has."""
 
     def attach(
         self,
@@ -123,6 +136,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """See of a metric that was measured within an epoch whether it is the best so far."""
         if trainer.sanity_checking:
             return
+        if any(isinstance(each, WeightAveraging) for each in trainer.callbacks):  # type: ignore[attr-defined]
+            self._validated_weights = _cloned(self._bare_state(trainer, Position())["state_dict"])
         if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
             self.monitor = found
         measured = trainer.callback_metrics.get(self.monitor)
@@ -156,6 +171,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if better(value, self.best.value if self.best else None, self.way):
             self.best = Best(self.monitor, self.way, value, trainer.current_epoch, trainer.global_step)
             self._improved = True
+            self._scored = self._validated_weights
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -182,15 +198,33 @@ class Checkpoint(pl.callbacks.Checkpoint):
         position = Position(trainer.current_epoch, batch, trainer.global_step)
         self._cut_short = _cloned(self._state(trainer, position))
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the final state."""
+    def settle(self, trainer: pl.Trainer) -> None:
+        """Take the final state, as a longer training would go on from: before callbacks put averaged weights in it."""
         if self._rng is not None:  # a training that was over already
             restore_generators(self._rng)
             self._rng = None
         if self._improved:
             self._remember(trainer, 0)
         position = Position(trainer.current_epoch, 0, trainer.global_step)
-        state, self._cut_short = self._cut_short or self._state(trainer, position), None
+        state, self._cut_short = self._cut_short or _cloned(self._state(trainer, position)), None
+        self._final = state
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the final state; weights that a callback has put in the place of those it holds are measured first."""
+        if self._final is None:
+            self.settle(trainer)
+        state, self._final = self._final, None
+        assert state is not None
+        others = _shown(state, _cloned(pl_module.state_dict()))
+        measured = self._validated_weights
+        others |= measured is not None and not _equal(measured, state["state_dict"])
+        if others and self.measure is not None:
+            announce(trainer, self.measure(state["state_dict"]))
+            if self.monitor in trainer.callback_metrics:
+                self._judge(trainer)
+            if self._improved:
+                self._snapshot, self._improved = state, False
+                state["callbacks"][self.state_key] = self.state_dict()
         state[EXTRA]["over"] = dict(self.extra()["files"])
         self._write(trainer, state)
 
@@ -261,6 +295,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def _remember(self, trainer: pl.Trainer, batch_idx: int) -> None:
         position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
         self._snapshot = _cloned(self._state(trainer, position))
+        if self._scored is not None:
+            _shown(self._snapshot, self._scored)
         self._improved = False
 
     def _state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
@@ -334,6 +370,19 @@ def finite(tensors: Mapping[str, Any]) -> bool:
     """Whether all numbers in these tensors are finite."""
     floats = [each for each in tensors.values() if isinstance(each, Tensor) and each.is_floating_point()]
     return all(bool(torch.isfinite(each).all()) for each in floats)
+
+
+def _shown(state: dict[str, Any], weights: dict[str, Any]) -> bool:
+    """Let a state show these weights, and a training go on from its own; whether they are others."""
+    own = state["state_dict"]
+    if own.keys() != weights.keys() or _equal(own, weights):
+        return False
+    state[EXTRA][GOING_ON], state["state_dict"] = own, weights
+    return True
+
+
+def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def _cloned(value: Any) -> Any:

@@ -148,6 +148,7 @@ class _Session:
         self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
         self.checkpoint.attach(self.run, self._extra, self.record.sync, self.recorder.beginning)
         self.checkpoint.whole_epochs = self.job.own_module
+        self.checkpoint.measure = self._measured if self.job.validates else None
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         self.interruption.checkpoint = self.checkpoint
         if self.stacked:
@@ -166,7 +167,7 @@ class _Session:
         return lightning.fit(
             self.job,
             self.module,
-            callbacks=[_Attach(self.recorder), *told, self.interruption, *others, self.checkpoint],
+            callbacks=[_Attach(self.recorder, self.checkpoint), *told, self.interruption, *others, self.checkpoint],
             loggers=[self.recorder, *loggers],
             io=SealedIO(),
             checkpoint=self.origin,
@@ -196,6 +197,13 @@ class _Session:
             trainable=trainable,
             hardware=environment.hardware(_accelerator(trainer), trainer.num_devices),
         )
+
+    def _measured(self, weights: Mapping[str, Any]) -> dict[str, float]:
+        """The validation's metrics of weights that no epoch was trained with."""
+        module = self.job.module()
+        module.to(next(each.dtype for each in weights.values() if each.is_floating_point()))
+        module.load_state_dict(weights)
+        return lightning.evaluate(self.job, module)
 
     def _conclude(self) -> None:
         """Measure the best state, draw the figure and fill the HParams tab."""
@@ -253,13 +261,17 @@ class _Session:
 
 
 class _Attach(pl.Callback):
-    """Tells the recorder whose steps to count."""
+    """Tells the recorder whose steps to count, and has the final state taken before other callbacks change it."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, checkpoint: Checkpoint) -> None:
         self.recorder = recorder
+        self.checkpoint = checkpoint
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.recorder.attach(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.checkpoint.settle(trainer)
 
 
 def _accelerator(trainer: pl.Trainer) -> str:
