@@ -15,6 +15,7 @@ from yaml import MarkedYAMLError
 from shoal.config import experiments
 from shoal.config.compose import PRIMARY, composed
 from shoal.config.folders import own_conf, user_conf
+from shoal.config.misread import naming_misread
 from shoal.config.plugins import importing_plugins
 from shoal.config.quoting import quoted
 from shoal.errors import ExitCode, UsageError
@@ -89,7 +90,8 @@ def _hydra(words: list[str], args: Any) -> int:
     # Hydra takes no option between two overrides.
     sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
     try:
-        hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_train)()
+        with naming_misread():
+            hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_train)()
     except (HydraException, OmegaConfBaseException, MarkedYAMLError):
         overrides = args.overrides if args.cfg else []
         with composed(overrides, config_dir=args.config_dir, config_name=args.config_name):

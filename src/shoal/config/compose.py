@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from shoal.config import experiments
 from shoal.config.hydra_errors import translated
+from shoal.config.misread import naming_misread
 from shoal.config.origins import COMMAND_LINE, Origins, composed_files
 from shoal.config.plugins import importing_plugins
 from shoal.config.search_path import check_search_path, search_path
@@ -103,7 +104,7 @@ def composed(
         ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
     """
     before = HydraConfig.instance().cfg
-    with importing_plugins():
+    with importing_plugins(), naming_misread():
         experiments.install()
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
 
@@ -113,19 +114,20 @@ def composed(
             return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
 
     try:
-        try:
-            config = compose(overrides)
-            _check_one_task(config)
-            _check_verbose(config)
-        except Exception as error:
-            raise translated(error, overrides, compose) from error
-        found = Composed(hydra, config, list(overrides), config_name or PRIMARY)
-        try:
-            check_search_path(config)
-        except ConfigError as error:
-            raise found.located(error) from error
-        HydraConfig.instance().set_config(config)
-        yield found
+        with naming_misread():
+            try:
+                config = compose(overrides)
+                _check_one_task(config)
+                _check_verbose(config)
+            except Exception as error:
+                raise translated(error, overrides, compose) from error
+            found = Composed(hydra, config, list(overrides), config_name or PRIMARY)
+            try:
+                check_search_path(config)
+            except ConfigError as error:
+                raise found.located(error) from error
+            HydraConfig.instance().set_config(config)
+            yield found
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = before

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -15,6 +14,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from shoal.config.folders import own_experiments, user_experiments
+from shoal.config.misread import Files
 
 GROUP = "experiment"
 SCHEME = "experiments"
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[a-z]\d+(?:_[a-z]\d+)*(?=_|$)")
 """The number of an experiment, with which its name begins."""
 
 
-class ExperimentSource(FileConfigSource):
+class ExperimentSource(Files):
     """A folder of experiments, which Hydra sees as the group `experiment` although it is called otherwise."""
 
     @staticmethod

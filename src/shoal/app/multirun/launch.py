@@ -28,6 +28,7 @@ from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import Options, expanded
 from shoal.config.multirun.job_config import JobConfig, described
 from shoal.config.multirun.settings import settings_of
+from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
 from shoal.config.origins import Origins
 from shoal.errors import ConfigError, ShoalError, UsageError, brief
@@ -53,6 +54,7 @@ def sweep(
         importing(),
         composed(overrides, config_dir=config_dir, config_name=config_name, mode=RunMode.MULTIRUN) as found,
     ):
+        refuse_empty(found.config, found.hydra.config_loader)
         callbacks = Callbacks(found.config)
         callbacks.on_multirun_start(config=found.config, config_name=config_name)
         sweeper = Plugins.instance().instantiate_sweeper(

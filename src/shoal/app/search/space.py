@@ -80,9 +80,6 @@ def space_of(
         raise UsageError("a study needs a setting to search", hint=EXAMPLE)
     others = [Values(key, _listed(each)) for key, each in by_key.items() if key not in searched]
     repeats = [tuple(itertools.chain.from_iterable(cells)) for cells in itertools.product(*others)]
-    if not repeats:
-        empty = next(each for each in others if not len(each))
-        raise ConfigError(empty.key, empty.override.get_value_string(), "gives no values: the sweep has 0 jobs")
     return Space({key: distribution(each, is_integer) for key, each in searched.items()}, repeats)
 
 

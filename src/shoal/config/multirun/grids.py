@@ -11,10 +11,11 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 from shoal.config.compose import SWEEP
 from shoal.config.multirun.distributions import Interval, distribution
+from shoal.config.multirun.swept import n_values
 from shoal.errors import ConfigError, UsageError, suggestion
 
 Cell = tuple[str, ...]
@@ -48,7 +49,7 @@ def expanded(
     `is_integer` tells of a setting whether it is one.
 
     Raises:
-        ConfigError, UsageError: where the options do not fit the overrides, or there are no jobs or too many.
+        ConfigError, UsageError: where the options do not fit the overrides, or there are too many jobs.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     parsed = [each for each in parsed if each.key_or_group.split(".")[0] != SWEEP]
@@ -57,9 +58,6 @@ def expanded(
     if options.jobs:
         axes.append([_cell(job) for job in options.jobs])
     n = math.prod(len(axis) for axis in axes)
-    if n == 0:
-        empty = next(each for each in parsed if each.is_sweep_override() and not _length(each))
-        raise ConfigError(empty.key_or_group, empty.get_value_string(), "gives no values: the sweep has 0 jobs")
     if n > options.max_jobs:
         raise _too_many(n, axes, options)
     return [list(itertools.chain.from_iterable(cells)) for cells in itertools.product(*axes)]
@@ -89,7 +87,7 @@ class Values(Sequence[Cell]):
         self.override = override
 
     def __len__(self) -> int:
-        return _length(self.override) if self.override.is_sweep_override() else 1
+        return n_values(self.override) if self.override.is_sweep_override() else 1
 
     def __iter__(self) -> Iterator[Cell]:
         if not self.override.is_sweep_override():
@@ -100,14 +98,6 @@ class Values(Sequence[Cell]):
 
     def __getitem__(self, index: Any) -> Any:
         return list(self)[index]
-
-
-def _length(override: Override) -> int:
-    value = override.value()
-    if isinstance(value, RangeSweep):
-        found = value.range()
-        return len(found) if isinstance(found, range) else sum(1 for _ in found)
-    return sum(1 for _ in override.sweep_string_iterator())
 
 
 def _paired(overrides: Mapping[str, Override], options: Options) -> list[list[str]]:

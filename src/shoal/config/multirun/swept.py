@@ -1,0 +1,58 @@
+"""How many values a swept setting has; one that gives none is refused before any sweeper goes through it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+
+from shoal.config.origins import COMMAND_LINE
+from shoal.errors import ConfigError, suggestion
+
+_MOST = 10_000_000
+"""More values than these are a slip of the pen."""
+
+
+def n_values(override: Override) -> int:
+    """The values of a swept setting, those of a range without going through them."""
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return sum(1 for _ in override.sweep_string_iterator())
+    found = value.range()
+    return len(found) if isinstance(found, range) else max(0, math.ceil((found.stop - found.start) / found.step))
+
+
+def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
+    """See that each swept setting of a sweep gives a value at least.
+
+    Raises:
+        ConfigError: for the first that gives none.
+    """
+    arguments: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    parser = OverridesParser.create(config_loader=loader)
+    for line in lines:
+        override = parser.parse_overrides([line])[0]
+        if override.is_sweep_override() and not override.is_interval_sweep():
+            _refuse_empty(override, loader, COMMAND_LINE if line in arguments else "hydra.sweeper.params")
+
+
+def _refuse_empty(override: Override, loader: ConfigLoader, source: str) -> None:
+    key, value = override.key_or_group, override.value()
+    options = loader.get_group_options(key) if isinstance(value, Glob) else []
+    if isinstance(value, RangeSweep) and not value.step:
+        problem, hint = "has a step of 0 and would never end", f"for example {key}=range(0,10)"
+    elif isinstance(value, Glob) and not options:
+        problem, hint = f"matches the names of choices, and {key} has none", f"write its values: {key}=1,2,3"
+    elif not (n := n_values(override)):
+        problem, hint = "gives no values: the sweep has 0 jobs", suggestion("", options) if options else None
+    elif n > _MOST:
+        problem, hint = f"has {n:,} values", "a range is range(from,to,step)"
+    else:
+        return
+    raise ConfigError(key, override.get_value_string(), problem, hint=hint, source=source)
