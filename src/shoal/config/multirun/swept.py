@@ -22,7 +22,7 @@ def n_values(override: Override) -> int:
     value = override.value()
     if not isinstance(value, RangeSweep):
         return sum(1 for _ in override.sweep_string_iterator())
-    found = value.range()
+    found: Any = value.range()
     return len(found) if isinstance(found, range) else max(0, math.ceil((found.stop - found.start) / found.step))
 
 
@@ -43,14 +43,17 @@ def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
 
 
 def _refuse_empty(override: Override, loader: ConfigLoader, source: str) -> None:
-    key, value = override.key_or_group, override.value()
-    options = loader.get_group_options(key) if isinstance(value, Glob) else []
+    key = override.key_or_group
+    value: Any = override.value()
+    options: list[str] = loader.get_group_options(key) if isinstance(value, Glob) else []
+    hint: str | None = None
     if isinstance(value, RangeSweep) and not value.step:
         problem, hint = "has a step of 0 and would never end", f"for example {key}=range(0,10)"
     elif isinstance(value, Glob) and not options:
         problem, hint = f"matches the names of choices, and {key} has none", f"write its values: {key}=1,2,3"
     elif not (n := n_values(override)):
-        problem, hint = "gives no values: the sweep has 0 jobs", suggestion("", options) if options else None
+        problem = "gives no values: the sweep has 0 jobs"
+        hint = suggestion("", options) if options else None
     elif n > _MOST:
         problem, hint = f"has {n:,} values", "a range is range(from,to,step)"
     else:
