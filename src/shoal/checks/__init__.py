@@ -1,6 +1,6 @@
 """What an experiment can show beside a training: derivatives, graphs, saving, devices."""
 
-from shoal.checks.check import Check, Measured
+from shoal.checks.check import Check, Measured, Occasion
 from shoal.checks.derivatives import Accumulation, Activations, Derivatives
 from shoal.checks.models import Devices, Graph, LossGradient, Reload
 
@@ -13,5 +13,6 @@ __all__ = [
     "Graph",
     "LossGradient",
     "Measured",
+    "Occasion",
     "Reload",
 ]

@@ -30,12 +30,23 @@ class Measured:
     """What run.json says of a training that was part of it, and recorded in the same directory."""
 
 
+@dataclass(frozen=True)
+class Occasion:
+    """What a check is made for."""
+
+    config: Mapping[str, Any]
+    """The resolved configuration of the job that it may be about."""
+    run: RunDir
+    """A directory that may be trained in."""
+    info: RunInfo
+
+
 class Check(ABC):
-    """Measures something, given the resolved configuration of the job that it may be about."""
+    """Measures something."""
 
     @abstractmethod
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        """What there is to find; `run` is a directory that may be trained in.
+    def measure(self, occasion: Occasion) -> Measured:
+        """What there is to find.
 
         Raises:
             ShoalError: where it cannot be measured.

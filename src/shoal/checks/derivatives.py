@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, MinLen
 
 from shoal import gradcheck
-from shoal.checks.check import Check, Measured
+from shoal.checks.check import Check, Measured, Occasion
 from shoal.errors import ExitCode
-from shoal.rundir import RunDir, RunInfo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +36,7 @@ class Derivatives(Check):
     tolerance: Annotated[float, Gt(0)] = 1e-6
     """Relative difference allowed between autograd and finite differences."""
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        del config, run, info
+    def measure(self, occasion: Occasion) -> Measured:
         found = gradcheck.check(
             self.expression,
             at=self.at,
@@ -71,8 +69,7 @@ class Accumulation(Check):
     times: Annotated[int, Ge(1)] = 1
     """How often all of them."""
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        del config, run, info
+    def measure(self, occasion: Occasion) -> Measured:
         found = gradcheck.accumulate(self.expressions, at=self.at, times=self.times)
         rows = [_gradients(call.gradients, "grad") for call in found.calls]
         rows[-1] |= _gradients(found.cleared, "grad cleared")
@@ -90,8 +87,7 @@ class Activations(Check):
     tolerance: Annotated[float, Gt(0)] = 1e-6
     """Difference allowed between autograd and finite differences."""
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        del config, run, info
+    def measure(self, occasion: Occasion) -> Measured:
         curves = gradcheck.activation_curves(self.names, interval=self.interval)
         row: dict[str, float] = {}
         for curve in curves:

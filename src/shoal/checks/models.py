@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from shoal import gradcheck
 from shoal.build.job import job
-from shoal.checks.check import Check, Measured
+from shoal.checks.check import Check, Measured, Occasion
 from shoal.checks.derivatives import GRAPHS
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record.checkpoint import load
 from shoal.record.training import train
-from shoal.rundir import RunDir, RunInfo
 from shoal.tasks import Supervised
 
 
@@ -31,9 +30,8 @@ class LossGradient(Check):
     tolerance: Annotated[float, Gt(0)] = 1e-5
     """Difference allowed, relative to the norm of the gradient."""
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        del run, info
-        return self.of(_job(config))
+    def measure(self, occasion: Occasion) -> Measured:
+        return self.of(_job(occasion.config))
 
     def of(self, built: Job) -> Measured:
         """What there is to find in a job."""
@@ -61,9 +59,8 @@ class LossGradient(Check):
 class Graph(Check):
     """Whether the job's model records a graph: in training, under evaluation, after detach."""
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        del run, info
-        built = _job(config)
+    def measure(self, occasion: Occasion) -> Measured:
+        built = _job(occasion.config)
         module, x = built.module(), built.data.train.x
         trained = module.train()(x)
         with torch.no_grad():
@@ -81,13 +78,14 @@ class Reload(Check):
     Both are compared, bit for bit, with those of the model that was trained.
     """
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
+    def measure(self, occasion: Occasion) -> Measured:
         from shoal.loaded.run import Run
 
-        plain = {**config, "check": None, "expect": None}
+        run = occasion.run
+        plain = {**occasion.config, "check": None, "expect": None}
         built = _job(plain)
         keep = _Keep()
-        info = train(replace(built, callbacks={**built.callbacks, "keep": keep}), run, info)
+        info = train(replace(built, callbacks={**built.callbacks, "keep": keep}), run, occasion.info)
         another = replace(built, seed=built.seed + 1).module()
         drawn = _outputs(another, built)
         another.load_state_dict(load(run.last)["state_dict"])
@@ -109,16 +107,15 @@ class Devices(Check):
     tolerance: Annotated[float, Gt(0)] = 1e-3
     """Relative difference allowed between the losses on the two."""
 
-    def measure(self, config: Mapping[str, Any], run: RunDir, info: RunInfo) -> Measured:
-        del run, info
+    def measure(self, occasion: Occasion) -> Measured:
         there = torch.cuda.is_available() or torch.backends.mps.is_available()
-        losses = {"cpu": _trained_on("cpu", config)}
+        losses = {"cpu": _trained_on("cpu", occasion.config)}
         if there:
-            losses["gpu"] = _trained_on("gpu", config)
+            losses["gpu"] = _trained_on("gpu", occasion.config)
             agrees = abs(losses["gpu"] - losses["cpu"]) <= self.tolerance * losses["cpu"]
             text = f"trained on both: loss {losses['cpu']:.6g} on the CPU, {losses['gpu']:.6g} on the GPU"
         else:
-            refusal = _refusal(config)
+            refusal = _refusal(occasion.config)
             agrees = refusal is not None
             text = f"trained on the CPU: loss {losses['cpu']:.6g}\nnote: the GPU half was not run: {_why_none()}\n"
             text += f"asked for a GPU: {refusal or 'NOT REFUSED'}"

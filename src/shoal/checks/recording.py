@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from shoal.build.expectations import Expectation, compared, refuse_unknown
-from shoal.checks.check import AGREES, Check, Measured
+from shoal.checks.check import AGREES, Check, Measured, Occasion
 from shoal.errors import brief
 from shoal.names import EPOCH, STEP
 from shoal.record import environment
@@ -42,7 +42,7 @@ def record(
     began = time.monotonic()
     info = _opened(config, run, info)
     try:
-        measured = check.measure(config, run, info)
+        measured = check.measure(Occasion(config, run, info))
         log.info("%s", measured.text)
         print(measured.text)
         info = _concluded(measured, run, measured.info or info, wanted)

@@ -12,11 +12,11 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from shoal.config import experiments
+from shoal.config.hydra_config import chosen_options, read_from
 from shoal.config.hydra_errors import translated
 from shoal.config.misread import naming_misread
 from shoal.config.origins import COMMAND_LINE, Origins, composed_files
@@ -47,8 +47,7 @@ class Composed:
     @property
     def choices(self) -> dict[str, str]:
         """The chosen option of each of shoal's groups."""
-        chosen = self.config.hydra.runtime.choices
-        return {group: name for group, name in chosen.items() if "/" not in group and name is not None}
+        return chosen_options(self.config.hydra.runtime.choices)
 
     @property
     def origins(self) -> Origins:
@@ -103,7 +102,6 @@ def composed(
     Raises:
         ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
     """
-    before = HydraConfig.instance().cfg
     with importing_plugins(), naming_misread():
         experiments.install()
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
@@ -126,11 +124,10 @@ def composed(
                 check_search_path(config)
             except ConfigError as error:
                 raise found.located(error) from error
-            HydraConfig.instance().set_config(config)
+        with read_from(config):
             yield found
     finally:
         GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = before
 
 
 def _check_verbose(config: DictConfig) -> None:

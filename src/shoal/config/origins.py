@@ -26,8 +26,6 @@ class Origins:
 
     overrides: Iterable[str] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
-    given: str = COMMAND_LINE
-    """What to call the place the overrides came from."""
     files: Callable[[], Sequence[tuple[str, DictConfig]]] = tuple
     """Each file that was composed, by its name, with what it sets; a later one beats an earlier one."""
     otherwise: str | None = None
@@ -37,7 +35,7 @@ class Origins:
         """`command line`, or the file that set `key`."""
         key = key.partition("[")[0]  # the file that sets a list sets its items
         if any(_covers(override, key) for override in self.overrides):
-            return self.given
+            return COMMAND_LINE
         if self.otherwise:
             return self.otherwise
         setting = [name for name, content in reversed(self.files()) if _sets(content, key)]

@@ -161,7 +161,7 @@ def fit(
         module.logs_steps = job.trainer["log_every_n_steps"] is not None
     loaders.prepare(trainer, start)
     trainer.precision_plugin.convert_module(module)  # before a state is put into it, or that state is rounded
-    with _threads(job.threads), _expected_warnings():
+    with _threads(job.threads), expected_warnings():
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None, **loaders.arguments())
     return trainer
 
@@ -178,7 +178,7 @@ def _threads(n: int) -> Iterator[None]:
 
 
 @contextmanager
-def _expected_warnings() -> Iterator[None]:
+def expected_warnings() -> Iterator[None]:
     """Leave out the warnings that say what is meant to be."""
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
@@ -223,7 +223,7 @@ def _watch_where_measured(trainer: pl.Trainer) -> None:
 def evaluate(job: Job, module: pl.LightningModule) -> dict[str, float]:
     """Metrics of `module` on the validation samples; on the training samples where there are none for validation."""
     trainer = build_trainer({**job.trainer, "fast_dev_run": False, "profiler": None})
-    with _threads(job.threads), _expected_warnings():
+    with _threads(job.threads), expected_warnings():
         trainer.validate(module, verbose=False, **Loaders(job).validation())
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 
 from shoal.engines.job import Job
-from shoal.engines.lightning import EXPECTED_WARNINGS
+from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
@@ -59,9 +58,7 @@ def fit(
             tell_rate(state, running.rates[0].at(running.epoch, running.step))
     telling = _Telling(job, recorder, checkpoint, interruption, state, stays=over and before is None)
     shown = [each for each in job.callbacks.values() if isinstance(each, Progress)]
-    with warnings.catch_warnings():
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+    with expected_warnings():
         trainer = driver.fit(running, telling, callbacks=[telling, interruption, *shown, checkpoint], io=SealedIO())
     module.to(next(member.module.parameters()).dtype)
     module.load_state_dict(running.checkpoint(0)["state_dict"])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
-from shoal.engines.lightning import EXPECTED_WARNINGS
+from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
@@ -133,9 +132,7 @@ class _Session:
         if self.running.halving:  # begun again without its state, those that won a place would compete for it again
             self._save_state()
         try:
-            with warnings.catch_warnings():
-                for message in EXPECTED_WARNINGS:
-                    warnings.filterwarnings("ignore", message=message)
+            with expected_warnings():
                 driver.fit(self.running, self)
         except BaseException as raised:
             error = self.interruption.cause(raised)

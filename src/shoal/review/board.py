@@ -15,8 +15,6 @@ from shoal.review.catalog import Entry, RunEntry, runs, untimed
 from shoal.review.listing import distinction
 from shoal.review.values import main_metric, ranked
 
-LIMIT = 40
-"""Runs that TensorBoard shows at ease: its list of runs and its colors become of no use beyond."""
 _LONGEST = 80
 _SEPARATORS = "/\\:\0"
 

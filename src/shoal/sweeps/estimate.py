@@ -22,7 +22,7 @@ START_SECONDS = 2.0
 """Before the first step and after the last: the processes, the trace of the step, the figures."""
 OVERHEAD_SECONDS = 0.02
 """Around the training of a run: directories, files, the Trainer."""
-ALONE = 2.0
+LIGHTNING = 2.0
 """What Lightning makes of a step of a run that trains alone."""
 DISPATCH = 0.1
 """What is left of the cost of a step, beside its arithmetic, where a stack shares it; measured for small models."""
@@ -40,7 +40,7 @@ class _Step:
 
     def of(self, block: Block) -> float:
         """The share of one run of the block in a step of the block."""
-        return self.arithmetic + DISPATCH * self.whole if block.stacked else ALONE * self.whole
+        return self.arithmetic + DISPATCH * self.whole if block.stacked else LIGHTNING * self.whole
 
 
 def told(blocks: Sequence[Block], processes: int) -> str:

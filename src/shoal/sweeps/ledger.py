@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from shoal.rundir import JobInfo, Status, SweepDir, SweepInfo, write_sweep
+from shoal.rundir import Status, SweepDir, SweepInfo, write_sweep
 from shoal.rundir.info import now
 
 SECONDS = 1.0
@@ -33,10 +33,6 @@ class Ledger:
     def place(self, number: int, block: str | None) -> None:
         """Note in which stack a job trains."""
         self.jobs[number] = replace(self.jobs[number], block=block)
-
-    def add(self, jobs: list[JobInfo]) -> None:
-        """Account for more jobs."""
-        self.jobs |= {job.number: job for job in jobs}
 
     def describe(self, **fields: object) -> None:
         """Change what is said of the sweep as a whole."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra._internal.callbacks import Callbacks
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from shoal.config.hydra_config import read_from
 from shoal.config.multirun.job_config import JobConfig
 from shoal.rundir import RunInfo, Status
 
@@ -27,12 +25,12 @@ class JobCallbacks:
 
     def start(self, job: JobConfig, number: int, path: Path) -> None:
         """A job begins, in the directory `path`."""
-        with _as_of_job(self._config(job, number, path)) as config:
+        with read_from(self._config(job, number, path)) as config:
             self.callbacks.on_job_start(config=config, task_function=_elsewhere)
 
     def end(self, job: JobConfig, number: int, path: Path, info: RunInfo) -> None:
         """A job has come to an end of any kind."""
-        with _as_of_job(self._config(job, number, path)) as config:
+        with read_from(self._config(job, number, path)) as config:
             self.callbacks.on_job_end(config=config, job_return=_returned(config, info))
 
     def _config(self, job: JobConfig, number: int, path: Path) -> DictConfig:
@@ -48,17 +46,6 @@ class JobCallbacks:
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(self.sweep), path.name
         found: DictConfig = config
         return found
-
-
-@contextmanager
-def _as_of_job(config: DictConfig) -> Iterator[DictConfig]:
-    """Let `${hydra:...}` read the job's configuration."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        yield config
-    finally:
-        HydraConfig.instance().cfg = before
 
 
 def _returned(config: DictConfig, info: RunInfo) -> JobReturn:

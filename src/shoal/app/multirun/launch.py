@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.build.importing import importing
 from shoal.config.compose import PRIMARY, SWEEP, composed
+from shoal.config.hydra_config import chosen_options, read_from
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
@@ -178,7 +179,7 @@ def launch(
     if settings.workers and not settings.dry_run:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         warm_up()
-    with whole_config(config):
+    with read_from(config):
         jobs = compose_all(config, context.config_loader, job_overrides)
         with cheap_imports():
             from shoal.app.multirun.sweeping import Sweeping
@@ -242,7 +243,7 @@ def _alone(config: DictConfig) -> float | None:
     run = RunDir(Path(hydra.runtime.output_dir))
     if run.info.exists():
         raise UsageError(f"{run.path} holds a run already", hint="choose another hydra.sweep.dir")
-    choices = {group: name for group, name in hydra.runtime.choices.items() if "/" not in group and name is not None}
+    choices = chosen_options(hydra.runtime.choices)
     overrides = [str(line) for line in hydra.overrides.task]
     with of_job(int(hydra.job.num), overrides):
         todo = work(values)
@@ -297,14 +298,3 @@ def _command(config: DictConfig) -> list[str]:
     if hydra.job.config_name != PRIMARY:
         options += ["--config-name", str(hydra.job.config_name)]
     return ["train.py", "-m", *options, *hydra.overrides.task, *hydra.overrides.hydra]
-
-
-@contextmanager
-def whole_config(config: DictConfig) -> Iterator[None]:
-    """Let `${hydra:...}` read the sweep's own configuration again afterwards."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        yield
-    finally:
-        HydraConfig.instance().cfg = before

@@ -17,6 +17,7 @@ from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
 from shoal.build.constructors import checked, constructor
 from shoal.config.compose import SWEEP
+from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
@@ -160,9 +161,7 @@ def _space(config: DictConfig, context: HydraContext, overrides: Sequence[str], 
 
 
 def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[JobConfig]:
-    from shoal.app.multirun.launch import whole_config
-
-    with whole_config(config):
+    with read_from(config):
         composer, known = Composer(context.config_loader, config), dict[str, Any]()
         found = []
         for number, overrides in enumerate(space.edges()):

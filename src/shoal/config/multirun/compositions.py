@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
 from shoal.config.compose import SWEEP
+from shoal.config.hydra_config import chosen_options
 from shoal.config.hydra_errors import translated
 
 
@@ -42,8 +43,7 @@ class Composition:
     @property
     def choices(self) -> dict[str, str]:
         """The chosen option of each of shoal's groups."""
-        chosen = self.hydra.runtime.choices
-        return {group: name for group, name in chosen.items() if "/" not in group and name is not None}
+        return chosen_options(self.hydra.runtime.choices)
 
 
 _Found = tuple[DictConfig, DictConfig, Mapping[str, Any]]

@@ -1,0 +1,26 @@
+"""Hydra's own part of a configuration: what `${hydra:...}` reads, and which options were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+
+@contextmanager
+def read_from(config: DictConfig) -> Iterator[DictConfig]:
+    """Let `${hydra:...}` read this configuration, and afterwards what it read before."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield config
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:
+    """The chosen option of each of shoal's groups, from Hydra's `runtime.choices`: Hydra's own groups have a slash."""
+    return {group: name for group, name in choices.items() if "/" not in group and name is not None}
