@@ -112,3 +112,17 @@ ARM64 = "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part
 )
 def test_a_record_names_the_first_processor_of_every_kind(cpuinfo: str, name: str | None) -> None:
     assert named_processor(cpuinfo) == name
+
+
+def test_a_home_that_is_not_there_and_cannot_be_made_changes_nothing(
+    workdir: Path, compiled_at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["task=parabola", *SMALL, "engine=vectorized"]
+    usual = shoal.train(words)
+    monkeypatch.setenv("HOME", "/dev/null/nobody")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    run = shoal.train(words)
+
+    assert run.status == "completed"
+    assert (run.path / "metrics.csv").read_text() == (usual.path / "metrics.csv").read_text()
