@@ -50,6 +50,27 @@ def matters(change: Change) -> bool:
     return not any(change.key == key or change.key.startswith(f"{key}.") for key in WITHOUT_EFFECT)
 
 
+def refuse_unmade(changes: Sequence[Change], state: Mapping[str, Any], was: Mapping[str, Any]) -> None:
+    """Refuse changes of what the state of the run was made by; `was` is the configuration that it had.
+
+    Raises:
+        ConfigError: for the first of them.
+    """
+    averages = state["callbacks"].get("StochasticWeightAveraging", {}).get("latest_update_epoch", -1) >= 0
+    nodes = {name: node or {} for name, node in was["callbacks"].items()}
+    swa = [name for name, node in nodes.items() if "StochasticWeightAveraging" in str(node.get("_target_"))]
+    moves = [name for name in swa if isinstance(nodes[name].get("swa_epoch_start", 0.8), float)]
+    for change in changes:
+        if change.key in ("optimizer", "scheduler", "trainer.fast_dev_run"):
+            problem = "cannot change in a run that has begun: its state depends on it"
+            raise _refusal(change, problem, "start a new run for that")
+        if averages and any(change.key.startswith(f"callbacks.{name}") for name in swa):
+            raise _refusal(change, "cannot change once weights are averaged", "start a new run for that")
+        if averages and change.key == "trainer.max_epochs" and (moves or state["epoch"] > was["trainer"]["max_epochs"]):
+            problem = "would have weights averaged from another epoch on than they were"
+            raise _refusal(change, problem, "start a new run; one with swa_epoch_start in epochs can be trained on")
+
+
 def refuse_misplaced(changes: Sequence[Change], state: Mapping[str, Any], position: Position) -> None:
     """Refuse changes that come too late for where the run stands.
 

@@ -63,7 +63,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
     Raises:
         ShoalError: where it cannot go on under one of them.
     """
-    from shoal.app.continued import BEST, matters, refuse_misplaced, refuse_stopped
+    from shoal.app.continued import BEST, matters, refuse_misplaced, refuse_stopped, refuse_unmade
     from shoal.build.job import job
     from shoal.engines.course import unfit
     from shoal.engines.position import Position
@@ -72,6 +72,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
     state = load(checkpoint)
     was = state[EXTRA]["config"]
     changes = differences(was, built.config)
+    refuse_unmade(changes, state, was)
     refuse_misplaced(changes, state, Position(*state[EXTRA]["position"]))
     refuse_strangers(was, trusted)
     refuse_impostors(was, trusted)
