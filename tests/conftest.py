@@ -43,6 +43,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What was compiled and found out before does not count; what is compiled and found out serves all tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def parsed_once() -> Iterator[None]:
     """The same few files of `conf/` are composed some thousand times: parse a text once, and give a copy each time."""
     real, parsed = OmegaConf.load, dict[str, bytes]()
@@ -74,8 +80,8 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.fixture
-def compiling_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Stacks are compiled at their first step, if they can be; what is compiled is kept for the session."""
+def compiling_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks are compiled at their first step, if they can be."""
     from shoal.engines.step.compiled import program
     from shoal.engines.step.compiled.library import Library
 
@@ -88,7 +94,6 @@ def compiling_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
     monkeypatch.setattr(program, "HOT", 0.0)
     monkeypatch.setattr(Library, "ready", awaited)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture

@@ -185,6 +185,17 @@ class Recurrent(Plain):
         return self.cells(x)[0]
 
 
+class Counted(Plain):
+    """Looks at the number of the batch, and writes over what it has computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 8), nn.ReLU(inplace=True), nn.Linear(8, 1))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (2 if batch_idx < 2 else 1)
+
+
 class Optimizes(Plain):
     """Has an optimizer that can be stacked."""
 

@@ -37,18 +37,19 @@ class Limits:
         """The limits of some of the runs."""
         return Limits(self.norm[rows], self.value[rows])
 
-    def clip(self, grads: Matrix, norms: Float[Tensor, " runs"]) -> None:
-        """Clip in place; `norms` are the gradients' own. A run without a limit keeps its gradient to the bit.
 
-        The factor is that of `torch.nn.utils.clip_grad_norm_`.
-        """
-        if self.norm.isfinite().any():
-            limit = self.norm.to(grads.dtype)
-            factor = (limit / (norms[:, None] + 1e-6)).clamp(max=1.0)
-            grads.mul_(torch.where(limit.isfinite(), factor, torch.ones_like(factor)))
-        if self.value.isfinite().any():
-            limit = self.value.to(grads.dtype)
-            torch.minimum(torch.maximum(grads, -limit, out=grads), limit, out=grads)
+def clip(grads: Matrix, norms: Float[Tensor, " runs"], norm: Column, value: Column) -> None:
+    """Clip in place to limits; `norms` are the gradients' own. A run without a limit keeps its gradient to the bit.
+
+    The factor is that of `torch.nn.utils.clip_grad_norm_`.
+    """
+    if norm.isfinite().any():
+        limit = norm.to(grads.dtype)
+        factor = (limit / (norms[:, None] + 1e-6)).clamp(max=1.0)
+        grads.mul_(torch.where(limit.isfinite(), factor, torch.ones_like(factor)))
+    if value.isfinite().any():
+        limit = value.to(grads.dtype)
+        torch.minimum(torch.maximum(grads, -limit, out=grads), limit, out=grads)
 
 
 def row_norms(grads: Matrix) -> Float[Tensor, " runs"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shoal.engines.stack.clipping import row_norms
+from shoal.engines.stack.clipping import clip, row_norms
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import Update
 from shoal.engines.step.mapped import Clock, Mapped
@@ -43,12 +43,18 @@ class Training:
     """Batches whose gradients are added up for one optimizer step; the last batches of an epoch may be fewer."""
 
     def __post_init__(self) -> None:
+        # Where the guard of the update lets these runs not train together, this raises InexactError.
         stack = self.stack
         self._views = stack.views()
         self._limited = stack.limits.any
         self._grads = torch.zeros_like(stack.params)
         self._grad_views = stack.layout.views(self._grads)
-        self._updating = self.update.of(stack, self._grads, stack.rule.prepared(stack.settings, stack.params.dtype))
+        self._updating = self.update.of(stack, self._grads)
+        guard, limits = self.update.guard, stack.limits
+        self._norms = guard.function("norm of the gradient", row_norms, self._grads)
+        if self._limited:
+            given = self._grads, row_norms(self._grads), limits.norm, limits.value
+            self._clip = guard.function("clipping of the gradient", clip, *given)
 
     def epoch(
         self,
@@ -110,13 +116,13 @@ class Training:
         return stack.rule.of_steps(stack.settings, columns, [done + 1 for done in stack.steps], stack.params.dtype)
 
     def _update(self, numbers: tuple[Column, ...], history: History) -> None:
-        norms = row_norms(self._grads)
+        norms = self._norms(self._grads)
         if not _all_finite(norms):
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
         history.norms.append(norms)
         if self._limited:
-            self.stack.limits.clip(self._grads, norms)
-            history.clipped_norms.append(row_norms(self._grads))
+            self._clip(self._grads, norms, self.stack.limits.norm, self.stack.limits.value)
+            history.clipped_norms.append(self._norms(self._grads))
         for row, active in enumerate(self.stack.active):
             self.stack.steps[row] += active
         if all(self.stack.active):
@@ -125,17 +131,14 @@ class Training:
             self._step_of_some(numbers)
 
     def _step_of_some(self, numbers: tuple[Column, ...]) -> None:
-        """The step of the active rows alone; no number of the others is so much as read."""
+        """The step of the active rows: the others are put back as they were."""
         stack = self.stack
-        index = torch.tensor([row for row, active in enumerate(stack.active) if active])
-        params = stack.params[index]
-        state = {name: value[index] for name, value in stack.state.items()}
-        settings = stack.rule.prepared({name: value[index] for name, value in stack.settings.items()}, params.dtype)
-        step = tuple(column[index] for column in numbers)
-        stack.rule.update(params, self._grads[index], state, settings, step)
-        stack.params[index] = params
-        for name, value in state.items():
-            stack.state[name][index] = value
+        still = torch.tensor([row for row, active in enumerate(stack.active) if not active])
+        changing = [stack.params, *stack.state.values()]
+        before = [each[still] for each in changing]
+        self._updating(numbers)
+        for each, kept in zip(changing, before, strict=True):
+            each[still] = kept
 
     def _stop(self, finite: Tensor, what: str, history: History) -> None:
         """Freeze the active rows that are not finite."""

@@ -29,6 +29,13 @@ class Gathered:
     def __len__(self) -> int:
         return len(self.runs[0])
 
+    @staticmethod
+    def first(runs: Sequence[Batches], size: int, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A batch like one of an epoch's of this size: each run's first samples."""
+        x = torch.stack([run.samples.x[:size] for run in runs])
+        y = torch.stack([run.samples.y[:size] for run in runs])
+        return x.to(dtype), y.to(dtype) if y.is_floating_point() else y
+
     def epoch(
         self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.func import functionalize
 from torch.fx import GraphModule
@@ -13,6 +14,8 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.compiled.program import Heat, Program
+from shoal.engines.step.exact.guard import Guard
+from shoal.engines.step.exact.subject import OfProgram
 from shoal.optimizers.rule import Column, Rule
 
 Updating = Callable[[tuple[Column, ...]], None]
@@ -22,33 +25,92 @@ Updating = Callable[[tuple[Column, ...]], None]
 class Update:
     """Serves all stacks whose runs share a step, each with settings of its own."""
 
-    def __init__(self, heat: Heat | None = None) -> None:
-        """`heat` is shared with what else trains these runs."""
+    def __init__(self, heat: Heat | None = None, guard: Guard | None = None) -> None:
+        """`heat` and `guard` are shared with what else trains these runs."""
+        self.guard = guard or Guard()
         self._programs: dict[Any, Program] = {}
+        self._guarded: dict[Any, Program] = {}
+        """Those that the guard has passed."""
         self._heat = heat or Heat()
 
-    def of(self, stack: Stack, grads: Tensor, settings: Any) -> Updating:
-        """The update of a stack by the gradients that stand in `grads`, with the rule's prepared settings."""
-        leaves, spec = pytree.tree_flatten((stack.params, grads, stack.state, settings))
+    def of(self, stack: Stack, grads: Tensor) -> Updating:
+        """The update of a stack by the gradients that stand in `grads`.
+
+        Raises:
+            InexactError: where the guard lets these runs not train together.
+        """
+        found = _Flat.of(stack, grads, stack.settings)
+        if found.key not in self._programs:
+            self._programs[found.key] = found.program(self._heat)
+        program = self._programs[found.key]
+        if self.guard.on:
+            if found.key not in self._guarded:
+                self._guarded[found.key] = self._settled(program, stack, found)
+            program = self._guarded[found.key]
+        return lambda step: program(*found.tensors, *step)
+
+    def _settled(self, program: Program, stack: Stack, found: _Flat) -> Program:
+        """The program as the guard lets it pass."""
+        programs: dict[Any, Program] = {}
+
+        def alone(row: int) -> Program:
+            own = {name: value[[row]] for name, value in stack.settings.items()}
+            flags = _Flat.of(stack, found.grads, own).flags
+            if flags not in programs:
+                programs[flags] = found._replace(flags=flags).program(self._heat)
+            return programs[flags]
+
+        n = len(stack)
+        rates = torch.full((1, n, 1), 1e-3, dtype=torch.float64)
+        [step] = stack.rule.of_steps(stack.settings, rates, [1] * n, stack.params.dtype)
+        subject = OfProgram(program, lambda inputs: program, alone)
+        self.guard.settle(subject, [*found.tensors, *step], found.text)
+        return subject.program
+
+
+class _Flat(NamedTuple):
+    """An update as a function of tensors alone."""
+
+    rule: Rule[Any]
+    tensors: list[Tensor]
+    flags: tuple[Any, ...]
+    """The settings that are no tensors, among places for those that are."""
+    spec: pytree.TreeSpec
+
+    @classmethod
+    def of(cls, stack: Stack, grads: Tensor, settings: Mapping[str, Column]) -> _Flat:
+        """That of a stack."""
+        prepared = stack.rule.prepared(settings, stack.params.dtype)
+        leaves, spec = pytree.tree_flatten((stack.params, grads, stack.state, prepared))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        flags = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        key = (stack.rule, spec, flags, *((each.shape, each.dtype) for each in tensors))
-        if key not in self._programs:
-            self._programs[key] = _program(stack.rule, spec, flags, self._heat)
-        program = self._programs[key]
-        return lambda step: program(*tensors, *step)
+        return cls(stack.rule, tensors, tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves), spec)
 
+    @property
+    def grads(self) -> Tensor:
+        """The gradients."""
+        return self.tensors[1]
 
-def _program(rule: Rule[Any], spec: pytree.TreeSpec, flags: Sequence[Any], heat: Heat) -> Program:
-    """The update as a function of all its tensors; `flags` has None in their places."""
+    @property
+    def key(self) -> Any:
+        """What it is a program for."""
+        return (self.rule, self.spec, self.flags, *((each.shape, each.dtype) for each in self.tensors))
 
-    def updated(*inputs: Tensor) -> None:
-        tensors = iter(inputs)
-        leaves = [next(tensors) if flag is None else flag for flag in flags]
-        params, grads, state, settings = pytree.tree_unflatten(leaves, spec)
-        rule.update(params, grads, state, settings, tuple(tensors))
+    @property
+    def text(self) -> str | None:
+        """What it computes, where the rule is shoal's own: another's may change without changing its name."""
+        own = type(self.rule).__module__.startswith(f"{__name__.partition('.')[0]}.")
+        return f"{type(self.rule)} {self.rule} {self.flags} {self.spec}" if own else None
 
-    def traced(inputs: Sequence[Tensor]) -> GraphModule:
-        return make_fx(functionalize(updated))(*(each.clone() for each in inputs))
+    def program(self, heat: Heat) -> Program:
+        """The program, given the tensors and then what `Rule.of_steps` gives."""
 
-    return Program(updated, traced, heat, "optimizer's update")
+        def updated(*inputs: Tensor) -> None:
+            tensors = iter(inputs)
+            leaves = [next(tensors) if flag is None else flag for flag in self.flags]
+            params, grads, state, settings = pytree.tree_unflatten(leaves, self.spec)
+            self.rule.update(params, grads, state, settings, tuple(tensors))
+
+        def traced(inputs: Sequence[Tensor]) -> GraphModule:
+            return make_fx(functionalize(updated))(*(each.clone() for each in inputs))
+
+        return Program(updated, traced, heat, "optimizer's update")

@@ -62,6 +62,14 @@ def in_whole_vectors(operation: Callable[..., Tensor], *args: Any, **kwargs: Any
     return operation(*map(filled, args), **kwargs)[:n].view(shape)
 
 
+def blind(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """An operation of torch's, in whole vectors where its last bits would depend on where an element stands."""
+    result = operation(*args, **kwargs)
+    if depends_on_place(operation) and is_elementwise(result, args) and not fills_vectors(result, args):
+        return in_whole_vectors(operation, *args, **kwargs)
+    return result
+
+
 def is_elementwise(result: Any, args: tuple[Any, ...]) -> bool:
     """Whether an operation gave an element for each of its inputs' and reduced nothing."""
     return isinstance(result, Tensor) and result.dim() > 0 and result.shape == _broadcast(args)
@@ -86,10 +94,7 @@ class WholeVectors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if depends_on_place(func) and is_elementwise(result, args) and not fills_vectors(result, args):
-            return in_whole_vectors(func, *args, **(kwargs or {}))
-        return result
+        return blind(func, *args, **(kwargs or {}))
 
 
 class PerRun(TorchFunctionMode):

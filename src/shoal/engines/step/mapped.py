@@ -8,7 +8,7 @@ mapped anew each time; the kernels differ, so which of the two it is depends on 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -24,6 +24,10 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.step.blind import PerRun, WholeVectors
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
+from shoal.engines.step.exact.calls import Observed, Place
+from shoal.engines.step.exact.grouped import Grouped
+from shoal.engines.step.exact.guard import Guard
+from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
 
 log = logging.getLogger(__name__)
@@ -91,22 +95,64 @@ class Stepped(NamedTuple):
     """Gradient of each parameter, of shape (runs, *shape); empty where none were asked for."""
 
 
+class Names(NamedTuple):
+    """What the tensors are called that a mapped step gives, in their order: losses, then these, then gradients."""
+
+    logged: list[str]
+    buffers: list[str]
+    n_outputs: int
+
+    def of(self, tensors: Sequence[Tensor]) -> Stepped:
+        """The result of the step that gave these."""
+        losses, *rest = tensors
+        parts = iter(rest)
+        logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
+        buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
+        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts))
+
+
 @dataclass(frozen=True)
 class Trace:
     """A mapped step as a program, for inputs of one set of shapes."""
 
     program: Program
-    logged: list[str]
-    buffers: list[str]
-    n_outputs: int
+    names: Names
 
-    def __call__(self, inputs: list[Tensor]) -> Stepped:
+    def __call__(self, inputs: Sequence[Tensor]) -> Stepped:
         """Run it on parameters, buffers and the batch's tensors."""
-        losses, *rest = self.program(*inputs)
-        parts = iter(rest)
-        logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
-        buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
-        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts))
+        return self.names.of(self.program(*inputs))
+
+
+def forms(inputs: Sequence[Tensor]) -> Any:
+    """What a step is traced for."""
+    return tuple((each.shape, each.stride(), each.dtype) for each in inputs)
+
+
+class _Flat:
+    """A mapped step as a function of tensors alone."""
+
+    def __init__(self, mapped: Mapped, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
+        leaves, self._spec = pytree.tree_flatten(batch)
+        self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves]
+        self.clock = clock
+        self._mapped = mapped
+        self._params, self._buffers = list(params), list(buffers)
+        self._names: Names | None = None
+
+    @property
+    def names(self) -> Names:
+        """Of what it gives, once it has been called."""
+        assert self._names is not None
+        return self._names
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        params = dict(zip(self._params, inputs, strict=False))
+        rest = inputs[len(params) :]
+        buffers = dict(zip(self._buffers, rest, strict=False))
+        batch = pytree.tree_unflatten(rest[len(buffers) :], self._spec)
+        found = self._mapped.plain(params, buffers, batch, self.clock)
+        self._names = Names(list(found.logged), list(found.buffers), len(found.outputs))
+        return [found.losses, *found.logged.values(), *found.buffers.values(), *found.outputs, *found.grads]
 
 
 @dataclass
@@ -120,29 +166,44 @@ class Mapped:
     """Factor of the loss before its gradient is taken: one over the batches whose gradients are added up."""
     heat: Heat = field(default_factory=Heat, repr=False)
     """Shared with what else trains these runs."""
+    guard: Guard = field(default_factory=Guard, repr=False)
+    """Likewise."""
     traced: bool = True
     """Whether to try the trace."""
     refused: str | None = None
     """Why the step was not traced, once that is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    _guarded: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    """Those that the guard has passed."""
+    _found: dict[Place, Grouped] = field(default_factory=dict, repr=False)
+    """What is computed in groups of a step that is not traced."""
+    _seen: set[int] = field(default_factory=set, repr=False)
+    """The sequences of its operations that the guard has passed."""
+
+    @property
+    def what(self) -> str:
+        """What it is called."""
+        return "training step" if self.gradients else "validation step"
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
-        """The step of every run, from tensors that have the runs as their first dimension."""
-        if not self.traced or self.refused:
-            return self._untraced(params, buffers, batch, clock)
-        leaves, spec = pytree.tree_flatten(batch)
-        inputs = [*params.values(), *buffers.values(), *leaves]
-        key = tuple((each.shape, each.stride(), each.dtype) for each in inputs)
-        if key not in self._traces:
-            trace = self._trace(list(params), list(buffers), spec, inputs, clock)
-            if trace is None:
-                return self._untraced(params, buffers, batch, clock)
-            self._traces[key] = trace
-        return self._traces[key](inputs)
+        """The step of every run, from tensors that have the runs as their first dimension.
 
-    def _untraced(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
-        with WholeVectors():  # type: ignore[no-untyped-call]
-            return self.plain(params, buffers, batch, clock)
+        Raises:
+            InexactError: where the guard lets these runs not train together.
+        """
+        flat = _Flat(self, params, buffers, batch, clock)
+        trace = self._ready(flat)
+        return self._untraced(flat) if trace is None else trace(flat.inputs)
+
+    def rehearse(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
+        """Have everything ready for a call like this.
+
+        Raises:
+            InexactError: as a call.
+        """
+        flat = _Flat(self, params, buffers, batch, clock)
+        if self._ready(flat) is None:
+            self._untraced(flat)
 
     def plain(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The same by `vmap` each time."""
@@ -159,38 +220,67 @@ class Mapped:
             _, (losses, logged, new, outputs) = vmap(alone)(params, buffers, batch)
         return Stepped(losses, logged, new, list(outputs), [])
 
-    def _trace(
-        self, params: list[str], buffers: list[str], spec: pytree.TreeSpec, inputs: list[Tensor], clock: Clock
-    ) -> Trace | None:
+    def _ready(self, flat: _Flat) -> Trace | None:
+        """The trace to run; None where the step is mapped anew each time."""
+        if not self.traced or self.refused:
+            return None
+        key = forms(flat.inputs)
+        ready = (self._guarded if self.guard.on else self._traces).get(key)
+        if ready is None:
+            ready = self._trace(flat, flat.inputs)
+            if ready and self.guard.on:
+                self._guarded[key] = ready = self._settled(ready, flat)
+        return ready
+
+    def _settled(self, trace: Trace, flat: _Flat) -> Trace:
+        """The trace as the guard lets it pass."""
+
+        def small(inputs: Sequence[Tensor]) -> Program:
+            found = self._trace(flat, inputs)
+            assert found is not None
+            return found.program
+
+        subject = OfProgram(trace.program, small)
+        self.guard.settle(subject, flat.inputs, trace.program.text)
+        return Trace(subject.program, trace.names)
+
+    def _trace(self, flat: _Flat, inputs: Sequence[Tensor]) -> Trace | None:
         """The step as a graph for inputs of these shapes, or None where it cannot be traced."""
-        names: list[tuple[list[str], list[str], int]] = []
-
-        def flat(*inputs: Tensor) -> list[Tensor]:
-            rest = inputs[len(params) :]
-            batch = pytree.tree_unflatten(rest[len(buffers) :], spec)
-            result = self.plain(
-                dict(zip(params, inputs, strict=False)), dict(zip(buffers, rest, strict=False)), batch, clock
-            )
-            names.append((list(result.logged), list(result.buffers), len(result.outputs)))
-            return [
-                result.losses,
-                *result.logged.values(),
-                *result.buffers.values(),
-                *result.outputs,
-                *result.grads,
-            ]
-
-        clock.read = False
+        key = forms(inputs)
+        if key in self._traces:
+            return self._traces[key]
+        flat.clock.read = False
         # Without a context `make_fx` makes a fake mode for each value, which takes half of its time.
         try:
             with tracing(TracingContext(FakeTensorMode(allow_non_fake_inputs=True))):
-                graph = make_fx(functionalize(flat), tracing_mode="real")(*inputs)
+                graph = make_fx(functionalize(lambda *given: flat(*given)), tracing_mode="real")(*inputs)
         except Exception as error:  # whatever the step does that a trace cannot hold
             self.refused = str(error).partition("\n")[0]
         else:
-            self.refused = "the step looks at the clock" if clock.read else None
+            self.refused = "the step looks at the clock" if flat.clock.read else None
         if self.refused:
             log.info("The step is mapped anew each time: %s", self.refused)
             return None
-        what = "training step" if self.gradients else "validation step"
-        return Trace(of_graph(simplified(graph), self.heat, what), *names[-1])
+        self._traces[key] = Trace(of_graph(simplified(graph), self.heat, self.what), flat.names)
+        return self._traces[key]
+
+    def _untraced(self, flat: _Flat) -> Stepped:
+        if not self.guard.on:
+            with WholeVectors():  # type: ignore[no-untyped-call]
+                found = flat(*flat.inputs)
+            return flat.names.of(found)
+        result, seen = self._mended(flat)
+        if seen not in self._seen:
+            subject = OfFunction(self.what, flat, self._found)
+            self.guard.settle(subject, flat.inputs)
+            self._found = subject.found
+            result, seen = self._mended(flat)
+            self._seen.add(seen)
+        return result
+
+    def _mended(self, flat: _Flat) -> tuple[Stepped, int]:
+        """The result, and what was computed for it, as a number."""
+        mending = Mending(self._found)
+        with Observed(mending):
+            result = flat(*flat.inputs)
+        return flat.names.of(result), mending.seen

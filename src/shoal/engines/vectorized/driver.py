@@ -27,6 +27,7 @@ from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Listener, Running
 from shoal.models import Dropout
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
@@ -75,7 +76,11 @@ class _OneBatch:
 
 
 def unlike_alone(running: Running) -> dict[int, str]:
-    """For each run that would not train in this stack as it does alone, why; by its place in the members."""
+    """For each run that would not train in this stack as it does alone, why; by its place in the members.
+
+    Of rounding this says nothing: see `rehearse`.
+    """
+    running.steps.guard.on = False
     with steady():
         batches = Gathered([running.members[run].job.batches()[0] for run in running.filled])
         first = next(batches.epoch(0, dtype=running.stack.params.dtype))
@@ -155,7 +160,7 @@ class StackModule(pl.LightningModule):
         validated = None if self._cut_short else "val" in self._means or not self.validates
         rows = running.end_epoch(metrics, validated=validated)
         self.listener.epoch_ended(rows, running)
-        if running.shrink():
+        if shrink(running):
             self._gather()
         self._stop_when_all_ended()
 

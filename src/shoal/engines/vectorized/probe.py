@@ -35,7 +35,7 @@ def probe(stack: Stack, mapped: Mapped, modules: Sequence[pl.LightningModule], b
     `batch` is the first one, its tensors with the runs as their first dimension. Nothing is changed by the probe:
     neither the stack nor the modules, nor any random generator.
     """
-    with _generators_restored():
+    with generators_restored():
         try:
             result = mapped(stack.views(), stack.buffers, batch, Clock())
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
@@ -48,7 +48,7 @@ def _difference(result: Stepped, row: int, module: pl.LightningModule, batch: An
     """In what a run differs alone; the stack's gradients are `share` times those of the loss."""
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     before = _attributes(module)
-    with _generators_restored():
+    with generators_restored():
         try:
             seed_global(0)
             loss, grads = _alone(module, own)
@@ -128,7 +128,7 @@ def _place(module: pl.LightningModule) -> str:
 
 
 @contextmanager
-def _generators_restored() -> Iterator[None]:
+def generators_restored() -> Iterator[None]:
     """Put the global random generators back afterwards."""
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
     try:

@@ -118,6 +118,10 @@ class Running:
         self.halving = halving
         self.rungs = 0
         """Rungs of the halving that are behind the runs."""
+        self.sizes: dict[int, None] = {}
+        """Those that the stack has had."""
+        self.unfit: set[int] = set()
+        """Numbers of runs that cannot be a stack of their own."""
         self._kept = self.stack.select(range(len(self.stack)))
         self._best_moments: dict[int, _Moment] = {}
         self._last = self.stack.select(range(len(self.stack)))
@@ -242,15 +246,25 @@ class Running:
         self.best_values[run] = value
         return True
 
-    def shrink(self) -> bool:
-        """Drop the rows of runs that have ended once they are half of the stack; whether any were dropped."""
+    def droppable(self) -> list[int] | None:
+        """The rows of the runs that are left, once they are half of the stack or fewer; None before."""
         left = list(self.live.values())
-        if left and (len(self.stack) <= SMALLEST or len(left) > len(self.stack) // 2):
-            return False
-        self.rows = [self.rows[row] for row in left]
-        if left:
-            self.stack = self.stack.select(left, size=SMALLEST)
-        return True
+        enough = left and (len(self.stack) <= SMALLEST or len(left) > len(self.stack) // 2)
+        return None if enough else left
+
+    def smaller(self, rows: Sequence[int]) -> Stack:
+        """The stack of these of the rows; as it is where there are none."""
+        return self.stack.select(rows, size=SMALLEST) if rows else self.stack
+
+    def shrink(self, rows: Sequence[int], smaller: Stack) -> None:
+        """Go on with these of the rows, which are the smaller stack's."""
+        self.rows = [self.rows[row] for row in rows]
+        self.stack = smaller
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of how the runs got the bits that they have."""
+        return [note for n in self.sizes for note in self.steps.guard.notes(n)]
 
     def checkpoint(self, run: int) -> dict[str, Any]:
         """The run's state as a checkpoint of Lightning, at the end of the last epoch it trained in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shoal.engines.stack.update import Update
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.compiled.program import Heat
+from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.mapped import Mapped
 from shoal.engines.vectorized.member import Member
 
@@ -20,6 +21,7 @@ class Steps:
             "val": CapturedStep(template.module, "val", keeps=keeps),
         }
         heat = Heat()
-        self.train = Mapped(self.captured["train"], share=1 / accumulate, heat=heat)
-        self.val = Mapped(self.captured["val"], gradients=False, heat=heat)
-        self.update = Update(heat)
+        self.guard = Guard()
+        self.train = Mapped(self.captured["train"], share=1 / accumulate, heat=heat, guard=self.guard)
+        self.val = Mapped(self.captured["val"], gradients=False, heat=heat, guard=self.guard)
+        self.update = Update(heat, self.guard)

@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from shoal.engines.step.compiled.groups import Group
 from shoal.engines.step.compiled.source import Loop
+from shoal.engines.step.exact.rows import same_bits
 from shoal.engines.step.graph import evaluated
 
 
@@ -46,7 +47,7 @@ class Kernel:
         inputs = [values[node] for node in self.group.inputs]
         special = [_special(value, seed) for seed, value in enumerate(inputs)]
         return all(
-            _same(one, other)
+            same_bits(one, other)
             for given in (inputs, special)
             for one, other in zip(self(*given), _by_torch(self.group, given), strict=True)
         )
@@ -78,11 +79,3 @@ def _special(like: Tensor, seed: int) -> Tensor:
     usual = torch.randn(shape, generator=generator)
     chosen = torch.where(torch.rand(shape, generator=generator) < 0.5, special, usual)
     return torch.empty_strided(shape, like.stride(), dtype=like.dtype).copy_(chosen).expand(like.shape)
-
-
-_BITS = {torch.float32: torch.int32, torch.float64: torch.int64, torch.bool: torch.bool}
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    bits = _BITS[one.dtype]
-    return bool(((one.view(bits) == other.view(bits)) | (one.isnan() & other.isnan())).all())

@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import threading
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from shoal.engines.step.cache import folder, processor
 
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 """Nothing here lets the compiler change a number."""
@@ -36,7 +37,8 @@ class Library:
         """
         compiler = _compiler()
         self._folder = _kept()
-        self._name = _digest(compiler, source)
+        self.name = _digest(compiler, source)
+        """Of what it is made, as a digest."""
         self._problem: str | None = None
         self._path = self._whole()
         self._compiling: threading.Thread | None = None
@@ -49,7 +51,7 @@ class Library:
 
     def _whole(self) -> Path | None:
         """The file that another process has made, if it is whole."""
-        for path in self._folder.glob(f"{self._name}.*.so"):
+        for path in self._folder.glob(f"{self.name}.*.so"):
             with suppress(OSError):
                 if path.name == self._named(path.read_bytes()):
                     return path
@@ -57,10 +59,10 @@ class Library:
         return None
 
     def _named(self, content: bytes) -> str:
-        return f"{self._name}.{hashlib.sha256(content).hexdigest()}.so"
+        return f"{self.name}.{hashlib.sha256(content).hexdigest()}.so"
 
     def _compile(self, compiler: str, source: str) -> None:
-        new = self._folder / f"{self._name}.{os.getpid()}.new"
+        new = self._folder / f"{self.name}.{os.getpid()}.{threading.get_ident()}.new"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             command = [*_called(compiler), "-shared", "-fPIC", "-x", "c", "-", "-o", str(new)]
@@ -115,10 +117,9 @@ def _compiler() -> str:
 
 
 def _kept() -> Path:
-    """Where libraries are kept: a folder of the user's own."""
-    given = os.environ.get("XDG_CACHE_HOME")
+    """Where libraries are kept."""
     try:
-        return (Path(given) if given else Path.home() / ".cache") / "shoal" / "kernels"
+        return folder("kernels")
     except RuntimeError as error:
         raise CannotCompileError(str(error)) from None
 
@@ -126,14 +127,4 @@ def _kept() -> Path:
 def _digest(compiler: str, source: str) -> str:
     """Names a library by all that makes it what it is."""
     changed = os.stat(compiler).st_mtime_ns
-    return hashlib.sha256("\n".join([*_called(compiler), str(changed), _processor(), source]).encode()).hexdigest()[:32]
-
-
-@cache
-def _processor() -> str:
-    """What the processor can do, as far as the system says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+    return hashlib.sha256("\n".join([*_called(compiler), str(changed), processor(), source]).encode()).hexdigest()[:32]

@@ -21,6 +21,8 @@ from shoal.engines.step.compiled.kernel import Kernel, result
 from shoal.engines.step.compiled.library import CannotCompileError, Library
 from shoal.engines.step.compiled.operations import definitions
 from shoal.engines.step.compiled.source import Loop, loop
+from shoal.engines.step.exact import remembered
+from shoal.engines.step.exact.rows import made, same_bits, varied
 from shoal.engines.step.graph import describe, evaluated, writes
 from shoal.engines.step.lowering import lowered
 
@@ -63,16 +65,18 @@ class Program:
     ) -> None:
         """`run` is the function, `graph` gives it as operations that write to no memory but at the end (`copy_`).
 
-        `what` it is stands in the log.
+        The graph is made for inputs like those given, and the caller's to change. `what` it is stands in the log.
         """
+        self.graph = graph
+        self.what = what
         self._run = run
-        self._graph = graph
         self._heat = heat
-        self._what = what
         self._draft: _Draft | None = None
         self._settled = False
         self.compiled = False
         """Whether kernels have taken over."""
+        self.text: str | None = None
+        """All that it computes, where that can be told."""
 
     def __call__(self, *inputs: Tensor) -> Any:
         """What the function gives for inputs, whose shapes and strides are always the same."""
@@ -85,23 +89,47 @@ class Program:
             self._compile(inputs)
         return outputs
 
+    def tried(self, *inputs: Tensor) -> Any:
+        """The same, which does not count towards compiling it."""
+        return self._run(*inputs)
+
+    def of_graph(self, module: GraphModule) -> Program:
+        """The program of another graph in the place of this one."""
+        return of_graph(module, self._heat, self.what)
+
     def _compile(self, inputs: Sequence[Tensor]) -> None:
         """Begin to compile, or see whether that is done; let go of it where it fails."""
         try:
-            self._draft = self._draft or _Draft(self._graph(inputs), inputs)
+            self._draft = self._draft or _Draft(self.graph(inputs), inputs)
             if not self._draft.ready():
                 return
-            self._run = self._draft.finished(inputs)
+            module = self._draft.finished(inputs)
+            compiled = _runnable(module)
+            name = remembered.digest(f"{self._draft.library.name} {module.code}", inputs)
+            if not remembered.known(name):
+                if not _agree(self._run, compiled, inputs):
+                    raise CannotCompileError("other bits would come of it as a whole")
+                remembered.keep(name)
+            self._run = compiled
             self.compiled = True
-            self._heat.tell(f"The {self._what} goes on compiled")
+            self._heat.tell(f"The {self.what} goes on compiled")
         except Exception as error:  # whatever is in the way of it, torch goes on
-            self._heat.tell(f"The {self._what} is not compiled: {str(error).partition(chr(10))[0]}")
+            self._heat.tell(f"The {self.what} is not compiled: {str(error).partition(chr(10))[0]}")
         self._settled, self._draft = True, None
 
 
 def of_graph(module: GraphModule, heat: Heat, what: str) -> Program:
     """The program that runs a graph that writes to no memory."""
-    return Program(_runnable(lowered(copy.deepcopy(module))), lambda inputs: module, heat, what)
+    made_of = lowered(copy.deepcopy(module))
+    program = Program(_runnable(made_of), lambda inputs: copy.deepcopy(module), heat, what)
+    program.text = made_of.code
+    return program
+
+
+def _agree(one: Callable[..., Any], other: Callable[..., Any], inputs: Sequence[Tensor]) -> bool:
+    """Whether two programs make the same of inputs like these, to the bit."""
+    given = varied(inputs, 1)
+    return all(map(same_bits, made(one, given), made(other, given)))
 
 
 def _runnable(module: GraphModule) -> Callable[..., Any]:
@@ -139,7 +167,7 @@ class _Draft:
         """Whether the compiler is done."""
         return self.library.ready()
 
-    def finished(self, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    def finished(self, inputs: Sequence[Tensor]) -> GraphModule:
         """The graph with kernels in it: those that agree to the bit with what they stand for.
 
         Raises:
@@ -157,7 +185,7 @@ class _Draft:
         for kernel in agreeing:
             _replace(self.module, kernel)
             log.debug("Compiled: %s", kernel.__name__)
-        return _runnable(lowered(self.module))
+        return lowered(self.module)
 
 
 class _Recorder(Interpreter):

@@ -1,0 +1,84 @@
+"""A program of a stack against the same of a run alone, to the bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from shoal.engines.step.exact.calls import Call, Place, Recording
+from shoal.engines.step.exact.grouped import Grouped
+from shoal.engines.step.exact.locating import CannotLocateError, Locating
+from shoal.engines.step.exact.rows import repeated, same_bits, varied
+from shoal.engines.step.exact.subject import Subject
+
+ROWS = 8
+"""Runs of a stack that are compared."""
+SAMPLES = 16
+"""Runs that are compared, over all sets of numbers: of a single number, two ways to compute it may well agree by
+chance."""
+SECONDS = 1.0
+"""After which only the first and the last run are compared, on two sets of numbers."""
+ATTEMPTS = 3
+"""How often operations are looked for: what differs by little may show with other numbers only."""
+
+
+def mended(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
+    """Compare, and compute in groups what differs, so that every run has the bits that it has alone.
+
+    Raises:
+        CannotLocateError: where there are runs that have other bits all the same; nothing is mended then.
+    """
+    found: dict[Place, Grouped] = {}
+    for _ in range(ATTEMPTS):
+        shown = differing(subject, inputs)
+        if shown is None:
+            return found
+        before = len(found)
+        found |= _located(subject, shown)
+        if len(found) == before:
+            break
+        subject.mend(found)
+    subject.mend({})
+    names = " and ".join(dict.fromkeys(each.call.name for each in found.values()))
+    raise CannotLocateError(f"beside {names} something does" if names else "no single operation does")
+
+
+def differing(subject: Subject, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """Inputs, those given or others like them, that give a run other bits than alone; None where none do."""
+    rows = compared(len(inputs[0]))
+    began = time.monotonic()
+    for number in range(max(2, -(-SAMPLES // len(rows)))):
+        given = varied(inputs, number) if number else list(inputs)
+        whole = subject.run(given)
+        for place, row in enumerate(rows):
+            if place > 1 and time.monotonic() - began > SECONDS:
+                break
+            alone = subject.alone(row, [repeated(value, row) for value in given])
+            if not all(same_bits(mine[row], theirs[0]) for mine, theirs in zip(whole, alone, strict=True)):
+                return given
+        if number and time.monotonic() - began > SECONDS:
+            break
+    return None
+
+
+def compared(n: int) -> list[int]:
+    """The rows to compare of a stack of `n`: the last, the first, and some between."""
+    between = range(1, n - 1, max(1, -(-(n - 2) // (ROWS - 2))))
+    return [n - 1, 0, *between] if n > 1 else [0]
+
+
+def _located(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
+    n = len(inputs[0])
+    pairs = _calls(subject, inputs, 2)
+    locating = Locating(pairs, pairs if n != 2 else _calls(subject, inputs, 3), compared(n), n)
+    subject.observe(inputs, locating)
+    return locating.found
+
+
+def _calls(subject: Subject, inputs: Sequence[Tensor], n: int) -> list[Call]:
+    """Those of a stack of `n`."""
+    recording = Recording(n)
+    subject.observe_small([repeated(value, 0, n) for value in inputs], recording)
+    return recording.calls

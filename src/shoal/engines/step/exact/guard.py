@@ -1,0 +1,97 @@
+"""Sees to it that every run of a stack has the bits that it has alone, and says what that took."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from shoal.engines.step.exact import remembered
+from shoal.engines.step.exact.calls import Form
+from shoal.engines.step.exact.checking import mended
+from shoal.engines.step.exact.locating import CannotLocateError
+from shoal.engines.step.exact.rows import Function
+from shoal.engines.step.exact.subject import OfFunction, Subject
+
+log = logging.getLogger(__name__)
+
+MOST_SHAPES = 3
+"""Of an operation that a note lists."""
+
+
+class InexactError(Exception):
+    """A stack would give its runs other bits than they have alone, and nothing helps; the message says why."""
+
+
+@dataclass
+class Guard:
+    """Checks each program of the runs of one kind before it trains them."""
+
+    on: bool = False
+    """Off for a run alone: it is what the others are compared with."""
+    exact: bool = True
+    """Whether runs that would have other bits are refused."""
+    _notes: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    """By the size of the stack: what there is to say, and of which shapes."""
+    _functions: dict[Any, OfFunction] = field(default_factory=dict)
+
+    def function(self, what: str, function: Function, *inputs: Tensor) -> Function:
+        """A function of shoal's that is not traced, as it is to be called for inputs like these.
+
+        Raises:
+            InexactError: as `settle`.
+        """
+        if not self.on:
+            return function
+        key = (what, *map(Form.of, inputs))
+        if key not in self._functions:
+            found = OfFunction(what, function)
+            self.settle(found, inputs, f"{function.__module__}.{function.__qualname__}")
+            self._functions[key] = found
+        return self._functions[key]
+
+    def settle(self, subject: Subject, inputs: Sequence[Tensor], text: str | None = None) -> None:
+        """Have a program compute what each run gets alone; `text` is all that it is, where that can be told.
+
+        Raises:
+            InexactError: where it cannot, and runs that would have other bits are refused.
+        """
+        name = remembered.digest(text, inputs) if text else None
+        if name and remembered.known(name):
+            return
+        n = len(inputs[0])
+        try:
+            found = mended(subject, inputs)
+        except CannotLocateError as why:
+            self._give_up(subject, n, str(why))
+            return
+        for each in found.values():
+            problem = f"in a stack of {n} {each.call.name} gives a run other bits than alone in the {subject.what}"
+            self._note(n, f"{problem}: it is computed for {each.way}", each.call.shapes)
+        if name and not found:
+            remembered.keep(name)
+
+    def notes(self, n: int) -> list[str]:
+        """What there is to say of stacks of so many rows."""
+        return [_told(sentence, shapes) for sentence, shapes in self._notes.get(n, {}).items()]
+
+    def _give_up(self, subject: Subject, n: int, why: str) -> None:
+        problem = f"in a stack of {n} the {subject.what} gives a run other bits than alone: {why}"
+        if self.exact:
+            raise InexactError(problem)
+        self._note(n, f"{problem}; the bits of its runs hold for this stack only", level=logging.WARNING)
+
+    def _note(self, n: int, sentence: str, shapes: str = "", *, level: int = logging.INFO) -> None:
+        known = self._notes.setdefault(n, {}).setdefault(sentence, [])
+        if shapes not in known:
+            known.append(shapes)
+            log.log(level, "%s%s", sentence, f" ({shapes})" if shapes else "")
+
+
+def _told(sentence: str, shapes: Sequence[str]) -> str:
+    shown = [each for each in shapes[:MOST_SHAPES] if each]
+    more = [f"{len(shapes) - MOST_SHAPES} more"] if len(shapes) > MOST_SHAPES else []
+    return f"{sentence} ({'; '.join([*shown, *more])})" if shown else sentence

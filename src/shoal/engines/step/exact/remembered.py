@@ -1,0 +1,88 @@
+"""What was found exact on this machine, kept for the processes to come: a file for each program, named by a digest.
+
+The digest is of all that decides what bits come of a program. A file that is damaged, or one that cannot be written,
+costs no more than the time to compare again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from shoal.engines.step.cache import folder, processor
+from shoal.engines.step.exact.calls import Form
+
+PREFIXES = ("MKL_", "DNNL_", "ONEDNN_", "ATEN_", "OMP_", "KMP_", "OPENBLAS_")
+"""Of the variables of the environment that the libraries read."""
+
+
+def digest(text: str, inputs: Sequence[Tensor]) -> str:
+    """Names a program, by its text, for inputs of these forms where this process computes it."""
+    forms = [str(Form.of(value)) for value in inputs]
+    return hashlib.sha256("\n".join([text, *forms, *surroundings()]).encode()).hexdigest()
+
+
+def known(name: str) -> bool:
+    """Whether the program of this digest was found exact."""
+    with suppress(OSError, RuntimeError):
+        return _path(name).read_text(encoding="ascii", errors="replace") == name
+    return False
+
+
+def keep(name: str) -> None:
+    """Remember that the program of this digest is exact."""
+    with suppress(OSError, RuntimeError):
+        path = _path(name)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_name(f"{name}.{os.getpid()}.new")
+        new.write_text(name, encoding="ascii")
+        new.replace(path)
+
+
+def _path(name: str) -> Path:
+    return folder("exact") / name[:48]
+
+
+def surroundings() -> list[str]:
+    """Versions, processor and settings: those in force, where a library tells them."""
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)]
+    flags = [
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.mkldnn.enabled,
+        torch.are_deterministic_algorithms_enabled(),
+        _mkl(),
+    ]
+    return [_libraries(), processor(), *settings, *map(str, flags)]
+
+
+@cache
+def _libraries() -> str:
+    """The versions of what computes, this package with the time of its last change among them."""
+    try:
+        own = version("shoal")
+    except PackageNotFoundError:
+        own = ""
+    changed = max(path.stat().st_mtime_ns for path in Path(__file__).parents[3].rglob("*.py"))
+    return f"{own} {changed} {torch.__version__} {torch.__config__.show()}"
+
+
+def _mkl() -> int | None:
+    """What MKL has made of its setting when it was first called; None where it does not tell, or is not there."""
+    with suppress(OSError, AttributeError):
+        return int(_torch().mkl_serv_cbwr_get(-1))
+    return None
+
+
+@cache
+def _torch() -> ctypes.CDLL:
+    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))

@@ -1,0 +1,67 @@
+"""Tensors whose first dimension is the runs: one run of them as it is alone, other numbers in them, and their bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+SPREAD = 0.05
+"""Up to which random numbers are added: zeros that hide a difference are none afterwards, and signs mostly stay."""
+
+Function = Callable[..., Any]
+"""Of tensors, which it may change; what it gives may be one, several or none."""
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one type have the same bits; what is not a number may be any."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.is_complex:
+        one, other = torch.view_as_real(one), torch.view_as_real(other)
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    bits = _INTEGERS[one.element_size()]
+    mine, theirs = one.view(bits), other.view(bits)
+    return torch.equal(mine, theirs) or bool(((mine == theirs) | (one.isnan() & other.isnan())).all())
+
+
+def repeated(value: Tensor, row: int, n: int = 2) -> Tensor:
+    """A run as it is alone: a stack of `n` of it, laid out as the stack it comes from."""
+    return laid_out(value[[row] * n], value.stride())
+
+
+def copied(value: Tensor) -> Tensor:
+    """A copy that lies in memory as the tensor does."""
+    return laid_out(value, value.stride())
+
+
+def varied(values: Sequence[Tensor], number: int) -> list[Tensor]:
+    """The tensors with something random added to every number of theirs; other numbers for every `number`."""
+    generator = torch.Generator().manual_seed(number)
+    return [laid_out(_varied(value, generator), value.stride()) for value in values]
+
+
+def _varied(value: Tensor, generator: torch.Generator) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    return value + (torch.rand(value.shape, generator=generator, dtype=torch.float32) * SPREAD).to(value.dtype)
+
+
+def made(function: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What a function gives, and what it leaves of its inputs: of copies of those given."""
+    given = [copied(value) for value in inputs]
+    return [*(value for value in pytree.tree_leaves(function(*given)) if isinstance(value, Tensor)), *given]
+
+
+def laid_out(value: Tensor, strides: Sequence[int]) -> Tensor:
+    """The tensor's numbers in new memory, with these strides; a dimension of stride zero repeats its first."""
+    kept = [size if stride else min(size, 1) for size, stride in zip(value.shape, strides, strict=True)]
+    place = torch.empty_strided(kept, strides, dtype=value.dtype)
+    place.copy_(value[tuple(slice(0, size) for size in kept)])
+    return place.expand(value.shape)

@@ -1,0 +1,82 @@
+"""The programs of a stack, made ready before it trains: each run gets from them what it gets alone, to the bit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from shoal.engines.length import n_of
+from shoal.engines.stack.epoch import Training
+from shoal.engines.stack.gathered import Gathered
+from shoal.engines.stack.stack import Stack
+from shoal.engines.stack.steady import steady
+from shoal.engines.step.exact.guard import InexactError
+from shoal.engines.step.mapped import Clock
+from shoal.engines.vectorized.probe import generators_restored
+from shoal.engines.vectorized.running import Running
+from shoal.tasks import Batches
+
+log = logging.getLogger(__name__)
+
+
+def rehearse(running: Running, *, exact: bool = True) -> None:
+    """Have the programs ready for the stack as it stands; nothing of it changes.
+
+    Raises:
+        InexactError: where a run would have other bits than alone, unless `exact` is false: then the stack's notes
+            say it.
+    """
+    running.steps.guard.exact = exact
+    if running.rows:
+        _rehearse(running, running.stack, running.filled)
+
+
+def shrink(running: Running) -> bool:
+    """Drop the rows of runs that have ended once they are half of the stack; whether any were dropped.
+
+    Where the runs left would have other bits in the smaller stack, it keeps its size.
+    """
+    left = running.droppable()
+    if left is None or len(left) in running.unfit:
+        return False
+    smaller = running.smaller(left)
+    if left and not _fits(running, smaller, [running.rows[row] for row in left]):
+        running.unfit.add(len(left))
+        return False
+    running.shrink(left, smaller)
+    return True
+
+
+def _fits(running: Running, smaller: Stack, rows: Sequence[int]) -> bool:
+    try:
+        _rehearse(running, smaller, [*rows, *[rows[-1]] * (len(smaller) - len(rows))])
+    except InexactError as error:
+        log.info("the stack keeps its %d rows for the %d runs left: %s", len(running.stack), len(rows), error)
+        running.steps.guard.on = True
+        return False
+    return True
+
+
+def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
+    steps, members = running.steps, [running.members[run] for run in filled]
+    steps.guard.on = len(set(filled)) > 1  # a run alone is what the others are compared with
+    batches = [member.job.batches() for member in members]
+    trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step)
+    with steady(), generators_restored():
+        Training(stack, steps.train, steps.update)
+        for batch in _kinds([train for train, _ in batches], trainer.get("limit_train_batches"), stack):
+            steps.train.rehearse(stack.views(), stack.buffers, batch, clock)
+        for batch in _kinds([val for _, val in batches if val], trainer.get("limit_val_batches"), stack):
+            steps.val.rehearse(stack.views(), stack.buffers, batch, clock)
+    running.sizes[len(stack)] = None
+
+
+def _kinds(runs: Sequence[Batches], limit: float | int | None, stack: Stack) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch of each size that an epoch has."""
+    if runs:
+        n, size = len(runs[0].samples), runs[0].batch_size
+        sizes = [min(size, n - begin) for begin in range(0, n, size)]
+        for each in dict.fromkeys(sizes[: n_of(limit, len(sizes))]):
+            yield Gathered.first(runs, each, dtype=stack.params.dtype)
