@@ -15,6 +15,7 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Row, Running
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, brief
@@ -58,13 +59,16 @@ def train_stack(
     ended: Finished,
     steps: Steps | None = None,
     halving: Halving | None = None,
+    exact: bool = True,
 ) -> Steps:
     """Train the runs as one stack; `state` is where all of it is kept meanwhile, and taken from if it is there.
 
-    `steps` are what this returned for another stack of such runs: their steps as they were traced.
+    `steps` are what this returned for another stack of such runs: their steps as they were traced. If not `exact`,
+    runs train together that get other bits than alone, and their run.json says so.
 
     Raises:
         CannotStackError: where the probe finds runs that would train differently alone.
+        InexactError: where each run would train as it does alone but for rounding.
         UsageError: where another process trains one of them.
         Interrupted, UnwritableError: after it is recorded for all runs that had not ended.
         What a job raised: recorded where the stack is of one run; of several each is to be tried by itself.
@@ -74,7 +78,7 @@ def train_stack(
     with ExitStack() as claims, interruption.listening():
         for each in runs:
             claims.enter_context(claim(each.run))
-        session = _Session(runs, state, interruption, advanced, ended, steps, halving)
+        session = _Session(runs, state, interruption, advanced, ended, steps, halving, exact)
         session.train()
     return session.running.steps
 
@@ -103,6 +107,7 @@ class _Session:
         ended: Finished,
         steps: Steps | None,
         halving: Halving | None,
+        exact: bool,
     ) -> None:
         self.state = state
         self.interruption = interruption
@@ -115,6 +120,7 @@ class _Session:
             self._probe()
         else:
             self.running.load_state_dict(saved["running"])
+        rehearse(self.running, exact=exact)
         files = saved["files"] if saved else {}
         bests = saved["bests"] if saved else {}
         versions = environment.versions()
@@ -129,6 +135,8 @@ class _Session:
     def train(self) -> None:
         """Train all runs, and record how each of them ended."""
         log.info("training %d runs as a stack, from epoch %d", len(self._names), self.running.epoch)
+        for note in dict.fromkeys(note for track in self.tracks if track for note in track.info.exactness):
+            log.info("%s", note)
         if self.running.halving:  # begun again without its state, those that won a place would compete for it again
             self._save_state()
         try:
@@ -250,7 +258,7 @@ class _Session:
                 track.conclude(status, member)
         with together():
             for track, status, reason in endings:
-                track.end(status, reason)
+                track.end(status, reason, self.running.notes)
         for track, _, _ in endings:
             self.ended(track.place, track.info)
 

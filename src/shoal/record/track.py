@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,11 +145,12 @@ class Track:
             best=self.best,
         )
 
-    def end(self, status: Status, reason: str | None) -> None:
-        """Write the final run.json, once all other files are in place."""
+    def end(self, status: Status, reason: str | None, notes: Sequence[str]) -> None:
+        """Write the final run.json, once all other files are in place; `notes` are what there is to say of the bits."""
         self.record.close(
             status,
             reason,
+            exactness=list(dict.fromkeys([*self.info.exactness, *notes])),
             hardware=environment.hardware("cpu", 1),
             fit_seconds=self.info.fit_seconds + time.monotonic() - self._opened_at,
         )

@@ -83,6 +83,8 @@ class RunInfo:
     best: Best | None = None
     reason: str | None = None
     """Why the run failed, diverged or was interrupted."""
+    exactness: list[str] = field(default_factory=list)
+    """Where a stack would have given the run other bits than it has alone: what was done about it."""
     expected: list[dict[str, Any]] = field(default_factory=list)
     """What its experiment expects, beside what was measured."""
     digest: str | None = None

@@ -42,6 +42,8 @@ class Block:
     """Where a stack keeps the state of all its runs together, to go on from."""
     halving: Halving | None = None
     """When the runs of a stack are compared, and how many of them go on."""
+    exact: bool = True
+    """Whether runs of a stack that get other bits in it than alone are trained each by itself."""
     group: int | None = None
     """Blocks of the same group have runs of one kind: what a process has learnt of one serves the next."""
 
@@ -89,6 +91,13 @@ class Noted:
     warning: str
 
 
-Event = Advanced | Ended | Unstacked | Broken | Noted
+@dataclass(frozen=True)
+class Inexact:
+    """The runs of a stack would get other bits in it than alone."""
+
+    reason: str
+
+
+Event = Advanced | Ended | Unstacked | Broken | Noted | Inexact
 Report = Callable[[Event], None]
 """Where a block tells what happens, as it happens."""

@@ -12,7 +12,7 @@ from types import FrameType
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
-from shoal.sweeps.block import Assignment, Block, Broken, Ended, Noted, Unstacked
+from shoal.sweeps.block import Assignment, Block, Broken, Ended, Inexact, Noted, Unstacked
 from shoal.sweeps.executor import Executor, Finished, Happening, Lost
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.progress import SweepProgress
@@ -79,6 +79,8 @@ class Execution:
                 self._ended(number, info)
             case block, Unstacked(reasons):
                 self._apart(block, reasons)
+            case block, Inexact(reason):
+                self._by_themselves(block, reason)
             case block, Broken(reason):
                 self._lost(block, reason)
             case _, Noted(warning):
@@ -129,6 +131,19 @@ class Execution:
         again = [*alone, *([replace(block, assignments=together)] if together else [])]
         self.progress.expect(again)
         self._queue.extendleft(again)
+
+    def _by_themselves(self, block: Block, reason: str) -> None:
+        """Train each run of a block in a stack of its own, and let it say why."""
+        left = [each for each in block.assignments if each.number not in self.results and not each.finished]
+        compared = "; sweep.halving compares none of them" if block.halving else ""
+        self.progress.tell(f"{counted(len(left), 'run')}, each by itself: {reason}{compared}")
+        note = f"trained by itself: {reason}"
+        for each in left:
+            self.ledger.place(each.number, None)
+        noted = [replace(each, info=replace(each.info, exactness=[note])) for each in left]
+        again = [replace(block, assignments=(each,), state=None, halving=None) for each in noted]
+        self.progress.expect(again)
+        self._queue.extend(again)
 
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""

@@ -20,6 +20,7 @@ import torch
 
 from shoal.build.job import job as build
 from shoal.engines.job import Job
+from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.record.progress import Progress
@@ -28,7 +29,7 @@ from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Ended, Noted, Report, Unstacked
+from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Ended, Inexact, Noted, Report, Unstacked
 
 log = logging.getLogger("shoal")
 
@@ -91,12 +92,22 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
 
     try:
         steps = known.get(block.group) if block.group is not None else None
-        steps = train_stack(runs, state=block.state, advanced=advanced, ended=ended, steps=steps, halving=block.halving)
+        steps = train_stack(
+            runs,
+            state=block.state,
+            advanced=advanced,
+            ended=ended,
+            steps=steps,
+            halving=block.halving,
+            exact=block.exact,
+        )
         known.clear()
         if block.group is not None:
             known[block.group] = steps
     except CannotStackError as error:
         report(Unstacked({block.assignments[place].number: why for place, why in error.reasons.items()}))
+    except InexactError as error:
+        report(Inexact(str(error)))
 
 
 class _Heartbeat(pl.Callback):

@@ -179,7 +179,8 @@ class Sweeping:
 
     def _stack(self, assignments: tuple[Assignment, ...], name: str, group: int | None = None) -> Block:
         state = self.folder.blocks / name
-        return Block(assignments, stacked=True, state=state, halving=self.settings.halving, group=group)
+        exact, halving = self.settings.exact, self.settings.halving
+        return Block(assignments, stacked=True, state=state, halving=halving, exact=exact, group=group)
 
     def _interrupted(self, todo: Sequence[int]) -> list[Block]:
         names = dict.fromkeys(self.ledger.jobs[number].block for number in todo)

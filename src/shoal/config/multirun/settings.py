@@ -26,6 +26,7 @@ class Settings:
     fail_fast: bool = False
     retry_failed: bool = False
     block: Annotated[int, Ge(1)] | None = None
+    exact: bool = True
     report: bool = False
     curves: list[str] | None = None
     halving: Halving | None = None
