@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import RLock
 
 from shoal.app.train import EndedSweep
 from shoal.app.train import train as carry_out
@@ -12,6 +13,10 @@ from shoal.config.quoting import quoted
 from shoal.errors import ConfigError
 from shoal.loaded.run import Run
 from shoal.loaded.sweep import Sweep
+
+
+_ONE_AT_A_TIME = RLock()
+"""Hydra, the random numbers of torch and the handlers of signals belong to the whole process: threads take turns."""
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Run | Sweep:
@@ -42,6 +47,11 @@ def sweep(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
 
 def _trained(overrides: Sequence[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
     words = quoted(overrides)
+    with _ONE_AT_A_TIME:
+        return _carried_out(words, config_dir, multirun=multirun)
+
+
+def _carried_out(words: list[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
     caller = "shoal.sweep" if multirun else "shoal.train"
     folder = str(config_dir) if config_dir else None
     try:

@@ -102,6 +102,9 @@ def composed(
     Raises:
         ShoalError: where it cannot be composed: what is wrong, and the nearest that would be right.
     """
+    # The caller may be a Hydra application itself, or have called hydra.initialize: it finds everything as it was.
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     with importing_plugins(), naming_misread():
         experiments.install()
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
@@ -127,7 +130,7 @@ def composed(
         with read_from(config):
             yield found
     finally:
-        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = outer
 
 
 def _check_verbose(config: DictConfig) -> None:
