@@ -14,7 +14,6 @@ from shoal.errors import ConfigError
 from shoal.loaded.run import Run
 from shoal.loaded.sweep import Sweep
 
-
 _ONE_AT_A_TIME = RLock()
 """Hydra, the random numbers of torch and the handlers of signals belong to the whole process: threads take turns."""
 

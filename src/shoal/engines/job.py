@@ -17,6 +17,7 @@ from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, generator
 from shoal.tasks import Batches, Data, LightningTask, Network, Supervised, Task, trained_by
+from shoal.tasks.precision import is_double, new_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,11 @@ class Job:
     def in_memory(self) -> bool:
         """Whether the samples are tensors in memory, so that there are `batches`."""
         return not isinstance(self.task, LightningTask) or self.task.samples is not None
+
+    @property
+    def double(self) -> bool:
+        """Whether it computes in float64."""
+        return is_double(self.trainer)
 
     @property
     def validates(self) -> bool:
@@ -97,7 +103,8 @@ class Job:
             ConfigError: where the task's settings leave nothing to train on or to validate on.
         """
         try:
-            return self.task.data()
+            with new_tensors(double=self.double):
+                return self.task.data()
         except ConfigError as error:
             raise error.at(key=error.key if error.key.startswith("task.") else f"task.{error.key}") from None
 

@@ -38,7 +38,7 @@ def export(run: Run, kind: Format, output: Path | None = None, which: Which = "b
             "this model has no inputs: there is nothing to predict from", hint="shoal show prints its value"
         )
     path = output or run.directory.path / f"model{SUFFIXES[kind]}"
-    x = torch.linspace(-1, 1, 7 * n_inputs).reshape(7, n_inputs).to(next(network.parameters()))
+    x = torch.linspace(-1, 1, 7 * n_inputs, dtype=torch.float64).reshape(7, n_inputs).to(next(network.parameters()))
     write: Callable[..., Callable[[Tensor], Tensor]] = {"onnx": _onnx, "pt2": _pt2, "safetensors": _safetensors}[kind]
     again = write(run, network, x, path)
     with torch.no_grad():
@@ -85,6 +85,6 @@ def _safetensors(run: Run, network: nn.Module, x: Tensor, path: Path) -> Callabl
 
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, path, metadata={"config": json.dumps(run.config), "format": "pt"})
-    fresh = run.job.presented(run.job.module()).model.eval()
+    fresh = run.job.presented(run.job.module()).model.eval().to(next(network.parameters()).dtype)
     fresh.load_state_dict(load_file(path))
     return lambda inputs: fresh(inputs).detach()

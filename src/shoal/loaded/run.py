@@ -91,6 +91,8 @@ class Run:
         module = job.module()
         state = self._checkpoint(which)
         refuse_another(self.path, state, module)
+        if job.double:
+            module.double()
         module.load_state_dict(state["state_dict"])
         return module.eval()
 
@@ -103,10 +105,14 @@ class Run:
         import polars
         import torch
 
+        from shoal.tasks.precision import new_tensors
+
         module, columns = self.presented(which), self.columns(which)
-        encoded = module.task.encode(_named(x, columns.features), columns)
-        with torch.no_grad():
-            outputs = module.model(encoded.to(next(module.model.parameters()).dtype)).float()
+        dtype = next(module.model.parameters()).dtype
+        with torch.no_grad(), new_tensors(double=dtype == torch.float64):
+            encoded = module.task.encode(_named(x, columns.features), columns)
+            outputs = module.model(encoded.to(dtype))
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         return polars.DataFrame(module.task.decode(outputs, columns))
 
     def columns(self, which: Which = "best") -> Data:

@@ -40,6 +40,7 @@ def predicted(module: Supervised, x: Tensor) -> Tensor:
     module.eval()
     with torch.no_grad():
         parameter = next(module.model.parameters())
-        outputs: Tensor = module.model(x.to(parameter)).to("cpu", torch.float32)
+        outputs: Tensor = module.model(x.to(parameter))
+        outputs = outputs.to("cpu", torch.promote_types(outputs.dtype, torch.float32))
     module.train(training)
     return outputs

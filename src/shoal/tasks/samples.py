@@ -60,7 +60,7 @@ def _width(row: float | Row) -> int:
 
 
 def _table(rows: tuple[float | Row, ...]) -> Float[Tensor, "samples columns"]:
-    return torch.tensor([row if isinstance(row, tuple) else (row,) for row in rows], dtype=torch.float32)
+    return torch.tensor([row if isinstance(row, tuple) else (row,) for row in rows])
 
 
 def _named(name: str, n: int) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class Member:
     def of(cls, job: Job, *, monitor: str | None = None, mode: Literal["min", "max"] = "min") -> Member:
         """The run that a job describes, its weights drawn."""
         module = job.module()
-        if _double(job.trainer):
+        if job.double:
             module.double()
         stopping = next((each for each in job.callbacks.values() if isinstance(each, EarlyStopping)), None)
         return cls(job, module, stopping, monitor, mode)
@@ -74,7 +74,3 @@ def unsupported(trainer: Mapping[str, Any]) -> str | None:
 def _same(value: Any, other: Any) -> bool:
     """Whether two settings mean the same: a whole number is a count where a fraction is a share."""
     return type(value) is type(other) and bool(value == other)
-
-
-def _double(trainer: Mapping[str, Any]) -> bool:
-    return trainer.get("precision") in ("64-true", 64)

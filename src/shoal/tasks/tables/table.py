@@ -109,7 +109,9 @@ class Table(Validated):
             ConfigError: where the table is not as the settings say, with the row, column and value.
         """
         try:
-            found = _prepared(replace(self, batch_size=None, val_batch_size=None), self._stamp())
+            found = _prepared(
+                replace(self, batch_size=None, val_batch_size=None), self._stamp(), torch.get_default_dtype()
+            )
             self.fits(len(found.data.train))
         except ConfigError as error:
             value = self.name if error.key == "path" else error.value
@@ -189,8 +191,8 @@ class Table(Validated):
 
 
 @lru_cache(maxsize=2)
-def _prepared(task: Table, stamp: tuple[int, ...]) -> Prepared:
-    del stamp
+def _prepared(task: Table, stamp: tuple[int, ...], dtype: torch.dtype) -> Prepared:
+    del stamp, dtype  # they tell apart what has been prepared
     frame, format = task.frame(), task.format
     names = columns.chosen(frame, task.target, task.features, without=task.unnamed, left_out=task.exclude)
     _check_said(task, names)
@@ -261,7 +263,11 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], label: Column, tas
     mean, scale = (0.0, 1.0) if classes else codes.moments(target[train.numpy()])
     scale = scale if isfinite(scale) else 1.0
     x = codes.encoded(frame, fitted)
-    y = labels if labels is not None else torch.from_numpy((target.to_numpy() - mean) / scale).float()[:, None]
+    y = (
+        labels
+        if labels is not None
+        else torch.from_numpy((target.to_numpy() - mean) / scale).to(torch.get_default_dtype())[:, None]
+    )
     about = {"classes": known} if classes else {"mean": mean, "scale": scale}
     kind = "classification" if classes else "regression"
     return Data(
