@@ -127,7 +127,7 @@ def composed(
                 check_search_path(config)
             except ConfigError as error:
                 raise found.located(error) from error
-        with read_from(config):
+        with naming_misread(), read_from(config):
             yield found
     finally:
         GlobalHydra.instance().hydra = outer
