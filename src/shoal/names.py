@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 TRAIN_LOSS = "train/loss"
 VAL_LOSS = "val/loss"
+TEST_LOSS = "test/loss"
 LR = "lr"
 GRAD_NORM = "grad_norm"
 GRAD_NORM_CLIPPED = "grad_norm_clipped"

@@ -24,6 +24,7 @@ class Stream(StrEnum):
 
     DATA = "data"
     SPLIT = "split"
+    TEST = "test"
     INITIALISATION = "initialisation"
     ORDER = "order"
     DROPOUT = "dropout"

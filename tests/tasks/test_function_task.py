@@ -7,7 +7,7 @@ import torch
 
 from shoal.errors import ConfigError
 from shoal.tasks import Function, LinearRegression, Parabola, SinX2
-from shoal.tasks.data import shares
+from shoal.tasks.data import Shares
 
 
 def test_a_formula_draws_the_samples_of_the_task_with_the_same_function_to_the_bit() -> None:
@@ -99,7 +99,7 @@ def test_every_sample_is_for_validation_in_exactly_one_fold(task: type[Parabola]
 def test_classes_are_shared_out_in_proportion(val_fraction: float, folds: int | None) -> None:
     labels = torch.tensor([0] * 80 + [1] * 16 + [2] * 4)
 
-    train, val = shares(100, val_fraction=val_fraction, seed=1, folds=folds, labels=labels)
+    train, val, _ = Shares(val_fraction=val_fraction, seed=1, folds=folds).parts(100, labels)
 
     assert labels[val].bincount().tolist() == [20, 4, 1]
     assert torch.cat([train, val]).sort().values.equal(torch.arange(100))

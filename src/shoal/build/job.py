@@ -20,6 +20,7 @@ from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.length import check_length, whole_length
 from shoal.build.lightning_module import agreed, logs
+from shoal.build.samples import check_samples
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
 from shoal.build.trainer import arguments
@@ -65,6 +66,7 @@ def job(config: Mapping[str, Any]) -> Job:
     _check_monitors(built)
     check_length(built)
     _check_loss(built)
+    check_samples(built)
     if not built.own_module:
         check_fit(built)
     check_schedule(built)

@@ -107,9 +107,7 @@ def _hooks(module: pl.LightningModule) -> bool:
 def _first_batches(job: Job) -> tuple[Any, Any]:
     if isinstance(job.task, LightningTask) and not job.in_memory:
         return job.task.first_batches()
-    train, val = (
-        each and (each.samples.x[: each.batch_size], each.samples.y[: each.batch_size]) for each in job.batches()
-    )
+    train, val = (each and each.samples.first(each.batch_size) for each in job.batches())
     return train, val
 
 

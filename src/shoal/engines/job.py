@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch import Tensor
 
 from shoal.errors import ConfigError
-from shoal.losses import LossFunction
+from shoal.losses import Loss, LossFunction
 from shoal.models import Model
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, generator
-from shoal.tasks import Batches, Data, LightningTask, Network, Supervised, Task, trained_by
+from shoal.tasks import Batches, Data, LightningTask, Network, Split, Supervised, Task, trained_by
 from shoal.tasks.precision import is_double, new_tensors
 
 
@@ -75,7 +77,7 @@ class Job:
         return Supervised(
             model=network,
             task=self.task,
-            loss=self.loss,
+            loss=self.loss.in_units(lambda: self.task.unit) if isinstance(self.loss, Loss) else self.loss,
             optimizer=self.optimizer,
             scheduler=self.scheduler,
             seed=self.seed,
@@ -109,10 +111,49 @@ class Job:
             raise error.at(key=error.key if error.key.startswith("task.") else f"task.{error.key}") from None
 
     def batches(self) -> tuple[Batches, Batches | None]:
-        """Training batches, in an order that each epoch changes, and validation batches."""
+        """Training batches, in an order that each epoch changes, and validation batches.
+
+        Raises:
+            ConfigError: where the loss has not a weight for each class.
+        """
         overfits = bool(self.trainer.get("overfit_batches"))
-        data = self.data
-        size = self.task.training_batch(len(data.train))
-        train = Batches(data.train, batch_size=size, seed=None if overfits else self.seed)
-        val = Batches(data.val, batch_size=self.task.val_batch_size) if data.val else None
+        data, task = self.data, self.task
+        size = task.training_batch(len(data.train))
+        seed = None if overfits else self.seed
+        train = Batches(self.weighted(data.train), batch_size=size, seed=seed, drop_last=task.drop_last)
+        val = Batches(self.weighted(data.val), batch_size=task.val_batch_size) if data.val else None
         return train, val
+
+    def test_batches(self) -> Batches | None:
+        """Batches of the test part, where there is one."""
+        test = self.data.test
+        return Batches(self.weighted(test), batch_size=self.task.val_batch_size) if test else None
+
+    @property
+    def tests(self) -> bool:
+        """Whether there is a test part."""
+        if self.in_memory:
+            own = not isinstance(self.task, LightningTask) or is_overridden("test_step", self.task.drawn_module(0))
+            return self.data.test is not None and own
+        return isinstance(self.task, LightningTask) and self.task.tests
+
+    def weighted(self, samples: Split) -> Split:
+        """The samples with how much each counts in the loss: its own weight times that of its class, 1 in the mean."""
+        weight = samples.weight
+        if self._class_weights is not None:
+            of_class = self._class_weights[samples.y]
+            weight = of_class if weight is None else weight * of_class
+        if weight is None:
+            return samples
+        return replace(samples, weight=(weight.double() / weight.double().mean()).to(samples.x.dtype))
+
+    @cached_property
+    def _class_weights(self) -> Tensor | None:
+        """How much each class counts, where they do not count alike."""
+        if not isinstance(self.loss, Loss) or not self.loss.weighs_classes:
+            return None
+        counts = self.task.class_counts
+        try:
+            return None if counts is None else self.loss.of_classes(counts)
+        except ConfigError as error:
+            raise error.at(key=f"loss.{error.key}") from None

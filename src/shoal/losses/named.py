@@ -5,17 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from annotated_types import Gt, Interval
-from jaxtyping import Float, Num
-from torch import Tensor
+import torch
+from annotated_types import Ge, Gt, Interval
+from jaxtyping import Float, Int, Num
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shoal.errors import ConfigError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """What a loss may be: called with predictions and targets, gives one number; shoal's own are `Loss`es."""
+
+
+ClassWeights = Literal["balanced"] | tuple[Annotated[float, Ge(0)], ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,32 @@ class Loss(ABC):
     def __call__(self, prediction: Float[Tensor, "batch outputs"], target: Num[Tensor, "batch *outputs"]) -> Tensor:
         """One number to minimise."""
 
+    def each(self, prediction: Tensor, target: Tensor) -> Float[Tensor, " batch"]:
+        """The loss of each sample; only a loss that has this can be weighted."""
+        raise NotImplementedError
+
+    def weighted(self, prediction: Tensor, target: Tensor, weight: Float[Tensor, " batch"]) -> Tensor:
+        """One number to minimise where samples do not count alike: the weights are 1 in the mean of all samples."""
+        return (self.each(prediction, target) * weight).mean()
+
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether classes do not count alike."""
+        return False
+
+    def of_classes(self, counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
+        """How much each class counts, given how many samples it has in training.
+
+        Raises:
+            ConfigError: where there is not one weight for each.
+        """
+        return torch.ones(len(counts))
+
+    def in_units(self, unit: Callable[[], float]) -> LossFunction:
+        """The loss for predictions and targets in multiples of `unit`, which is asked for only where it matters."""
+        del unit
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeanSquaredError(Loss):
@@ -33,6 +63,9 @@ class MeanSquaredError(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return functional.mse_loss(prediction, target)
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return _of_samples(functional.mse_loss(prediction, target, reduction="none"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +75,55 @@ class MeanAbsoluteError(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return functional.l1_loss(prediction, target)
 
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return _of_samples(functional.l1_loss(prediction, target, reduction="none"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Huber(Loss):
     """Quadratic for differences up to `delta`, linear beyond (Huber, 1964)."""
 
-    delta: Annotated[float, Gt(0)] = 1.0
-    """Where the loss turns linear, in units of the target."""
+    delta: Annotated[float, Gt(0)] | None = None
+    """Where the loss turns linear, in units of the target; where null at 1, for a table at one standard deviation of
+    its target."""
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return functional.huber_loss(prediction, target, delta=self.delta)
+        return functional.huber_loss(prediction, target, delta=self._delta)
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return _of_samples(functional.huber_loss(prediction, target, reduction="none", delta=self._delta))
+
+    def in_units(self, unit: Callable[[], float]) -> LossFunction:
+        scale = 1.0 if self.delta is None else unit()
+        return self if scale == 1 else HuberOf(self._delta / scale)
+
+    @property
+    def _delta(self) -> float:
+        return 1.0 if self.delta is None else self.delta
+
+
+class HuberOf(nn.Module):
+    """Huber's loss with its `delta` in a buffer: runs of a stack may have another one each."""
+
+    delta: Tensor
+
+    def __init__(self, delta: float) -> None:
+        super().__init__()
+        self.register_buffer("delta", torch.tensor(delta), persistent=False)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One number to minimise."""
+        return self.each(prediction, target).mean()
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each sample."""
+        error = (prediction - target).abs()
+        near = error.minimum(self.delta)
+        return _of_samples(near * (error - near / 2))
+
+    def weighted(self, prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """One number to minimise where samples do not count alike."""
+        return (self.each(prediction, target) * weight).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +132,46 @@ class CrossEntropy(Loss):
 
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the target's probability spread over all classes."""
+    weight: ClassWeights = None
+    """How much each class counts: a list with a number for each, in the order of their names, or `balanced`, where all
+    count as much together; null for all samples alike."""
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(prediction, target, label_smoothing=self.label_smoothing)
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(prediction, target, label_smoothing=self.label_smoothing, reduction="none")
+
+    @property
+    def weighs_classes(self) -> bool:
+        return self.weight is not None
+
+    def of_classes(self, counts: Tensor) -> Tensor:
+        return _of_classes(self.weight, counts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auto(Loss):
     """Cross-entropy where the targets are class indices, else the mean squared error."""
 
+    weight: ClassWeights = None
+    """How much each class counts, as for `cross_entropy`."""
+
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        loss = MeanSquaredError() if target.is_floating_point() else CrossEntropy()
-        return loss(prediction, target)
+        return self._of(target)(prediction, target)
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self._of(target).each(prediction, target)
+
+    @property
+    def weighs_classes(self) -> bool:
+        return self.weight is not None
+
+    def of_classes(self, counts: Tensor) -> Tensor:
+        return _of_classes(self.weight, counts)
+
+    def _of(self, target: Tensor) -> Loss:
+        return MeanSquaredError() if target.is_floating_point() else CrossEntropy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +180,22 @@ class Own(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         raise ConfigError("loss", "own", "is for a task with a LightningModule of its own", hint="for example loss=mse")
+
+
+def _of_samples(losses: Tensor) -> Float[Tensor, " batch"]:
+    return losses.flatten(1).mean(1)
+
+
+def _of_classes(weight: ClassWeights, counts: Tensor) -> Tensor:
+    """The weights as a tensor; `balanced` is n / (classes * samples of the class), as scikit-learn has it."""
+    if weight is None:
+        return torch.ones(len(counts))
+    if weight == "balanced":
+        return counts.sum() / (len(counts) * counts.clamp_min(1))
+    if len(weight) != len(counts) or not any(weight):
+        n = len(counts)
+        hint = f"for example loss.weight=[{','.join(['1'] * n)}], or balanced"
+        raise ConfigError(
+            "weight", weight, f"must be a number for each of the {n} classes, not all of them 0", hint=hint
+        )
+    return torch.tensor(weight)

@@ -194,9 +194,10 @@ class _Session:
                 groups.setdefault((row.step, tuple(metrics)), []).append((track, list(metrics.values())))
         for (step, names), found in groups.items():
             written = [(track.record.events, values) for track, values in found if track.record.events]
-            records = encoded(names, [values for _, values in written], step=step, wall_time=time.time())
-            for (events, _), record in zip(written, records, strict=True):
-                events.add(record)
+            if written:
+                records = encoded(names, [values for _, values in written], step=step, wall_time=time.time())
+                for (events, _), record in zip(written, records, strict=True):
+                    events.add(record)
         for row in rows:
             track = self.tracks[row.run]
             if track is not None and row.best:

@@ -79,14 +79,13 @@ def _measured(job: Job) -> _Step:
     """The median time of a few training steps of a run by itself."""
     module = job.module()
     train, _ = job.batches()
-    x, y = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
     optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
     step = CapturedStep(module, "train")
     params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
 
     def gradient(times: int) -> None:
         module.zero_grad()
-        batch = torch.cat([x] * times), torch.cat([y] * times)
+        batch = tuple(torch.cat([each] * times) for each in train.samples.first(train.batch_size))
         torch.autograd.backward(step(params, buffers, batch, Clock()).loss)
 
     threads = torch.get_num_threads()

@@ -117,11 +117,11 @@ def _signature(job: Job, module: pl.LightningModule) -> Signature:
     settings: Mapping[str, Hashable] = {
         f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN
     }
-    first = train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]
     return {
-        **signature(module, job.optimizer, first),
+        **signature(module, job.optimizer, train.samples.first(train.batch_size)),
         **settings,
         "the number of training samples": len(train.samples),
+        "the number of batches": len(train),
         "the number of validation samples": len(val.samples) if val else 0,
         "the validation batch size": val.batch_size if val else 0,
         "what the task measures": tuple(job.task.metric_names),
@@ -132,10 +132,8 @@ def _signature(job: Job, module: pl.LightningModule) -> Signature:
 def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
     train, val = job.batches()
     parts = [train.samples, val.samples] if val else [train.samples]
-    samples = sum(each.numel() * each.element_size() for part in parts for each in (part.x, part.y))
-    return Footprint.of(
-        module, (train.samples.x[: train.batch_size], train.samples.y[: train.batch_size]), samples=samples
-    )
+    samples = sum(each.numel() * each.element_size() for part in parts for each in part.tensors)
+    return Footprint.of(module, train.samples.first(train.batch_size), samples=samples)
 
 
 def _count(group: Group, processes: int, size: int | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -13,42 +14,44 @@ from shoal.tasks.data import Split
 
 
 class Batches:
-    """One epoch of batches (x, y) at a time.
+    """One epoch of batches (x, y), or (x, y, weight), at a time.
 
-    `at` moves to an epoch and a batch of it: a position in the data is two numbers. With `seed` None the samples stay
-    in their own order. `shard` keeps every n-th sample for one of n processes, all of them getting equally many.
+    With `drop_last` a last batch that is smaller than the others is left out. `at` moves to an epoch and a batch of it:
+    a position in the data is two numbers. With `seed` None the samples stay in their own order. `shard` keeps every
+    n-th sample for one of n processes, all of them getting equally many.
     """
 
-    def __init__(self, samples: Split, *, batch_size: int | None, seed: int | None = None) -> None:
+    def __init__(
+        self, samples: Split, *, batch_size: int | None, seed: int | None = None, drop_last: bool = False
+    ) -> None:
         self.samples = samples
         self.batch_size = batch_size or len(samples)
+        self.drop_last = drop_last
         self.seed = seed
         self._epoch = 0
         self._first = 0
         self._rank, self._world = 0, 1
 
     def __len__(self) -> int:
-        return math.ceil(math.ceil(len(self.samples) / self._world) / self.batch_size)
+        n = math.ceil(len(self.samples) / self._world)
+        return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # A generator: it begins at the first batch asked for. Lightning makes iterators that it takes nothing from.
         first, self._first = self._first, 0
-        x, y = self.epoch(self._epoch)
-        batches = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)
-        for number, batch in enumerate(batches):
-            if number >= first:
-                yield batch
+        parts = [torch.split(each, self.batch_size) for each in self.epoch(self._epoch)]
+        yield from islice(zip(*parts, strict=True), first, len(self))
 
     def at(self, epoch: int, batch: int = 0) -> None:
         """The next iteration gives `epoch`, from its batch number `batch` on; the one after starts at its beginning."""
         self._epoch, self._first = epoch, batch
 
-    def epoch(self, number: int) -> tuple[Tensor, Tensor]:
-        """All samples (x, y) in the order of this epoch."""
+    def epoch(self, number: int) -> tuple[Tensor, ...]:
+        """All samples (x, y), with their weights where they have some, in the order of this epoch."""
         if self.seed is None and self._world == 1:
-            return self.samples.x, self.samples.y
+            return self.samples.tensors
         order = self.order(number)
-        return self.samples.x[order], self.samples.y[order]
+        return tuple(each[order] for each in self.samples.tensors)
 
     def order(self, number: int) -> Tensor:
         """Indices of the samples in the order of this epoch."""
@@ -69,4 +72,4 @@ class Batches:
 
     def to(self, device: torch.device) -> None:
         """Keep the samples on `device`, so that no batch needs a transfer."""
-        self.samples = Split(self.samples.x.to(device), self.samples.y.to(device))
+        self.samples = Split(*(each.to(device) for each in self.samples.tensors))

@@ -61,8 +61,8 @@ class Surface(Validated):
         x = torch.rand(self.n_samples, self.inputs, generator=drawn) * width + low
         y = self.truth(x)
         y = y + self.noise * torch.randn(y.shape, generator=drawn)
-        train, val = self.split(x, y)
-        return Data(train, val, features=self.features, targets=("y",))
+        train, val, test = self.split(x, y)
+        return Data(train, val, features=self.features, targets=("y",), test=test)
 
 
 @dataclass(frozen=True, kw_only=True)

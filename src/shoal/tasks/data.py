@@ -20,9 +20,24 @@ class Split:
 
     x: Float[Tensor, "samples features"]
     y: Num[Tensor, "samples *outputs"]
+    weight: Float[Tensor, " samples"] | None = None
+    """How much each sample counts in the loss, where they do not count alike."""
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Inputs, targets and, where there are some, weights: what a batch is a part of."""
+        return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+
+    def at(self, index: Tensor) -> Split:
+        """The samples at these places."""
+        return Split(*(each[index] for each in self.tensors))
+
+    def first(self, n: int) -> tuple[Tensor, ...]:
+        """The first `n` samples as a batch."""
+        return tuple(each[:n] for each in self.tensors)
 
 
 @dataclass(frozen=True)
@@ -37,55 +52,78 @@ class Data:
     """Name of each column of the predictions."""
     encoding: Mapping[str, Any] = field(default_factory=dict)
     """What was fitted on the training samples and predictions need again (means, categories): plain values."""
+    test: Split | None = None
+    """What only `shoal eval --test` looks at."""
 
 
-def shares(
-    n: int, *, val_fraction: float, seed: int, folds: int | None = None, fold: int = 0, labels: Tensor | None = None
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How samples are shared out for training, validation and the test, at random."""
+
+    seed: int
+    """Of the validation samples. The test part is the same whatever the seed: what one run of several is tested on,
+    no other one of them is trained on."""
+    val_fraction: float = 0.0
+    """Share for validation (rounded); unused where there are folds."""
+    test_fraction: float = 0.0
+    """Share for the test, taken away before the others are shared out."""
+    folds: int | None = None
+    """Equal parts, of which one is for validation."""
+    fold: int = 0
+
+    def parts(self, n: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices of the training, the validation and the test samples among `n`.
+
+        With `labels` (one class index a sample) every class is shared out in the same proportion, to within one sample.
+
+        Raises:
+            ConfigError: where one of them would be empty although asked for.
+        """
+        rest, test = torch.arange(n), torch.arange(0)
+        if self.test_fraction:
+            n_test = _share(n, self.test_fraction, "test_fraction", "test")
+            rest, test = (part.sort().values for part in _drawn(n, n_test, generator(0, Stream.TEST), labels))
+            labels = None if labels is None else labels[rest]
+        if not self.val_fraction and self.folds is None:
+            return rest, torch.arange(0), test
+        drawn = generator(self.seed, Stream.SPLIT)
+        train, val = _drawn(len(rest), self._n_val(len(rest)), drawn, labels, self.folds, self.fold)
+        return rest[train], rest[val], test
+
+    def _n_val(self, n: int) -> int:
+        if self.folds is None:
+            return _share(n, self.val_fraction, "val_fraction", "validation")
+        if self.folds > n:
+            raise ConfigError("folds", self.folds, f"is more than the {n} samples")
+        return len(range(self.fold, n, self.folds))
+
+
+def _drawn(
+    n: int,
+    n_held: int,
+    drawn: torch.Generator,
+    labels: Tensor | None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Indices of the training and of the validation samples among `n`, at random.
-
-    For validation is a share of `val_fraction` (rounded), or, where there are `folds`, one of so many equal parts.
-    With `labels` (one class index a sample) every class is shared out in the same proportion, to within one sample.
-
-    Raises:
-        ConfigError: where one of the two would be empty although asked for.
-    """
-    n_val = _n_val(n, val_fraction, folds, fold)
-    order = torch.randperm(n, generator=generator(seed, Stream.SPLIT))
+    """Indices of the samples that are kept, and of the `n_held` that are held back, or one of so many folds."""
+    order = torch.randperm(n, generator=drawn)
     place = torch.arange(n)
     if labels is not None:
         order = order[torch.argsort(labels[order], stable=True)]
     if folds is not None:
         held = place % folds == fold
     elif labels is not None:
-        held = (place + 1) * n_val // n != place * n_val // n
+        held = (place + 1) * n_held // n != place * n_held // n
     else:
-        held = place < n_val
-    train, val = order[~held], order[held]
-    return (train, val) if labels is None else (train.sort().values, val.sort().values)
+        held = place < n_held
+    kept, held_back = order[~held], order[held]
+    return (kept, held_back) if labels is None else (kept.sort().values, held_back.sort().values)
 
 
-def split(
-    x: Tensor, y: Tensor, *, val_fraction: float, seed: int, folds: int | None = None, fold: int = 0
-) -> tuple[Split, Split | None]:
-    """Training and validation samples, shared out as `shares` says; all for training where nothing is held out.
-
-    Raises:
-        ConfigError: where one of the two would be empty although asked for.
-    """
-    if not val_fraction and folds is None:
-        return Split(x, y), None
-    train, val = shares(len(x), val_fraction=val_fraction, seed=seed, folds=folds, fold=fold)
-    return Split(x[train], y[train]), Split(x[val], y[val])
-
-
-def _n_val(n: int, val_fraction: float, folds: int | None, fold: int) -> int:
-    if folds is not None:
-        if folds > n:
-            raise ConfigError("folds", folds, f"is more than the {n} samples")
-        return len(range(fold, n, folds))
-    n_val = round(n * val_fraction)
-    if val_fraction and not 0 < n_val < n:
-        empty = "validation" if n_val == 0 else "training"
-        raise ConfigError("val_fraction", val_fraction, f"leaves no {empty} samples of {n}")
-    return n_val
+def _share(n: int, fraction: float, key: str, part: str) -> int:
+    n_held = round(n * fraction)
+    if not 0 < n_held < n:
+        empty = part if n_held == 0 else "training"
+        raise ConfigError(key, fraction, f"leaves no {empty} samples of {n}")
+    return n_held

@@ -39,8 +39,8 @@ class LightningTask(Task):
     def __post_init__(self) -> None:
         if self.samples and self.datamodule:
             raise ConfigError("samples", "{...}", "cannot stand beside a datamodule", hint="leave one of the two out")
-        for name in ("batch_size", "val_batch_size"):
-            if getattr(self, name) is not None:
+        for name in ("batch_size", "val_batch_size", "drop_last"):
+            if getattr(self, name):
                 place = "task.samples" if self.samples else "task.datamodule"
                 raise ConfigError(name, getattr(self, name), f"has no effect here: set it in {place}")
             if self.samples:
@@ -71,6 +71,13 @@ class LightningTask(Task):
         if self.samples:
             return self.samples.validates
         return is_overridden("val_dataloader", self.drawn_datamodule() or module)
+
+    @property
+    def tests(self) -> bool:
+        """Whether its DataModule, or the module itself, has data for a test, and the module a step for it."""
+        module = self.drawn_module(0)
+        source = self.drawn_datamodule() or module
+        return is_overridden("test_step", module) and is_overridden("test_dataloader", source)
 
     @property
     def digest(self) -> str | None:

@@ -64,6 +64,6 @@ class LinearRegression(Validated):
             x = torch.rand(shape, generator=drawn) * (high - low) + low
         y = self.truth(x)
         y = y + self.noise * torch.randn(y.shape, generator=drawn)
-        train, val = self.split(x, y)
+        train, val, test = self.split(x, y)
         names = ("x",) if self.inputs == 1 else tuple(f"x{i + 1}" for i in range(self.inputs))
-        return Data(train, val, features=names, targets=("y",))
+        return Data(train, val, features=names, targets=("y",), test=test)

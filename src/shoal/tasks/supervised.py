@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from shoal.losses import LossFunction
+from shoal.losses import Loss, LossFunction
 from shoal.models.dropout import keyed
-from shoal.names import TRAIN_LOSS, VAL_LOSS
+from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Horizon, Scheduler
 from shoal.tasks.task import Task
@@ -36,7 +36,7 @@ class Supervised(pl.LightningModule):
         self.seed = seed
         self.logs_steps = False
         """Whether metrics of single steps are logged too, as `NAME_step`, every `trainer.log_every_n_steps` steps."""
-        self._measured = bool(task.metric_names)
+        self._measures = bool(task.metric_names)
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {"train": {}, "val": {}}
 
@@ -51,23 +51,25 @@ class Supervised(pl.LightningModule):
         """What the loss sees of the model's outputs for inputs `x` of shape (batch, features)."""
         return self.task.observe(cast(Tensor, self.model(x)))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch (x, y)."""
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """The loss of one batch (x, y), or (x, y, weight)."""
         del batch_idx
-        x, y = batch
-        loss = self.loss(self(x), y)
+        x, *targets = batch
+        loss = self.measured(self(x), *targets)
         self.log(TRAIN_LOSS, loss, batch_size=len(x))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Log the loss of one batch of the validation samples; its outputs."""
         del batch_idx
-        x, y = batch
-        outputs = cast(Tensor, self(x))
-        self.log(VAL_LOSS, self.loss(outputs, y), batch_size=len(x))
-        return outputs
+        return self._judged(batch, VAL_LOSS)
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """The same for the samples of the test part."""
+        del batch_idx
+        return self._judged(batch, TEST_LOSS)
+
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """The model's outputs for one batch."""
         del batch_idx
         return cast(Tensor, self.model(batch[0]))
@@ -93,11 +95,30 @@ class Supervised(pl.LightningModule):
     def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep the outputs, where the task has measures of all of them."""
         del batch_idx, dataloader_idx
-        if self._measured:
+        if self._measures:
             self._seen.append((outputs, batch[1]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation samples, and the task's own measures; of a mere check of them nothing."""
+        self._log_judged("val")
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_test_epoch_end(self) -> None:
+        """The same for the samples of the test part."""
+        self._log_judged("test")
+
+    def _judged(self, batch: tuple[Tensor, ...], name: str) -> Tensor:
+        x, *targets = batch
+        outputs = cast(Tensor, self(x))
+        self.log(name, self.measured(outputs, *targets), batch_size=len(x))
+        return outputs
+
+    def measured(self, outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss of outputs for the targets `y`, each sample counting as much as its weight."""
+        return self.loss(outputs, y) if weight is None else cast(Loss, self.loss).weighted(outputs, y, weight)
+
+    def _log_judged(self, part: str) -> None:
         seen, self._seen = self._seen, []
         if self.trainer.sanity_checking:
             self._sums["val"] = {}
@@ -106,7 +127,7 @@ class Supervised(pl.LightningModule):
         if seen:
             outputs, targets = (self._gathered(torch.cat(parts)) for parts in zip(*seen, strict=True))
             metrics = self.task.metrics(outputs.cpu(), targets.cpu())
-            announce(self.trainer, {f"val/{name}": value for name, value in metrics.items()})
+            announce(self.trainer, {f"{part}/{name}": value for name, value in metrics.items()})
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, and what the task records beside the loss."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Interval
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from shoal.errors import ConfigError, UsageError, suggestion
@@ -35,6 +35,8 @@ class Task(ABC):
     """Samples of a training step: all of them where null; auto is 64, or all of them where there are fewer."""
     val_batch_size: Count | None = None
     """Samples of a validation step; all of them where null."""
+    drop_last: bool = False
+    """Leave out the last batch of a training epoch where it is smaller than the others."""
 
     @property
     @abstractmethod
@@ -45,6 +47,17 @@ class Task(ABC):
     @abstractmethod
     def outputs(self) -> int:
         """How many numbers the model gives for a sample."""
+
+    @property
+    def unit(self) -> float:
+        """How much of the target's own units one unit of the model's outputs is."""
+        return 1.0
+
+    @property
+    def class_counts(self) -> Int[Tensor, " classes"] | None:
+        """How many training samples each class has; None where the targets are numbers."""
+        y = self.data().train.y
+        return None if y.is_floating_point() else torch.bincount(y, minlength=self.outputs)
 
     @property
     def validates(self) -> bool:

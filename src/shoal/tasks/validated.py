@@ -9,7 +9,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from shoal.errors import ConfigError
-from shoal.tasks.data import Split, split
+from shoal.tasks.data import Shares, Split
 from shoal.tasks.task import Fraction, Task
 
 
@@ -18,7 +18,9 @@ class Validated(Task):
     """A task with samples for validation."""
 
     val_fraction: Fraction = 0.2
-    """Share of the samples kept for validation; unused where there are folds."""
+    """Share kept for validation of the samples that are not for the test; unused where there are folds."""
+    test_fraction: Fraction = 0.0
+    """Share kept for the test, the same for every seed and fold: only `shoal eval --test` looks at it."""
     folds: Annotated[int, Ge(2)] | None = None
     """Equal parts for k-fold cross-validation; null for one split by `val_fraction`."""
     fold: Annotated[int, Ge(0)] = 0
@@ -42,14 +44,27 @@ class Validated(Task):
             f"fold {self.fold} of {self.folds} is for validation; for all of them in turn: -m task.folds={self.folds}"
         )
 
+    @property
+    def shares(self) -> Shares:
+        """How the samples are shared out."""
+        return Shares(
+            seed=self.seed,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            folds=self.folds,
+            fold=self.fold,
+        )
+
     def n_train(self, n: int) -> int:
         """How many of `n` samples are for training."""
+        n -= round(n * self.test_fraction)
         return n - (round(n * self.val_fraction) if self.folds is None else len(range(self.fold, n, self.folds)))
 
-    def split(self, x: Tensor, y: Tensor) -> tuple[Split, Split | None]:
-        """Training and validation samples.
+    def split(self, x: Tensor, y: Tensor) -> tuple[Split, Split | None, Split | None]:
+        """Training, validation and test samples.
 
         Raises:
-            ConfigError: where one of the two would be empty although asked for.
+            ConfigError: where one of them would be empty although asked for.
         """
-        return split(x, y, val_fraction=self.val_fraction, seed=self.seed, folds=self.folds, fold=self.fold)
+        train, val, test = (Split(x[part], y[part]) for part in self.shares.parts(len(x)))
+        return train, val if len(val) else None, test if len(test) else None

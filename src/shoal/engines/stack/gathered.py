@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from jaxtyping import Int
@@ -18,13 +19,8 @@ class Gathered:
         self.runs = runs
         self.batch_size = runs[0].batch_size
         self.n_samples = len(runs[0].samples)
-        shared = all(run.samples is runs[0].samples for run in runs)
-        kept = runs[:1] if shared else runs
-        self._shapes = runs[0].samples.x.shape[1:], runs[0].samples.y.shape[1:]
-        self._x = _flat(torch.cat([run.samples.x for run in kept]))
-        self._y = _flat(torch.cat([run.samples.y for run in kept]))
-        starts = [0] * len(runs) if shared else [i * self.n_samples for i in range(len(runs))]
-        self._starts = torch.tensor(starts)[:, None]
+        self._parts = [_Part(each) for each in zip(*(run.samples.tensors for run in runs), strict=True)]
+        self._starts = torch.tensor([[i * self.n_samples] for i in range(len(runs))])
 
     def __len__(self) -> int:
         return len(self.runs[0])
@@ -38,22 +34,37 @@ class Gathered:
 
     def epoch(
         self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches (x, y), of shape (runs, batch, ...), from `first` to before `end`; numbers in `dtype`."""
-        orders = torch.stack([run.order(number) for run in self.runs]) + self._starts
-        for index in torch.split(orders, self.batch_size, dim=1)[first:end]:
-            x, y = self._take(index)
-            yield x.to(dtype), y.to(dtype) if y.is_floating_point() else y
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """The epoch's batches (x, y), or with weights behind, of shape (runs, batch, ...); numbers in `dtype`.
+
+        They are those from `first` to before `end`.
+        """
+        orders = torch.stack([run.order(number) for run in self.runs])
+        places = (torch.split(each, self.batch_size, dim=1) for each in (orders, orders + self._starts))
+        for shared, own in islice(zip(*places, strict=True), first, self._end(end)):
+            parts = [part.take(shared if part.shared else own) for part in self._parts]
+            yield tuple(each.to(dtype) if each.is_floating_point() else each for each in parts)
 
     def sizes(self, first: int = 0, end: int | None = None) -> list[int]:
         """Samples of each batch, from `first` to before `end`."""
         n, size = self.n_samples, self.batch_size
-        return [min(size, n - begin) for begin in range(0, n, size)][first:end]
+        return [min(size, n - begin) for begin in range(0, n, size)][first : self._end(end)]
 
-    def _take(self, index: Int[Tensor, "runs batch"]) -> tuple[Tensor, Tensor]:
-        flat = index.flatten()
-        x, y = (values.index_select(0, flat) for values in (self._x, self._y))
-        return x.view(*index.shape, *self._shapes[0]), y.view(*index.shape, *self._shapes[1])
+    def _end(self, end: int | None) -> int:
+        return len(self) if end is None else min(end, len(self))
+
+
+class _Part:
+    """Inputs, targets or weights of several runs; kept once where they are the same tensor in all of them."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.shared = all(each is tensors[0] for each in tensors)
+        self._shape = tensors[0].shape[1:]
+        self._values = _flat(torch.cat(list(tensors[:1] if self.shared else tensors)))
+
+    def take(self, index: Int[Tensor, "runs batch"]) -> Tensor:
+        """The values at these places."""
+        return self._values.index_select(0, index.flatten()).view(*index.shape, *self._shape)
 
 
 def _flat(samples: Tensor) -> Tensor:

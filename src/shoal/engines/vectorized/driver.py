@@ -214,7 +214,7 @@ class StackModule(pl.LightningModule):
     def _own_measures(self, row: int, run: int) -> dict[str, float]:
         """What the run's task measures of all outputs for the validation samples."""
         assert self._outputs is not None
-        targets = torch.cat([y[row] for _, y in self._val])
+        targets = torch.cat([y[row] for _, y, *_ in self._val])
         metrics = self.running.members[run].job.task.metrics(self._outputs[row], targets)
         return {f"val/{name}": value for name, value in metrics.items()}
 

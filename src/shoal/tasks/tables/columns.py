@@ -51,7 +51,6 @@ def chosen(
     Raises:
         ConfigError: where a column does not exist, or the target is among the features.
     """
-    _check_target(frame, target)
     for name in left_out:
         if name not in frame.columns:
             raise ConfigError(
@@ -131,7 +130,12 @@ def _flat(cells: pl.Series) -> bool:
     return not cells.dtype.is_nested() and cells.dtype != pl.Binary
 
 
-def _check_target(frame: pl.DataFrame, target: str) -> None:
+def check_target(frame: pl.DataFrame, target: str) -> None:
+    """Refuse a target that is no column.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
     if target in frame.columns:
         return
     hint = suggestion(target, frame.columns, kind="columns")

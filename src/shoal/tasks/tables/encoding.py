@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from shoal.errors import UsageError, suggestion
@@ -21,9 +21,9 @@ from shoal.tasks.tables.kinds import Category, Date, UnreadableError
 
 Encoding = Mapping[str, Any]
 """`kind` and `target`; `columns`: for each its `name`, its `kind` with what tells how its cells are read, `mean` and
-`scale` (of a date's year), or `categories`, and `fill` for a missing value; `mean` and `scale` of the target, or
-`classes`, and in `labels` how its cells are read. A `scale` is infinite where all values are the same: such an input
-is 0."""
+`scale` (of a date's year), or `categories`, and `fill` for a missing value. Of the target `mean` and `scale`, or
+`classes` with the `counts` of them in training, and in `labels` how its cells are read. A `scale` is infinite where all
+values are the same: such an input is 0."""
 _ROUNDING = 8.0
 """Units in the last place, of the largest value, that a column may vary by and still be constant."""
 
@@ -84,8 +84,12 @@ def _names(column: Mapping[str, Any]) -> list[str]:
     return [name]
 
 
-def encoded(frame: pl.DataFrame, columns: Sequence[Mapping[str, Any]]) -> Float[Tensor, "samples features"]:
+def encoded(
+    frame: pl.DataFrame, columns: Sequence[Mapping[str, Any]], rows: pl.Series | None = None
+) -> Float[Tensor, "samples features"]:
     """Numbers standardised, categories one-hot, dates taken apart, missing values filled in.
+
+    `rows` are the numbers of the rows, from 0, where there were others between them.
 
     Raises:
         UsageError: where training never saw a category, or a value is missing that nothing was fitted to fill in.
@@ -95,9 +99,9 @@ def encoded(frame: pl.DataFrame, columns: Sequence[Mapping[str, Any]]) -> Float[
     for column in columns:
         values = frame[column["name"]]
         if values.null_count():
-            values = _filled(values, column)
+            values = _filled(values, column, rows)
         if "categories" in column:
-            x[torch.arange(len(frame)), at + _indices(values, column["name"], column["categories"])] = 1
+            x[torch.arange(len(frame)), at + _indices(values, column["name"], column["categories"], rows)] = 1
             at += len(column["categories"])
             continue
         for numbers in _inputs(values, column):
@@ -116,9 +120,25 @@ def _inputs(values: pl.Series, column: Mapping[str, Any]) -> Iterator[numpy.ndar
         yield (known - column["mean"]) / column["scale"] if part == "year" else known
 
 
-def classes(series: pl.Series, known: Sequence[str]) -> Tensor:
+def classes(series: pl.Series, known: Sequence[str], rows: pl.Series | None = None) -> Tensor:
     """The index of each row's class."""
-    return _indices(series, series.name, known)
+    return _indices(series, series.name, known, rows)
+
+
+def targets(values: pl.Series, encoding: Encoding, rows: pl.Series | None = None) -> Num[Tensor, "samples *outputs"]:
+    """What the model's outputs are compared with: the index of a class, or the standardised target."""
+    if encoding["kind"] == "classification":
+        return classes(values, encoding["classes"], rows)
+    return _tensor((values.to_numpy() - encoding["mean"]) / encoding["scale"])[:, None]
+
+
+def numbers(values: pl.Series) -> Float[Tensor, " samples"]:
+    """A column of numbers as they are, in the precision that is trained in."""
+    return _tensor(values.to_numpy(writable=True))
+
+
+def _tensor(values: numpy.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(values).to(torch.get_default_dtype())
 
 
 def tabular(columns: Mapping[str, Any], fitted: Sequence[Mapping[str, Any]], format: Format) -> pl.DataFrame:
@@ -152,21 +172,27 @@ def _cells(name: str, values: Sequence[Any] | pl.Series) -> pl.Series:
     return pl.Series(name, values, strict=False)
 
 
-def _filled(values: pl.Series, column: Mapping[str, Any]) -> pl.Series:
+def _filled(values: pl.Series, column: Mapping[str, Any], rows: pl.Series | None) -> pl.Series:
     fill = column["fill"]
     if fill is None:
-        row = values.is_null().arg_true()[0]
+        row = _row(values.is_null(), rows)
         raise UsageError(
             f"row {row + 1} has no value for {column['name']!r}", hint="train with task.missing=mean to allow that"
         )
     return values.fill_null(datetime.fromisoformat(fill) if column.get("kind") == Date.name else fill)
 
 
-def _indices(series: pl.Series, name: str, known: Sequence[str]) -> Tensor:
+def _indices(series: pl.Series, name: str, known: Sequence[str], rows: pl.Series | None = None) -> Tensor:
     indices = series.cast(pl.Enum(known), strict=False).to_physical()
     unseen = indices.is_null()
     if unseen.any():
-        row = unseen.arg_true()[0]
-        hint = suggestion(series[row], known[:20], kind="seen were")
-        raise UsageError(f"row {row + 1}: {name!r} is {series[row]!r}, which training never saw", hint=hint)
+        value = series[unseen.arg_true()[0]]
+        hint = suggestion(value, known[:20], kind="seen were")
+        raise UsageError(f"row {_row(unseen, rows) + 1}: {name!r} is {value!r}, which training never saw", hint=hint)
     return torch.from_numpy(indices.cast(pl.Int64).to_numpy(writable=True))
+
+
+def _row(wrong: pl.Series, rows: pl.Series | None) -> int:
+    """The number of the first row that is wrong."""
+    place = int(wrong.arg_true()[0])
+    return place if rows is None else int(rows[place])

@@ -45,6 +45,8 @@ class TableFile(Table):
     """Whether the first row of a text file has the names of the columns; else they are column_1, column_2, ..."""
     skip_rows: Annotated[int, Ge(0)] = 0
     """Lines of a text file before that row. Those that begin with # are passed over anyway."""
+    test_path: str | None = None
+    """A file of its own for the test, written in the same way: only `shoal eval --test` looks at its values."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +54,9 @@ class TableFile(Table):
             raise ConfigError("thousands", self.thousands, "is what separates decimals", hint="set task.decimal too")
         if self.encoding is not None and not known(self.encoding):
             raise ConfigError("encoding", self.encoding, "is no encoding that Python knows", hint="for example cp1252")
+
+        if self.test_path and self.test_fraction:
+            raise ConfigError("test_fraction", self.test_fraction, "cannot stand beside task.test_path", hint="set one")
 
     @property
     def name(self) -> str:
@@ -73,6 +78,14 @@ class TableFile(Table):
     def frame(self) -> pl.DataFrame:
         return self._read().frame
 
+    def test_frame(self) -> pl.DataFrame | None:
+        if self.test_path is None:
+            return None
+        try:
+            return read(Path(self.test_path).expanduser(), self.format).frame
+        except ConfigError as error:
+            raise error.at(key="test_path") from error
+
     @property
     def unnamed(self) -> tuple[str, ...]:
         return self._read().unnamed
@@ -91,5 +104,5 @@ class TableFile(Table):
         return read(Path(self.path).expanduser(), self.format)
 
     def _stamp(self) -> tuple[int, ...]:
-        path = Path(self.path).expanduser()
-        return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else ()
+        paths = [Path(path).expanduser() for path in (self.path, self.test_path) if path]
+        return tuple(n for path in paths if path.is_file() for n in (path.stat().st_mtime_ns, path.stat().st_size))

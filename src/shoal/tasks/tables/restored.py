@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import UsageError
-from shoal.tasks.data import Data
+from shoal.tasks import assessment
+from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.format import Format
+from shoal.tasks.tables.labelled import Missing, labelled
 from shoal.tasks.task import Task
 
 
@@ -26,6 +29,24 @@ def encode(
         UsageError: where a column is missing, a value is no number, or a category was not seen in training.
     """
     return codes.encoded(codes.tabular(columns, encoding["columns"], format), encoding["columns"])
+
+
+def measures(kind: str) -> tuple[str, ...]:
+    """What `measured` gives for a regression or a classification."""
+    return ("rmse", "mae", "r2") if kind == "regression" else ("accuracy",)
+
+
+def measured(outputs: Tensor, target: Tensor, encoding: codes.Encoding) -> Mapping[str, float]:
+    """RMSE and MAE in the target's own units and R2; or the accuracy."""
+    if encoding["kind"] == "classification":
+        return assessment.classification(outputs, target)
+    mean, scale = encoding["mean"], encoding["scale"]
+    return assessment.regression(outputs.double() * scale + mean, target.double() * scale + mean)
+
+
+def counts(encoding: codes.Encoding) -> Tensor | None:
+    """How many training samples each class has; None of numbers."""
+    return torch.tensor(encoding["counts"]) if "counts" in encoding else None
 
 
 def decode(outputs: Float[Tensor, "samples outputs"], encoding: codes.Encoding) -> dict[str, list[Any]]:
@@ -47,6 +68,19 @@ class Restored(Task):
     format: Format = Format()  # noqa: RUF009  frozen
     """How the table was written, and new ones are."""
 
+    missing: Missing = "error"
+    """What is done with a row without a value."""
+    weight: str | None = None
+    """Column of how much each row counts."""
+
+    def labelled(self, table: pl.DataFrame) -> Split:
+        """Rows with their targets, to test the model on.
+
+        Raises:
+            UsageError: where a column is missing, or holds what training never saw.
+        """
+        return labelled(table, self.encoding, self.format, self.missing, self.weight)
+
     @property
     def inputs(self) -> int:
         return len(codes.names(self.encoding["columns"]))
@@ -54,6 +88,21 @@ class Restored(Task):
     @property
     def outputs(self) -> int:
         return len(self.encoding.get("classes", [None]))
+
+    @property
+    def unit(self) -> float:
+        return float(self.encoding.get("scale", 1.0))
+
+    @property
+    def class_counts(self) -> Tensor | None:
+        return counts(self.encoding)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return measures(self.encoding["kind"])
+
+    def metrics(self, outputs: Tensor, target: Tensor) -> Mapping[str, float]:
+        return measured(outputs, target, self.encoding)
 
     def data(self) -> Data:
         raise UsageError("only the encoding of this table is known, not its rows")

@@ -1,0 +1,89 @@
+"""Whether the samples of a job fit what is done with them: their weights, their last batch, their test part."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from shoal import losses
+from shoal.engines.job import Job
+from shoal.engines.length import n_batches
+from shoal.errors import ConfigError
+from shoal.tasks import Batches, Validated
+
+
+def check_samples(job: Job) -> None:
+    """Refuse weights that nothing uses, a last batch that BatchNorm fails on, limits of a test part that is not there.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    _check_test(job)
+    if job.in_memory:
+        _check_weights(job)
+        _check_normalisation(job, job.batches()[0])
+
+
+def _check_weights(job: Job) -> None:
+    if isinstance(job.loss, losses.Auto) and job.loss.weight is not None and job.task.class_counts is None:
+        raise ConfigError(
+            "loss.weight",
+            job.loss.weight,
+            "is for classes, and the targets are numbers",
+            hint="for a table task.weight names a column with the weight of each row",
+        )
+    able = isinstance(job.loss, losses.Loss) and type(job.loss).each is not losses.Loss.each
+    if job.data.train.weight is not None and not job.own_module and not able:
+        raise ConfigError(
+            "task.weight",
+            job.config["task"].get("weight"),
+            "needs a loss that gives the loss of each sample",
+            hint="for example loss=auto, or one of yours that is a shoal.losses.Loss with `each`",
+        )
+
+
+def _check_normalisation(job: Job, train: Batches) -> None:
+    """Refuse a batch of a single sample where a model normalises over batches: its training would stop there.
+
+    Whether it does is tried: a normalisation over the places of an image takes one sample, too.
+    """
+    n = len(train)
+    rest = len(train.samples) % train.batch_size or train.batch_size
+    smallest = train.batch_size if train.drop_last or n_batches(job.trainer, n) < n else rest
+    if smallest > 1:
+        return
+    network = job.presented(job.module()).model.train()
+    if not any(isinstance(part, _BatchNorm) for part in network.modules()):
+        return
+    try:
+        with torch.no_grad():
+            network(train.samples.x[:1].to(next(network.parameters()).dtype))
+    except ValueError as error:
+        if "more than 1 value" not in str(error):
+            raise
+        key, value, hint = "task.batch_size", train.batch_size, "set task.batch_size to 2 or more"
+        problem = "leaves one sample in the last batch of an epoch, and BatchNorm needs two at least"
+        if train.batch_size > 1 and n > 1:
+            hint = "task.drop_last=true leaves that batch out; or set another task.batch_size"
+        raise ConfigError(key, value, problem, hint=hint) from error
+
+
+def _check_test(job: Job) -> None:
+    limit = job.trainer.get("limit_test_batches")
+    if limit is not None and not job.tests:
+        raise ConfigError(
+            "trainer.limit_test_batches",
+            limit,
+            "has no effect: there is no test part",
+            hint="for example task.test_fraction=0.2, for shoal eval --test",
+        )
+    if job.trainer.get("limit_predict_batches") is not None:
+        raise ConfigError(
+            "trainer.limit_predict_batches",
+            job.trainer["limit_predict_batches"],
+            "has no effect: a prediction is made for every row",
+            hint="null",
+        )
+    if isinstance(job.task, Validated) and job.task.test_fraction and job.data.test is None:
+        name = type(job.task).__name__
+        raise ConfigError("task.test_fraction", job.task.test_fraction, f"has no effect: {name} keeps no test part")
