@@ -78,15 +78,27 @@ def resume(
     raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
 
 
-def evaluate(run: Reference, last: Last = False, trust: Trust = None, root: Root = OUTPUTS) -> None:
-    """Measure a trained run again on its validation samples.
+def evaluate(
+    run: Reference,
+    input: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="A table with targets, or where that of the training is now."),
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="The test part instead of the validation samples.")] = False,
+    last: Last = False,
+    trust: Trust = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Measure a trained run again: on its validation samples, on its test part, or on a table with targets.
 
     \b
     Examples:
       shoal eval last
-      shoal eval best:val/loss
+      shoal eval best:val/loss --test
+      shoal eval last --input labelled.csv
     """
-    for name, value in _run(run, trust, root).evaluate("last" if last else "best").items():
+    measured = _run(run, trust, root).evaluate("last" if last else "best", test=test, path=input)
+    for name, value in measured.items():
         print(f"{name}\t{value:.6g}")
 
 

@@ -221,11 +221,15 @@ def _watch_where_measured(trainer: pl.Trainer) -> None:
             config.frequency = max(config.frequency, trainer.check_val_every_n_epoch or 1)
 
 
-def evaluate(job: Job, module: pl.LightningModule) -> dict[str, float]:
-    """Metrics of `module` on the validation samples; on the training samples where there are none for validation."""
+def evaluate(job: Job, module: pl.LightningModule, *, test: bool = False) -> dict[str, float]:
+    """Metrics of `module` on the validation samples, on those of training where there are none; or on the test part."""
     trainer = build_trainer({**job.trainer, "fast_dev_run": False, "profiler": None})
+    loaders = Loaders(job)
     with _threads(job.threads), expected_warnings():
-        trainer.validate(module, verbose=False, **Loaders(job).validation())
+        if test:
+            trainer.test(module, verbose=False, **loaders.test(job))
+        else:
+            trainer.validate(module, verbose=False, **loaders.validation())
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

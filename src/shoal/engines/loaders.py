@@ -40,6 +40,10 @@ class Loaders:
             return {"dataloaders": self.val or self.train}
         return {"datamodule": self._datamodule} if self._datamodule else {}
 
+    def test(self, job: Job) -> Mapping[str, Any]:
+        """What `Trainer.test` is to be given."""
+        return {"dataloaders": job.test_batches()} if job.in_memory else self.validation()
+
     def prepare(self, trainer: pl.Trainer, start: Position) -> None:
         """Give this process its share, on its device, from `start` on."""
         if self.train is not None:

@@ -13,6 +13,7 @@ from shoal.loaded.run import Run, Which
 from shoal.tasks.tables.encoding import tabular
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Number, restored
+from shoal.tasks.tables.reading import Read
 from shoal.tasks.tables.reading import read as read_file
 
 
@@ -75,12 +76,21 @@ def read(run: Run, path: Path, which: Which = "best") -> Inputs:
         UsageError: where there is no table, or one that is written in another way.
     """
     format = run.format(which)
+    found = table(path, format)
+    return Inputs(run, which, found.frame, format, found.separator)
+
+
+def table(path: Path, format: Format) -> Read:
+    """The table in a file that is given on the command line.
+
+    Raises:
+        UsageError: where there is none, or one that is written in another way.
+    """
     try:
-        found = read_file(path.expanduser(), format)
+        return read_file(path.expanduser(), format)
     except ConfigError as error:
         hint = error.hint if "task." not in (error.hint or "") else "write it as the table of the training was"
         raise UsageError(f"{path}: {error.problem}", hint=hint) from error
-    return Inputs(run, which, found.frame, format, found.separator)
 
 
 def given(run: Run, text: str, which: Which = "best") -> Inputs:

@@ -74,7 +74,7 @@ class Run:
 
     def presented(self, which: Which = "best") -> Supervised:
         """The trained module as what predicts and is shown: its network beside its task."""
-        return self._trained(which).presented(self.module(which))
+        return self.trained(which).presented(self.module(which))
 
     def module(self, which: Which = "best") -> pl.LightningModule:
         """The LightningModule that was trained, in evaluation mode.
@@ -83,9 +83,10 @@ class Run:
             UsageError: where the run has saved no such state.
             DamagedError: where the checkpoint is not what was written.
         """
-        return self._loaded(self._trained(which), which)
+        return self.loaded(self.trained(which), which)
 
-    def _loaded(self, job: Job, which: Which) -> pl.LightningModule:
+    def loaded(self, job: Job, which: Which = "best") -> pl.LightningModule:
+        """The module of a job with the weights of the run."""
         from shoal.record.ownership import refuse_another
 
         module = job.module()
@@ -130,20 +131,20 @@ class Run:
         """How tables are written that the run was trained on, and that it predicts."""
         from shoal.tasks.tables.format import Format
 
-        return getattr(self._trained(which).task, "format", Format())
+        return getattr(self.trained(which).task, "format", Format())
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the model's inputs."""
         return self.columns("best").features
 
-    def evaluate(self, which: Which = "best") -> dict[str, float]:
-        """Metrics on the validation samples, drawn or read anew."""
-        from shoal.engines.lightning import evaluate
+    def evaluate(
+        self, which: Which = "best", *, test: bool = False, path: Path | str | None = None
+    ) -> dict[str, float]:
+        """Metrics of the validation samples, of the `test` part, or of all rows of a labelled table in `path`."""
+        from shoal.loaded.evaluation import evaluate
 
-        module = self._loaded(self.job, which)
-        with quiet_logging():
-            return evaluate(self.job, module)
+        return evaluate(self, which, test=test, path=None if path is None else Path(path))
 
     @property
     def figure(self) -> Figure:
@@ -152,7 +153,7 @@ class Run:
 
         info = self.info
         history = read_history(self.directory.history)
-        shown = self.job.presented(self._loaded(self.job, "best"))
+        shown = self.job.presented(self.loaded(self.job, "best"))
         return fit_figure(shown, self.job.data, history, title=f"{info.task}  {info.id}")
 
     @cached_property
@@ -160,20 +161,20 @@ class Run:
         """The job that the configuration describes."""
         from shoal.build.job import job
 
-        with self._building():
+        with self.building():
             return job(self.config)
 
-    def _trained(self, which: Which) -> Job:
+    def trained(self, which: Which = "best") -> Job:
         """The job as far as predictions need it: the file of a table may be gone."""
         from shoal.build.job import trained_job
         from shoal.record.checkpoint import EXTRA
 
         encoding = self._checkpoint(which)[EXTRA]["columns"]["encoding"]
-        with self._building():
+        with self.building():
             return trained_job(self.config, encoding)
 
     @contextmanager
-    def _building(self) -> Iterator[None]:
+    def building(self) -> Iterator[None]:
         """Where a configuration from a run directory becomes objects."""
         from shoal.build.importing import importing
         from shoal.build.trust import refuse_impostors
