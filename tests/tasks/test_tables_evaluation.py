@@ -75,6 +75,24 @@ def test_all_rows_of_another_table_are_measured_as_their_predictions_are(houses_
     assert found["input/mae"] == pytest.approx(error.abs().mean(), rel=1e-4)
 
 
+def test_a_table_is_predicted_and_measured_in_the_precision_of_its_training(houses_csv: Path) -> None:
+    run = trained("trainer.precision=64-true")
+    houses(20, seed=7).write_csv("n.csv")
+
+    predicted = run.predict(houses(20, seed=7))["price"].to_numpy()
+    found = run.evaluate(path="n.csv")
+
+    module, data = run.job.module().double(), run.job.data
+    module.load_state_dict(run.module().state_dict())
+    assert {param.dtype for param in run.model().parameters()} == {torch.float64}
+    error = predicted - houses(20, seed=7)["price"].to_numpy()
+    assert found["input/rmse"] == pytest.approx((error**2).mean() ** 0.5, rel=1e-12)
+    with torch.no_grad():
+        outputs = module.model(run.trained().task.encode(houses(20, seed=7).to_dict(as_series=False)).double())
+    expected = run.job.task.decode(outputs, data)["price"]
+    assert predicted.tolist() == pytest.approx(expected, rel=1e-6)
+
+
 def test_classes_of_another_table_are_measured_with_the_weights_of_the_training(workdir: Path) -> None:
     dear = houses(120).with_columns(dear=pl.when(pl.col("price") > 900).then(pl.lit("yes")).otherwise(pl.lit("no")))
     dear.drop("price").write_csv("houses.csv")

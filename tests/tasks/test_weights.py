@@ -75,7 +75,7 @@ def test_a_row_that_counts_twice_is_one_that_is_there_twice(workdir: Path) -> No
     weighted = trained("lightning", *words, "task.weight=w").job
 
     x, y, w = weighted.batches()[0].samples.tensors
-    module = weighted.module()
+    module = weighted.module().double()
     twice = torch.cat([module.loss.each(module(x), y), module.loss.each(module(x), y)[20:]])
 
     assert w.mean() == pytest.approx(1)

@@ -80,7 +80,7 @@ def trained_job(config: Mapping[str, Any], encoding: Mapping[str, Any]) -> Job:
     Raises:
         ConfigError: where something in it is wrong.
     """
-    built = _built_job(config, settings(config), {})
+    built = _built_job(config, settings(config), {"precision": config["trainer"].get("precision")})
     restored = built.task.restored(encoding)
     return job(config) if restored is built.task else replace(built, task=restored)
 

@@ -18,6 +18,7 @@ from shoal.loaded.run import Run, Which
 from shoal.record.run_record import unchanged
 from shoal.rundir.log import quiet_logging
 from shoal.tasks import Split, Supervised
+from shoal.tasks.precision import new_tensors
 from shoal.tasks.tables import Restored
 
 
@@ -70,7 +71,8 @@ def _of_table(run: Run, which: Which, path: Path, *, test: bool) -> dict[str, fl
     job = run.trained(which)
     if not isinstance(job.task, Restored):
         raise UsageError(f"--input is for tables; {run.path} was not trained on one")
-    samples = job.task.labelled(table(path, job.task.format).frame)
+    with new_tensors(double=job.double):
+        samples = job.task.labelled(table(path, job.task.format).frame)
     shown = job.presented(run.loaded(job, which))
     return _measured(shown, job.weighted(samples))
 

@@ -129,16 +129,13 @@ def targets(values: pl.Series, encoding: Encoding, rows: pl.Series | None = None
     """What the model's outputs are compared with: the index of a class, or the standardised target."""
     if encoding["kind"] == "classification":
         return classes(values, encoding["classes"], rows)
-    return _tensor((values.to_numpy() - encoding["mean"]) / encoding["scale"])[:, None]
+    standardised = torch.from_numpy((values.to_numpy() - encoding["mean"]) / encoding["scale"])
+    return standardised.to(torch.get_default_dtype())[:, None]
 
 
 def numbers(values: pl.Series) -> Float[Tensor, " samples"]:
     """A column of numbers as they are, in the precision that is trained in."""
-    return _tensor(values.to_numpy(writable=True))
-
-
-def _tensor(values: numpy.ndarray[Any, Any]) -> Tensor:
-    return torch.from_numpy(values).to(torch.get_default_dtype())
+    return torch.from_numpy(values.to_numpy(writable=True)).to(torch.get_default_dtype())
 
 
 def tabular(columns: Mapping[str, Any], fitted: Sequence[Mapping[str, Any]], format: Format) -> pl.DataFrame:
