@@ -3,8 +3,58 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 
 def cores() -> int:
     """The CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def architecture() -> str:
+    """The kind of processor: x86_64, aarch64, ..."""
+    import platform  # late: it takes longer to import than all else here
+
+    return platform.machine()
+
+
+def processor() -> str:
+    """The processor's name, and its family and model, as far as the system tells."""
+    import platform
+
+    return named_processor(_cpuinfo()) or platform.processor() or platform.machine()
+
+
+def named_processor(cpuinfo: str) -> str | None:
+    """The first processor's name in the text of /proc/cpuinfo; on arm64, where it has none, its maker's numbers."""
+    told = _fields(cpuinfo)
+    if "CPU part" in told:
+        return f"{architecture()}, implementer {told.get('CPU implementer')}, part {told['CPU part']}"
+    numbers = ", ".join(f"{key.removeprefix('cpu ')} {told[key]}" for key in ("cpu family", "model") if key in told)
+    name = told.get("model name")
+    return f"{name} ({numbers})" if name and numbers else name
+
+
+def instructions() -> frozenset[str]:
+    """What the processor has beyond its architecture, by Linux's names; empty where the system does not tell."""
+    told = _fields(_cpuinfo())
+    return frozenset((told.get("flags") or told.get("Features") or "").split())
+
+
+@cache
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _fields(cpuinfo: str) -> Mapping[str, str]:
+    """What is told of the first processor."""
+    found: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return found

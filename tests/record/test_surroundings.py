@@ -15,7 +15,7 @@ import shoal
 from faults import in_child
 from faults.training import OFTEN, SMALL, train, typed
 from shoal.cli import train as main
-from shoal.record.environment import named_processor
+from shoal.machine import named_processor
 from shoal.rundir import (
     RunDir,
     Status,
@@ -96,7 +96,7 @@ def test_a_run_trains_outside_the_main_thread(tmp_path: Path) -> None:
     assert read_info(RunDir(tmp_path / "run").info).status is Status.COMPLETED
 
 
-X86_64 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9V74: 80-Core\nflags\t: fpu\n"
+X86_64 = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC 9V74: 80-Core\nflags\t: fpu\n"
 ARM64 = "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\n{}".format(
     "processor\t: 1\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
 )
@@ -105,7 +105,7 @@ ARM64 = "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part
 @pytest.mark.parametrize(
     ("cpuinfo", "name"),
     [
-        (X86_64, "AMD EPYC 9V74: 80-Core"),
+        (X86_64, "AMD EPYC 9V74: 80-Core (family 25, model 17)"),
         (ARM64, f"{platform.machine()}, implementer 0x41, part 0xd0c"),
         ("processor\t: 0\n", None),
     ],

@@ -13,6 +13,7 @@ from typing import Any
 from shoal.build.expectations import Expectation, compared, refuse_unknown
 from shoal.checks.check import AGREES, Check, Measured, Occasion
 from shoal.errors import brief
+from shoal.instructions import NATIVE, in_use
 from shoal.names import EPOCH, STEP
 from shoal.record import environment
 from shoal.rundir import (
@@ -63,6 +64,8 @@ def _opened(config: Mapping[str, Any], run: RunDir, info: RunInfo) -> RunInfo:
         git=environment.working_tree()[0],
         versions=environment.versions(),
         hardware=environment.hardware("cpu", 1),
+        numerics=config.get("numerics", NATIVE),
+        instructions=in_use(),
     )
     with claim(run):
         write_config(run.config, config)

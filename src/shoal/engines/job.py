@@ -39,6 +39,8 @@ class Job:
     engine: str
     threads: int = 1
     """CPU threads while it trains."""
+    numerics: str = "native"
+    """By which instructions it computes: this processor's, or those that all processors have."""
     config: Mapping[str, Any] = field(repr=False)
     """The resolved configuration it was built from: plain values."""
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from shoal.machine import processor
+
 PACKAGES = ("shoal", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
 
 
@@ -29,7 +31,7 @@ def hardware(accelerator: str, devices: int) -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if accelerator == "gpu" else []
     return {
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": accelerator,
@@ -54,23 +56,3 @@ def working_tree() -> tuple[dict[str, Any] | None, str]:
 def _git(*words: str) -> str:
     command = ["git", "--no-optional-locks", *words]
     return subprocess.run(command, capture_output=True, check=True, text=True, errors="replace", timeout=10).stdout
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            named = named_processor(lines.read())
-    except OSError:
-        named = None
-    return named or platform.processor() or platform.machine()
-
-
-def named_processor(cpuinfo: str) -> str | None:
-    """The first processor's name in the text of /proc/cpuinfo; on arm64, where it has none, its maker's numbers."""
-    fields: dict[str, str] = {}
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    if "CPU part" in fields:
-        return f"{platform.machine()}, implementer {fields.get('CPU implementer')}, part {fields['CPU part']}"
-    return fields.get("model name")

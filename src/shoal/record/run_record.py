@@ -17,6 +17,7 @@ from shoal.engines.job import Job
 from shoal.errors import ShoalError, UsageError, brief
 from shoal.names import EPOCH, STEP
 from shoal.record import environment
+from shoal.record.computing import computing
 from shoal.record.endings import status_of
 from shoal.record.events import EventFile
 from shoal.record.tensorboard import TensorBoard
@@ -65,6 +66,7 @@ class RunRecord:
             ended=None,
             digest=digest,
             versions=versions or environment.versions(),
+            **computing(job),
         )
         write_info(run.info, self.info)
         try:

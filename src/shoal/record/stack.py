@@ -22,6 +22,7 @@ from shoal.errors import DamagedError, brief
 from shoal.names import GRAD_NORM
 from shoal.record import environment
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
 from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.scalars import encoded
@@ -120,6 +121,7 @@ class _Session:
             self._probe()
         else:
             self.running.load_state_dict(saved["running"])
+            tell_of_others(runs[0].info)
         rehearse(self.running, exact=exact)
         files = saved["files"] if saved else {}
         bests = saved["bests"] if saved else {}

@@ -17,6 +17,7 @@ from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief
 from shoal.record import environment, single
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.computing import tell_of_others
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
@@ -139,6 +140,8 @@ class _Session:
         if patch:
             write_text(self.run.patch, patch)
         info = replace(info, engine="vectorized" if self.stacked else "lightning", git=git)
+        if self.state:
+            tell_of_others(info)
         extra = self.state[EXTRA] if self.state else {}
         return RunRecord(self.job, self.run, info, kept=extra.get("over") if self._stays() else extra.get("files"))
 

@@ -143,6 +143,7 @@ def _surroundings(run: RunEntry) -> dict[str, Any]:
     return {
         **{f"version of {name}": version for name, version in info.versions.items()},
         **{name: value for name, value in info.hardware.items() if not isinstance(value, dict)},
+        **{f"instructions of {name}": value for name, value in info.instructions.items() if name != "processor"},
         "host": info.host,
         "commit": str(git.get("commit") or "")[:12] or None,
         "uncommitted changes": bool(git.get("dirty")),

@@ -95,6 +95,10 @@ def environment(info: RunInfo) -> list[tuple[str, str]]:
     return [
         ("commit", printable(commit) or "not in a git repository"),
         ("versions", printable(", ".join(f"{name} {version}" for name, version in info.versions.items()))),
+        (
+            "instructions",
+            printable(", ".join(f"{name} {value}" for name, value in info.instructions.items() if name != "processor")),
+        ),
         ("hardware", printable(", ".join(f"{name} {shown(value)}" for name, value in hardware.items()))),
     ]
 

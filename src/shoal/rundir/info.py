@@ -95,6 +95,10 @@ class RunInfo:
     """Commit, and whether the working tree had changes."""
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
+    numerics: str = "native"
+    """Whether it computes by the instructions of its processor, or `portable`, by those that all have."""
+    instructions: dict[str, str] = field(default_factory=dict)
+    """By which MKL, ATen and oneDNN compute, and on which processor, in its last session."""
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """SHA-256 and size of each file, by its path in the run directory."""
 
@@ -105,7 +109,7 @@ class RunInfo:
 
     def sharing(self, other: RunInfo) -> RunInfo:
         """The same, with the other's own objects for what runs of a sweep have in common: there may be thousands."""
-        common = ("command", "choices", "git", "versions", "hardware")
+        common = ("command", "choices", "git", "versions", "hardware", "instructions")
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in common)
         return replace(self, **{name: theirs for name, mine, theirs in pairs if mine == theirs})
 

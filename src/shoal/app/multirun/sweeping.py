@@ -23,6 +23,7 @@ from shoal.config.origins import Origins
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError, UsageError, shown
 from shoal.names import IMMATERIAL
 from shoal.record import environment
+from shoal.record.computing import others
 from shoal.review.wording import counted
 from shoal.rundir import (
     JobInfo,
@@ -228,11 +229,21 @@ class Sweeping:
         done = len(self.jobs) - n
         with SweepProgress(len(self.jobs), done=done) as progress:
             progress.tell(self._announced(blocks, n, done))
+            self._tell_of_others(blocks, progress)
             execution = Execution(
                 executor, self.ledger, progress, begin=self._begin, ended=self._ended, fail_fast=self.settings.fail_fast
             )
             execution.run(blocks)
         return execution
+
+    def _tell_of_others(self, blocks: Sequence[Block], progress: SweepProgress) -> None:
+        """Say once where runs go on by other instructions than they began with; each has it in its log."""
+        begun = [each for block in blocks for each in block.assignments if each.resume and _has_begun(block, each)]
+        told = [(each.number, text) for each in begun if (text := others(each.info))]
+        if told:
+            first, text = told[0]
+            more = f", and {len(told) - 1} more" if len(told) > 1 else ""
+            progress.tell(f"warning: job {first}{more}: {text}")
 
     def _begin(self, block: Block) -> None:
         """Make the run directories of a block, with Hydra's own record."""
@@ -388,6 +399,11 @@ def _begun(work: Callable[[], Result]) -> Future[Result]:
     found = pool.submit(work)
     pool.shutdown(wait=False)
     return found
+
+
+def _has_begun(block: Block, assignment: Assignment) -> bool:
+    """Whether there is a state that the run goes on from."""
+    return assignment.run.last.exists() or (block.state is not None and block.state.exists())
 
 
 class _Interrupted(ShoalError):

@@ -6,15 +6,23 @@ Numbers below the smallest normal one come from running means of weights that ar
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+
+from shoal.instructions import MKL, REPEATABLE, in_use
+
+log = logging.getLogger("shoal")
 
 
 @contextmanager
 def steady() -> Iterator[None]:
     """One thread, and denormal numbers flushed to zero; as before afterwards."""
+    _tell_of_mkl()
     threads, flushed = torch.get_num_threads(), _flushes()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -23,6 +31,18 @@ def steady() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(flushed)
+
+
+@cache
+def _tell_of_mkl() -> None:
+    """Say once where MKL may compute by the size of a stack: it was at work before shoal could set it."""
+    if in_use()["mkl"] == "OFF":
+        text = (
+            f"MKL computes without {MKL}, so a run's bits may depend on the size of its stack: "
+            f"import shoal before torch computes, or set {MKL}={REPEATABLE}"
+        )
+        log.warning("%s", text)
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _flushes() -> bool:

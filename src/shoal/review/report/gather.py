@@ -332,6 +332,7 @@ def environments(entries: Sequence[RunEntry]) -> list[tuple[str, str]]:
             "commit": f"{commit}{' with uncommitted changes' if git.get('dirty') else ''}",
             **info.versions,
             **{name: shown(value) for name, value in info.hardware.items() if value not in (None, [])},
+            **{f"instructions of {name}": value for name, value in info.instructions.items() if name != "processor"},
             "engine": info.engine,
         }
         for name, value in facts.items():
