@@ -14,6 +14,7 @@ from shoal.build.trust import refuse_impostors, refuse_strangers
 from shoal.config.changes import changed, refuse_fixed
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, DamagedError, UsageError
+from shoal.instructions import choose
 from shoal.loaded.opened import Stored, stored
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.changes import Change, differences
@@ -42,6 +43,8 @@ def resume(
         refuse_fixed(asked)
         _refuse_finished(found, config, asked)
         checkpoint = _checkpoint(found.run, which)
+        with located(Origins(otherwise=str(found.run.config))):
+            choose(config.get("numerics"))
 
         from shoal.app.work import Training
         from shoal.build.job import job, task

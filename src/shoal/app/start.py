@@ -17,6 +17,7 @@ from shoal.config.compose import Composed, composed
 from shoal.config.multirun.unfollowed import refuse_settings_of_sweeps
 from shoal.config.origins import located
 from shoal.errors import DamagedError, UsageError
+from shoal.instructions import choose
 from shoal.rundir import RunDir, RunInfo, Status, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
@@ -47,6 +48,7 @@ def start(
         values = found.values()
         _refuse_sweep(found)
         with located(found.origins), importing():
+            choose(values.get("numerics"))
             with cheap_imports():
                 from shoal.app.work import Training, work
                 from shoal.record.figures import fit as figures  # noqa: F401  with the other imports, before the training begins

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from shoal import losses, models, optimizers, schedulers
+from shoal import instructions, losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, described
 from shoal.build.constructors import TARGET, Constructor, build, checked, target
 from shoal.build.directions import directed, refuse_undirected
@@ -24,8 +24,10 @@ from shoal.build.samples import check_samples
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
 from shoal.build.trainer import arguments
+from shoal.engines import portable
 from shoal.engines.job import Job
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
+from shoal.instructions import NATIVE, PORTABLE
 from shoal.judging import judge
 from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
 from shoal.record import Checkpoint
@@ -38,12 +40,13 @@ SETTINGS: Mapping[str, Any] = {
     "seed": Annotated[int, Interval(ge=0, le=MAX_SEED)],
     "engine": Literal["auto", "lightning", "vectorized"],
     "threads": Annotated[int, Interval(ge=1, le=1024)],
+    "numerics": Literal["native", "portable"],
     "debug": bool,
     "outputs": str,
     "resume": str | None,
 }
 """What stands at the top of a configuration beside the nodes."""
-EXAMPLES = {"seed": "0", "threads": "1", "debug": "true", "outputs": "outputs", "resume": "null"}
+EXAMPLES = {"seed": "0", "threads": "1", "numerics": "native", "debug": "true", "outputs": "outputs", "resume": "null"}
 NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
 
 
@@ -87,6 +90,10 @@ def trained_job(config: Mapping[str, Any], encoding: Mapping[str, Any]) -> Job:
 
 def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Mapping[str, Any]) -> Job:
     """The job without its callbacks and loggers; its samples have not been looked at."""
+    if chosen["numerics"] == PORTABLE:
+        _refuse_accelerator(trainer)
+        if instructions.portable():
+            portable.install()
     return Job(
         task=task(config["task"]),
         model=_model(config["model"]),
@@ -99,8 +106,17 @@ def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Ma
         seed=chosen["seed"],
         engine=chosen["engine"],
         threads=chosen["threads"],
+        numerics=chosen["numerics"],
         config=config,
     )
+
+
+def _refuse_accelerator(trainer: Mapping[str, Any]) -> None:
+    """Refuse to train portably on what may not be a CPU."""
+    chosen = trainer.get("accelerator", "cpu")
+    if chosen != "cpu":
+        problem = "has bits of its own, and numerics=portable is for CPUs"
+        raise ConfigError("trainer.accelerator", chosen, problem, hint="trainer.accelerator=cpu, or numerics=native")
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +134,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         if key not in config:
             raise ConfigError(key, None, "must be given", hint=f"choose one of its group: {key}=NAME")
     values = {}
+    config = {"numerics": NATIVE, **config}  # that of a run from before there was a choice
     for key, annotation in SETTINGS.items():
         try:
             values[key] = coerced(config.get(key), annotation)

@@ -14,7 +14,7 @@ from shoal.config.hydra_errors import translated
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
 from shoal.rundir.changes import Change
 
-FIXED = ("task", "model", "loss", "seed", "outputs", "resume", "check")
+FIXED = ("task", "model", "loss", "seed", "outputs", "resume", "check", "numerics")
 """What the state of a run depends on, so that it cannot be resumed with another."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shoal.errors import UsageError, from_source
+from shoal.instructions import offer
 from shoal.loaded.opened import Stored, stored
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 from shoal.rundir.log import quiet_logging
@@ -202,7 +203,8 @@ def load(path: Path | str, *, trusted: Collection[str] = ()) -> Run:
     Raises:
         UsageError: where there is none.
     """
-    stored(Path(path), trusted=trusted)
+    found = stored(Path(path), trusted=trusted)
+    offer(found.config.get("numerics"))
     return Run(path, trusted=trusted)
 
 

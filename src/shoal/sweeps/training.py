@@ -23,6 +23,7 @@ from shoal.engines.job import Job
 from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
+from shoal.instructions import choose
 from shoal.record.progress import Progress
 from shoal.record.stack import CannotStackError, may_be_one_runs_fault, train_stack
 from shoal.record.track import StackRun
@@ -50,6 +51,7 @@ def train_block(block: Block, report: Report, known: Known) -> None:
         log.addHandler(told)
         try:
             jobs = [_without_progress(build(assignment.config)) for assignment in block.assignments]
+            choose(jobs[0].numerics)
             if block.stacked:
                 _train_stack(block, jobs, report, known)
             else:

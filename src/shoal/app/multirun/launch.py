@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
 from shoal.config.origins import Origins
 from shoal.errors import ConfigError, ShoalError, UsageError, brief
+from shoal.instructions import PORTABLE, choose
 from shoal.judging import judged
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
@@ -176,11 +178,16 @@ def launch(
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
     settings = settings_of(config)
     callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
-    if settings.workers and not settings.dry_run:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        warm_up()
     with read_from(config):
-        jobs = compose_all(config, context.config_loader, job_overrides)
+        composing = compose_each(config, context.config_loader, job_overrides)
+        jobs = list(islice(composing, 1))
+        with of_job(0, jobs[0].overrides):
+            choose(jobs[0].values.get("numerics"))  # before there is a process that has torch
+        if settings.workers and not settings.dry_run:
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+            warm_up()
+        jobs += composing
+        refuse_mixed(jobs)
         with cheap_imports():
             from shoal.app.multirun.sweeping import Sweeping
         results = Sweeping(
@@ -196,7 +203,9 @@ def launch(
     return [_returned(folder, job, results.get(job.hash)) for job in jobs]
 
 
-def compose_all(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]) -> list[JobConfig]:
+def compose_each(
+    config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]
+) -> Iterator[JobConfig]:
     """The configuration of every job.
 
     Raises:
@@ -204,11 +213,25 @@ def compose_all(config: DictConfig, loader: ConfigLoader, job_overrides: Sequenc
     """
     composer = Composer(loader, config)
     known: dict[str, Any] = {}
-    jobs = []
     for number, overrides in enumerate(job_overrides):
         with of_job(number, overrides):
-            jobs.append(described(composer, overrides, number, known))
-    return jobs
+            job = described(composer, overrides, number, known)
+        yield job
+
+
+def refuse_mixed(jobs: Sequence[JobConfig]) -> None:
+    """Refuse jobs of which only some are to compute portably: the processes of a sweep have one environment.
+
+    Raises:
+        ConfigError: for the first that is unlike the first of all.
+    """
+    first = jobs[0].values.get("numerics")
+    for number, job in enumerate(jobs):
+        value = job.values.get("numerics")
+        if (value == PORTABLE) != (first == PORTABLE):
+            problem = f"is another than job 0 has, {first}: all runs of a sweep compute alike"
+            with of_job(number, job.overrides):
+                raise ConfigError("numerics", value, problem, hint="make a sweep of each")
 
 
 @contextmanager
@@ -234,7 +257,6 @@ def alone(config: DictConfig) -> Any:
 
 
 def _alone(config: DictConfig) -> float | None:
-    from shoal.app.work import work
     from shoal.rundir import RunDir
 
     hydra = HydraConfig.get()
@@ -246,6 +268,9 @@ def _alone(config: DictConfig) -> float | None:
     choices = chosen_options(hydra.runtime.choices)
     overrides = [str(line) for line in hydra.overrides.task]
     with of_job(int(hydra.job.num), overrides):
+        choose(values.get("numerics"))
+        from shoal.app.work import work
+
         todo = work(values)
     info = RunInfo(
         id=f"{run.path.parent.name}-{run.path.name}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import threading
@@ -13,10 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from shoal import machine
 from shoal.engines.step.cache import folder, processor
+from shoal.instructions import portable
 
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 """Nothing here lets the compiler change a number."""
+PORTABLE = ("-mavx2", "-mfma")
+"""The compiler's flags for what all processors have that compute portably."""
 
 
 class CannotCompileError(Exception):
@@ -100,13 +103,14 @@ class Library:
             raise CannotCompileError(str(error)) from None
 
 
-def native(machine: str) -> str:
+def native(architecture: str) -> str:
     """The compiler's flag for all that a processor has, vectors as wide as it has them: clang knows but one on each."""
-    return "-mcpu=native" if machine.startswith(("aarch64", "arm", "ppc")) else "-march=native"
+    return "-mcpu=native" if architecture.startswith(("aarch64", "arm", "ppc")) else "-march=native"
 
 
 def _called(compiler: str) -> list[str]:
-    return [compiler, *FLAGS, native(platform.machine())]
+    widest = PORTABLE if portable() else (native(machine.architecture()),)
+    return [compiler, *FLAGS, *widest]
 
 
 def _compiler() -> str:
