@@ -54,8 +54,8 @@ TRAINER: dict[str, list[str]] = {
     "num_sanity_val_steps": ["2"],
     "limit_train_batches": ["2", "0.5", "100"],
     "limit_val_batches": ["1", "0.5", "0"],
-    "limit_test_batches": ["1"],
-    "limit_predict_batches": ["1"],
+    "limit_test_batches": ["1 task.test_fraction=0.2"],
+    "limit_predict_batches": [],
     "overfit_batches": ["0"],
     "fast_dev_run": ["false"],
     "inference_mode": ["false"],
@@ -67,7 +67,8 @@ TRAINER: dict[str, list[str]] = {
     "enable_model_summary": ["true"],
     "plugins": ["[]"],
 }
-"""For each argument of the Trainer values that both engines follow; none where a stack follows but its default."""
+"""For each argument of the Trainer values that both engines follow; none where a stack follows but its default, or no
+engine another."""
 STOPPING = "callbacks=early_stopping callbacks.progress=null callbacks.early_stopping"
 CALLBACKS = [
     "callbacks.checkpoint.monitor=train/loss",
