@@ -220,13 +220,13 @@ class Running:
 
     def _stopped(self, member: Member, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
         stopping = member.early_stopping
-        if stopping is None or stopping.monitor not in metrics:
+        if stopping is None:
             return None, None
-        stop, reason = stopping._evaluate_stopping_criteria(
-            torch.tensor(metrics[stopping.monitor], dtype=torch.float64)
-        )
-        if stop:
-            stopping.stopped_epoch, stopping.stopping_reason_message = self.epoch - 1, reason
+        if stopping.monitor in metrics:
+            value = torch.tensor(metrics[stopping.monitor], dtype=torch.float64)
+            stop, reason = stopping._evaluate_stopping_criteria(value)
+            if stop:
+                stopping.stopped_epoch, stopping.stopping_reason_message = self.epoch - 1, reason
         if self.epoch < self.min_epochs or not signaled({"": stopping}):
             return None, None
         return "stopped", stopping.stopping_reason_message
