@@ -131,7 +131,8 @@ def test_a_full_disk_is_told_with_what_is_needed_and_left_and_destroys_nothing(t
             assert "bytes are free there" in said.splitlines()[-1]
             assert load(RunDir(path).last)["global_step"] > 0
             filler.unlink()
-            resume(path, ["trainer.max_epochs=1", "callbacks.checkpoint.every_seconds=10"])
+            done = load(RunDir(path).last)["epoch"]
+            resume(path, [f"trainer.max_epochs={done + 1}", "callbacks.checkpoint.every_seconds=10"])
     except NoMount as reason:
         pytest.skip(f"no file system of its own here: {reason}")
 
