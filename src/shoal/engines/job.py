@@ -85,6 +85,11 @@ class Job:
             seed=self.seed,
         )
 
+    def module_to_stack(self) -> pl.LightningModule:
+        """The LightningModule in the precision of its training; alone, the Trainer converts it."""
+        module = self.module()
+        return module.double() if self.double else module
+
     def presented(self, module: pl.LightningModule) -> Supervised:
         """A trained module as one of shoal's: what is shown and predicted with it asks for its network and its task."""
         if isinstance(module, Supervised):

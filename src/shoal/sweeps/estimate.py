@@ -77,7 +77,7 @@ def _steps(job: Job) -> int:
 
 def _measured(job: Job) -> _Step:
     """The median time of a few training steps of a run by itself."""
-    module = job.module()
+    module = job.module_to_stack()
     train, _ = job.batches()
     optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
     step = CapturedStep(module, "train")

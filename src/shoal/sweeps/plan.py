@@ -47,7 +47,7 @@ class Plan:
 
     def add(self, number: int, job: Job) -> None:
         """Find a place for a job."""
-        module = job.module()
+        module = job.module_to_stack()
         reason = why_alone(job, module)
         if reason:
             self.alone[number] = reason

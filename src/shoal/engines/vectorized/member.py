@@ -46,9 +46,7 @@ class Member:
     @classmethod
     def of(cls, job: Job, *, monitor: str | None = None, mode: Literal["min", "max"] = "min") -> Member:
         """The run that a job describes, its weights drawn."""
-        module = job.module()
-        if job.double:
-            module.double()
+        module = job.module_to_stack()
         stopping = next((each for each in job.callbacks.values() if isinstance(each, EarlyStopping)), None)
         return cls(job, module, stopping, monitor, mode)
 
