@@ -63,8 +63,6 @@ OTHERS = {
     "trainer.deterministic": "true",
     "trainer.benchmark": "true",
     "trainer.num_sanity_val_steps": "2",
-    "trainer.limit_test_batches": "1",
-    "trainer.limit_predict_batches": "1",
     "trainer.inference_mode": "false",
     "trainer.use_distributed_sampler": "false",
     "trainer.profiler": "simple",
@@ -107,7 +105,7 @@ EFFECTIVE = {
     "threads": "2",
 }
 """Settings that change the training or its record, and what they are changed to."""
-REFUSED = {"trainer.fast_dev_run": "true"}
+REFUSED = {"trainer.fast_dev_run": "true", "trainer.limit_test_batches": "1", "trainer.limit_predict_batches": "1"}
 ELSEWHERE = {
     "trainer.strategy": "another one starts processes",
     "trainer.num_nodes": "another number waits for other machines",
@@ -245,6 +243,8 @@ def test_an_effective_setting_changes_the_run_or_its_record(key: str, halves: di
     ("change", "said"),
     [
         ("trainer.fast_dev_run=true", "its state depends on it"),
+        ("trainer.limit_test_batches=1", "has no effect: there is no test part"),
+        ("trainer.limit_predict_batches=1", "has no effect"),
         ("optimizer={_target_:shoal.optimizers.AdamW}", "its state depends on it"),
         ("scheduler={_target_:torch.optim.lr_scheduler.StepLR,step_size:2}", "its state depends on it"),
         ("optimizer=sgd", "a choice of a group cannot change"),
