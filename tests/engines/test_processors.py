@@ -22,8 +22,9 @@ def test_a_run_has_the_same_bits_whichever_runs_it_trains_with_on(processor: Pro
     if processor.missing:
         pytest.skip(processor.missing)
 
-    seen = report(processor, examples=4, seed=FEW.index(processor), stacks=1, cache=cache)
+    seen = report(processor, examples=3, seed=FEW.index(processor), stacks=1, cache=cache)
 
     assert seen.capability == CAPABILITIES[processor.aten]
-    assert seen.n == 4
+    assert seen.n == 3
     assert seen.found == []
+    assert not [line for line in seen.log if line.startswith("Left to torch")]

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from layers import Network, networks
 from shoal.engines.job import Job
+from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Row, Running
 from shoal.losses import CrossEntropy, Huber, LossFunction, MeanAbsoluteError, MeanSquaredError
 from shoal.names import VAL_LOSS
@@ -94,7 +96,6 @@ class Case:
             n_samples=self.n_samples,
             labels=self.loss == "cross entropy",
             batch_size=self.batch_size,
-            val_batch_size=4,
         )
         trainer = {"max_epochs": 2, "precision": self.precision, "gradient_clip_val": self.clip}
         return Job(
@@ -150,8 +151,12 @@ class Told:
 
 
 def trained(case: Case, seeds: Sequence[int]) -> dict[int, Any]:
-    """All that is left of each run of a stack, by its seed."""
+    """All that is left of each run of a stack, by its seed; as in a sweep each trains alone where it has to."""
     running, told = Running([Member.of(case.job(seed), monitor=VAL_LOSS) for seed in seeds]), Told()
+    try:
+        rehearse(running)
+    except InexactError:
+        return {seed: trained(case, [seed])[seed] for seed in seeds}
     driver.fit(running, told)
     return {
         seed: (running.checkpoint(place), running.best_checkpoint(place), told.metrics[place])

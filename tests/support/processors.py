@@ -62,8 +62,9 @@ FEW = [
     Processor("default", "COMPATIBLE", "AVX2"),
     Processor("avx2"),
     Processor("avx512", "AVX2"),
+    Processor("avx2", unprepared=True),
 ]
-"""Each value of each variable."""
+"""Each value of each variable, and no setting at all."""
 
 
 @dataclass(frozen=True)
