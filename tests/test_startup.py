@@ -80,7 +80,8 @@ def test_what_was_alive_is_looked_through_for_garbage_after_cheap_imports_as_bef
         pass
 
     assert gc.isenabled()
-    assert gc.get_freeze_count() == before
+    assert gc.get_freeze_count() <= before  # of what was spared before, something may have gone meanwhile
+    assert any(each is cycle for each in gc.get_objects())  # which leaves out what is spared
     assert before or any(each is cycle for each in gc.get_objects(generation=2))
 
 
