@@ -19,7 +19,8 @@ from shoal.cli import train as main
 from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
 from shoal.names import VAL_LOSS
 from shoal.optimizers import Adam
 from shoal.rundir import Status, SweepDir, read_history, read_info, read_sweep, write_sweep
@@ -112,14 +113,12 @@ def test_nan_is_the_worst_value_in_either_direction(mode: str, losers: list[int]
 def test_an_epoch_without_validation_leaves_the_decision_to_the_next_with_it() -> None:
     running = runs(Halving(factor=3, min_epochs=1))
     measured, unmeasured = (
-        [Row(run, 0, 1, metrics, False, None) for run in range(9)] for metrics in ({VAL_LOSS: 1.0}, {})
+        [RunEpoch(run, 0, 1, metrics, False, None) for run in range(9)] for metrics in ({VAL_LOSS: 1.0}, {})
     )
 
-    running.epoch = 1
-    assert running._halved(unmeasured) == unmeasured
-    running.epoch = 2
-    assert sum(row.ended == "halved" for row in running._halved(measured)) == 6
-    assert running.rungs == 1
+    assert running.judge.halved(unmeasured, 1) == unmeasured
+    assert sum(each.ended == "halved" for each in running.judge.halved(measured, 2)) == 6
+    assert running.judge.rungs == 1
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import torch
 from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.cli import train as main
-from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
 from shoal.record import single
 from shoal.record.checkpoint import EXTRA, load
 from shoal.record.interruption import Interrupted
@@ -119,8 +120,8 @@ def test_a_run_that_was_interrupted_goes_on_to_the_bit(workdir: Path, monkeypatc
     whole = train("whole")
     before = single._Telling.epoch_ended
 
-    def signaled(self: Any, rows: Sequence[Row], running: Running) -> None:
-        before(self, rows, running)
+    def signaled(self: Any, epochs: Sequence[RunEpoch], running: Running) -> None:
+        before(self, epochs, running)
         if running.epoch == 3:
             self.interruption.received = signal.SIGTERM
 

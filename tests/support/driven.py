@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
-from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
 from shoal.losses import MeanSquaredError
 from shoal.models import MLP
 from shoal.optimizers import Adam
@@ -52,14 +53,14 @@ class Kept:
 
     def __init__(self, save_after: int | None = None, stop_at: int = 10**9) -> None:
         """The first state is kept after `save_after` epochs; the training is stopped at the step `stop_at`."""
-        self.rows: dict[int, list[Row]] = {}
+        self.rows: dict[int, list[RunEpoch]] = {}
         self.save_after = save_after
         self.steps_left = stop_at
         self.saved: dict[str, Any] = {}
 
-    def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
-        for row in rows:
-            self.rows.setdefault(row.run, []).append(row)
+    def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
+        for each in epochs:
+            self.rows.setdefault(each.run, []).append(each)
         if running.epoch == self.save_after:
             self.saved = running.state_dict()
 

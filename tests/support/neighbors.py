@@ -17,7 +17,8 @@ from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
-from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
 from shoal.losses import CrossEntropy, Huber, LossFunction, MeanAbsoluteError, MeanSquaredError
 from shoal.names import VAL_LOSS
 from shoal.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -139,9 +140,9 @@ class Told:
     def __init__(self) -> None:
         self.metrics: dict[int, list[Mapping[str, float]]] = {}
 
-    def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
-        for row in rows:
-            self.metrics.setdefault(row.run, []).append(row.metrics)
+    def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
+        for each in epochs:
+            self.metrics.setdefault(each.run, []).append(each.metrics)
 
     def is_asked_to_stop(self) -> bool:
         return False

@@ -13,7 +13,8 @@ from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.record.callbacks import logged
 from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO
@@ -127,13 +128,13 @@ class _Telling(pl.Callback):
         self.checkpoint.save(self.trainer, position)
         raise self.interruption.at(position)
 
-    def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
+    def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
         """Record an epoch.
 
         Raises:
             Diverged: where it was the run's last because something is not finite.
         """
-        [row] = rows
+        [row] = epochs
         metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
         announce(self.trainer, metrics)
         unlogged = running.unlogged

@@ -16,7 +16,8 @@ from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
-from shoal.engines.vectorized.running import Row, Running
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, brief
 from shoal.names import GRAD_NORM
@@ -139,7 +140,9 @@ class _Session:
         log.info("training %d runs as a stack, from epoch %d", len(self._names), self.running.epoch)
         for note in dict.fromkeys(note for track in self.tracks if track for note in track.info.exactness):
             log.info("%s", note)
-        if self.running.halving:  # begun again without its state, those that won a place would compete for it again
+        if (
+            self.running.judge.halving
+        ):  # begun again without its state, those that won a place would compete for it again
             self._save_state()
         try:
             with expected_warnings():
@@ -157,19 +160,19 @@ class _Session:
         if self.state:
             self.state.unlink(missing_ok=True)
 
-    def epoch_ended(self, rows: Sequence[Row], running: Running) -> None:
+    def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
         """Record an epoch of every run; end those that came to their end; save what is due, and stop if asked to."""
-        self._record(rows)
-        over = [(track, row) for row in rows if row.ended and (track := self.tracks[row.run]) is not None]
+        self._record(epochs)
+        over = [(track, each) for each in epochs if each.ended and (track := self.tracks[each.run]) is not None]
         with together():
-            for track, row in over:
-                self._save(track, over=row.ended != "diverged")
-        self._end([(track, *_ending(row, track)) for track, row in over])
+            for track, each in over:
+                self._save(track, over=each.ended != "diverged")
+        self._end([(track, *_ending(each, track)) for track, each in over])
         self._advance(running)
         left = any(track and not track.info.finished for track in self.tracks)
         if left and self.interruption.received is not None:
             self.stopped(running)
-        halved = any(row.ended == "halved" for row in rows)
+        halved = any(each.ended == "halved" for each in epochs)
         if left and (halved or time.monotonic() - self._saved_at >= self.checkpoints[0].every_seconds):
             self._save_state()
 
@@ -186,30 +189,30 @@ class _Session:
         self._save_all()
         raise self.interruption.at(Position(running.epoch, running.batch, running.step))
 
-    def _record(self, rows: Sequence[Row]) -> None:
+    def _record(self, epochs: Sequence[RunEpoch]) -> None:
         groups: dict[tuple[int, tuple[str, ...]], list[tuple[Track, list[float]]]] = {}
         unlogged = self.running.unlogged
-        for row in rows:
-            track = self.tracks[row.run]
+        for each in epochs:
+            track = self.tracks[each.run]
             if track is not None:
-                metrics = track.add(row, unlogged)
-                groups.setdefault((row.step, tuple(metrics)), []).append((track, list(metrics.values())))
+                metrics = track.add(each, unlogged)
+                groups.setdefault((each.step, tuple(metrics)), []).append((track, list(metrics.values())))
         for (step, names), found in groups.items():
             written = [(track.record.events, values) for track, values in found if track.record.events]
             if written:
                 records = encoded(names, [values for _, values in written], step=step, wall_time=time.time())
                 for (events, _), record in zip(written, records, strict=True):
                     events.add(record)
-        for row in rows:
-            track = self.tracks[row.run]
-            if track is not None and row.best:
+        for each in epochs:
+            track = self.tracks[each.run]
+            if track is not None and each.best:
                 track.note_best()
 
     def _advance(self, running: Running) -> None:
-        bests = list(running.best_values.values())
+        bests = list(running.judge.best_values.values())
         best = (min if self.checkpoints[0].way == "min" else max)(bests) if bests else None
-        if running.max_epochs and running.max_epochs > 0:
-            self.advanced(running.epoch / running.max_epochs, best)
+        if running.judge.max_epochs and running.judge.max_epochs > 0:
+            self.advanced(running.epoch / running.judge.max_epochs, best)
 
     def _save_state(self) -> None:
         """Keep the state of the whole stack in one file, once the runs' own files are up to date."""
@@ -300,14 +303,14 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     return members
 
 
-def _ending(row: Row, track: Track) -> tuple[Status, str | None]:
+def _ending(row: RunEpoch, track: Track) -> tuple[Status, str | None]:
     """What run.json says of a run that has come to its end in training."""
     if row.ended != "diverged":
         return Status.COMPLETED, row.reason if row.ended == "halved" else None
     return Status.DIVERGED, _divergence(row, track)
 
 
-def _divergence(row: Row, track: Track) -> str:
+def _divergence(row: RunEpoch, track: Track) -> str:
     measured = [each.get(GRAD_NORM, math.nan) for each in track.record.history.rows]
     norms = [norm for norm in (row.norm, *measured) if norm is not None and math.isfinite(norm)]
     largest = f"; the largest gradient norm measured before it was {max(norms):.3g}" if norms else ""

@@ -10,7 +10,7 @@ from typing import Any
 from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.running import Row
+from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.record import environment
 from shoal.record.callbacks import logged
@@ -74,7 +74,7 @@ class Track:
         """What run.json says, or will say in the end."""
         return self.record.info
 
-    def add(self, row: Row, unlogged: Collection[str]) -> dict[str, float]:
+    def add(self, row: RunEpoch, unlogged: Collection[str]) -> dict[str, float]:
         """Put an epoch into the history; the metrics it measured, but for those that no history has."""
         if row.cut_short:  # a training that goes on from there does not measure here
             self._before_part = self.record.flush()

@@ -1,0 +1,86 @@
+"""The state of one run of a stack: put by while the others go on, and written as Lightning writes a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from shoal.engines.position import Position
+from shoal.engines.stack.rates import Rate
+from shoal.engines.stack.stack import Stack
+from shoal.engines.vectorized.member import Member
+
+_LIGHTNING = version("pytorch-lightning")
+
+
+@dataclass
+class Moment:
+    """What a run's state at the end of an epoch has beside its row of the stack."""
+
+    epoch: int
+    early_stopping: dict[str, Any] | None
+    rate: dict[str, Any] | None
+    batch: int = 0
+    """Batches done of an epoch that is under way."""
+    sums: dict[str, list[Any]] = field(default_factory=dict)
+    """Sum and number of samples of what its steps have logged."""
+
+    def plain(self) -> list[Any]:
+        """As what `Moment(*plain)` makes it of again."""
+        return list(vars(self).values())
+
+
+class PutBy:
+    """A state of each run, or of some of them: the stack that they are rows of goes on and shrinks meanwhile."""
+
+    def __init__(self, like: Stack) -> None:
+        """Rows are places among the members, however the rows of the stack `like` come to be ordered."""
+        self.stack = like.select(range(len(like)))
+        self.moments: dict[int, Moment] = {}
+
+    def __contains__(self, run: int) -> bool:
+        return run in self.moments
+
+    def put(self, run: int, stack: Stack, row: int, moment: Moment) -> None:
+        """Keep a run's state as it is now, in the place of the one before."""
+        self.stack.copy_row(run, stack, row)
+        self.moments[run] = moment
+
+    def position(self, run: int) -> Position:
+        """Where the state stands."""
+        moment = self.moments[run]
+        return Position(moment.epoch, moment.batch, self.stack.steps[run])
+
+    def plain_moments(self) -> dict[int, list[Any]]:
+        """The moments, for a file."""
+        return {run: moment.plain() for run, moment in self.moments.items()}
+
+    def load(self, stack: Mapping[str, Any], moments: Mapping[int, Sequence[Any]]) -> None:
+        """Take over what was written of the stack and of the moments."""
+        self.stack.load_state_dict(stack)
+        self.moments = {run: Moment(*moment) for run, moment in moments.items()}
+
+
+def checkpoint(member: Member, rate: Rate, stack: Stack, row: int, moment: Moment) -> dict[str, Any]:
+    """A run's state as a checkpoint of Lightning."""
+    step = stack.steps[row]
+    params = [param for param in member.module.parameters() if param.requires_grad]
+    groups, schedule = rate.torch_state(params, moment.epoch, step, moment.rate)
+    weights = stack.weights(row)
+    stopping = member.early_stopping
+    found: dict[str, Any] = {
+        "epoch": moment.epoch,
+        "global_step": step,
+        "pytorch-lightning_version": _LIGHTNING,
+        "state_dict": {name: weights[name] for name in member.module.state_dict()},
+        "loops": {},
+        "callbacks": {stopping.state_key: moment.early_stopping} if stopping else {},
+        "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],
+        "lr_schedulers": [schedule],
+    }
+    member.module.on_save_checkpoint(found)
+    if moment.sums:
+        found["sums"] = dict(moment.sums)
+    return found
