@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from shoal.aliases import install
 from shoal.instructions import prepare
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ _HOMES = {
 
 __all__ = ["Run", "Sweep", "load", "sweep", "train"]
 
-prepare()  # of any part of shoal this runs first, so before shoal imports torch, and in every process of its own
+# Of any part of shoal this runs first, so before shoal imports torch or Lightning, and in every process of its own.
+prepare()
+install()
 
 
 def __getattr__(name: str) -> Any:

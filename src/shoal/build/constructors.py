@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from shoal.aliases import of_the_other
 from shoal.build.annotations import NotAllowedError, accepts, choices, coerced, described, example
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
 
@@ -157,7 +158,9 @@ def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
         raise ConfigError(key, node, "must be a node with a _target_", hint=f"for example {key}._target_=my_module.My")
     made = target(node, key)
     if isinstance(made.call, type) and not issubclass(made.call, kind):
-        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not a {kind.__name__}")
+        other = of_the_other(made.call)
+        hint = f"it is one of {other}, which was imported before shoal: import shoal first" if other else None
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not a {kind.__name__}", hint=hint)
     checked(node, key, made)
     return functools.partial(build, node, key)
 

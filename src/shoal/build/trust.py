@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from shoal.aliases import canonical
 from shoal.build.constructors import TARGET, constructor
 from shoal.errors import UsageError
 
@@ -59,8 +60,8 @@ def refuse_impostors(config: Mapping[str, Any], trusted: Collection[str]) -> Non
             found = constructor(path).call
         except ValueError:
             continue  # what cannot be found cannot be called: told when the node is checked
-        package = path.split(".")[0]
-        if not isinstance(found, type) or found.__module__.split(".")[0] != package:
+        package = canonical(path).split(".")[0]
+        if not isinstance(found, type) or canonical(found.__module__).split(".")[0] != package:
             raise _refusal(key, path)
 
 
@@ -69,6 +70,7 @@ def _is_trusted(path: str, trusted: Collection[str]) -> bool:
 
 
 def _is_known(path: str) -> bool:
+    path = canonical(path)
     module, _, name = path.rpartition(".")
     return path in NAMED or (module in KNOWN and name[:1].isupper() and name.isidentifier())
 

@@ -24,7 +24,8 @@ class Loaders:
         self._generators: dict[torch.Generator, int] = {}
         self._datamodule: pl.LightningDataModule | None = None
         if job.in_memory:
-            self.train, self.val = job.batches()
+            self.train, val = job.batches()
+            self.val = val if job.task.validates else None
         elif isinstance(job.task, LightningTask):
             self._datamodule = job.task.drawn_datamodule()
 

@@ -8,11 +8,12 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 
 from shoal.machine import processor
 
-PACKAGES = ("shoal", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
+PACKAGES = ("shoal", "torch", "hydra-core", "omegaconf", "numpy")
 
 
 def versions() -> dict[str, str]:
@@ -23,6 +24,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
+    found["pytorch-lightning"] = pl.__version__  # type: ignore[attr-defined]  # maybe the one within `lightning`
     return found
 
 

@@ -13,11 +13,12 @@ def quiet_logging() -> Iterator[None]:
     """Let the run's log have what Lightning and warnings say, and give logging back as it was."""
     root = logging.getLogger()
     handlers, level, shown = list(root.handlers), root.level, warnings.showwarning
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback on the terminal
     if not root.handlers:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
+
+import pytorch_lightning
 
 from shoal.engines.position import Position
 from shoal.engines.stack.rates import Rate
 from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.member import Member
 
-_LIGHTNING = version("pytorch-lightning")
+_LIGHTNING = str(pytorch_lightning.__version__)  # type: ignore[attr-defined]
 
 
 @dataclass
