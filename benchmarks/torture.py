@@ -331,7 +331,7 @@ def processors(rack: Rack) -> list[Row]:
     rows, n = [], rack.n(14)
     for aten, words in {"default": "without AVX2", "avx2": "with AVX2", "avx512": "with AVX-512"}.items():
         told = [each for each in EVERY if each.aten == aten and not each.missing]
-        seen = [report(each, examples=n, seed=rack.seed, stacks=4, cache=rack.disk / "cache") for each in told]
+        seen = [report(each, examples=n, seed=rack.seed, runs=64, stacks=4, cache=rack.disk / "cache") for each in told]
         print(*(line for each in seen for line in each.found), sep="\n", end="", flush=True)
         fault = (
             f"64 runs of a kind drawn at random trained as a stack, then 7, 3, 2 and 1 of them in another order: "

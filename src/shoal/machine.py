@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+_TELLING = ("vendor_id", "cpu family", "model", "cache size", "flags", "CPU implementer", "CPU part", "Features")
+"""Beginnings of the lines of /proc/cpuinfo that are the same whatever the processor does just now."""
+
 
 def cores() -> int:
     """The CPU cores this process may use."""
@@ -25,6 +28,13 @@ def processor() -> str:
     import platform
 
     return named_processor(_cpuinfo()) or platform.processor() or platform.machine()
+
+
+@cache
+def kind() -> str:
+    """All that the system tells of the kind of processor: what is kept for one holds for equal ones only."""
+    found = dict.fromkeys(line for line in _cpuinfo().splitlines() if line.startswith(_TELLING))
+    return "\n".join(found) or f"{architecture()} {processor()}"
 
 
 def named_processor(cpuinfo: str) -> str | None:

@@ -241,7 +241,7 @@ def test_other_settings_of_the_libraries_are_compared(counted: list[str], monkey
     stepped(mapped(), [0, 1, 2])
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     stepped(mapped(), [0, 1, 2])
-    monkeypatch.setattr(remembered, "_mkl", lambda: 1000)
+    monkeypatch.setattr(remembered, "in_use", lambda: {"mkl": "another"})
     stepped(mapped(), [0, 1, 2])
 
     assert len(counted) == 3

@@ -26,10 +26,8 @@ from shoal.schedulers import Constant
 from shoal.seeding import Stream, generator
 from shoal.tasks import Data, Split, Task
 
-WHOLE = 64
-"""Runs that train all together."""
 FEWER = (7, 3, 2, 1)
-"""How many of them train again, in another order."""
+"""How many of the runs train again, in another order."""
 N_VALIDATION = 5
 
 
@@ -184,12 +182,12 @@ def _bits(value: Tensor) -> Tensor:
     return value if integers is None else value.where(~value.isnan(), torch.nan).view(integers)
 
 
-def dependent(case: Case, order: Any, fewer: Sequence[int] = FEWER) -> list[str]:
-    """In what the runs of a case differ: trained all together, and so many of them in another order."""
-    whole = trained(case, range(WHOLE))
+def dependent(case: Case, runs: int, order: Any, fewer: Sequence[int] = FEWER) -> list[str]:
+    """In what the runs of a case differ: so many trained all together, and fewer of them in another order."""
+    whole = trained(case, range(runs))
     found = []
     for n in fewer:
-        chosen = order.sample(range(WHOLE), n)
+        chosen = order.sample(range(runs), n)
         for seed, state in trained(case, chosen).items():
             found += [f"{seed} among {chosen}: {each}" for each in unlike(whole[seed], state)]
     return found

@@ -81,9 +81,9 @@ class Report:
     """What shoal logged, each sentence once."""
 
 
-def report(processor: Processor, *, examples: int, seed: int, stacks: int, cache: Path) -> Report:
+def report(processor: Processor, *, examples: int, seed: int, runs: int, stacks: int, cache: Path) -> Report:
     """What comes of runs that train in such a process; compiled kernels and what was learnt of them are in `cache`."""
-    told = ["--examples", examples, "--seed", seed, "--stacks", stacks]
+    told = ["--examples", examples, "--seed", seed, "--runs", runs, "--stacks", stacks]
     command = [sys.executable, PROGRAM, *told, *(["--unprepared"] if processor.unprepared else [])]
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environment = {**kept, **processor.environment, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}

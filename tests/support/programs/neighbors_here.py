@@ -18,6 +18,7 @@ import torch
 parser = argparse.ArgumentParser()
 parser.add_argument("--examples", type=int, required=True)
 parser.add_argument("--seed", type=int, required=True)
+parser.add_argument("--runs", type=int, required=True, help="how many train all together")
 parser.add_argument("--stacks", type=int, required=True, help="how many stacks some of the runs train again in")
 parser.add_argument("--unprepared", action="store_true", help="compute before shoal is there to settle anything")
 given = parser.parse_args()
@@ -80,7 +81,7 @@ def examined() -> tuple[int, list[str]]:
         case = data.draw(cases(first=kinds[(given.seed * given.examples + n) % len(kinds)]))
         n += 1
         program.HOT = 0.0 if compiled else 1e9
-        differing = dependent(case, order, order.sample(FEWER, given.stacks))
+        differing = dependent(case, given.runs, order, order.sample(FEWER, given.stacks))
         if differing:
             found.append(f"{case}, {'compiled' if compiled else 'by torch'}: {'; '.join(differing[:3])}")
 

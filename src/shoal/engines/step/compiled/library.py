@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal import machine
-from shoal.engines.step.cache import folder, processor
+from shoal.engines.step.cache import folder
 from shoal.instructions import portable
 
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
@@ -131,4 +131,6 @@ def _kept() -> Path:
 def _digest(compiler: str, source: str) -> str:
     """Names a library by all that makes it what it is."""
     changed = os.stat(compiler).st_mtime_ns
-    return hashlib.sha256("\n".join([*_called(compiler), str(changed), processor(), source]).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join([*_called(compiler), str(changed), machine.kind(), source]).encode()).hexdigest()[
+        :32
+    ]

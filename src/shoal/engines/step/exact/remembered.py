@@ -6,7 +6,6 @@ costs no more than the time to compare again.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 from collections.abc import Sequence
@@ -18,8 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from shoal.engines.step.cache import folder, processor
+from shoal import machine
+from shoal.engines.step.cache import folder
 from shoal.engines.step.exact.calls import Form
+from shoal.instructions import in_use
 
 PREFIXES = ("MKL_", "DNNL_", "ONEDNN_", "ATEN_", "OMP_", "KMP_", "OPENBLAS_")
 """Of the variables of the environment that the libraries read."""
@@ -58,11 +59,9 @@ def surroundings() -> list[str]:
     flags = [
         torch.get_num_threads(),
         torch.get_float32_matmul_precision(),
-        torch.backends.mkldnn.enabled,
         torch.are_deterministic_algorithms_enabled(),
-        _mkl(),
     ]
-    return [_libraries(), processor(), *settings, *map(str, flags)]
+    return [_libraries(), machine.kind(), *settings, *map(str, flags), *in_use().values()]
 
 
 @cache
@@ -74,15 +73,3 @@ def _libraries() -> str:
         own = ""
     changed = max(path.stat().st_mtime_ns for path in Path(__file__).parents[3].rglob("*.py"))
     return f"{own} {changed} {torch.__version__} {torch.__config__.show()}"
-
-
-def _mkl() -> int | None:
-    """What MKL has made of its setting when it was first called; None where it does not tell, or is not there."""
-    with suppress(OSError, AttributeError):
-        return int(_torch().mkl_serv_cbwr_get(-1))
-    return None
-
-
-@cache
-def _torch() -> ctypes.CDLL:
-    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
