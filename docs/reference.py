@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import re
-import textwrap
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from shoal.build.annotations import described
-from shoal.build.constructors import TARGET, Constructor, constructor
+from shoal.build.constructors import TARGET, constructor
+from shoal.build.documented import comments, documented, note
 from shoal.build.job import SETTINGS
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.errors import shown
@@ -26,7 +22,6 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 PAGE = ROOT / "docs" / "reference.md"
 GROUPS = ("task", "model", "loss", "optimizer", "scheduler", "callbacks", "logger")
-GIVEN = {"model": ("inputs", "outputs"), "optimizer": ("params",), "scheduler": ("optimizer",)}
 MEANINGS: Mapping[str, Mapping[str, str]] = yaml.safe_load((ROOT / "docs/meanings.yaml").read_text(encoding="utf-8"))
 """Of constructors that document no parameter by themselves."""
 INTRODUCTION = """\
@@ -48,7 +43,7 @@ def page() -> str:
 
 
 def _top() -> str:
-    notes = _comments((CONF / "train.yaml").read_text(encoding="utf-8"))
+    notes = comments((CONF / "train.yaml").read_text(encoding="utf-8"))
     values = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
     rows = [(name, described(kind), values.get(name), notes.get(name, "")) for name, kind in SETTINGS.items()]
     return "## Top level\n\n" + _table(rows)
@@ -56,7 +51,7 @@ def _top() -> str:
 
 def _sweep() -> str:
     text = (CONF / "train.yaml").read_text(encoding="utf-8")
-    notes, values = _comments(text), yaml.safe_load(text)["sweep"]
+    notes, values = comments(text), yaml.safe_load(text)["sweep"]
     rows = [(f"sweep.{name}", "", value, notes.get(f"sweep.{name}", "")) for name, value in values.items()]
     return "## `sweep`: how a sweep is run\n\n" + _table(rows, kinds=False)
 
@@ -70,15 +65,14 @@ def _group(group: str) -> str:
         lightning = {TARGET: "shoal.tasks.LightningTask"}
         node = _node(group, group, lightning).replace("`+", "`")
         kept = [line for line in node.splitlines() if "batch_size" not in line]
-        note = "Its nodes stand in a file of yours: see [extending](extending.md#a-whole-lightningmodule).\n"
-        parts += ["### A LightningModule of your own\n", note, *kept, ""]
+        where = "Its nodes stand in a file of yours: see [extending](extending.md#a-whole-lightningmodule).\n"
+        parts += ["### A LightningModule of your own\n", where, *kept, ""]
     return "\n".join(parts)
 
 
 def _choice(group: str, name: str, text: str, content: Mapping[str, Any]) -> str:
     lines = [f"### `{group}={name}`\n"]
-    note = next(line for line in text.splitlines() if "@package" not in line)
-    lines += [f"{note[2:]}\n"] if note.startswith("# ") else []
+    lines += [f"{note(text)}\n"] if note(text) else []
     nodes = content.get(group, {}) if "@package _global_" in text else content
     if TARGET in nodes:
         lines.append(_node(group, group, nodes))
@@ -103,57 +97,17 @@ def _brought(content: Mapping[str, Any], group: str) -> list[str]:
 
 def _node(group: str, key: str, node: Mapping[str, Any]) -> str:
     path = str(node[TARGET])
-    made = constructor(path).without(*GIVEN.get(group, ()))
-    meanings = _meanings(path, made)
     rows = [
-        (f"{'' if name in node else '+'}{key}.{name}", _allowed(name, made), value, meanings.get(name, ""))
-        for name, value in _settings(node, made)
+        (f"{'' if each.listed else '+'}{key}.{each.name}", each.allowed, each.default, each.meaning)
+        for each in documented(group, node, MEANINGS.get(path, {}))
     ]
     return f"`{path}`\n\n" + (_table(rows) if rows else "No settings.\n")
-
-
-def _allowed(name: str, made: Constructor) -> str:
-    if name not in made.hints:
-        return ""
-    text = described(made.hints[name])
-    return text.replace("a Callable", "a node with a `_target_`").replace("a Task", "a node with a `_target_`")
-
-
-def _settings(node: Mapping[str, Any], made: Constructor) -> Iterator[tuple[str, Any]]:
-    """The settings that the file lists, then those it leaves to the constructor."""
-    for name, value in node.items():
-        if name != TARGET:
-            yield name, value
-    if made.call.__module__.startswith("shoal."):
-        for name, parameter in made.parameters.items():
-            if name not in node:
-                yield name, parameter.default if parameter.default is not parameter.empty else "???"
-
-
-def _meanings(path: str, made: Constructor) -> dict[str, str]:
-    """The docstring below each annotated attribute of a class and of those it inherits from."""
-    found = dict(MEANINGS.get(path, {}))
-    for cls in reversed(inspect.getmro(made.call)) if inspect.isclass(made.call) else ():
-        if cls.__module__.startswith("shoal."):
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-            found |= _documented(tree)
-    return found
-
-
-def _documented(tree: ast.stmt) -> dict[str, str]:
-    body = tree.body if isinstance(tree, ast.ClassDef) else []
-    texts = {}
-    for statement, following in pairwise(body):
-        match statement, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                texts[name] = " ".join(text.split())
-    return texts
 
 
 def _trainer() -> str:
     text = (CONF / "trainer" / "default.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text)
-    notes = {**MEANINGS[values[TARGET]], **_comments(text)}
+    notes = {**MEANINGS[values[TARGET]], **comments(text)}
     hints = constructor(values[TARGET]).hints
     rows = []
     for name, value in values.items():
@@ -164,9 +118,8 @@ def _trainer() -> str:
     for path in sorted((CONF / "trainer").glob("*.yaml")):
         if path.stem != "default":
             content = {key: item for key, item in yaml.safe_load(path.read_text()).items() if key != "defaults"}
-            note = path.read_text().splitlines()[0].removeprefix("# ")
             set_ = ", ".join(f"`{key}={shown(item)}`" for key, item in content.items())
-            presets.append(f"| `trainer={path.stem}` | {note} | {set_} |")
+            presets.append(f"| `trainer={path.stem}` | {note(path.read_text())} | {set_} |")
     return "\n".join(
         [
             "## `trainer`\n",
@@ -186,25 +139,6 @@ def _plain(annotation: Any) -> str:
     """What Lightning's annotation allows, where that can be said in a few words."""
     text = described(annotation) if annotation is not None else ""
     return "" if any(word in text for word in ("typing", "timedelta", "Accelerator", "Strategy", "Profiler")) else text
-
-
-def _comments(text: str) -> dict[str, str]:
-    """The comment above each key of a YAML file, by the key's path: two levels at most."""
-    found: dict[str, str] = {}
-    pending: list[str] = []
-    parent = ""
-    for line in text.splitlines():
-        if match := re.match(r"\s*# (.*)", line):
-            pending.append(match[1])
-            continue
-        if match := re.match(r"(\s*)([\w.]+):", line):
-            name = f"{parent}.{match[2]}" if match[1] and parent else match[2]
-            if not match[1]:
-                parent = match[2]
-            if pending:
-                found[name] = " ".join(pending)
-        pending = []
-    return found
 
 
 def _table(rows: list[tuple[str, str, Any, str]], *, kinds: bool = True) -> str:

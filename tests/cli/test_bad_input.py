@@ -94,7 +94,7 @@ ROWS: list[tuple[str, str, str]] = [
     ("optimizer=3", "optimizer=3 (command line): must be the name of a choice", "optimizer=NAME"),
     ("+optimizer.lr=3", "optimizer.lr=3 (command line): is there already", "for example optimizer.lr=3"),
     ("task=[parabola,sin_x2]", "task=[parabola,sin_x2] (command line): a run has one task", "-m"),
-    ("parabola", "parabola: must be KEY=VALUE", "parabola=VALUE"),
+    ("parabola", "parabola: must be KEY=VALUE", "did you mean task=parabola?"),
     ("--epochs", "unrecognized arguments: --epochs", "KEY=VALUE"),
     ("--config-name=no/such", "--config-name no/such: there is no no/such.yaml beside train.yaml", ""),
     ("--config-dir=no/such", "--config-dir no/such: no such folder", "working directory"),

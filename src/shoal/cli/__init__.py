@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import atexit
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from shoal.cli.boundary import DEBUG, debugging, told
-from shoal.errors import ExitCode, UsageError
+from shoal.errors import ExitCode, UsageError, nearest
 from shoal.startup import keep_what_is_imported
 from shoal.streams import keep_standard_streams
 
 if TYPE_CHECKING:
     import typer
 
+_ELSEWHERE = {
+    **dict.fromkeys(("list", "ls", "ps", "status", "history"), "runs"),
+    **dict.fromkeys(("run", "start"), "train"),
+    **dict.fromkeys(("sweep", "multirun", "search", "tune"), "train -m"),
+    **dict.fromkeys(("continue", "restart"), "resume"),
+    **dict.fromkeys(("rerun", "repeat"), "again"),
+    **dict.fromkeys(("test", "evaluate", "validate"), "eval"),
+    **dict.fromkeys(("infer", "inference"), "predict"),
+    **dict.fromkeys(("tensorboard", "ui", "dashboard"), "board"),
+    **dict.fromkeys(("delete", "remove"), "rm"),
+    **dict.fromkeys(("clean", "gc"), "prune"),
+    **dict.fromkeys(("init", "create"), "new"),
+    **dict.fromkeys(("info", "view", "inspect"), "show"),
+    **dict.fromkeys(("config", "cfg"), "train --cfg job"),
+    **dict.fromkeys(("plot", "html", "figure"), "report"),
+    "help": "--help",
+    "tasks": "train --help task",
+    "models": "train --help model",
+    "experiments": "train --help experiment",
+}
+"""What other programs call a command, and what it is called here."""
 _COMMANDS = ("training", "checking", "review", "removing", "starting")
 """Modules of this package that add their commands to the app, in the order of the help."""
 
@@ -86,8 +108,22 @@ def _shoal() -> None:
 
 
 def _usage(error: Exception) -> UsageError:
+    if found := re.match(r"No such command '([^']+)'", str(error)):
+        return _no_such_command(found[1])
     said = error.format_message() if hasattr(error, "format_message") else str(error)
     said = said.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "shoal"
     return UsageError(" ".join(said.split()).rstrip("."), hint=f"see: {command} --help")
+
+
+def _no_such_command(word: str) -> UsageError:
+    """The error for a command that is not there: what is called so elsewhere, or is spelled nearly so."""
+    import typer
+
+    known = set(typer.main.get_command(application()).commands)  # type: ignore[attr-defined]
+    meant = _ELSEWHERE.get(word) or nearest(word, known)
+    if meant is None and "=" in word:
+        meant = f"train {word}"
+    hint = f"did you mean shoal {meant}? all commands: shoal --help" if meant else "all commands: shoal --help"
+    return UsageError(f"there is no command {word}", hint=hint)

@@ -11,7 +11,8 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 from shoal.config.hydra_errors import translated
-from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
+from shoal.config.slips import set_elsewhere
+from shoal.errors import NO_SUCH_SETTING, ConfigError, shown, suggestion
 from shoal.rundir.changes import Change
 
 FIXED = ("task", "model", "loss", "seed", "outputs", "resume", "check", "numerics")
@@ -60,7 +61,8 @@ def _applied(config: Any, override: Override) -> Change:
     name = key.rpartition(".")[2]
     if not override.is_add() and (parent is None or name not in parent):
         known = [str(each) for each in parent] if parent is not None else [str(each) for each in config]
-        raise ConfigError(key, new, NO_SUCH_SETTING, hint=suggestion(name, known), source="command line")
+        hint = set_elsewhere(key, shown(new), config) or suggestion(name, known)
+        raise ConfigError(key, new, NO_SUCH_SETTING, hint=hint, source="command line")
     node = OmegaConf.select(config, key)
     old = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node  # before it changes in place
     if OmegaConf.is_config(node) and isinstance(new, str):

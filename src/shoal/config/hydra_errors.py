@@ -18,6 +18,7 @@ from yaml import MarkedYAMLError
 from yaml.reader import ReaderError
 
 from shoal.config.origins import COMMAND_LINE
+from shoal.config.slips import chosen_elsewhere, set_elsewhere, word_elsewhere
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, nearest, suggestion
 
 _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
@@ -52,7 +53,8 @@ def translated(error: Exception, overrides: Iterable[str], compose: Compose) -> 
 def _unparsable(error: OverrideParseException) -> ShoalError:
     key, equals, value = error.override.partition("=")
     if not equals:
-        return UsageError(f"{error.override}: must be KEY=VALUE", hint=f"for example {key}=VALUE")
+        hint = word_elsewhere(key) or f"for example {key}=VALUE"
+        return UsageError(f"{error.override}: must be KEY=VALUE", hint=hint)
     said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", _first_line(error))
     hint = "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
     return ConfigError(key, value, f"cannot be read: {said}", hint=hint, source=COMMAND_LINE)
@@ -73,7 +75,10 @@ def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> Shoa
     asked = any(key.partition("@")[0] == group for key, _ in pairs)
     found = re.match(r"In '([^']+)'", str(error))
     source = COMMAND_LINE if asked else f"{found[1]}.yaml" if found else None
-    return ConfigError(group, name, f"no such {group}", hint=suggestion(name, error.options), source=source)
+    listed = suggestion(name, error.options)
+    instead = chosen_elsewhere(group, name)
+    hint = f"{instead}\n  {listed}" if instead else listed
+    return ConfigError(group, name, f"no such {group}", hint=hint, source=source)
 
 
 def _bad_yaml(error: MarkedYAMLError | ReaderError) -> ShoalError:
@@ -151,7 +156,8 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
     if any(each in text for each in _NOT_THERE):
         parent, _, name = key.rpartition(".")
         kind = NO_SUCH_SETTING if parent else "no such setting or group"
-        return ConfigError(key, value, kind, hint=_neighbors(parent, name, others, compose), source=COMMAND_LINE)
+        hint = _elsewhere(key, value, others, compose) or _neighbors(parent, name, others, compose)
+        return ConfigError(key, value, kind, hint=hint, source=COMMAND_LINE)
     problem, hint = _reworded(text, override)
     return ConfigError(key or "KEY", value, problem, hint=hint, source=COMMAND_LINE)
 
@@ -179,6 +185,11 @@ def _reworded(text: str, override: str) -> tuple[str, str | None]:
     if "requires --multirun" in text:
         return "a sweep needs -m", f"for one value: {plain.partition('=')[0]}=VALUE"
     return _shortened(_last_line(text)), None
+
+
+def _elsewhere(key: str, value: str, others: list[str], compose: Compose) -> str | None:
+    """What does what a name that is not there does in other programs."""
+    return set_elsewhere(key, value, compose(others)) if _reaches(compose, others) else None
 
 
 def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> str | None:

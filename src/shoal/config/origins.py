@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.config.experiments import GROUP, SCHEME
 from shoal.config.folders import own_conf
+from shoal.config.slips import chosen_elsewhere
 from shoal.errors import NO_SUCH_SETTING, ConfigError
 
 COMMAND_LINE = "command line"
@@ -50,6 +51,8 @@ class Origins:
         """The hint with what to do about a setting of the file's, where another class was put into its node."""
         from shoal.build.constructors import TARGET  # late: what only composes does not check
 
+        if instead := chosen_elsewhere(error.key, error.value):
+            return instead
         node = error.key.rpartition(".")[0]
         named = next((line for line in self.overrides if line.startswith(f"{node}.{TARGET}=")), None)
         if (
