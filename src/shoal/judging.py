@@ -56,6 +56,13 @@ def better(value: float, than: float | None, way: str) -> bool:
     return value < than if way == "min" else value > than
 
 
+def place(value: float | None, way: str) -> tuple[int, float]:
+    """A key that sorts the best first: numbers, then nan, whichever the direction, then what was never measured."""
+    if value is None or math.isnan(value):
+        return (2 if value is None else 1), 0.0
+    return 0, value if way == "min" else -value
+
+
 def losses(names: Iterable[str]) -> list[str]:
     """Those of the logged names that are losses, in the order in which they tell how good a model is.
 
@@ -118,6 +125,11 @@ def judged(best: Best | None, final: Mapping[str, float]) -> Judged | None:
         return Judged(best.metric, best.mode, best.value)
     name = judge(final)
     return Judged(name, "min", final[name]) if name else None
+
+
+def measured(best: Best | None, final: Mapping[str, float], metric: str) -> float | None:
+    """The best value of the metric where it is the one that was monitored, else its last; None where it has none."""
+    return best.value if best is not None and best.metric == metric else final.get(metric)
 
 
 def main_metric(runs: Iterable[tuple[Best | None, Mapping[str, float]]]) -> tuple[str, str] | None:

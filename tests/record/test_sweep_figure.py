@@ -144,7 +144,7 @@ def test_runs_without_a_value_are_marked_where_their_settings_are() -> None:
     figure = sweep_figure(drawn(jobs, [1.0, 2.0, None]), ["optimizer.lr"], WORDING)
 
     [panel] = panels(figure)
-    crosses = next(each for each in panel.collections if each.get_label() == "failed or diverged")
+    crosses = next(each for each in panel.collections if each.get_label() == "failed, diverged or nan")
     assert crosses.get_offsets().tolist() == [[1e9, 0.97]]  # type: ignore[union-attr]
     assert panel.get_xlim()[1] > 1e9
 

@@ -123,9 +123,13 @@ def make_sweep(
     diverged: Sequence[int] = (),
     failed: Sequence[int] = (),
     pending: Sequence[int] = (),
+    each: Mapping[int, Mapping[str, Any]] | None = None,
     **fields: Any,
 ) -> SweepDir:
-    """A sweep over the grid, the last setting fastest; `diverged`, `failed` and `pending` are numbers of jobs."""
+    """A sweep over the grid, the last setting fastest; `diverged`, `failed` and `pending` are numbers of jobs.
+
+    `fields` are those of every run, `each` of some by number.
+    """
     number = next(_numbers)
     began = START + timedelta(minutes=number)
     name = f"{began:%Y%m%d-%H%M%S}-{_letters(number)}"
@@ -152,8 +156,7 @@ def make_sweep(
                 differs=differs,
                 sweep=name,
                 job=job,
-                rows=[] if status is Status.FAILED else None,
-                **fields,
+                **{"rows": [] if status is Status.FAILED else None, **fields, **(each or {}).get(job, {})},
             )
         overrides = [f"{key}={value}" for key, value in differs.items()]
         ended = None if job in pending else status

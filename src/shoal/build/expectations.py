@@ -219,8 +219,13 @@ def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, H
             problem = f"{len(found) - len(values)} of {len(found)} runs have no such number"
             outcomes.append(Comparison(each.name, each.wanted, None, False, problem))
         else:
-            outcomes.append(_outcome(each, STATISTICS[each.over](values), runs[0][1]))
+            outcomes.append(_outcome(each, _statistic(each.over, values), runs[0][1]))
     return outcomes
+
+
+def _statistic(name: str, values: Sequence[float]) -> float:
+    """A statistic of the values; nan where one of them is not finite, of which Python's own makes what it likes."""
+    return STATISTICS[name](values) if all(map(math.isfinite, values)) else math.nan
 
 
 def table(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shoal.errors import DamagedError, UsageError
 from shoal.review.catalog import Entry, RunEntry, SweepEntry
-from shoal.review.values import main_metric, ranked, rises
+from shoal.review.values import main_metric, metric_of, ranked, rises
 from shoal.review.wording import printable
 from shoal.rundir import Status, claim, read_info, write_info
 from shoal.rundir.layout import RunDir
@@ -83,6 +83,8 @@ def checkpoints(path: Path) -> list[Path]:
 def worst(entries: Sequence[RunEntry], *, keep: int, metric: str | None) -> list[RunEntry]:
     """The completed runs of each task but the `keep` best by the metric, or by the one they monitored.
 
+    One that has come to nan or infinity is worse than any other; one that never measured the metric is kept.
+
     Raises:
         UsageError: where no run has the metric.
     """
@@ -93,7 +95,9 @@ def worst(entries: Sequence[RunEntry], *, keep: int, metric: str | None) -> list
         name = metric or main_metric(of_task)
         if name is None or not ranked(of_task, name):
             raise UsageError(f"no completed run of {printable(task)} has a finite {name or 'metric'}")
-        found += ranked(of_task, name)[keep:]
+        best = ranked(of_task, name)
+        found += best[keep:]
+        found += [run for run in of_task if run not in best and metric_of(run, name) is not None]
     return found
 
 

@@ -12,13 +12,15 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
+from shoal.judging import place
 from shoal.names import repeats
 from shoal.review.catalog import RunEntry, SweepEntry
 from shoal.review.curves import drawn
 from shoal.review.listing import default_columns, write_listing
 from shoal.review.settings import read_settings
+from shoal.review.spread import HEADS, over
 from shoal.review.table import status_style
-from shoal.review.values import age, main_metric, metric_of, over, ranked, rises
+from shoal.review.values import age, main_metric, metric_of, ranked, rises
 from shoal.review.wording import ago, counted, duration, number, printable, size
 from shoal.review.wording import settings as as_text
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepInfo, verify
@@ -173,21 +175,21 @@ def _assessment(screen: Console, info: RunInfo) -> None:
 
 def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
     """Mean and spread of the metric of each configuration over its seeds and folds, the best mean first."""
-    cells: dict[str, list[float]] = {}
+    cells: dict[str, list[float | None]] = {}
     labels: dict[str, str] = {}
     repeated: dict[str, None] = {}
-    for run in ranked([run for run in sweep.runs if run.status == Status.COMPLETED], metric):
+    for run in [run for run in sweep.runs if run.status == Status.COMPLETED]:
         differs = run.summary.differs if run.summary else {}
         repeated |= dict.fromkeys(filter(repeats, differs))
         cell = {name: value for name, value in differs.items() if name not in repeated}
         labels[as_text(cell)] = as_text(cell, brief=True) or "all runs"
-        cells.setdefault(as_text(cell), []).append(metric_of(run, metric) or 0.0)
+        cells.setdefault(as_text(cell), []).append(metric_of(run, metric))
     if not repeated or all(len(values) < 2 for values in cells.values()):
         return
-    sign = -1 if rises(metric, sweep.runs) else 1
+    way = "max" if rises(metric, sweep.runs) else "min"
     found = [(labels[name], over(values)) for name, values in cells.items()]
-    best = sorted(found, key=lambda cell: sign * cell[1]["mean"])[: 2 * _TOP]
-    columns = {name: [number(cell[name]) for _, cell in best] for name in best[0][1]}
+    best = sorted(found, key=lambda cell: place(cell[1].mean, way))[: 2 * _TOP]
+    columns = dict(zip(HEADS, zip(*(spread.cells for _, spread in best), strict=True), strict=True))
     screen.print(f"\n{printable(metric)} over {printable(', '.join(repeated))}", style="bold")
     _table(screen, "", [label for label, _ in best], columns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 
 from shoal import judging
 from shoal.errors import DamagedError, UsageError, shown, suggestion
-from shoal.judging import direction
+from shoal.judging import direction, measured, place
 from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
 from shoal.review.settings import read_settings
 from shoal.review.summary import Summary
@@ -161,11 +162,7 @@ def plain(value: Any) -> Value:
 
 def metric_of(run: RunEntry, name: str) -> float | None:
     """The best value where the run kept the best of this metric, else its last value."""
-    if run.summary is None:
-        return None
-    if run.summary.best and run.summary.best.metric == name:
-        return run.summary.best.value
-    return run.summary.final.get(name)
+    return measured(run.summary.best, run.summary.final, name) if run.summary else None
 
 
 def main_metric(entries: Iterable[Entry]) -> str | None:
@@ -184,9 +181,9 @@ def rises(name: str, entries: Iterable[RunEntry]) -> bool:
 
 def ranked(entries: Sequence[RunEntry], metric: str) -> list[RunEntry]:
     """The runs that have a finite value of the metric, the best first."""
-    sign = -1.0 if rises(metric, entries) else 1.0
-    scored = [(sign * value, run) for run in entries if (value := metric_of(run, metric)) is not None]
-    return [run for value, run in sorted(scored, key=lambda pair: pair[0]) if abs(value) < float("inf")]
+    way = "max" if rises(metric, entries) else "min"
+    scored = [(value, run) for run in entries if (value := metric_of(run, metric)) is not None and math.isfinite(value)]
+    return [run for _, run in sorted(scored, key=lambda pair: place(pair[0], way))]
 
 
 def best_run(entries: Sequence[RunEntry]) -> RunEntry | None:
@@ -208,14 +205,3 @@ def _settings(entry: Entry) -> dict[str, Any]:
         return read_settings(entry.path)
     except DamagedError:
         return {}
-
-
-def over(values: Iterable[float | None]) -> dict[str, float]:
-    """Mean, std, min and max of the values that there are, and how many; empty where there is none."""
-    from statistics import fmean, stdev  # late: a list needs none of it
-
-    known = [value for value in values if value is not None]
-    if not known:
-        return {}
-    deviation = stdev(known) if len(known) > 1 else 0.0
-    return {"mean": fmean(known), "std": deviation, "min": min(known), "max": max(known), "runs": len(known)}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.errors import shown
-from shoal.judging import judged
+from shoal.judging import main_metric, measured, place
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, VAL_LOSS, repeated_over, repeats
+from shoal.review.spread import HEADS, over
 from shoal.review.wording import counted
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
 
@@ -63,9 +62,10 @@ def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
         }
         row |= {key: shown(value) for key, value in job.differs.items() if key in info.varies}
         run = results.get(job.number)
-        values = groups.get(_configuration(info, job), [])
-        if spread and values:
-            row |= dict(zip(spread, (statistics.fmean(values), _std(values), len(values)), strict=True))
+        repeated = groups.get(_configuration(info, job), [])
+        if spread and repeated:
+            found = over(repeated)
+            row |= dict(zip(spread, (found.mean, found.std, found.runs), strict=True))
         if run:
             best = {"best": run.best.value, "best_epoch": run.best.epoch} if run.best else {}
             row |= best | {"epochs": run.epochs, "steps": run.steps, "seconds": round(run.seconds, 3)} | run.final
@@ -84,31 +84,33 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join("-".join(map(str, part)) for part in parts)
 
 
-def score(run: RunInfo) -> float | None:
-    """What runs are ranked by: the best value of the monitored metric, small where it is good."""
-    if run.status is not Status.COMPLETED:
-        return None
-    found = judged(run.best, run.final)
-    return found.cost if found else None
+def yardstick(results: Mapping[int, RunInfo]) -> tuple[str, str]:
+    """The metric to judge the runs by, and whether `min` or `max` is its best."""
+    return main_metric((run.best, run.final) for run in results.values()) or (VAL_LOSS, "min")
+
+
+def values(results: Mapping[int, RunInfo]) -> dict[int, float]:
+    """What each completed run has come to by one metric, the best first and those that are nan last."""
+    metric, way = yardstick(results)
+    done = {number: run for number, run in results.items() if run.status is Status.COMPLETED}
+    every = [(number, measured(run.best, run.final, metric)) for number, run in done.items()]
+    known = [(number, value) for number, value in every if value is not None]
+    return dict(sorted(known, key=lambda pair: (place(pair[1], way), pair[0])))
 
 
 def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
-    scored = [(found, number) for number, run in results.items() if (found := score(run)) is not None]
-    if not scored:
+    found = values(results)
+    if not found:
         return []
-    ranked = [number for _, number in sorted(scored)[:TOP]]
-    first = results[ranked[0]]
-    chosen = judged(first.best, first.final)
-    metric = chosen.metric if chosen else VAL_LOSS
+    metric, _ = yardstick(results)
     rows = [["run", *info.varies, metric, "epoch"]]
     names = {job.number: job for job in info.jobs}
-    for number in ranked:
+    for number, value in list(found.items())[:TOP]:
         run = results[number]
-        value = run.best.value if run.best else score(run)
         epoch = run.best.epoch if run.best else run.epochs - 1
         settings = [shown(names[number].differs.get(key, ""), brief=True) for key in info.varies]
         rows.append([names[number].run, *settings, f"{value:.6g}", str(epoch)])
-    return [f"best of {counted(len(scored), 'run')}", *_aligned(rows)]
+    return [f"best of {counted(len(found), 'run')}", *_aligned(rows)]
 
 
 def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
@@ -116,26 +118,28 @@ def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
     groups = _groups(info, results)
     if not _any_repeats(groups):
         return []
-    over = repeated_over(info.varies)
-    heads = ["mean", "std", "min", "max", "runs"]
+    title = f"over {repeated_over(info.varies)}"
     if len(groups) == 1:
         found = _metrics([run for run in results.values() if run.status is Status.COMPLETED])
         width = max(map(len, found))
-        rows = [["", *heads], *([name.ljust(width), *_spread(values)] for name, values in found.items())]
-        return [f"over {over}", *_aligned(rows)]
+        rows = [[name.ljust(width), *over(each).cells] for name, each in found.items()]
+        return [title, *_aligned([["", *HEADS], *rows])]
     keys = [key for key in info.varies if not repeats(key)]
-    ranked = sorted(groups.items(), key=lambda item: _sign(results) * statistics.fmean(item[1]))
+    _, way = yardstick(results)
+    spreads = {settings: over(found) for settings, found in groups.items()}
+    ranked = sorted(spreads, key=lambda settings: place(spreads[settings].mean, way))
     brief = {_configuration(info, job): _configuration(info, job, brief=True) for job in info.jobs}
-    rows = [[*brief[settings], *_spread(values)] for settings, values in ranked]
-    return [f"over {over}", *_aligned([[*keys, *heads], *rows[: 4 * TOP]])]
+    rows = [[*brief[settings], *spreads[settings].cells] for settings in ranked]
+    return [title, *_aligned([[*keys, *HEADS], *rows[: 4 * TOP]])]
 
 
 def _groups(info: SweepInfo, results: Mapping[int, RunInfo]) -> dict[tuple[str, ...], list[float]]:
     """The best values of the runs of each configuration, whatever their seeds and folds."""
+    known = values(results)
     groups: dict[tuple[str, ...], list[float]] = {}
     for job in info.jobs:
-        if job.number in results and (found := score(results[job.number])) is not None:
-            groups.setdefault(_configuration(info, job), []).append(_sign(results) * found)
+        if job.number in known:
+            groups.setdefault(_configuration(info, job), []).append(known[job.number])
     return groups
 
 
@@ -144,12 +148,7 @@ def _configuration(info: SweepInfo, job: JobInfo, *, brief: bool = False) -> tup
 
 
 def _any_repeats(groups: Mapping[tuple[str, ...], Sequence[float]]) -> bool:
-    return any(len(values) > 1 for values in groups.values())
-
-
-def _sign(results: Mapping[int, RunInfo]) -> int:
-    """What makes a score the value of the metric again: -1 where a large one is good."""
-    return -1 if any(run.best and run.best.mode == "max" for run in results.values()) else 1
+    return any(len(found) > 1 for found in groups.values())
 
 
 def _metrics(runs: Sequence[RunInfo]) -> dict[str, list[float]]:
@@ -161,15 +160,6 @@ def _metrics(runs: Sequence[RunInfo]) -> dict[str, list[float]]:
         for name in sorted(run.final.keys() - {LR, GRAD_NORM, GRAD_NORM_CLIPPED}):
             found.setdefault(f"final {name}", []).append(run.final[name])
     return found
-
-
-def _spread(values: Sequence[float]) -> list[str]:
-    numbers = [statistics.fmean(values), _std(values), min(values), max(values)]
-    return [*(f"{value:.4g}" for value in numbers), str(len(values))]
-
-
-def _std(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def _failures(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:

@@ -13,8 +13,7 @@ from typing import Any
 from shoal.build.expectations import Expectation, compared, compared_over, expectations
 from shoal.build.job import job as build
 from shoal.errors import shown
-from shoal.judging import main_metric
-from shoal.names import VAL_LOSS, repeated_over, repeats
+from shoal.names import repeated_over, repeats
 from shoal.rundir import (
     History,
     RunDir,
@@ -29,7 +28,7 @@ from shoal.rundir import (
 )
 from shoal.rundir.log import quiet_logging
 from shoal.sweeps.processes import beside
-from shoal.sweeps.summary import score
+from shoal.sweeps.summary import values, yardstick
 
 Finished = tuple[RunInfo, History]
 MANY = 64
@@ -80,15 +79,12 @@ class Closing:
 
     @cached_property
     def _values(self) -> dict[int, float]:
-        """What each run is judged by, the best run first."""
-        scored = [(found, number) for number, run in self.results.items() if (found := score(run)) is not None]
-        sign = -1 if self._metric[1] == "max" else 1
-        return {number: sign * found for found, number in sorted(scored) if math.isfinite(found)}
+        """What each run is judged by, the best run first, without those that have come to no finite number."""
+        return {number: value for number, value in values(self.results).items() if math.isfinite(value)}
 
     @cached_property
     def _metric(self) -> tuple[str, str]:
-        """The metric that most runs monitored, and whether `min` or `max` is its best."""
-        return main_metric((run.best, run.final) for run in self.results.values()) or (VAL_LOSS, "min")
+        return yardstick(self.results)
 
     def _overview(self) -> Path:
         """The metric against each swept setting, and learning curves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -37,13 +38,15 @@ def _group(axes: Axes, name: str, histories: Sequence[History], metric: str, col
     """Draw one group; all its values."""
     at: dict[int, list[float]] = {}
     for history in histories:
-        rows = [row for row in history.rows if metric in row]
+        rows = [row for row in history.rows if math.isfinite(row.get(metric, math.nan))]
         steps, values = [int(row[STEP]) for row in rows], [row[metric] for row in rows]
         for step, value in zip(steps, values, strict=True):
             at.setdefault(step, []).append(value)
         if len(histories) > 1:
             axes.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
-    middle = [sorted(at[step])[len(at[step]) // 2] for step in sorted(at)]
+    # A median of fewer runs than before would rise or fall with those that are left.
+    shared = sorted(step for step in at if len(at[step]) == len(histories))
+    middle = [sorted(at[step])[len(at[step]) // 2] for step in shared]
     label = f"{name}, median of {len(histories)} runs" if len(histories) > 1 else name
-    axes.plot(sorted(at), middle, color=color, linewidth=2, marker="o" if len(middle) < 15 else None, label=label)
+    axes.plot(shared, middle, color=color, linewidth=2, marker="o" if len(middle) < 15 else None, label=label)
     return [value for values in at.values() for value in values]

@@ -43,7 +43,7 @@ class Drawn:
     settings: Mapping[str, Any]
     """The values of the swept settings, seeds and folds left out."""
     value: float | None
-    """Of the metric at its best; None where the run did not complete."""
+    """Of the metric at its best; None where the run did not complete, or has no finite one."""
     curve: Sequence[tuple[float, float]] = ()
     """Step and metric, one pair a row of its history, where its curve is to be drawn."""
 
@@ -141,7 +141,7 @@ def _runs(axes: Axes, places: Sequence[float], outcomes: Sequence[Drawn], best: 
     lost = [x for x, each in zip(places, outcomes, strict=True) if each.value is None]
     if lost:
         look = {"s": 24, "marker": "x", "color": RED, "transform": axes.get_xaxis_transform()}
-        axes.scatter(_beside(lost, room, kind), [0.97] * len(lost), label="failed or diverged", **look)
+        axes.scatter(_beside(lost, room, kind), [0.97] * len(lost), label="failed, diverged or nan", **look)
     if best is not None and best.value is not None:
         i = next(i for i, (x, y) in enumerate(found) if y == best.value and x == places[outcomes.index(best)])
         look = {"s": 130, "marker": "*", "color": ORANGE, "edgecolors": "black", "linewidths": 0.6}

@@ -16,7 +16,8 @@ from shoal.review.comparison import differing
 from shoal.review.curves import Curve, histories
 from shoal.review.settings import read_settings
 from shoal.review.show import command
-from shoal.review.values import main_metric, metric_of, over, ranked, rises
+from shoal.review.spread import Spread, over
+from shoal.review.values import main_metric, metric_of, ranked, rises
 from shoal.review.wording import settings as as_text
 from shoal.rundir import Status, SweepDir
 
@@ -66,8 +67,8 @@ class Group:
 
     label: str
     rows: list[int]
-    metric: dict[str, float]
-    """Its mean, std, min and max, and the number of runs, over those that completed; empty where none did."""
+    metric: Spread
+    """Over those that completed."""
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
@@ -265,7 +266,7 @@ def _groups(
         Group(
             label=labels[key],
             rows=indices,
-            metric=over([rows[index].metric for index in indices if rows[index].rank is not None]),
+            metric=over([rows[index].metric for index in indices if rows[index].status == Status.COMPLETED]),
             curves={
                 name: spread
                 for name, each in curves.items()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.review.catalog import Entry, untimed
-from shoal.review.report.gather import Report, gather, medians
+from shoal.review.report.gather import Group, Report, gather, medians
 from shoal.review.wording import counted, duration, number, printable
 from shoal.rundir import write_text
 
@@ -125,7 +125,12 @@ def _shared_axes(report: Report) -> dict[str, Any]:
                 numbers[axis] = len(axes)
                 axes.append(list(axis))
             metrics[name].append([numbers[axis], curve["y"]])
-    return {"axes": axes, "metrics": metrics, "groups": [vars(group) for group in report.groups]}
+    return {"axes": axes, "metrics": metrics, "groups": [_plain(group) for group in report.groups]}
+
+
+def _plain(group: Group) -> dict[str, Any]:
+    """What the script draws of a group; its spread stands in the table."""
+    return {"label": group.label, "rows": group.rows, "curves": group.curves}
 
 
 def _embedded(data: dict[str, Any]) -> str:

@@ -1,0 +1,49 @@
+"""Mean and spread of what several runs have come to; what is no number has no part in them, and is counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+HEADS = ("mean", "std", "min", "max", "runs")
+"""What a table says of a spread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """What some values have in common; nan where none of them is finite."""
+
+    mean: float = math.nan
+    std: float = math.nan
+    """Standard deviation, of a sample; nan of a single value."""
+    min: float = math.nan
+    max: float = math.nan
+    runs: int
+    """Values that are finite."""
+    of: int
+    """Values in all."""
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.std / math.sqrt(self.runs) if self.runs else math.nan
+
+    @property
+    def cells(self) -> list[str]:
+        """Mean, std, min, max and the number of runs as a table has them: `7 of 8` where one was left out."""
+        std = "" if math.isnan(self.std) else f"{self.std:.4g}"
+        runs = str(self.runs) if self.runs == self.of else f"{self.runs} of {self.of}"
+        return [f"{self.mean:.4g}", std, f"{self.min:.4g}", f"{self.max:.4g}", runs]
+
+
+def over(values: Iterable[float | None]) -> Spread:
+    """The spread of the values; those that are missing, nan or infinite are left out."""
+    from statistics import fmean, stdev  # late: a list needs none of it
+
+    every = list(values)
+    known = [value for value in every if value is not None and math.isfinite(value)]
+    if not known:
+        return Spread(runs=0, of=len(every))
+    std = stdev(known) if len(known) > 1 else math.nan
+    return Spread(mean=fmean(known), std=std, min=min(known), max=max(known), runs=len(known), of=len(every))
