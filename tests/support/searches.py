@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial
 
 from commands import Ended, trained
 from shoal.app.search.objectives import Objective
+from shoal.app.search.request import Request, SearchSettings
 from shoal.app.search.samplers import samplers
 from shoal.app.search.searching import Search
 from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import opened, quietly
-from shoal.app.search.study import Request, Settings
 from shoal.config.compose import composed
 from shoal.config.multirun.distributions import integers_of
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, write_info
@@ -95,7 +95,7 @@ def session(
     **settings: Any,
 ) -> optuna.Study:
     """A study that is gone on with, in memory, and not trained."""
-    found = Settings(**{"every": ["seed"], "max_jobs": 1000, **settings})
+    found = SearchSettings(**{"every": ["seed"], "max_jobs": 1000, **settings})
     wanted = [Objective(name, "minimize") for name in found.objectives or ["val/loss"]]
     wanted = [Objective(each.name, way) for each, way in zip(wanted, found.directions or ["minimize"], strict=True)]
     FOLDER.path.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """Formulas as text: parsed by a grammar of their own, never run as Python; on tensors, and differentiated by SymPy."""
 
 from shoal.expressions.domain import pole
-from shoal.expressions.expression import Expression
-from shoal.expressions.parser import VARIABLE, parse
+from shoal.expressions.expression import Expression, parse
+from shoal.expressions.parser import VARIABLE
 
 __all__ = ["VARIABLE", "Expression", "parse", "pole"]

@@ -1,46 +1,22 @@
-"""A parsed formula: what it can be asked."""
+"""A formula: read from text, evaluated on tensors, differentiated by SymPy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 from shoal.errors import UsageError, suggestion
+from shoal.expressions.limits import Limits
+from shoal.expressions.parser import parsed
+from shoal.expressions.postfix import Statement
+from shoal.expressions.tensors import evaluate
+from shoal.expressions.tokens import shortened
 
-
-@dataclass(frozen=True)
-class Number:
-    """Puts a number on the stack."""
-
-    value: float
-
-
-@dataclass(frozen=True)
-class Name:
-    """Puts the value of a variable, a constant or an earlier formula on the stack."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Apply:
-    """Replaces the top of the stack by a function of it."""
-
-    function: str
-    arguments: int
-
-
-Step = Number | Name | Apply
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A formula in postfix order, and the name that later ones know it by."""
-
-    name: str | None
-    steps: tuple[Step, ...]
+_DERIVED = Limits(characters=200_000, depth=10_000, size=100_000, power=1e300)
+"""What SymPy writes may be longer than what a person would."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +39,6 @@ class Expression:
         Raises:
             UsageError: where a variable is missing or unknown.
         """
-        from shoal.expressions.tensors import evaluate
-
         self._check(values)
         return evaluate(self.statements, values)
 
@@ -74,10 +48,17 @@ class Expression:
         Raises:
             UsageError: where it has no variable of that name, or the derivative is too large to write down.
         """
-        from shoal.expressions.symbolic import derivative
+        from shoal.expressions.symbolic import derivative  # late: SymPy takes half a second
 
         self._check(dict.fromkeys(self.variables) | dict.fromkeys(variables))
-        return derivative(self, variables)
+        problem = f"the derivative of {shortened(self.text)} is too large to write down"
+        try:
+            found = derivative(self.statements, self.variables, by=variables)
+            if found is None:
+                raise UsageError(f"{shortened(self.text)} has no real derivative by {', '.join(variables)}")
+            return parse(found, variables=self.variables, limits=_DERIVED)
+        except (RecursionError, OverflowError, ValueError) as error:
+            raise UsageError(problem) from error
 
     def _check(self, values: Mapping[str, object]) -> None:
         for name in values:
@@ -88,3 +69,27 @@ class Expression:
         for name in self.variables:
             if name not in values:
                 raise UsageError(f"{self.text} needs a value for {name!r}")
+
+
+def parse(text: str, *, variables: Collection[str] | None = None, limits: Limits | None = None) -> Expression:
+    """The formula in `text`: `sin(x)*x**2`, or several with names, of which the last counts: `y=2*x+1; z=y**2`.
+
+    `variables` are the names it may have. Where they are not given, a letter with or without digits (x, t, x1) is a
+    variable and every longer name is taken for a slip of the pen.
+
+    Raises:
+        ConfigError: with the column, where the text is no formula, is too large, or has a constant that is not finite.
+    """
+    found = parsed(text, variables, limits or Limits())
+    return Expression(text, found.statements, found.variables, found.uses)
+
+
+def from_sympy(found: Any, variables: tuple[str, ...]) -> Expression:
+    """A SymPy expression as one of ours.
+
+    Raises:
+        ConfigError, OverflowError, ValueError, RecursionError: where it is too large.
+    """
+    from shoal.expressions.symbolic import written
+
+    return parse(written(found), variables=variables, limits=_DERIVED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shoal.expressions.expression import Apply, Name, Step
 from shoal.expressions.functions import CONSTANTS, FUNCTIONS, OPERATORS
+from shoal.expressions.postfix import Apply, Name, Step
 from shoal.expressions.tokens import Token, refuse
 
 

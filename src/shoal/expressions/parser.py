@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NoReturn
 
 from shoal.errors import nearest
-from shoal.expressions.expression import Apply, Expression, Name, Number, Statement, Step
 from shoal.expressions.functions import CONSTANTS, FUNCTIONS, NAMES, SEVERAL
 from shoal.expressions.limits import Limits, Measured, Size
+from shoal.expressions.postfix import Apply, Name, Numeral, Parsed, Statement, Step
 from shoal.expressions.tokens import ALLOWED, Token, refuse, tokens
 
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
@@ -17,22 +17,18 @@ VARIABLE = re.compile(r"[A-Za-z][0-9]*")
 """Names that stand for a variable without being declared."""
 
 
-def parse(text: str, *, variables: Collection[str] | None = None, limits: Limits | None = None) -> Expression:
-    """The formula in `text`: `sin(x)*x**2`, or several with names, of which the last counts: `y=2*x+1; z=y**2`.
-
-    `variables` are the names it may have. Where they are not given, a letter with or without digits (x, t, x1) is a
-    variable and every longer name is taken for a slip of the pen.
+def parsed(text: str, variables: Collection[str] | None, limits: Limits) -> Parsed:
+    """The formula in `text`; see `shoal.expressions.parse`.
 
     Raises:
         ConfigError: with the column, where the text is no formula, is too large, or has a constant that is not finite.
     """
-    limits = limits or Limits()
     if len(text) > limits.characters:
         refuse(text, 0, f"has {len(text)} characters; at most {limits.characters} are allowed", hint="")
     for name in variables or ():
         if name in NAMES:
             refuse(text, 0, f"{name!r} has a meaning already and can be no variable")
-    return _Parser(text, None if variables is None else tuple(variables), limits).expression()
+    return _Parser(text, None if variables is None else tuple(variables), limits).parsed()
 
 
 class _Parser:
@@ -46,7 +42,7 @@ class _Parser:
         self.bound: dict[str, Size] = {}
         self.used: set[str] = set()
 
-    def expression(self) -> Expression:
+    def parsed(self) -> Parsed:
         statements = []
         parts = [part for part in _statements(tokens(self.text)) if part[0].kind != "end"]
         if not parts:
@@ -58,7 +54,7 @@ class _Parser:
                 refuse(self.text, 0, f"{statement.name} is given a formula but never used", hint="")
         variables = self.found if self.declared is None else self.declared
         ordered = sorted(variables, key=_natural) if self.declared is None else variables
-        return Expression(self.text, tuple(statements), tuple(ordered), uses=frozenset(self.found))
+        return Parsed(tuple(statements), tuple(ordered), uses=frozenset(self.found))
 
     def statement(self, words: Sequence[Token], *, last: bool) -> Statement:
         name = None
@@ -130,7 +126,7 @@ class _Formula:
     def operand(self, word: Token, after: Token) -> bool:
         """Take a word where an operand is expected; the answer says whether the next word must be one too."""
         if word.kind == "number":
-            self.add(Number(float(word.text)), word)
+            self.add(Numeral(float(word.text)), word)
             return False
         if word.kind == "name":
             called = after.text == "("

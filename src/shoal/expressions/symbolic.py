@@ -1,21 +1,16 @@
-"""Formulas in SymPy, for their derivatives. Slow to import: only `Expression.derivative` does."""
+"""Formulas in SymPy, for their derivatives. Slow to import: only what needs a derivative does."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sympy
 from sympy.printing.str import StrPrinter
 
-from shoal.errors import UsageError
-from shoal.expressions.expression import Apply, Expression, Name
 from shoal.expressions.functions import FUNCTIONS
-from shoal.expressions.limits import Limits
-from shoal.expressions.parser import parse
-from shoal.expressions.tokens import shortened
-
-_DERIVED = Limits(characters=200_000, depth=10_000, size=100_000, power=1e300)
+from shoal.expressions.postfix import Apply, Name, Statement
 
 
 class _Own(sympy.Function):  # type: ignore[misc]
@@ -139,18 +134,17 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return str(expr.p) if abs(expr.p) < 10**15 else repr(float(expr.p))
 
 
-def derivative(expression: Expression, variables: tuple[str, ...]) -> Expression:
-    """The derivative by each of `variables` in turn."""
-    symbols = {name: sympy.Symbol(name) for name in expression.variables}
-    try:
-        result = symbolic(expression)
-        for name in variables:
-            result = result.diff(symbols[name])
-        if not real(result):
-            raise UsageError(f"{shortened(expression.text)} has no real derivative by {', '.join(variables)}")
-        return formula(result, expression.variables)
-    except (RecursionError, OverflowError, ValueError) as error:
-        raise UsageError(f"the derivative of {shortened(expression.text)} is too large to write down") from error
+def derivative(statements: Sequence[Statement], variables: Sequence[str], *, by: Sequence[str]) -> str | None:
+    """The derivative of a formula by each of `by` in turn, in the grammar of ours; None where it is not real.
+
+    Raises:
+        OverflowError, ValueError, RecursionError: where it is too large to be written.
+    """
+    symbols = {name: sympy.Symbol(name) for name in variables}
+    result = _symbolic(statements, symbols)
+    for name in by:
+        result = result.diff(symbols[name])
+    return written(result) if real(result) else None
 
 
 def real(found: Any) -> bool:
@@ -167,20 +161,11 @@ def written(found: Any) -> str:
     return str(_Printer().doprint(found))
 
 
-def formula(found: Any, variables: tuple[str, ...]) -> Expression:
-    """A SymPy expression as one of ours.
-
-    Raises:
-        ConfigError, OverflowError, ValueError, RecursionError: where it is too large.
-    """
-    return parse(written(found), variables=variables, limits=_DERIVED)
-
-
-def symbolic(expression: Expression) -> Any:
+def _symbolic(statements: Sequence[Statement], symbols: Mapping[str, Any]) -> Any:
     """The formula as a SymPy expression, named formulas inserted."""
-    known = CONSTANTS | {name: sympy.Symbol(name) for name in expression.variables}
+    known = {**CONSTANTS, **symbols}
     stack: list[Any] = []
-    for statement in expression.statements:
+    for statement in statements:
         stack.clear()
         for step in statement.steps:
             if isinstance(step, Apply):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shoal.expressions.expression import Apply, Name, Statement
 from shoal.expressions.functions import CONSTANTS, FUNCTIONS, OPERATORS
+from shoal.expressions.postfix import Apply, Name, Statement
 
 Functions = Mapping[str, Callable[..., Tensor]]
 

@@ -16,7 +16,7 @@ from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shoal.expressions import Expression
-from shoal.expressions.symbolic import formula
+from shoal.expressions.expression import from_sympy
 from shoal.gradcheck.functions import Function
 from shoal.gradcheck.operations import ALIASES, FLAT, RULES, Elements, Operation, elements
 from shoal.gradcheck.points import Point, recorded
@@ -223,4 +223,4 @@ def _compiled(found: Any) -> tuple[Expression, tuple[str, ...]]:
     symbols = sorted(found.free_symbols, key=str)
     names = tuple(f"v{number}" for number in range(len(symbols)))
     renamed = found.xreplace(dict(zip(symbols, map(sympy.Symbol, names), strict=True)))
-    return formula(renamed, names), tuple(map(str, symbols))
+    return from_sympy(renamed, names), tuple(map(str, symbols))

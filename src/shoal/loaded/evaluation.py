@@ -13,8 +13,8 @@ import torch
 from shoal.engines.job import Job
 from shoal.engines.lightning import evaluate as measured
 from shoal.errors import UsageError
-from shoal.loaded.inputs import table
 from shoal.loaded.run import Run, Which
+from shoal.loaded.table_file import table
 from shoal.record.run_record import unchanged
 from shoal.rundir.log import quiet_logging
 from shoal.tasks import Split, Supervised

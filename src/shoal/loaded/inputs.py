@@ -8,13 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from shoal.errors import ConfigError, ShoalError, UsageError
+from shoal.errors import ShoalError, UsageError
 from shoal.loaded.run import Run, Which
+from shoal.loaded.table_file import table
 from shoal.tasks.tables.encoding import tabular
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Number, restored
-from shoal.tasks.tables.reading import Read
-from shoal.tasks.tables.reading import read as read_file
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,6 @@ def read(run: Run, path: Path, which: Which = "best") -> Inputs:
     format = run.format(which)
     found = table(path, format)
     return Inputs(run, which, found.frame, format, found.separator)
-
-
-def table(path: Path, format: Format) -> Read:
-    """The table in a file that is given on the command line.
-
-    Raises:
-        UsageError: where there is none, or one that is written in another way.
-    """
-    try:
-        return read_file(path.expanduser(), format)
-    except ConfigError as error:
-        hint = error.hint if "task." not in (error.hint or "") else "write it as the table of the training was"
-        raise UsageError(f"{path}: {error.problem}", hint=hint) from error
 
 
 def given(run: Run, text: str, which: Which = "best") -> Inputs:

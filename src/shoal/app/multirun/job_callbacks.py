@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 from hydra._internal.callbacks import Callbacks
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from shoal.app.multirun.returned import tell
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.job_config import JobConfig
-from shoal.rundir import RunInfo, Status
+from shoal.rundir import RunInfo
 
 
 class JobCallbacks:
@@ -49,17 +50,12 @@ class JobCallbacks:
 
 
 def _returned(config: DictConfig, info: RunInfo) -> JobReturn:
-    from shoal.app.multirun.launch import JobFailedError, objective
-
     own = config.copy()
     with read_write(own), open_dict(own):
         del own["hydra"]
     found = JobReturn(overrides=list(config.hydra.overrides.task), cfg=own, hydra_cfg=config, task_name="train")
     found.working_dir = str(Path.cwd())
-    completed = info.status is Status.COMPLETED
-    found.status = JobStatus.COMPLETED if completed else JobStatus.FAILED
-    found.return_value = objective(info) if completed else JobFailedError(f"{info.id}: {info.reason}")
-    return found
+    return tell(found, info)
 
 
 def _elsewhere(config: Any) -> Any:

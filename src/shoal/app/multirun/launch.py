@@ -21,6 +21,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.multirun.job_callbacks import JobCallbacks
+from shoal.app.multirun.returned import objective, tell
 from shoal.build.importing import importing
 from shoal.config.compose import PRIMARY, SWEEP, composed
 from shoal.config.hydra_config import chosen_options, read_from
@@ -33,9 +34,8 @@ from shoal.config.multirun.settings import settings_of
 from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
 from shoal.config.origins import Origins
-from shoal.errors import ConfigError, ShoalError, UsageError, brief
+from shoal.errors import ConfigError, UsageError, brief
 from shoal.instructions import PORTABLE, choose
-from shoal.judging import judged
 from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
@@ -286,29 +286,14 @@ def _alone(config: DictConfig) -> float | None:
     return objective(todo.do(run, info))
 
 
-def objective(info: RunInfo) -> float | None:
-    """What Hydra's sweepers compare jobs by: the best value of the monitored metric."""
-    found = judged(info.best, info.final)
-    return found.value if found else None
-
-
-class JobFailedError(ShoalError):
-    """A job of a sweep did not complete; the sweep went on."""
-
-
 def _returned(folder: SweepDir, job: JobConfig, info: RunInfo | None) -> JobReturn:
     found = JobReturn(overrides=list(job.overrides), task_name="train")
-    if info is not None and info.job is not None:
-        found.working_dir = str(folder.path / job_name(info.job))
     if info is None:
-        found.status, found._return_value = JobStatus.UNKNOWN, None
-    elif any(not each["holds"] for each in info.expected):
-        found.status, found._return_value = JobStatus.FAILED, JobFailedError(f"{info.id}: not as expected")
-    elif info.status is Status.COMPLETED:
-        found.status, found._return_value = JobStatus.COMPLETED, objective(info)
-    else:
-        found.status, found._return_value = JobStatus.FAILED, JobFailedError(f"{info.id}: {info.reason}")
-    return found
+        found.status, found.return_value = JobStatus.UNKNOWN, None
+        return found
+    if info.job is not None:
+        found.working_dir = str(folder.path / job_name(info.job))
+    return tell(found, info)
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from shoal.app.search.study import Request
+    from shoal.app.search.request import Request
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
 IN_PART = "its process ended while it was asked for"

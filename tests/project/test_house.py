@@ -1,0 +1,63 @@
+"""The plan of the sources: which file needs which."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from checkout import ROOT
+
+SRC = ROOT / "src"
+LARGEST_CIRCLE = 2
+"""Files that may need each other: a class and what one of its methods asks for."""
+
+
+def test_no_more_than_two_files_import_each_other_in_a_circle() -> None:
+    needs = {name: set(_imported(name, path)) for name, path in _modules().items()}
+    reached = {name: _reached(name, needs) for name in needs}
+
+    circles = {frozenset(each for each in reached[name] if name in reached[each]) for name in needs}
+
+    assert len(needs) > 200
+    assert [sorted(circle) for circle in circles if len(circle) > LARGEST_CIRCLE] == []
+
+
+def test_imports_are_seen_in_functions_and_of_names_that_are_files() -> None:
+    found = set(_imported("shoal.expressions.expression", SRC / "shoal/expressions/expression.py"))
+
+    assert {"shoal.expressions.parser", "shoal.expressions.symbolic"} <= found
+    assert "shoal.tasks.tables.columns" in _imported(
+        "shoal.tasks.tables.preparing", SRC / "shoal/tasks/tables/preparing.py"
+    )
+
+
+@cache
+def _modules() -> Mapping[str, Path]:
+    """Every file of the package by the name it is imported by."""
+    names = {path: ".".join(path.relative_to(SRC).with_suffix("").parts) for path in sorted(SRC.rglob("*.py"))}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+def _imported(name: str, path: Path) -> Iterator[str]:
+    """The files that a file imports anywhere in it, in its functions and for its annotations too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found: list[str] = []
+        if isinstance(node, ast.Import):
+            found = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found = [f"{node.module}.{each.name}" for each in node.names]
+            found = [each if each in _modules() else node.module for each in found]
+        yield from (each for each in found if each in _modules() and each != name)
+
+
+def _reached(name: str, needs: Mapping[str, set[str]]) -> set[str]:
+    """The files that a file needs, and those that these need, and so on."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = needs[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
