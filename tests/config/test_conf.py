@@ -23,6 +23,7 @@ NEEDS = {
     "task=function": ["task.expression='sin(x)'"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "model=scalar": ["task=minimize_quadratic"],
+    "model=formula": ["model.expression=a*x", "model.start={a:1}"],
 }
 """What a choice cannot be built without, here."""
 OWN = ["model=own", "optimizer=own", "loss=own"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -94,6 +94,8 @@ def example(annotation: Any) -> str:
         least = getattr(limit, "ge", None)
         if least is not None:
             return str(least)
+    if get_origin(kind) is Mapping:
+        return f"{{NAME:{example(get_args(kind)[1])}}}"
     return _EXAMPLES.get(kind, "null")
 
 
@@ -114,6 +116,8 @@ def _kind(kind: Any) -> str:
         return _joined(word for part in parts for word in (choices(part) or [described(part)]))
     if origin in (tuple, list) and parts:
         return _sequence(parts)
+    if origin is Mapping and parts:
+        return f"{described(parts[1])} for each name"
     return _NOUNS.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"
 
 

@@ -18,6 +18,7 @@ from shoal.build.annotations import NotAllowedError, choices, coerced, described
 from shoal.build.constructors import TARGET, Constructor, build, checked, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
+from shoal.build.formula import check_formula, fitted
 from shoal.build.length import check_length, whole_length
 from shoal.build.lightning_module import agreed, logs
 from shoal.build.samples import check_samples
@@ -73,6 +74,7 @@ def job(config: Mapping[str, Any]) -> Job:
     if not built.own_module:
         check_fit(built)
     check_schedule(built)
+    check_formula(built)
     _check_expected(built)
     return built
 
@@ -94,9 +96,10 @@ def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Ma
         _refuse_accelerator(trainer)
         if instructions.portable():
             portable.install()
+    model = _model(config["model"])
     return Job(
-        task=task(config["task"]),
-        model=_model(config["model"]),
+        task=_fitted(task(config["task"]), model),
+        model=model,
         loss=_loss(config["loss"]),
         optimizer=_optimizer(config["optimizer"]),
         scheduler=_scheduler(directed(config["scheduler"], "scheduler")),
@@ -109,6 +112,13 @@ def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Ma
         numerics=chosen["numerics"],
         config=config,
     )
+
+
+def _fitted(task: Task, model: models.Model) -> Task:
+    try:
+        return fitted(task, model)
+    except ConfigError as error:
+        raise error.at(key=error.key if "." in error.key else f"task.{error.key}") from None
 
 
 def _refuse_accelerator(trainer: Mapping[str, Any]) -> None:
@@ -305,8 +315,9 @@ def metrics(job: Job) -> set[str] | None:
         names = logs(job)
         return None if names is None else names | ours
     names = {TRAIN_LOSS}
-    if job.task.records:
-        names |= job.task.recorded(job.presented(job.module()).model).keys()
+    if job.records:
+        shown = job.presented(job.module())
+        names |= shown.recorded().keys()
     if job.validates:
         names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
     if job.trainer.get("log_every_n_steps") is not None:

@@ -36,7 +36,7 @@ def _check_weights(job: Job) -> None:
     if job.data.train.weight is not None and not job.own_module and not able:
         raise ConfigError(
             "task.weight",
-            job.config["task"].get("weight"),
+            job.config["task"].get("weight") or job.config["task"].get("sigma"),
             "needs a loss that gives the loss of each sample",
             hint="for example loss=auto, or one of yours that is a shoal.losses.Loss with `each`",
         )

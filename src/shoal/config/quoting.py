@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-_KEYS = ("task.expression",)
+_KEYS = ("task.expression", "model.expression")
 _HYDRA = ("'", '"', "${", "choice(", "glob(")
 """Beginnings of a value that is meant for Hydra's grammar as it stands."""
 

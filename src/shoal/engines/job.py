@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shoal.errors import ConfigError
 from shoal.losses import Loss, LossFunction
-from shoal.models import Model
+from shoal.models import Formula, Model
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, generator
@@ -60,6 +60,11 @@ class Job:
         return is_double(self.trainer)
 
     @property
+    def records(self) -> bool:
+        """Whether values beside the loss are logged after each epoch."""
+        return self.task.records or isinstance(self.model, Formula)
+
+    @property
     def validates(self) -> bool:
         """Whether there are validation samples, and batches of them are asked for."""
         return self.task.validates and self.trainer.get("limit_val_batches") != 0
@@ -71,7 +76,7 @@ class Job:
             if not self.task.optimizes:
                 trained_by(module, self.optimizer, self.scheduler)
             return module
-        network = self.model.build(
+        network = self.model.reading(lambda: self.task.names).build(
             inputs=self.task.inputs,
             outputs=self.task.outputs,
             generator=generator(self.seed, Stream.INITIALISATION),

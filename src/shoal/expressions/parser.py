@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 from shoal.errors import nearest
@@ -29,6 +30,23 @@ def parsed(text: str, variables: Collection[str] | None, limits: Limits) -> Pars
         if name in NAMES:
             refuse(text, 0, f"{name!r} has a meaning already and can be no variable")
     return _Parser(text, None if variables is None else tuple(variables), limits).parsed()
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names that stand for values in a formula, in the order of their first places: none of what it defines itself.
+
+    Raises:
+        ConfigError: where a character belongs to no word.
+    """
+    parts = list(_statements(tokens(text)))
+    defined = {part[0].text for part in parts if _is_named(part)}
+    found = [
+        word.text
+        for part in parts
+        for word, after in pairwise(part)
+        if word.kind == "name" and after.text != "(" and word.text not in NAMES and word.text not in defined
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 class _Parser:
@@ -58,7 +76,7 @@ class _Parser:
 
     def statement(self, words: Sequence[Token], *, last: bool) -> Statement:
         name = None
-        if words[0].kind == "name" and words[1].text == "=":
+        if _is_named(words):
             name = words[0].text
             if name in NAMES or name in self.bound or name in self.found or name in (self.declared or ()):
                 self.refuse(words[0], f"{name!r} has a meaning already: give the formula another name", hint="")
@@ -205,6 +223,11 @@ def _statements(words: Sequence[Token]) -> Iterable[list[Token]]:
         if ends:
             yield part
             part = []
+
+
+def _is_named(words: Sequence[Token]) -> bool:
+    """Whether a statement gives its formula a name."""
+    return len(words) > 1 and words[0].kind == "name" and words[1].text == "="
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,11 @@ class Model(ABC):
     @abstractmethod
     def build(self, *, inputs: int, outputs: int, generator: torch.Generator) -> nn.Module:
         """A module from (batch, inputs) to (batch, outputs), its weights drawn from `generator`."""
+
+    def reading(self, inputs: Callable[[], Sequence[str]]) -> Model:
+        """The model for inputs of these names, which are asked for only where they matter."""
+        del inputs
+        return self
 
 
 def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linear:

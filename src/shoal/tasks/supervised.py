@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.losses import Loss, LossFunction
+from shoal.models import FormulaNetwork
 from shoal.models.dropout import keyed
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
 from shoal.optimizers import Optimizer
@@ -132,7 +133,14 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, and what the task records beside the loss."""
         self._log_means("train")
-        announce(self.trainer, {name: float(value.detach()) for name, value in self.task.recorded(self.model).items()})
+        announce(self.trainer, self.recorded())
+
+    def recorded(self) -> dict[str, float]:
+        """What is logged after each epoch beside the loss: parameters of a formula, what the task wants to see."""
+        of_model = self.model.recorded() if isinstance(self.model, FormulaNetwork) else {}
+        return {
+            name: float(value.detach()) for name, value in (of_model | dict(self.task.recorded(self.model))).items()
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sums of an epoch that is under way."""

@@ -60,6 +60,11 @@ class Task(ABC):
         return None if y.is_floating_point() else torch.bincount(y, minlength=self.outputs)
 
     @property
+    def names(self) -> Sequence[str]:
+        """Name of each of the numbers that the model is given for a sample."""
+        return self.data().features
+
+    @property
     def validates(self) -> bool:
         """Whether there are samples for validation."""
         return True
@@ -105,6 +110,11 @@ class Task(ABC):
         """What to show of a trained model, given its outputs for the validation samples (training, without any)."""
         del outputs
         return None
+
+    def of_formula(self, names: Sequence[str]) -> Task:
+        """The task for a formula with these names: in its own units, and with no more inputs than the formula has."""
+        del names
+        return self
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:
         """The task as predictions from a checkpoint need it: where it can, without the data it was trained on."""

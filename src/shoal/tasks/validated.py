@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 from torch import Tensor
@@ -12,13 +12,16 @@ from shoal.errors import ConfigError
 from shoal.tasks.data import Shares, Split
 from shoal.tasks.task import Fraction, Task
 
+_AUTO = 0.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Validated(Task):
     """A task with samples for validation."""
 
-    val_fraction: Fraction = 0.2
-    """Share kept for validation of the samples that are not for the test; unused where there are folds."""
+    val_fraction: Fraction | Literal["auto"] = 0.2
+    """Share kept for validation of the samples that are not for the test; auto is 0.2, or none where a formula is
+    fitted. Unused where there are folds."""
     test_fraction: Fraction = 0.0
     """Share kept for the test, the same for every seed and fold: only `shoal eval --test` looks at it."""
     folds: Annotated[int, Ge(2)] | None = None
@@ -34,7 +37,12 @@ class Validated(Task):
 
     @property
     def validates(self) -> bool:
-        return self.folds is not None or self.val_fraction > 0
+        return self.folds is not None or self.held_back > 0
+
+    @property
+    def held_back(self) -> float:
+        """Share kept for validation where there are no folds."""
+        return _AUTO if self.val_fraction == "auto" else self.val_fraction
 
     def description(self) -> str | None:
         """Which fold this is: whoever sets the folds and no fold trains the first of them only."""
@@ -49,7 +57,7 @@ class Validated(Task):
         """How the samples are shared out."""
         return Shares(
             seed=self.seed,
-            val_fraction=self.val_fraction,
+            val_fraction=self.held_back,
             test_fraction=self.test_fraction,
             folds=self.folds,
             fold=self.fold,
@@ -58,7 +66,7 @@ class Validated(Task):
     def n_train(self, n: int) -> int:
         """How many of `n` samples are for training."""
         n -= round(n * self.test_fraction)
-        return n - (round(n * self.val_fraction) if self.folds is None else len(range(self.fold, n, self.folds)))
+        return n - (round(n * self.held_back) if self.folds is None else len(range(self.fold, n, self.folds)))
 
     def split(self, x: Tensor, y: Tensor) -> tuple[Split, Split | None, Split | None]:
         """Training, validation and test samples.

@@ -130,11 +130,10 @@ def _random_axes(overrides: Mapping[str, Override], options: Options, is_integer
     samples = [
         tuple(f"{key}={_drawn(each, options.seed, i, is_integer)}" for key, each in drawn.items()) for i in range(n)
     ]
-    axes: list[Sequence[Cell]] = [samples]
-    for key, override in overrides.items():
-        if key not in drawn:
-            axes.append(Values(key, override))
-    return axes
+    others = [Values(key, override) for key, override in overrides.items() if key not in drawn]
+    # A setting with one value goes first: what is drawn may be a part of it, as one start of `model.start`.
+    fixed, every = ([each for each in others if (len(each) == 1) == one] for one in (True, False))
+    return [*fixed, samples, *every]
 
 
 def _drawn(override: Override, seed: int, i: int, is_integer: IsInteger) -> str:

@@ -98,7 +98,7 @@ class StackModule(pl.LightningModule):
         template = running.members[0].module
         self._clock = Clock(running.epoch, 0, running.step)
         self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
-        self._records = [member.job.task.records for member in running.members]
+        self._records = [member.job.records for member in running.members]
         self._means: dict[str, Mapping[str, list[float]]] = {}
         self._outputs: Tensor | None = None
         self._sums: dict[int, dict[str, list[Any]]] = {}
@@ -229,8 +229,7 @@ class StackModule(pl.LightningModule):
         """What the run's task records of its model, which is given the weights of the stack for it."""
         member = self.running.members[run]
         member.module.load_state_dict(self.running.stack.weights(row), strict=False)
-        model = member.job.presented(member.module).model
-        return {name: float(value.detach()) for name, value in member.job.task.recorded(model).items()}
+        return member.job.presented(member.module).recorded()
 
     def _read(
         self, stage: str, history: History, sizes: Sequence[int], begun: Mapping[int, Mapping[str, Any]] | None = None

@@ -28,15 +28,18 @@ _ROUNDING = 8.0
 """Units in the last place, of the largest value, that a column may vary by and still be constant."""
 
 
-def fit_columns(frame: pl.DataFrame, train: Tensor, columns: Sequence[Column], *, fills: bool) -> list[dict[str, Any]]:
+def fit_columns(
+    frame: pl.DataFrame, train: Tensor, columns: Sequence[Column], *, fills: bool, scaled: bool = True
+) -> list[dict[str, Any]]:
     """Mean and standard deviation of each numeric column over the rows `train`, the categories of each other one.
 
     A category that is only in other rows is listed too: the model then has an input for it, though an untrained one.
+    Numbers that are not to be `scaled` have a mean of 0 and a standard deviation of 1 here.
     """
-    return [_fit(frame[column.name], train, column, fills=fills) for column in columns]
+    return [_fit(frame[column.name], train, column, fills=fills, scaled=scaled) for column in columns]
 
 
-def _fit(values: pl.Series, train: Tensor, column: Column, *, fills: bool) -> dict[str, Any]:
+def _fit(values: pl.Series, train: Tensor, column: Column, *, fills: bool, scaled: bool) -> dict[str, Any]:
     known = values[train.numpy()]
     about = {"name": column.name, **column.kind.plain()}
     if isinstance(column.kind, Category):
@@ -45,7 +48,8 @@ def _fit(values: pl.Series, train: Tensor, column: Column, *, fills: bool) -> di
     if isinstance(column.kind, Date):
         return {**about, **_fit_dates(known, fills=fills)}
     mean, scale = moments(known)
-    return {**about, "mean": mean, "scale": scale, "fill": mean if fills else None}
+    about["fill"] = mean if fills else None
+    return {**about, **({"mean": mean, "scale": scale} if scaled else {"mean": 0.0, "scale": 1.0})}
 
 
 def _fit_dates(known: pl.Series, *, fills: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import polars as pl
 
@@ -16,7 +16,22 @@ from shoal.tasks.tables.kinds import Number, UnreadableError
 Missing = Literal["error", "drop", "mean"]
 
 
-def labelled(frame: pl.DataFrame, encoding: Encoding, format: Format, missing: Missing, weight: str | None) -> Split:
+class Weighing(NamedTuple):
+    """The column that tells how much each row counts."""
+
+    column: str
+    of_errors: bool
+    """Whether it holds the standard error of each row's target, and not the weight itself."""
+
+    @property
+    def key(self) -> str:
+        """The setting that names it."""
+        return "sigma" if self.of_errors else "weight"
+
+
+def labelled(
+    frame: pl.DataFrame, encoding: Encoding, format: Format, missing: Missing, weighing: Weighing | None
+) -> Split:
     """The samples in a table, in the columns of the training; a row without a target is left out.
 
     So is, where `missing` is `drop`, one without any other value.
@@ -27,9 +42,9 @@ def labelled(frame: pl.DataFrame, encoding: Encoding, format: Format, missing: M
     target = {"name": encoding["target"], **encoding.get("labels", {})}
     wanted = [*encoding["columns"], target]
     read = codes.tabular(frame.to_dict(), wanted, format)
-    if weight is not None:
-        read = read.with_columns(weights(frame, weight, format))
-    needed = [target["name"], *([weight] if weight else [])]
+    if weighing is not None:
+        read = read.with_columns(weights(frame, weighing, format))
+    needed = [target["name"], *([weighing.column] if weighing else [])]
     known = read.select(pl.all_horizontal(pl.col(read.columns if missing == "drop" else needed).is_not_null()))
     rows = known.to_series().arg_true()
     if not len(rows):
@@ -40,24 +55,30 @@ def labelled(frame: pl.DataFrame, encoding: Encoding, format: Format, missing: M
     return Split(
         codes.encoded(kept, encoding["columns"], rows),
         codes.targets(kept[target["name"]], encoding, rows),
-        None if weight is None else codes.numbers(kept[weight]),
+        None if weighing is None else codes.numbers(kept[weighing.column]),
     )
 
 
-def weights(frame: pl.DataFrame, name: str, format: Format) -> pl.Series:
-    """The column of weights.
+def weights(frame: pl.DataFrame, weighing: Weighing, format: Format) -> pl.Series:
+    """The column of weights: as it is, or one over the square of the standard errors in it.
 
     Raises:
-        ConfigError: where there is none, or not of numbers of at least 0.
+        ConfigError: where there is none, or not of numbers of at least 0; standard errors are above 0.
     """
+    name, key = weighing.column, weighing.key
     if name not in frame.columns:
-        raise ConfigError("weight", name, "no such column", hint=suggestion(name, frame.columns, kind="columns"))
+        raise ConfigError(key, name, "no such column", hint=suggestion(name, frame.columns, kind="columns"))
     try:
         found = Number().read(frame[name], format)
     except UnreadableError as error:
-        raise ConfigError("weight", name, f"row {error.rows[0] + 1}: {error.value!r} {error.problem}") from error
-    negative = (found < 0).arg_true()
-    if len(negative):
-        row = negative[0]
-        raise ConfigError("weight", name, f"row {row + 1}: {found[row]} is negative", hint="weights are at least 0")
-    return found
+        raise ConfigError(key, name, f"row {error.rows[0] + 1}: {error.value!r} {error.problem}") from error
+    wrong = (found <= 0 if weighing.of_errors else found < 0).arg_true()
+    if len(wrong):
+        row = wrong[0]
+        hint = "standard errors are above 0" if weighing.of_errors else "weights are at least 0"
+        raise ConfigError(key, name, f"row {row + 1}: {found[row]} is {_sign(found[row])}", hint=hint)
+    return found**-2.0 if weighing.of_errors else found
+
+
+def _sign(value: float) -> str:
+    return "negative" if value < 0 else "zero"

@@ -53,7 +53,7 @@ def prepared(task: Table, stamp: tuple[int, ...], dtype: torch.dtype) -> Prepare
     found = _examined(frame, task, classes=classes)
     features, target = [column for _, column in found[:-1]], found[-1][1]
     clean = pl.DataFrame([values for values, _ in found])
-    weighted = clean if task.weight is None else clean.with_columns(weights(frame, task.weight, task.format))
+    weighted = clean if task.weighing is None else clean.with_columns(weights(frame, task.weighing, task.format))
     kept = _without_missing(weighted, task)
     data = _encoded(kept, features, target, task, classes=classes)
     kind: Kind = "classification" if classes else "regression"
@@ -71,7 +71,7 @@ def _means_classes(frame: pl.DataFrame, task: Table) -> bool:
 
 def _examined(frame: pl.DataFrame, task: Table, *, classes: bool) -> list[tuple[pl.Series, Column]]:
     """The values of the features, then of the target, and what each of them is."""
-    without = [*task.unnamed, *([task.weight] if task.weight else [])]
+    without = [*task.unnamed, *_beside(task)]
     names = columns.chosen(frame, task.target, task.features, without=without, left_out=task.exclude)
     _check_said(frame, task, names)
     found = [
@@ -95,9 +95,19 @@ def _check_said(frame: pl.DataFrame, task: Table, names: Sequence[str]) -> None:
     for name in task.numeric:
         if name in task.categorical:
             raise ConfigError("numeric", task.numeric, f"{name!r} is in task.categorical too")
-    if task.weight in (task.target, *names):
-        used = "the target" if task.weight == task.target else "among the features"
-        raise ConfigError("weight", task.weight, f"is {used}", hint="weights are a column of their own")
+    for name in _beside(task):
+        if name in (task.target, *names):
+            used = "the target" if name == task.target else "among the features"
+            raise ConfigError(_key(task), name, f"is {used}", hint="weights are a column of their own")
+
+
+def _beside(task: Table) -> list[str]:
+    """The column that is neither the target nor a feature, if there is one."""
+    return [task.weighing.column] if task.weighing else []
+
+
+def _key(task: Table) -> str:
+    return task.weighing.key if task.weighing else "weight"
 
 
 def _empty(frame: pl.DataFrame) -> pl.Series:
@@ -119,7 +129,7 @@ def _without_missing(frame: pl.DataFrame, task: Table) -> pl.DataFrame:
             f"({', '.join(f'{name}: {n}' for name, n in counts.items())})",
             hint="task.missing=drop leaves such rows out, task.missing=mean fills them in",
         )
-    needed = [task.target, *([task.weight] if task.weight else [])]
+    needed = [task.target, *_beside(task)]
     kept = frame.filter(some).drop_nulls(None if task.missing == "drop" else needed)
     if not len(kept):
         raise ConfigError(
@@ -134,18 +144,18 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], label: Column, tas
     known = target.unique().sort().to_list() if classes else []
     labels = codes.classes(target, known) if classes else None
     train, val, test = task.shares.parts(len(frame), labels)
-    fitted = codes.fit_columns(frame, train, features, fills=task.missing == "mean")
+    fitted = codes.fit_columns(frame, train, features, fills=task.missing == "mean", scaled=bool(task.standardize))
     encoding = {
         "kind": "classification" if classes else "regression",
         "target": task.target,
         "labels": label.kind.plain(),
         "columns": fitted,
-        **(_of_numbers(target[train.numpy()]) if labels is None else _of_classes(labels[train], known)),
+        **(_of_numbers(target[train.numpy()], task) if labels is None else _of_classes(labels[train], known)),
     }
     samples = Split(
         codes.encoded(frame, fitted),
         codes.targets(target, encoding),
-        None if task.weight is None else codes.numbers(frame[task.weight]),
+        None if task.weighing is None else codes.numbers(frame[task.weighing.column]),
     )
     return Data(
         _checked(samples.at(train), task, "training"),
@@ -157,7 +167,9 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], label: Column, tas
     )
 
 
-def _of_numbers(known: pl.Series) -> dict[str, Any]:
+def _of_numbers(known: pl.Series, task: Table) -> dict[str, Any]:
+    if not task.standardize:
+        return {"mean": 0.0, "scale": 1.0}
     mean, scale = codes.moments(known)
     return {"mean": mean, "scale": scale if isfinite(scale) else 1.0}
 
@@ -169,7 +181,7 @@ def _of_classes(labels: Tensor, known: list[str]) -> dict[str, Any]:
 def _checked(samples: Split, task: Table, part: str) -> Split:
     """The samples, if any of them counts."""
     if samples.weight is not None and not samples.weight.any():
-        raise ConfigError("weight", task.weight, f"is 0 in all {part} rows")
+        raise ConfigError(_key(task), task.weight, f"is 0 in all {part} rows")
     return samples
 
 
@@ -179,7 +191,7 @@ def _tested(data: Data, task: Table) -> Data:
     if frame is None:
         return data
     try:
-        return replace(data, test=labelled(frame, data.encoding, task.format, task.missing, task.weight))
+        return replace(data, test=labelled(frame, data.encoding, task.format, task.missing, task.weighing))
     except UsageError as error:
         raise ConfigError("test_path", getattr(task, "test_path", None), error.problem, hint=error.hint) from error
 

@@ -16,7 +16,7 @@ from shoal.tasks import assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.format import Format
-from shoal.tasks.tables.labelled import Missing, labelled
+from shoal.tasks.tables.labelled import Missing, Weighing, labelled
 from shoal.tasks.task import Task
 
 
@@ -70,8 +70,8 @@ class Restored(Task):
 
     missing: Missing = "error"
     """What is done with a row without a value."""
-    weight: str | None = None
-    """Column of how much each row counts."""
+    weighing: Weighing | None = None
+    """What tells how much each row counts."""
 
     def labelled(self, table: pl.DataFrame) -> Split:
         """Rows with their targets, to test the model on.
@@ -79,7 +79,11 @@ class Restored(Task):
         Raises:
             UsageError: where a column is missing, or holds what training never saw.
         """
-        return labelled(table, self.encoding, self.format, self.missing, self.weight)
+        return labelled(table, self.encoding, self.format, self.missing, self.weighing)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return codes.names(self.encoding["columns"])
 
     @property
     def inputs(self) -> int:

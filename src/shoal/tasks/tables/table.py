@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
@@ -19,7 +19,7 @@ from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import baselines, restored
 from shoal.tasks.tables.format import Format
-from shoal.tasks.tables.labelled import Missing
+from shoal.tasks.tables.labelled import Missing, Weighing
 from shoal.tasks.tables.listing import listing
 from shoal.tasks.tables.preparing import Kind, Prepared, prepared
 from shoal.tasks.task import Task
@@ -52,6 +52,12 @@ class Table(Validated):
     (its most frequent category). A row without a target is never used."""
     weight: str | None = None
     """Column with how much each row counts in the loss: numbers of at least 0. It is no feature."""
+    sigma: str | None = None
+    """Column with the standard error of each row's target, in its units: a row counts as 1/sigma**2. It is no
+    feature."""
+    standardize: bool | Literal["auto"] = "auto"
+    """Put numbers, the target among them, on a scale with mean 0 and standard deviation 1; auto does, unless a formula
+    is fitted, which is one of the numbers as they are."""
 
     @abstractmethod
     def frame(self) -> pl.DataFrame:
@@ -80,6 +86,30 @@ class Table(Validated):
     def test_frame(self) -> pl.DataFrame | None:
         """A table of its own for the test; None where the test part, if any, is a share of the whole one."""
         return None
+
+    @property
+    def weighing(self) -> Weighing | None:
+        """What tells how much each row counts, if anything does."""
+        if self.weight is not None and self.sigma is not None:
+            raise ConfigError("sigma", self.sigma, "cannot stand beside task.weight", hint="set one of them")
+        column = self.weight if self.sigma is None else self.sigma
+        return None if column is None else Weighing(column, of_errors=self.sigma is not None)
+
+    def of_formula(self, names: Sequence[str]) -> Table:
+        """The table as it is, in the columns that a formula with these names has."""
+        features = self.features
+        if features is None:
+            beside = (self.target, *self.exclude, *([self.weighing.column] if self.weighing else []))
+            columns = [name for name in self.frame().columns if name in names and name not in beside]
+            features = tuple(columns) or None
+        return replace(
+            self,
+            features=features,
+            exclude=self.exclude if self.features else (),
+            kind=self.kind or "regression",
+            val_fraction=0.0 if self.val_fraction == "auto" else self.val_fraction,
+            standardize=False if self.standardize == "auto" else self.standardize,
+        )
 
     @property
     def inputs(self) -> int:
@@ -117,7 +147,7 @@ class Table(Validated):
         return self.prepared.data
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:
-        return restored.Restored(encoding=encoding, format=self.format, missing=self.missing, weight=self.weight)
+        return restored.Restored(encoding=encoding, format=self.format, missing=self.missing, weighing=self.weighing)
 
     def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Tensor:
         return restored.encode(columns, data.encoding, self.format)
