@@ -8,8 +8,9 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from commands import trained
 from shoal.rundir import RunDir, Status, read_history, read_info, verify
-from sweeps import runs, same, sweep
+from sweeps import SMALL, runs, same, sweep
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -80,3 +81,15 @@ def test_hydras_own_launcher_trains_each_job_as_a_run(workdir: Path, launcher: s
 
     assert found.returncode == 0
     assert [read_info(RunDir(Path("sweep") / name).info).status for name in ("0000", "0001")] == ["completed"] * 2
+
+
+@pytest.mark.parametrize("launcher", ["shoal", "basic"])
+def test_each_run_of_a_sweep_over_tasks_is_named_by_its_own_task(workdir: Path, launcher: str) -> None:
+    words = ["-m", "task=parabola,sin_x2", *SMALL[1:], "trainer.max_epochs=1", "logger=none", "callbacks=quiet"]
+
+    found = trained(*words, "sweep.processes=0", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep")
+
+    assert found.returncode == 0, found.stderr
+    infos = [read_info(RunDir(Path("sweep") / name).info) for name in ("0000", "0001")]
+    assert [info.task for info in infos] == ["parabola", "sin_x2"]
+    assert [info.choices["task"] for info in infos] == ["parabola", "sin_x2"]

@@ -18,7 +18,7 @@ from shoal.config.multirun.unfollowed import refuse_settings_of_sweeps
 from shoal.config.origins import located
 from shoal.errors import DamagedError, UsageError
 from shoal.instructions import choose
-from shoal.rundir import RunDir, RunInfo, Status, read_config
+from shoal.rundir import RunDir, RunInfo, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
 from shoal.startup import cheap_imports
@@ -59,16 +59,7 @@ def start(
                 _ = todo.job.data  # what is wrong with it is told before anything is written
                 found_in_data = todo.job.task.description()
         run = RunDir(found.directory())
-        info = RunInfo(
-            id=run.path.name,
-            task=found.choices.get("check", found.choices["task"]),
-            status=Status.RUNNING,
-            engine="lightning",
-            seed=values["seed"],
-            command=list(command),
-            overrides=list(overrides),
-            choices=found.choices,
-        )
+        info = RunInfo.new(run.path.name, values, found.choices, command=command, overrides=overrides)
         if isinstance(todo, Training) and todo.assists:
             before_training()
             todo.assist()

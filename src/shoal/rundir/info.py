@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -101,6 +102,33 @@ class RunInfo:
     """By which MKL, ATen and oneDNN compute, and on which processor, in its last session."""
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """SHA-256 and size of each file, by its path in the run directory."""
+
+    @classmethod
+    def new(
+        cls,
+        id: str,
+        config: Mapping[str, Any],
+        choices: Mapping[str, str],
+        *,
+        command: Sequence[str],
+        overrides: Sequence[str],
+        **place: Any,
+    ) -> RunInfo:
+        """What is known of a run before it begins; `place` says where in a sweep it stands.
+
+        It is called by what is done in it: by its check, if it is one.
+        """
+        return cls(
+            id=id,
+            task=choices.get("check") or choices.get("task", ""),
+            status=Status.RUNNING,
+            engine="lightning",
+            seed=int(config["seed"]),
+            command=list(command),
+            overrides=list(overrides),
+            choices=dict(choices),
+            **place,
+        )
 
     @property
     def finished(self) -> bool:

@@ -20,6 +20,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.app.multirun.returned import objective, tell
 from shoal.build.importing import importing
@@ -36,7 +37,7 @@ from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_un
 from shoal.config.origins import Origins
 from shoal.errors import ConfigError, UsageError, brief
 from shoal.instructions import PORTABLE, choose
-from shoal.rundir import RunInfo, Status, StudyInfo, SweepDir, read_sweep
+from shoal.rundir import RunInfo, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
 from shoal.rundir.log import quiet_logging
@@ -190,16 +191,17 @@ def launch(
         refuse_mixed(jobs)
         with cheap_imports():
             from shoal.app.multirun.sweeping import Sweeping
-        results = Sweeping(
-            folder,
-            jobs,
-            settings,
+        asked = Asked(
+            folder=folder,
+            jobs={job.hash: job for job in jobs},
+            settings=settings,
             command=command or _command(config),
             first=first,
             study=study,
             more=more,
             callbacks=callbacks,
-        ).run()
+        )
+        results = Sweeping(asked).run()
     return [_returned(folder, job, results.get(job.hash)) for job in jobs]
 
 
@@ -272,15 +274,12 @@ def _alone(config: DictConfig) -> float | None:
         from shoal.app.work import work
 
         todo = work(values)
-    info = RunInfo(
-        id=f"{run.path.parent.name}-{run.path.name}",
-        task=choices["task"],
-        status=Status.RUNNING,
-        engine="lightning",
-        seed=values["seed"],
+    info = RunInfo.new(
+        f"{run.path.parent.name}-{run.path.name}",
+        values,
+        choices,
         command=_command(DictConfig({"hydra": hydra})),
         overrides=overrides,
-        choices=choices,
         job=int(hydra.job.num),
     )
     return objective(todo.do(run, info))

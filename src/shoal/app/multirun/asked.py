@@ -1,0 +1,36 @@
+"""What one launch of a sweep asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from shoal.app.multirun.job_callbacks import JobCallbacks
+from shoal.config.multirun.job_config import JobConfig, differing
+from shoal.config.multirun.settings import Settings
+from shoal.rundir import StudyInfo, SweepDir
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Jobs, the directory of their sweep, and how they are to be trained."""
+
+    folder: SweepDir
+    jobs: Mapping[str, JobConfig]
+    """By their hashes."""
+    settings: Settings
+    command: Sequence[str]
+    first: int
+    """Number of the first of them in Hydra's counting: a sweep may be launched a batch at a time."""
+    study: StudyInfo | None = None
+    """What searches, where the jobs are trials."""
+    more: bool = False
+    """Whether the same command will launch further jobs after these."""
+    callbacks: JobCallbacks | None = None
+
+    @cached_property
+    def varies(self) -> list[str]:
+        """The settings in which the jobs differ, or that the study searches."""
+        searched = self.study.over if self.study else ()
+        return list(dict.fromkeys([*searched, *differing(list(self.jobs.values()))]))

@@ -1,0 +1,80 @@
+"""What a sweep has to train, as blocks: each job with its directory, its configuration and what is known of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from shoal.app.multirun.asked import Asked
+from shoal.app.multirun.working_tree import WorkingTree
+from shoal.errors import DamagedError
+from shoal.rundir import RunInfo, Status, read_config, read_info
+from shoal.rundir.layout import job_name
+from shoal.sweeps.block import Assignment, Block
+from shoal.sweeps.ledger import Ledger
+from shoal.sweeps.plan import Plan
+
+
+class Blocks:
+    """Makes the blocks of one launch."""
+
+    def __init__(self, asked: Asked, ledger: Ledger, plan: Plan, tree: WorkingTree) -> None:
+        self.asked = asked
+        self.ledger = ledger
+        self.plan = plan
+        self.tree = tree
+
+    def of(self, todo: Sequence[int]) -> list[Block]:
+        """What to train: first the stacks that were interrupted, as they were, then the others."""
+        settings = self.asked.settings
+        blocks, placed = self._interrupted(todo), set[int]()
+        placed.update(number for block in blocks for number in block.numbers)
+        alone = [Block((self._assigned(number),)) for number in self.plan.alone if number not in placed]
+        cut = self.plan.blocks(max(settings.workers, 1), settings.block, dealt=settings.halving is not None)
+        for group, numbers in cut:
+            left = [number for number in numbers if number not in placed]
+            if left:
+                name = f"{job_name(left[0])}x{len(left)}.ckpt"
+                blocks.append(self._stack(tuple(map(self._assigned, left)), name, group))
+        return [*blocks, *alone]
+
+    def _stack(self, assignments: tuple[Assignment, ...], name: str, group: int | None = None) -> Block:
+        state = self.asked.folder.blocks / name
+        exact, halving = self.asked.settings.exact, self.asked.settings.halving
+        return Block(assignments, stacked=True, state=state, halving=halving, exact=exact, group=group)
+
+    def _interrupted(self, todo: Sequence[int]) -> list[Block]:
+        """The stacks that left a state behind, with all their members: the state is that of all of them."""
+        blocks = []
+        for name in dict.fromkeys(self.ledger.jobs[number].block for number in todo):
+            if name and (self.asked.folder.blocks / name).exists():
+                members = [number for number, job in self.ledger.jobs.items() if job.block == name]
+                assignments = tuple(self._assigned(number, passenger=number not in todo) for number in members)
+                blocks.append(self._stack(assignments, name))
+        return blocks
+
+    def _assigned(self, number: int, *, passenger: bool = False) -> Assignment:
+        """A job to train, or one that goes on; a `passenger` has ended, and is there for the others of its stack."""
+        job = self.ledger.jobs[number]
+        run, asked = self.asked.folder.run(job), self.asked.jobs.get(job.hash)
+        config = asked.values if asked else read_config(run.config)
+        with contextlib.suppress(DamagedError):
+            info = read_info(run.info)
+            if passenger:
+                return Assignment(number, run.path, config, info, finished=True)
+            info = replace(info, sessions=info.sessions + 1, status=Status.RUNNING)
+            return Assignment(number, run.path, config, info, resume=True)
+        sweep = self.ledger.info
+        info = RunInfo.new(
+            f"{sweep.id}-{job.run}",
+            config,
+            asked.choices if asked else {"task": sweep.task},
+            command=self.asked.command,
+            overrides=job.overrides,
+            differs=job.differs,
+            sweep=sweep.id,
+            job=number,
+            git=self.tree.git,
+        )
+        return Assignment(number, run.path, config, info)
