@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shoal.errors import ExitCode, UsageError
+from shoal.rundir.json_text import json_text
 
 if TYPE_CHECKING:
     from shoal.app.verify import Verdict
@@ -57,7 +56,7 @@ def verify(
 
     verdicts = run(wanted, outputs=outputs, processes=n, told=told)
     if as_json:
-        print(json.dumps([_jsonable(verdict.plain()) for verdict in verdicts], indent=2))
+        print(json_text([verdict.plain() for verdict in verdicts], indent=2))
     else:
         print(f"{_table(verdicts)}\nruns: {outputs}")
     raise typer.Exit(int(ExitCode.OK if all(verdict.holds for verdict in verdicts) else ExitCode.FAILED))
@@ -101,7 +100,7 @@ def gradcheck(
         from shoal import gradcheck as checks
 
         found = checks.check(what, at=at, on=on, order=order, derivative=derivative, tolerance=tolerance or 1e-6)
-    print(json.dumps(_jsonable(found.plain()), indent=2) if as_json else found.text())
+    print(json_text(found.plain(), indent=2) if as_json else found.text())
     raise typer.Exit(int(found.exit_code))
 
 
@@ -144,12 +143,3 @@ def _table(verdicts: Sequence[Verdict]) -> str:
 def _number(outcome: Mapping[str, Any]) -> str:
     measured = outcome["measured"]
     return outcome.get("problem", "") if measured is None else f"{measured:.8g}"
-
-
-def _jsonable(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {name: _jsonable(each) for name, each in value.items()}
-    return [_jsonable(each) for each in value] if isinstance(value, list | tuple) else value

@@ -13,13 +13,14 @@ from rich.console import Console
 
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.catalog import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
-from shoal.review.plain import as_json, known
+from shoal.review.plain import known
 from shoal.review.query import ordered, where
 from shoal.review.summary import Summary
 from shoal.review.table import Column, status_style, write_table
 from shoal.review.values import Value, Values, main_metric, unknown_status
 from shoal.review.wording import ago, counted, duration, number, printable, settings
 from shoal.rundir import RunInfo, Status
+from shoal.rundir.json_text import json_text
 
 WIDE = 120
 """Terminals narrower than this show the last letters of an id only."""
@@ -149,7 +150,7 @@ def write_json_lines(entries: Sequence[Entry], names: Sequence[str] | None) -> s
     else:
         columns = raw_columns(entries, names)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return "[\n" + ",\n".join(map(as_json, rows)) + "\n]\n"
+    return "[\n" + ",\n".join(json_text(row, default=str) for row in rows) + "\n]\n"
 
 
 def write_csv(entries: Sequence[Entry], names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +10,7 @@ from shoal.review.catalog import Entry, RunEntry, SweepEntry
 from shoal.review.settings import read_settings
 from shoal.review.values import FIELDS, main_metric
 from shoal.rundir import read_intact, verify
+from shoal.rundir.json_text import json_text
 
 
 def known(entry: Entry) -> dict[str, Any]:
@@ -31,12 +31,7 @@ def in_full(entry: Entry) -> str:
         whole = {**known(entry), "runs": [known(run) for run in entry.runs]}
     else:
         whole = {**known(entry), "settings": _settings(entry), **_history(entry), "artifacts": _artifacts(entry)}
-    return as_json(whole, indent=2)
-
-
-def as_json(value: Any, *, indent: int | None = None) -> str:
-    """The value as JSON, which has no word for nan and inf: they become text, as in run.json."""
-    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, default=str)
+    return json_text(whole, indent=2, default=str)
 
 
 def _settings(run: RunEntry) -> dict[str, Any] | None:
@@ -57,11 +52,3 @@ def _artifacts(run: RunEntry) -> dict[str, dict[str, Any]]:
     sealed = run.info.artifacts if run.info else {}
     wrong = verify(run.path, sealed)
     return {name: {**seal, "check": wrong.get(name, "ok")} for name, seal in sealed.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else str(value)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value

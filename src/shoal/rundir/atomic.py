@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shoal.errors import ShoalError
+from shoal.rundir.json_text import json_text
 
 FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What the system says when there is no more room."""
@@ -131,7 +131,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Put `value`, as JSON a person can read, in the place of `path`; nan and inf become strings."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
 
 
 def share(path: Path, other: Path) -> None:
@@ -265,14 +265,3 @@ def _remove(partial: Path) -> None:
     """Take away what was begun; where even that fails, the next write takes its place."""
     with suppress(OSError):
         partial.unlink(missing_ok=True)
-
-
-def _finite(value: Any) -> Any:
-    """`value` with every number that JSON has no word for as its name: "nan", "inf" or "-inf"."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

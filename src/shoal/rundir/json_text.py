@@ -1,0 +1,21 @@
+"""Values as JSON, which has no word for nan and inf."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
+    """The value as JSON, with "nan", "inf" or "-inf" as texts; `default` says what else is made of other objects."""
+    return json.dumps(_with_texts(value), indent=indent, ensure_ascii=False, allow_nan=False, default=default)
+
+
+def _with_texts(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _with_texts(each) for key, each in value.items()}
+    return [_with_texts(each) for each in value] if isinstance(value, list | tuple) else value
