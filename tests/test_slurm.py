@@ -99,7 +99,7 @@ def test_without_srun_a_run_trains_and_is_evaluated_and_nothing_warns(
     assert started_by(lightning.build_trainer({"accelerator": "cpu"})) is LightningEnvironment
 
 
-def test_without_srun_several_devices_of_a_batch_script_are_told_what_starts_them(
+def test_without_srun_several_devices_are_told_what_starts_them(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     surrounded(SURROUNDINGS["a batch script"], monkeypatch)
@@ -127,7 +127,7 @@ def test_without_srun_several_nodes_are_refused_with_the_way_to_start_them(
 
 
 @pytest.mark.parametrize("by", [{"NODE_RANK": "0"}, {"MASTER_ADDR": "node1"}])
-def test_several_nodes_of_a_job_that_are_started_by_hand_are_left_to_the_user(
+def test_several_nodes_of_a_job_started_by_hand_are_left_to_the_user(
     by: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     surrounded(SURROUNDINGS["a batch script"] | dict(by), monkeypatch)
@@ -229,7 +229,7 @@ def test_with_srun_two_processes_train_one_run_with_one_directory(workdir: Path)
     assert [len(list(workdir.glob("outputs/parabola/*"))), "completed" in said[0], said[1]] == [1, True, ""]
 
 
-def test_a_checkpoint_that_lightning_would_look_for_under_slurm_is_left_alone(
+def test_a_checkpoint_that_lightning_looks_for_under_slurm_is_left_alone(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save({"another": "program's"}, workdir / "hpc_ckpt_1.ckpt")

@@ -70,7 +70,7 @@ def test_what_follows_the_training_is_the_same_with_deferred_imports(
     assert deferred == plain
 
 
-def test_what_was_alive_is_looked_through_for_garbage_after_cheap_imports_as_before() -> None:
+def test_what_was_alive_is_collected_after_cheap_imports_as_before() -> None:
     gc.enable()  # `shoal runs` turns it off for the rest of its process, which may have been this one
     cycle: list[Any] = []
     cycle.append(cycle)
@@ -85,7 +85,7 @@ def test_what_was_alive_is_looked_through_for_garbage_after_cheap_imports_as_bef
     assert before or any(each is cycle for each in gc.get_objects(generation=2))
 
 
-def test_a_package_that_cannot_be_imported_raises_whenever_something_is_asked_of_it(tmp_path: Path) -> None:
+def test_a_package_that_cannot_be_imported_raises_whenever_it_is_asked(tmp_path: Path) -> None:
     broken = tmp_path / "torch" / "_dynamo"
     broken.mkdir(parents=True)
     (tmp_path / "torch" / "__init__.py").touch()

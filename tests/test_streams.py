@@ -55,7 +55,7 @@ print("x" * 1_000_000)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000001", "")
 
 
-def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run_and_these_predict(tmp_path: Path) -> None:
+def test_a_sweep_whose_reader_is_gone_trains_every_run_and_these_predict(tmp_path: Path) -> None:
     shoal = f"{sys.executable} -m shoal.cli"
 
     done = _bash(f"{shoal} train -m {SMALL} 'model.hidden=[4],[5]' seed=0,1 <&- 2>&- | true", tmp_path)
@@ -67,7 +67,7 @@ def test_a_sweep_with_no_error_stream_whose_reader_is_gone_trains_every_run_and_
     assert (predicted.returncode, predicted.stderr) == (0, "")
 
 
-def test_a_copy_of_a_stream_leads_where_it_led_while_the_process_prints_elsewhere(tmp_path: Path) -> None:
+def test_a_copy_of_a_stream_leads_where_it_led_when_the_process_moves_on(tmp_path: Path) -> None:
     program = f"""
 import os, sys
 from shoal.streams import copied

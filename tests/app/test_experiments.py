@@ -174,7 +174,7 @@ def test_the_check_of_devices_says_which_half_was_not_run(
     assert re.search("note: the GPU half was not run: (this )?PyTorch", verdict["text"])
 
 
-def test_experiments_are_chosen_by_name_and_by_pattern_in_the_order_of_the_rows(workdir: Path) -> None:
+def test_experiments_are_chosen_by_name_and_pattern_in_the_order_of_rows(workdir: Path) -> None:
     assert [name.split("_")[0] for name in chosen(pattern="a?_*")] == [
         "a1",
         "a2",

@@ -88,7 +88,7 @@ def test_every_fold_is_trained_where_it_is_not_said_which(
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_mean_and_spread_are_over_seeds_and_folds_the_best_configuration_first(mode: str, tmp_path: Path) -> None:
+def test_mean_and_spread_are_over_seeds_and_folds_the_best_first(mode: str, tmp_path: Path) -> None:
     jobs, runs = [], {}
     for number in range(8):
         settings = {"optimizer.lr": [0.1, 0.2][number // 4], "seed": number // 2 % 2, "task.fold": number % 2}

@@ -12,7 +12,7 @@ from searches import LR, refused, searched
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
-def test_a_dry_run_shows_the_first_batch_and_objectives_that_go_where_the_runs_monitor_them(workdir: Path) -> None:
+def test_a_dry_run_shows_the_first_batch_and_where_the_objectives_go(workdir: Path) -> None:
     monitored = ["callbacks.checkpoint.monitor=train/loss", "callbacks.checkpoint.mode=max"]
     goals = "sweep.objectives=[parameters,train/loss]"
 

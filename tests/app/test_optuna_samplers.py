@@ -11,7 +11,7 @@ from shoal.errors import ConfigError
 
 
 @pytest.mark.usefixtures("workdir")
-def test_a_search_finds_a_better_rate_than_its_random_start_and_the_same_seed_the_same_trials() -> None:
+def test_a_search_beats_its_random_start_and_its_seed_decides_its_trials() -> None:
     overrides, settings = [LR, "optimizer=adam,sgd"], {"n_trials": 40, "batch": 8}
 
     found = session(Surface(), *overrides, **settings).trials
@@ -38,7 +38,7 @@ def test_a_search_in_two_sessions_proposes_what_it_proposes_in_one(sampler: str)
     assert len({str(trial.params) for trial in twice[:10]}) == 10
 
 
-def test_a_sampler_of_ones_own_has_its_settings_and_an_unknown_one_the_nearest_name() -> None:
+def test_an_own_sampler_has_its_settings_and_an_unknown_one_the_nearest_name() -> None:
     node = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3}
 
     found = samplers(node, seed=0, batch=4)(0)

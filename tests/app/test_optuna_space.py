@@ -46,7 +46,7 @@ def test_each_kind_of_override_is_a_space_of_its_kind() -> None:
     assert found.repeats == [("trainer.max_epochs=3",)]
 
 
-def test_the_jobs_of_a_point_are_written_as_hydras_grid_would_write_them_one_for_each_seed() -> None:
+def test_the_jobs_of_a_point_are_written_as_hydras_grid_writes_them() -> None:
     found = space("optimizer.beta1=range(0.5,0.9,0.1)", "task.n_samples=interval(16,64)", LR, "seed=1,2", "+x=1")
 
     jobs = found.jobs({"optimizer.beta1": 0.5 + 0.1 * 2, "task.n_samples": 20, "optimizer.lr": 1 / 300})

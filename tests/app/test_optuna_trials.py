@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.mark.usefixtures("workdir")
-def test_a_trial_is_told_the_mean_over_its_seeds_and_fails_where_one_of_them_does(
+def test_a_trial_is_told_the_mean_over_its_seeds_and_fails_with_any(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     diverged = {"status": Status.DIVERGED, "reason": "val/loss is nan"}
@@ -51,7 +51,7 @@ def test_several_objectives_leave_a_pareto_front_in_table_and_file(capsys: pytes
 
 
 @pytest.mark.usefixtures("workdir")
-def test_an_objective_that_only_training_shows_to_be_missing_is_refused_and_nothing_is_told() -> None:
+def test_an_objective_that_training_shows_to_be_missing_is_refused() -> None:
     study = optuna.create_study()
 
     with pytest.raises(ConfigError, match=r"r2 is never measured\n.*accuracy"):
@@ -61,7 +61,7 @@ def test_an_objective_that_only_training_shows_to_be_missing_is_refused_and_noth
 
 
 @pytest.mark.usefixtures("workdir")
-def test_a_failed_trial_is_tried_again_with_its_values_when_asked_to_and_a_diverged_one_is_not(
+def test_a_failed_trial_is_tried_again_when_asked_to_a_diverged_one_is_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     surface = Surface(run1={"status": Status.FAILED, "reason": "no samples"}, run2={"status": Status.DIVERGED})
@@ -84,7 +84,7 @@ def test_a_search_that_is_to_fail_fast_asks_for_no_further_batch() -> None:
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
 
 
-def test_a_diverging_trial_fails_and_the_trained_ones_are_runs_of_a_sweep_like_any_other(workdir: Path) -> None:
+def test_a_diverging_trial_fails_and_the_others_are_runs_like_any_other(workdir: Path) -> None:
     code, said, _ = searched("optimizer=sgd", "optimizer.lr=1e-2,1e9", "seed=0,1", "sweep.n_trials=4", "sweep.batch=2")
 
     info = read_sweep(FOLDER.info)

@@ -92,9 +92,7 @@ def test_what_the_steps_never_log_is_refused_before_anything_trains(typed: list[
 
 
 @pytest.mark.parametrize("often", ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=0.5"])
-def test_what_a_hook_might_have_logged_is_refused_once_an_epoch_has_shown_that_it_did_not(
-    often: str, folder: Path
-) -> None:
+def test_what_a_hook_might_have_logged_is_refused_once_it_has_not(often: str, folder: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         shoal.train([*STOPPING, HOOKED, "callbacks.early_stopping.monitor=val_scor", often])
 

@@ -53,7 +53,7 @@ def test_a_module_resumed_is_the_uninterrupted_one_to_the_bit(task: str, folder:
     assert differences(state(part.path), state(whole.path)) == []
 
 
-def test_a_module_stopped_within_an_epoch_goes_on_from_its_beginning_to_the_bit(folder: Path) -> None:
+def test_a_module_stopped_within_an_epoch_goes_on_from_that_epochs_beginning(folder: Path) -> None:
     with pytest.raises(Interrupted):
         trained("task=stopped", "hydra.run.dir=outputs/part")
     part = Run("outputs/part", trusted=["own_modules"])
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_module_is_told_in_three_lines(typed: str, said: st
     assert len(str(raised.value).splitlines()) <= 3
 
 
-def test_a_metric_that_the_steps_of_a_module_never_log_is_refused_before_anything_trains(folder: Path) -> None:
+def test_a_metric_that_no_step_logs_is_refused_before_anything_trains(folder: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean val_loss"):
         trained("task=curve", "callbacks.checkpoint.monitor=val_los")
 

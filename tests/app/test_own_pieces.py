@@ -97,7 +97,7 @@ def pieces(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     constructor.cache_clear()
 
 
-def test_pieces_of_the_users_own_are_resumed_to_the_bit_though_they_draw_from_the_global_generator(
+def test_own_pieces_that_draw_from_the_global_generator_resume_to_the_bit(
     pieces: Path,
 ) -> None:
     settings = ["task=line", "model=net", "optimizer=descent", "scheduler=halving", "loss=power", "callbacks=quiet"]
@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_piece_is_told_before_anything_trains(typed: str, s
     assert not Path("outputs").exists()
 
 
-def test_a_file_that_chooses_other_groups_without_the_line_that_lets_it_is_told_the_line(pieces: Path) -> None:
+def test_a_file_that_chooses_groups_without_the_line_for_it_is_told_the_line(pieces: Path) -> None:
     path = pieces / "conf/task/line.yaml"
     path.write_text("defaults: [override /model: net]\n_target_: own_code.Line\n")
 

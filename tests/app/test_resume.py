@@ -88,7 +88,7 @@ PAIRS = [(optimizer, "onecycle") for optimizer in OPTIMIZERS] + [("adam", schedu
 
 
 @pytest.mark.parametrize(("optimizer", "scheduler"), PAIRS)
-def test_a_run_stopped_in_an_epoch_and_at_its_end_equals_one_that_never_stopped(
+def test_a_run_stopped_in_an_epoch_and_at_an_end_equals_one_never_stopped(
     optimizer: str, scheduler: str, workdir: Path, stop_at: Any
 ) -> None:
     words = [*OPTIMIZERS[optimizer], *SCHEDULERS[scheduler]]

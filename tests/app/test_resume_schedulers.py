@@ -174,7 +174,7 @@ def test_a_run_with_an_optimizer_of_torch_is_resumed_to_the_bit(name: str, stops
         ("SequentialLR,schedulers:[{_target_:shoal.schedulers.Cosine}],milestones:[]", "must be a scheduler of torch"),
     ],
 )
-def test_a_scheduler_that_cannot_lead_to_the_end_is_refused_before_anything_trains(settings: str, said: str) -> None:
+def test_a_scheduler_that_cannot_lead_to_the_end_is_refused_at_once(settings: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         train("run", "~scheduler", f"+scheduler={{_target_:torch.optim.lr_scheduler.{settings}}}")
 

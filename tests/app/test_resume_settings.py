@@ -300,7 +300,7 @@ def test_min_epochs_holds_early_stopping_back_after_a_resume_too(
     assert differences(state(whole.path), state(stopped.path)) == []
 
 
-def test_a_run_that_early_stopping_ended_is_not_made_longer_but_with_more_patience(workdir: Path) -> None:
+def test_a_run_that_early_stopping_ended_needs_more_patience_to_go_on(workdir: Path) -> None:
     words = [*WORDS, "callbacks.early_stopping.patience=1", "optimizer.lr=0.5", "trainer.max_epochs=30"]
     whole, _ = start([*words, "callbacks.early_stopping.patience=3", "hydra.run.dir=whole"])
     run, info = start([*words, "hydra.run.dir=run"])

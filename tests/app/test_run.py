@@ -233,7 +233,7 @@ def test_the_parabola_is_learned_down_to_its_noise(workdir: Path) -> None:
     assert math.isclose(run.info.best.value, 0.03**2, rel_tol=0.25)
 
 
-def test_a_model_that_does_not_look_at_its_input_is_recorded_with_a_slope_of_zero(workdir: Path) -> None:
+def test_a_model_that_ignores_its_input_is_recorded_with_a_slope_of_zero(workdir: Path) -> None:
     run = shoal.train(["task=parabola", "model=scalar", "optimizer.lr=0.1", "trainer.max_epochs=2"])
 
     assert run.status == "completed"

@@ -36,7 +36,7 @@ def test_every_job_of_a_sweep_leaves_an_ordinary_run_directory(workdir: Path) ->
     assert (workdir / "sweep/summary.csv").read_text().count("completed") == 4
 
 
-def test_a_run_alone_in_its_sweep_equals_the_same_run_among_others_to_the_bit(workdir: Path) -> None:
+def test_a_run_alone_in_its_sweep_equals_the_same_among_others_to_the_bit(workdir: Path) -> None:
     sweep("seed=range(5)")
     sweep("seed=3", "hydra.sweep.dir=other")
 

@@ -76,7 +76,7 @@ def test_the_digits_written_are_the_tolerance_unless_another_is(
     assert not expectation.holds(far)
 
 
-def test_a_metric_that_is_not_where_it_is_looked_for_is_a_miss_with_a_reason(tmp_path: Path) -> None:
+def test_a_metric_that_is_not_where_it_is_looked_for_is_a_miss(tmp_path: Path) -> None:
     (outcome,) = compared([Expectation(metric="x", step=9, value=1)], *finished(tmp_path))
 
     assert not outcome.holds
@@ -135,7 +135,7 @@ def test_what_can_never_be_measured_is_refused_before_anything_is_written(
     assert not (workdir / "outputs").exists()
 
 
-def test_what_is_wrong_in_an_experiment_is_told_with_its_file_as_one_would_open_it(
+def test_what_is_wrong_in_an_experiment_is_told_with_its_file(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (own_experiments() / "b1_root_of_sin_x2.yaml").read_text()
@@ -184,7 +184,7 @@ def test_a_curve_is_measured_by_its_slope_too(workdir: Path) -> None:
     assert run.info.final["derivative/rmse"] == pytest.approx(abs(weight - 2), rel=1e-5)
 
 
-def test_a_table_is_recorded_beside_its_baselines_and_predicts_without_its_file(
+def test_a_table_is_recorded_beside_baselines_and_predicts_without_its_file(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = workdir / "data.csv"

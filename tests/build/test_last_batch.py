@@ -34,7 +34,7 @@ def _normalised(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_normalised", "unrendered")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_last_batch_of_one_that_normalisation_fails_on_is_refused_before_the_training_and_can_be_left_out(
+def test_a_last_batch_of_one_that_normalisation_fails_on_is_refused(
     engine: str,
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -63,7 +63,7 @@ def test_what_normalisation_takes_is_not_refused(words: list[str]) -> None:
     assert shoal.train([*TASK, *model]).status == "completed"
 
 
-def test_batches_of_one_that_normalisation_fails_on_are_refused_with_another_way_out(
+def test_batches_of_one_that_normalisation_fails_on_have_another_way_out(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workdir / "normalised.py").write_text(NORMALISED)
@@ -74,7 +74,7 @@ def test_batches_of_one_that_normalisation_fails_on_are_refused_with_another_way
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_a_run_without_its_last_batches_is_the_same_in_a_stack_and_by_lightning(workdir: Path) -> None:
+def test_a_run_without_its_last_batches_is_the_same_by_both_engines(workdir: Path) -> None:
     words = ["task=parabola", "task.n_samples=70", "task.batch_size=16", "task.drop_last=true", "trainer.max_epochs=3"]
     words += ["callbacks=quiet", "logger=none", "trainer.precision=64-true"]
 

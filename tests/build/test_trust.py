@@ -142,7 +142,7 @@ def pickled(content: Any) -> bytes:
     ],
     ids=["pickle", "unsealed", "sealed in state", "sealed", "list", "empty state", "empty", "empty archive"],
 )
-def test_a_checkpoint_that_is_no_state_of_a_run_is_refused_and_never_executed(content: bytes, run: RunDir) -> None:
+def test_a_checkpoint_that_is_no_state_is_refused_and_never_executed(content: bytes, run: RunDir) -> None:
     for file in (run.last, run.best):
         file.unlink()
         file.write_bytes(content)

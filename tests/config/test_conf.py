@@ -43,7 +43,7 @@ def test_every_choice_of_every_group_composes_and_builds(choice: str, workdir: P
     assert len(built.data.train) > 0
 
 
-def test_jobs_with_the_same_settings_of_the_trainer_share_nothing_that_one_of_them_can_change() -> None:
+def test_jobs_with_the_same_trainer_share_nothing_that_one_can_change() -> None:
     with quiet_logging(), composed(["trainer.profiler={_target_:pytorch_lightning.profilers.SimpleProfiler}"]) as found:
         first, second = job(found.values()), job(found.values())
 
@@ -53,7 +53,7 @@ def test_jobs_with_the_same_settings_of_the_trainer_share_nothing_that_one_of_th
 
 
 @pytest.mark.parametrize("choice", OWN)
-def test_a_choice_for_a_lightning_module_of_the_users_own_is_refused_without_one(choice: str) -> None:
+def test_a_choice_for_an_own_lightning_module_is_refused_without_one(choice: str) -> None:
     with (
         quiet_logging(),
         composed([choice]) as found,

@@ -96,7 +96,7 @@ def optimizer(workdir: Path) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("word", WRONG)
-def test_a_word_that_is_not_read_as_it_looks_is_found_with_what_it_is_read_as(word: str) -> None:
+def test_a_word_that_is_misread_is_found_with_what_it_is_read_as(word: str) -> None:
     (found,) = misread(f"a:\n  b: {word}\n")
 
     assert (found.key, found.text, found.value, found.line) == ("a.b", word, WRONG[word], 2)

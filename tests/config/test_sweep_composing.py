@@ -173,7 +173,7 @@ def test_what_cannot_be_composed_is_told_with_the_nearest_name(sweep: Composed) 
 
 @settings(max_examples=200)
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans(), st.integers())
-def test_a_number_drawn_from_an_interval_lies_in_it_and_has_no_more_digits_than_a_millionth_of_it_needs(
+def test_a_number_drawn_from_an_interval_lies_in_it_and_has_few_digits(
     low: float, span: float, log: bool, seed: int
 ) -> None:
     interval = Interval(abs(low) + 1e-6 if log else low, (abs(low) + 1e-6 if log else low) + span, log)

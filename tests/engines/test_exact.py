@@ -67,7 +67,7 @@ def mapped(*, traced: bool = True, exact: bool = True, build: Callable[[int], nn
 
 @pytest.mark.parametrize("traced", [True, False], ids=["traced", "mapped"])
 @pytest.mark.parametrize("n", [3, 8, 33])
-def test_a_kernel_that_depends_on_the_size_of_the_stack_is_given_two_runs_at_a_time(n: int, traced: bool) -> None:
+def test_a_kernel_that_depends_on_the_size_of_the_stack_is_given_two_runs(n: int, traced: bool) -> None:
     step = mapped(traced=traced)
 
     with broken.broken("bmm", broken.by_size):
@@ -82,7 +82,7 @@ def test_a_kernel_that_depends_on_the_size_of_the_stack_is_given_two_runs_at_a_t
 
 @pytest.mark.parametrize("traced", [True, False], ids=["traced", "mapped"])
 @pytest.mark.parametrize("n", [2, 3, 9])
-def test_a_kernel_that_depends_on_the_place_in_the_stack_is_given_each_run_by_itself(n: int, traced: bool) -> None:
+def test_a_kernel_that_depends_on_the_place_is_given_each_run_by_itself(n: int, traced: bool) -> None:
     step = mapped(traced=traced)
 
     with broken.broken("bmm", broken.by_place):
@@ -119,7 +119,7 @@ def in_place(seed: int) -> nn.Module:
     return nn.Sequential(nn.Linear(1, 8), nn.ReLU(inplace=True), nn.Linear(8, 1))
 
 
-def test_an_operation_that_writes_over_what_it_is_given_is_refused_by_its_name() -> None:
+def test_an_operation_that_overwrites_its_input_is_refused_by_name() -> None:
     step = mapped(traced=False, build=in_place)
 
     with (
@@ -197,7 +197,7 @@ def test_the_norm_of_the_gradient_is_compared_too() -> None:
     assert ["linalg_vector_norm gives a run other" in note for note in guard.notes(3)] == [True]
 
 
-def test_runs_that_stand_still_keep_their_numbers_and_let_the_others_be_updated_as_ever() -> None:
+def test_runs_that_stand_still_keep_their_numbers_and_spare_the_others() -> None:
     stack, frozen, guard = stack_of([3, 4, 5]), stack_of([3, 4, 5]), Guard(on=True)
     frozen.active[1] = False
     [batch] = stacked([samples(seed, 1) for seed in (3, 4, 5)])

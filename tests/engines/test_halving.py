@@ -76,7 +76,7 @@ def test_the_best_of_each_rung_go_on_and_the_others_stop_there(unhalved: Kept) -
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["by torch", "compiled"])
-def test_a_run_is_the_same_to_the_bit_whether_others_lose_their_places_or_not(
+def test_a_run_is_the_same_to_the_bit_whether_others_lose_places_or_not(
     unhalved: Kept, compiled: bool, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Kept()
@@ -110,7 +110,7 @@ def test_nan_is_the_worst_value_in_either_direction(mode: str, losers: list[int]
     assert sorted(Halving(factor=2).losers(values, "min" if mode == "min" else "max")) == losers
 
 
-def test_an_epoch_without_validation_leaves_the_decision_to_the_next_with_it() -> None:
+def test_an_epoch_without_validation_leaves_the_decision_to_the_next() -> None:
     running = runs(Halving(factor=3, min_epochs=1))
     measured, unmeasured = (
         [RunEpoch(run, 0, 1, metrics, False, None) for run in range(9)] for metrics in ({VAL_LOSS: 1.0}, {})
@@ -139,7 +139,7 @@ def test_the_stacks_of_a_sweep_have_some_runs_of_every_setting(swept: SweepDir) 
     assert sorted(stacks.values()) == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
-def test_a_run_that_lost_its_place_is_completed_says_so_and_has_a_whole_directory(swept: SweepDir) -> None:
+def test_a_run_that_lost_its_place_is_completed_and_has_a_whole_directory(swept: SweepDir) -> None:
     jobs = read_sweep(swept.info).jobs
     infos = {each.number: read_info(swept.run(each).info) for each in jobs}
 

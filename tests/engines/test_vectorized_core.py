@@ -78,7 +78,7 @@ def settings(stack: Stack) -> dict[str, float]:
     return {name: float(column[0]) for name, column in stack.settings.items()}
 
 
-def test_in_float64_a_stack_is_within_1e_12_of_the_plain_loop_after_1300_steps(
+def test_in_float64_a_stack_is_within_1e_12_of_the_loop_after_1300_steps(
     optimizer: Callable[[int], Optimizer],
 ) -> None:
     seeds = [1, 5]
@@ -133,7 +133,7 @@ def test_a_run_without_a_limit_is_the_same_beside_runs_with_one() -> None:
     assert not torch.equal(free.params[1], beside.params[1])
 
 
-def test_gradients_are_accumulated_over_batches_and_over_the_rest_of_the_epoch() -> None:
+def test_gradients_are_accumulated_over_batches_and_the_rest_of_an_epoch() -> None:
     stack, history = trained([0, 1], OPTIMIZERS["adam"], steps=11, dtype=torch.float64, accumulate=4)
 
     assert len(history.norms) == 3

@@ -153,7 +153,7 @@ def test_the_best_state_is_the_one_of_the_epoch_with_the_best_metric() -> None:
         ]
 
 
-def test_a_run_with_its_scheduler_and_metrics_is_the_same_in_every_stack_to_the_bit() -> None:
+def test_a_run_with_scheduler_and_metrics_is_the_same_in_every_stack() -> None:
     def single(seed: int) -> Job:
         scheduler = list(SCHEDULERS.values())[seed % len(SCHEDULERS)]
         return job(seed, scheduler=scheduler, precision="32-true", model=MLP(hidden=(8, 5), dropout=0.1))

@@ -70,7 +70,7 @@ def test_a_module_that_cannot_be_stacked_trains_alone_and_the_line_is_named(
     assert reason.format(LINES.get(name)) in capsys.readouterr().err
 
 
-def test_a_sweep_stacks_a_module_whose_step_allows_it_and_gives_what_it_gives_alone(
+def test_a_module_that_can_be_stacked_is_and_gives_what_it_gives_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     precise = ["task=curve", "trainer.precision=64-true", "trainer.max_epochs=3"]

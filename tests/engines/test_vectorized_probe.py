@@ -205,7 +205,7 @@ def test_why_two_runs_cannot_share_a_stack_is_said(one: Plain, other: Plain, wor
     assert found is None if words is None else words in str(found)
 
 
-def test_optimizers_of_different_classes_and_batches_of_different_shapes_do_not_stack() -> None:
+def test_different_optimizers_and_shapes_of_batches_do_not_stack() -> None:
     module = Plain(0)
 
     assert "the optimizer differs" in str(

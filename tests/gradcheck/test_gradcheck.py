@@ -90,7 +90,7 @@ def test_rows_a2_a4_and_a6_one_variable() -> None:
     assert list(found("x**2+3*x+1", at="[1,2,3]").values()) == ROWS["A6"]["vector_derivative"]
 
 
-def test_rows_a3_and_a5_partial_derivatives_of_numbers_and_of_vectors_through_a_sum() -> None:
+def test_rows_a3_and_a5_partial_derivatives_of_numbers_and_of_vectors() -> None:
     assert list(found("x**2*y+x*y**2", at="x=1,y=2").values()) == ROWS["A3"]["partials"]
     assert found("x**2+y**3", at="x=[2,3],y=[1,4]") == {"d/dx[0]": 4, "d/dx[1]": 6, "d/dy[0]": 3, "d/dy[1]": 48}
 
@@ -223,7 +223,7 @@ def test_random_masks_and_batch_statistics_do_not_disturb_the_check() -> None:
     assert result.agrees
 
 
-def test_a_wrong_backward_of_a_python_function_disagrees_with_the_differences() -> None:
+def test_a_wrong_backward_of_a_function_disagrees_with_the_differences() -> None:
     result = check(wrong_square, at=1.5)
 
     assert not result.agrees
@@ -245,7 +245,7 @@ def test_a_python_function_is_found_in_the_working_directory(workdir: Path) -> N
     assert result.formulas == {"my_functions:wave": "t*sin(t)", "d/dt": "t*cos(t) + sin(t)"}
 
 
-def test_a_function_that_mixes_the_elements_of_its_vectors_is_checked_to_second_order() -> None:
+def test_a_function_that_mixes_elements_is_checked_to_second_order() -> None:
     result = check(cubes, at={"x": [1.0, 2.0], "y": [0.5, -1.0]}, order=2)
 
     assert result.agrees
@@ -323,7 +323,7 @@ def test_differences_reach_ten_digits_and_know_how_good_they_are() -> None:
         assert abs(estimate.value - exact) <= 10 * estimate.uncertainty
 
 
-def test_a_parameter_with_a_default_is_varied_only_where_a_value_is_given_for_it() -> None:
+def test_a_parameter_with_a_default_is_varied_only_where_it_is_given() -> None:
     def power(x: torch.Tensor, exponent: float | torch.Tensor = 3.0) -> torch.Tensor:
         return x**exponent
 

@@ -183,7 +183,7 @@ def wrong(x: Tensor, y: Tensor) -> Tensor:
     return torch.sin(y) * WrongCube.apply(x)
 
 
-def test_a_wrong_hand_written_backward_disagrees_with_the_analytic_derivative_of_its_forward() -> None:
+def test_a_wrong_backward_disagrees_with_the_derivative_of_its_forward() -> None:
     result = check(wrong, at="x=2,y=1", order=1)
 
     assert not result.agrees
@@ -216,7 +216,7 @@ def test_a_function_may_differentiate_on_its_way() -> None:
     assert not checked.graph_in_evaluation
 
 
-def test_a_vector_has_one_formula_where_its_elements_are_alike_and_one_an_element_where_they_mix() -> None:
+def test_a_vector_has_one_formula_or_one_an_element_where_they_mix() -> None:
     alike = check(lambda x, y: x**2 * y, at="x=[1,2,3],y=2")
     mixed = check(lambda x: x[0] ** 2 * x[1], at="x=[1,2]", order=2)
 
@@ -231,7 +231,7 @@ def test_a_vector_has_one_formula_where_its_elements_are_alike_and_one_an_elemen
     }
 
 
-def test_orders_that_are_too_large_to_write_down_are_said_and_the_lower_ones_kept() -> None:
+def test_orders_too_large_to_write_down_are_said_and_lower_ones_kept() -> None:
     def nested(x: Tensor) -> Tensor:
         return torch.sin(torch.exp(torch.sin(torch.exp(torch.sin(x) * x) / 3)) * x)
 
@@ -255,7 +255,7 @@ def test_each_branch_of_a_function_has_its_own_derivative_on_an_interval() -> No
     assert result.formulas["d/dx"] == "cos(x) (at 50 points, as x=-0.99); 2*x (at 50 points, as x=0.01)"
 
 
-def test_a_function_without_a_formula_is_compared_with_differences_and_the_reason_said() -> None:
+def test_a_function_without_a_formula_is_compared_with_differences() -> None:
     result = check(lambda x: torch.lgamma(x), at="2")
 
     assert result.agrees

@@ -68,7 +68,7 @@ def test_there_are_commands_to_look_at() -> None:
     assert sum(1 for page in PAGES for _ in commands(page)) > 100
 
 
-def test_the_first_demo_installs_where_one_sees_it_and_ends_with_the_next_step(tmp_path: Path) -> None:
+def test_the_first_demo_installs_in_sight_and_ends_with_the_next_step(tmp_path: Path) -> None:
     steps = demo(tmp_path, installed=False)
 
     assert "pip install" in steps

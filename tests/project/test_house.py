@@ -1,4 +1,4 @@
-"""The plan of the sources: which file needs which."""
+"""The plan of the sources and of the tests: which file needs which, and what they are called."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from checkout import ROOT
 
 SRC = ROOT / "src"
+LONGEST_NAME = 72
+"""Letters of a test's name: as many as a commit's subject may have."""
 LARGEST_CIRCLE = 2
 """Files that may need each other: a class and what one of its methods asks for."""
 
@@ -31,6 +33,18 @@ def test_imports_are_seen_in_functions_and_of_names_that_are_files() -> None:
     assert "shoal.tasks.tables.columns" in _imported(
         "shoal.tasks.tables.preparing", SRC / "shoal/tasks/tables/preparing.py"
     )
+
+
+def test_the_name_of_every_test_fits_on_one_line_of_a_terminal() -> None:
+    tests = [
+        (path.name, node.name)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+
+    assert len(tests) > 500
+    assert [f"{file}::{name}" for file, name in tests if len(name) > LONGEST_NAME] == []
 
 
 @cache

@@ -68,7 +68,7 @@ def test_the_wheel_carries_every_configuration_and_no_test(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "src", "conf"))]
 
 
-def test_wheel_and_source_carry_the_files_of_the_package_that_are_not_python(wheel: Path, source: set[str]) -> None:
+def test_wheel_and_source_carry_the_files_that_are_not_python(wheel: Path, source: set[str]) -> None:
     package = ROOT / "src" / "shoal"
     files = {
         f"shoal/{path.relative_to(package)}" for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc")

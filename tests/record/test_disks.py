@@ -113,7 +113,7 @@ def fill(file: Path) -> None:
     os.close(handle)
 
 
-def test_a_full_disk_is_told_with_what_is_needed_and_left_and_destroys_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_with_its_space_and_destroys_nothing(tmp_path: Path) -> None:
     try:
         with small_disk(tmp_path / "disk", size="1m") as disk:
             path, log = disk / "run", tmp_path / "log"

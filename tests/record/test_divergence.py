@@ -53,7 +53,7 @@ def test_in_the_first_epoch_too_a_gradient_norm_is_named(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_run_that_diverges_in_its_first_epoch_keeps_the_state_it_began_with(engine: str, tmp_path: Path) -> None:
+def test_a_run_that_diverges_in_its_first_epoch_keeps_its_first_state(engine: str, tmp_path: Path) -> None:
     run, _ = diverged(tmp_path / "run", ["optimizer=sgd", "optimizer.lr=1e9", f"engine={engine}"])
     kept = load(run.last)
     began = {name: weight.clone() for name, weight in kept["state_dict"].items()}
@@ -95,7 +95,7 @@ def test_damage_to_one_checkpoint_of_a_run_of_a_stack_spares_the_other(damage: s
     assert load(other)["global_step"] == 15
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_finite_state(
+def test_a_loss_that_is_no_number_stops_the_run_at_its_last_finite_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "run"

@@ -36,7 +36,7 @@ def memory() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_a_run_on_another_disk_than_temporary_files_goes_on_and_leaves_nothing_there(
+def test_a_run_on_another_disk_than_temporary_files_leaves_nothing_there(
     memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = state(train(tmp_path / "whole", *OFTEN, "trainer.max_epochs=40").path)
@@ -118,7 +118,7 @@ def test_a_run_that_cannot_open_its_files_is_recorded_as_failed(tmp_path: Path) 
     assert "metrics.csv" in (info.reason or "")
 
 
-def test_the_end_of_summer_time_within_a_run_leaves_its_duration_and_its_times_right(
+def test_the_end_of_summer_time_leaves_duration_and_times_of_a_run_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = training._Session._fit
@@ -159,7 +159,7 @@ def test_ids_sort_by_time_through_the_hour_that_summer_time_has_twice(monkeypatc
     assert before[:15] <= after[:15]
 
 
-def test_a_new_learning_rate_is_taken_under_a_scheduler_that_waits_for_a_plateau(
+def test_a_new_learning_rate_is_taken_under_a_plateau_scheduler(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eager = ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.9", "optimizer.lr=0.01"]
@@ -171,7 +171,7 @@ def test_a_new_learning_rate_is_taken_under_a_scheduler_that_waits_for_a_plateau
     assert "changed  optimizer.lr: 0.01 -> 0.1" in capsys.readouterr().err
 
 
-def test_a_scheduler_that_waits_for_a_plateau_goes_by_the_epochs_that_validate(tmp_path: Path) -> None:
+def test_a_plateau_scheduler_goes_by_the_epochs_that_validate(tmp_path: Path) -> None:
     eager = ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.9", "optimizer.lr=0.01"]
 
     run = train(tmp_path / "run", *eager, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=6")

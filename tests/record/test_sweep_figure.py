@@ -64,7 +64,7 @@ def test_a_sweep_ends_with_its_figure_and_says_where_it_is(ended: tuple[Path, st
     assert str(SweepDir(path).figure) in said
 
 
-def test_the_best_and_the_median_run_of_a_sweep_have_the_figure_of_a_run_and_the_report_shows_them(
+def test_the_best_and_the_median_run_of_a_sweep_have_the_figure_of_a_run(
     ended: tuple[Path, str],
 ) -> None:
     path, _ = ended
@@ -102,7 +102,7 @@ def test_what_work_beside_raises_is_raised_in_the_end() -> None:
         pass
 
 
-def test_each_swept_setting_has_a_panel_with_the_scale_that_suits_it_and_a_seed_has_none() -> None:
+def test_each_swept_setting_but_a_seed_has_a_panel_with_a_fitting_scale() -> None:
     rates = [1e-3, 1e-2]
     sizes = [16, 32]
     jobs = [
@@ -158,7 +158,7 @@ def test_all_runs_of_a_sweep_may_have_failed() -> None:
     assert len(panels(figure)) == 1
 
 
-def test_few_configurations_are_drawn_one_by_one_with_mean_and_band_and_many_as_percentiles() -> None:
+def test_few_configurations_are_drawn_one_by_one_and_many_as_percentiles() -> None:
     few = drawn([{"optimizer.lr": lr} for lr in (0.1, 0.1, 1.0, 1.0)])
     many = drawn([{"optimizer.lr": 0.1 + i} for i in range(3000)])
 
@@ -171,7 +171,7 @@ def test_few_configurations_are_drawn_one_by_one_with_mean_and_band_and_many_as_
     assert len(of_many.lines) == 2
 
 
-def test_the_median_of_runs_of_unequal_length_is_that_of_those_still_training() -> None:
+def test_the_median_of_runs_of_unequal_length_is_of_those_still_training() -> None:
     lengths = [2, 4, 8]
     runs = [Drawn(run=str(n), settings={}, value=1.0 / n, curve=[(i, 1.0) for i in range(1, n + 1)]) for n in lengths]
 

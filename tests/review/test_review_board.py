@@ -84,7 +84,7 @@ def entry(run: RunDir) -> RunEntry:
     return RunEntry(run.path, read_info(run.info))
 
 
-def test_a_sweep_of_hundreds_is_shown_by_its_best_and_others_down_to_the_worst(tmp_path: Path) -> None:
+def test_a_sweep_of_hundreds_is_shown_from_its_best_down_to_its_worst(tmp_path: Path) -> None:
     for number in range(100):
         run = make_run(tmp_path, name=f"{number:03d}", rows=[], final={"val/loss": float(number)}, figure=False)
         (run.path / "events.out.tfevents.1").touch()
@@ -163,7 +163,7 @@ def test_the_board_shows_curves_and_settings_with_real_metrics_in_a_browser(tmp_
 
 @needs_browser
 @pytest.mark.browser
-def test_the_board_shows_the_others_and_what_is_intact_of_a_damaged_event_file(tmp_path: Path) -> None:
+def test_the_board_shows_what_is_intact_of_a_damaged_event_file(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "outputs", {"optimizer.lr": [0.01, 0.1, 0.5]})
     for job in ("0000", "0001", "0002"):
         write_events(RunDir(sweep.path / job))

@@ -45,7 +45,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         find([tmp_path / "nowhere"])
 
 
-def test_run_json_cut_at_any_offset_is_listed_as_damaged_and_the_others_are_listed(tmp_path: Path) -> None:
+def test_run_json_cut_at_any_offset_is_listed_as_damaged_beside_the_others(tmp_path: Path) -> None:
     whole = make_run(tmp_path)
     cut = make_run(tmp_path, versions={}, hardware={}, artifacts={}, choices={}, overrides=[], command=[])
     content = cut.info.read_bytes()
@@ -58,7 +58,7 @@ def test_run_json_cut_at_any_offset_is_listed_as_damaged_and_the_others_are_list
         assert found[whole.path].status == "completed"
 
 
-def test_metrics_csv_cut_at_any_offset_is_listed_as_damaged_with_its_results(tmp_path: Path) -> None:
+def test_metrics_csv_cut_anywhere_is_listed_as_damaged_with_its_results(tmp_path: Path) -> None:
     cut, whole = make_run(tmp_path), make_run(tmp_path)
     content = cut.history.read_bytes()
 
@@ -130,7 +130,7 @@ def test_a_run_json_larger_than_is_read_at_once_is_read_to_its_end(tmp_path: Pat
     assert (entry.status, entry.info.command) == ("completed", words)
 
 
-def test_what_only_the_unlisted_parts_of_run_json_get_wrong_is_damage_once_they_are_read(tmp_path: Path) -> None:
+def test_unlisted_parts_of_run_json_that_are_wrong_are_damage_once_read(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     content = json.loads(run.info.read_text())
     run.info.write_text(json.dumps({**content, "versions": 3}))

@@ -86,7 +86,7 @@ def test_values_of_mixed_types_have_an_order(tmp_path: Path) -> None:
     assert [run.id for run in found] == ["c", "b", "e", "a", "d"]
 
 
-def test_a_run_whose_config_is_damaged_has_no_settings_and_the_others_are_found(tmp_path: Path) -> None:
+def test_a_run_with_a_damaged_config_has_no_settings_and_others_are_found(tmp_path: Path) -> None:
     make_run(tmp_path, name="whole", settings={"optimizer.lr": 0.5})
     make_run(tmp_path, name="damaged").config.write_text("a: b: c")
 

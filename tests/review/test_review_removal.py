@@ -189,7 +189,7 @@ def test_the_best_of_each_task_are_kept(tmp_path: Path) -> None:
     assert sorted(run.id for run in doomed) == ["parabola-0.2", "parabola-0.3", "sin_x2-0.2", "sin_x2-0.3"]
 
 
-def test_pruning_failed_runs_leaves_those_that_completed_were_interrupted_or_run(tmp_path: Path) -> None:
+def test_pruning_failed_runs_leaves_all_others(tmp_path: Path) -> None:
     for status in Status:
         make_run(tmp_path / "outputs", name=f"{status}-run", status=status)
 

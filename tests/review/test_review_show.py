@@ -235,9 +235,7 @@ def test_show_has_the_baselines_and_how_well_each_class_is_found(tmp_path: Path)
 
 
 @pytest.mark.parametrize("assessment", [{"metrics": 3, "baselines": [1], "classes": 4}, {"classes": [{}, 2]}, {}])
-def test_an_assessment_of_another_form_does_not_keep_the_rest_from_being_shown(
-    assessment: dict[str, object], tmp_path: Path
-) -> None:
+def test_an_assessment_of_another_form_does_not_hide_the_rest(assessment: dict[str, object], tmp_path: Path) -> None:
     run = make_run(tmp_path, assessment=assessment)
 
     assert "digest ok" in said(show_run, entry(run))

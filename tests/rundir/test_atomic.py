@@ -54,7 +54,7 @@ def test_what_was_written_before_an_exception_is_put_in_place(tmp_path: Path) ->
     assert (tmp_path / "a").read_text() == "whole"
 
 
-def test_one_file_that_cannot_be_put_in_place_is_named_and_spares_the_others(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_put_in_place_is_named_and_spares_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "in the way"
 
     def write() -> None:

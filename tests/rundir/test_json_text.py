@@ -20,7 +20,7 @@ def test_a_number_that_json_has_no_word_for_is_its_name_wherever_it_stands(numbe
     assert float(json.loads(text)["rows"][0][1]) == number or math.isnan(number)
 
 
-def test_what_is_no_plain_value_is_refused_unless_it_is_said_what_is_made_of_it() -> None:
+def test_what_is_no_plain_value_is_refused_unless_told_what_to_make_of_it() -> None:
     with pytest.raises(TypeError):
         json_text({"path": {1}})
 

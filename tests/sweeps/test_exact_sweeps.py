@@ -32,7 +32,7 @@ def alone(*overrides: str) -> RunDir:
     return run
 
 
-def test_a_kernel_that_depends_on_the_stack_is_given_two_runs_at_a_time_and_every_record_says_so(
+def test_a_kernel_that_depends_on_the_stack_gets_two_runs_and_records_say_so(
     workdir: Path,
 ) -> None:
     with broken.broken("bmm", broken.by_size):
@@ -85,7 +85,7 @@ def counted(*overrides: str) -> Ended:
 REASON = "the training step gives a run other bits than alone: relu_ does, and writes over what it is given"
 
 
-def test_where_nothing_helps_each_run_trains_by_itself_with_the_bits_it_has_alone(
+def test_where_nothing_helps_each_run_trains_by_itself_to_its_own_bits(
     workdir: Path,
 ) -> None:
     with broken.broken("relu_", broken.relu_by_size):
@@ -100,7 +100,7 @@ def test_where_nothing_helps_each_run_trains_by_itself_with_the_bits_it_has_alon
         assert f"trained by itself: in a stack of 3 {REASON}" in run.log.read_text()
 
 
-def test_they_train_together_where_that_is_asked_for_and_every_record_says_what_their_bits_are_worth(
+def test_they_train_together_where_asked_to_and_every_record_says_so(
     workdir: Path,
 ) -> None:
     with broken.broken("relu_", broken.relu_by_size):

@@ -81,7 +81,7 @@ def test_a_job_that_breaks_in_a_stack_costs_no_other_one(
     assert "memory" in reasons["memory"]
 
 
-def test_a_disk_that_is_full_fails_the_sweep_in_words_and_space_lets_it_go_on(tmp_path: Path) -> None:
+def test_a_full_disk_fails_the_sweep_in_words_and_space_lets_it_go_on(tmp_path: Path) -> None:
     try:
         with small_disk(tmp_path / "disk", size="300k") as disk:
             path, log = disk / "sweep", tmp_path / "log"
@@ -162,7 +162,7 @@ def test_a_signal_or_two_leave_all_runs_of_a_stack_interrupted_and_whole(
     assert all(load(run.last)["global_step"] > 0 for run in runs if run.last.exists() or len(numbers) == 1)
 
 
-def test_a_stack_whose_kept_state_is_damaged_starts_again_and_comes_to_the_same_end(tmp_path: Path) -> None:
+def test_a_stack_with_a_damaged_state_starts_again_and_ends_the_same(tmp_path: Path) -> None:
     path, words = (
         tmp_path / "sweep",
         [*HERE, "seed=0,1", "callbacks.checkpoint.every_seconds=0", "trainer.max_epochs=20"],
@@ -194,7 +194,7 @@ def test_a_sweep_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "code"), [(1, 0), (0, 1)])
-def test_a_system_that_allows_few_processes_gets_fewer_workers_or_a_clear_error(
+def test_where_few_processes_are_allowed_there_are_fewer_workers_or_an_error(
     allowed: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real, started = executor._Worker.__init__, []

@@ -48,7 +48,7 @@ def test_random_samples_are_drawn_from_distributions_for_every_seed(workdir: Pat
     assert json.loads(Path("sweep/sweep.json").read_text())["varies"] == ["optimizer.lr", "model.activation", "seed"]
 
 
-def test_adding_values_keeps_what_is_done_and_another_configuration_is_refused(workdir: Path) -> None:
+def test_adding_values_keeps_what_is_done_and_another_sweep_is_refused(workdir: Path) -> None:
     sweep("seed=0,1")
     first = runs()[0].info.stat().st_mtime_ns
 
@@ -71,7 +71,7 @@ def test_a_wrong_job_is_told_before_anything_trains(workdir: Path) -> None:
     assert not (workdir / "sweep/sweep.json").exists()
 
 
-def test_a_sweep_of_no_jobs_and_one_of_ten_million_are_refused_with_the_count(workdir: Path) -> None:
+def test_a_sweep_of_no_jobs_or_of_ten_million_is_refused_with_the_count(workdir: Path) -> None:
     assert "the sweep has 0 jobs" in refused(["seed=range(0)"])
     assert "10,000,000 jobs (seed 10000000)" in refused(["seed=range(10000000)"])
 

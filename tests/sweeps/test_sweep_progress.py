@@ -202,7 +202,7 @@ def test_a_stack_that_fails_is_told_once_a_run(tmp_path: Path, monkeypatch: pyte
     assert "2 failed" in said.getvalue()
 
 
-def test_how_far_a_block_is_that_trains_in_this_process_is_told_while_it_trains(
+def test_how_far_a_block_of_this_process_is_is_told_while_it_trains(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     happened: list[Any] = []

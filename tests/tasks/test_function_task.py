@@ -10,7 +10,7 @@ from shoal.tasks import Function, LinearRegression, Parabola, SinX2
 from shoal.tasks.data import Shares
 
 
-def test_a_formula_draws_the_samples_of_the_task_with_the_same_function_to_the_bit() -> None:
+def test_a_formula_draws_the_samples_of_the_same_function_to_the_bit() -> None:
     settings = {"domain": (-3.0, 3.0), "noise": 0.1, "seed": 5}
 
     written = Function(expression="sin(x)*x**2", **settings).data()

@@ -118,7 +118,7 @@ def test_a_column_that_is_constant_but_for_rounding_is_no_input(workdir: Path, j
     assert far[:, 1].tolist() == [0, 0]
 
 
-def test_a_column_of_single_precision_that_is_constant_but_for_rounding_is_no_input(workdir: Path) -> None:
+def test_a_float32_column_that_is_constant_but_for_rounding_is_no_input(workdir: Path) -> None:
     values = np.float32(14.62) + np.spacing(np.float32(14.62)) * np.random.default_rng(0).choice([-1, 0, 1], 60)
     drawn().with_columns(b=pl.Series(values.astype(np.float32))).write_parquet("t.parquet")
     task = TableFile(path="t.parquet", target="y")
@@ -126,7 +126,7 @@ def test_a_column_of_single_precision_that_is_constant_but_for_rounding_is_no_in
     assert task.encode({"a": [0.0], "b": [15.0]}, task.data())[0, 1] == 0
 
 
-def test_a_column_that_varies_little_on_a_large_value_is_scaled_to_its_own_spread(workdir: Path) -> None:
+def test_a_column_that_varies_little_is_scaled_to_its_own_spread(workdir: Path) -> None:
     seconds = 1_700_000_000 + np.random.default_rng(0).integers(0, 100, 60)
     drawn().with_columns(b=pl.Series(seconds)).write_csv("t.csv")
 
@@ -135,7 +135,7 @@ def test_a_column_that_varies_little_on_a_large_value_is_scaled_to_its_own_sprea
     assert data.train.x[:, 1].std(correction=0) == pytest.approx(1, rel=1e-3)
 
 
-def test_a_date_is_a_year_with_its_fraction_and_circles_of_month_and_weekday(workdir: Path) -> None:
+def test_a_date_is_a_year_and_circles_of_month_and_weekday(workdir: Path) -> None:
     days = [f"{2020 + i % 3}-{i % 12 + 1:02d}-{i % 28 + 1:02d}" for i in range(60)]
     drawn().drop("b").with_columns(pl.Series("when", days)).write_csv("t.csv")
     task = TableFile(path="t.csv", target="y")
@@ -152,7 +152,7 @@ def test_a_date_is_a_year_with_its_fraction_and_circles_of_month_and_weekday(wor
     assert july[1:] == pytest.approx([0, -1, np.sin(angle), np.cos(angle)], abs=1e-6)
 
 
-def test_a_date_with_times_has_a_circle_of_the_hour_too_and_a_missing_one_is_filled_in(workdir: Path) -> None:
+def test_a_date_with_times_has_an_hour_too_and_a_missing_one_is_filled_in(workdir: Path) -> None:
     times = [f"2026-01-{i % 28 + 1:02d} {i % 24:02d}:30" for i in range(60)]
     drawn().drop("b").with_columns(pl.Series("when", [None, *times[1:]])).write_csv("t.csv")
     task = TableFile(path="t.csv", target="y", missing="mean")

@@ -76,7 +76,7 @@ def test_predictions_are_in_the_units_of_the_target(houses_csv: Path) -> None:
     assert sorted(prices + task.decode(data.val.y, data)["price"]) == pytest.approx(known, rel=1e-5)
 
 
-def test_classes_are_shared_out_in_proportion_and_predicted_with_probabilities(workdir: Path) -> None:
+def test_classes_are_split_in_proportion_and_predicted_with_probabilities(workdir: Path) -> None:
     frame = houses(300).with_columns(dear=pl.when(pl.col("price") > 800).then(pl.lit("yes")).otherwise(pl.lit("no")))
     frame.drop("price").write_csv("houses.csv")
     task = TableFile(path="houses.csv", target="dear")

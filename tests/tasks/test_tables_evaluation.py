@@ -42,7 +42,7 @@ def test_a_file_that_has_changed_is_not_measured_as_if_it_had_not(
     assert len(shown.err.splitlines()) <= 3
 
 
-def test_the_file_of_the_training_is_measured_where_it_is_now_on_the_rows_that_were_held_back(
+def test_the_file_of_the_training_is_measured_where_it_is_now(
     houses_csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = trained().evaluate()
@@ -93,7 +93,7 @@ def test_a_table_is_predicted_and_measured_in_the_precision_of_its_training(hous
     assert predicted.tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_classes_of_another_table_are_measured_with_the_weights_of_the_training(workdir: Path) -> None:
+def test_classes_of_another_table_are_weighted_as_those_of_the_training(workdir: Path) -> None:
     dear = houses(120).with_columns(dear=pl.when(pl.col("price") > 900).then(pl.lit("yes")).otherwise(pl.lit("no")))
     dear.drop("price").write_csv("houses.csv")
     run = trained("task.target=dear", "loss.weight=balanced")
@@ -155,7 +155,7 @@ def rows_of(task: TableFile, part: str) -> set[int]:
     return {round(price - 0.5) for price in task.decode(samples.y, task.data())["price"]} if samples else set()
 
 
-def test_the_test_part_is_the_same_for_every_seed_and_fold_and_no_other_part_has_its_rows(houses_csv: Path) -> None:
+def test_the_test_part_is_the_same_for_every_seed_and_fold_and_held_apart(houses_csv: Path) -> None:
     numbered().write_csv(houses_csv)
     settings = [(0, {}), (1, {}), (2, {"folds": 3, "fold": 1}), (3, {"val_fraction": 0.0})]
     tasks = [TableFile(path="houses.csv", target="price", test_fraction=0.25, seed=n, **more) for n, more in settings]
@@ -225,7 +225,7 @@ def test_a_file_of_its_own_for_the_test_is_read_as_that_of_the_training(houses_c
         TableFile(path="houses.csv", target="price", test_path="held_out.csv", test_fraction=0.1)
 
 
-def test_a_limit_of_test_batches_means_the_test_part_and_is_refused_without_one(houses_csv: Path) -> None:
+def test_a_limit_of_test_batches_is_refused_without_a_test_part(houses_csv: Path) -> None:
     limited = trained("task.test_fraction=0.25", "task.val_batch_size=10", "trainer.limit_test_batches=2")
 
     found = limited.evaluate(test=True)

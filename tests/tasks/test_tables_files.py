@@ -47,7 +47,7 @@ def test_a_file_written_in_another_country_is_read_with_its_separators(workdir: 
     assert data.encoding["mean"] == pytest.approx(5)
 
 
-def test_a_file_as_european_spreadsheets_write_it_is_told_its_delimiter_then_its_decimals(workdir: Path) -> None:
+def test_a_european_file_is_told_its_delimiter_then_its_decimals(workdir: Path) -> None:
     path = written(workdir, "a;price\n" + "1,5;2,25\n" * 30)
 
     assert "set task.delimiter=semicolon" in refused(path=path, target="price").text()
@@ -83,7 +83,7 @@ def test_a_file_in_no_unicode_is_read_as_windows_writes_it_and_that_is_told(work
     assert "cp1252" not in said.description()
 
 
-def test_a_missing_file_is_named_with_the_working_directory_and_the_nearest_name(houses_csv: Path) -> None:
+def test_a_missing_file_is_named_with_the_directory_and_the_nearest_name(houses_csv: Path) -> None:
     error = refused(path="house.csv", target="price")
 
     assert error.text() == (

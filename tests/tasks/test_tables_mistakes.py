@@ -143,7 +143,7 @@ def test_numbers_that_may_be_read_in_two_ways_are_not_guessed(workdir: Path) -> 
     assert hint == ("if 1,234 is more than a thousand, set task.thousands=comma; if it is less, task.decimal=comma")
 
 
-def test_digits_with_zeros_before_them_are_codes_unless_they_are_said_to_be_numbers(workdir: Path) -> None:
+def test_digits_with_zeros_before_them_are_codes_unless_said_to_be_numbers(workdir: Path) -> None:
     path = written(workdir, "id,b,price\n" + "".join(f"{i:04d},{i % 7},{i}.5\n" for i in range(50)))
 
     error = refused(path=path, target="price")

@@ -176,9 +176,7 @@ TABLES = [
 
 
 @pytest.mark.parametrize("known", TABLES, ids=lambda known: known.name)
-def test_a_table_as_people_have_them_is_learned_from_and_its_own_rows_are_read_alike(
-    workdir: Path, known: Known
-) -> None:
+def test_a_table_as_people_have_them_is_learned_and_its_rows_read_alike(workdir: Path, known: Known) -> None:
     (workdir / known.name).write_bytes(known.written(known.text))
     task = TableFile(**{"path": known.name, "target": "y", "val_fraction": 0.0, **known.settings})
 
@@ -230,7 +228,7 @@ def test_predictions_are_written_as_the_table_they_are_for(workdir: Path, capsys
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_decimals_stand_behind_a_point_on_the_command_line_and_codes_stay_what_they_are(
+def test_decimals_on_the_command_line_have_a_point_and_codes_stay(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workdir / "t.csv").write_text(rows(lambda i: f"{german(i * 1.5)};0{i % 3};{german(i)}", "a;code;y"))

@@ -20,9 +20,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 @pytest.mark.parametrize("engine", ["lightning", "vectorized"])
-def test_a_table_with_fewer_rows_than_the_usual_batch_trains_on_all_of_them_at_once(
-    houses_csv: Path, engine: str
-) -> None:
+def test_a_table_with_fewer_rows_than_a_batch_trains_on_all_at_once(houses_csv: Path, engine: str) -> None:
     houses(20).write_csv(houses_csv)
     task = ["task=csv", "task.path=houses.csv", "task.target=price", "trainer.max_epochs=2", "callbacks=quiet"]
 
@@ -46,7 +44,7 @@ def test_the_loss_follows_the_targets() -> None:
     assert Auto()(logits, logits + 1).equal(MeanSquaredError()(logits, logits + 1))
 
 
-def test_the_terminal_and_the_log_tell_the_types_the_terminal_each_class_and_predictions_stand_beside_the_target(
+def test_types_and_classes_are_told_and_predictions_stand_beside_the_target(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dear = pl.when(pl.col("price") > 800).then(pl.lit("yes")).otherwise(pl.lit("no"))
