@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 SOURCE = Path(own_modules.__file__).read_text().splitlines()
 LINES = {
     "Item": SOURCE.index("        return loss * (1 + loss.item())") + 1,
+    "ItemLater": SOURCE.index("        return loss * (1 + loss.item()) if self.current_epoch else loss") + 1,
     "Branches": SOURCE.index("        if loss > 1:") + 1,
     "Draws": own_modules.Draws.training_step.__code__.co_firstlineno,
 }
@@ -54,7 +55,8 @@ def test_a_module_of_the_users_own_is_stacked(workdir: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Item", "own_modules.py:{} takes a tensor's value with .item()"),
+        ("Item", "jobs 0-1: own_modules.py:{} takes a tensor's value with .item()"),
+        ("ItemLater", "jobs 0-1: own_modules.py:{} takes a tensor's value with .item()"),
         ("Branches", "own_modules.py:{} branches on a tensor's value"),
         ("Draws", "training_step (own_modules.py:{}) draws from a global random generator"),
         ("Recurrent", "recurrent layers cannot be mapped over a stack"),

@@ -187,7 +187,7 @@ def test_what_a_step_logs_is_caught_for_each_run() -> None:
 
     assert torch.equal(result.logged["train/loss"], result.losses)
     assert result.losses[0] != result.losses[1]
-    assert step.entries["train/loss"].mean
+    assert step.entries["train/loss"].reduction == "mean"
 
 
 @pytest.mark.parametrize(

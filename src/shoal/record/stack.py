@@ -15,6 +15,7 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probe import of_mapping, reason
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
@@ -40,6 +41,10 @@ class CannotStackError(Exception):
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__(next(iter(reasons.values())))
         self.reasons = reasons
+
+
+class UnmappedError(Exception):
+    """A step of a stack did in training what cannot be mapped; each of its runs would do it."""
 
 
 def may_be_one_runs_fault(error: BaseException) -> bool:
@@ -73,7 +78,8 @@ def train_stack(
         InexactError: where each run would train as it does alone but for rounding.
         UsageError: where another process trains one of them.
         Interrupted, UnwritableError: after it is recorded for all runs that had not ended.
-        What a job raised: recorded where the stack is of one run; of several each is to be tried by itself.
+        UnmappedError: where a step does what no stack can follow, after the probe has not seen it.
+        What a job raised: each run is to be tried by itself, or alone where it was; nothing of it is recorded.
     """
     interruption = Interruption()
     _allow_open_files(len(runs) + 64)
@@ -149,8 +155,10 @@ class _Session:
                 driver.fit(self.running, self)
         except BaseException as raised:
             error = self.interruption.cause(raised)
+            if of_mapping(error):
+                raise UnmappedError(reason(error, self.running.members[0].module)) from raised
             log.error("%s", error)
-            if len(self.tracks) > 1 and may_be_one_runs_fault(error):
+            if may_be_one_runs_fault(error):
                 raise  # each of them is tried by itself
             left = [track for track in self.tracks if track and not track.info.finished]
             self._end([(track, status_of(error), brief(error)) for track in left])

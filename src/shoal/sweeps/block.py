@@ -82,6 +82,8 @@ class Broken:
     """Something went wrong in a stack that may be the fault of one of its runs; nobody knows which."""
 
     reason: str
+    everyones: bool = False
+    """Whether it is that the runs are stacked, so that each of them is to train alone."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from shoal.sweeps.block import Assignment, Block, Broken, Ended, Inexact, Noted,
 from shoal.sweeps.executor import Executor, Finished, Happening, Lost
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.progress import SweepProgress
+from shoal.sweeps.summary import spans
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
@@ -81,8 +82,8 @@ class Execution:
                 self._apart(block, reasons)
             case block, Inexact(reason):
                 self._by_themselves(block, reason)
-            case block, Broken(reason):
-                self._lost(block, reason)
+            case block, Broken(reason, everyones):
+                self._broken(block, reason, everyones=everyones)
             case _, Noted(warning):
                 self._note(warning)
             case block, Lost(reason):
@@ -123,9 +124,11 @@ class Execution:
 
     def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:
         """Train the runs of a block that cannot share it alone, and the others together."""
-        for number, reason in reasons.items():
+        for number in reasons:
             self.ledger.place(number, None)
-            self.progress.tell(f"alone  job {number}: {reason}")
+        for reason in dict.fromkeys(reasons.values()):
+            numbers = [number for number, each in reasons.items() if each == reason]
+            self.progress.tell(f"alone  {'job' if len(numbers) == 1 else 'jobs'} {spans(numbers)}: {reason}")
         together = tuple(assignment for assignment in block.assignments if assignment.number not in reasons)
         alone = [Block((assignment,)) for assignment in block.assignments if assignment.number in reasons]
         again = [*alone, *([replace(block, assignments=together)] if together else [])]
@@ -134,7 +137,7 @@ class Execution:
 
     def _by_themselves(self, block: Block, reason: str) -> None:
         """Train each run of a block in a stack of its own, and let it say why."""
-        left = [each for each in block.assignments if each.number not in self.results and not each.finished]
+        left = self._left(block)
         compared = "; sweep.halving compares none of them" if block.halving else ""
         self.progress.tell(f"{counted(len(left), 'run')}, each by itself: {reason}{compared}")
         note = f"trained by itself: {reason}"
@@ -145,13 +148,21 @@ class Execution:
         self.progress.expect(again)
         self._queue.extend(again)
 
+    def _broken(self, block: Block, reason: str, *, everyones: bool) -> None:
+        """Of a stack that broke each run is tried by itself, and alone where it is that it was stacked."""
+        left = self._left(block)
+        if self.stopping or not (everyones or len(block.assignments) == 1):
+            self._lost(block, reason)
+            return
+        self._apart(replace(block, assignments=tuple(left)), dict.fromkeys((each.number for each in left), reason))
+
+    def _left(self, block: Block) -> list[Assignment]:
+        """The runs of a block that have not come to their end."""
+        return [each for each in block.assignments if each.number not in self.results and not each.finished]
+
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""
-        left = [
-            assignment
-            for assignment in block.assignments
-            if assignment.number not in self.results and not assignment.finished
-        ]
+        left = self._left(block)
         if self.stopping:
             for assignment in left:
                 self._ended(assignment.number, self._recorded(assignment, Status.INTERRUPTED, reason))

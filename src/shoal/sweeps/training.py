@@ -25,7 +25,7 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
 from shoal.record.progress import Progress
-from shoal.record.stack import CannotStackError, may_be_one_runs_fault, train_stack
+from shoal.record.stack import CannotStackError, UnmappedError, may_be_one_runs_fault, train_stack
 from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
@@ -58,7 +58,7 @@ def train_block(block: Block, report: Report, known: Known) -> None:
                 _train_alone(block.assignments[0], jobs[0], report)
         except BaseException as error:  # a job may raise anything, SystemExit included
             with _undisturbed():
-                if block.stacked and len(block.assignments) > 1 and may_be_one_runs_fault(error):
+                if block.stacked and may_be_one_runs_fault(error):
                     report(Broken(brief(error)))
                     return
                 for assignment in block.assignments:
@@ -108,6 +108,8 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
             known[block.group] = steps
     except CannotStackError as error:
         report(Unstacked({block.assignments[place].number: why for place, why in error.reasons.items()}))
+    except UnmappedError as error:
+        report(Broken(str(error), everyones=True))
     except InexactError as error:
         report(Inexact(str(error)))
 

@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from shoal.engines.step.logged import Entry, Stage, arguments, entries
+from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.mapped import Clock, Outcome, Tensors
 
 
@@ -35,20 +36,22 @@ class _Catching:
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         given = arguments(self, name, value, *args, **kwargs)
-        if given["reduce_fx"] != "mean":
-            raise CannotStackError(f"logs {name} with a reduce_fx that is not the mean")
         if given["batch_size"] is not None and getattr(self, "logs_means", False):
             given |= {"on_step": False, "on_epoch": True}
-        if given["batch_size"] == self._n_samples:
-            given["batch_size"] = None
-        found = entries(self._stage, given)
-        if not found:
-            raise CannotStackError(f"logs {name} neither by step nor by epoch")
+        try:
+            found = entries(self._stage, given)
+        except NotLoggableError as error:
+            raise CannotStackError(str(error)) from None
+        if any(key in self._caught for key in found):
+            raise CannotStackError(f"logs {name} more than once")
         self._caught |= {key: (value, entry) for key, entry in found.items()}
+        if given["batch_size"] not in (None, self._n_samples):
+            weight = given["batch_size"], Entry("last", shown=False)
+            self._caught |= {f"{key}{WEIGHT}": weight for key, entry in found.items() if entry.reduction == "mean"}
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
-        for name, value in dictionary.items():
-            self.log(name, value, *args, **kwargs)
+        for name, (value, settings) in in_dictionary(self, dictionary, *args, **kwargs).items():
+            self.log(name, value, **settings)
 
     @property
     def current_epoch(self) -> int:
@@ -80,9 +83,11 @@ class _Calling(nn.Module):
         super().__init__()
         self.module = module
         self.step = "training_step" if stage == "train" else "validation_step"
+        self._numbered = is_param_in_hook_signature(getattr(module, self.step), "batch_idx", min_args=2)
 
-    def forward(self, batch: Any, number: int) -> Any:
-        return getattr(self.module, self.step)(batch, number)
+    def forward(self, batch: Any, number: Any) -> Any:
+        step = getattr(self.module, self.step)
+        return step(batch, number) if self._numbered else step(batch)
 
 
 class CapturedStep:
@@ -97,14 +102,25 @@ class CapturedStep:
         """How to read what the step logged, by name; known after the first call."""
         self._calling = _Calling(module, stage)
 
+    @property
+    def name(self) -> str:
+        """The name of the method."""
+        return self._calling.step
+
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         with self._observed(batch, clock) as caught:
-            output = functional_call(self._calling, named, (batch, BatchNumber(clock)))
-        self.entries |= {name: entry for name, (_, entry) in caught.items()}
+            output = functional_call(self._calling, named, (batch, clock.batch_number()))
+        self._note({name: entry for name, (_, entry) in caught.items()})
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
         return Outcome(self._loss(output, params), logged, new, (output,) if self.keeps else ())
+
+    def _note(self, found: Mapping[str, Entry]) -> None:
+        """Remember how to read what was logged."""
+        for name, entry in found.items():
+            if self.entries.setdefault(name, entry) != entry:
+                raise CannotStackError(f"logs {name} with other arguments than before")
 
     @contextmanager
     def _observed(self, batch: Any, clock: Clock) -> Iterator[dict[str, tuple[Any, Entry]]]:
@@ -131,34 +147,9 @@ class CapturedStep:
             output = output.get("loss")
         if not isinstance(output, Tensor):
             raise CannotStackError("returns no loss")
-        return output
-
-
-class BatchNumber(int):
-    """The number of a batch; the clock knows when it is looked at."""
-
-    _clock: Clock
-
-    def __new__(cls, clock: Clock) -> BatchNumber:
-        number = super().__new__(cls, clock.now[1])
-        number._clock = clock
-        return number
-
-
-def _noticed(name: str) -> Any:
-    def method(self: BatchNumber, *args: Any) -> Any:
-        self._clock.read = True
-        return getattr(int, name)(self, *args)
-
-    return method
-
-
-_ASKING = """
-    add radd sub rsub mul rmul floordiv rfloordiv truediv rtruediv mod rmod divmod pow neg eq ne lt le gt ge
-    bool int index float hash repr str format
-"""
-for _name in _ASKING.split():
-    setattr(BatchNumber, f"__{_name}__", _noticed(f"__{_name}__"))
+        if output.numel() != 1:
+            raise CannotStackError("returns a loss that is not a single number")
+        return output.reshape(())
 
 
 def n_samples(batch: Any) -> int:
@@ -168,6 +159,8 @@ def n_samples(batch: Any) -> int:
 
 
 def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
+    if isinstance(value, nn.Module):
+        raise CannotStackError(f"logs {name}, which is a metric with a state of its own")
     if not isinstance(value, Tensor):
         return torch.tensor(float(value), dtype=torch.float64)
     if value.numel() != 1:

@@ -3,26 +3,71 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 Stage = Literal["train", "val"]
+Reduction = Literal["mean", "sum", "max", "min", "last"]
 
+WEIGHT = "\0weight"
+"""Ends the name of what a batch counts in the mean, where that is not its number of samples."""
 _SIGNATURE = inspect.signature(pl.LightningModule.log)
+_OF_DICTIONARY = inspect.signature(pl.LightningModule.log_dict)
+_REDUCTIONS: Mapping[Any, Reduction] = {
+    **{name: name for name in ("mean", "sum", "max", "min")},
+    **{torch.mean: "mean", torch.sum: "sum", torch.max: "max", torch.min: "min", sum: "sum", max: "max", min: "min"},
+    "avg": "mean",
+}
+_BEGINNINGS = {"mean": 0.0, "sum": 0.0, "max": -torch.inf, "min": torch.inf, "last": torch.nan}
+
+
+class NotLoggableError(ValueError):
+    """A call of `self.log` that Lightning refuses."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """How a logged value becomes a number of the epoch."""
 
-    mean: bool
-    """The mean over the epoch; the last value where false."""
-    weight: int | None = None
-    """Weight of each batch in the mean; its number of samples where None."""
+    reduction: Reduction
+    """The mean weighs each batch by its number of samples, unless the step says by what."""
     shown: bool = True
     """Whether it is a column of the history; otherwise only callbacks see it."""
+
+
+class Total(NamedTuple):
+    """What has come together of a metric, for every row of a stack."""
+
+    value: Float[Tensor, " runs"]
+    """Of a mean the sum."""
+    weight: float
+    """Of the batches that logged it: samples, or batches of what is no mean."""
+
+    @classmethod
+    def nothing(cls, entry: Entry, rows: int) -> Total:
+        """That of no batch."""
+        return cls(torch.full((rows,), _BEGINNINGS[entry.reduction], dtype=torch.float64), 0)
+
+    def and_(self, entry: Entry, values: Float[Tensor, "batches runs"], weights: Sequence[float]) -> Total:
+        """This, and the values of some batches."""
+        weight = self.weight + sum(weights)
+        if entry.reduction == "last":
+            return Total(values[-1], weight)
+        if entry.reduction in ("max", "min"):
+            every = torch.cat([self.value[None], values])
+            return Total(every.amax(0) if entry.reduction == "max" else every.amin(0), weight)
+        parts = values * torch.tensor(weights, dtype=torch.float64)[:, None] if entry.reduction == "mean" else values
+        return Total(torch.cat([self.value[None], parts]).cumsum(0)[-1], weight)
+
+    def number(self, entry: Entry) -> Float[Tensor, " runs"]:
+        """The number of the epoch."""
+        return self.value / self.weight if entry.reduction == "mean" else self.value
 
 
 def arguments(module: Any, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -32,20 +77,42 @@ def arguments(module: Any, name: str, value: Any, *args: Any, **kwargs: Any) -> 
     return bound.arguments
 
 
-def entries(stage: Stage, given: dict[str, Any]) -> dict[str, Entry]:
-    """The names under which the value of a call of `self.log` is known after an epoch; none where Lightning refuses it.
+def in_dictionary(module: Any, *args: Any, **kwargs: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """For each name in a call of `self.log_dict` its value, and the arguments of the `self.log` that it comes to."""
+    given = dict(_OF_DICTIONARY.bind(module, *args, **kwargs).arguments)
+    del given["self"]
+    return {name: (value, given) for name, value in given.pop("dictionary").items()}
+
+
+def entries(stage: Stage, given: Mapping[str, Any]) -> dict[str, Entry]:
+    """The names under which the value of a call of `self.log` is known after an epoch.
 
     A value that is logged by step and by epoch has two columns, and a third name for callbacks. That of the step is no
-    column in training, whose history has no rows within an epoch.
+    column in training, whose history has no rows within an epoch. What Lightning's other arguments say is for several
+    processes, several data loaders, its progress bar and metrics with a state.
+
+    Raises:
+        NotLoggableError: where Lightning refuses the call.
     """
     trains, name = stage == "train", given["name"]
     by_step = trains if given["on_step"] is None else bool(given["on_step"])
     by_epoch = not trains if given["on_epoch"] is None else bool(given["on_epoch"])
-    shown, weight = given["logger"] is not False, given["batch_size"]
+    reduction, shown = _reduction(name, given["reduce_fx"]), given["logger"] is not False
+    if not (by_step or by_epoch):
+        raise NotLoggableError(f"logs {name} neither by step nor by epoch")
+    if given["add_dataloader_idx"] and "/dataloader_idx_" in name:
+        raise NotLoggableError(f"logs {name}, with the number of a data loader in the name")
     if not (by_step and by_epoch):
-        return {name: Entry(by_epoch, weight, shown)} if by_step or by_epoch else {}
+        return {name: Entry(reduction if by_epoch else "last", shown)}
     return {
-        name: Entry(True, weight, False),
-        f"{name}_step": Entry(False, weight, shown and not trains),
-        f"{name}_epoch": Entry(True, weight, shown),
+        name: Entry(reduction, False),
+        f"{name}_step": Entry("last", shown and not trains),
+        f"{name}_epoch": Entry(reduction, shown),
     }
+
+
+def _reduction(name: str, given: Any) -> Reduction:
+    try:
+        return _REDUCTIONS[given.lower() if isinstance(given, str) else given]
+    except (KeyError, TypeError):
+        raise NotLoggableError(f"logs {name} with a reduce_fx that Lightning does not know") from None

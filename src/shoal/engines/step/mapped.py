@@ -28,6 +28,7 @@ from shoal.engines.step.exact.calls import Observed, Place
 from shoal.engines.step.exact.grouped import Grouped
 from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
+from shoal.engines.step.looked import Looked
 from shoal.engines.step.passes import simplified
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Clock:
     def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0) -> None:
         self.set(epoch, batch, step)
         self.read = False
+        self.watched = False
+        """Whether the number of the batch notices that it is looked at."""
 
     def set(self, epoch: int, batch: int, step: int) -> None:
         """Move to an epoch, a batch of it and the number of optimizer steps done."""
@@ -55,11 +58,9 @@ class Clock:
         self.read = True
         return self.now[0]
 
-    @property
-    def batch(self) -> int:
-        """Batches done in this epoch."""
-        self.read = True
-        return self.now[1]
+    def batch_number(self) -> Any:
+        """Batches done in this epoch, as the step is given it."""
+        return Looked(self) if self.watched else self.now[1]
 
     @property
     def step(self) -> int:
@@ -249,7 +250,7 @@ class Mapped:
         key = forms(inputs)
         if key in self._traces:
             return self._traces[key]
-        flat.clock.read = False
+        flat.clock.read, flat.clock.watched = False, True
         # Without a context `make_fx` makes a fake mode for each value, which takes half of its time.
         try:
             with tracing(TracingContext(FakeTensorMode(allow_non_fake_inputs=True))):
@@ -257,7 +258,11 @@ class Mapped:
         except Exception as error:  # whatever the step does that a trace cannot hold
             self.refused = str(error).partition("\n")[0]
         else:
-            self.refused = "the step looks at the clock" if flat.clock.read else None
+            self.refused = None
+        finally:
+            flat.clock.watched = False
+        if flat.clock.read:
+            self.refused = "the step looks at the clock"
         if self.refused:
             log.info("The step is mapped anew each time: %s", self.refused)
             return None

@@ -25,6 +25,7 @@ from shoal.engines.stack.epoch import History, Training, evaluate
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
+from shoal.engines.step.logged import WEIGHT, Entry, Total
 from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
@@ -75,16 +76,36 @@ class _OneBatch:
         return 1
 
 
+COMPARED = 16
+"""Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
+
+
 def unlike_alone(running: Running) -> dict[int, str]:
     """For each run that would not train in this stack as it does alone, why; by its place in the members.
 
     Of rounding this says nothing: see `rehearse`.
     """
     running.steps.guard.on = False
+    modules, dtype = [member.module for member in running.members], running.stack.params.dtype
+    some = range(0, len(modules), -(-len(modules) // COMPARED))
+    batches = [running.members[run].job.batches() for run in running.filled]
+    settings = running.members[0].job.trainer
     with steady():
-        batches = Gathered([running.members[run].job.batches()[0] for run in running.filled])
-        first = next(batches.epoch(0, dtype=running.stack.params.dtype))
-        return probe(running.stack, running.steps.train, [member.module for member in running.members], first)
+        train = Gathered([train for train, _ in batches])
+        n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
+        for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
+            rows, clock = some if number else None, Clock(0, number, number // running.accumulate)
+            found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
+            if found:
+                return found
+        val = [val for _, val in batches if val is not None]
+        n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
+        for number, batch in enumerate(Gathered(val).epoch(0, end=n, dtype=dtype) if n else ()):
+            rows, clock = some if number else None, Clock(0, number, 0)
+            found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
+            if found:
+                return found
+    return {}
 
 
 class StackModule(pl.LightningModule):
@@ -234,28 +255,29 @@ class StackModule(pl.LightningModule):
     def _read(
         self, stage: str, history: History, sizes: Sequence[int], begun: Mapping[int, Mapping[str, Any]] | None = None
     ) -> dict[str, list[float]]:
-        """Numbers of the epoch from what each batch logged: means over samples, or last values.
+        """Numbers of the epoch from what its batches logged, not all of them the same.
 
-        `begun` is what the batches that were done before have summed up.
+        `begun` is what the batches that were done before have come to.
         """
         result = {}
         self._sums = {run: {} for run in self.running.live}
         for name, entry in self.running.steps.captured[stage].entries.items():
-            values = torch.stack([logged[name] for logged in history.logged]).double()
-            if entry.mean:
-                weights = torch.tensor([entry.weight or size for size in sizes], dtype=torch.float64)
-                sums, n = self._begun(begun or {}, name)
-                sums, n = torch.cat([sums, values * weights[:, None]]).cumsum(0)[-1:], n + int(weights.sum())
-                values = sums / n
+            total = self._begun(begun or {}, name, entry)
+            found = [(logged, size) for logged, size in zip(history.logged, sizes, strict=True) if name in logged]
+            if found and not name.endswith(WEIGHT):
+                weights = [_weight(logged, name, size) for logged, size in found]
+                total = total.and_(entry, torch.stack([logged[name] for logged, _ in found]).double(), weights)
+            if total.weight:
+                result[name] = total.number(entry).tolist()
                 for run, row in self.running.live.items():
-                    self._sums[run][name] = [sums[-1, row].clone(), n]
-            result[name] = values[-1].tolist()
+                    self._sums[run][name] = [total.value[row].clone(), total.weight]
         return result
 
-    def _begun(self, begun: Mapping[int, Mapping[str, Any]], name: str) -> tuple[Tensor, int]:
-        """Sums of a metric for every row, and the number of samples, from the batches done before."""
-        found = [begun.get(run, {}).get(name, (0.0, 0)) for run in self.running.filled]
-        return torch.tensor([[float(total) for total, _ in found]], dtype=torch.float64), found[0][1]
+    def _begun(self, begun: Mapping[int, Mapping[str, Any]], name: str, entry: Entry) -> Total:
+        """What a metric has come to for every row with the batches done before."""
+        nothing = Total.nothing(entry, len(self.running.stack))
+        found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in self.running.filled]
+        return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])
 
     def _keyed(self, first: int, end: int) -> Iterator[Any]:
         """The epoch's batches; before each is given, the dropout of each run gets its key."""
@@ -283,3 +305,9 @@ class StackModule(pl.LightningModule):
             limit = n_of(settings.get("limit_val_batches"), len(val))
             self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
             self._val_sizes = val.sizes(end=limit)
+
+
+def _weight(logged: Mapping[str, Tensor], name: str, size: int) -> float:
+    """What a batch of so many samples counts in the mean of a metric."""
+    given = logged.get(f"{name}{WEIGHT}")
+    return size if given is None else float(given[0])

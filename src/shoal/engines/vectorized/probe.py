@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import pytorch_lightning as pl
@@ -22,65 +22,114 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CannotStackError, CapturedStep
+from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Clock, Mapped, Stepped
 from shoal.seeding import seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
-_LIBRARIES = ("/site-packages/", "/shoal/engines/", "/contextlib.py")
+_LIBRARIES = (
+    "/site-packages/",
+    *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
+    "/contextlib.py",
+)
 
 
-def probe(stack: Stack, mapped: Mapped, modules: Sequence[pl.LightningModule], batch: Any) -> dict[int, str]:
+def probe(
+    stack: Stack,
+    mapped: Mapped,
+    modules: Sequence[pl.LightningModule],
+    batch: Any,
+    clock: Clock | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+) -> dict[int, str]:
     """For each run that cannot train in this stack, why; a run is a place in `modules`.
 
-    `batch` is the first one, its tensors with the runs as their first dimension. Nothing is changed by the probe:
-    neither the stack nor the modules, nor any random generator.
+    `batch` is one of an epoch, at `clock`, its tensors with the runs as their first dimension; `mapped` is the training
+    or the validation step, and `rows` are the runs to look at, all of them unless given. Nothing is changed by the
+    probe: neither the stack nor the modules, nor any random generator.
     """
+    clock = clock or Clock()
     with generators_restored():
         try:
-            result = mapped(stack.views(), stack.buffers, batch, Clock())
+            result = mapped(stack.views(), stack.buffers, batch, clock)
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
-            return dict.fromkeys(range(len(modules)), reason(error, modules[0]))
-    found = {row: _difference(result, row, module, batch, mapped.share) for row, module in enumerate(modules)}
+            return dict.fromkeys(range(len(modules)), reason(error, modules[0], _step(mapped)))
+    places = range(len(modules)) if rows is None else rows
+    found = {row: _difference(result, row, modules[row], batch, mapped, clock) for row in places}
     return {row: why for row, why in found.items() if why}
 
 
-def _difference(result: Stepped, row: int, module: pl.LightningModule, batch: Any, share: float) -> str | None:
-    """In what a run differs alone; the stack's gradients are `share` times those of the loss."""
+def _difference(
+    result: Stepped, row: int, module: pl.LightningModule, batch: Any, mapped: Mapped, clock: Clock
+) -> str | None:
+    """In what a run differs alone."""
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
+    step = _step(mapped)
+    alone = CapturedStep(module, step.stage, keeps=step.keeps)
     before = _attributes(module)
     with generators_restored():
         try:
             seed_global(0)
-            loss, grads = _alone(module, own)
+            first = _alone(alone, own, clock, gradients=mapped.gradients)
             seed_global(1)
-            other, _ = _alone(module, own)
+            second = _alone(alone, own, clock, gradients=mapped.gradients)
         except Exception as error:  # the run's own failure; it will meet it again when it trains alone
-            return reason(error, module)
-    changed = _changed(before, _attributes(module))
+            return reason(error, module, step)
+    changed, where = _changed(before, _attributes(module)), f"{step.name} ({_place(module, step)})"
     if changed:
-        return f"training_step ({_place(module)}) changes {changed}"
-    if not torch.equal(loss, other):
-        return f"training_step ({_place(module)}) draws from a global random generator"
-    stacked = [grad[row] for grad in result.grads]
-    if not _close(result.losses[row], loss):
+        return f"{where} changes {changed}"
+    if not all(torch.equal(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
+        return f"{where} draws from a global random generator"
+    if set(first.logged) != set(result.logged):
+        return f"{where} logs other metrics alone than in the stack"
+    if not _close(result.losses[row], first.loss):
         return (
-            f"training_step ({_place(module)}) gives another loss alone: {float(loss):.6g}, in the stack "
+            f"{where} gives another loss alone: {float(first.loss):.6g}, in the stack "
             f"{float(result.losses[row]):.6g}; it depends on more than parameters, buffers and the batch"
         )
-    if not all(_close(mine, other * share) for mine, other in zip(stacked, grads, strict=True)):
-        return f"training_step ({_place(module)}) gives another gradient alone than in the stack"
+    for name, value in first.logged.items():
+        if not _close(result.logged[name][row], value):
+            return (
+                f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
+                f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
+            )
+    if not all(_close(mine[row], other * mapped.share) for mine, other in zip(result.grads, first.grads, strict=True)):
+        return f"{where} gives another gradient alone than in the stack"
+    if not all(_close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
+        return f"{where} gives other outputs alone than in the stack"
     return None
 
 
-def _alone(module: pl.LightningModule, batch: Any) -> tuple[Tensor, list[Tensor]]:
-    """Loss and gradients of the module's own step."""
+def _step(mapped: Mapped) -> CapturedStep:
+    assert isinstance(mapped.step, CapturedStep)
+    return mapped.step
+
+
+class _Alone(NamedTuple):
+    """What a module's own step gives."""
+
+    loss: Tensor
+    logged: dict[str, Tensor]
+    outputs: tuple[Tensor, ...]
+    grads: list[Tensor]
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """The loss, and what it logs."""
+        return [self.loss, *self.logged.values()]
+
+
+def _alone(step: CapturedStep, batch: Any, clock: Clock, *, gradients: bool) -> _Alone:
+    module = step.module
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
     fixed = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}
-    with torch.enable_grad():
-        outcome = CapturedStep(module, "train")(params, fixed | dict(module.named_buffers()), batch, Clock())
-        grads = torch.autograd.grad(outcome.loss, list(params.values()), allow_unused=True)
-    whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params.values(), strict=True)]
-    return outcome.loss.detach(), whole
+    with torch.set_grad_enabled(gradients):
+        outcome = step(params, fixed | dict(module.named_buffers()), batch, clock)
+        values = list(params.values())
+        grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if gradients else ()
+    whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=False)]
+    return _Alone(outcome.loss.detach(), outcome.logged, outcome.outputs, whole)
 
 
 def _close(mine: Tensor, other: Tensor) -> bool:
@@ -91,13 +140,13 @@ def _close(mine: Tensor, other: Tensor) -> bool:
     return float((mine - other).norm()) <= tolerance * max(float(other.norm()), tolerance)
 
 
-def reason(error: BaseException, module: pl.LightningModule) -> str:
-    """One line: what a step does that cannot be mapped, and where."""
+def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep | None = None) -> str:
+    """One line: what a step does that cannot be mapped, and where; that of training unless it is given."""
     text = str(error)
     frame = _innermost(error)
-    where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else _place(module)
+    where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else _place(module, step)
     if isinstance(error, CannotStackError):
-        return f"training_step ({where}) {text}"
+        return f"{step.name if step else 'training_step'} ({where}) {text}"
     if ".item()" in text or "data-dependent" in text:
         takes = frame is not None and ".item(" in (frame.line or "")
         return f"{where} takes a tensor's value with .item()" if takes else f"{where} branches on a tensor's value"
@@ -119,9 +168,14 @@ def _innermost(error: BaseException) -> traceback.FrameSummary | None:
     return own[-1] if own else None
 
 
-def _place(module: pl.LightningModule) -> str:
+def of_mapping(error: BaseException) -> bool:
+    """Whether it is the mapping over a stack that a step cannot bear, whatever the run."""
+    return isinstance(error, CannotStackError) or "vmap" in str(error) or "functorch" in str(error)
+
+
+def _place(module: pl.LightningModule, step: CapturedStep | None) -> str:
     try:
-        _, line = inspect.getsourcelines(type(module).training_step)
+        _, line = inspect.getsourcelines(getattr(type(module), step.name if step else "training_step"))
         return f"{Path(inspect.getfile(type(module))).name}:{line}"
     except (OSError, TypeError):
         return type(module).__name__
