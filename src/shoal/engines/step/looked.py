@@ -26,10 +26,10 @@ class Looked:
     def __init__(self, noticing: Noticing) -> None:
         self._noticing = noticing
 
-
-def _kind(self: Looked) -> type[int]:
-    self._noticing.read = True
-    return int
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[int]:  # type: ignore[override]
+        self._noticing.read = True
+        return int
 
 
 def _look(self: Looked, *_: Any) -> NoReturn:
@@ -42,6 +42,5 @@ _LOOKS = """
     eq ne lt le gt ge add sub mul floordiv truediv mod divmod pow lshift rshift and or xor
     radd rsub rmul rfloordiv rtruediv rmod rdivmod rpow rlshift rrshift rand ror rxor
 """
-setattr(Looked, "__class__", property(_kind))  # noqa: B010
 for _name in _LOOKS.split():
     setattr(Looked, f"__{_name}__", _look)
