@@ -55,15 +55,15 @@ def test_both_engines_train_the_same_in_float64(workdir: Path) -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "pt2"])
+@pytest.mark.parametrize("kind", ["safetensors", "pt2", "onnx"])
 def test_an_export_of_float64_is_float64_and_is_checked_in_it(kind: str, workdir: Path) -> None:
     run = line(workdir / "run", "lightning")
 
-    path, difference = export(run, kind)
+    exported = export(run, kind)
 
-    assert difference < 1e-15
+    assert exported.difference < 1e-15
     if kind == "safetensors":
-        assert {each.dtype for each in load_file(path).values()} == {torch.float64}
+        assert {each.dtype for each in load_file(exported.path).values()} == {torch.float64}
 
 
 def test_a_table_and_a_formula_are_read_and_drawn_in_float64(workdir: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_trained_module_evaluates_predicts_and_exports_once_it_is_trusted(fold
 
     assert run.evaluate() == pytest.approx({"val_loss": run.info.best.value}, rel=1e-6)  # type: ignore[union-attr]
     assert run.predict([0.1, 0.2]).columns == ["y"]
-    assert export(run, "safetensors")[1] == 0
+    assert export(run, "safetensors").difference == 0
     with pytest.raises(UsageError, match=r"task\.module\._target_=own_modules\.Wave: a run directory may only name"):
         shoal.load(run.path)
 

@@ -171,10 +171,10 @@ def test_evaluating_a_run_again_gives_the_metrics_that_were_recorded(run: Run) -
 def test_an_exported_model_predicts_the_same(run: Run, kind: str, tmp_path: Path) -> None:
     from shoal.loaded.export import SUFFIXES, export
 
-    path, difference = export(run, kind, tmp_path / f"model{SUFFIXES[kind]}")
+    exported = export(run, kind, tmp_path / f"model{SUFFIXES[kind]}")
 
-    assert path.stat().st_size > 1000
-    assert difference <= 1e-6
+    assert exported.path.stat().st_size > 1000
+    assert exported.difference <= 1e-6
 
 
 def test_a_resume_with_another_learning_rate_uses_it_and_says_so(workdir: Path, capsys: pytest.CaptureFixture) -> None:

@@ -144,6 +144,9 @@ def export(
         Literal["onnx", "pt2", "safetensors"], typer.Option("--format", "-f", help="What to write.")
     ] = "onnx",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where; else beside the run.")] = None,
+    by_column: Annotated[
+        bool, typer.Option("--by-column", help="An input for each column by its name, also where all are numbers.")
+    ] = False,
     last: Last = False,
     trust: Trust = None,
     root: Root = OUTPUTS,
@@ -153,12 +156,15 @@ def export(
     \b
     Examples:
       shoal export last --format onnx
+      shoal export last --by-column
       shoal export last --format safetensors --output weights.safetensors
     """
     from shoal.loaded.export import export as write
 
-    path, difference = write(_run(run, trust, root), format, output, "last" if last else "best")
-    print(f"{path}: largest relative difference from the run's own predictions {difference:.1e}")
+    written = write(_run(run, trust, root), format, output, "last" if last else "best", by_column=by_column)
+    print(f"{written.path}: largest relative difference from the run's own predictions {written.difference:.1e}")
+    for note in written.notes:
+        print(f"  {note}")
 
 
 def _sweep(reference: str, root: Path) -> Path | None:

@@ -1,0 +1,164 @@
+"""Writes a trained model for other programs, and has what was written predict rows that the run predicts too."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from shoal.errors import ShoalError, UsageError
+from shoal.loaded.export import onnx_file
+from shoal.loaded.export.about import metadata, origin, told
+from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
+from shoal.loaded.export.rows import feed, rows
+from shoal.loaded.export.whole import Whole, signature
+from shoal.loaded.run import Run, Which
+from shoal.rundir import write_bytes
+from shoal.rundir.atomic import UnwritableError
+from shoal.tasks import Data, LightningTask, Supervised
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
+"""Largest difference between the predictions of the run and of what was exported, by the precision of the network,
+in multiples of the largest output of the network: of a table in standard deviations of its target."""
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and has been checked."""
+
+    path: Path
+    difference: float
+    """The largest difference from the run's own predictions, relative to the largest."""
+    notes: tuple[str, ...]
+    """What whoever uses the file must know."""
+
+
+def export(
+    run: Run, kind: Format, output: Path | None = None, which: Which = "best", *, by_column: bool = False
+) -> Exported:
+    """Write the model of a run, read it back, and compare what it predicts for raw rows.
+
+    onnx: for any runtime; pt2: `torch.export`. Both hold the graph from the columns of a table to the target in its own
+    units, or to the class. safetensors: the weights alone; what builds the network and encodes rows is metadata.
+
+    Raises:
+        UsageError: where a package is missing, or the network has no inputs.
+        ShoalError: where what was exported predicts something else, or cannot be written; no file is left then.
+    """
+    path = output or run.directory.path / f"model{SUFFIXES[kind]}"
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, f"model{SUFFIXES[kind]}")
+        with torch.no_grad():
+            found = (
+                _weights(run, which, written) if kind == "safetensors" else _graph(run, kind, which, written, by_column)
+            )
+        try:
+            write_bytes(path, written.read_bytes())
+        except UnwritableError as error:
+            raise ShoalError(error.problem, hint="--output says where it goes") from error
+    return Exported(path, *found)
+
+
+def _graph(run: Run, kind: Format, which: Which, path: Path, by_column: bool) -> tuple[float, tuple[str, ...]]:
+    module, data, format = run.presented(which), run.columns(which), run.format(which)
+    _check_inputs(module)
+    takes = signature(module, data, format, by_column=by_column)
+    raw = rows(takes)
+    whole = Whole(module.model, data, format, takes).eval()
+    write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
+    predicts = write(whole, feed(raw, takes), takes, metadata(run, which, takes, data), path)
+    expected = _Expected(run, which, module, data)
+    apart = max(expected.apart(predicts(feed(part, takes)), part) for part in (raw, raw[:1]))
+    return _checked(apart, module), (*told(takes), *expected.notes(raw))
+
+
+def _weights(run: Run, which: Which, path: Path) -> tuple[float, tuple[str, ...]]:
+    module, data = run.presented(which), run.columns(which)
+    about = {**origin(run, which), "config": json.dumps(run.config), "format": "pt"}
+    if data.encoding:
+        about["encoding"] = json.dumps(plain(data.encoding), ensure_ascii=False)
+    filled = write_safetensors(module.model, about, path)
+    fresh = filled(run.trained(which).presented(run.trained(which).module()).model.to(_dtype(module))).eval()
+    same = all(value.equal(fresh.state_dict()[name]) for name, value in module.model.state_dict().items())
+    scaled = ("its inputs and outputs are as the network has them; `encoding` in its metadata says how.",)
+    return _checked(0.0 if same else math.inf, module), ("holds the weights alone.", *(scaled if data.encoding else ()))
+
+
+def _check_inputs(module: Supervised) -> None:
+    """Refuse a network that rows of numbers do not go into."""
+    if module.task.inputs:
+        return
+    if isinstance(module.task, LightningTask):
+        problem = "the samples of this module are no rows of numbers: there is no graph from a table's columns"
+        raise UsageError(problem, hint="--format safetensors writes its weights")
+    raise UsageError("this model has no inputs: there is nothing to predict from", hint="shoal show prints its value")
+
+
+def _checked(apart: float, module: Supervised) -> float:
+    if not apart <= TOLERANCE.get(_dtype(module), TOLERANCE[torch.float32]):
+        raise ShoalError(f"what was exported predicts something else than the run: the difference is {apart:.2g}")
+    return apart
+
+
+def _dtype(module: Supervised) -> torch.dtype:
+    return next(module.model.parameters()).dtype
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What the run itself predicts."""
+
+    run: Run
+    which: Which
+    module: Supervised
+    data: Data
+
+    def apart(self, outputs: list[Tensor], raw: pl.DataFrame) -> float:
+        """The largest difference of a graph's outputs, in multiples of the network's largest output."""
+        if "columns" not in self.data.encoding:
+            x = raw.cast(pl.Float64).to_torch().to(_dtype(self.module))
+            return _apart(outputs[0].reshape(len(raw), -1), self.module.model(x))
+        predicted = self.run.predict(raw, self.which)
+        classes = self.data.encoding.get("classes")
+        if not classes:
+            values = predicted.to_torch().double()
+            return _apart(self._standard(outputs[0].reshape(values.shape)), self._standard(values))
+        expected = predicted.select(f"p_{name}" for name in classes).to_torch()
+        labels = torch.tensor([classes.index(name) for name in predicted.to_series()])
+        first, second = expected.topk(min(2, len(classes)), dim=1).values.T[[0, -1]]
+        close = first - second < TOLERANCE[torch.float32]  # either may be the most probable one then
+        same = bool(((outputs[0] == labels) | close).all())
+        return _apart(outputs[1], expected) if same else math.inf
+
+    def notes(self, raw: pl.DataFrame) -> list[str]:
+        """What the graph has not: how a task of the user's own reads rows and outputs."""
+        if "columns" in self.data.encoding:
+            return []
+        x = raw.cast(pl.Float64).to_torch().to(_dtype(self.module))
+        outputs = self.module.model(x)
+        name = type(self.module.task).__name__
+        try:
+            plain = self.run.predict(raw, self.which).cast(pl.Float64).to_torch().to(outputs.dtype).equal(outputs)
+        except (ShoalError, pl.exceptions.PolarsError):
+            plain = False
+        return [] if plain else [f"it is the network alone: what {name} makes of rows and outputs is not in it."]
+
+    def _standard(self, values: Tensor) -> Tensor:
+        encoding = self.data.encoding
+        return (values - float(encoding["mean"])) / float(encoding["scale"])
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest that was expected; what is nan in both does not differ."""
+    both = found.isnan() & expected.isnan()
+    difference = torch.where(both, 0.0, (found - expected).abs().double())
+    largest = torch.where(both, 0.0, expected.abs().double()).max().clamp_min(_LEAST)
+    return float(difference.max() / largest)

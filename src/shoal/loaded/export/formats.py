@@ -1,0 +1,67 @@
+"""The formats: each writes a file, and says how what is in it predicts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from shoal.loaded.export.rows import Feed, coded
+from shoal.loaded.export.whole import Signature, Whole
+
+Format = Literal["onnx", "pt2", "safetensors"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "safetensors": ".safetensors"}
+Predicts = Callable[[Feed], list[Tensor]]
+"""From what a graph is given to its outputs, in their order; of a class the code."""
+METADATA = "shoal.json"
+"""The file within a .pt2 that says what it takes."""
+
+
+def program(whole: Whole, given: Feed, takes: Signature) -> torch.export.ExportedProgram:
+    """The graph for any number of rows, as torch exports it."""
+    rows = torch.export.Dim("rows")
+    example = {name: torch.from_numpy(values) for name, values in coded(given, takes).items()}
+    x: Any = example[takes.matrix] if takes.matrix else example
+    shapes = {0: rows} if takes.matrix else {name: {0: rows} for name in example}
+    return torch.export.export(whole, (x,), dynamic_shapes=(shapes,))
+
+
+def write_pt2(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
+    """Write the graph with its weights as torch has it, what is known of it beside it."""
+    torch.export.save(program(whole, given, takes), path, extra_files={METADATA: json.dumps(dict(about), indent=2)})
+    loaded = torch.export.load(path).module()
+
+    def predicts(rows: Feed) -> list[Tensor]:
+        tensors = {name: torch.from_numpy(values) for name, values in coded(rows, takes).items()}
+        with torch.no_grad():
+            return list(loaded(tensors[takes.matrix] if takes.matrix else tensors).values())
+
+    return predicts
+
+
+def write_safetensors(network: nn.Module, about: Mapping[str, str], path: Path) -> Callable[[nn.Module], nn.Module]:
+    """Write the weights alone; what is returned puts them into a network that was built anew."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, path, metadata=dict(about))
+
+    def filled(fresh: nn.Module) -> nn.Module:
+        fresh.load_state_dict(load_file(path))
+        return fresh
+
+    return filled
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it, which knows no infinity: null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,153 @@
+"""What an exported file predicts for raw rows, beside what `shoal predict` does."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors import safe_open
+
+import shoal
+from shoal.loaded.export import export, onnx_run
+from shoal.loaded.run import Run
+
+MIXED = ["task=csv", "task.path=t.csv", "task.target=y", "trainer.max_epochs=2", "task.categorical=[zone]"]
+
+
+def table(folder: Path, *, classes: bool = False) -> pl.DataFrame:
+    """Every kind of column: numbers with marks and units, categories with missing ones, codes, dates; some large."""
+    drawn, rows = random.Random(0), []
+    for row in range(120):
+        area, when = drawn.uniform(1, 100), datetime(2015, 1, 1) + timedelta(hours=drawn.randrange(48_000))
+        y = 30 * area + 1e6 + when.year
+        rows.append(
+            {
+                "area": "-999" if row % 20 == 3 else f"{area:.2f}",
+                "linear": str(drawn.randint(1, 9)),
+                "city": "NA" if row % 20 == 7 else drawn.choice(["Oslo", "\u00c5s", "a b"]),
+                "when": "" if row % 30 == 9 else f"{when:%Y-%m-%d %H:%M:%S}",
+                "new": drawn.choice(["true", "false"]),
+                "zone": str(drawn.randint(1, 3)),
+                "price": f"${1e7 + drawn.gauss(0, 3):.2f}",
+                "y": f"{y:.2f}" if not classes else ("low" if area < 30 else "middle" if area < 60 else "high"),
+            }
+        )
+    found = pl.DataFrame(rows)
+    found.write_csv(folder / "t.csv")
+    return found
+
+
+def raw(rows: pl.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns as whoever has only the exported file would give them."""
+    bare = rows.select(pl.col("area", "linear", "price").str.strip_chars("$").cast(pl.Float64))
+    when = rows["when"].str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).to_numpy().astype("datetime64[s]")
+    return {
+        **{name: bare[name].to_numpy(writable=True) for name in bare.columns},
+        **{name: np.array(rows[name].to_list(), dtype=str) for name in ("city", "new", "zone")},
+        "when": when.astype("int64"),
+    }
+
+
+def in_onnxruntime(path: Path, given: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """What the file predicts in this process, which has torch."""
+    onnx_run.write(path.with_suffix(".npz"), given)
+    onnx_run.main(str(path), str(path.with_suffix(".npz")), str(path.with_suffix(".out.npz")))
+    return onnx_run.read(path.with_suffix(".out.npz"))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, pl.DataFrame, Path]:
+    """A run, its table, and its export to ONNX."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rows = table(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["task.missing=mean", "task.missing_values=[NA,-999]", "hydra.run.dir=run"]
+        shoal.train([*MIXED, *words])
+        run = shoal.load(folder / "run")
+        return run, rows, export(run, "onnx").path
+
+
+def test_an_onnx_file_predicts_raw_columns_of_every_kind_as_predict_does(mixed: tuple[Run, pl.DataFrame, Path]) -> None:
+    run, rows, path = mixed
+
+    found = in_onnxruntime(path, raw(rows))
+
+    assert list(found) == ["y"]
+    own = run.predict(rows.drop("y")).to_series().to_numpy()
+    np.testing.assert_allclose(found["y"], own, rtol=1e-9, atol=1e-5 * own.std())
+
+
+def test_a_pt2_file_takes_categories_by_the_codes_that_it_names(mixed: tuple[Run, pl.DataFrame, Path]) -> None:
+    run, rows, _ = mixed
+
+    path = export(run, "pt2").path
+    kept = {"shoal.json": ""}
+    program = torch.export.load(path, extra_files=kept).module()
+
+    inputs = json.loads(json.loads(kept["shoal.json"])["shoal.inputs"])
+    codes = {each["name"]: each["codes"] for each in inputs if each["kind"] == "category"}
+    given = {
+        name: torch.tensor([codes[name][text] for text in values]) if name in codes else torch.from_numpy(values)
+        for name, values in raw(rows).items()
+    }
+    own = run.predict(rows.drop("y")).to_series().to_torch()
+    torch.testing.assert_close(program(given)["y"], own, rtol=1e-9, atol=float(1e-5 * own.std()))
+
+
+def test_what_predict_refuses_is_nan_in_the_graph_and_only_there(mixed: tuple[Run, pl.DataFrame, Path]) -> None:
+    _, rows, path = mixed
+    given = raw(rows[:4])
+
+    given["city"][1] = "Atlantis"
+    given["area"][2] = math.inf
+    found = in_onnxruntime(path, given)["y"]
+
+    assert np.isnan(found).tolist() == [False, True, True, False]
+
+
+def test_weights_alone_say_how_their_inputs_are_encoded(mixed: tuple[Run, pl.DataFrame, Path]) -> None:
+    run, _, _ = mixed
+
+    exported = export(run, "safetensors")
+
+    with safe_open(exported.path, "pt") as kept:
+        encoding = json.loads(kept.metadata()["encoding"])
+    assert [column["name"] for column in encoding["columns"]] == list(run.features)
+    assert exported.notes[0] == "holds the weights alone."
+
+
+def test_classes_come_out_of_an_onnx_file_by_their_names_with_probabilities(workdir: Path) -> None:
+    rows = table(workdir, classes=True).filter(pl.col("city") != "NA", pl.col("when") != "")
+    run = shoal.train([*MIXED, "task.missing=drop", "loss.weight=balanced", "task.features=[area,city,zone]"])
+
+    path = export(run, "onnx").path
+    given = raw(rows)
+    given["city"][0] = "Atlantis"
+    found = in_onnxruntime(path, {name: given[name] for name in run.features})
+
+    own = run.predict(rows.drop("y"))
+    assert found["y"].tolist() == ["", *own["y"].to_list()[1:]]
+    np.testing.assert_allclose(found["probabilities"][1:], own.select(pl.col("^p_.*$")).to_numpy()[1:], atol=1e-6)
+
+
+def test_numbers_alone_are_one_input_or_by_column_where_that_is_asked_for(workdir: Path) -> None:
+    rows = np.random.default_rng(0).uniform(1, 100, (80, 2)).round(2)
+    pl.DataFrame({"x": rows[:, 0], "b": rows[:, 1], "y": rows @ [30, 7]}).write_csv("t.csv")
+    run = shoal.train(["task=csv", "task.path=t.csv", "task.target=y", "trainer.max_epochs=2", "loss=huber"])
+
+    together, apart = (export(run, "onnx", workdir / f"{by}.onnx", by_column=by).path for by in (False, True))
+    matrix = in_onnxruntime(together, {"x": rows.astype(np.float32)})["y"]
+    columns = in_onnxruntime(apart, {"x": rows[:, 0], "b": rows[:, 1]})["y"]
+
+    own = run.predict(rows).to_series().to_numpy()
+    np.testing.assert_allclose(matrix[:, 0], own, rtol=1e-5)
+    np.testing.assert_allclose(columns, own, rtol=1e-5)
