@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -21,8 +23,15 @@ TOO_MANY = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE))
 """What it says when too many files are open."""
 SUFFIX = ".partial"
 """Ending of the temporary file beside its target; one left by a crash is overwritten by the next write."""
+UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What it says of a folder on a network drive, or in user space, that cannot be brought to the disk by itself."""
 SYNCS = 16
 """How many files the system is asked at a time to bring to the disk: it does these together."""
+
+
+log = logging.getLogger("shoal")
+_unsynced: set[int] = set()
+"""Devices of which it has been said that their folders are not brought to the disk."""
 
 
 class _Together:
@@ -39,7 +48,7 @@ class _Together:
             partial = self.partials.pop(path)
             _fsync(partial)
             partial.replace(path)
-            _fsync(path.parent)
+            _fsync_folder(path.parent)
 
     def close(self) -> None:
         """Bring everything to the disk, and only then give it its name; what fails keeps what it was before.
@@ -56,7 +65,7 @@ class _Together:
             except OSError as error:
                 _remove(partial)
                 errors[path] = error
-        errors |= _fsync_all({path.parent for path in self.partials if path not in errors})
+        errors |= _fsync_all({path.parent for path in self.partials if path not in errors}, _fsync_folder)
         for path, problem in errors.items():
             raise unwritable(path, problem) from problem
 
@@ -106,7 +115,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             waiting.partials[path] = partial
         else:
             partial.replace(path)
-            _fsync(path.parent)
+            _fsync_folder(path.parent)
     except OSError as error:
         _remove(partial)
         raise unwritable(path, error, needed) from error
@@ -142,7 +151,7 @@ def share(path: Path, other: Path) -> None:
         partial.unlink(missing_ok=True)
         os.link(path, partial)
         partial.replace(other)
-        _fsync(other.parent)
+        _fsync_folder(other.parent)
     except OSError:  # a file system without links, or one that is gone
         copy(path, other)
 
@@ -237,7 +246,7 @@ def _settle(*paths: Path) -> None:
 
 
 def _fsync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, survive a crash of the machine."""
+    """Make a file's content survive a crash of the machine."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -245,12 +254,33 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _fsync_all(paths: Iterable[Path]) -> dict[Path, OSError]:
-    """The same for many; what went wrong with which."""
+def _fsync_folder(path: Path) -> None:
+    """Make the names in a folder survive it too, where the file system can: some have no way to, and need none."""
+    try:
+        _fsync(path)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        _tell_unsynced(path, error)
+
+
+def _tell_unsynced(path: Path, error: OSError) -> None:
+    """Say once of each file system that only the content of files is synced there."""
+    device = path.stat().st_dev
+    if device in _unsynced:
+        return
+    _unsynced.add(device)
+    text = f"{path}: this file system syncs no folder ({error.strerror}), only the files in it"
+    log.warning("%s: after a power failure the newest of them may be missing", text)
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _fsync_all(paths: Iterable[Path], fsync: Callable[[Path], None] = _fsync) -> dict[Path, OSError]:
+    """Bring many to the disk; what went wrong with which."""
 
     def attempt(path: Path) -> OSError | None:
         try:
-            _fsync(path)
+            fsync(path)
         except OSError as error:
             return error
         return None
