@@ -13,6 +13,7 @@ from shoal.build.importing import importing
 from shoal.build.trust import refuse_impostors, refuse_strangers
 from shoal.config.changes import changed, refuse_fixed
 from shoal.config.origins import Origins, located
+from shoal.config.working_directory import in_its_directory
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.instructions import choose
 from shoal.loaded.opened import Stored, stored
@@ -56,8 +57,10 @@ def resume(
             built = job(config)
             before = None if checkpoint is None else _before(found.run, checkpoint, built, trusted)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
-        log_through(logging.FileHandler(found.run.log))
-        return found.run, Training(built).do(found.run, info, checkpoint=checkpoint, before=before)
+        log_through(logging.FileHandler(found.run.log, encoding="utf-8"))
+        state = checkpoint.absolute() if checkpoint else None
+        with in_its_directory(found.run) as run:
+            return found.run, Training(built).do(run, info, checkpoint=state, before=before)
 
 
 def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str]) -> Job | None:

@@ -18,6 +18,7 @@ from shoal.config.multirun.unfollowed import refuse_settings_of_sweeps
 from shoal.config.origins import located
 from shoal.errors import DamagedError, UsageError
 from shoal.instructions import choose
+from shoal.origin import starting_at
 from shoal.rundir import RunDir, RunInfo, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
@@ -58,7 +59,7 @@ def start(
             if isinstance(todo, Training):
                 _ = todo.job.data  # what is wrong with it is told before anything is written
                 found_in_data = todo.job.task.description()
-        run = RunDir(found.directory())
+        run = RunDir(found.directory().absolute() if found.config.hydra.job.chdir else found.directory())
         info = RunInfo.new(run.path.name, values, found.choices, command=command, overrides=overrides)
         if isinstance(todo, Training) and todo.assists:
             before_training()
@@ -73,7 +74,8 @@ def start(
                 logging.getLogger("shoal").info(found_in_data)
             return todo.do(run, info)
 
-        return run, _run(found, task)
+        with starting_at(Path.cwd()):
+            return run, _run(found, task)
 
 
 def _refuse_sweep(found: Composed) -> None:

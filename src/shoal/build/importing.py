@@ -12,6 +12,6 @@ from pathlib import Path
 def importing() -> Iterator[None]:
     """Find the user's own modules in the working directory."""
     here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
+    if here not in sys.path:  # "" would be another directory once a run works in its own
         sys.path.insert(0, here)
     yield

@@ -37,6 +37,7 @@ from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_un
 from shoal.config.origins import Origins
 from shoal.errors import ConfigError, UsageError, brief
 from shoal.instructions import PORTABLE, choose
+from shoal.origin import starting_at
 from shoal.rundir import RunInfo, StudyInfo, SweepDir, read_sweep
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
@@ -252,7 +253,8 @@ def alone(config: DictConfig) -> Any:
     What goes wrong is told here: Hydra keeps it to itself.
     """
     try:
-        return _alone(config)
+        with starting_at(HydraConfig.get().runtime.cwd):
+            return _alone(config)
     except Exception as error:
         print(f"failed  job {HydraConfig.get().job.num}: {brief(error)}", file=sys.stderr, flush=True)
         raise

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 from annotated_types import Ge
 
 from shoal.errors import ConfigError
+from shoal.origin import located
 from shoal.tasks.tables.format import MISSING, DateOrder, Decimal, Delimiter, Format, Thousands
 from shoal.tasks.tables.opening import known
 from shoal.tasks.tables.reading import Read, read
@@ -82,7 +82,7 @@ class TableFile(Table):
         if self.test_path is None:
             return None
         try:
-            return read(Path(self.test_path).expanduser(), self.format).frame
+            return read(located(self.test_path), self.format).frame
         except ConfigError as error:
             raise error.at(key="test_path") from error
 
@@ -97,12 +97,12 @@ class TableFile(Table):
     @property
     def digest(self) -> str | None:
         """SHA-256 of the file, in hexadecimal: a run that is resumed must find the same."""
-        with Path(self.path).expanduser().open("rb") as file:
+        with located(self.path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _read(self) -> Read:
-        return read(Path(self.path).expanduser(), self.format)
+        return read(located(self.path), self.format)
 
     def _stamp(self) -> tuple[int, ...]:
-        paths = [Path(path).expanduser() for path in (self.path, self.test_path) if path]
+        paths = [located(path) for path in (self.path, self.test_path) if path]
         return tuple(n for path in paths if path.is_file() for n in (path.stat().st_mtime_ns, path.stat().st_size))

@@ -18,6 +18,7 @@ import polars as pl
 from polars.exceptions import ComputeError, PolarsError
 
 from shoal.errors import ConfigError, nearest
+from shoal.origin import located
 from shoal.tasks.tables.format import DELIMITERS, Format
 from shoal.tasks.tables.header import UNNAMED, Head, head, mostly_numbers, records
 from shoal.tasks.tables.opening import opened
@@ -192,7 +193,7 @@ def _extension(path: Path) -> str:
 
 
 def _refuse_path(path: Path) -> NoReturn:
-    what = "is a directory" if path.is_dir() else f"no such file; the working directory is {Path.cwd()}"
+    what = "is a directory" if path.is_dir() else f"no such file; the working directory is {located('.').absolute()}"
     there = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
     guess = nearest(path.name, there)
     _refuse(path, what, hint=f"did you mean {path.parent / guess}?" if guess else None)

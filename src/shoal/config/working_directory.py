@@ -1,0 +1,38 @@
+"""The directory that a run works in: that of its command, or with `hydra.job.chdir=true` its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from shoal.origin import starting_at
+from shoal.rundir import RunDir
+
+
+@contextmanager
+def in_its_directory(run: RunDir) -> Iterator[RunDir]:
+    """Go on with a run where it worked before; it has another path there.
+
+    What a run of Hydra's finds by `hydra.utils.to_absolute_path` starts at the directory of this command.
+    """
+    hydra = run.hydra / "hydra.yaml"
+    config: Any = OmegaConf.load(hydra) if hydra.is_file() else None
+    if config is None or not config.hydra.job.chdir:
+        yield run
+        return
+    here, before = Path.cwd(), HydraConfig.instance().cfg
+    config.hydra.runtime.cwd = str(here)
+    HydraConfig.instance().cfg = config
+    try:
+        with starting_at(here):
+            os.chdir(run.path)
+            yield RunDir(here / run.path)
+    finally:
+        os.chdir(here)
+        HydraConfig.instance().cfg = before
