@@ -1,4 +1,7 @@
-"""Standard input, output and error that are always there: training does not end because nobody reads what it says."""
+"""Standard input, output and error that are always there: training does not end because nobody reads what it says.
+
+Nor because a terminal cannot show a letter of it: what is told is escaped there. What a program will read is not.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,12 @@ def keep_standard_streams() -> None:
             setattr(sys, name, _lasting(stream, stream.fileno()))
 
 
+def say(text: str) -> None:
+    """Print a text, escaping what a standard output that is not the process's own cannot show."""
+    coding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(coding, "backslashreplace").decode(coding))
+
+
 def copied(stream: Any) -> Any:
     """The stream through a file of its own, which still leads there while the process's is turned elsewhere.
 
@@ -47,13 +56,13 @@ def _open_if_closed(number: int) -> None:
 
 
 def _lasting(stream: Any, number: int, *, closefd: bool = False) -> io.TextIOWrapper:
-    """The same encoding and buffering, through a file that outlasts its reader."""
+    """The same encoding and buffering, through a file that outlasts its reader; what it cannot write is escaped."""
     with suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Lasting(number, "w", closefd=closefd)),
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

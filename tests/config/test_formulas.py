@@ -1,4 +1,4 @@
-"""Formulas typed on the command line."""
+"""Formulas, and letters that are not English, typed on the command line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from shoal.config.quoting import quoted
         ('task.expression="cos(x)"', 'task.expression="cos(x)"'),
         ("task.expression=${other}", "task.expression=${other}"),
         ("task.noise=0.1", "task.noise=0.1"),
+        ("task.target=größe", 'task.target="größe"'),
+        ("task.features=[größe, b,große Stadt]", 'task.features=["größe", b,"große Stadt"]'),
+        ("task.target='größe'", "task.target='größe'"),
         ("--multirun", "--multirun"),
     ],
 )
-def test_only_formulas_are_quoted_and_each_of_several_by_itself(typed: str, read: str) -> None:
+def test_what_needs_quotes_is_quoted_and_each_of_several_by_itself(typed: str, read: str) -> None:
     assert quoted([typed]) == [read]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shoal.cli.exactly import print_exactly
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def runs(
     selection = listing.Selection(where=where, status=tuple(status or ()), sort=sort, top=top, expand=expand)
     entries = listing.selected(found, selection)
     if as_json:
-        sys.stdout.write(listing.write_json_lines(entries, columns.split(",") if columns else None))
+        print_exactly(listing.write_json_lines(entries, columns.split(",") if columns else None))
     elif as_csv:
         names = listing.asked_columns(columns, entries) if columns else listing.csv_columns(entries)
-        sys.stdout.write(listing.write_csv(entries, names))
+        print_exactly(listing.write_csv(entries, names))
     elif not sys.stdout.isatty():
         sys.stdout.write(listing.write_lines(entries, listing.asked_columns(columns, entries)))
     elif entries:
@@ -136,7 +137,7 @@ def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
 
     entry = resolve(run, root)
     if as_json:
-        print(in_full(entry))
+        print_exactly(in_full(entry) + "\n")
     elif isinstance(entry, SweepEntry):
         show_sweep(console(), entry)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from shoal.cli.exactly import print_exactly
 from shoal.cli.review import Reference
 from shoal.errors import ShoalError, UsageError
 
@@ -132,7 +133,7 @@ def predict(
     inputs = read(trained, input, which) if input else given(trained, x or "", which)
     predicted = inputs.predicted()
     if output is None:
-        print(predicted.text(), end="")
+        print_exactly(predicted.text())
     else:
         predicted.write(output)
         print(f"{len(predicted.table)} predictions in {output}", file=sys.stderr)

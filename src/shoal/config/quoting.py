@@ -1,24 +1,38 @@
-"""Formulas on the command line, which Hydra's grammar would take for functions of its own."""
+"""Words of the command line that Hydra's grammar takes in quotes only: formulas, and letters that are not English."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 _KEYS = ("task.expression", "model.expression")
 _HYDRA = ("'", '"', "${", "choice(", "glob(")
 """Beginnings of a value that is meant for Hydra's grammar as it stands."""
+_FOREIGN = re.compile(r"[^\s,:=()\[\]{}]*[^\x00-\x7f][^,:=()\[\]{}]*")
+"""A text with a letter that the grammar does not know, up to what takes values apart."""
 
 
 def quoted(words: Iterable[str]) -> list[str]:
-    """`task.expression=sin(x)` as `task.expression="sin(x)"`; several formulas with commas between them, each so."""
+    """`task.expression=sin(x)` as `task.expression="sin(x)"`, and `task.target=größe` as `task.target="größe"`.
+
+    Several with commas between them, each so.
+    """
     return [_quoted(word) for word in words]
 
 
 def _quoted(word: str) -> str:
     key, _, value = word.partition("=")
-    if key.lstrip("+") not in _KEYS or not value or value.startswith(_HYDRA):
+    if not value or value.startswith(_HYDRA):
         return word
+    if key.lstrip("+") not in _KEYS:
+        foreign = not value.isascii() and not any(mark in value for mark in "'\"$\\{")
+        return f"{key}={_FOREIGN.sub(_in_quotes, value)}" if foreign else word
     return f"{key}=" + ",".join(f'"{formula.strip()}"' for formula in _split(value))
+
+
+def _in_quotes(found: re.Match[str]) -> str:
+    text = found[0].rstrip()
+    return f'"{text}"{found[0][len(text) :]}'
 
 
 def _split(text: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, claim, read_info
 from shoal.rundir.atomic import share, unwritable
+from shoal.streams import say
 from shoal.sweeps.block import Assignment, Block
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import Executor, InProcess, Workers
@@ -58,7 +59,7 @@ class Sweeping:
         self._check(todo)
         blocks = Blocks(self.asked, self.ledger, self.plan, self.tree).of(todo)
         if self.settings.dry_run:
-            print(dry_run(self.asked, self.ledger, self.plan, blocks, len(todo)))
+            say(dry_run(self.asked, self.ledger, self.plan, blocks, len(todo)))
             return {}
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with claim(self.folder):
@@ -166,7 +167,7 @@ class Sweeping:
         self.ledger.describe(**whole)
         self.ledger.close(Status.INTERRUPTED if unfinished else Status.FAILED if bad else Status.COMPLETED)
         drawn = [f"  {path}" for path in self._drawn]
-        print("\n".join([summarize(self.folder, self.ledger.info, results), *drawn, *table(self.ledger.info.expected)]))
+        say("\n".join([summarize(self.folder, self.ledger.info, results), *drawn, *table(self.ledger.info.expected)]))
         if self.settings.report:
             self._report()
         if execution.received is not None:
@@ -178,7 +179,7 @@ class Sweeping:
         from shoal.review.report import write_report
 
         info = self.ledger.info
-        print(f"  {write_report(find([self.folder.path]), self.folder.report, title=f'{info.task} {info.id}')}")
+        say(f"  {write_report(find([self.folder.path]), self.folder.report, title=f'{info.task} {info.id}')}")
 
     def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
         """Draw the sweep, and compare what is expected of it as a whole."""

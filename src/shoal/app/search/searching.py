@@ -22,6 +22,7 @@ from shoal.errors import DamagedError
 from shoal.rundir import RunDir, RunInfo, Status, StudyInfo, claim, read_info, read_sweep, write_sweep, write_text
 from shoal.rundir.info import now
 from shoal.rundir.layout import job_name
+from shoal.streams import say
 from shoal.sweeps.summary import summarize
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Search:
 
     def preview(self) -> None:
         """Print what would be searched, and the first batch; the study is a copy, so that asking it leaves nothing."""
-        print(self.request)
+        say(str(self.request))
         batch = self.batch()
         if batch:
             self._launched(batch)
@@ -173,8 +174,8 @@ class Search:
             with claim(folder):
                 write_sweep(folder.info, info)
             runs = ((job.number, _read(folder.run(job))) for job in info.jobs)
-            print(summarize(folder, info, {number: run for number, run in runs if run}))
-        print("\n".join([*conclusion(self.study, self._info()), f"  {folder.trials}"]))
+            say(summarize(folder, info, {number: run for number, run in runs if run}))
+        say("\n".join([*conclusion(self.study, self._info()), f"  {folder.trials}"]))
 
 
 def _ended(job: JobReturn) -> RunInfo | None:
