@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from optuna.trial import FrozenTrial
 
+from checkout import ROOT
 from commands import Ended, trained
 from shoal.app.search.objectives import Objective
 from shoal.app.search.request import Request, SearchSettings
@@ -22,6 +24,7 @@ from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import opened, quietly
 from shoal.config.compose import composed
 from shoal.config.multirun.distributions import integers_of
+from shoal.config.multirun.settings import as_form
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, write_info
 from shoal.rundir.info import Best
 
@@ -95,7 +98,8 @@ def session(
     **settings: Any,
 ) -> optuna.Study:
     """A study that is gone on with, in memory, and not trained."""
-    found = SearchSettings(**{"every": ["seed"], "max_jobs": 1000, **settings})
+    defaults = yaml.safe_load((ROOT / "conf/train.yaml").read_text(encoding="utf-8"))["sweep"]
+    found = as_form(SearchSettings, {**defaults, "every": ["seed"], **settings})
     wanted = [Objective(name, "minimize") for name in found.objectives or ["val/loss"]]
     wanted = [Objective(each.name, way) for each, way in zip(wanted, found.directions or ["minimize"], strict=True)]
     FOLDER.path.mkdir(exist_ok=True)

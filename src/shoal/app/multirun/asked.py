@@ -8,7 +8,7 @@ from functools import cached_property
 
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.config.multirun.job_config import JobConfig, differing
-from shoal.config.multirun.settings import Settings
+from shoal.config.multirun.settings import SweepSettings
 from shoal.rundir import StudyInfo, SweepDir
 
 
@@ -19,7 +19,7 @@ class Asked:
     folder: SweepDir
     jobs: Mapping[str, JobConfig]
     """By their hashes."""
-    settings: Settings
+    settings: SweepSettings
     command: Sequence[str]
     first: int
     """Number of the first of them in Hydra's counting: a sweep may be launched a batch at a time."""

@@ -29,12 +29,12 @@ from shoal.config.hydra_config import chosen_options, read_from
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
-from shoal.config.multirun.grids import Options, expanded
+from shoal.config.multirun.grids import GridSettings, expanded
 from shoal.config.multirun.job_config import JobConfig, described
-from shoal.config.multirun.settings import settings_of
+from shoal.config.multirun.settings import as_form, settings_of
 from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
-from shoal.config.origins import Origins
+from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError, brief
 from shoal.instructions import PORTABLE, choose
 from shoal.origin import starting_at
@@ -136,8 +136,9 @@ def launch_all(
     options = {name: _plain(value) for name, value in given.items()}
     size = options.pop("max_batch_size", None)
     params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
-    chosen = Options(**{name: value for name, value in options.items() if value is not None})
-    overrides = every_fold([*params, *arguments], chosen.jobs)
+    with located(Origins(list(config.hydra.overrides.task))):
+        chosen = as_form(GridSettings, options)
+    overrides = every_fold([*params, *arguments], chosen.jobs or ())
     if OmegaConf.select(config, f"{SWEEP}.n_trials") is not None:
         n, source = config[SWEEP].n_trials, Origins(list(config.hydra.overrides.task)).of(f"{SWEEP}.n_trials")
         raise ConfigError(f"{SWEEP}.n_trials", n, "is for a search", hint="add hydra/sweeper=optuna", source=source)

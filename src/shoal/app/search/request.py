@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.app.search.samplers import Samplers, sampler_name, samplers
 from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import quietly
-from shoal.build.constructors import checked, constructor
 from shoal.config.compose import SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.job_config import JobConfig, described
+from shoal.config.multirun.settings import as_form
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import StudyInfo, SweepDir
@@ -35,18 +35,18 @@ ELSEWHERE = ("zip", "jobs", "n_samples")
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """How a study goes. The file conf/train.yaml says what each means."""
+    """How a study goes. The file conf/train.yaml has the defaults and the meanings."""
 
     n_trials: Annotated[int, Ge(1)]
-    batch: Annotated[int, Ge(1)] = 16
-    sampler: Any = "tpe"
-    seed: int = 0
+    batch: Annotated[int, Ge(1)]
+    sampler: Any
+    seed: int
     every: list[str]
-    max_jobs: int
-    objectives: list[str] | None = None
-    directions: list[Literal["minimize", "maximize"]] | None = None
-    storage: str | None = None
-    study: str | None = None
+    max_jobs: Annotated[int, Ge(1)]
+    objectives: list[str] | None
+    directions: list[Literal["minimize", "maximize"]] | None
+    storage: str | None
+    study: str | None
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,4 @@ def _settings(config: DictConfig) -> SearchSettings:
             raise ConfigError(key, node[name], "is for a sweep without Optuna", hint=hint)
     if node.get("n_trials") is None:
         raise UsageError("a study needs a number of trials", hint="for example sweep.n_trials=64")
-    known = {field.name for field in fields(SearchSettings)}
-    given = {name: value for name, value in node.items() if name in known}
-    return SearchSettings(
-        **checked(given, SWEEP, constructor(f"{SearchSettings.__module__}.{SearchSettings.__name__}"))
-    )
+    return as_form(SearchSettings, node)

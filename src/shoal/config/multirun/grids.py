@@ -7,8 +7,9 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -24,25 +25,25 @@ IsInteger = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How values become jobs."""
+class GridSettings:
+    """How values become jobs. The file conf/train.yaml has the defaults."""
 
-    zip: Sequence[Any] = ()
+    zip: list[Any] | None
     """Settings whose values are paired: `[optimizer.lr,seed]`, or several such lists."""
-    jobs: Sequence[Mapping[str, Any]] = ()
+    jobs: list[dict[str, Any]] | None
     """Combinations, one by one: `[{optimizer.lr:0.1,seed:1},{optimizer.lr:0.01,seed:2}]`."""
-    n_samples: int | None = None
+    n_samples: Annotated[int, Ge(1)] | None
     """Draw so many samples at random instead of taking every combination."""
-    seed: int = 0
+    seed: int
     """Seed of the samples; more of them begin with the same ones."""
-    every: Sequence[str] = ("seed", "task.fold")
+    every: list[str]
     """Settings that are not drawn: each sample is trained with all of their values."""
-    max_jobs: int = 20_000
+    max_jobs: Annotated[int, Ge(1)]
     """Jobs that are begun without asking."""
 
 
 def expanded(
-    overrides: Sequence[str], options: Options, loader: ConfigLoader, is_integer: IsInteger
+    overrides: Sequence[str], options: GridSettings, loader: ConfigLoader, is_integer: IsInteger
 ) -> list[list[str]]:
     """The overrides of each job, in Hydra's order: the last setting changes fastest.
 
@@ -63,7 +64,7 @@ def expanded(
     return [list(itertools.chain.from_iterable(cells)) for cells in itertools.product(*axes)]
 
 
-def _axes(overrides: Mapping[str, Override], options: Options) -> list[Sequence[Cell]]:
+def _axes(overrides: Mapping[str, Override], options: GridSettings) -> list[Sequence[Cell]]:
     for override in overrides.values():
         if isinstance(override.value(), IntervalSweep):
             key, value = override.key_or_group, override.get_value_string()
@@ -100,8 +101,9 @@ class Values(Sequence[Cell]):
         return list(self)[index]
 
 
-def _paired(overrides: Mapping[str, Override], options: Options) -> list[list[str]]:
-    groups = [list(options.zip)] if options.zip and isinstance(options.zip[0], str) else [list(g) for g in options.zip]
+def _paired(overrides: Mapping[str, Override], options: GridSettings) -> list[list[str]]:
+    zipped = options.zip or []
+    groups = [zipped] if zipped and isinstance(zipped[0], str) else [list(group) for group in zipped]
     swept = [key for key, override in overrides.items() if override.is_sweep_override()]
     for key in itertools.chain.from_iterable(groups):
         if key not in swept:
@@ -119,10 +121,10 @@ def _in_step(values: Sequence[Sequence[Cell]], keys: Sequence[str]) -> Sequence[
     return [tuple(itertools.chain.from_iterable(cells)) for cells in zip(*values, strict=True)]
 
 
-def _random_axes(overrides: Mapping[str, Override], options: Options, is_integer: IsInteger) -> list[Sequence[Cell]]:
+def _random_axes(
+    overrides: Mapping[str, Override], options: GridSettings, is_integer: IsInteger
+) -> list[Sequence[Cell]]:
     n = options.n_samples or 0
-    if n < 1:
-        raise ConfigError("sweep.n_samples", n, "must be at least 1")
     drawn = {k: o for k, o in overrides.items() if o.is_sweep_override() and k not in options.every}
     if not drawn:
         hint = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-1))' or optimizer=adam,sgd"
@@ -150,7 +152,7 @@ def _cell(job: Mapping[str, Any]) -> Cell:
     return tuple(f"{key}={Override._get_value_element_as_str(value)}" for key, value in job.items())
 
 
-def _too_many(n: int, axes: Sequence[Sequence[Cell]], options: Options) -> UsageError:
+def _too_many(n: int, axes: Sequence[Sequence[Cell]], options: GridSettings) -> UsageError:
     counts = " x ".join(f"{axis.key} {len(axis)}" for axis in axes if isinstance(axis, Values) and len(axis) > 1)
     return UsageError(
         f"the sweep has {n:,} jobs{f' ({counts})' if counts else ''}, more than sweep.max_jobs={options.max_jobs}",

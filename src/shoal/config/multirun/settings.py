@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.build.constructors import build, checked, constructor
 from shoal.config.compose import SWEEP
-from shoal.config.origins import Origins
+from shoal.config.origins import Origins, located
 from shoal.engines.stack.halving import Halving
-from shoal.errors import ConfigError
 from shoal.machine import cores
+
+Form = TypeVar("Form")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What does not depend on the sweeper. The file conf/train.yaml says what each means."""
+class SweepSettings:
+    """How a sweep is run, however its jobs are chosen. The file conf/train.yaml has the defaults and the meanings."""
 
-    processes: Annotated[int, Ge(0)] | None = None
-    dry_run: bool = False
-    fail_fast: bool = False
-    retry_failed: bool = False
-    block: Annotated[int, Ge(1)] | None = None
-    exact: bool = True
-    report: bool = False
-    curves: list[str] | None = None
+    processes: Annotated[int, Ge(0)] | None
+    dry_run: bool
+    fail_fast: bool
+    retry_failed: bool
+    block: Annotated[int, Ge(1)] | None
+    exact: bool
+    report: bool
+    curves: list[str] | None
     halving: Halving | None = None
 
     @property
@@ -37,20 +38,27 @@ class Settings:
         return cores() if self.processes is None else self.processes
 
 
-def settings_of(config: DictConfig) -> Settings:
+def settings_of(config: DictConfig) -> SweepSettings:
     """The settings of a sweep.
 
     Raises:
         ConfigError: where one is not allowed.
     """
     node: Any = OmegaConf.to_container(config[SWEEP], resolve=True)
-    known = {field.name for field in fields(Settings)} - {"halving"}
-    given = {name: value for name, value in node.items() if name in known}
-    try:
-        allowed = checked(given, SWEEP, constructor(f"{Settings.__module__}.{Settings.__name__}"))
-        return Settings(**allowed, halving=_halving(node.get("halving") or {}))
-    except ConfigError as error:
-        raise error.at(source=Origins(list(config.hydra.overrides.task)).of(error.key)) from None
+    with located(Origins(list(config.hydra.overrides.task))):
+        halving = _halving(node.pop("halving", None) or {})
+        return replace(as_form(SweepSettings, node), halving=halving)
+
+
+def as_form(form: type[Form], node: Mapping[str, Any]) -> Form:
+    """Those values of the node `sweep` that a form has, checked by its annotations.
+
+    Raises:
+        ConfigError: where one is missing or not allowed.
+    """
+    made = constructor(f"{form.__module__}.{form.__name__}")
+    given = {name: value for name, value in node.items() if name in made.parameters}
+    return form(**checked(given, SWEEP, made))
 
 
 def _halving(node: Mapping[str, Any]) -> Halving | None:
