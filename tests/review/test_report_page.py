@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from runs import curve, make_run, make_sweep, png
-from shoal.review.catalog import Entry, find
+from shoal.review.catalog import find
+from shoal.review.entries import Entry
 from shoal.review.report import render, write_report
 from shoal.review.report.gather import gather
 from shoal.rundir import Status

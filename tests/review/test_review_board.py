@@ -22,7 +22,8 @@ from runs import make_run, make_sweep
 from shoal.errors import UsageError
 from shoal.record.events import EventFile
 from shoal.review.board import board_folder, chosen_runs, label, preselected
-from shoal.review.catalog import RunEntry, find, runs
+from shoal.review.catalog import find
+from shoal.review.entries import RunEntry, runs
 from shoal.rundir import RunDir, read_info
 
 SHADOWED = """(function all(node) {

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from runs import make_run, make_sweep
 from shoal.app.verify import verify
 from shoal.errors import UsageError
 from shoal.review import catalog
-from shoal.review.catalog import DAMAGED, RunEntry, SweepEntry, find, runs, untimed
+from shoal.review.catalog import find
+from shoal.review.entries import DAMAGED, RunEntry, SweepEntry, runs, untimed
+from shoal.review.listed import ListedRun
 from shoal.review.reference import completions, resolve
-from shoal.rundir import Status
+from shoal.rundir import RunInfo, Status
 
 
 def test_runs_and_sweeps_are_found_newest_first(tmp_path: Path) -> None:
@@ -259,3 +262,11 @@ def test_of_runs_that_began_in_one_second_the_later_one_is_the_newest(tmp_path: 
     newest_first = [untimed(entry.id) for entry in find([tmp_path])]
 
     assert newest_first == ["aaaaaa", "mmmmmm", "zzzzzz"]
+
+
+def test_what_a_list_reads_of_run_json_means_what_it_means_there() -> None:
+    whole = {field.name: field for field in fields(RunInfo)}
+
+    for part in fields(ListedRun):
+        known = whole[part.name]
+        assert (part.type, part.default, part.default_factory) == (known.type, known.default, known.default_factory)

@@ -8,7 +8,8 @@ import pytest
 
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
-from shoal.review.catalog import RunEntry, find, runs
+from shoal.review.catalog import find
+from shoal.review.entries import RunEntry, runs
 from shoal.review.query import ordered, where
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
-from shoal.review.catalog import SweepEntry
+from shoal.review.entries import SweepEntry
 from shoal.review.reference import completions, looked_into, resolve, resolve_run
 from shoal.rundir import Best, RunDir, SweepDir
 

@@ -9,7 +9,8 @@ import pytest
 
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
-from shoal.review.catalog import RunEntry, find, runs
+from shoal.review.catalog import find
+from shoal.review.entries import RunEntry, runs
 from shoal.review.removal import Removal, removals, worst
 from shoal.rundir import Status, claim, read_info, verify
 from terminal import run_in_pipes, run_in_terminal

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from runs import make_run, make_sweep
-from shoal.review.catalog import RunEntry, SweepEntry, find
+from shoal.review.catalog import find
 from shoal.review.comparison import compare, diff
 from shoal.review.curves import drawn, whole_axis
+from shoal.review.entries import RunEntry, SweepEntry
 from shoal.review.plain import in_full
 from shoal.review.show import command, show_run, show_sweep
 from shoal.rundir import RunDir, Status, read_info

@@ -12,7 +12,8 @@ import pytest
 from runs import make_run, make_sweep
 from shoal.build.expectations import Expectation, compared_over
 from shoal.judging import place
-from shoal.review.catalog import find, runs
+from shoal.review.catalog import find
+from shoal.review.entries import runs
 from shoal.review.removal import worst
 from shoal.review.report.gather import gather
 from shoal.review.spread import over

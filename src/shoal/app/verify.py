@@ -14,7 +14,8 @@ import yaml
 
 from shoal.config.experiments import files, named
 from shoal.errors import UsageError, brief, suggestion
-from shoal.review.catalog import Entry, find, set_aside
+from shoal.review.catalog import find, set_aside
+from shoal.review.entries import Entry
 from shoal.review.removal import Removal
 from shoal.rundir import SweepDir, read_sweep
 

@@ -76,7 +76,7 @@ def prune(
       shoal prune --where "age > 4w" --checkpoints
     """
     from shoal.review.catalog import find
-    from shoal.review.catalog import runs as runs_in
+    from shoal.review.entries import runs as runs_in
     from shoal.review.query import where as meeting
     from shoal.review.reference import looked_into
     from shoal.review.removal import ranking, removals, worst
@@ -98,7 +98,7 @@ def prune(
 
 def _remove(found: list[Removal], *, dry_run: bool, yes: bool) -> None:
     """Show what is to go, ask, and remove it; what is in use is named, and the others go."""
-    from shoal.review.catalog import RunEntry
+    from shoal.review.entries import RunEntry
     from shoal.review.wording import counted, printable, size
 
     if not found:

@@ -14,7 +14,7 @@ from shoal.cli.exactly import print_exactly
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
-    from shoal.review.catalog import Entry, RunEntry
+    from shoal.review.entries import Entry, RunEntry
 
 
 def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -79,7 +79,8 @@ def runs(
       shoal runs --json | jq '.[0].final'
     """
     from shoal.review import listing
-    from shoal.review.catalog import SweepEntry, find
+    from shoal.review.catalog import find
+    from shoal.review.entries import SweepEntry
     from shoal.review.reference import looked_into
     from shoal.review.table import console
 
@@ -129,7 +130,7 @@ def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
       shoal show multirun/2026-11-22/10-15-30/0
       shoal show last --json | jq '.settings["optimizer.lr"]'
     """
-    from shoal.review.catalog import SweepEntry
+    from shoal.review.entries import SweepEntry
     from shoal.review.plain import in_full
     from shoal.review.reference import resolve
     from shoal.review.show import show_run, show_sweep
@@ -210,7 +211,7 @@ def report(
       shoal report k3f9x2 --where "optimizer.lr < 0.1"
       shoal report outputs/parabola
     """
-    from shoal.review.catalog import runs as runs_in
+    from shoal.review.entries import runs as runs_in
     from shoal.review.query import where as meeting
     from shoal.review.report import write_report
     from shoal.review.wording import counted, size
@@ -251,7 +252,7 @@ def board(
       shoal board k3f9x2 p8v4m1 --port 6007
     """
     from shoal.review.board import board_folder, chosen_runs, serve
-    from shoal.review.catalog import runs as runs_in
+    from shoal.review.entries import runs as runs_in
     from shoal.review.wording import counted
 
     entries = _entries(runs or [str(root)], root)
@@ -280,7 +281,8 @@ def _entries(references: list[str], root: Path) -> list[Entry]:
 
 def _several(references: list[str], root: Path) -> list[RunEntry]:
     """The runs that are meant; of a sweep that another Hydra program made, all."""
-    from shoal.review.catalog import SweepEntry, find
+    from shoal.review.catalog import find
+    from shoal.review.entries import SweepEntry
     from shoal.review.reference import resolve, resolve_run
 
     known = find([root]) if root.is_dir() else []

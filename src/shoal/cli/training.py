@@ -170,7 +170,7 @@ def export(
 
 def _sweep(reference: str, root: Path) -> Path | None:
     """The directory of the sweep that a reference means; None where it means something else."""
-    from shoal.review.catalog import SweepEntry
+    from shoal.review.entries import SweepEntry
     from shoal.review.reference import resolve
 
     try:

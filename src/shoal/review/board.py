@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shoal.errors import ExitCode, ShoalError, UsageError
-from shoal.review.catalog import Entry, RunEntry, runs, untimed
+from shoal.review.entries import Entry, RunEntry, runs, untimed
 from shoal.review.listing import distinction
 from shoal.review.values import main_metric, ranked
 

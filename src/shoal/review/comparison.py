@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
-from shoal.review.catalog import RunEntry
 from shoal.review.curves import Curve, draw, histories
+from shoal.review.entries import RunEntry
 from shoal.review.listing import short_ids
 from shoal.review.settings import read_settings
 from shoal.review.table import Column, write_table

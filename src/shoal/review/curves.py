@@ -11,7 +11,7 @@ from rich.console import Console
 
 from shoal.errors import DamagedError
 from shoal.names import EPOCH, STEP
-from shoal.review.catalog import RunEntry
+from shoal.review.entries import RunEntry
 from shoal.review.wording import number, printable
 from shoal.rundir import read_history
 

@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
-from shoal.review.catalog import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
+from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
+from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
-from shoal.review.summary import Summary
 from shoal.review.table import Column, status_style, write_table
 from shoal.review.values import Value, Values, main_metric, unknown_status
 from shoal.review.wording import ago, counted, duration, number, printable, settings
@@ -117,7 +117,7 @@ def _what(entry: Entry, shared: set[str], *, brief: bool) -> str:
     return f"{printable(reason)}{'; ' if words else ''}{words}" if reason else words
 
 
-def distinction(info: RunInfo | Summary, shared: Collection[str] = (), *, brief: bool = False) -> str:
+def distinction(info: RunInfo | ListedRun, shared: Collection[str] = (), *, brief: bool = False) -> str:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set.
 
     The words that are `shared` come last.

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shoal.errors import DamagedError
-from shoal.review.catalog import Entry, RunEntry, SweepEntry
+from shoal.review.entries import Entry, RunEntry, SweepEntry
 from shoal.review.settings import read_settings
 from shoal.review.values import FIELDS, main_metric
 from shoal.rundir import read_intact, verify

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from shoal.errors import UsageError
-from shoal.review.catalog import RunEntry
+from shoal.review.entries import RunEntry
 from shoal.review.values import Value, Values
 
 _TOKEN = re.compile(

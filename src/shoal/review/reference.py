@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from shoal.errors import UsageError, nearest
-from shoal.review.catalog import Entry, RunEntry, SweepEntry, find, is_aside, runs, untimed
+from shoal.review.catalog import find, is_aside
+from shoal.review.entries import Entry, RunEntry, SweepEntry, runs, untimed
 from shoal.review.values import main_metric, ranked
 from shoal.review.wording import printable
 

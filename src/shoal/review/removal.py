@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shoal.errors import DamagedError, UsageError
-from shoal.review.catalog import Entry, RunEntry, SweepEntry
+from shoal.review.entries import Entry, RunEntry, SweepEntry
 from shoal.review.values import main_metric, metric_of, ranked, rises
 from shoal.review.wording import printable
 from shoal.rundir import Status, claim, read_info, write_info

@@ -14,8 +14,8 @@ from rich.console import Console
 from shoal.errors import DamagedError, shown
 from shoal.judging import place
 from shoal.names import repeats
-from shoal.review.catalog import RunEntry, SweepEntry
 from shoal.review.curves import drawn
+from shoal.review.entries import RunEntry, SweepEntry
 from shoal.review.listing import default_columns, write_listing
 from shoal.review.settings import read_settings
 from shoal.review.spread import HEADS, over

@@ -11,9 +11,9 @@ from typing import Any
 from shoal import judging
 from shoal.errors import DamagedError, UsageError, shown, suggestion
 from shoal.judging import direction, measured, place
-from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
+from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
+from shoal.review.listed import ListedRun
 from shoal.review.settings import read_settings
-from shoal.review.summary import Summary
 
 Value = int | float | str | None
 """A bool is 0 or 1, a list or a mapping its text."""
@@ -46,7 +46,7 @@ def _of_run(name: str) -> Callable[[Entry], Any]:
     def value(entry: Entry) -> Any:
         if not isinstance(entry, RunEntry):
             return None
-        return getattr(entry.summary if name in Summary.__dataclass_fields__ else entry.info, name, None)
+        return getattr(entry.summary if name in ListedRun.__dataclass_fields__ else entry.info, name, None)
 
     return value
 

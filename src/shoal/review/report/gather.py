@@ -11,9 +11,9 @@ from typing import Any
 
 from shoal.errors import DamagedError, shown
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, repeats
-from shoal.review.catalog import Entry, RunEntry, SweepEntry, runs
 from shoal.review.comparison import differing
 from shoal.review.curves import Curve, histories
+from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
 from shoal.review.settings import read_settings
 from shoal.review.show import command
 from shoal.review.spread import Spread, over

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shoal.review.catalog import Entry, untimed
+from shoal.review.entries import Entry, untimed
 from shoal.review.report.gather import Group, Report, gather, medians
 from shoal.review.wording import counted, duration, number, printable
 from shoal.rundir import write_text

@@ -9,7 +9,7 @@ from shoal.rundir.info import SCHEMA, Best, Status, decoded, refuse_later
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class ListedRun:
     """Some fields of `RunInfo`, with the same meaning."""
 
     id: str
@@ -37,12 +37,12 @@ class Summary:
         return self.status is not Status.RUNNING
 
 
-def decode_summary(path: str, content: bytes) -> Summary:
+def decode_listed(path: str, content: bytes) -> ListedRun:
     """What run.json says, by its content.
 
     Raises:
         DamagedError: where it is cut short, not of this form, or of a later version.
     """
-    summary = decoded(path, content, Summary)
-    refuse_later(path, summary.schema)
-    return summary
+    listed = decoded(path, content, ListedRun)
+    refuse_later(path, listed.schema)
+    return listed

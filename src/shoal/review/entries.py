@@ -1,0 +1,207 @@
+"""A run or a sweep as it is found in its directory, and how it stands."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from shoal.errors import DamagedError
+from shoal.review.listed import ListedRun
+from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, decode_info
+
+DAMAGED = "damaged"
+"""Status of a run whose run.json cannot be read."""
+LOST = "lost"
+"""Status of a run whose run.json says running, while the process that ran it is gone."""
+UNKNOWN = "unknown"
+"""Status of a directory of another Hydra program, which keeps no account of how it ended."""
+PENDING = "pending"
+"""Status of a sweep's job that has not begun."""
+REMOVED = "removed"
+"""Status of a sweep's job that ended, and whose directory is gone."""
+
+STATUSES = (*Status, LOST, DAMAGED, UNKNOWN)
+
+_STAMP = re.compile(r"(\d{8}-\d{6})-")
+
+
+@dataclass(slots=True, eq=False)
+class RunEntry:
+    """A run directory, as far as it has been read: whoever asks for more than a list shows has it read to its end."""
+
+    path: Path
+    summary: ListedRun | RunInfo | None = None
+    """None where run.json is unreadable, or another program's."""
+    damage: str | None = None
+    """What is wrong with the directory, as far as that is known."""
+    content: bytes = field(default=b"", repr=False)
+    """Of run.json, for what `ListedRun` leaves out."""
+
+    @property
+    def info(self) -> RunInfo | None:
+        """All that run.json says. What only its unlisted parts get wrong is found out here."""
+        if isinstance(self.summary, ListedRun):
+            try:
+                self.summary = decode_info(self.path / "run.json", self.content)
+            except DamagedError as error:
+                self.summary, self.damage = None, without_path(error, self.path)
+        return self.summary
+
+    @property
+    def id(self) -> str:
+        """What the run is called; another Hydra program's run by the last two parts of its path."""
+        if self.summary:
+            return self.summary.id
+        return self.path.name if self.damage else "/".join(self.path.absolute().parts[-2:])
+
+    @property
+    def task(self) -> str:
+        """Name of the task, as far as it is known."""
+        if self.summary:
+            return self.summary.task
+        return self.path.absolute().parent.name if self.damage else ""
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`."""
+        summary = self.summary
+        if self.damage:
+            return DAMAGED
+        if summary is None:
+            return UNKNOWN
+        if summary.status is Status.RUNNING and gone(summary.pid, summary.host):
+            return LOST
+        return str(summary.status)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run did not complete."""
+        summary = self.summary
+        if summary and summary.status is Status.RUNNING and self.status == LOST:
+            return f"pid {summary.pid} is gone; shoal resume {self.id}"
+        return self.damage or (summary.reason if summary else None)
+
+    @property
+    def dir(self) -> RunDir:
+        """The files of the run."""
+        return RunDir(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepEntry:
+    """A sweep directory and its runs; `info` is None where sweep.json is unreadable, and `damage` says why."""
+
+    path: Path
+    runs: tuple[RunEntry, ...]
+    info: SweepInfo | None = None
+    damage: str | None = None
+
+    @property
+    def summary(self) -> SweepInfo | None:
+        """What runs and sweeps both have for a list."""
+        return self.info
+
+    @property
+    def id(self) -> str:
+        """What the sweep is called."""
+        return self.info.id if self.info else self.path.name
+
+    @property
+    def task(self) -> str:
+        """Name of the task, as far as it is known."""
+        return self.info.task if self.info else self.path.parent.name
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`."""
+        if self.info is None:
+            return DAMAGED
+        if self.info.status is Status.RUNNING and gone(self.info.pid, self.info.host):
+            return LOST
+        return str(self.info.status)
+
+    @property
+    def reason(self) -> str | None:
+        """Why sweep.json cannot be read, or that its process is gone."""
+        if self.status == LOST and self.info:
+            return f"pid {self.info.pid} is gone; the same command again goes on"
+        return self.damage
+
+    @property
+    def dir(self) -> SweepDir:
+        """The files of the sweep."""
+        return SweepDir(self.path)
+
+    def counts(self) -> Counter[str]:
+        """How many jobs have which status; one without a directory is pending, or was removed after it ended."""
+        counts = Counter(run.status for run in self.runs)
+        there = {run.path.name for run in self.runs}
+        missing = [job for job in self.info.jobs if job.run not in there] if self.info else []
+        counts.update(REMOVED if job.status else PENDING for job in missing)
+        return counts
+
+
+Entry = RunEntry | SweepEntry
+
+
+def runs(entries: Iterable[Entry]) -> list[RunEntry]:
+    """The runs among the entries, and those of the sweeps among them."""
+    found: list[RunEntry] = []
+    for entry in entries:
+        found += entry.runs if isinstance(entry, SweepEntry) else (entry,)
+    return found
+
+
+def began(entry: Entry) -> tuple[str, str, str]:
+    """A key that sorts by when a run or sweep began: by its id, since a clock can be set back; else by its start.
+
+    Within a second, which is all that an id says, the start decides.
+    """
+    name = entry.id
+    stamp = _STAMP.match(name)
+    when = stamp[1] if stamp else _started(entry)
+    return when, (entry.summary.started if entry.summary else None) or "", name
+
+
+def untimed(name: str) -> str:
+    """An id without the time it begins with: `k3f9x2`, and of a sweep's run `k3f9x2-0003`."""
+    return _STAMP.sub("", name, count=1) if _STAMP.match(name) else name
+
+
+def gone(pid: int | None, host: str | None) -> bool:
+    """Whether a process of this machine has ended; False where that cannot be told."""
+    if pid is None or host != _host():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+@cache
+def _host() -> str:
+    return platform.node()
+
+
+def _started(entry: Entry) -> str:
+    started = entry.summary.started if entry.summary else None
+    try:
+        when = datetime.fromisoformat(started) if started else datetime.fromtimestamp(entry.path.stat().st_mtime)
+    except (ValueError, OSError):
+        return ""
+    return f"{when.astimezone(UTC):%Y%m%d-%H%M%S}"
+
+
+def without_path(error: DamagedError, folder: Path) -> str:
+    """What is wrong with a file of the folder, for those who see the folder beside it."""
+    return error.problem.replace(f"{folder}/", "")
