@@ -39,10 +39,10 @@ class EndedRun(Ended):
         return self.run.path
 
     def tell(self) -> int:
-        from shoal.loaded.summary import exit_code, summary
+        from shoal.loaded.run_text import exit_code, run_text
 
         if self.info.status is not Status.RUNNING:  # of a further process of ddp the first one tells
-            print(summary(self.run, self.info))
+            print(run_text(self.run, self.info))
         return int(exit_code(self.info))
 
 

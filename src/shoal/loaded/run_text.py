@@ -15,7 +15,7 @@ _MOST_CLASSES = 20
 """Classes that the terminal shows."""
 
 
-def summary(run: RunDir, info: RunInfo) -> str:
+def run_text(run: RunDir, info: RunInfo) -> str:
     """Metrics, parameters, time and directory, a line each."""
     length = f": {info.epochs} epochs, {info.steps} steps" if info.steps else ""
     lines = [f"{info.task} {info.status} in {info.seconds:.1f} s{length}"]
