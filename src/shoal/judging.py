@@ -88,7 +88,7 @@ def loss_curves(names: Iterable[str]) -> tuple[str | None, str | None]:
 
 
 @runtime_checkable
-class Best(Protocol):
+class BestValue(Protocol):
     """What a run recorded of its best state."""
 
     @property
@@ -119,7 +119,7 @@ class Judged:
         return self.value if self.way == "min" else -self.value
 
 
-def judged(best: Best | None, final: Mapping[str, float]) -> Judged | None:
+def judged(best: BestValue | None, final: Mapping[str, float]) -> Judged | None:
     """What a run comes to: the best value of what it monitored, else its final loss; None where it has neither."""
     if best is not None:
         return Judged(best.metric, best.mode, best.value)
@@ -127,12 +127,12 @@ def judged(best: Best | None, final: Mapping[str, float]) -> Judged | None:
     return Judged(name, "min", final[name]) if name else None
 
 
-def measured(best: Best | None, final: Mapping[str, float], metric: str) -> float | None:
+def measured(best: BestValue | None, final: Mapping[str, float], metric: str) -> float | None:
     """The best value of the metric where it is the one that was monitored, else its last; None where it has none."""
     return best.value if best is not None and best.metric == metric else final.get(metric)
 
 
-def main_metric(runs: Iterable[tuple[Best | None, Mapping[str, float]]]) -> tuple[str, str] | None:
+def main_metric(runs: Iterable[tuple[BestValue | None, Mapping[str, float]]]) -> tuple[str, str] | None:
     """The metric to judge several runs by, and its direction: what most of them monitored, else a loss, else any."""
     best, finals = [], list[Mapping[str, float]]()
     for found, final in runs:

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from searches import LR, space
-from shoal.config.multirun.distributions import Choices, Interval, Steps
+from shoal.config.multirun.distributions import Choices, Interval, Range
 from shoal.errors import ConfigError
 
 
@@ -38,8 +38,8 @@ def test_each_kind_of_override_is_a_space_of_its_kind() -> None:
         "task.extra": ints(1, 3),
     }
     assert (found.searched["optimizer.beta1"], found.searched["+task.extra"]) == (
-        Steps((0.5, 0.6, 0.7, 0.8, 0.9), 0.1),
-        Steps((1, 2, 3)),
+        Range((0.5, 0.6, 0.7, 0.8, 0.9), 0.1),
+        Range((1, 2, 3)),
     )
     assert found.searched["optimizer"] == Choices(("adam", "sgd"))
     assert found.searched["task.n_samples"] == Interval(16.0, 64.0, whole=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import broken
-from shoal.engines.stack.clipping import Limits
+from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
@@ -167,7 +167,7 @@ def updated(seeds: list[int], guard: Guard, limit: float | None = None) -> Stack
     """A stack after a step."""
     guard.on = len(seeds) > 1
     stack = stack_of(seeds)
-    stack.limits = Limits.of([limit] * len(stack), [None] * len(stack))
+    stack.limits = GradientLimits.of([limit] * len(stack), [None] * len(stack))
     [batch] = stacked([samples(seed, 1) for seed in [*seeds, *seeds[-1:] * (len(stack) - len(seeds))]])
     training = Training(stack, mapped(), Update(guard=guard))
     training.epoch([batch], [columns([1e-3] * len(stack))], Clock(), n_batches=1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shoal.engines.stack.clipping import Limits
+from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
@@ -97,7 +97,7 @@ def test_a_trace_gives_what_vmap_gives() -> None:
 
 
 def test_gradients_are_clipped_by_the_norm_of_each_run() -> None:
-    limits = Limits.of([0.1, None, 1.0], [None, None, None])
+    limits = GradientLimits.of([0.1, None, 1.0], [None, None, None])
 
     stack, history = trained([0, 1, 2], lambda i: SGD(lr=0.1), steps=100, dtype=torch.float64, limits=limits)
 
@@ -113,7 +113,7 @@ def test_gradients_are_clipped_by_the_norm_of_each_run() -> None:
 
 
 def test_gradients_are_clipped_by_value() -> None:
-    limits = Limits.of([None, None], [0.01, None])
+    limits = GradientLimits.of([None, None], [0.01, None])
 
     stack, _ = trained([0, 1], lambda i: SGD(lr=0.1), steps=100, dtype=torch.float64, limits=limits)
 
@@ -127,7 +127,7 @@ def test_gradients_are_clipped_by_value() -> None:
 def test_a_run_without_a_limit_is_the_same_beside_runs_with_one() -> None:
     free, _ = trained([3, 4], OPTIMIZERS["adam"], steps=30)
 
-    beside, _ = trained([3, 4], OPTIMIZERS["adam"], steps=30, limits=Limits.of([None, 0.01], [None, 0.01]))
+    beside, _ = trained([3, 4], OPTIMIZERS["adam"], steps=30, limits=GradientLimits.of([None, 0.01], [None, 0.01]))
 
     assert torch.equal(free.params[0], beside.params[0])
     assert not torch.equal(free.params[1], beside.params[1])

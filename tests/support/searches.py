@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from checkout import ROOT
 from commands import Ended, trained
-from shoal.app.search.objectives import Objective
+from shoal.app.search.objectives import Goal
 from shoal.app.search.request import Request, SearchSettings
 from shoal.app.search.samplers import samplers
 from shoal.app.search.searching import Search
@@ -100,8 +100,8 @@ def session(
     """A study that is gone on with, in memory, and not trained."""
     defaults = yaml.safe_load((ROOT / "conf/train.yaml").read_text(encoding="utf-8"))["sweep"]
     found = as_form(SearchSettings, {**defaults, "every": ["seed"], **settings})
-    wanted = [Objective(name, "minimize") for name in found.objectives or ["val/loss"]]
-    wanted = [Objective(each.name, way) for each, way in zip(wanted, found.directions or ["minimize"], strict=True)]
+    wanted = [Goal(name, "minimize") for name in found.objectives or ["val/loss"]]
+    wanted = [Goal(each.name, way) for each, way in zip(wanted, found.directions or ["minimize"], strict=True)]
     FOLDER.path.mkdir(exist_ok=True)
     with quietly():
         proposing = samplers(found.sampler, seed=found.seed, batch=found.batch)

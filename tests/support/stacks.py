@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from shoal.engines.stack.clipping import Limits
-from shoal.engines.stack.epoch import History, Training
+from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.epoch import EpochHistory, Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.mapped import Clock, Mapped, Outcome
 from shoal.models import MLP
@@ -75,11 +75,11 @@ def trained(
     steps: int,
     build: Build = mlp,
     dtype: torch.dtype = torch.float32,
-    limits: Limits | None = None,
+    limits: GradientLimits | None = None,
     data: Callable[[int], list[Any]] | None = None,
     accumulate: int = 1,
     traced: bool = True,
-) -> tuple[Stack, History]:
+) -> tuple[Stack, EpochHistory]:
     """A stack of runs, one for each seed, after `steps` batches; each run's numbers come from its seed alone."""
     modules = [build(seed).to(dtype) for seed in seeds]
     optimizers = [optimizer(seed) for seed in seeds]

@@ -47,7 +47,7 @@ def resume(
         with located(Origins(otherwise=str(found.run.config))):
             choose(config.get("numerics"))
 
-        from shoal.app.work import Training
+        from shoal.app.work import TrainingWork
         from shoal.build.job import job, task
         from shoal.record.run_record import unchanged
 
@@ -60,7 +60,7 @@ def resume(
         log_through(logging.FileHandler(found.run.log, encoding="utf-8"))
         state = checkpoint.absolute() if checkpoint else None
         with in_its_directory(found.run) as run:
-            return found.run, Training(built).do(run, info, checkpoint=state, before=before)
+            return found.run, TrainingWork(built).do(run, info, checkpoint=state, before=before)
 
 
 def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str]) -> Job | None:

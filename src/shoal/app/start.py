@@ -51,17 +51,17 @@ def start(
         with located(found.origins), importing():
             choose(values.get("numerics"))
             with cheap_imports():
-                from shoal.app.work import Training, work
+                from shoal.app.work import TrainingWork, work
                 from shoal.record.figures import fit as figures  # noqa: F401  with the other imports, before the training begins
 
             todo = work(values)
             found_in_data = None
-            if isinstance(todo, Training):
+            if isinstance(todo, TrainingWork):
                 _ = todo.job.data  # what is wrong with it is told before anything is written
                 found_in_data = todo.job.task.description()
         run = RunDir(found.directory().absolute() if found.config.hydra.job.chdir else found.directory())
         info = RunInfo.new(run.path.name, values, found.choices, command=command, overrides=overrides)
-        if isinstance(todo, Training) and todo.assists:
+        if isinstance(todo, TrainingWork) and todo.assists:
             before_training()
             todo.assist()
             return run, info

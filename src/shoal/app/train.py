@@ -14,7 +14,7 @@ from shoal.rundir import RunDir, RunInfo, Status, SweepDir
 _RESUME = "resume="
 
 
-class Ended(ABC):
+class EndedTraining(ABC):
     """What was trained, now that it has come to its end."""
 
     @property
@@ -28,7 +28,7 @@ class Ended(ABC):
 
 
 @dataclass(frozen=True)
-class EndedRun(Ended):
+class EndedRun(EndedTraining):
     """A run."""
 
     run: RunDir
@@ -47,7 +47,7 @@ class EndedRun(Ended):
 
 
 @dataclass(frozen=True)
-class EndedSweep(Ended):
+class EndedSweep(EndedTraining):
     """A sweep, which has said all there is to say while it went on."""
 
     sweep: SweepDir
@@ -71,7 +71,7 @@ def train(
     command: Sequence[str] = (),
     before_training: Callable[[], None] = lambda: None,
     told: Callable[[str], None] = lambda _: None,
-) -> Ended:
+) -> EndedTraining:
     """Train what the overrides ask for; `resume=PATH` among them goes on with the run or the sweep in that directory.
 
     `before_training` is called, and `told` is given what the task found in its data, before a single run begins.
@@ -114,7 +114,7 @@ def go_on(
     *,
     trusted: Collection[str] = (),
     which: Literal["last", "best"] = "last",
-) -> Ended:
+) -> EndedTraining:
     """Go on with the run in `path`, or do what is missing of the sweep there.
 
     Raises:

@@ -35,8 +35,8 @@ class Work(ABC):
 
 
 @dataclass(frozen=True)
-class Training(Work):
-    """Training a job, and comparing what its experiment expects."""
+class TrainingWork(Work):
+    """A job to train; what its experiment expects is compared with it in the end."""
 
     job: Job
 
@@ -55,8 +55,8 @@ class Training(Work):
 
 
 @dataclass(frozen=True)
-class Checking(Work):
-    """Checking derivatives, or something else that an experiment shows without being a training itself."""
+class CheckingWork(Work):
+    """Derivatives to check, or something else that an experiment shows without being a training itself."""
 
     check: Check
     config: Mapping[str, Any]
@@ -76,12 +76,12 @@ def work(config: Mapping[str, Any]) -> Work:
     if node is None:
         built = job(config)
         _ = built.data  # what is wrong with it is told before anything is written
-        return Training(built)
+        return TrainingWork(built)
     settings(config)
     made = target(node, "check") if isinstance(node, Mapping) else None
     if made is None or not (isinstance(made.call, type) and issubclass(made.call, Check)):
         raise ConfigError("check", node, "is not a check", hint="choose one of its group: check=NAME")
-    return Checking(build(node, "check"), config, expectations(config.get("expect")))
+    return CheckingWork(build(node, "check"), config, expectations(config.get("expect")))
 
 
 def _stacked(job: Job) -> bool:

@@ -13,7 +13,7 @@ from shoal.expressions import parse
 from shoal.gradcheck import Derivative, points
 from shoal.gradcheck.comparison import Along, compared
 from shoal.gradcheck.derivatives import TOLERANCE
-from shoal.gradcheck.functions import Function
+from shoal.gradcheck.functions import Differentiated
 from shoal.models import Formula, FormulaNetwork, Model
 from shoal.tasks import Task
 from shoal.tasks.supervised import Supervised
@@ -71,7 +71,7 @@ def _derivatives(
 ) -> list[tuple[str, Derivative]]:
     """The derivative by each parameter there, by autograd and by finite differences."""
     formula = parse(text, variables=(*inputs, *(name for name, _ in start)))
-    function = Function(text, formula.variables, formula, formula)
+    function = Differentiated(text, formula.variables, formula, formula)
     values = dict([*zip(inputs, place, strict=True), *start])
     point = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
     return [

@@ -22,7 +22,7 @@ from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.loaders import Loaders
 from shoal.engines.position import Position, install, move
-from shoal.engines.resumed import Settings, signaled
+from shoal.engines.resumed import CallbackSettings, signaled
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
 from shoal.tasks.supervised import announce
@@ -69,7 +69,7 @@ class Positioner(pl.Callback):
         self.start = start
         self.before = before
         self.over = over
-        self.settings = Settings(job.callbacks, before)
+        self.settings = CallbackSettings(job.callbacks, before)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -14,7 +14,7 @@ from shoal.engines.job import Job
 _PLAIN = (bool, int, float, str, type(None), list, tuple)
 
 
-class Settings:
+class CallbackSettings:
     """The settings of callbacks that have just been made; loading their state may put those they had in their place."""
 
     def __init__(self, callbacks: Mapping[str, pl.Callback], before: Job | None) -> None:

@@ -34,7 +34,7 @@ class Size:
     power: float = 1.0
 
 
-class Measured:
+class Sizing:
     """Runs a program on sizes instead of numbers."""
 
     def __init__(self, text: str, limits: Limits, bound: Mapping[str, Size]) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from shoal.errors import nearest
 from shoal.expressions.functions import CONSTANTS, FUNCTIONS, NAMES, SEVERAL
-from shoal.expressions.limits import Limits, Measured, Size
+from shoal.expressions.limits import Limits, Size, Sizing
 from shoal.expressions.postfix import Apply, Name, Numeral, Parsed, Statement, Step
 from shoal.expressions.tokens import ALLOWED, Token, refuse, tokens
 
@@ -125,7 +125,7 @@ class _Formula:
         self.parser = parser
         self.words = words
         self.steps: list[Step] = []
-        self.measured = Measured(parser.text, parser.limits, parser.bound)
+        self.measured = Sizing(parser.text, parser.limits, parser.bound)
         self.waiting: list[tuple[str, Token]] = []
         self.arguments: list[int] = []
         """For each open parenthesis, the arguments read so far; its function stands before it in `waiting`."""

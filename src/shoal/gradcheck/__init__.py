@@ -1,13 +1,13 @@
 """Derivatives, checked: autograd's against the analytic ones and against finite differences, in float64."""
 
-from shoal.gradcheck.accumulation import Accumulation, accumulate
+from shoal.gradcheck.accumulation import Accumulated, accumulate
 from shoal.gradcheck.activations import ActivationCurve, activation_curves
 from shoal.gradcheck.comparison import Derivative
 from shoal.gradcheck.derivatives import DerivativeCheck, check
 from shoal.gradcheck.loss import LossCheck, check_loss
 
 __all__ = [
-    "Accumulation",
+    "Accumulated",
     "ActivationCurve",
     "Derivative",
     "DerivativeCheck",

@@ -26,7 +26,7 @@ class Backward:
 
 
 @dataclass(frozen=True)
-class Accumulation:
+class Accumulated:
     """Gradients after each call, and after they are cleared."""
 
     at: str
@@ -51,7 +51,7 @@ class Accumulation:
         return "\n".join([*lines, f"  {'cleared':<{width + 3}}  {_shown(self.cleared)}"])
 
 
-def accumulate(formulas: Sequence[str], *, at: Written, times: int = 1) -> Accumulation:
+def accumulate(formulas: Sequence[str], *, at: Written, times: int = 1) -> Accumulated:
     """Call backward on each of `formulas` in turn (`times` over) without clearing gradients in between.
 
     Raises:
@@ -78,7 +78,7 @@ def accumulate(formulas: Sequence[str], *, at: Written, times: int = 1) -> Accum
     for leaf in leaves.values():
         leaf.grad = torch.zeros_like(leaf)
     cleared = {name: leaf.grad.tolist() for name, leaf in leaves.items() if leaf.grad is not None}
-    return Accumulation(points.shown({name: leaf.detach() for name, leaf in leaves.items()}), tuple(calls), cleared)
+    return Accumulated(points.shown({name: leaf.detach() for name, leaf in leaves.items()}), tuple(calls), cleared)
 
 
 def _shown(gradients: dict[str, Any]) -> str:

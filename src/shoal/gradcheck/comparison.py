@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shoal.gradcheck.differences import Differences, differences
-from shoal.gradcheck.functions import Function, failures
+from shoal.gradcheck.functions import Differentiated, failures
 from shoal.gradcheck.points import Point, recorded
 from shoal.gradcheck.slopes import Slope
 
@@ -54,7 +54,7 @@ class Derivative:
 class Along:
     """Autograd's derivative of one order less, as a function of one element of the last variable."""
 
-    of: Function
+    of: Differentiated
     place: Point
     names: tuple[str, ...]
     element: int
@@ -144,7 +144,7 @@ def _nearest(found: Differences, autograd: float) -> Slope:
     return min(fine, coarse, key=lambda each: abs(each.value - autograd))
 
 
-def autograd(of: Function, place: Point, names: tuple[str, ...]) -> Tensor:
+def autograd(of: Differentiated, place: Point, names: tuple[str, ...]) -> Tensor:
     """The derivative of the sum of the values by each of `names` in turn; sums of elements in between."""
     leaves = recorded(place)
     derivative = of.call(**leaves)

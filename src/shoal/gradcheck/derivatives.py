@@ -16,7 +16,7 @@ from shoal.expressions import parse
 from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Written, label
 from shoal.gradcheck.comparison import ANALYTIC, Along, Derivative, compared
-from shoal.gradcheck.functions import Function, function
+from shoal.gradcheck.functions import Differentiated, function
 from shoal.gradcheck.points import Point, recorded
 
 TOLERANCE = 1e-6
@@ -167,7 +167,7 @@ def _check_order(order: int) -> None:
         raise ConfigError("order", order, f"must be from 1 to {_MOST_ORDER}")
 
 
-def _analytic(of: Function, order: int, derivative: str | None) -> Analytic:
+def _analytic(of: Differentiated, order: int, derivative: str | None) -> Analytic:
     if derivative is not None:
         if len(of.variables) != 1:
             raise ConfigError("derivative", derivative, f"needs a function of one variable, not of {len(of.variables)}")
@@ -189,7 +189,9 @@ def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
     return found
 
 
-def _derivatives(of: Function, place: Point, order: int, analytic: Analytic, tolerance: float) -> Iterator[Derivative]:
+def _derivatives(
+    of: Differentiated, place: Point, order: int, analytic: Analytic, tolerance: float
+) -> Iterator[Derivative]:
     known = analytic.at(place)
     for names in _orders(of.variables, order):
         for i in range(place[names[-1]].numel()):
@@ -221,7 +223,7 @@ class _Exact:
         return None if found is None else self.along.own(found)
 
 
-def _graph(of: Function, place: Point) -> tuple[bool, bool, bool]:
+def _graph(of: Differentiated, place: Point) -> tuple[bool, bool, bool]:
     leaves = recorded(place)
     value = of.call(**leaves)
     try:

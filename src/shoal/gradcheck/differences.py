@@ -10,7 +10,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from shoal.gradcheck.slopes import NONE, RATIO, Slope, Step, limit, roughness
+from shoal.gradcheck.slopes import NONE, RATIO, Difference, Slope, limit, roughness
 
 Values = Callable[[float], Tensor | float]
 
@@ -94,7 +94,7 @@ def differences(f: Values, x: float) -> Differences:
     )
 
 
-def _reading(left: Sequence[Step], right: Sequence[Step], x: float) -> Reading:
+def _reading(left: Sequence[Difference], right: Sequence[Difference], x: float) -> Reading:
     stairs = [_stair(side, x) for side in (left, right)]
     stair = max(stairs) if all(stairs) else 0.0
     left, right = _roughened(left, stair), _roughened(right, stair)
@@ -108,7 +108,7 @@ def _size(x: float) -> float:
     return max(1.0, abs(x))
 
 
-def _steps(f: Values, x: float, sign: int) -> list[Step]:
+def _steps(f: Values, x: float, sign: int) -> list[Difference]:
     """Steps to one side, coarse ones first, as far as the values over them and over all finer ones are finite."""
     lengths = [x + sign * length - x for length in _lengths(x)]
     here = torch.as_tensor(f(x), dtype=torch.float64)
@@ -121,7 +121,7 @@ def _steps(f: Values, x: float, sign: int) -> list[Step]:
     # What is done to the argument is rounded as well: sin(1e6*x) has the rounding of 1e6*x.
     through = changes.abs().sum(dim=1) * abs(x) / torch.tensor(lengths, dtype=torch.float64).abs()
     rounding = _ROUNDING * ((sizes * moving).sum(dim=1) + through)
-    steps = map(Step, lengths, changes.sum(dim=1).tolist(), rounding.tolist())
+    steps = map(Difference, lengths, changes.sum(dim=1).tolist(), rounding.tolist())
     return [*takewhile(lambda each: math.isfinite(each.change), reversed([*steps]))][::-1]
 
 
@@ -133,13 +133,13 @@ def _lengths(x: float) -> Iterator[float]:
         length /= RATIO
 
 
-def _roughened(steps: Sequence[Step], stair: float) -> list[Step]:
+def _roughened(steps: Sequence[Difference], stair: float) -> list[Difference]:
     """The steps with the rounding that the values themselves show: their digits may not explain all of it."""
     shown = max(stair, roughness(steps))
     return [replace(each, shown=shown) for each in steps]
 
 
-def _stair(steps: Sequence[Step], x: float) -> float:
+def _stair(steps: Sequence[Difference], x: float) -> float:
     """By how much the values change first, where they do not over finer steps that may be lost in rounding."""
     flat = [*takewhile(lambda each: each.change == 0, reversed(steps))]
     if not flat or len(flat) == len(steps) or abs(flat[-1].length) > _COARSE * _size(x):
@@ -147,7 +147,7 @@ def _stair(steps: Sequence[Step], x: float) -> float:
     return abs(steps[-1 - len(flat)].change)
 
 
-def _both(left: Step, right: Step) -> Step:
-    return Step(
+def _both(left: Difference, right: Difference) -> Difference:
+    return Difference(
         right.length - left.length, right.change - left.change, right.digits + left.digits, right.shown + left.shown
     )

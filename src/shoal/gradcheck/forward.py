@@ -14,9 +14,9 @@ from shoal.errors import ShoalError
 from shoal.expressions.symbolic import real, written
 from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Names, label
-from shoal.gradcheck.functions import Function
+from shoal.gradcheck.functions import Differentiated
 from shoal.gradcheck.points import Point
-from shoal.gradcheck.tracing import NoFormula, Trace, matches, terms, traced
+from shoal.gradcheck.tracing import NoFormula, TracedFormula, matches, terms, traced
 
 _MOST_TERMS = 20_000
 """Operands and operators of a derivative, all elements together."""
@@ -28,7 +28,7 @@ _SHOWN = 3
 class Traced(Analytic):
     """Those of a Python function, read anew at each point: where it branches, its formula is that of the branch."""
 
-    of: Function
+    of: Differentiated
     orders: Sequence[Names]
     derived: dict[Any, dict[Names, list[Any]]] = field(default_factory=dict)
     """Formula of the function -> its derivatives: an expression for each element of the last variable."""
@@ -68,7 +68,7 @@ class Traced(Analytic):
     def _show(self, name: str, text: str, place: Point) -> None:
         self.shown.setdefault(name, {}).setdefault(text, []).append(place)
 
-    def _derivatives(self, trace: Trace, place: Point) -> dict[Names, list[Any]]:
+    def _derivatives(self, trace: TracedFormula, place: Point) -> dict[Names, list[Any]]:
         if trace.total not in self.derived:
             known: dict[Names, Any] = {(): trace.total}
             found: dict[Names, list[Any]] = {}
@@ -107,7 +107,7 @@ def _branches(texts: Mapping[str, Sequence[Point]]) -> str:
     return "; ".join(parts[:_SHOWN] + more)
 
 
-def _texts(names: Names, row: Sequence[Any], trace: Trace) -> Iterator[tuple[str, str]]:
+def _texts(names: Names, row: Sequence[Any], trace: TracedFormula) -> Iterator[tuple[str, str]]:
     """The formulas of a derivative: one where it is the same for each element, else one an element."""
     common = {_common(each, number, trace) for number, each in enumerate(row)}
     if len(common) == 1 and None not in common:
@@ -117,7 +117,7 @@ def _texts(names: Names, row: Sequence[Any], trace: Trace) -> Iterator[tuple[str
         yield label(names) + str(symbol).removeprefix(names[-1]), written(each)
 
 
-def _common(found: Any, number: int, trace: Trace) -> Any:
+def _common(found: Any, number: int, trace: TracedFormula) -> Any:
     """A formula with `x` for `x[number]`; None where it depends on other elements."""
     renamed = {
         symbols.flat[number]: sympy.Symbol(name)

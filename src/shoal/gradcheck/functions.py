@@ -24,7 +24,7 @@ _PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
-class Function:
+class Differentiated:
     """A function of named tensors."""
 
     text: str
@@ -38,7 +38,7 @@ class Function:
         return self.call(**recorded(place)).detach()
 
 
-def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Function:
+def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Differentiated:
     """The function that `of` is or says: a formula, or `module:function`. `names` may declare a formula's variables.
 
     Raises:
@@ -51,14 +51,14 @@ def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Function:
     # Names that a formula may have anyway need no declaration; what is then missing or too many is said of the point.
     declared = None if all(VARIABLE.fullmatch(name) or not name for name in names) else tuple(names)
     formula = parse(of, variables=declared)
-    return Function(of, formula.variables, formula, formula)
+    return Differentiated(of, formula.variables, formula, formula)
 
 
-def _python(call: Callable[..., Tensor], text: str, names: Sequence[str]) -> Function:
+def _python(call: Callable[..., Tensor], text: str, names: Sequence[str]) -> Differentiated:
     """The function, of its parameters without a default and of those that are named."""
     parameters = inspect.signature(call).parameters.values()
     variables = (each.name for each in parameters if each.default is each.empty or each.name in names)
-    return Function(text, tuple(variables), _reported(call, text), None)
+    return Differentiated(text, tuple(variables), _reported(call, text), None)
 
 
 def _reported(call: Callable[..., Tensor], text: str) -> Callable[..., Tensor]:

@@ -22,7 +22,7 @@ _TOO_ROUGH = 1e3
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Difference:
     """What a step changes."""
 
     length: float
@@ -67,7 +67,7 @@ class _Estimate:
     last: int
 
 
-def limit(steps: Sequence[Step], *, even: bool = False) -> Slope:
+def limit(steps: Sequence[Difference], *, even: bool = False) -> Slope:
     """The slope over a step of zero; `steps` go from coarse to fine, `even` says that only even powers of them matter.
 
     Slopes are extrapolated by Richardson's table (Ridders, 1982) and by the one power of the step that three of them
@@ -88,19 +88,19 @@ def limit(steps: Sequence[Step], *, even: bool = False) -> Slope:
     return best
 
 
-def _rough(steps: Sequence[Step]) -> bool:
+def _rough(steps: Sequence[Difference]) -> bool:
     """Whether the function moves as much over the finest steps as over coarse ones, by more than its rounding."""
     change, shown = max(abs(each.change) for each in steps), roughness(steps)
     return change < _TOO_ROUGH * shown and change > _TOO_ROUGH * min(each.digits for each in steps)
 
 
-def roughness(steps: Sequence[Step]) -> float:
+def roughness(steps: Sequence[Difference]) -> float:
     """How far the values over the finest steps are from a straight line."""
     finest = pairwise(steps[-_FINEST:])
     return max((abs(coarse.change - fine.slope * coarse.length) / (1 + RATIO) for coarse, fine in finest), default=0.0)
 
 
-def _endless(finest: Sequence[Step]) -> bool:
+def _endless(finest: Sequence[Difference]) -> bool:
     """Whether the slopes grow by the same factor from step to step: a jump, or a tangent that stands upright."""
     slopes = [each.slope for each in finest]
     if not all(slopes):
@@ -109,7 +109,7 @@ def _endless(finest: Sequence[Step]) -> bool:
     return min(factors) > _GROWTH and max(factors) < _GROWTH * min(factors)
 
 
-def _richardson(steps: Sequence[Step], power: int) -> Iterator[_Estimate]:
+def _richardson(steps: Sequence[Difference], power: int) -> Iterator[_Estimate]:
     """Each column of the table cancels one more power of the step."""
     before: list[float] = []
     factors = [RATIO ** (power * column) - 1 for column in range(1, _COLUMNS)]
@@ -123,7 +123,7 @@ def _richardson(steps: Sequence[Step], power: int) -> Iterator[_Estimate]:
         before = row
 
 
-def _aitken(steps: Sequence[Step]) -> Iterator[_Estimate]:
+def _aitken(steps: Sequence[Difference]) -> Iterator[_Estimate]:
     """What three slopes go to whose distance from it shrinks by the same factor twice."""
     before = math.nan
     for k in range(2, len(steps)):
@@ -139,7 +139,7 @@ def _aitken(steps: Sequence[Step]) -> Iterator[_Estimate]:
         before = value
 
 
-def _contradiction(steps: Sequence[Step], estimate: _Estimate) -> float:
+def _contradiction(steps: Sequence[Difference], estimate: _Estimate) -> float:
     """By how much finer slopes fail to come nearer to an estimate, rounding apart."""
     made_of, finer = steps[estimate.first : estimate.last + 1], steps[estimate.last + 1 :]
     distance = max(abs(each.slope - estimate.value) for each in made_of)

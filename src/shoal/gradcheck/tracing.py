@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from shoal.expressions import Expression
 from shoal.expressions.expression import from_sympy
-from shoal.gradcheck.functions import Function
+from shoal.gradcheck.functions import Differentiated
 from shoal.gradcheck.operations import ALIASES, FLAT, RULES, Elements, Operation, elements
 from shoal.gradcheck.points import Point, recorded
 
@@ -32,7 +32,7 @@ class NoFormula(Exception):
 
 
 @dataclass(frozen=True)
-class Trace:
+class TracedFormula:
     """The formula of a function as it is around one point."""
 
     total: Any
@@ -56,7 +56,7 @@ class Trace:
         return expression(**values).item()
 
 
-def traced(of: Function, place: Point) -> Trace:
+def traced(of: Differentiated, place: Point) -> TracedFormula:
     """The formula of `of`, in which Python's branches are as they are taken at `place`.
 
     Raises:
@@ -73,7 +73,7 @@ def traced(of: Function, place: Point) -> Trace:
         value = of.call(**leaves)
     if shadows.problem:
         raise NoFormula(shadows.problem)
-    return Trace(sympy.sympify(np.sum(shadows.read(value))), symbols)
+    return TracedFormula(sympy.sympify(np.sum(shadows.read(value))), symbols)
 
 
 def _symbols(name: str, value: Tensor) -> Elements:
@@ -202,7 +202,7 @@ def _tensors(given: Any) -> Iterator[Tensor]:
             yield from _tensors(each)
 
 
-def matches(trace: Trace, of: Function, place: Point) -> bool:
+def matches(trace: TracedFormula, of: Differentiated, place: Point) -> bool:
     """Whether the formula gives the function's values at `place` and on one side of it at least."""
     return _equal(trace, of, place) and any(_equal(trace, of, _moved(place, step)) for step in (1e-4, -1e-4))
 
@@ -211,7 +211,7 @@ def _moved(place: Point, step: float) -> dict[str, Tensor]:
     return {name: value + step * (1 + value.abs()) for name, value in place.items()}
 
 
-def _equal(trace: Trace, of: Function, place: Point) -> bool:
+def _equal(trace: TracedFormula, of: Differentiated, place: Point) -> bool:
     values = of.values(place).flatten().tolist()
     found, size = trace.value(trace.total, place), math.fsum(map(abs, values))
     return math.isclose(found, math.fsum(values), rel_tol=1e-7, abs_tol=1e-11 * (1 + size))

@@ -35,7 +35,7 @@ from shoal.rundir.atomic import UnwritableError, together
 log = logging.getLogger("shoal")
 
 
-class CannotStackError(Exception):
+class UnfitRunsError(Exception):
     """Some runs cannot train in a stack: `reasons` says why, by their place. Nothing has been trained or written."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
@@ -74,7 +74,7 @@ def train_stack(
     runs train together that get other bits than alone, and their run.json says so.
 
     Raises:
-        CannotStackError: where the probe finds runs that would train differently alone.
+        UnfitRunsError: where the probe finds runs that would train differently alone.
         InexactError: where each run would train as it does alone but for rounding.
         UsageError: where another process trains one of them.
         Interrupted, UnwritableError: after it is recorded for all runs that had not ended.
@@ -290,14 +290,14 @@ class _Session:
     def _probe(self) -> None:
         reasons = driver.unlike_alone(self.running)
         if reasons:
-            raise CannotStackError(reasons)
+            raise UnfitRunsError(reasons)
 
 
 def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> list[Member]:
     """The runs with their samples and weights drawn.
 
     Raises:
-        CannotStackError: where code of the user's own breaks at that; alone, such a run costs no other one.
+        UnfitRunsError: where code of the user's own breaks at that; alone, such a run costs no other one.
     """
     members, broken = [], {}
     for place, (each, how) in enumerate(zip(runs, checkpoints, strict=True)):
@@ -307,7 +307,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
         except (Exception, SystemExit) as error:
             broken[place] = brief(error)
     if broken:
-        raise CannotStackError(broken)
+        raise UnfitRunsError(broken)
     return members
 
 

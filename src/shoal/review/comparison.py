@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
-from shoal.review.curves import Curve, draw, histories
+from shoal.review.curves import MetricCurve, draw, histories
 from shoal.review.entries import RunEntry
 from shoal.review.listing import short_ids
 from shoal.review.settings import read_settings
-from shoal.review.table import Column, write_table
+from shoal.review.table import TableColumn, write_table
 from shoal.review.values import main_metric, rises
 from shoal.review.wording import number, printable
 
@@ -107,7 +107,7 @@ def _overlaid(screen: Console, entries: Sequence[RunEntry], names: Sequence[str]
             screen.print(f"{name}: {printable(error.problem)}", style="red")
             continue
         if curve and len(curve.x) > 1:
-            curves.append(Curve(name, curve.x, curve.y, curve.axis))
+            curves.append(MetricCurve(name, curve.x, curve.y, curve.axis))
         else:
             screen.print(f"{name}: fewer than two finite values of {printable(metric)}")
     if curves:
@@ -119,11 +119,11 @@ def _titled(screen: Console, title: str, rows: Rows, names: Sequence[str], other
     if not rows:
         screen.print(otherwise)
         return
-    columns = [Column(title="", cells=[printable(name) for name, _ in rows], shrinks=True)]
+    columns = [TableColumn(title="", cells=[printable(name) for name, _ in rows], shrinks=True)]
     for position, name in enumerate(names):
         cells = [_cell(values[position]) for _, values in rows]
         right = all(not isinstance(values[position], str | list) for _, values in rows)
-        columns.append(Column(title=name, cells=cells, right=right, shrinks=not right, rank=position))
+        columns.append(TableColumn(title=name, cells=cells, right=right, shrinks=not right, rank=position))
     if screen.is_terminal:
         write_table(screen, columns)
     else:

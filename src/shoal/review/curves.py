@@ -27,7 +27,7 @@ _LOG_FROM = 20
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricCurve:
     """A metric over the epochs, or over the steps where epochs repeat."""
 
     name: str
@@ -37,7 +37,7 @@ class Curve:
     """What x counts."""
 
 
-def histories(run: RunEntry) -> Mapping[str, Curve]:
+def histories(run: RunEntry) -> Mapping[str, MetricCurve]:
     """The curve of each metric in metrics.csv, without the values that are nan or infinite.
 
     Raises:
@@ -51,11 +51,11 @@ def histories(run: RunEntry) -> Mapping[str, Curve]:
     for name in names:
         points = [(row[axis], row[name]) for row in rows if math.isfinite(row.get(name, math.nan)) and axis in row]
         if points:
-            curves[name] = Curve(name, [x for x, _ in points], [y for _, y in points], axis)
+            curves[name] = MetricCurve(name, [x for x, _ in points], [y for _, y in points], axis)
     return curves
 
 
-def draw(screen: Console, curves: Sequence[Curve], *, title: str) -> None:
+def draw(screen: Console, curves: Sequence[MetricCurve], *, title: str) -> None:
     """Print the curves over each other, with a legend in their colors."""
     import plotille
 
@@ -110,7 +110,7 @@ def drawn(run: RunEntry, screen: Console, names: Sequence[str] | None = None) ->
     return None
 
 
-def _losses(known: Mapping[str, Curve]) -> list[str]:
+def _losses(known: Mapping[str, MetricCurve]) -> list[str]:
     losses = [name for name in known if name.endswith("loss")]
     return losses or list(known)[:1]
 
@@ -119,7 +119,7 @@ def _cycled(n: int) -> list[str]:
     return [_COLORS[index % len(_COLORS)] for index in range(n)]
 
 
-def _legend(screen: Console, curves: Sequence[Curve]) -> None:
+def _legend(screen: Console, curves: Sequence[MetricCurve]) -> None:
     for curve, shade in zip(curves, _cycled(len(curves)), strict=True):
         label = f"  {printable(curve.name)}: {number(float(curve.y[0]))} to {number(float(curve.y[-1]))}"
         screen.print("  ━━", style=shade, end="")

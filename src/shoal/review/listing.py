@@ -16,7 +16,7 @@ from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, Sw
 from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
-from shoal.review.table import Column, status_style, write_table
+from shoal.review.table import TableColumn, status_style, write_table
 from shoal.review.values import Value, Values, main_metric, unknown_status
 from shoal.review.wording import ago, counted, duration, number, printable, settings
 from shoal.rundir import RunInfo, Status
@@ -186,7 +186,7 @@ def write_listing(screen: Console, entries: Sequence[Entry], names: Sequence[str
     write_table(screen, listing(entries, names, width=screen.width))
 
 
-def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> list[Column]:
+def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> list[TableColumn]:
     """The columns of the table, most needed first."""
     main = main_metric(entries)
     raw = raw_columns(entries, names)
@@ -202,7 +202,7 @@ def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> li
         if name == "best":
             cells = [_best(entry, cell, main) for entry, cell in zip(entries, cells, strict=True)]
         columns.append(
-            Column(
+            TableColumn(
                 title=_title(name, main),
                 cells=cells,
                 right=name in _RIGHT or all(value is None or isinstance(value, int | float) for value in values),

@@ -14,7 +14,7 @@ _LEAST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class TableColumn:
     """A column of printable cells."""
 
     title: str
@@ -41,7 +41,7 @@ def status_style(status: str) -> str:
     return styles.get(word, "" if word == "unknown" else "bold red")
 
 
-def write_table(screen: Console, columns: Sequence[Column]) -> None:
+def write_table(screen: Console, columns: Sequence[TableColumn]) -> None:
     """Print the columns side by side under their titles."""
     columns, widths = fitted(columns, screen.width)
     color = screen.color_system is not None and not screen.no_color
@@ -52,7 +52,7 @@ def write_table(screen: Console, columns: Sequence[Column]) -> None:
     screen.file.write("\n".join(lines) + "\n")
 
 
-def fitted(columns: Sequence[Column], width: int) -> tuple[list[Column], list[int]]:
+def fitted(columns: Sequence[TableColumn], width: int) -> tuple[list[TableColumn], list[int]]:
     """The columns that there is room for, and the width of each."""
     columns = [column for column in columns if column.title in ("ID", "RUN") or any(column.cells)]
     widths = {id(column): max(map(_width, (column.title, *column.cells))) for column in columns}
@@ -74,7 +74,9 @@ def fitted(columns: Sequence[Column], width: int) -> tuple[list[Column], list[in
     return columns, [widths[id(column)] for column in columns]
 
 
-def _line(cells: Sequence[str], columns: Sequence[Column], widths: list[int], styles: list[str], color: bool) -> str:
+def _line(
+    cells: Sequence[str], columns: Sequence[TableColumn], widths: list[int], styles: list[str], color: bool
+) -> str:
     parts = []
     for cell, column, width, style in zip(cells, columns, widths, styles, strict=True):
         text = _sized(cell, width, right=column.right)

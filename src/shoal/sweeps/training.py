@@ -25,7 +25,7 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
 from shoal.record.progress import Progress
-from shoal.record.stack import CannotStackError, UnmappedError, may_be_one_runs_fault, train_stack
+from shoal.record.stack import UnfitRunsError, UnmappedError, may_be_one_runs_fault, train_stack
 from shoal.record.track import StackRun
 from shoal.record.training import train
 from shoal.rundir import RunInfo, Status, read_info, write_info
@@ -106,7 +106,7 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
         known.clear()
         if block.group is not None:
             known[block.group] = steps
-    except CannotStackError as error:
+    except UnfitRunsError as error:
         report(Unstacked({block.assignments[place].number: why for place, why in error.reasons.items()}))
     except UnmappedError as error:
         report(Broken(str(error), everyones=True))

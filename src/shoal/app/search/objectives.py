@@ -23,7 +23,7 @@ KEY = "sweep.objectives"
 
 
 @dataclass(frozen=True)
-class Objective:
+class Goal:
     """One value, and where it should go."""
 
     name: str
@@ -54,7 +54,7 @@ class TrialOutcome:
     """Of the run that made it fail."""
 
 
-def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] | None) -> list[Objective]:
+def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] | None) -> list[Goal]:
     """What to compare by: unless named, the metric that the job monitors, in the direction that it says.
 
     Raises:
@@ -75,10 +75,10 @@ def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] 
         problem = f"must be one for each of the {len(chosen)} objectives ({', '.join(chosen)})"
         hint = f"for example [{','.join(usual)}]"
         raise ConfigError("sweep.directions", list(directions), problem, hint=hint)
-    return [Objective(name, way) for name, way in zip(chosen, directions or usual, strict=True)]
+    return [Goal(name, way) for name, way in zip(chosen, directions or usual, strict=True)]
 
 
-def refuse_unmeasured(wanted: Sequence[Objective], runs: Sequence[RunInfo]) -> None:
+def refuse_unmeasured(wanted: Sequence[Goal], runs: Sequence[RunInfo]) -> None:
     """Refuse what none of the completed runs has measured.
 
     Raises:
@@ -91,7 +91,7 @@ def refuse_unmeasured(wanted: Sequence[Objective], runs: Sequence[RunInfo]) -> N
         _refuse_unknown([each.name for each in wanted], there | measured)
 
 
-def outcome(runs: Sequence[RunInfo], wanted: Sequence[Objective]) -> TrialOutcome:
+def outcome(runs: Sequence[RunInfo], wanted: Sequence[Goal]) -> TrialOutcome:
     """What to tell of a trial with these runs: the means of their values; it fails where one of them does."""
     bad = [run for run in runs if run.status is not Status.COMPLETED]
     if bad:

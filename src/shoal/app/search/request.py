@@ -27,7 +27,7 @@ from shoal.rundir import StudyInfo, SweepDir
 from shoal.startup import cheap_imports
 
 if TYPE_CHECKING:
-    from shoal.app.search.objectives import Objective
+    from shoal.app.search.objectives import Goal
 
 ELSEWHERE = ("zip", "jobs", "n_samples")
 """Settings of the other ways to choose jobs."""
@@ -56,7 +56,7 @@ class Request:
     folder: SweepDir
     space: Space
     settings: SearchSettings
-    objectives: Sequence[Objective]
+    objectives: Sequence[Goal]
     samplers: Samplers
 
     @property

@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from shoal.config.compose import SWEEP
-from shoal.config.multirun.distributions import Choices, Distribution, Steps, distribution
-from shoal.config.multirun.grids import Cell, Values
+from shoal.config.multirun.distributions import Choices, Distribution, Range, distribution
+from shoal.config.multirun.grids import Cell, OverrideValues
 from shoal.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def space_of(
     searched = {key: each for key, each in by_key.items() if each.is_sweep_override() and named(key) not in every}
     if not searched:
         raise UsageError("a study needs a setting to search", hint=EXAMPLE)
-    others = [Values(key, _listed(each)) for key, each in by_key.items() if key not in searched]
+    others = [OverrideValues(key, _listed(each)) for key, each in by_key.items() if key not in searched]
     repeats = [tuple(itertools.chain.from_iterable(cells)) for cells in itertools.product(*others)]
     return Space({key: distribution(each, is_integer) for key, each in searched.items()}, repeats)
 
@@ -101,7 +101,7 @@ def _optuna(key: str, found: Distribution) -> BaseDistribution:
     match found:
         case Choices(values):
             return CategoricalDistribution(values)
-        case Steps(values, step, log):
+        case Range(values, step, log):
             low, high = values[0], values[-1]
             if isinstance(low, int) and isinstance(high, int) and isinstance(step, int) and (step == 1 or not log):
                 return IntDistribution(low, high, log=log, step=step)
@@ -118,7 +118,7 @@ def _written(found: Distribution, value: Any) -> str:
     match found:
         case Choices():
             return str(value)
-        case Steps(values, step):
+        case Range(values, step):
             return str(values[round((value - values[0]) / step)])
     return str(int(value)) if found.whole else repr(float(value))
 
@@ -127,6 +127,6 @@ def _ends(found: Distribution) -> Sequence[str]:
     match found:
         case Choices(values):
             return values
-        case Steps(values):
+        case Range(values):
             return [str(value) for value in dict.fromkeys((values[0], values[-1]))]
     return [_written(found, found.low), _written(found, found.high)]

@@ -24,7 +24,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Steps:
+class Range:
     """One of a range's numbers, which rise by the same step."""
 
     values: tuple[int | float, ...]
@@ -68,7 +68,7 @@ class Interval:
         return short if self.low <= short <= self.high else found
 
 
-Distribution = Choices | Steps | Interval
+Distribution = Choices | Range | Interval
 
 
 def distribution(override: Override, is_integer: Callable[[str], bool] = lambda key: False) -> Distribution:
@@ -84,7 +84,7 @@ def distribution(override: Override, is_integer: Callable[[str], bool] = lambda 
         case RangeSweep():
             numbers = tuple(sorted(value.range()))
             if numbers and ("log" not in value.tags or numbers[0] > 0):
-                return Steps(tuple(map(_plain, numbers)), abs(_plain(value.step)), "log" in value.tags)
+                return Range(tuple(map(_plain, numbers)), abs(_plain(value.step)), "log" in value.tags)
             problem = "begins at 0 or below, which has no logarithm" if numbers else "gives no values"
             raise ConfigError(override.key_or_group, override.get_value_string(), problem)
     found = tuple(dict.fromkeys(override.sweep_string_iterator()))

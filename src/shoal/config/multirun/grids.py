@@ -74,13 +74,13 @@ def _axes(overrides: Mapping[str, Override], options: GridSettings) -> list[Sequ
     for key, override in overrides.items():
         group = next((group for group in paired if key in group), None)
         if group is None:
-            axes.append(Values(key, override))
+            axes.append(OverrideValues(key, override))
         elif key == group[0]:
-            axes.append(_in_step([Values(name, overrides[name]) for name in group], group))
+            axes.append(_in_step([OverrideValues(name, overrides[name]) for name in group], group))
     return axes
 
 
-class Values(Sequence[Cell]):
+class OverrideValues(Sequence[Cell]):
     """The values of one override; those of a range are not written down before they are asked for."""
 
     def __init__(self, key: str, override: Override) -> None:
@@ -132,7 +132,7 @@ def _random_axes(
     samples = [
         tuple(f"{key}={_drawn(each, options.seed, i, is_integer)}" for key, each in drawn.items()) for i in range(n)
     ]
-    others = [Values(key, override) for key, override in overrides.items() if key not in drawn]
+    others = [OverrideValues(key, override) for key, override in overrides.items() if key not in drawn]
     # A setting with one value goes first: what is drawn may be a part of it, as one start of `model.start`.
     fixed, every = ([each for each in others if (len(each) == 1) == one] for one in (True, False))
     return [*fixed, samples, *every]
@@ -153,7 +153,9 @@ def _cell(job: Mapping[str, Any]) -> Cell:
 
 
 def _too_many(n: int, axes: Sequence[Sequence[Cell]], options: GridSettings) -> UsageError:
-    counts = " x ".join(f"{axis.key} {len(axis)}" for axis in axes if isinstance(axis, Values) and len(axis) > 1)
+    counts = " x ".join(
+        f"{axis.key} {len(axis)}" for axis in axes if isinstance(axis, OverrideValues) and len(axis) > 1
+    )
     return UsageError(
         f"the sweep has {n:,} jobs{f' ({counts})' if counts else ''}, more than sweep.max_jobs={options.max_jobs}",
         hint=f"if you mean it: sweep.max_jobs={n}; to draw some of them at random: sweep.n_samples=200",

@@ -13,14 +13,14 @@ from shoal.optimizers.rule import Column, Matrix
 
 
 @dataclass(frozen=True)
-class Limits:
+class GradientLimits:
     """The largest norm and the largest value of each run's gradient; infinite where it has no limit."""
 
     norm: Column
     value: Column
 
     @classmethod
-    def of(cls, norms: Sequence[float | None], values: Sequence[float | None]) -> Limits:
+    def of(cls, norms: Sequence[float | None], values: Sequence[float | None]) -> GradientLimits:
         """Limits from numbers; None is no limit."""
 
         def column(limits: Sequence[float | None]) -> Tensor:
@@ -33,9 +33,9 @@ class Limits:
         """Whether any run has a limit."""
         return bool(self.norm.isfinite().any() or self.value.isfinite().any())
 
-    def select(self, rows: Tensor) -> Limits:
+    def select(self, rows: Tensor) -> GradientLimits:
         """The limits of some of the runs."""
-        return Limits(self.norm[rows], self.value[rows])
+        return GradientLimits(self.norm[rows], self.value[rows])
 
 
 def clip(grads: Matrix, norms: Float[Tensor, " runs"], norm: Column, value: Column) -> None:

@@ -19,7 +19,7 @@ from shoal.optimizers.rule import Column
 
 
 @dataclass
-class History:
+class EpochHistory:
     """What the steps of an epoch gave, in their order; one value for every row of the stack."""
 
     losses: list[Float[Tensor, " runs"]] = field(default_factory=list)
@@ -65,13 +65,13 @@ class Training:
         n_batches: int,
         first: int = 0,
         stop: Callable[[], bool] = lambda: False,
-    ) -> History:
+    ) -> EpochHistory:
         """Train on the batches, whose tensors have the runs as their first dimension.
 
         `lrs` gives each optimizer step's learning rates; the last one stands for all that follow. The `first` batches
         of the `n_batches` are done. Before each optimizer step `stop` is asked whether the ones before were the last.
         """
-        history = History()
+        history = EpochHistory()
         epoch, _, step = clock.now
         n_steps = math.ceil((n_batches - first) / self.accumulate)
         numbers = self._numbers(lrs, n_steps)
@@ -86,7 +86,7 @@ class Training:
         clock.set(epoch + 1, 0, step)
         return history
 
-    def _gradient(self, batch: Any, clock: Clock, history: History, *, add: bool) -> None:
+    def _gradient(self, batch: Any, clock: Clock, history: EpochHistory, *, add: bool) -> None:
         """Put the gradients of a batch in their matrix, or add them to it; stop runs whose loss is not finite."""
         stack = self.stack
         result = self.mapped(self._views, stack.buffers, batch, clock)
@@ -115,7 +115,7 @@ class Training:
         columns = torch.stack([lrs[min(step, len(lrs) - 1)] for step in range(n_steps)])
         return stack.rule.of_steps(stack.settings, columns, [done + 1 for done in stack.steps], stack.params.dtype)
 
-    def _update(self, numbers: tuple[Column, ...], history: History) -> None:
+    def _update(self, numbers: tuple[Column, ...], history: EpochHistory) -> None:
         norms = self._norms(self._grads)
         if not _all_finite(norms):
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
@@ -140,7 +140,7 @@ class Training:
         for each, kept in zip(changing, before, strict=True):
             each[still] = kept
 
-    def _stop(self, finite: Tensor, what: str, history: History) -> None:
+    def _stop(self, finite: Tensor, what: str, history: EpochHistory) -> None:
         """Freeze the active rows that are not finite."""
         stack = self.stack
         for row, good in enumerate(finite.tolist()):
@@ -155,9 +155,9 @@ def _all_finite(values: Tensor) -> bool:
     return math.isfinite(float(values.sum()))
 
 
-def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock) -> History:
+def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock) -> EpochHistory:
     """The step of every run on each batch, without gradients; nothing of the stack changes."""
-    history = History()
+    history = EpochHistory()
     views = stack.views()
     for number, batch in enumerate(batches):
         clock.set(clock.now[0], number, clock.now[2])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shoal.engines.stack.clipping import Limits
+from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.layout import Layout
 from shoal.optimizers.rule import Column, Matrix, Rule, State, as_torch, from_torch
 
@@ -46,7 +46,7 @@ class Stack:
     """Of shape (runs, *shape)."""
     state: State
     settings: dict[str, Column]
-    limits: Limits
+    limits: GradientLimits
     steps: list[int]
     """Optimizer steps each row has done."""
     active: list[bool]
@@ -60,7 +60,7 @@ class Stack:
         rule: Rule[Any],
         settings: Mapping[str, Column],
         *,
-        limits: Limits | None = None,
+        limits: GradientLimits | None = None,
         rows: int = SMALLEST,
     ) -> Stack:
         """A new stack of the modules' parameters (those that are trained) and buffers, with at least `rows` rows."""
@@ -77,7 +77,7 @@ class Stack:
             buffers,
             rule.init(params),
             dict(settings),
-            limits or Limits.of([None] * runs, [None] * runs),
+            limits or GradientLimits.of([None] * runs, [None] * runs),
             [0] * runs,
             [True] * runs,
             {},

@@ -21,7 +21,7 @@ from shoal.engines import launching
 from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
-from shoal.engines.stack.epoch import History, Training, evaluate
+from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
@@ -197,7 +197,7 @@ class StackModule(pl.LightningModule):
         if not self.running.rows or not self.running.batches_left(self._n_train):
             self.trainer.should_stop = True
 
-    def _stop_within(self, history: History, first: int) -> NoReturn:
+    def _stop_within(self, history: EpochHistory, first: int) -> NoReturn:
         """Leave the runs as they stand after the last of the epoch's steps that were taken."""
         running = self.running
         done = first + len(history.losses)
@@ -253,7 +253,11 @@ class StackModule(pl.LightningModule):
         return member.job.presented(member.module).recorded()
 
     def _read(
-        self, stage: str, history: History, sizes: Sequence[int], begun: Mapping[int, Mapping[str, Any]] | None = None
+        self,
+        stage: str,
+        history: EpochHistory,
+        sizes: Sequence[int],
+        begun: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> dict[str, list[float]]:
         """Numbers of the epoch from what its batches logged, not all of them the same.
 

@@ -12,8 +12,8 @@ from shoal.engines.course import Course
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
-from shoal.engines.resumed import Settings
-from shoal.engines.stack.clipping import Limits
+from shoal.engines.resumed import CallbackSettings
+from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.vectorized.judge import Judge
@@ -54,7 +54,7 @@ class Running:
             [member.module for member in members],
             rule,
             rule.columns([member.job.optimizer for member in members]),
-            limits=Limits.of(norms, values),
+            limits=GradientLimits.of(norms, values),
         )
         self.accumulate = int(settings.get("accumulate_grad_batches") or 1)
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
@@ -206,7 +206,7 @@ class Running:
             self.rates[run].load_torch(schedule, optimizer["param_groups"][0], course)
         stopping = member.early_stopping
         if stopping and stopping.state_key in checkpoint["callbacks"]:
-            settings = Settings(member.job.callbacks, before)
+            settings = CallbackSettings(member.job.callbacks, before)
             stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
             settings.restore(over=over and checkpoint["epoch"] >= self.judge.min_epochs)
         self.epoch, self.batch = checkpoint["epoch"], batch

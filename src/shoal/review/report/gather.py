@@ -12,7 +12,7 @@ from typing import Any
 from shoal.errors import DamagedError, shown
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, repeats
 from shoal.review.comparison import differing
-from shoal.review.curves import Curve, histories
+from shoal.review.curves import MetricCurve, histories
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
 from shoal.review.settings import read_settings
 from shoal.review.show import command
@@ -242,7 +242,7 @@ def _curves(entries: Sequence[RunEntry]) -> dict[str, list[dict[str, list[float]
     return {name: [_thinned(each.get(name), points) for each in every] for name in ordered}
 
 
-def _thinned(curve: Curve | None, points: int) -> dict[str, list[float]] | None:
+def _thinned(curve: MetricCurve | None, points: int) -> dict[str, list[float]] | None:
     """At most so many points of a curve, first and last among them, with five digits."""
     if curve is None:
         return None

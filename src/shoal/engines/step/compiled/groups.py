@@ -16,7 +16,7 @@ SMALL = 1 << 14
 
 
 @dataclass(frozen=True)
-class Group:
+class KernelGroup:
     """Operations over one shape, in their order. They can stand where the last of them stands."""
 
     nodes: tuple[Node, ...]
@@ -43,7 +43,7 @@ class Group:
         return len(self.nodes) > 1 or prod(self.shape) >= SMALL
 
 
-def groups(graph: Graph) -> list[Group]:
+def groups(graph: Graph) -> list[KernelGroup]:
     """The groups that pay, as large as they get."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     group: dict[Node, list[Node]] = {}
@@ -58,7 +58,7 @@ def groups(graph: Graph) -> list[Group]:
             together = sorted({*theirs, *group[node]}, key=place.__getitem__)
             if _done_by(place[node], _users(together), place):
                 group |= dict.fromkeys(together, together)
-    found = {id(nodes): Group(tuple(nodes)) for nodes in group.values()}
+    found = {id(nodes): KernelGroup(tuple(nodes)) for nodes in group.values()}
     return [each for each in found.values() if each.pays]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from shoal.engines.step.compiled.groups import Group
+from shoal.engines.step.compiled.groups import KernelGroup
 from shoal.engines.step.compiled.source import Loop
 from shoal.engines.step.exact.rows import same_bits
 from shoal.engines.step.graph import evaluated
@@ -19,7 +19,7 @@ from shoal.engines.step.graph import evaluated
 class Kernel:
     """A group of operations in one loop, for inputs that all have the shapes and strides it was made for."""
 
-    def __init__(self, group: Group, loop: Loop, values: Mapping[Node, Tensor], function: Any) -> None:
+    def __init__(self, group: KernelGroup, loop: Loop, values: Mapping[Node, Tensor], function: Any) -> None:
         self.__name__ = f"{'_'.join(str(node.name) for node in group.nodes)}"
         self.group = group
         self._function = function
@@ -58,7 +58,7 @@ def result(outputs: Sequence[Tensor], number: int) -> Tensor:
     return outputs[number]
 
 
-def _by_torch(group: Group, inputs: Sequence[Tensor]) -> list[Tensor]:
+def _by_torch(group: KernelGroup, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The group's outputs as torch's operations give them."""
     known = dict(zip(group.inputs, inputs, strict=True))
     for node in group.nodes:

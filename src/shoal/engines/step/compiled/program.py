@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from shoal.engines.step.compiled.groups import Group, groups
+from shoal.engines.step.compiled.groups import KernelGroup, groups
 from shoal.engines.step.compiled.kernel import Kernel, result
 from shoal.engines.step.compiled.library import CannotCompileError, Library
 from shoal.engines.step.compiled.operations import definitions
@@ -156,7 +156,7 @@ class _Draft:
         for node, value in values.items():
             describe(node, value)
         loops = [(group, loop(group, values)) for group in groups(self.module.graph)]
-        self.loops: list[tuple[Group, Loop]] = [(group, found) for group, found in loops if found is not None]
+        self.loops: list[tuple[KernelGroup, Loop]] = [(group, found) for group, found in loops if found is not None]
         if not self.loops:
             raise CannotCompileError("no operations that gain by it")
         texts = dict.fromkeys(found.text for _, found in self.loops)

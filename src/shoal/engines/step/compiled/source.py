@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from shoal.engines.step.compiled.groups import Group
+from shoal.engines.step.compiled.groups import KernelGroup
 from shoal.engines.step.compiled.operations import expression
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bool: "unsigned char"}
@@ -34,7 +34,7 @@ class _Dimension:
     """Of each operand, in elements."""
 
 
-def loop(group: Group, values: Mapping[Node, Tensor]) -> Loop | None:
+def loop(group: KernelGroup, values: Mapping[Node, Tensor]) -> Loop | None:
     """The loop for operands that lie in memory as these values do; None where there is nothing to loop over.
 
     The operands are the group's inputs, then its outputs. Everything an element needs is read before anything of it is
@@ -88,7 +88,7 @@ def _strides(value: Tensor, shape: torch.Size) -> Sequence[int]:
     return [0 if size == 1 else stride for size, stride in zip(spread.shape, spread.stride(), strict=True)]
 
 
-def _dimensions(strides: Sequence[Sequence[int]], group: Group) -> list[_Dimension]:
+def _dimensions(strides: Sequence[Sequence[int]], group: KernelGroup) -> list[_Dimension]:
     """The loops from the outermost to the innermost, as few as the operands allow, in the order of the first output."""
     found = [_Dimension(size, tuple(each)) for size, *each in zip(group.shape, *strides, strict=True) if size > 1]
     first = len(group.inputs)
