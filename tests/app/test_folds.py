@@ -13,7 +13,6 @@ import pytest
 from shoal.cli import train as main
 from shoal.config.multirun.folds import every_fold
 from shoal.loaded.run import Run
-from shoal.record.figures import curves
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo
 from shoal.rundir.info import Best
 from shoal.sweeps.summary import summarize

@@ -11,7 +11,7 @@ from commands import trained
 from shoal.app.search.request import SearchSettings
 from shoal.config.folders import own_conf
 from shoal.config.multirun.grids import GridSettings
-from shoal.config.multirun.settings import SweepSettings
+from shoal.config.multirun.sweep_settings import SweepSettings
 from shoal.engines.stack.halving import Halving
 
 FORMS = (SweepSettings, GridSettings, SearchSettings)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from shoal.errors import UsageError
 from shoal.gradcheck import check
-from shoal.gradcheck.functions import function
+from shoal.gradcheck.differentiated import function
 from shoal.gradcheck.tracing import NoFormula, traced
 
 Place = dict[str, Tensor]

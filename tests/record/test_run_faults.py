@@ -20,7 +20,6 @@ from faults.training import OFTEN, SMALL, train, until
 from shoal.app.resume import resume
 from shoal.cli import train as main
 from shoal.errors import ShoalError, UsageError
-from shoal.record import training
 from shoal.rundir import RunDir, Status, new_id, read_history, read_info
 
 pytestmark = pytest.mark.usefixtures("undrawn")

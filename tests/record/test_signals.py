@@ -14,7 +14,7 @@ import pytest
 
 from faults import ended, forked
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
-from shoal.record import interruption, training
+from shoal.record import interruption
 from shoal.record.checkpoint import load
 from shoal.rundir import (
     RunDir,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import ExitCode
-from shoal.record.stack import _Session
+from shoal.record.stack_training import _Session
 from shoal.rundir import read_history
 from sweeps import runs, same, statuses, sweep
 

@@ -12,7 +12,7 @@ from commands import Ended, trained
 from own_runs import SAMPLES, write_task
 from shoal.app.multirun import launch
 from shoal.app.start import start
-from shoal.record.stack import _Session
+from shoal.record.stack_training import _Session
 from shoal.rundir import RunDir, Status, read_info
 from sweeps import runs, same, statuses, sweep
 

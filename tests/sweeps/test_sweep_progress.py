@@ -24,7 +24,7 @@ from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import Finished, InProcess
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.pace import Pace
-from shoal.sweeps.progress import SweepProgress
+from shoal.sweeps.sweep_progress import SweepProgress
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 
@@ -190,7 +190,7 @@ def test_a_stack_that_fails_is_told_once_a_run(tmp_path: Path, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise ValueError("no more epochs")
 
-    monkeypatch.setattr("shoal.record.stack._Session._record", fail)
+    monkeypatch.setattr("shoal.record.stack_training._Session._record", fail)
     monkeypatch.chdir(tmp_path)
     complained, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stderr(complained), contextlib.redirect_stdout(said):
@@ -212,7 +212,7 @@ def test_how_far_a_block_of_this_process_is_is_told_while_it_trains(
             report(event)
         happened.append("trained")
 
-    monkeypatch.setattr("shoal.sweeps.training.train_block", train)
+    monkeypatch.setattr("shoal.sweeps.block_training.train_block", train)
     blocks = [block([0])]
     executor = InProcess()
 

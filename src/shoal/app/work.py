@@ -18,8 +18,8 @@ from shoal.checks.recording import record
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
+from shoal.record.run_training import assist, train
 from shoal.record.single import unlike_alone
-from shoal.record.training import assist, train
 from shoal.rundir import RunDir, RunInfo
 from shoal.sweeps.plan import why_alone
 

@@ -11,9 +11,9 @@ from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.expressions import parse
 from shoal.gradcheck import Derivative, points
-from shoal.gradcheck.comparison import Along, compared
 from shoal.gradcheck.derivatives import TOLERANCE
-from shoal.gradcheck.functions import Differentiated
+from shoal.gradcheck.differentiated import Differentiated
+from shoal.gradcheck.three_ways import Along, compared
 from shoal.models import Formula, FormulaNetwork, Model
 from shoal.tasks import Task
 from shoal.tasks.supervised import Supervised

@@ -19,9 +19,9 @@ from shoal.build.constructors import TARGET, Constructor, build, checked, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.formula import check_formula, fitted
-from shoal.build.length import check_length, whole_length
+from shoal.build.length_check import check_length, whole_length
 from shoal.build.lightning_module import agreed, logs
-from shoal.build.samples import check_samples
+from shoal.build.samples_check import check_samples
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
 from shoal.build.trainer import arguments

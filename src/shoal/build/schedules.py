@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from shoal import optimizers, schedulers
-from shoal.build.length import whole_length
+from shoal.build.length_check import whole_length
 from shoal.engines.course import Course
 from shoal.engines.job import Job
 from shoal.errors import ConfigError

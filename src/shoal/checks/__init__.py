@@ -1,7 +1,7 @@
 """What an experiment can show beside a training: derivatives, graphs, saving, devices."""
 
+from shoal.checks.calculus import Accumulation, Activations, Derivatives
 from shoal.checks.check import Check, Measured, Occasion
-from shoal.checks.derivatives import Accumulation, Activations, Derivatives
 from shoal.checks.models import Devices, Graph, LossGradient, Reload
 
 __all__ = [

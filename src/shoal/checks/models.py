@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from shoal import gradcheck
 from shoal.build.job import job
+from shoal.checks.calculus import GRAPHS
 from shoal.checks.check import Check, Measured, Occasion
-from shoal.checks.derivatives import GRAPHS
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record.checkpoint import load
-from shoal.record.training import train
+from shoal.record.run_training import train
 from shoal.tasks import Supervised
 
 

@@ -82,7 +82,7 @@ def runs(
     from shoal.review.catalog import find
     from shoal.review.entries import SweepEntry
     from shoal.review.reference import looked_into
-    from shoal.review.table import console
+    from shoal.review.terminal_table import console
 
     gc.disable()  # ten thousand objects that all stay: searching them for garbage would take a third of the time
     found = find([looked_into(path, root) for path in paths or ()] or ([root] if root.is_dir() else []))
@@ -134,7 +134,7 @@ def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
     from shoal.review.plain import in_full
     from shoal.review.reference import resolve
     from shoal.review.show import show_run, show_sweep
-    from shoal.review.table import console
+    from shoal.review.terminal_table import console
 
     entry = resolve(run, root)
     if as_json:
@@ -162,7 +162,7 @@ def compare(
       shoal compare k3f9/0 k3f9/1 k3f9/2 --metric train/loss
     """
     from shoal.review.comparison import compare as print_comparison
-    from shoal.review.table import console
+    from shoal.review.terminal_table import console
 
     entries = _several(runs, root)
     if len(entries) < 2:
@@ -185,7 +185,7 @@ def diff(
     """
     from shoal.review.comparison import diff as print_diff
     from shoal.review.reference import resolve_run
-    from shoal.review.table import console
+    from shoal.review.terminal_table import console
 
     print_diff(console(), resolve_run(a, root), resolve_run(b, root), patch=patch)
 

@@ -2,9 +2,9 @@
 
 from shoal.gradcheck.accumulation import Accumulated, accumulate
 from shoal.gradcheck.activations import ActivationCurve, activation_curves
-from shoal.gradcheck.comparison import Derivative
 from shoal.gradcheck.derivatives import DerivativeCheck, check
 from shoal.gradcheck.loss import LossCheck, check_loss
+from shoal.gradcheck.three_ways import Derivative
 
 __all__ = [
     "Accumulated",

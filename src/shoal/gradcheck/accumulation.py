@@ -10,7 +10,7 @@ import torch
 
 from shoal.errors import ExitCode, UsageError
 from shoal.gradcheck import points
-from shoal.gradcheck.functions import function
+from shoal.gradcheck.differentiated import function
 from shoal.gradcheck.points import Written
 
 

@@ -15,9 +15,9 @@ from shoal.errors import ConfigError, ExitCode, UsageError
 from shoal.expressions import parse
 from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Written, label
-from shoal.gradcheck.comparison import ANALYTIC, Along, Derivative, compared
-from shoal.gradcheck.functions import Differentiated, function
+from shoal.gradcheck.differentiated import Differentiated, function
 from shoal.gradcheck.points import Point, recorded
+from shoal.gradcheck.three_ways import ANALYTIC, Along, Derivative, compared
 
 TOLERANCE = 1e-6
 """Relative difference allowed between autograd and finite differences."""

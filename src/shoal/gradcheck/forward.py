@@ -14,7 +14,7 @@ from shoal.errors import ShoalError
 from shoal.expressions.symbolic import real, written
 from shoal.gradcheck import points
 from shoal.gradcheck.analytic import Analytic, Names, label
-from shoal.gradcheck.functions import Differentiated
+from shoal.gradcheck.differentiated import Differentiated
 from shoal.gradcheck.points import Point
 from shoal.gradcheck.tracing import NoFormula, TracedFormula, matches, terms, traced
 

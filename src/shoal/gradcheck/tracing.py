@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from shoal.expressions import Expression
 from shoal.expressions.expression import from_sympy
-from shoal.gradcheck.functions import Differentiated
-from shoal.gradcheck.operations import ALIASES, FLAT, RULES, Elements, Operation, elements
+from shoal.gradcheck.differentiated import Differentiated
 from shoal.gradcheck.points import Point, recorded
+from shoal.gradcheck.symbolic_operations import ALIASES, FLAT, RULES, Elements, Operation, elements
 
 MOST_ELEMENTS = 256
 """Of all variables together."""

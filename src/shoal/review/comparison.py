@@ -15,7 +15,7 @@ from shoal.review.curves import MetricCurve, draw, histories
 from shoal.review.entries import RunEntry
 from shoal.review.listing import short_ids
 from shoal.review.settings import read_settings
-from shoal.review.table import TableColumn, write_table
+from shoal.review.terminal_table import TableColumn, write_table
 from shoal.review.values import main_metric, rises
 from shoal.review.wording import number, printable
 

@@ -16,7 +16,7 @@ from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, Sw
 from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
-from shoal.review.table import TableColumn, status_style, write_table
+from shoal.review.terminal_table import TableColumn, status_style, write_table
 from shoal.review.values import Value, Values, main_metric, unknown_status
 from shoal.review.wording import ago, counted, duration, number, printable, settings
 from shoal.rundir import RunInfo, Status

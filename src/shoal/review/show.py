@@ -19,7 +19,7 @@ from shoal.review.entries import RunEntry, SweepEntry
 from shoal.review.listing import default_columns, write_listing
 from shoal.review.settings import read_settings
 from shoal.review.spread import HEADS, over
-from shoal.review.table import status_style
+from shoal.review.terminal_table import status_style
 from shoal.review.values import age, main_metric, metric_of, ranked, rises
 from shoal.review.wording import ago, counted, duration, number, printable, size
 from shoal.review.wording import settings as as_text

@@ -16,7 +16,7 @@ from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.mapped import Clock
 from shoal.optimizers import Own
 from shoal.sweeps.block import Block
-from shoal.sweeps.progress import clock
+from shoal.sweeps.sweep_progress import clock
 
 START_SECONDS = 2.0
 """Before the first step and after the last: the processes, the trace of the step, the figures."""

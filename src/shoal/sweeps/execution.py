@@ -15,8 +15,8 @@ from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweeps.block import Assignment, Block, Broken, Ended, Inexact, Noted, Unstacked
 from shoal.sweeps.executor import Executor, Finished, Happening, Lost
 from shoal.sweeps.ledger import Ledger
-from shoal.sweeps.progress import SweepProgress
 from shoal.sweeps.summary import spans
+from shoal.sweeps.sweep_progress import SweepProgress
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))

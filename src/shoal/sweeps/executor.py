@@ -66,7 +66,7 @@ class InProcess(Executor):
         self._stopped = False
 
     def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
-        from shoal.sweeps.training import Known, train_block
+        from shoal.sweeps.block_training import Known, train_block
 
         known: Known = {}
         while not self._stopped and (block := take()) is not None:
@@ -212,7 +212,7 @@ class _Worker:
 
 def _serve(connection: Connection) -> None:
     """The life of a worker process."""
-    from shoal.sweeps.training import Known, train_block
+    from shoal.sweeps.block_training import Known, train_block
 
     known: Known = {}
     if hasattr(os, "setpgid"):

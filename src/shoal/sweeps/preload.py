@@ -13,7 +13,7 @@ with cheap_imports():
     from torch.func import functionalize, vmap
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    import shoal.sweeps.training  # noqa: F401
+    import shoal.sweeps.block_training  # noqa: F401
 
     make_fx(functionalize(vmap(torch.sin)))(torch.zeros(2, 2))  # the first trace imports eight hundred modules
 

@@ -6,7 +6,7 @@ from shoal.tasks.data import Data, Split
 from shoal.tasks.function import Function
 from shoal.tasks.lightning_task import LightningTask, Network, trained_by
 from shoal.tasks.linear_regression import LinearRegression
-from shoal.tasks.objectives import MinimizeQuadratic, SolveSinX2
+from shoal.tasks.minimized import MinimizeQuadratic, SolveSinX2
 from shoal.tasks.parabola import Parabola
 from shoal.tasks.samples import Samples
 from shoal.tasks.sin_x2 import SinX2

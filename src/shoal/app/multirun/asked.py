@@ -8,7 +8,7 @@ from functools import cached_property
 
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.config.multirun.job_config import JobConfig, differing
-from shoal.config.multirun.settings import SweepSettings
+from shoal.config.multirun.sweep_settings import SweepSettings
 from shoal.rundir import StudyInfo, SweepDir
 
 

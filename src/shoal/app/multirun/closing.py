@@ -134,7 +134,7 @@ class Closing:
     def _curves(self, metrics: Sequence[str]) -> Path:
         """The curves of these metrics, a color for each value of the first setting that is more than a repeat."""
         from shoal.record.figures import fit as figures
-        from shoal.record.figures.curves import curves_figure
+        from shoal.record.figures.metric_curves import curves_figure
 
         key = next((name for name in self.info.varies if not repeats(name)), None)
         groups: dict[str, list[History]] = {}

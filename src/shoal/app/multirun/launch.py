@@ -31,7 +31,7 @@ from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
 from shoal.config.multirun.job_config import JobConfig, described
-from shoal.config.multirun.settings import as_form, settings_of
+from shoal.config.multirun.sweep_settings import as_form, settings_of
 from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes, refuse_unfollowed
 from shoal.config.origins import Origins, located

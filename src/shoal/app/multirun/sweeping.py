@@ -13,7 +13,7 @@ from shoal.app.multirun.announcing import division, dry_run, other_instructions
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.blocks import Blocks
 from shoal.app.multirun.closing import Closing
-from shoal.app.multirun.opening import opened
+from shoal.app.multirun.sweep_directory import opened
 from shoal.app.multirun.working_tree import WorkingTree
 from shoal.build.expectations import compare, table
 from shoal.build.job import job as build
@@ -29,8 +29,8 @@ from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import Executor, InProcess, Workers
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.plan import Plan
-from shoal.sweeps.progress import SweepProgress
 from shoal.sweeps.summary import summarize
+from shoal.sweeps.sweep_progress import SweepProgress
 
 
 class Sweeping:

@@ -20,7 +20,7 @@ from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.job_config import JobConfig, described
-from shoal.config.multirun.settings import as_form
+from shoal.config.multirun.sweep_settings import as_form
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import StudyInfo, SweepDir

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.search.request import requested
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
-from shoal.config.multirun.settings import settings_of
+from shoal.config.multirun.sweep_settings import settings_of
 from shoal.config.origins import Origins, located
 from shoal.rundir import claim
 from shoal.startup import cheap_imports

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.engines.stack.clipping import GradientLimits
-from shoal.engines.stack.layout import Layout
+from shoal.engines.stack.parameter_layout import Layout
 from shoal.optimizers.rule import Column, Matrix, Rule, State, as_torch, from_torch
 
 SMALLEST = 2

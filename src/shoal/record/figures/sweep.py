@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from shoal.errors import shown
 from shoal.names import STEP
-from shoal.record.figures.curves import COLORS
 from shoal.record.figures.fit import BLUE, GRAY, ORANGE
+from shoal.record.figures.metric_curves import COLORS
 
 RED = "#CC3311"
 RATES = frozenset({"lr", "weight_decay", "eps", "momentum_decay", "gradient_clip_val"})

@@ -18,9 +18,9 @@ from shoal.tasks import assessment
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import baselines, restored
+from shoal.tasks.tables.column_list import listing
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.labelled import Missing, Weighing
-from shoal.tasks.tables.listing import listing
 from shoal.tasks.tables.preparing import Kind, Prepared, prepared
 from shoal.tasks.task import Task
 from shoal.tasks.validated import Validated

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shoal.gradcheck.differences import Differences, differences
-from shoal.gradcheck.functions import Differentiated, failures
+from shoal.gradcheck.differentiated import Differentiated, failures
 from shoal.gradcheck.points import Point, recorded
 from shoal.gradcheck.slopes import Slope
 
