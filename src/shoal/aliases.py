@@ -8,7 +8,7 @@ is there first, or is installed, is the one that is imported; the other's names 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -58,7 +58,7 @@ def _is_within(path: str, package: str) -> bool:
 class _Finder(MetaPathFinder):
     """Finds the modules of the Lightning that is not the one in use, which are those of the other."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         del target
         if name == ROOT and path is None:
             return self._root()
