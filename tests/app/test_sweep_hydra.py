@@ -134,7 +134,8 @@ def test_metrics_have_the_same_columns_in_the_same_order_under_any_launcher(work
 
     ours, theirs = (read_history(runs(path)[0].history).columns for path in ("sweep", "other"))
 
-    assert ours == theirs == ["step", "epoch", "val/loss", "train/loss", "lr", "grad_norm"]
+    measures = ["val/rmse", "val/mae", "val/r2"]
+    assert ours == theirs == ["step", "epoch", "val/loss", *measures, "train/loss", "lr", "grad_norm"]
 
 
 @pytest.mark.usefixtures("hydra_restore_singletons")

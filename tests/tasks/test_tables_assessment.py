@@ -126,6 +126,6 @@ def test_row_d5_the_iris_flowers_are_four_lengths_and_three_species() -> None:
     assert (task.inputs, task.outputs) == (4, 3)
     assert data.targets == ("setosa", "versicolor", "virginica")
     assert (len(data.train), data.val.y.bincount().tolist()) == (120, [10, 10, 10])
-    assert task.assess(torch.eye(3)[data.val.y]).metrics == {"accuracy": 1.0}
+    assert task.assess(torch.eye(3)[data.val.y]).metrics["accuracy"] == 1.0
     assert task.assess(torch.eye(3)[data.val.y]).confusion == ((10, 0, 0), (0, 10, 0), (0, 0, 10))
     assert task.assess(torch.zeros(30, 3)).baselines["logistic regression"]["accuracy"] > 0.9

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, shown
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """What a loss may be: called with predictions and targets, gives one number; shoal's own are `Loss`es."""
@@ -180,6 +180,23 @@ class Own(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         raise ConfigError("loss", "own", "is for a task with a LightningModule of its own", hint="for example loss=mse")
+
+
+_TITLES = {MeanSquaredError: "mse", MeanAbsoluteError: "mae", Huber: "huber", CrossEntropy: "cross_entropy"}
+
+
+def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
+    """What a loss is called, the same for the same loss: `mse`, `huber delta=0.5`, a user's by its node."""
+    if isinstance(loss, Auto):
+        loss = CrossEntropy(weight=loss.weight) if classes else MeanSquaredError()
+    if isinstance(loss, Loss) and type(loss) in _TITLES:
+        chosen = {each.name: getattr(loss, each.name) for each in fields(loss)}
+        usual = {each.name: each.default for each in fields(loss)}
+        name, settings = _TITLES[type(loss)], {key: value for key, value in chosen.items() if value != usual[key]}
+    else:
+        settings = dict(node) if isinstance(node, Mapping) else {}
+        name = str(settings.pop("_target_", type(loss).__name__)).rpartition(".")[2]
+    return " ".join([name, *(f"{key}={shown(value)}" for key, value in settings.items() if not key.startswith("_"))])
 
 
 def _of_samples(losses: Tensor) -> Float[Tensor, " batch"]:

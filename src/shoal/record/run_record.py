@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from shoal import losses
 from shoal.engines.job import Job
 from shoal.errors import ShoalError, UsageError, brief
 from shoal.names import EPOCH, STEP
@@ -21,7 +22,7 @@ from shoal.record.computing import computing
 from shoal.record.endings import status_of
 from shoal.record.events import EventFile
 from shoal.record.tensorboard import TensorBoard
-from shoal.rundir import History, RunDir, RunInfo, Status, read_intact, seal, write_config, write_info
+from shoal.rundir import Best, History, RunDir, RunInfo, Status, read_intact, seal, write_config, write_info
 from shoal.rundir.atomic import remove, sync
 from shoal.rundir.info import now
 from shoal.tasks import Task
@@ -65,6 +66,7 @@ class RunRecord:
             started=info.started or now(),
             ended=None,
             digest=digest,
+            loss=_loss(job),
             versions=versions or environment.versions(),
             **computing(job),
         )
@@ -126,6 +128,10 @@ class RunRecord:
         )
         write_info(self.run.info, self.info)
 
+    def at(self, best: Best | None) -> dict[str, float]:
+        """What was measured beside the monitored metric when that was best."""
+        return self.history.at(best.step) if best else {}
+
     def columns(self) -> dict[str, Any]:
         """What predictions need of the samples, kept in each checkpoint."""
         data = self.job.data
@@ -174,6 +180,13 @@ class RunRecord:
         events = EventFile.create(self.run.path)
         events.text("config", f"```yaml\n{self._config}```")
         return events
+
+
+def _loss(job: Job) -> str:
+    """What the job minimizes; empty where its own module computes it."""
+    if job.own_module:
+        return ""
+    return losses.title(job.loss, job.config.get("loss"), classes=not job.data.train.y.is_floating_point())
 
 
 def unchanged(info: RunInfo, task: Task) -> str | None:

@@ -241,8 +241,14 @@ class _Session:
         if not self.run.path.is_dir():
             raise UnwritableError(self.run.path, "it was deleted while the run was training")
         self._finish_files(status)
+        best = self.checkpoint.best
         self.record.close(
-            status, reason, final=self._final(), assessment=self.concluded.assessment, best=self.checkpoint.best
+            status,
+            reason,
+            final=self._final(),
+            assessment=self.concluded.assessment,
+            best=best,
+            at_best=self.record.at(best),
         )
 
     def _fail(self, error: BaseException) -> None:

@@ -143,6 +143,7 @@ class Track:
             final=final,
             assessment=measured_once.assessment,
             best=self.best,
+            at_best=self.record.at(self.best),
         )
 
     def end(self, status: Status, reason: str | None, notes: Sequence[str]) -> None:

@@ -28,6 +28,8 @@ class ListedRun:
     seconds: float = 0.0
     final: dict[str, float] = field(default_factory=dict)
     best: Best | None = None
+    at_best: dict[str, float] = field(default_factory=dict)
+    loss: str = ""
     reason: str | None = None
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
 

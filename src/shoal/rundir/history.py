@@ -60,6 +60,11 @@ class History:
             last |= row
         return {name: last[name] for name in self.columns if name in last and name not in (STEP, EPOCH)}
 
+    def at(self, step: int) -> dict[str, float]:
+        """What was measured at this step."""
+        found = {name: value for row in self.rows if row[STEP] == step for name, value in row.items()}
+        return {name: value for name, value in found.items() if name not in (STEP, EPOCH)}
+
     def keep(self, n: int) -> None:
         """Drop all rows after the first `n`, and the columns that only they had, in the file too."""
         self.rows = self.rows[:n]

@@ -82,8 +82,12 @@ class RunInfo:
     final: dict[str, float] = field(default_factory=dict)
     """The last value of each metric."""
     best: Best | None = None
+    at_best: dict[str, float] = field(default_factory=dict)
+    """What else was measured when the monitored metric was best."""
+    loss: str = ""
+    """What was minimized, the same text for the same loss; empty where a LightningModule of the user's computes it."""
     reason: str | None = None
-    """Why the run failed, diverged or was interrupted."""
+    """Why the run failed, diverged or was interrupted, or was stopped by halving."""
     exactness: list[str] = field(default_factory=list)
     """Where a stack would have given the run other bits than it has alone: what was done about it."""
     expected: list[dict[str, Any]] = field(default_factory=list)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 
@@ -46,28 +46,16 @@ class Assessment:
     def text(self) -> str:
         """A small table: the model and each baseline, then each class."""
         rows = {"model": self.metrics, **self.baselines}
-        lines = [_line(f"{self.samples} samples", list(self.metrics))]
-        lines += [_line(name, [f"{value:.4g}" for value in metrics.values()]) for name, metrics in rows.items()]
+        width = max(12, *(len(title) + 2 for title in self.metrics))
+        lines = [_line(f"{self.samples} samples", list(self.metrics), width)]
+        for name, metrics in rows.items():
+            lines.append(_line(name, [f"{metrics[title]:.4g}" for title in self.metrics], width))
         if self.classes:
             lines += ["", _line("class", ["precision", "recall", "F1", "samples"])]
         for score in self.classes:
             ratios = [f"{value:.3f}" for value in (score.precision, score.recall, score.f1)]
             lines.append(_line(score.name, [*ratios, str(score.support)]))
         return "\n".join(lines)
-
-
-def regression(prediction: Float[Tensor, "samples 1"], target: Float[Tensor, "samples 1"]) -> dict[str, float]:
-    """Root mean squared error, mean absolute error, and R2: the share of the target's variance that is explained."""
-    error = prediction.double() - target.double()
-    squared = error.square().mean()
-    variance = target.double().var(correction=0)
-    r2 = 1 - squared / variance if variance > 0 else torch.tensor(torch.nan)
-    return {"rmse": squared.sqrt().item(), "mae": error.abs().mean().item(), "r2": r2.item()}
-
-
-def classification(logits: Float[Tensor, "samples outputs"], target: Int[Tensor, " samples"]) -> dict[str, float]:
-    """The share of samples whose most probable class is theirs."""
-    return {"accuracy": (logits.argmax(dim=1) == target).double().mean().item()}
 
 
 def confusion(predicted: Int[Tensor, " samples"], target: Int[Tensor, " samples"], n: int) -> Int[Tensor, "n n"]:
@@ -86,5 +74,5 @@ def scores(counts: Int[Tensor, "n n"], names: tuple[str, ...]) -> tuple[ClassSco
     return tuple(found)
 
 
-def _line(name: str, cells: list[str]) -> str:
-    return f"{name:<24}" + "".join(f"{cell:>12}" for cell in cells)
+def _line(name: str, cells: list[str], width: int = 12) -> str:
+    return f"{name:<24}" + "".join(f"{cell:>{width}}" for cell in cells)

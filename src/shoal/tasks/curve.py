@@ -15,6 +15,7 @@ from torch import Tensor
 from shoal.errors import ConfigError
 from shoal.seeding import Stream, generator
 from shoal.tasks.data import Data
+from shoal.tasks.measures import REGRESSION
 from shoal.tasks.task import Count, Domain
 from shoal.tasks.validated import Validated
 
@@ -49,6 +50,10 @@ class Surface(Validated):
     @property
     def outputs(self) -> int:
         return 1
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return REGRESSION
 
     @abstractmethod
     def truth(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples outputs"]:

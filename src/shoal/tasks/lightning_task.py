@@ -73,6 +73,11 @@ class LightningTask(Task):
         return is_overridden("val_dataloader", self.drawn_datamodule() or module)
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        """None: the module logs what it measures."""
+        return ()
+
+    @property
     def tests(self) -> bool:
         """Whether its DataModule, or the module itself, has data for a test, and the module a step for it."""
         module = self.drawn_module(0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from shoal.errors import ConfigError, UsageError, suggestion
 from shoal.seeding import MAX_SEED
+from shoal.tasks import measures
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data
 
@@ -98,13 +99,16 @@ class Task(ABC):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """What `metrics` gives: none, unless a task has measures of its own beside the loss."""
-        return ()
+        """What `metrics` gives for the task's samples."""
+        return measures.names(self.data().train.y, self.outputs)
 
     def metrics(self, outputs: Tensor, target: Tensor) -> Mapping[str, float]:
-        """Measures of all outputs for the validation samples, logged as `val/NAME` after each epoch."""
-        del outputs, target
-        return {}
+        """Measures of all outputs for the validation samples, logged as `val/NAME` after each epoch, whatever the loss.
+
+        Of numbers the root mean squared and the mean absolute error, in units of the target, and R2; of classes
+        accuracy, balanced accuracy, F1 and AUC; none where what the loss sees is no prediction of the targets.
+        """
+        return {name: of_all for name, [of_all] in measures.measured(outputs[None], target[None], [self.unit]).items()}
 
     def assess(self, outputs: Float[Tensor, "samples outputs"]) -> Assessment | None:
         """What to show of a trained model, given its outputs for the validation samples (training, without any)."""

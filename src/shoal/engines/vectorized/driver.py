@@ -27,6 +27,7 @@ from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.logged import WEIGHT, Entry, Total
 from shoal.engines.step.mapped import Clock
+from shoal.engines.vectorized.measuring import Measuring
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Listener, Running
@@ -121,7 +122,7 @@ class StackModule(pl.LightningModule):
         self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
         self._records = [member.job.records for member in running.members]
         self._means: dict[str, Mapping[str, list[float]]] = {}
-        self._outputs: Tensor | None = None
+        self._measures: list[Mapping[str, float]] = []
         self._sums: dict[int, dict[str, list[Any]]] = {}
         self._gather()
 
@@ -170,7 +171,7 @@ class StackModule(pl.LightningModule):
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
         self._means["val"] = self._read("val", history, self._val_sizes)
-        self._outputs = torch.cat(history.outputs, dim=1) if history.outputs else None
+        self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""
@@ -225,19 +226,12 @@ class StackModule(pl.LightningModule):
         """The metrics of a run, in the order in which it would log them alone."""
         val, train = self._means.get("val", {}), self._means["train"]
         metrics = {name: values[row] for name, values in val.items()}
-        if val and self._outputs is not None:
-            metrics |= self._own_measures(row, run)
+        if val and self._measures:
+            metrics |= {f"val/{name}": value for name, value in self._measures[row].items()}
         metrics |= self._norms(row, run)
         metrics[LR] = self._rates[row]
         metrics |= {name: values[row] for name, values in train.items()}
         return metrics | (self._recorded(row, run) if self._records[run] else {})
-
-    def _own_measures(self, row: int, run: int) -> dict[str, float]:
-        """What the run's task measures of all outputs for the validation samples."""
-        assert self._outputs is not None
-        targets = torch.cat([y[row] for _, y, *_ in self._val])
-        metrics = self.running.members[run].job.task.metrics(self._outputs[row], targets)
-        return {f"val/{name}": value for name, value in metrics.items()}
 
     def _norms(self, row: int, run: int) -> dict[str, float]:
         """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""
@@ -309,6 +303,9 @@ class StackModule(pl.LightningModule):
             limit = n_of(settings.get("limit_val_batches"), len(val))
             self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
             self._val_sizes = val.sizes(end=limit)
+            if running.steps.captured["val"].keeps:
+                tasks = [running.members[run].job.task for run in running.filled]
+                self._measuring = Measuring(tasks, [y for _, y, *_ in self._val])
 
 
 def _weight(logged: Mapping[str, Tensor], name: str, size: int) -> float:

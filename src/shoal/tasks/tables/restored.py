@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import UsageError
-from shoal.tasks import assessment
 from shoal.tasks.data import Data, Split
+from shoal.tasks.measures import CLASSIFICATION, REGRESSION
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.labelled import Missing, Weighing, labelled
@@ -29,19 +29,6 @@ def encode(
         UsageError: where a column is missing, a value is no number, or a category was not seen in training.
     """
     return codes.encoded(codes.tabular(columns, encoding["columns"], format), encoding["columns"])
-
-
-def measures(kind: str) -> tuple[str, ...]:
-    """What `measured` gives for a regression or a classification."""
-    return ("rmse", "mae", "r2") if kind == "regression" else ("accuracy",)
-
-
-def measured(outputs: Tensor, target: Tensor, encoding: codes.Encoding) -> Mapping[str, float]:
-    """RMSE and MAE in the target's own units and R2; or the accuracy."""
-    if encoding["kind"] == "classification":
-        return assessment.classification(outputs, target)
-    mean, scale = encoding["mean"], encoding["scale"]
-    return assessment.regression(outputs.double() * scale + mean, target.double() * scale + mean)
 
 
 def counts(encoding: codes.Encoding) -> Tensor | None:
@@ -103,10 +90,7 @@ class Restored(Task):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        return measures(self.encoding["kind"])
-
-    def metrics(self, outputs: Tensor, target: Tensor) -> Mapping[str, float]:
-        return measured(outputs, target, self.encoding)
+        return REGRESSION if self.encoding["kind"] == "regression" else CLASSIFICATION
 
     def data(self) -> Data:
         raise UsageError("only the encoding of this table is known, not its rows")

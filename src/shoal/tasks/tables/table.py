@@ -155,14 +155,6 @@ class Table(Validated):
     def decode(self, outputs: Tensor, data: Data) -> dict[str, list[Any]]:
         return restored.decode(outputs, data.encoding)
 
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        return restored.measures(self.prepared.kind)
-
-    def metrics(self, outputs: Tensor, target: Tensor) -> Mapping[str, float]:
-        """RMSE and MAE in the target's own units and R2; or the accuracy."""
-        return restored.measured(outputs, target, self.prepared.data.encoding)
-
     def assess(self, outputs: Float[Tensor, "samples outputs"]) -> Assessment:
         """What to show of a model, given its outputs for the validation samples (for those of training without any)."""
         data = self.prepared.data
