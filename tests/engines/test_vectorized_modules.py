@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import own_modules
 from own_runs import LOADERS, SAMPLES, trained, write_task
 from shoal.cli import train as main
+from shoal.loaded.export import export
 from shoal.loaded.run import Run
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep
 
@@ -50,6 +53,24 @@ def test_a_module_of_the_users_own_is_stacked(workdir: Path, name: str) -> None:
         rows, expected = read_history(mine.history).rows, read_history(other.history).rows
         assert [set(row) for row in rows] == [set(row) for row in expected]
         assert rows == [pytest.approx(row, rel=1e-5) for row in expected]  # Lightning logs float32
+
+
+def test_what_a_module_shares_is_one_row_of_a_stack_and_saved_once(workdir: Path) -> None:
+    settings = ["trainer.precision=64-true", "optimizer=sgd"]
+    stacked = sweep("Tied", *settings)
+    alone = sweep("Tied", *settings, "engine=lightning", folder="alone")
+
+    exported = export(Run(stacked[0].path, trusted=["own_modules"]), "safetensors")
+
+    assert [read_info(run.info).engine for run in stacked] == ["vectorized"] * 2
+    assert {"module.layers.1.weight"} == {
+        name for name in load_file(exported.path) if name.endswith(("1.weight", "4.weight"))
+    }
+    assert exported.difference == 0
+    for mine, other in zip(stacked, alone, strict=True):
+        weights, expected = (torch.load(run.last, weights_only=True)["state_dict"] for run in (mine, other))
+        assert list(weights) == list(expected)
+        assert all(torch.allclose(weights[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,17 @@ class Counted(Plain):
         return super().training_step(batch, batch_idx) * (2 if batch_idx < 2 else 1)
 
 
+class Tied(Plain):
+    """Has a weight in two layers, and a layer in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        one, other = nn.Linear(4, 4), nn.Linear(4, 4)
+        other.weight = one.weight
+        self.norm = nn.BatchNorm1d(4)
+        self.layers = nn.Sequential(nn.Linear(1, 4), one, self.norm, nn.Tanh(), other, self.norm, nn.Linear(4, 1))
+
+
 class Optimizes(Plain):
     """Has an optimizer that can be stacked."""
 

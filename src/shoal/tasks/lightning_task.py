@@ -124,7 +124,10 @@ class LightningTask(Task):
         return self.samples.assess(outputs) if self.samples else None
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:
-        return self.samples.restored(encoding) if self.samples else self
+        samples = self.samples.restored(encoding) if self.samples else None
+        if samples is self.samples:
+            return self
+        return replace(self, samples=samples, batch_size=None, val_batch_size=None, drop_last=False)
 
     def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Tensor:
         return self.samples.encode(columns, data) if self.samples else super().encode(columns, data)

@@ -167,6 +167,17 @@ class Stack:
         return {name: float(column[row]) for name, column in self.settings.items()}
 
 
+def own_names(module: nn.Module) -> dict[str, str]:
+    """For each name in a module's state dict the first one of the same tensor: one that is shared has several."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(value), name) for name, value in module.state_dict(keep_vars=True).items()}
+
+
+def state_dict_of(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A run's weights by all the names of its module's state dict; those given have the first name of each tensor."""
+    return {name: weights[own] for name, own in own_names(module).items()}
+
+
 def _fixed(module: nn.Module) -> dict[str, Tensor]:
     """What is not trained: buffers, and parameters that need no gradient."""
     frozen = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}

@@ -90,6 +90,22 @@ class _Calling(nn.Module):
         return step(batch, number) if self._numbered else step(batch)
 
 
+def _shared(module: nn.Module) -> dict[str, str]:
+    """For each further place where a module has a tensor that it has elsewhere, the name of the first place.
+
+    A part that is in a module twice has one place for it: where `functional_call` is given both names of that place, it
+    leaves in the module what it was called with (pytorch issue 164759).
+    """
+    first: dict[int, str] = {}
+    shared = {}
+    for path, part in module.named_modules():
+        for name, value in [*part._parameters.items(), *part._buffers.items()]:
+            whole = f"{path}.{name}"
+            if value is not None and first.setdefault(id(value), whole) != whole:
+                shared[whole] = first[id(value)]
+    return shared
+
+
 class CapturedStep:
     """The training or validation step of a LightningModule, as a step of the vectorised engine."""
 
@@ -101,6 +117,7 @@ class CapturedStep:
         self.entries: dict[str, Entry] = {}
         """How to read what the step logged, by name; known after the first call."""
         self._calling = _Calling(module, stage)
+        self._shared = _shared(self._calling)
 
     @property
     def name(self) -> str:
@@ -110,8 +127,9 @@ class CapturedStep:
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
+        named |= {name: named[own] for name, own in self._shared.items()}
         with self._observed(batch, clock) as caught:
-            output = functional_call(self._calling, named, (batch, clock.batch_number()))
+            output = functional_call(self._calling, named, (batch, clock.batch_number()), tie_weights=False)
         self._note({name: entry for name, (_, entry) in caught.items()})
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
         return Outcome(self._loss(output, params), logged, new, (output,) if self.keeps else ())

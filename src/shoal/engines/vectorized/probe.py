@@ -7,6 +7,7 @@ cannot be mapped, or shows as a difference. A run that differs trains alone, and
 from __future__ import annotations
 
 import inspect
+import math
 import random
 import traceback
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from shoal.engines.step.mapped import Clock, Mapped, Stepped
 from shoal.seeding import seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
+_PART = 1e-3
 _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
@@ -94,7 +96,9 @@ def _difference(
                 f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
                 f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
             )
-    if not all(_close(mine[row], other * mapped.share) for mine, other in zip(result.grads, first.grads, strict=True)):
+    grads = [grad * mapped.share for grad in first.grads]
+    whole = math.hypot(*(float(grad.norm()) for grad in grads))
+    if not all(_close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
         return f"{where} gives another gradient alone than in the stack"
     if not all(_close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
         return f"{where} gives other outputs alone than in the stack"
@@ -132,12 +136,16 @@ def _alone(step: CapturedStep, batch: Any, clock: Clock, *, gradients: bool) -> 
     return _Alone(outcome.loss.detach(), outcome.logged, outcome.outputs, whole)
 
 
-def _close(mine: Tensor, other: Tensor) -> bool:
-    """Whether two results differ by rounding alone; of what is not finite there is nothing to compare."""
+def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
+    """Whether two results differ by rounding alone; of what is not finite there is nothing to compare.
+
+    Both are a part of something of the size `beside`: of a bias before a normalisation only rounding is left.
+    """
     if not (mine.isfinite().all() and other.isfinite().all()):
         return bool((mine.isfinite() == other.isfinite()).all())
     tolerance = _TOLERANCE.get(mine.dtype, 1e-3)
-    return float((mine - other).norm()) <= tolerance * max(float(other.norm()), tolerance)
+    size = max(float(other.norm()), _PART * beside, tolerance)
+    return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
 
 
 def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep | None = None) -> str:

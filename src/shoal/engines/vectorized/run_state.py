@@ -10,7 +10,7 @@ import pytorch_lightning
 
 from shoal.engines.position import Position
 from shoal.engines.stack.rates import Rate
-from shoal.engines.stack.stack import Stack
+from shoal.engines.stack.stack import Stack, state_dict_of
 from shoal.engines.vectorized.member import Member
 
 _LIGHTNING = str(pytorch_lightning.__version__)  # type: ignore[attr-defined]
@@ -69,13 +69,12 @@ def checkpoint(member: Member, rate: Rate, stack: Stack, row: int, moment: Momen
     step = stack.steps[row]
     params = [param for param in member.module.parameters() if param.requires_grad]
     groups, schedule = rate.torch_state(params, moment.epoch, step, moment.rate)
-    weights = stack.weights(row)
     stopping = member.early_stopping
     found: dict[str, Any] = {
         "epoch": moment.epoch,
         "global_step": step,
         "pytorch-lightning_version": _LIGHTNING,
-        "state_dict": {name: weights[name] for name in member.module.state_dict()},
+        "state_dict": state_dict_of(member.module, stack.weights(row)),
         "loops": {},
         "callbacks": {stopping.state_key: moment.early_stopping} if stopping else {},
         "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],

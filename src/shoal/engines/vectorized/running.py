@@ -15,7 +15,7 @@ from shoal.engines.position import Position
 from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.halving import Halving
-from shoal.engines.stack.stack import SMALLEST, Stack
+from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
@@ -180,7 +180,7 @@ class Running:
         """The run's weights when the monitored metric was best; its last ones where none is monitored."""
         states = next((each for each in (self._best, self._last) if run in each), None)
         weights = states.stack.weights(run) if states else self.stack.weights(self.rows.index(run))
-        return {name: weights[name] for name in self.members[run].module.state_dict()}
+        return state_dict_of(self.members[run].module, weights)
 
     def load_checkpoint(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from shoal.engines.stack.stack import own_names, state_dict_of
 from shoal.loaded.export.rows import Feed, coded
 from shoal.loaded.export.whole import Signature, Whole
 
@@ -48,11 +49,13 @@ def write_safetensors(network: nn.Module, about: Mapping[str, str], path: Path) 
     """Write the weights alone; what is returned puts them into a network that was built anew."""
     from safetensors.torch import load_file, save_file
 
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, metadata=dict(about))
+    names, weights = own_names(network), network.state_dict()
+    tensors = {name: weights[name].contiguous() for name, own in names.items() if name == own}
+    shared = {name: own for name, own in names.items() if name != own}  # as `safetensors.torch.save_model` tells it
+    save_file(tensors, path, metadata={**about, **shared})
 
     def filled(fresh: nn.Module) -> nn.Module:
-        fresh.load_state_dict(load_file(path))
+        fresh.load_state_dict(state_dict_of(fresh, load_file(path)))
         return fresh
 
     return filled
