@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoal.cli.review import OUTPUTS, Paths, References, Root, Where
+from shoal.cli.arguments import OUTPUTS, Paths, References, Root, Where
 from shoal.errors import ShoalError, UsageError
 
 if TYPE_CHECKING:

@@ -10,30 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shoal.cli.arguments import OUTPUTS, AsJson, Paths, Reference, References, Root, Where, references_to
 from shoal.cli.exactly import print_exactly
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.review.entries import Entry, RunEntry
-
-
-def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
-    from shoal.review.reference import completions
-
-    return completions(Path(ctx.params.get("root") or "outputs"), incomplete)
-
-
-Root = Annotated[Path, typer.Option("--root", metavar="FOLDER", envvar="SHOAL_OUTPUTS", help="The folder of all runs.")]
-Reference = Annotated[str, typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)]
-References = Annotated[list[str], typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)]
-Paths = Annotated[
-    list[Path] | None, typer.Argument(metavar="PATH", help="Folders to look in, or sweeps; else the root.")
-]
-Where = Annotated[
-    str | None, typer.Option("--where", "-w", metavar="CONDITION", help="SQL over names: see shoal runs -h.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OUTPUTS = Path("outputs")
 
 
 def register(app: typer.Typer) -> None:
@@ -231,7 +213,7 @@ def report(
 
 def board(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN", autocompletion=_completed, show_default=False)
+        list[str] | None, typer.Argument(metavar="RUN", autocompletion=references_to, show_default=False)
     ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Of more runs than this, show so many that stand for all.")

@@ -1,82 +1,27 @@
-"""The commands that train, and that use what was trained."""
+"""The commands that use what was trained."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from shoal.cli.arguments import OUTPUTS, Reference, Root, Trust
 from shoal.cli.exactly import print_exactly
-from shoal.cli.review import Reference
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.loaded.run import Run, Which
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
-Trust = Annotated[
-    list[str] | None, typer.Option("--trust", metavar="MODULE", help="Code of your own that the run may name.")
-]
 Last = Annotated[bool, typer.Option("--last", help="The last state instead of the best.")]
-Root = Annotated[Path, typer.Option("--root", envvar="SHOAL_OUTPUTS", help="The folder of all runs.")]
-OUTPUTS = Path("outputs")
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    app.command(
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    )(train)
-    for command in (resume, evaluate, predict, export):
+    for command in (evaluate, predict, export):
         app.command(name="eval" if command is evaluate else None)(command)
-
-
-def _completed(incomplete: str) -> list[str]:
-    from shoal.config.completion import completions
-
-    words = os.environ.get("COMP_WORDS", "").split()  # in bash, where the line is taken apart at equals signs too
-    typed = words[2 : int(os.environ.get("COMP_CWORD", 0)) + 1]
-    return completions(typed[:-1], typed[-1]) if typed else completions([], incomplete)
-
-
-def train(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_completed, show_default=False)
-    ] = None,
-) -> None:
-    """Train a run, or with -m a sweep: the same as `python train.py`. `shoal train --help` lists what can be chosen."""
-    from shoal.app.command import train
-
-    raise typer.Exit(train(words or []))
-
-
-def resume(
-    run: Reference,
-    overrides: Overrides = None,
-    origin: Annotated[
-        Literal["last", "best"], typer.Option("--from", help="The checkpoint to go on from, where last is damaged.")
-    ] = "last",
-    trust: Trust = None,
-    root: Root = OUTPUTS,
-) -> None:
-    """Go on with a run that stopped, bit for bit as if it had not; of a sweep do what is missing.
-
-    Overrides given here win, and are shown as a difference.
-
-    \b
-    Examples:
-      shoal resume last
-      shoal resume outputs/parabola/20261122-101530-k3f9x2 trainer.max_epochs=200
-      shoal resume outputs/parabola/20261122-103000-h4n7p3 sweep.retry_failed=true
-    """
-    from shoal.app.train import go_on
-
-    path = _sweep(run, root) or _path(run, root)
-    raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
 
 
 def evaluate(
@@ -168,26 +113,8 @@ def export(
         print(f"  {note}")
 
 
-def _sweep(reference: str, root: Path) -> Path | None:
-    """The directory of the sweep that a reference means; None where it means something else."""
-    from shoal.review.entries import SweepEntry
-    from shoal.review.reference import resolve
-
-    try:
-        found = resolve(reference, root)
-    except ShoalError:
-        return None
-    return found.path if isinstance(found, SweepEntry) else None
-
-
-def _path(reference: str, root: Path) -> Path:
-    """The directory that a reference to a run means."""
-    from shoal.review.reference import resolve_run
-
-    return resolve_run(reference, root).path
-
-
 def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
     from shoal.loaded.run import load
+    from shoal.review.reference import resolve_run
 
-    return load(_path(reference, root), trusted=trust or ())
+    return load(resolve_run(reference, root).path, trusted=trust or ())

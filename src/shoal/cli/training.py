@@ -1,0 +1,77 @@
+"""The commands that train: from the beginning, or from where a run or a sweep stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shoal.cli.arguments import OUTPUTS, Overrides, Reference, Root, Trust
+from shoal.errors import ShoalError
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command(
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )(train)
+    app.command()(resume)
+
+
+def _completed(incomplete: str) -> list[str]:
+    from shoal.config.completion import completions
+
+    words = os.environ.get("COMP_WORDS", "").split()  # in bash, where the line is taken apart at equals signs too
+    typed = words[2 : int(os.environ.get("COMP_CWORD", 0)) + 1]
+    return completions(typed[:-1], typed[-1]) if typed else completions([], incomplete)
+
+
+def train(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_completed, show_default=False)
+    ] = None,
+) -> None:
+    """Train a run, or with -m a sweep: the same as `python train.py`. `shoal train --help` lists what can be chosen."""
+    from shoal.app.command import train
+
+    raise typer.Exit(train(words or []))
+
+
+def resume(
+    run: Reference,
+    overrides: Overrides = None,
+    origin: Annotated[
+        Literal["last", "best"], typer.Option("--from", help="The checkpoint to go on from, where last is damaged.")
+    ] = "last",
+    trust: Trust = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Go on with a run that stopped, bit for bit as if it had not; of a sweep do what is missing.
+
+    Overrides given here win, and are shown as a difference.
+
+    \b
+    Examples:
+      shoal resume last
+      shoal resume outputs/parabola/20261122-101530-k3f9x2 trainer.max_epochs=200
+      shoal resume outputs/parabola/20261122-103000-h4n7p3 sweep.retry_failed=true
+    """
+    from shoal.app.train import go_on
+
+    path = _directory(run, root)
+    raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
+
+
+def _directory(reference: str, root: Path) -> Path:
+    """The directory of the sweep, or of the run, that a reference means."""
+    from shoal.review.entries import SweepEntry
+    from shoal.review.reference import resolve, resolve_run
+
+    try:
+        found = resolve(reference, root)
+    except ShoalError:
+        found = None
+    return found.path if isinstance(found, SweepEntry) else resolve_run(reference, root).path
