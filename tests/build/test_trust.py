@@ -94,6 +94,28 @@ def test_a_class_that_is_not_on_the_list_is_refused_before_it_is_imported(target
     assert len(str(refused.value).splitlines()) <= 3
 
 
+@pytest.mark.parametrize("given", ["activation", "_args_"])
+@pytest.mark.parametrize("path", ["os.system", "hostile.mark", "torch.nn.functional.torch.load"])
+def test_a_function_that_a_setting_names_is_refused_before_it_is_imported(path: str, given: str, run: RunDir) -> None:
+    config: Any = read_config(run.config)
+    node: dict[str, Any] = {"_target_": "torch.nn.TransformerEncoderLayer"}
+    by_name = {"d_model": 2, "nhead": 1, "activation": path}
+    config["model"] = node | (by_name if given == "activation" else {"_args_": [2, 1, 4, 0.0, path]})
+    write_config(run.config, config)
+
+    for use in (lambda path: shoal.load(path).job, lambda path: resume(path, ["trainer.max_epochs=2"])):
+        with pytest.raises(UsageError, match=rf"model\.activation={path}: a run directory may only name"):
+            use(run.path)
+
+
+def test_a_run_with_a_loss_of_torch_is_no_stranger(run: RunDir) -> None:
+    config = read_config(run.config)
+    config["loss"] = {"_target_": "torch.nn.functional.huber_loss", "delta": 2.0}
+    write_config(run.config, config)
+
+    assert shoal.load(run.path).job.loss(torch.ones(1), torch.zeros(1)) == 0.5
+
+
 def test_a_class_is_built_only_in_the_place_of_its_kind(run: RunDir) -> None:
     config = read_config(run.config)
     config["callbacks"]["extra"] = {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6}

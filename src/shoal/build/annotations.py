@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -65,6 +65,54 @@ def accepts(value: Any, annotation: Any) -> bool:
         return False
 
 
+def names_callable(annotation: Any, value: Any) -> bool:
+    """Whether a value is the path of what its annotation wants: a class or a function."""
+    return isinstance(value, str) and "." in value and any(map(_is_callable, _alternatives(annotation)))
+
+
+def wants_tensor(annotation: Any, value: Any) -> bool:
+    """Whether a value is a list that can only be meant for the tensor that its annotation wants."""
+    kinds = list(_alternatives(annotation))
+    listed = any(isinstance(kind, type) and issubclass(kind, Sequence) for kind in map(_origin, kinds))
+    return isinstance(value, list) and not listed and any(map(_is_tensor, kinds))
+
+
+def tensor(values: list[Any]) -> Any:
+    """The numbers of a list as a tensor of floating point.
+
+    Raises:
+        NotAllowedError: where it holds something else, or rows of different lengths.
+    """
+    import torch  # late: what only looks at a configuration goes without
+
+    try:
+        return torch.tensor(values, dtype=torch.get_default_dtype())
+    except (ValueError, TypeError) as error:
+        raise NotAllowedError(str(error)) from None
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The kinds of value that an annotation allows one of."""
+    kind, _ = _parts(annotation)
+    if get_origin(kind) in (Union, types.UnionType):
+        for part in get_args(kind):
+            yield from _alternatives(part)
+    else:
+        yield kind
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind) or kind
+
+
+def _is_callable(kind: Any) -> bool:
+    return _origin(kind) in (type, Callable)
+
+
+def _is_tensor(kind: Any) -> bool:
+    return isinstance(kind, type) and (kind.__module__, kind.__name__) == ("torch", "Tensor")
+
+
 def described(annotation: Any) -> str:
     """The annotation in words: `a number greater than 0`, `a list of integers of at least 1`, `relu, tanh or elu`."""
     kind, limits = _parts(annotation)
@@ -110,6 +158,10 @@ def _kind(kind: Any) -> str:
     origin, parts = get_origin(kind), get_args(kind)
     if kind is type(None):
         return "null"
+    if _is_callable(kind):
+        return "a class or function, as module.Name"
+    if _is_tensor(kind):
+        return "a list of numbers"
     if origin is Literal:
         return _joined(str(part) for part in parts)
     if origin in (Union, types.UnionType):

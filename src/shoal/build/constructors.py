@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-import pkgutil
+import itertools
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shoal.aliases import of_the_other
-from shoal.build.annotations import NotAllowedError, accepts, choices, coerced, described, example
+from shoal.build.annotations import (
+    NotAllowedError,
+    accepts,
+    choices,
+    coerced,
+    described,
+    example,
+    names_callable,
+    tensor,
+    wants_tensor,
+)
+from shoal.build.hydra_keys import ARGS, OWN, PARTIAL, TARGET, Keys
+from shoal.build.locating import NOT_A_PATH, located
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
-
-TARGET = "_target_"
-NOT_A_PATH = "must name a class, as module.Class"
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class Constructor:
     hints: Mapping[str, Any]
     open: bool
     """Whether it takes settings of any name."""
+    places: tuple[str, ...] = ()
+    """Names of the parameters that can be given by their place, in order."""
+    rest: str | None = None
+    """Name of the parameter that takes any further ones."""
 
     @property
     def required(self) -> list[str]:
@@ -37,8 +48,7 @@ class Constructor:
 
     def without(self, *names: str) -> Constructor:
         """The same, some parameters being given by the program."""
-        kept = {name: parameter for name, parameter in self.parameters.items() if name not in names}
-        return Constructor(self.call, kept, self.hints, self.open)
+        return replace(self, parameters={name: each for name, each in self.parameters.items() if name not in names})
 
 
 @functools.cache
@@ -48,26 +58,35 @@ def constructor(path: str) -> Constructor:
     Raises:
         ValueError: where there is none; its message ends a sentence that begins with the path.
     """
-    call = _located(path)
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(call).parameters.items()
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    }
-    kinds = [parameter.kind for parameter in inspect.signature(call).parameters.values()]
-    return Constructor(call, parameters, _hints(call), inspect.Parameter.VAR_KEYWORD in kinds)
+    call = located(path)
+    try:
+        found = inspect.signature(call).parameters
+    except ValueError:  # written in C, it says nothing of its parameters
+        return Constructor(call, {}, {}, open=True, rest="_args_")
+    kinds = inspect.Parameter
+    named = {name: each for name, each in found.items() if each.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
+    return Constructor(
+        call,
+        named,
+        _hints(call),
+        open=any(each.kind is kinds.VAR_KEYWORD for each in found.values()),
+        places=tuple(name for name, each in named.items() if each.kind is not kinds.KEYWORD_ONLY),
+        rest=next((name for name, each in found.items() if each.kind is kinds.VAR_POSITIONAL), None),
+    )
 
 
 def build(node: Mapping[str, Any], key: str) -> Any:
-    """The object that a node describes; nodes within it are built first.
+    """The object that a node describes, or with `_partial_` the function that makes it; nodes within it come first.
 
     Raises:
         ConfigError: where the node names no class, or a setting is unknown, missing or not allowed.
     """
     made = target(node, key)
-    settings = checked(node, key, made)
+    places, settings = _given(node, key, made)
+    if Keys.of(node, key).partial:
+        return functools.partial(made.call, *places, **settings)
     try:
-        return made.call(**settings)
+        return made.call(*places, **settings)
     except ConfigError as error:
         raise error.at(key=f"{key}.{error.key}") from None
     except ShoalError:
@@ -94,20 +113,61 @@ def target(node: Mapping[str, Any], key: str) -> Constructor:
 
 
 def checked(node: Mapping[str, Any], key: str, made: Constructor) -> dict[str, Any]:
-    """The settings of a node as its constructor has them.
+    """The settings of a node as its constructor has them, by their names.
+
+    Raises:
+        ConfigError: where a setting is unknown, missing, not allowed, or has no name.
+    """
+    places, settings = _given(node, key, made)
+    if places:
+        raise ConfigError(f"{key}.{ARGS}", node[ARGS], "must be given by their names here")
+    return settings
+
+
+def called(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What a node calls, what it gives by place already in its place, and the settings that it gives by name.
 
     Raises:
         ConfigError: where a setting is unknown, missing or not allowed.
     """
-    given = {name: value for name, value in node.items() if name != TARGET}
+    places, settings = _given(node, key, made)
+    return functools.partial(made.call, *places) if places else made.call, settings
+
+
+def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[Any], dict[str, Any]]:
+    """What a node gives by place and by name; by name all that has one, unless more follows it that has none."""
+    keys = Keys.of(node, key)
+    given = {name: value for name, value in node.items() if name not in OWN}
+    named = _by_place(keys.args, given, key, made)
     for name, value in given.items():
         if name not in made.parameters and not made.open:
             raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint=suggestion(name, made.parameters))
     for name in made.required:
-        if name not in given:
+        if name not in given | named and not keys.partial:
             kind = described(made.hints.get(name, str))
             raise ConfigError(f"{key}.{name}", "???", f"must be given: {kind}")
-    return {name: _setting(value, f"{key}.{name}", name, made) for name, value in given.items()}
+    wanted = _Wanted(made, keys.recursive)
+    settings = {name: wanted.value(value, f"{key}.{name}", name) for name, value in (named | given).items()}
+    further = keys.args[len(named) :]
+    rest = [wanted.value(value, f"{key}.{ARGS}[{i}]", made.rest or "") for i, value in enumerate(further, len(named))]
+    only = [name for name in named if rest or made.parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY]
+    return [settings.pop(name) for name in only] + rest, settings
+
+
+def _by_place(args: Sequence[Any], given: Mapping[str, Any], key: str, made: Constructor) -> dict[str, Any]:
+    """The names of what is given by place, as far as it has some.
+
+    Raises:
+        ConfigError: where there are more of them than places, or one is given by its name too.
+    """
+    if len(args) > len(made.places) and made.rest is None:
+        raise ConfigError(f"{key}.{ARGS}", list(args), f"are {len(args)}, and it takes {len(made.places)} by place")
+    named = dict(zip(made.places, args, strict=False))
+    for name in named:
+        if name not in made.parameters or name in given:
+            whose = "its name too" if name in given else "shoal"
+            raise ConfigError(f"{key}.{ARGS}", list(args), f"give {name}, which is given by {whose}")
+    return named
 
 
 def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -> Any:
@@ -117,7 +177,7 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         ConfigError: where the annotation does not allow it.
     """
     try:
-        return coerced(value, annotation)
+        return tensor(value) if wants_tensor(annotation, value) else coerced(value, annotation)
     except NotAllowedError:
         words = choices(annotation)
         guess = nearest(str(value), words) if words else None
@@ -125,19 +185,104 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         raise ConfigError(key, value, f"must be {described(annotation)}", hint=hint) from None
 
 
-def _setting(value: Any, key: str, name: str, made: Constructor) -> Any:
-    made_of = _made_by(made.hints.get(name))
-    if made_of and (value is not None or name in made.required):
-        return _factory(value, key, made_of)
-    if isinstance(value, Mapping) and TARGET in value:
-        built = build(value, key)
-        if name in made.hints and not accepts(built, made.hints[name]):
-            problem = f"does not give what {name} must be: {described(made.hints[name])}"
+@dataclass(frozen=True)
+class _Wanted:
+    """What a constructor makes of the values of a configuration."""
+
+    made: Constructor
+    recursive: bool
+    """Whether nodes among them are built."""
+
+    def value(self, value: Any, key: str, name: str) -> Any:
+        """The value for the parameter `name`.
+
+        Raises:
+            ConfigError: where its annotation does not allow it.
+        """
+        hint = self.made.hints.get(name)
+        kind = _made_by(hint)
+        if kind and (value is not None or name in self.made.required):
+            return _factory(value, key, kind)
+        if _has_node(value) and self.recursive:
+            return self._built(value, key, name)
+        if hint is None or _has_node(value) or self._unset(value, name):
+            return value
+        if names_callable(hint, value):
+            return _callable(value, key)
+        if self._contradicts(name, hint):
+            return value
+        return setting(value, key, hint, lambda: _example(name, self.made))
+
+    def _contradicts(self, name: str, hint: Any) -> bool:
+        """Whether the default is none that the annotation allows, which then says nothing of what is."""
+        parameter = self.made.parameters.get(name)
+        default = None if parameter is None else parameter.default
+        if not isinstance(default, bool | int | float | str):
+            return False
+        try:
+            return coerced(default, hint) is ...
+        except NotAllowedError:
+            return True
+
+    def _unset(self, value: Any, name: str) -> bool:
+        """Whether it is the default, though the annotation does not say that None is one."""
+        parameter = self.made.parameters.get(name)
+        return value is None and parameter is not None and parameter.default is None
+
+    def _built(self, value: Any, key: str, name: str) -> Any:
+        built = _within(value, key)
+        hint = self.made.hints.get(name)
+        if hint is None or _is_partial(value) or accepts(built, hint):
+            return built
+        problem = f"does not give what {name} must be: {described(hint)}"
+        if isinstance(value, Mapping) and TARGET in value:
             raise ConfigError(f"{key}.{TARGET}", value[TARGET], problem)
-        return built
-    if name not in made.hints:
+        raise ConfigError(key, "[...]" if isinstance(value, list) else "{...}", problem)
+
+
+def functions(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The settings of a node that are paths of classes or functions, which would be imported, by their names."""
+    try:
+        made = constructor(str(node[TARGET]))
+    except ValueError:
+        return
+    places = itertools.chain(made.places, itertools.repeat(made.rest))
+    args = node.get(ARGS)
+    for name, value in [*node.items(), *zip(places, args if isinstance(args, list) else (), strict=False)]:
+        hint = made.hints.get(str(name))
+        if hint is not None and names_callable(hint, value):
+            yield str(name), str(value)
+
+
+def _has_node(value: Any) -> bool:
+    """Whether a value is a node or has one in it."""
+    if isinstance(value, Mapping):
+        return TARGET in value or any(map(_has_node, value.values()))
+    return isinstance(value, list) and any(map(_has_node, value))
+
+
+def _is_partial(value: Any) -> bool:
+    """Whether it is a node whose object the class makes itself: its annotation may be that of the object."""
+    return isinstance(value, Mapping) and bool(value.get(PARTIAL))
+
+
+def _within(value: Any, key: str) -> Any:
+    """The value, the nodes in it built."""
+    if isinstance(value, list):
+        return [_within(each, f"{key}[{i}]") for i, each in enumerate(value)]
+    if not isinstance(value, Mapping):
         return value
-    return setting(value, key, made.hints[name], lambda: _example(name, made))
+    if TARGET in value:
+        return build(value, key)
+    return {name: _within(each, f"{key}.{name}") for name, each in value.items()}
+
+
+def _callable(path: str, key: str) -> Any:
+    """The class or function that a setting names, as relu or torch.nn.ReLU."""
+    try:
+        return located(path)
+    except ValueError as error:
+        raise ConfigError(key, path, str(error)) from None
 
 
 def _made_by(annotation: Any) -> type | None:
@@ -156,6 +301,8 @@ def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
     """
     if not isinstance(node, Mapping):
         raise ConfigError(key, node, "must be a node with a _target_", hint=f"for example {key}._target_=my_module.My")
+    if Keys.of(node, key).partial:
+        raise ConfigError(f"{key}.{PARTIAL}", True, "has no effect here: it is made when the training begins")
     made = target(node, key)
     if isinstance(made.call, type) and not issubclass(made.call, kind):
         other = of_the_other(made.call)
@@ -172,47 +319,6 @@ def _example(name: str, made: Constructor) -> str:
     return example(made.hints[name]) if default in (inspect.Parameter.empty, None) else shown(default)
 
 
-def _located(path: str) -> Any:
-    """The object at a dotted path: the longest importable module, then attributes."""
-    words = path.split(".")
-    if len(words) < 2 or not all(words):
-        raise ValueError(NOT_A_PATH)
-    for n in range(len(words) - 1, 0, -1):
-        name = ".".join(words[:n])
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-                continue
-            raise ValueError(f"cannot be imported: {error}") from error
-        except Exception as error:
-            raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from error
-        return _attribute(found, words[n:], name)
-    module = ".".join(words[:-1])
-    raise ValueError(f"no module {module} can be imported; the working directory is {Path.cwd()}")
-
-
-def _attribute(found: Any, words: list[str], module: str) -> Any:
-    """What these names lead to from a module, one within the other."""
-    whole = module
-    for place, word in enumerate(words, 1):
-        if not hasattr(found, word):
-            guess = nearest(word, _public(found))
-            meant = ".".join([whole, guess, *words[place:]]) if guess else None
-            raise ValueError(f"there is no {whole}.{word}" + (f"; did you mean {meant}?" if meant else ""))
-        found, whole = getattr(found, word), f"{whole}.{word}"
-    if not callable(found) or isinstance(found, types.ModuleType):
-        raise ValueError("is not a class or a function")
-    return found
-
-
-def _public(found: Any) -> list[str]:
-    """Names of what is within a module or a class: classes, functions and further modules."""
-    modules = [module.name for module in pkgutil.iter_modules(getattr(found, "__path__", []))]
-    callables = [name for name in dir(found) if callable(getattr(found, name, None))]
-    return [name for name in [*callables, *modules] if not name.startswith("_")]
-
-
 def _hints(call: Callable[..., Any]) -> dict[str, Any]:
     """Annotations with their ranges; none for a constructor whose annotations cannot be evaluated."""
     dataclass_like = inspect.isclass(call) and hasattr(call, "__dataclass_fields__")
@@ -222,4 +328,4 @@ def _hints(call: Callable[..., Any]) -> dict[str, Any]:
     except (NameError, TypeError):
         return {}
     hints.pop("return", None)
-    return hints
+    return {name: hint for name, hint in hints.items() if not isinstance(hint, types.ModuleType)}

@@ -41,7 +41,9 @@ class Documented:
         if self.annotation is None:
             return ""
         text = described(self.annotation)
-        return text.replace("a Callable", "a node with a `_target_`").replace("a Task", "a node with a `_target_`")
+        return text.replace("a class or function, as module.Name", "a node with a `_target_`").replace(
+            "a Task", "a node with a `_target_`"
+        )
 
 
 def documented(group: str, node: Mapping[str, Any], more: Mapping[str, str]) -> list[Documented]:

@@ -15,10 +15,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from shoal import instructions, losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, described
-from shoal.build.constructors import TARGET, Constructor, build, checked, target
+from shoal.build.constructors import Constructor, build, called, checked, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.formula import check_formula, fitted
+from shoal.build.hydra_keys import PARTIAL, TARGET
 from shoal.build.length_check import check_length, whole_length
 from shoal.build.lightning_module import agreed, logs
 from shoal.build.samples_check import check_samples
@@ -192,14 +193,16 @@ def _node(node: Any, key: str) -> Mapping[str, Any]:
 def _model(node: Any) -> models.Model:
     made = target(_node(node, "model"), "model")
     if isinstance(made.call, type) and issubclass(made.call, nn.Module):
-        settings = checked(node, "model", made.without("inputs", "outputs"))
-        return models.Upstream(cls=made.call, settings=settings)
+        cls, settings = called(node, "model", made.without("inputs", "outputs"))
+        return models.Upstream(cls=cls, settings=settings)
     model: models.Model = _built(node, "model", models.Model, "a model: an nn.Module, or a shoal.models.Model")
     return model
 
 
 def _loss(node: Any) -> Any:
-    loss = build(_node(node, "loss"), "loss")
+    made = target(_node(node, "loss"), "loss")
+    itself = not isinstance(made.call, type) and not set(made.required) <= node.keys()
+    loss = build({**node, PARTIAL: True} if itself else node, "loss")
     if not callable(loss):
         raise ConfigError(f"loss.{TARGET}", node[TARGET], "does not give a callable of (prediction, target)")
     return loss

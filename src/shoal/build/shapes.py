@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoal.build.constructors import TARGET
+from shoal.build.hydra_keys import TARGET
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, raised_at
 from shoal.models import Upstream

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from shoal.aliases import canonical
-from shoal.build.constructors import TARGET, constructor
+from shoal.build.constructors import constructor, functions
+from shoal.build.hydra_keys import TARGET
 from shoal.errors import UsageError
 
 KNOWN = (
@@ -50,19 +51,27 @@ def refuse_strangers(config: Mapping[str, Any], trusted: Collection[str]) -> Non
 def refuse_impostors(config: Mapping[str, Any], trusted: Collection[str]) -> None:
     """Look at what every `_target_` leads to, before any of them is called: a class defined in the module's package.
 
+    The constructors tell which of the settings name something too: a class or a function.
+
     Raises:
         UsageError: where one is something else that the module merely imports.
     """
     for key, path in _targets(config, ""):
-        if _is_trusted(path, trusted):
-            continue
-        try:
-            found = constructor(path).call
-        except ValueError:
-            continue  # what cannot be found cannot be called: told when the node is checked
-        package = canonical(path).split(".")[0]
-        if not isinstance(found, type) or canonical(found.__module__).split(".")[0] != package:
+        if not _is_trusted(path, trusted) and not _is_own(path):
             raise _refusal(key, path)
+    for key, path in _functions(config, ""):
+        if not _is_trusted(path, trusted) and not (_is_known(path) and _is_own(path)):
+            raise _refusal(key, path)
+
+
+def _is_own(path: str) -> bool:
+    """Whether it is a class of the package that its path begins with, or nothing at all: that is told later."""
+    try:
+        found = constructor(path).call
+    except ValueError:
+        return True
+    own = canonical(str(getattr(found, "__module__", ""))).split(".")[0] == canonical(path).split(".")[0]
+    return own and (isinstance(found, type) or _is_loss(path))
 
 
 def _is_trusted(path: str, trusted: Collection[str]) -> bool:
@@ -72,7 +81,13 @@ def _is_trusted(path: str, trusted: Collection[str]) -> bool:
 def _is_known(path: str) -> bool:
     path = canonical(path)
     module, _, name = path.rpartition(".")
-    return path in NAMED or (module in KNOWN and name[:1].isupper() and name.isidentifier())
+    return path in NAMED or (module in KNOWN and name[:1].isupper() and name.isidentifier()) or _is_loss(path)
+
+
+def _is_loss(path: str) -> bool:
+    """Whether it is one of torch's functions that are losses."""
+    module, _, name = path.rpartition(".")
+    return module == "torch.nn.functional" and name.isidentifier() and name.endswith(("_loss", "cross_entropy"))
 
 
 def _refusal(key: str, path: str) -> UsageError:
@@ -84,11 +99,23 @@ def _refusal(key: str, path: str) -> UsageError:
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    for place, each in _nodes(node, key):
+        yield f"{place}.{TARGET}".lstrip("."), str(each[TARGET])
+
+
+def _functions(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """The settings by which a node names a class or a function."""
+    for place, each in _nodes(node, key):
+        for name, path in functions(each):
+            yield f"{place}.{name}".lstrip("."), path
+
+
+def _nodes(node: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(node, Mapping):
+        if TARGET in node:
+            yield key, node
         for name, value in node.items():
-            if name == TARGET:
-                yield f"{key}.{TARGET}".lstrip("."), str(value)
-            yield from _targets(value, f"{key}.{name}".lstrip("."))
+            yield from _nodes(value, f"{key}.{name}".lstrip("."))
     elif isinstance(node, list):
         for i, value in enumerate(node):
-            yield from _targets(value, f"{key}[{i}]")
+            yield from _nodes(value, f"{key}[{i}]")

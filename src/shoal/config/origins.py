@@ -49,7 +49,7 @@ class Origins:
 
     def way_out(self, error: ConfigError) -> str | None:
         """The hint with what to do about a setting of the file's, where another class was put into its node."""
-        from shoal.build.constructors import TARGET  # late: what only composes does not check
+        from shoal.build.hydra_keys import TARGET  # late: what only composes does not check
 
         if instead := chosen_elsewhere(error.key, error.value):
             return instead

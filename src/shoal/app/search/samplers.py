@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shoal.build.constructors import TARGET, build, target
+from shoal.build.constructors import build, target
+from shoal.build.hydra_keys import TARGET
 from shoal.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
