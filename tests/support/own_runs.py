@@ -14,8 +14,17 @@ LOADERS = {"datamodule": {"_target_": "own_modules.Loaders", "generator": False}
 SAMPLES = {"samples": {"_target_": "shoal.tasks.Parabola", "n_samples": 100, "batch_size": 16}}
 
 
-def write_task(name: str, module: str, data: dict[str, Any], *, optimizer: str = "own", **settings: Any) -> None:
-    """Let `task=name` train one of `own_modules`, with these settings, on this data."""
+def write_task(
+    name: str,
+    module: str,
+    data: dict[str, Any],
+    *,
+    optimizer: str = "own",
+    library: str = "own_modules",
+    given: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
+    """Let `task=name` train a module of a library, with these settings, on this data."""
     chosen = {"model": "own", "loss": "own", "optimizer": optimizer}
     content = {
         "defaults": [{f"override /{group}": choice} for group, choice in chosen.items()],
@@ -23,7 +32,7 @@ def write_task(name: str, module: str, data: dict[str, Any], *, optimizer: str =
         "task": {
             "_target_": "shoal.tasks.LightningTask",
             "seed": "${seed}",
-            "module": {"_target_": f"own_modules.{module}", **settings},
+            "module": {"_target_": f"{library}.{module}", **settings, **(given or {})},
             **data,
         },
     }

@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from shoal.build.annotations import described
-from shoal.build.constructors import TARGET, Constructor, constructor
+from shoal.build.constructors import Constructor, constructor
+from shoal.build.hydra_keys import TARGET
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": ("inputs", "outputs"),

@@ -9,9 +9,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal import losses, models, optimizers, schedulers
-from shoal.build.constructors import TARGET
 from shoal.build.directions import refuse_undirected
+from shoal.build.hydra_keys import TARGET
 from shoal.engines.job import Job
+from shoal.engines.returned import added
 from shoal.engines.step.logged import Stage, arguments, entries
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint, Watched
@@ -120,8 +121,8 @@ def _logged(module: Any, step: str, batch: Any) -> set[str]:
         names.update(entries(stage, arguments(module, name, value, *args, **settings)))
 
     module.log = log
-    getattr(module, step)(batch, 0)
-    return names
+    given = getattr(module, step)(batch, 0)
+    return names | added(stage, given, names)
 
 
 def _made(module: pl.LightningModule) -> optimizers.Optimizer | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from shoal.errors import ConfigError
@@ -90,6 +89,13 @@ class Job:
             seed=self.seed,
         )
 
+    def module_for(self, weights: Mapping[str, Any]) -> pl.LightningModule:
+        """A module to put these weights into, with the layers too that it makes only when its training begins."""
+        module = self.module()
+        if isinstance(self.task, LightningTask):
+            self.task.complete(module, weights.keys())
+        return module.double() if self.double else module
+
     def module_to_stack(self) -> pl.LightningModule:
         """The LightningModule in the precision of its training; alone, the Trainer converts it."""
         module = self.module()
@@ -145,7 +151,7 @@ class Job:
     def tests(self) -> bool:
         """Whether there is a test part."""
         if self.in_memory:
-            own = not isinstance(self.task, LightningTask) or is_overridden("test_step", self.task.drawn_module(0))
+            own = not isinstance(self.task, LightningTask) or self.task.has("test_step")
             return self.data.test is not None and own
         return isinstance(self.task, LightningTask) and self.task.tests
 

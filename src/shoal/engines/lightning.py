@@ -23,6 +23,7 @@ from shoal.engines.length import horizon, n_batches
 from shoal.engines.loaders import Loaders
 from shoal.engines.position import Position, install, move
 from shoal.engines.resumed import CallbackSettings, signaled
+from shoal.engines.returned import Returned
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
 from shoal.tasks.supervised import announce
@@ -149,7 +150,7 @@ def fit(
     seed_global(job.seed)
     loaders = Loaders(job)
     first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over)]
-    first += [LastSteps()] if job.own_module else []
+    first += [LastSteps(), Returned()] if job.own_module else []
     everyone = [*first, *callbacks]
     if checkpoint is not None and any(isinstance(each, StochasticWeightAveraging) for each in callbacks):
         everyone.append(KeptRate())
@@ -223,7 +224,8 @@ def _watch_where_measured(trainer: pl.Trainer) -> None:
 
 def evaluate(job: Job, module: pl.LightningModule, *, test: bool = False) -> dict[str, float]:
     """Metrics of `module` on the validation samples, on those of training where there are none; or on the test part."""
-    trainer = build_trainer({**job.trainer, "fast_dev_run": False, "profiler": None})
+    settings = {**job.trainer, "fast_dev_run": False, "profiler": None}
+    trainer = build_trainer(settings, callbacks=[Returned()] if job.own_module else [])
     loaders = Loaders(job)
     with _threads(job.threads), expected_warnings():
         if test:

@@ -90,11 +90,9 @@ class Run:
         """The module of a job with the weights of the run."""
         from shoal.record.ownership import refuse_another
 
-        module = job.module()
         state = self._checkpoint(which)
+        module = job.module_for(state["state_dict"])
         refuse_another(self.path, state, module)
-        if job.double:
-            module.double()
         module.load_state_dict(state["state_dict"])
         return module.eval()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -20,9 +21,12 @@ from torch import Tensor
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, DamagedError, suggestion
 from shoal.judging import Direction, better, direction, judge
+from shoal.record.readable import readable, refuse_unreadable, tell_of_objects
 from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
 from shoal.rundir.atomic import copy
 from shoal.tasks.supervised import announce
+
+log = logging.getLogger("shoal")
 
 GOING_ON = "going_on"
 """Key among these of the weights that a training goes on from, where those that were measured are others."""
@@ -35,7 +39,7 @@ class SealedIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(readable(checkpoint), buffer)
         write_bytes(Path(path), sealed(buffer.getvalue()))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -95,6 +99,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._snapshot: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._saved_step = -1
+        self._looked = False
+        self._told = False
         self._rng: dict[str, Any] | None = None
         self._cut_short: dict[str, Any] | None = None
         self._first: dict[str, Any] | None = None
@@ -156,7 +162,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self.monitor = self._found(trainer)
         if self.monitor in trainer.callback_metrics:
             self._judge(trainer)
-        elif self._validated(trainer):
+        elif self._validated(trainer) and self.monitor != "auto":
             raise self._unlogged(trainer)
 
     def _judge(self, trainer: pl.Trainer) -> None:
@@ -308,6 +314,11 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def _bare_state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
         """A state without what the recorder wants kept with it."""
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        if not self._looked:
+            self._looked = True
+            tell_of_objects(state)
+            refuse_unreadable(readable(state))
+        state = readable(state)
         state[EXTRA] = {
             "position": [position.epoch, position.batch, position.step],
             "over": None,  # at the end of a training: how long the files are then
@@ -319,20 +330,14 @@ class Checkpoint(pl.callbacks.Checkpoint):
         return not trainer.enable_validation or trainer.fit_loop.epoch_loop.val_loop._has_run
 
     def _found(self, trainer: pl.Trainer) -> str:
-        """The loss to monitor, among what is logged.
-
-        Raises:
-            ConfigError: where there is none.
-        """
+        """The loss to monitor, among what is logged; `auto` where there is none."""
         found = judge(trainer.callback_metrics)
-        if found is None:
-            raise ConfigError(
-                "callbacks.checkpoint.monitor",
-                "auto",
-                "finds no loss among what is logged",
-                hint=f"name one: {', '.join(sorted(trainer.callback_metrics)) or 'nothing is logged with self.log'}",
-            )
-        return found
+        if found is None and not self._told:
+            self._told = True
+            names = ", ".join(sorted(trainer.callback_metrics))
+            log.warning("no loss is logged to tell the best state by, so the last one is kept alone; "
+                        "callbacks.checkpoint.monitor names another metric: %s", names)  # fmt: skip
+        return found or self.monitor
 
     def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
         return ConfigError(

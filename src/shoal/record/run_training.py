@@ -99,7 +99,7 @@ class _Session:
         self.module = job.module()
         self.concluded = Concluded()
         if self.state:
-            refuse_another(origin, self.state, self.module)
+            refuse_another(origin, self.state, job.module_for(self.state["state_dict"]))
             refuse_part_of_an_epoch(job, origin, self._position())
         self.record = self._opened(info)
         self.recorder = Recorder(self.record)
@@ -203,7 +203,7 @@ class _Session:
 
     def _measured(self, weights: Mapping[str, Any]) -> dict[str, float]:
         """The validation's metrics of weights that no epoch was trained with."""
-        module = self.job.module()
+        module = self.job.module_for(weights)
         module.to(next(each.dtype for each in weights.values() if each.is_floating_point()))
         module.load_state_dict(weights)
         return lightning.evaluate(self.job, module)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,11 +19,15 @@ from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, global_generator
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
+from shoal.tasks.data_hooks import loaders, prepare
 from shoal.tasks.supervised import configured
 from shoal.tasks.task import Task
 
 N_SHOWN = 2000
 """Samples of a DataModule that are looked at for the figure."""
+
+_KEPT_ELSEWHERE = ".*is an instance of `nn.Module` and is already saved"
+"""Lightning's warning of hyperparameters that are modules: they are in no checkpoint of ours as such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +59,19 @@ class LightningTask(Task):
     def outputs(self) -> int:
         return len(self._data.targets)
 
-    @functools.cached_property
+    @property
     def optimizes(self) -> bool:
         """Whether the module has its own `configure_optimizers`."""
-        return is_overridden("configure_optimizers", self.drawn_module(0))
+        return self.has("configure_optimizers")
+
+    def has(self, hook: str) -> bool:
+        """Whether the module has this hook of its own."""
+        return is_overridden(hook, self._looked_at)
+
+    @functools.cached_property
+    def _looked_at(self) -> pl.LightningModule:
+        """A module that is only asked what it has."""
+        return self.drawn_module(0)
 
     @property
     def validates(self) -> bool:
@@ -65,7 +79,7 @@ class LightningTask(Task):
 
     @functools.cached_property
     def _validates(self) -> bool:
-        module = self.drawn_module(0)
+        module = self._looked_at
         if not is_overridden("validation_step", module):
             return False
         if self.samples:
@@ -80,7 +94,7 @@ class LightningTask(Task):
     @property
     def tests(self) -> bool:
         """Whether its DataModule, or the module itself, has data for a test, and the module a step for it."""
-        module = self.drawn_module(0)
+        module = self._looked_at
         source = self.drawn_datamodule() or module
         return is_overridden("test_step", module) and is_overridden("test_dataloader", source)
 
@@ -90,11 +104,25 @@ class LightningTask(Task):
 
     def drawn_module(self, seed: int) -> pl.LightningModule:
         """The module, its first weights drawn with `seed`."""
-        with global_generator(seed, Stream.INITIALISATION):
+        with global_generator(seed, Stream.INITIALISATION), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=_KEPT_ELSEWHERE)
             module = self.module()
         if not is_overridden("training_step", module):
             raise ConfigError("module", type(module).__name__, "has no training_step")
         return module
+
+    def complete(self, module: pl.LightningModule, names: Collection[str]) -> None:
+        """Let a module make the layers with weights of these names that it makes only when its training begins."""
+        begin: tuple[Callable[[], None], ...] = (
+            module.configure_model,
+            lambda: prepare(module, self.drawn_datamodule()),
+            module.configure_model,
+        )
+        for make in begin:
+            if module.state_dict().keys() == set(names):
+                return
+            with global_generator(self.seed, Stream.USER):
+                make()
 
     def drawn_datamodule(self) -> pl.LightningDataModule | None:
         """The DataModule, what it draws while it is made and set up drawn with the task's seed."""
@@ -143,10 +171,10 @@ class LightningTask(Task):
         """The samples; of a DataModule some of those that are pairs of tensors with a row a sample, to be shown."""
         if self.samples:
             data = self.samples.data()
-            return data if predicts(self.drawn_module(0)) else replace(data, features=(), targets=())
+            return data if predicts(self._looked_at) else replace(data, features=(), targets=())
         with global_generator(self.seed, Stream.USER):
             train, val = map(_gathered, self._loaders())
-        if train is None or not predicts(self.drawn_module(0)):
+        if train is None or not predicts(self._looked_at):
             return Data(Split(torch.zeros(0, 0), torch.zeros(0, 0)), None, (), ())
         n_outputs = train.y.shape[1] if train.y.dim() > 1 else 1
         return Data(train, val, _names("x", train.x.shape[1]), _names("y", n_outputs))
@@ -165,13 +193,7 @@ class LightningTask(Task):
 
     def _loaders(self) -> tuple[Any, Any]:
         """What its DataModule, or the module itself, gives for training and for validation."""
-        source: Any = self.drawn_datamodule()
-        if source is None:
-            source = self.drawn_module(0)
-        else:
-            source.prepare_data()
-            source.setup("fit")
-        return source.train_dataloader(), source.val_dataloader() if is_overridden("val_dataloader", source) else None
+        return loaders(self.drawn_module(0), self.drawn_datamodule())
 
     def _seeded(self, call: Callable[..., Any], position: int) -> Callable[..., Any]:
         @functools.wraps(call)

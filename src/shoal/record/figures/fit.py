@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,14 +15,17 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from shoal.engines.job import Job
+from shoal.errors import brief
 from shoal.judging import loss_curves
 from shoal.names import STEP
 from shoal.record.checkpoint import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
-from shoal.tasks import Data, Supervised
+from shoal.tasks import Data, Network, Supervised
 from shoal.tasks.assessment import Assessment
+
+log = logging.getLogger("shoal")
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#999999"
 """Of the palette of Okabe and Ito, told apart by color-blind readers too."""
@@ -47,14 +51,20 @@ def illustrate_later(run: RunDir, job: Job) -> None:
     """
     with claim(run):
         info = read_info(run.info)
-        module = job.module()
-        module.load_state_dict(load(run.best if run.best.exists() else run.last)["state_dict"])
+        weights = load(run.best if run.best.exists() else run.last)["state_dict"]
+        module = job.module_for(weights)
+        module.load_state_dict(weights)
         illustrate(run, job.presented(module), job.data, read_history(run.history), info)
         write_info(run.info, replace(info, artifacts=info.artifacts | seal(run.path, [run.fit_figure])))
 
 
 def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
-    """What the model has learned: no residuals without inputs, a panel of slopes where the true function is known."""
+    """What the model has learned: no residuals without inputs, a panel of slopes where the true function is known.
+
+    Of a LightningModule whose batches or outputs are of another kind, the losses alone.
+    """
+    if isinstance(module.model, Network) and not _comparable(module, data):
+        return _figure_of_losses(history, title)
     derivatives = slopes(module, data)
     n = 4 if derivatives else 3 if data.features else 2
     figure = Figure(figsize=(4 * n, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
@@ -84,6 +94,25 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
     else:
         _path(fit, history, data.targets[0], module.task.solution)
     _losses(losses, history)
+    return figure
+
+
+def _comparable(module: Supervised, data: Data) -> bool:
+    """Whether the outputs of a LightningModule can be held beside the targets: a number for each of theirs."""
+    if not data.targets:
+        return False
+    try:
+        outputs = predicted(module, data.train.x[:2].cpu())
+    except Exception as error:  # whatever it needs: it was written for batches of its own kind
+        log.info("the figure shows the losses alone: %s", brief(error))
+        return False
+    return outputs.numel() == data.train.y[:2].numel()
+
+
+def _figure_of_losses(history: History, title: str) -> Figure:
+    figure = Figure(figsize=(6, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
+    figure.suptitle(title, fontsize=10)
+    _losses(figure.subplots(), history)
     return figure
 
 

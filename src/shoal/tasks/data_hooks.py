@@ -1,0 +1,45 @@
+"""The hooks by which a LightningModule and its DataModule give data, called in the order in which a Trainer does."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+
+def loaders(module: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> tuple[Any, Any]:
+    """What they give for training and for validation; None for what they do not have."""
+    prepare(module, datamodule)
+    source: Any = module if datamodule is None else datamodule
+    return source.train_dataloader(), source.val_dataloader() if is_overridden("val_dataloader", source) else None
+
+
+def prepare(module: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> None:
+    """Prepare the data and set both up for a training, with a Trainer that they can ask, though it trains nothing."""
+    trainer = _asked()
+    both = [each for each in (datamodule, module) if each is not None]
+    trainer.strategy.connect(module)
+    trainer._data_connector.attach_data(module, datamodule=datamodule)
+    for hook, *given in (("prepare_data",), ("setup", TrainerFn.FITTING)):
+        for each in both:
+            if is_overridden(hook, each):
+                getattr(each, hook)(*given)
+
+
+def _asked() -> pl.Trainer:
+    """A Trainer that is only asked how it would train: as one process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a GPU that it makes no use of
+        return pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=[LightningEnvironment()],
+        )

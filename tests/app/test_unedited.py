@@ -1,0 +1,94 @@
+"""LightningModules as they are published train as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shoal
+from own_runs import write_task
+from shoal.app.resume import resume
+from shoal.errors import ConfigError
+from shoal.loaded.run import Run
+from shoal.record.checkpoint import load
+
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
+def own(module: str, given: dict[str, Any] | None = None) -> list[str]:
+    """Let this module of `published` train with its own data; the words that say so."""
+    write_task("own", module, {}, library="published", given=given)
+    return ["task=own", "trainer.max_epochs=2"]
+
+
+def reloaded(run: Run) -> Run:
+    return Run(run.path, trusted=["published"])
+
+
+TEMPLATE = {
+    "net": {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Linear", "_args_": [1, 1]}]},
+    "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1},
+    "scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "_partial_": True, "step_size": 1},
+    "loss": {"_target_": "torch.nn.functional.mse_loss", "_partial_": True, "reduction": "sum"},
+}
+
+
+def test_the_hooks_for_data_are_called_in_the_order_of_lightning(workdir: Path) -> None:
+    shoal.train(own("Silent"))
+
+    order = Path("order").read_text().split()
+    whole = ["prepare_data", "setup(fit)", "train_dataloader", "val_dataloader"]
+    assert order == whole * (len(order) // 4)
+
+
+def test_a_module_that_logs_nothing_is_judged_by_the_losses_it_returns(workdir: Path) -> None:
+    run = shoal.train(own("Silent"))
+
+    assert set(run.metrics.columns) == {"step", "epoch", "train/loss", "val/loss", "lr", "grad_norm"}
+    assert run.info.best is not None
+    assert run.info.best.metric == "val/loss"
+    assert run.info.final["val/loss"] == pytest.approx(reloaded(run).evaluate()["val/loss"], rel=1e-6)
+
+
+def test_layers_that_are_made_when_training_begins_are_loaded_and_resumed(workdir: Path) -> None:
+    words = own("Silent")
+    part, whole = shoal.train(words), shoal.train([*words, "trainer.max_epochs=4"])
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["published"])
+
+    assert part.metrics.equals(whole.metrics)
+    assert len(reloaded(part).predict([0.5, 1.0])) == 2
+
+
+def test_hyperparameters_that_are_objects_are_no_part_of_a_checkpoint(workdir: Path) -> None:
+    run = shoal.train(own("Template", TEMPLATE))
+
+    kept = load(run.path / "checkpoints" / "best.ckpt")["hyper_parameters"]
+    assert kept == {"path": "data", "width": 4}
+    told = "configuration makes these anew: kind, loss, net, optimizer, scheduler"
+    assert (run.path / "train.log").read_text().count(told) == 1
+    assert len(reloaded(run).predict([0.5])) == 1
+
+
+def test_what_could_not_be_read_from_a_checkpoint_is_refused_before_anything_trains(workdir: Path) -> None:
+    with pytest.raises(ConfigError, match=r"made_by.function=.*functools.partial, which could not be read again"):
+        shoal.train(own("Odd"))
+
+
+def test_a_module_without_any_loss_to_judge_by_keeps_its_last_state(workdir: Path) -> None:
+    run = shoal.train(own("Metric"))
+
+    assert run.info.best is None
+    assert "no loss is logged to tell the best state by" in (run.path / "train.log").read_text()
+    assert reloaded(run).evaluate() == {}
+
+
+def test_the_figure_of_a_module_for_images_is_its_losses_without_a_warning(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shoal.train(own("Images"))
+
+    assert run.directory.fit_figure.exists()
+    assert "no figure" not in capsys.readouterr().err

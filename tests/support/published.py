@@ -1,0 +1,125 @@
+"""LightningModules as they are published, written by people who know nothing of shoal."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def _note(hook: str) -> None:
+    with Path("order").open("a") as file:
+        file.write(f"{hook} ")
+
+
+class Data(L.LightningModule):
+    """Brings its own data, made in Lightning's order."""
+
+    def prepare_data(self) -> None:
+        _note("prepare_data")
+
+    def setup(self, stage: str) -> None:
+        _note(f"setup({'fit' if stage == 'fit' else stage})")
+        self.size = 8 * self.trainer.world_size
+        x = torch.linspace(0, 1, 32)[:, None]
+        self.samples = TensorDataset(x, 2 * x)
+
+    def train_dataloader(self) -> DataLoader:
+        _note("train_dataloader")
+        return DataLoader(self.samples, batch_size=self.size)
+
+    def val_dataloader(self) -> DataLoader:
+        _note("val_dataloader")
+        return DataLoader(self.samples, batch_size=self.size)
+
+
+class Silent(Data):
+    """Logs nothing, and makes its layer only when its training begins."""
+
+    def configure_model(self) -> None:
+        if not hasattr(self, "layer"):
+            self.layer = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"loss": nn.functional.mse_loss(self(batch[0]), batch[1])}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        return nn.functional.mse_loss(self(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Template(Silent):
+    """Is given its network, its optimizer and its loss, and keeps all of it as hyperparameters."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler,  # type: ignore[valid-type]
+        loss: Any,
+        kind: type = dict,
+        path: Any = Path("data"),
+        width: int = 4,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = net
+
+    def configure_model(self) -> None:
+        pass
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.hparams.loss(self(batch[0]), batch[1])
+        self.log("train/error", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.hparams.optimizer(params=self.trainer.model.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.hparams.scheduler(optimizer=optimizer)}
+
+
+class Odd(Silent):
+    """Keeps in its checkpoints what cannot be read again."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["made_by"] = {"function": partial(print)}
+
+
+class Metric(Silent):
+    """Logs no loss and gives none back."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = nn.functional.mse_loss(self(batch[0]), batch[1])
+        self.log("quality", loss, on_step=False, on_epoch=True)
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        self.automatic_optimization = False
+
+
+class Images(Silent):
+    """Is given pictures."""
+
+    def setup(self, stage: str) -> None:
+        self.size = 4
+        self.samples = TensorDataset(torch.rand(8, 1, 3, 3, generator=torch.Generator()), torch.zeros(8, 1))
+
+    def configure_model(self) -> None:
+        self.layer = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten())
