@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from shoal.build.annotations import described
-from shoal.build.constructors import TARGET, constructor
+from shoal.build.constructors import constructor
 from shoal.build.documented import comments, documented, note
+from shoal.build.hydra_keys import TARGET
 from shoal.build.job import SETTINGS
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.errors import shown

@@ -92,7 +92,7 @@ def test_a_trained_module_evaluates_predicts_and_exports_once_it_is_trusted(fold
         ("model=mlp", "has no effect: Wave is the model and computes its loss\n  choose model=own"),
         ("loss=mse", "has no effect: Wave is the model and computes its loss\n  choose loss=own"),
         ("scheduler=cosine", "has no effect: Wave has its own configure_optimizers"),
-        ("optimizer.lr=0.1", "no such setting\n  optimizer has no settings"),
+        ("optimizer.lr=0.1", "no such setting\n  did you mean task.module.lr=0.1?"),
         ("+task.batch_size=4", "has no effect here: set it in task.datamodule"),
         ("task.module.lrr=1", "no such setting\n  did you mean lr?"),
         ("+task.module.hidden=a", "must be an integer"),
