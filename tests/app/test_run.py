@@ -259,3 +259,28 @@ def test_the_bar_on_a_terminal_ends_with_the_losses_of_the_last_epoch(
 
     shown = re.findall(r"(train/loss|val/loss) (\S+)", terminal.getvalue())
     assert dict(shown) == {name: f"{run.info.final[name]:.4g}" for name in ("train/loss", "val/loss")}
+
+
+def test_a_function_is_learned_and_predicted_alike_in_any_units(workdir: Path) -> None:
+    words = ["task=function", "task.domain=[0,3]", "task.n_samples=256", "trainer.max_epochs=3"]
+    small = shoal.train([*words, "task.expression='sin(x)'", "task.noise=0.01"])
+    large = shoal.train([*words, "task.expression='1e6+1e4*sin(x)'", "task.noise=100", "engine=vectorized"])
+
+    losses = [run.info.final["val/loss"] for run in (small, large)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    predicted = [run.predict([0.5, 2.0])["y"].to_numpy() for run in (small, large)]
+    assert predicted[1] == pytest.approx(1e6 + 1e4 * predicted[0], abs=5)
+    slopes = [run.info.final["derivative/rmse"] for run in (small, large)]
+    assert slopes[1] == pytest.approx(1e4 * slopes[0], rel=1e-2)
+    assert 1 < small.info.references["model"] / small.info.references["noise"] < 1e4
+    assert small.info.references["noise"] == pytest.approx(0.01**2 / small.job.task.unit**2, rel=0.5)
+
+
+def test_the_summary_says_how_many_times_the_noise_the_loss_is(workdir: Path) -> None:
+    from shoal.loaded.run_text import run_text
+
+    noisy, clean = (shoal.train(["task=parabola", f"task.noise={noise}", "trainer.max_epochs=2"]) for noise in (1, 0))
+
+    times = noisy.info.references["model"] / noisy.info.references["noise"]
+    assert f"the best state has {times:.3g} times that" in run_text(noisy.directory, noisy.info)
+    assert "noise floor" not in run_text(clean.directory, clean.info)

@@ -39,6 +39,33 @@ def test_named_inputs_come_in_the_order_given() -> None:
     assert task.data().features == ("time", "speed")
 
 
+@pytest.mark.parametrize("expression", ["1e4*sin(x)", "1e6+sin(x)", "1e-7*sin(x)", "sin(x)/1e3-50"])
+def test_a_standardised_function_is_the_same_to_the_model_whatever_its_units(expression: str) -> None:
+    settings = {"domain": (-3.0, 3.0), "noise": 0.0, "standardize": "auto", "seed": 3}
+
+    one, other = (Function(expression=text, **settings).data() for text in ("sin(x)", expression))
+
+    assert other.train.x.equal(one.train.x)
+    torch.testing.assert_close(other.train.y, one.train.y, rtol=1e-4, atol=1e-6)
+    assert one.train.x.std() == pytest.approx(1, abs=0.05)
+    assert one.train.y.std() == pytest.approx(1, abs=0.05)
+
+
+def test_samples_that_were_standardised_are_found_again_in_their_own_units() -> None:
+    settings = {"expression": "1000*x1*exp(x2)", "domain": ((5.0, 6.0), (0.0, 3.0)), "noise": 2.0, "seed": 1}
+
+    plain, scaled = (Function(standardize=each, **settings).data() for each in (False, True))
+
+    torch.testing.assert_close(scaled.of_inputs.own(scaled.train.x), plain.train.x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scaled.of_targets.own(scaled.train.y), plain.train.y, rtol=1e-4, atol=1e-2)
+
+
+def test_a_constant_function_without_noise_is_standardised_to_zero() -> None:
+    data = Function(expression="7+0*x", noise=0.0, standardize=True).data()
+
+    assert not data.train.y.any()
+
+
 @pytest.mark.parametrize(
     ("expression", "domain", "at"),
     [

@@ -22,7 +22,7 @@ def run_text(run: RunDir, info: RunInfo) -> str:
     first = [name for name in (VAL_LOSS, TRAIN_LOSS) if name in info.final]
     others = [name for name in info.final if name not in (*first, LR, GRAD_NORM, GRAD_NORM_CLIPPED)]
     rows = [(name, _metric(name, info)) for name in (*first, *others)] if info.steps else []
-    rows += [(f"  {name}", text) for name, text in _baselines(info)]
+    rows += [(f"  {name}", text) for name, text in (*_noise(info), *_baselines(info))]
     if info.parameters:
         rows.append(("parameters", f"{info.parameters:,}"))
     path = _short(run.path)
@@ -39,6 +39,13 @@ def run_text(run: RunDir, info: RunInfo) -> str:
 def exit_code(info: RunInfo) -> ExitCode:
     """What the process returns for a run that has ended well: whether it is as its experiment expects."""
     return ExitCode.FAILED if any(not each["holds"] for each in info.expected) else ExitCode.OK
+
+
+def _noise(info: RunInfo) -> Iterator[tuple[str, str]]:
+    """The loss that the noise of the samples leaves, and how many times that the best state has."""
+    floor, model = info.references.get("noise"), info.references.get("model")
+    if floor and model is not None:
+        yield "noise floor", f"{floor:.6g}   the best state has {model / floor:.3g} times that"
 
 
 def _baselines(info: RunInfo) -> Iterator[tuple[str, str]]:

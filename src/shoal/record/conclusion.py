@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shoal.engines.job import Job
 from shoal.record.derivative import derivative_rmse
-from shoal.tasks import Data, Supervised
+from shoal.tasks import Data, Split, Supervised
+
+_NOISE = 1e-9
+"""Of the loss that the mean has: what a true function leaves below that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +23,41 @@ class Concluded:
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     assessment: dict[str, Any] | None = None
+    references: Mapping[str, float] = field(default_factory=dict)
+    """Losses: of the model, of one that always says the mean, and of the true function."""
 
 
-def concluded(module: Supervised, data: Data) -> Concluded:
-    """Measure a trained model."""
+def concluded(module: Supervised, job: Job) -> Concluded:
+    """Measure the trained module of a job."""
+    data = job.data
     samples = data.val or data.train
     assessment = module.task.assess(predicted(module, samples.x.cpu())) if data.encoding else None
-    return Concluded(derivative_rmse(module, data), assessment.plain() if assessment else None)
+    references = {} if job.own_module or not data.features else _references(module, job, samples)
+    return Concluded(derivative_rmse(module, data), assessment.plain() if assessment else None, references)
+
+
+def _references(module: Supervised, job: Job, samples: Split) -> dict[str, float]:
+    """The model's loss on these samples beside what can be reached without one, and what noise does not let pass."""
+    data, device = job.data, next(module.model.parameters()).device
+    _, *targets = (each.to(device) for each in job.weighted(samples).tensors)
+    guesses = {"model": predicted(module, samples.x.cpu()), "mean": _mean(data, len(samples), module.task.outputs)}
+    truth = module.task.truth(data.of_inputs.own(samples.x.double())) if data.of_numbers else None
+    if truth is not None:
+        guesses["noise"] = data.of_targets.standard(truth)
+    dtype = samples.x.dtype
+    with torch.no_grad():
+        found = {name: float(module.measured(guess.to(device, dtype), *targets)) for name, guess in guesses.items()}
+    if found.get("noise", 0.0) <= _NOISE * found["mean"]:
+        found.pop("noise", None)
+    return found
+
+
+def _mean(data: Data, n: int, outputs: int) -> Tensor:
+    """What a model says that looks at no input: the mean of the targets, or logarithms of the shares of the classes."""
+    y = data.train.y
+    if y.is_floating_point():
+        return y.reshape(len(y), -1).mean(0).expand(n, -1)
+    return (torch.bincount(y, minlength=outputs) / len(y)).log().expand(n, -1)
 
 
 def n_parameters(module: nn.Module) -> tuple[int, int]:

@@ -19,20 +19,20 @@ def has_derivative(task: Task) -> bool:
 
 
 def grid(data: Data) -> Float[Tensor, "points 1"]:
-    """Points all over the training samples."""
-    x = data.train.x
+    """Points all over the training samples, in their own units."""
+    x = data.of_inputs.own(data.train.x)
     return torch.linspace(float(x.min()), float(x.max()), N_POINTS)[:, None]
 
 
 def slopes(module: Supervised, data: Data) -> tuple[Tensor, Tensor] | None:
     """Slope of the prediction and of the true function at each point of `grid`; None where no truth is known."""
-    if len(data.features) != 1 or data.encoding or not has_derivative(module.task):
+    if not data.is_curve or not has_derivative(module.task):
         return None
     x, parameter = grid(data), next(module.model.parameters())
     training = module.training
     module.eval()
     with torch.enable_grad():
-        predicted = _slope(module.model, x.to(parameter))
+        predicted = _slope(lambda x: data.of_targets.own(module.model(data.of_inputs.standard(x))), x.to(parameter))
         true = _slope(module.task.truth, x.double())
     module.train(training)
     return predicted, true

@@ -214,7 +214,7 @@ class _Session:
         if self.run.best.exists():
             self.module.load_state_dict(load(self.run.best)["state_dict"])
         shown = self.job.presented(self.module)
-        self.concluded = concluded(shown, self.job.data)
+        self.concluded = concluded(shown, self.job)
         if not self.one_of_many:
             try:
                 self._illustrate(shown)
@@ -247,6 +247,7 @@ class _Session:
             reason,
             final=self._final(),
             assessment=self.concluded.assessment,
+            references=dict(self.concluded.references),
             best=best,
             at_best=self.record.at(best),
         )

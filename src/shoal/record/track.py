@@ -126,7 +126,7 @@ class Track:
         """Measure what is measured once, of the weights that the module has now, and bring the files up to date."""
         final = self.record.history.final()
         measured_once = (
-            concluded(member.job.presented(member.module), self.job.data) if status is Status.COMPLETED else Concluded()
+            concluded(member.job.presented(member.module), self.job) if status is Status.COMPLETED else Concluded()
         )
         final |= measured_once.metrics
         parameters, trainable = n_parameters(member.module)
@@ -142,6 +142,7 @@ class Track:
             trainable=trainable,
             final=final,
             assessment=measured_once.assessment,
+            references=dict(measured_once.references),
             best=self.best,
             at_best=self.record.at(self.best),
         )

@@ -60,14 +60,17 @@ class Surface(Validated):
         """The function without noise."""
 
     def data(self) -> Data:
+        x, noise = self.drawn()
+        train, val, test = self.split(x, self.truth(x) + noise)
+        return Data(train, val, features=self.features, targets=("y",), test=test)
+
+    def drawn(self) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "samples outputs"]]:
+        """The inputs of the samples, and the noise of their targets."""
         drawn = generator(self.seed, Stream.DATA)
         low = torch.tensor([low for low, _ in self.intervals])
         width = torch.tensor([high - low for low, high in self.intervals])
         x = torch.rand(self.n_samples, self.inputs, generator=drawn) * width + low
-        y = self.truth(x)
-        y = y + self.noise * torch.randn(y.shape, generator=drawn)
-        train, val, test = self.split(x, y)
-        return Data(train, val, features=self.features, targets=("y",), test=test)
+        return x, self.noise * torch.randn(self.n_samples, self.outputs, generator=drawn)
 
 
 @dataclass(frozen=True, kw_only=True)

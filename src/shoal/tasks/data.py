@@ -41,6 +41,27 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """What was taken away from numbers, and what the rest was divided by: a value for each column."""
+
+    mean: Float[Tensor, " columns"]
+    scale: Float[Tensor, " columns"]
+
+    def standard(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+        """Numbers in their own units as the model has them."""
+        mean, scale = self._beside(values)
+        return ((values.double() - mean) / scale).to(values.dtype)
+
+    def own(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+        """What the model has in its own units."""
+        mean, scale = self._beside(values)
+        return torch.where(scale.isfinite(), values.double() * scale + mean, mean).to(values.dtype)
+
+    def _beside(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean.to(values.device), self.scale.to(values.device)
+
+
+@dataclass(frozen=True)
 class Data:
     """What a run trains on and is validated on."""
 
@@ -54,6 +75,28 @@ class Data:
     """What was fitted on the training samples and predictions need again (means, categories): plain values."""
     test: Split | None = None
     """What only `shoal eval --test` looks at."""
+
+    @property
+    def is_curve(self) -> bool:
+        """Whether one number follows from another one."""
+        return len(self.features) == 1 and self.of_numbers and "classes" not in self.encoding
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether all inputs are numbers."""
+        return all(column["kind"] == "number" for column in self.encoding.get("columns", ()))
+
+    @property
+    def of_inputs(self) -> Scaling:
+        """How the inputs were scaled, if they were; all of them are numbers."""
+        columns = self.encoding.get("columns") or [{"mean": 0.0, "scale": 1.0}]
+        return Scaling(*(torch.tensor([column[key] for column in columns]).double() for key in ("mean", "scale")))
+
+    @property
+    def of_targets(self) -> Scaling:
+        """The same for targets that are numbers."""
+        known = {"mean": 0.0, "scale": 1.0, **self.encoding}
+        return Scaling(*(torch.tensor([known[key]], dtype=torch.float64) for key in ("mean", "scale")))
 
 
 @dataclass(frozen=True, kw_only=True)

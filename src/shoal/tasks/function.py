@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import ConfigError
 from shoal.expressions import Expression, parse, pole
+from shoal.seeding import Stream, generator
 from shoal.tasks.curve import Surface, rising
+from shoal.tasks.data import Data, Split
 from shoal.tasks.task import Domain
+
+_N_POINTS = 4096
+"""Points of the domain by which a function's mean and spread are found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +33,9 @@ class Function(Surface):
     """Names of the inputs, in order; those found in the formula (a letter with or without digits) where null."""
     domain: Domain | tuple[Domain, ...] = (-1.0, 1.0)
     """Interval the inputs are drawn from: one for all of them, or a list with one for each."""
+    standardize: bool | Literal["auto"] = False
+    """Put inputs and targets on a scale with mean 0 and standard deviation 1 for the model, as a table's are: losses
+    are in that unit then, predictions in the function's own. auto does, unless a formula is fitted."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,6 +81,59 @@ class Function(Surface):
     def truth(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples outputs"]:
         columns = x.split(1, dim=1)  # type: ignore[no-untyped-call]
         return self.formula(**dict(zip(self.features, columns, strict=True)))
+
+    def of_formula(self, names: Sequence[str]) -> Function:
+        """The function in its own units, with all its inputs."""
+        del names
+        return replace(self, standardize=False) if self.standardize == "auto" else self
+
+    @property
+    def unit(self) -> float:
+        return self._moments[1] if self.standardize else 1.0
+
+    def data(self) -> Data:
+        """The samples; where they are standardised, the targets are not rounded before that."""
+        if not self.standardize:
+            return super().data()
+        x, noise = self.drawn()
+        y = self.truth(x.double()) + noise
+        empty = Data(Split(x[:0], y[:0]), None, self.features, ("y",), self._encoding)
+        x, y = empty.of_inputs.standard(x), empty.of_targets.standard(y).to(x.dtype)
+        train, val, test = self.split(x, y)
+        return replace(empty, train=train, val=val, test=test)
+
+    def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Tensor:
+        return data.of_inputs.standard(super().encode(columns, data))
+
+    def decode(self, outputs: Tensor, data: Data) -> dict[str, list[Any]]:
+        return super().decode(data.of_targets.own(outputs.double()), data)
+
+    @property
+    def _encoding(self) -> dict[str, Any]:
+        """How inputs and targets are scaled, as the encoding of a table says it."""
+        columns = [
+            {
+                "name": name,
+                "kind": "number",
+                "mean": (low + high) / 2,
+                "scale": (high - low) / math.sqrt(12),
+                "fill": None,
+            }
+            for name, (low, high) in zip(self.features, self.intervals, strict=True)
+        ]
+        mean, scale = self._moments
+        return {"kind": "regression", "target": "y", "columns": columns, "mean": mean, "scale": scale}
+
+    @cached_property
+    def _moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the targets all over the domain: the same for every seed and fold."""
+        low, high = torch.tensor(self.intervals, dtype=torch.float64).T
+        drawn = generator(0, Stream.DATA, 1)
+        x = torch.rand(_N_POINTS, len(low), generator=drawn, dtype=torch.float64) * (high - low) + low
+        y = self.truth(x)
+        spread = math.hypot(float(y.std(correction=0)), self.noise)
+        rounding = torch.finfo(torch.float64).eps * float(y.abs().max())
+        return float(y.mean()), spread if spread > rounding else 1.0
 
     def _finite(self) -> None:
         found = pole(self.formula, dict(zip(self.features, self.intervals, strict=True)))
