@@ -1,6 +1,6 @@
-"""Writes reference.md: every setting of every choice in conf/, as the constructors and the files say.
+"""Writes reference.md and the schemas: every setting of every choice in conf/, as the constructors and the files say.
 
-`python docs/reference.py` after changing a constructor; a test holds the page to what this gives.
+`python docs/reference.py` after changing a constructor; tests hold the page and the schemas to what this gives.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from typing import Any
 
 import yaml
 
+from shoal.app.schema import documents
 from shoal.build.annotations import described
 from shoal.build.constructors import constructor
-from shoal.build.documented import comments, documented, note
+from shoal.build.documented import comments, documented
 from shoal.build.hydra_keys import TARGET
 from shoal.build.job import SETTINGS
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
+from shoal.config.choices import note
+from shoal.config.settings import SCHEMAS
 from shoal.errors import shown
 
 ROOT = Path(__file__).parent.parent
@@ -153,3 +156,5 @@ def _table(rows: list[tuple[str, str, Any, str]], *, kinds: bool = True) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    for name, text in documents([CONF], MEANINGS).items():
+        (SCHEMAS / name).write_text(text, encoding="utf-8")

@@ -101,16 +101,19 @@ def test_the_python_of_a_page_prints_what_the_page_says(page: str, workdir: Path
         assert printed.getvalue().splitlines() == claimed
 
 
-def test_the_reference_is_what_the_constructors_say() -> None:
+def test_the_reference_and_the_schemas_are_what_the_constructors_say() -> None:
     spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
     assert spec is not None
     assert spec.loader is not None
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
 
-    page = reference.page()
+    page, schemas = reference.page(), reference.documents([reference.CONF], reference.MEANINGS)
 
     assert (DOCS / "reference.md").read_text() == page, "run: python docs/reference.py"
+    assert {file.name: file.read_text() for file in reference.SCHEMAS.iterdir()} == schemas, (
+        "run: python docs/reference.py"
+    )
     assert "|  |\n" not in page, "a setting without a meaning"
 
 

@@ -15,6 +15,7 @@ from yaml import MarkedYAMLError
 from shoal.config import experiments
 from shoal.config.compose import PRIMARY, composed
 from shoal.config.folders import own_conf, user_conf
+from shoal.config.help import text as help_on
 from shoal.config.misread import naming_misread
 from shoal.config.plugins import importing_plugins
 from shoal.config.quoting import quoted
@@ -42,7 +43,10 @@ def train(words: Sequence[str]) -> int:
     """
     words = quoted(words)
     args = _parsed(words)
-    if args.help or args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
+    if args.help:
+        print(help_on(args.overrides, config_dir=args.config_dir, config_name=args.config_name))
+        return int(ExitCode.OK)
+    if args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
         return _hydra(words, args)
 
     from shoal.app.train import train
@@ -78,7 +82,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _hydra(words: list[str], args: Any) -> int:
-    """Leave help, the display of configurations and completion to Hydra's own main."""
+    """Leave Hydra's own help, the display of configurations and completion to Hydra's own main."""
     import hydra
 
     with importing_plugins():

@@ -88,16 +88,6 @@ def comments(text: str) -> dict[str, str]:
     return found
 
 
-def note(text: str) -> str:
-    """What the first lines of a YAML file say that it is; nothing where they do not."""
-    for line in text.splitlines():
-        if not line.startswith("# "):
-            return ""
-        if "@package" not in line and "yaml-language-server" not in line:
-            return line.removeprefix("# ")
-    return ""
-
-
 def _settings(node: Mapping[str, Any], made: Constructor) -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
         if name != TARGET:

@@ -1,4 +1,4 @@
-"""The command that starts code of one's own."""
+"""The commands that start code and configuration of one's own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add this command to the app."""
+    """Add these commands to the app."""
     app.command()(new)
+    app.command()(schema)
 
 
 def new(
@@ -33,3 +34,28 @@ def new(
     for path in started.files:
         print(path.relative_to(here))
     print(f"\ntrain with it   {started.command}\ntest it         pytest test_{name}.py")
+
+
+def schema(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.")] = Path("schema"),
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Also name the schema in each YAML file of yours that names none.")
+    ] = False,
+) -> None:
+    """Write JSON Schemas, by which an editor completes and checks the YAML files in conf/ and experiments/.
+
+    They know all that comes with shoal and the classes that your own files name. The first line of a file tells an
+    editor which schema is its own: `# yaml-language-server: $schema=../../schema/task.json`.
+
+    \b
+    Examples:
+      shoal schema
+      shoal schema --lines
+    """
+    from shoal.app.schema import write
+    from shoal.review.wording import counted
+
+    written = write(folder, lines=lines)
+    print(f"{written.folder}: {counted(written.n_files, 'schema')}")
+    for path in written.lines:
+        print(f"{path}: names its schema now")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
-
+from shoal.config.choices import choices, groups, leaves, nodes
 from shoal.errors import nearest, suggestion
 
 _SEARCH = "-m hydra/sweeper=optuna sweep.n_trials=20 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
@@ -115,7 +112,7 @@ def chosen_elsewhere(group: str, name: object) -> str | None:
     return _CHOICES.get(f"{group}={name}")
 
 
-def set_elsewhere(key: str, value: str, config: Mapping[str, Any]) -> str | None:
+def set_elsewhere(key: str, value: str, config: Mapping[str, object]) -> str | None:
     """What does here what `key=value` was meant to do; None where nothing is known that would.
 
     `config` is what there is without it.
@@ -126,7 +123,7 @@ def set_elsewhere(key: str, value: str, config: Mapping[str, Any]) -> str | None
             return _SENTENCES[name]
     if key in _GROUPS:
         return f"here it is {_GROUPS[key]}=NAME; {suggestion(value, choices(_GROUPS[key]))}"
-    same = [each for each in _leaves(config) if _last(each) == last and each != key]
+    same = [each for each in leaves(config) if _last(each) == last and each != key and not each.startswith("sweep.")]
     found = same[:3] or [_SETTINGS[name] for name in (key, last) if name in _SETTINGS][:1]
     if found:
         return _meant(found, value)
@@ -139,29 +136,17 @@ def set_elsewhere(key: str, value: str, config: Mapping[str, Any]) -> str | None
 
 def word_elsewhere(word: str) -> str | None:
     """What a word without a value may mean: the choice of some group."""
-    groups = [group for group in _groups() if word in choices(group)]
-    return f"did you mean {' or '.join(f'{group}={word}' for group in groups)}?" if groups else None
+    meant = [f"{group}={word}" for group in groups() if word in choices(group)]
+    return f"did you mean {' or '.join(meant)}?" if meant else None
 
 
-def choices(group: str) -> list[str]:
-    """The choices of a group, in the configuration that is being composed."""
-    hydra = GlobalHydra.instance()
-    return hydra.config_loader().get_group_options(group, ObjectType.CONFIG) if hydra.is_initialized() else []
-
-
-def _groups() -> list[str]:
-    hydra = GlobalHydra.instance()
-    groups = hydra.config_loader().list_groups("") if hydra.is_initialized() else []
-    return [group for group in groups if group != "hydra"]
-
-
-def _slipped(key: str, value: str, config: Mapping[str, Any]) -> str | None:
+def _slipped(key: str, value: str, config: Mapping[str, object]) -> str | None:
     """The setting of some group whose name is all but that of `key`, which has no group."""
     from rapidfuzz import fuzz
 
-    if "." in key or nearest(key, [*config, *_groups()]):
+    if "." in key or nearest(key, [*config, *groups()]):
         return None
-    names = {**_SETTINGS, **{_last(each): each for each in _leaves(config)}}
+    names = {**_SETTINGS, **{_last(each): each for each in leaves(config)}}
     guess = nearest(key, names)
     return _meant([names[guess]], value) if guess and fuzz.ratio(key, guess) >= _ALIKE else None
 
@@ -179,28 +164,11 @@ def _of_other_choices(first: str, last: str, value: str) -> str | None:
 
 def _settings(group: str, choice: str) -> Iterator[str]:
     """The settings that the file of a choice lists."""
-    loader: Any = GlobalHydra.instance().config_loader()
-    found = loader.repository.load_config(f"{group}/{choice}")
-    content = found.config if found else {}
-    whole = found and found.header.get("package") == "_global_"
-    return _leaves(content.get(group, {}) if whole else content, group)
+    return (key for name, node in nodes(group, choice) for key in leaves(node, name))
 
 
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[str]:
-    """The names of all settings below a node."""
-    for name in node or () if isinstance(node, Mapping) else ():
-        if name == "_target_" or (not key and name in ("hydra", "sweep")):
-            continue
-        whole = f"{key}.{name}".lstrip(".")
-        value = node._get_node(name) if hasattr(node, "_get_node") else node[name]
-        if isinstance(value, Mapping):
-            yield from _leaves(value, whole)
-        else:
-            yield whole
 
 
 def _meant(keys: Sequence[str], value: str) -> str:
