@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from shoal.app.schema import documents
+from shoal.app.schema_files import documents
 from shoal.build.annotations import described
 from shoal.build.constructors import constructor
 from shoal.build.documented import comments, documented
@@ -19,7 +19,7 @@ from shoal.build.hydra_keys import TARGET
 from shoal.build.job import SETTINGS
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.config.choices import note
-from shoal.config.settings import SCHEMAS
+from shoal.config.shipped import SCHEMAS
 from shoal.errors import shown
 
 ROOT = Path(__file__).parent.parent

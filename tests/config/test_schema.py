@@ -15,7 +15,7 @@ from referencing import Registry, Resource
 
 from checkout import ROOT
 from shoal.cli import run
-from shoal.config.settings import DEFINITIONS, SCHEMAS
+from shoal.config.shipped import DEFINITIONS, SCHEMAS
 
 FILES = sorted([*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "experiments").glob("*.yaml")])
 LINE = "# yaml-language-server: $schema="

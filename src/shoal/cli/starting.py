@@ -52,7 +52,7 @@ def schema(
       shoal schema
       shoal schema --lines
     """
-    from shoal.app.schema import write
+    from shoal.app.schema_files import write
     from shoal.review.wording import counted
 
     written = write(folder, lines=lines)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -17,8 +17,9 @@ from shoal.build.documented import comments
 from shoal.build.importing import importing
 from shoal.config.compose import PRIMARY
 from shoal.config.folders import own_conf, user_conf, user_experiments
-from shoal.config.multirun.settings import Settings
-from shoal.config.settings import DEFINITIONS, shipped
+from shoal.config.multirun.grids import GridSettings
+from shoal.config.multirun.sweep_settings import SweepSettings
+from shoal.config.shipped import DEFINITIONS, shipped
 from shoal.errors import UsageError
 from shoal.rundir.atomic import unwritable
 
@@ -69,7 +70,8 @@ def documents(folders: Sequence[Path], meanings: Mapping[str, Mapping[str, str]]
     """The schemas by their file names: all definitions, and one for each kind of file that refers to them."""
     targets, named = _targets(folders)
     text = (own_conf() / f"{PRIMARY}.yaml").read_text(encoding="utf-8")
-    hints = {field.name: _hint(field.name) for field in fields(Settings) if field.name != "halving"}
+    hints = {**_hints(SweepSettings), **_hints(GridSettings)}
+    del hints["halving"]  # None stands for a node without a factor
     sweep = schema.sweep_node(yaml.safe_load(text)["sweep"], hints, comments(text))
     try:
         known = schema.definitions(targets, named, meanings)
@@ -99,10 +101,8 @@ def _file(kind: str) -> dict[str, Any]:
     return {"allOf": [node]}
 
 
-def _hint(name: str) -> Any:
-    from typing import get_type_hints
-
-    return get_type_hints(Settings, include_extras=True)[name]
+def _hints(form: type) -> dict[str, Any]:
+    return get_type_hints(form, include_extras=True)
 
 
 def _targets(folders: Sequence[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
