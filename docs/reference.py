@@ -1,4 +1,4 @@
-"""Writes reference.md and the schemas: every setting of every choice in conf/, as the constructors and the files say.
+"""Writes reference.md and the schemas, every setting of every choice in conf/, and names the schemas in the YAML files.
 
 `python docs/reference.py` after changing a constructor; tests hold the page and the schemas to what this gives.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from shoal.app.schema_files import documents
+from shoal.app.schema_files import documents, given_lines
 from shoal.build.annotations import described
 from shoal.build.constructors import constructor
 from shoal.build.documented import comments, documented
@@ -158,3 +158,5 @@ if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     for name, text in documents([CONF], MEANINGS).items():
         (SCHEMAS / name).write_text(text, encoding="utf-8")
+    list(given_lines(CONF, SCHEMAS))
+    list(given_lines(ROOT / "experiments", SCHEMAS, "experiment"))

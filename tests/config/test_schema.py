@@ -46,7 +46,9 @@ def problems(content: Any, file: Path) -> list[str]:
 
 
 def named_schema(file: Path) -> Path:
-    line = next(line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(LINE))
+    text = file.read_text(encoding="utf-8")
+    assert LINE in text, "run: python docs/reference.py"
+    line = next(line for line in text.splitlines() if line.startswith(LINE))
     return (file.parent / line.removeprefix(LINE)).resolve()
 
 

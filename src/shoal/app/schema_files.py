@@ -12,8 +12,8 @@ from typing import Any, get_type_hints
 import yaml
 
 from shoal.build import schema
-from shoal.build.constructors import TARGET
 from shoal.build.documented import comments
+from shoal.build.hydra_keys import TARGET
 from shoal.build.importing import importing
 from shoal.config.compose import PRIMARY
 from shoal.config.folders import own_conf, user_conf, user_experiments
@@ -60,7 +60,7 @@ def write(folder: Path, *, lines: bool = False) -> Written:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in found.items():
             (folder / name).write_text(text, encoding="utf-8")
-        changed = tuple(_given_lines(folder)) if lines else ()
+        changed = tuple(_own_lines(folder)) if lines else ()
     except OSError as error:
         raise unwritable(folder, error) from error
     return Written(folder, len(found), changed)
@@ -83,12 +83,6 @@ def documents(folders: Sequence[Path], meanings: Mapping[str, Mapping[str, str]]
         found[f"{kind}.json"] = {"$schema": schema.DRAFT, **_file(kind)}
     found["hydra.json"] = {"$schema": schema.DRAFT, "type": "object"}
     return {name: json.dumps(each, indent=1, ensure_ascii=False) + "\n" for name, each in found.items()}
-
-
-def place(file: Path, conf: Path) -> str:
-    """The name of the schema for a file below `conf`."""
-    kind = file.relative_to(conf).parts[0].removesuffix(".yaml")
-    return f"{kind}.json"
 
 
 def _file(kind: str) -> dict[str, Any]:
@@ -133,24 +127,30 @@ def _nodes(folder: Path, group: str) -> Iterator[tuple[Mapping[str, Any], str | 
                     yield each, str(name)
 
 
-def _given_lines(folder: Path) -> Iterator[Path]:
-    """Give the user's own files the comment that names their schema; those that got it."""
-    places = [(each, place) for each, place in ((user_conf(), place), (user_experiments(), _experiment)) if each]
-    for conf, named in places:
-        for file in sorted(conf.rglob("*.yaml")):
-            text = file.read_text(encoding="utf-8")
-            schema_file = folder / named(file, conf)
-            if LINE not in text and schema_file.exists():
-                relative = Path(os.path.relpath(schema_file.resolve(), file.parent.resolve())).as_posix()
-                file.write_text(_with_line(text, f"{LINE}{relative}\n"), encoding="utf-8")
-                yield file
+def given_lines(conf: Path, folder: Path, kind: str | None = None) -> Iterator[Path]:
+    """Give the files below `conf` the comment that names their schema in `folder`; those that had none.
+
+    Each is of the kind that its own folder is called, unless all are of one.
+    """
+    for file in sorted(conf.rglob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        named = folder / f"{kind or file.relative_to(conf).parts[0].removesuffix('.yaml')}.json"
+        if LINE not in text and named.exists():
+            relative = Path(os.path.relpath(named.resolve(), file.parent.resolve())).as_posix()
+            file.write_text(_with_line(text, f"{LINE}{relative}\n"), encoding="utf-8")
+            yield file
+
+
+def _own_lines(folder: Path) -> Iterator[Path]:
+    """The same for all files of the user's."""
+    conf, experiments = user_conf(), user_experiments()
+    if conf:
+        yield from given_lines(conf, folder)
+    if experiments:
+        yield from given_lines(experiments, folder, "experiment")
 
 
 def _with_line(text: str, line: str) -> str:
     """The text of a YAML file with a comment at its top, below the one by which Hydra finds its package."""
     first, end, rest = text.partition("\n")
     return f"{first}{end}{line}{rest}" if first.startswith("# @package") else f"{line}{text}"
-
-
-def _experiment(file: Path, conf: Path) -> str:
-    return "experiment.json"

@@ -12,9 +12,10 @@ from pydantic import ConfigDict, PydanticInvalidForJsonSchema, PydanticSchemaGen
 from pydantic.errors import PydanticUserError
 
 from shoal.build.annotations import described
-from shoal.build.constructors import TARGET, constructor
+from shoal.build.constructors import constructor
 from shoal.build.documented import GIVEN, Documented, documented
 from shoal.build.expectations import Expectation
+from shoal.build.hydra_keys import OWN, TARGET
 from shoal.build.job import SETTINGS
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 
@@ -65,7 +66,8 @@ def top(groups: Iterable[str], meanings: Mapping[str, str], sweep: Schema) -> Sc
     settings = {name: _property(hint, meanings.get(name, "")) for name, hint in SETTINGS.items()}
     nodes = {group: _or_null(_reference(group)) for group in groups}
     expectation = _node("expect", f"{Expectation.__module__}.{Expectation.__name__}", {})
-    expectation["properties"].pop(TARGET)
+    for name in ("defaults", *OWN):
+        del expectation["properties"][name]
     whole = {"defaults": {"type": "array"}, "sweep": sweep, "hydra": {"type": "object"}}
     expect = {
         "expect": {
@@ -95,7 +97,8 @@ def _node(group: str, path: str, meanings: Mapping[str, str]) -> Schema:
     if group == "trainer":
         rows = [_limited(row) for row in rows if row.name not in GIVEN_TO_TRAINER]
     properties = {row.name: _setting(row) for row in rows}
-    whole = _object({"defaults": {"type": "array"}, TARGET: {"const": path}, **properties}, closed=not made.open)
+    hydras = {"defaults": {"type": "array"}, TARGET: {"const": path}, **{name: {} for name in OWN if name != TARGET}}
+    whole = _object({**hydras, **properties}, closed=not made.open)
     said = (inspect.getdoc(made.call) or "").partition("\n\n")[0]
     return {**whole, "description": " ".join(said.split())} if said else whole
 
@@ -112,7 +115,9 @@ def _choice(paths: Iterable[str], known: Mapping[str, Schema]) -> Schema:
         for name, schema in known[path]["properties"].items():
             if schema not in parts.setdefault(name, []):
                 parts[name].append(schema)
-    names = {name: each[0] if len(each) == 1 else {"anyOf": each} for name, each in parts.items() if name != TARGET}
+    names = {
+        name: each[0] if len(each) == 1 else {"anyOf": each} for name, each in parts.items() if not name.startswith("_")
+    }
     extended = {"if": {"not": {"required": [TARGET]}}, "then": {"properties": names}}
     properties = {TARGET: {"type": "string", "examples": sorted(paths)}}
     return {**_object(properties, closed=False), "allOf": [extended, *(_case(path) for path in paths)]}

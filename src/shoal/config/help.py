@@ -190,7 +190,7 @@ def _rows(key: str, schema: Mapping[str, Any], node: Mapping[str, Any] | None = 
     ]:
         each = properties[name]
         meaning, allowed = each.get("description", ""), _allowed(each)
-        if name in (TARGET, "defaults") or not (meaning or name in listed):
+        if name.startswith("_") or not (meaning or name in listed):
             continue
         value = shown(_raw(listed.get(name, each.get("default", "???"))))
         line = f"  {key}.{name}={value}"
