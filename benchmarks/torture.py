@@ -38,7 +38,7 @@ from shoal.app.resume import resume  # noqa: E402
 from shoal.app.start import start  # noqa: E402
 from shoal.cli import train as shoal  # noqa: E402
 from shoal.errors import DamagedError, ShoalError  # noqa: E402
-from shoal.record.checkpoint import load  # noqa: E402
+from shoal.record.checkpoint_file import load  # noqa: E402
 from shoal.record.environment import hardware  # noqa: E402
 from shoal.record.figures import fit as figures  # noqa: E402
 from shoal.rundir import RunDir, Status, read_info, unsealed  # noqa: E402

@@ -12,7 +12,7 @@ import yaml
 
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.start import start
-from shoal.record.checkpoint import EXTRA, load
+from shoal.record.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, read_history, read_info
 
 pytestmark = [

@@ -18,7 +18,7 @@ from shoal.checks.check import Check, Measured, Occasion
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
-from shoal.record.checkpoint import load
+from shoal.record.checkpoint_file import load
 from shoal.record.run_training import train
 from shoal.tasks import Supervised
 

@@ -119,7 +119,7 @@ class Run:
         """The names of inputs and predictions, and what encodes them: as they were when the run was trained."""
         import torch
 
-        from shoal.record.checkpoint import EXTRA
+        from shoal.record.checkpoint_file import EXTRA
         from shoal.tasks import Data, Split
 
         kept = self._checkpoint(which)[EXTRA]["columns"]
@@ -166,7 +166,7 @@ class Run:
     def trained(self, which: Which = "best") -> Job:
         """The job as far as predictions need it: the file of a table may be gone."""
         from shoal.build.job import trained_job
-        from shoal.record.checkpoint import EXTRA
+        from shoal.record.checkpoint_file import EXTRA
 
         encoding = self._checkpoint(which)[EXTRA]["columns"]["encoding"]
         with self.building():
@@ -187,7 +187,7 @@ class Run:
         return stored(self.path, trusted=self.trusted)
 
     def _checkpoint(self, which: Which) -> dict[str, Any]:
-        from shoal.record.checkpoint import load
+        from shoal.record.checkpoint_file import load
 
         path = self.directory.best if which == "best" and self.directory.best.exists() else self.directory.last
         if not path.exists():

@@ -1,71 +1,29 @@
-"""Checkpoints: when they are taken, what they hold, and how they are written and read."""
+"""Checkpoints: which states of a training are kept, and when."""
 
 from __future__ import annotations
 
-import io
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy
 import pytorch_lightning as pl
-import torch
 from annotated_types import Ge
-from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
 from shoal.engines.position import Position
-from shoal.errors import ConfigError, DamagedError, suggestion
+from shoal.errors import ConfigError, suggestion
 from shoal.judging import Direction, better, direction, judge
+from shoal.record.checkpoint_file import EXTRA, SealedIO
+from shoal.record.generators import generator_states, restore_generators
 from shoal.record.readable import readable, refuse_unreadable, tell_of_objects
-from shoal.rundir import Best, RunDir, sealed, unsealed, write_bytes
+from shoal.record.weights import cloned, equal, finite, show
+from shoal.rundir import Best, RunDir
 from shoal.rundir.atomic import copy
 from shoal.tasks.supervised import announce
 
 log = logging.getLogger("shoal")
-
-GOING_ON = "going_on"
-"""Key among these of the weights that a training goes on from, where those that were measured are others."""
-EXTRA = "shoal"
-"""Key of the checkpoint under which everything that Lightning does not know of is kept."""
-
-
-class SealedIO(CheckpointIO):
-    """Writes checkpoints atomically with their digest inside, and reads only tensors and plain values."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(readable(checkpoint), buffer)
-        write_bytes(Path(path), sealed(buffer.getvalue()))
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        content = load(Path(path), map_location=map_location)
-        content["state_dict"] = content[EXTRA].pop(GOING_ON, content["state_dict"])
-        return content
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-
-
-def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint.
-
-    Raises:
-        DamagedError: where its seal is broken, or it holds something that is neither a tensor nor a plain value.
-    """
-    archive = io.BytesIO(unsealed(path))
-    try:
-        content = torch.load(archive, map_location=map_location, weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedError(f"{path} cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(content, dict) or not isinstance(content.get(EXTRA), dict):
-        raise DamagedError(f"{path} is no checkpoint of a run")
-    return content
 
 
 class Checkpoint(pl.callbacks.Checkpoint):
@@ -143,7 +101,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if trainer.sanity_checking:
             return
         if any(isinstance(each, WeightAveraging) for each in trainer.callbacks):  # type: ignore[attr-defined]
-            self._validated_weights = _cloned(self._bare_state(trainer, Position())["state_dict"])
+            self._validated_weights = cloned(self._bare_state(trainer, Position())["state_dict"])
         if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
             self.monitor = found
         measured = trainer.callback_metrics.get(self.monitor)
@@ -188,9 +146,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
                 restore_generators(self._rng)
             self._rng = None
         if self._saved_step < 0 and trainer.global_step == 0 and batch_idx == 0:
-            self._first = _cloned(self._bare_state(trainer, Position()))
+            self._first = cloned(self._bare_state(trainer, Position()))
         if self.whole_epochs and batch_idx == 0:
-            self._beginning = _cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
+            self._beginning = cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
         if self._improved:
             self._remember(trainer, batch_idx)
         if self._due(trainer, batch_idx):
@@ -202,7 +160,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if self._improved:
             self._remember(trainer, batch)
         position = Position(trainer.current_epoch, batch, trainer.global_step)
-        self._cut_short = _cloned(self._state(trainer, position))
+        self._cut_short = cloned(self._state(trainer, position))
 
     def settle(self, trainer: pl.Trainer) -> None:
         """Take the final state, as a longer training would go on from: before callbacks put averaged weights in it."""
@@ -212,7 +170,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if self._improved:
             self._remember(trainer, 0)
         position = Position(trainer.current_epoch, 0, trainer.global_step)
-        state, self._cut_short = self._cut_short or _cloned(self._state(trainer, position)), None
+        state, self._cut_short = self._cut_short or cloned(self._state(trainer, position)), None
         self._final = state
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -221,9 +179,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self.settle(trainer)
         state, self._final = self._final, None
         assert state is not None
-        others = _shown(state, _cloned(pl_module.state_dict()))
+        others = show(state, cloned(pl_module.state_dict()))
         measured = self._validated_weights
-        others |= measured is not None and not _equal(measured, state["state_dict"])
+        others |= measured is not None and not equal(measured, state["state_dict"])
         if others and self.measure is not None:
             announce(trainer, self.measure(state["state_dict"]))
             if self.monitor in trainer.callback_metrics:
@@ -300,9 +258,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     def _remember(self, trainer: pl.Trainer, batch_idx: int) -> None:
         position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
-        self._snapshot = _cloned(self._state(trainer, position))
+        self._snapshot = cloned(self._state(trainer, position))
         if self._scored is not None:
-            _shown(self._snapshot, self._scored)
+            show(self._snapshot, self._scored)
         self._improved = False
 
     def _state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
@@ -346,56 +304,3 @@ class Checkpoint(pl.callbacks.Checkpoint):
             "is never logged",
             hint=suggestion(self.monitor, trainer.callback_metrics, kind="logged are"),
         )
-
-
-def generator_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators, as plain values and tensors."""
-    version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = numpy.random.get_state()
-    return {
-        "python": [version, torch.from_numpy(numpy.array(numbers)), gauss],
-        "numpy": [str(kind), torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def restore_generators(states: Mapping[str, Any]) -> None:
-    """Set the global generators back to `states`."""
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
-    kind, keys, *rest = states["numpy"]
-    numpy.random.set_state((kind, keys.numpy().astype(numpy.uint32), *rest))
-    torch.set_rng_state(states["torch"].cpu())
-    if torch.cuda.is_available() and states["cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
-
-
-def finite(tensors: Mapping[str, Any]) -> bool:
-    """Whether all numbers in these tensors are finite."""
-    floats = [each for each in tensors.values() if isinstance(each, Tensor) and each.is_floating_point()]
-    return all(bool(torch.isfinite(each).all()) for each in floats)
-
-
-def _shown(state: dict[str, Any], weights: dict[str, Any]) -> bool:
-    """Let a state show these weights, and a training go on from its own; whether they are others."""
-    own = state["state_dict"]
-    if own.keys() != weights.keys() or _equal(own, weights):
-        return False
-    state[EXTRA][GOING_ON], state["state_dict"] = own, weights
-    return True
-
-
-def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def _cloned(value: Any) -> Any:
-    """A copy that shares no tensor with `value`."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return type(value)((key, _cloned(item)) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return type(value)(_cloned(item) for item in value)
-    return value

@@ -16,7 +16,8 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief
 from shoal.record import environment, single
-from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of

@@ -17,7 +17,8 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.record.callbacks import logged
-from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO
+from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.endings import Diverged
 from shoal.record.interruption import Interruption
 from shoal.record.progress import Progress

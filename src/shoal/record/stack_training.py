@@ -23,7 +23,8 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, brief
 from shoal.names import GRAD_NORM
 from shoal.record import environment
-from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, load
+from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
 from shoal.record.interruption import Interrupted, Interruption

@@ -14,8 +14,10 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.record import environment
 from shoal.record.callbacks import logged
-from shoal.record.checkpoint import EXTRA, Checkpoint, SealedIO, generator_states, restore_generators
+from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.conclusion import Concluded, concluded, n_parameters
+from shoal.record.generators import generator_states, restore_generators
 from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.run_record import RunRecord
 from shoal.rundir import (

@@ -18,7 +18,7 @@ from shoal.engines.job import Job
 from shoal.errors import brief
 from shoal.judging import loss_curves
 from shoal.names import STEP
-from shoal.record.checkpoint import load
+from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info

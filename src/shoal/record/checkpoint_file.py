@@ -1,0 +1,53 @@
+"""How a checkpoint is written and read: atomically, with its digest inside, and only tensors and plain values."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from shoal.errors import DamagedError
+from shoal.record.readable import readable
+from shoal.rundir import sealed, unsealed, write_bytes
+
+GOING_ON = "going_on"
+"""Key among these of the weights that a training goes on from, where those that were measured are others."""
+EXTRA = "shoal"
+"""Key of the checkpoint under which everything that Lightning does not know of is kept."""
+
+
+class SealedIO(CheckpointIO):
+    """Writes checkpoints atomically with their digest inside, and reads only tensors and plain values."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(readable(checkpoint), buffer)
+        write_bytes(Path(path), sealed(buffer.getvalue()))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        content = load(Path(path), map_location=map_location)
+        content["state_dict"] = content[EXTRA].pop(GOING_ON, content["state_dict"])
+        return content
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Raises:
+        DamagedError: where its seal is broken, or it holds something that is neither a tensor nor a plain value.
+    """
+    archive = io.BytesIO(unsealed(path))
+    try:
+        content = torch.load(archive, map_location=map_location, weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get(EXTRA), dict):
+        raise DamagedError(f"{path} is no checkpoint of a run")
+    return content
