@@ -10,11 +10,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class ShoalSweeper(Sweeper):
-    """Hydra's grid; beside it values in step, combinations in a list, and random samples."""
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
+class Launching(Sweeper):
+    """A sweeper that has its jobs done by a launcher; which jobs there are is left to its subclasses."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -22,6 +19,13 @@ class ShoalSweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+
+
+class ShoalSweeper(Launching):
+    """Hydra's grid; beside it values in step, combinations in a list, and random samples."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
 
     def sweep(self, arguments: list[str]) -> Any:
         from shoal.app.multirun.launch import launch_all

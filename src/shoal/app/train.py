@@ -90,7 +90,7 @@ def train(
             )
         return go_on(path, others)
     if multirun:
-        from shoal.app.multirun.launch import sweep
+        from shoal.app.multirun.sweep_command import sweep
 
         return EndedSweep(*sweep(others, config_dir=config_dir, config_name=config_name))
 
@@ -121,7 +121,7 @@ def go_on(
         ShoalError: where there is neither, or it is finished, in use or damaged, or an override cannot be taken.
     """
     if SweepDir(path).info.exists():
-        from shoal.app.multirun.launch import resume as resume_sweep
+        from shoal.app.multirun.sweep_command import resume as resume_sweep
 
         return EndedSweep(*resume_sweep(path, overrides))
 

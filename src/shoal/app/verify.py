@@ -145,7 +145,7 @@ def _together(names: Sequence[str], outputs: Path, processes: int) -> Iterator[V
 
 
 def _swept(name: str, outputs: Path, processes: int) -> Verdict:
-    from shoal.app.multirun.launch import sweep
+    from shoal.app.multirun.sweep_command import sweep
 
     printed = io.StringIO()
     before = set(outputs.glob("*/*/sweep.json"))
