@@ -72,7 +72,7 @@ def test_hyperparameters_that_are_objects_are_no_part_of_a_checkpoint(workdir: P
     assert len(reloaded(run).predict([0.5])) == 1
 
 
-def test_what_could_not_be_read_from_a_checkpoint_is_refused_before_anything_trains(workdir: Path) -> None:
+def test_what_no_checkpoint_could_give_back_is_refused_before_training(workdir: Path) -> None:
     with pytest.raises(ConfigError, match=r"made_by.function=.*functools.partial, which could not be read again"):
         shoal.train(own("Odd"))
 

@@ -55,7 +55,7 @@ def test_a_hydra_application_trains_a_run_and_keeps_its_own_configuration(
     assert (run.status, run.path) == (Status.COMPLETED, Path("inner"))
 
 
-def test_a_program_that_has_initialized_hydra_trains_and_sweeps_and_composes_on(workdir: Path) -> None:
+def test_a_program_that_initialized_hydra_trains_sweeps_and_composes_on(workdir: Path) -> None:
     with hydra.initialize_config_dir(str(workdir), version_base=None):
         run = shoal.train(WORDS)
         sweep = shoal.sweep([*WORDS, "seed=0,1", "sweep.processes=0"])
@@ -115,7 +115,7 @@ def test_a_run_that_works_in_its_own_directory_finds_its_files_and_goes_on(engin
     assert list(Path("own").glob("**/own")) == []
 
 
-def test_hydras_launcher_finds_the_files_of_jobs_that_work_in_their_own_directories(workdir: Path) -> None:
+def test_hydras_launcher_finds_files_of_jobs_in_their_own_directories(workdir: Path) -> None:
     Path("t.csv").write_text(TABLE)
 
     ended = trained(

@@ -56,7 +56,7 @@ def test_what_is_given_by_place_is_checked_as_what_has_a_name() -> None:
     assert given(_args_=[1, 2, 3])["further"] == (2, 3)
 
 
-def test_nodes_are_built_within_lists_and_dictionaries_unless_they_are_to_be_left() -> None:
+def test_nodes_are_built_in_lists_and_dictionaries_unless_to_be_left() -> None:
     node = {"_target_": "torch.nn.ReLU"}
 
     assert isinstance(given(size=1, layers=[{"a": node}])["layers"][0]["a"], nn.ReLU)
@@ -76,7 +76,7 @@ def test_a_list_is_a_tensor_where_one_is_wanted() -> None:
     assert build({"_target_": "torch.tensor", "data": [1, 2]}, "model").dtype == torch.int64
 
 
-def test_an_annotation_that_its_own_default_contradicts_allows_what_the_default_is() -> None:
+def test_an_annotation_that_its_default_contradicts_allows_the_default() -> None:
     assert given(size=1, dropout=0.5, name=None)["dropout"] == 0.5
 
 

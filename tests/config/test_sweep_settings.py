@@ -55,7 +55,7 @@ def test_the_sweeper_takes_what_the_node_says_and_has_no_defaults_of_its_own() -
         ("sweep.batch=0 sweep.n_trials=2 seed=0,1 hydra/sweeper=optuna", "sweep.batch=0 (command line): must be"),
     ],
 )
-def test_a_setting_of_a_sweep_that_is_not_allowed_is_refused_whoever_reads_it(words: str, told: str) -> None:
+def test_a_setting_of_a_sweep_that_is_not_allowed_is_refused_at_once(words: str, told: str) -> None:
     found = trained("-m", *words.split())
 
     assert found.returncode == 2

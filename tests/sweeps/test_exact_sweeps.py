@@ -10,7 +10,7 @@ import pytest
 import broken
 from commands import Ended, trained
 from own_runs import SAMPLES, write_task
-from shoal.app.multirun import launch
+from shoal.app.multirun import sweep_command
 from shoal.app.start import start
 from shoal.record.stack_training import _Session
 from shoal.rundir import RunDir, Status, read_info
@@ -58,7 +58,7 @@ def test_a_sweep_that_goes_on_after_a_stop_is_compared_again(workdir: Path, monk
             patch.setattr(_Session, "is_asked_to_stop", stopping)
             sweep(*words)
         stopped = statuses()
-        launch.resume(Path("sweep"))
+        sweep_command.resume(Path("sweep"))
         own = alone("seed=1")
 
     assert stopped == [Status.INTERRUPTED] * 4

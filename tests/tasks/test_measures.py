@@ -31,7 +31,7 @@ def same(a: float, b: float) -> bool:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
-def test_classes_are_measured_as_scikit_learn_does_with_ties_among_the_scores(n_classes: int) -> None:
+def test_classes_are_measured_as_scikit_learn_does_with_ties_too(n_classes: int) -> None:
     logits, truth = drawn(3, 57, n_classes).round(decimals=1), labels(3, 57, n_classes)
 
     found = classification(logits, truth)
