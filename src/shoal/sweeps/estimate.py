@@ -16,16 +16,13 @@ from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.mapped import Clock
 from shoal.optimizers import Own
 from shoal.sweeps.block import Block
+from shoal.sweeps.costs import BY_LIGHTNING, DISPATCH
 from shoal.sweeps.sweep_progress import clock
 
 START_SECONDS = 2.0
 """Before the first step and after the last: the processes, the trace of the step, the figures."""
 OVERHEAD_SECONDS = 0.02
 """Around the training of a run: directories, files, the Trainer."""
-LIGHTNING = 2.0
-"""What Lightning makes of a step of a run that trains alone."""
-DISPATCH = 0.1
-"""What is left of the cost of a step, beside its arithmetic, where a stack shares it; measured for small models."""
 LARGER = 8
 """How much larger a batch is made to see what the arithmetic of one costs."""
 
@@ -40,7 +37,7 @@ class _Step:
 
     def of(self, block: Block) -> float:
         """The share of one run of the block in a step of the block."""
-        return self.arithmetic + DISPATCH * self.whole if block.stacked else LIGHTNING * self.whole
+        return self.arithmetic + DISPATCH * self.whole if block.stacked else BY_LIGHTNING * self.whole
 
 
 def told(blocks: Sequence[Block], processes: int) -> str:

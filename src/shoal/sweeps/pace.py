@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shoal.sweeps.block import Block
+from shoal.sweeps.costs import ALONE
 
-ALONE = 7.0
-"""What a run that trains alone costs, where one in a stack costs 1; measured for small models."""
 TRAINING = 0.9
 """The share of a run's work that is done when its training is; the rest is what it leaves in its directory."""
 SECONDS, SHARE = 2.0, 0.01
