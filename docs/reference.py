@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from shoal.app.schema_files import documents, given_lines
-from shoal.build.annotations import described
+from shoal.build.annotations import in_words
 from shoal.build.constructors import constructor
 from shoal.build.documented import comments, documented
 from shoal.build.hydra_keys import TARGET
@@ -49,7 +49,7 @@ def page() -> str:
 def _top() -> str:
     notes = comments((CONF / "train.yaml").read_text(encoding="utf-8"))
     values = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
-    rows = [(name, described(kind), values.get(name), notes.get(name, "")) for name, kind in SETTINGS.items()]
+    rows = [(name, in_words(kind), values.get(name), notes.get(name, "")) for name, kind in SETTINGS.items()]
     return "## Top level\n\n" + _table(rows)
 
 
@@ -116,7 +116,7 @@ def _trainer() -> str:
     rows = []
     for name, value in values.items():
         if name != TARGET:
-            kind = described(LIMITS[name][0]) if name in LIMITS else _plain(hints.get(name))
+            kind = in_words(LIMITS[name][0]) if name in LIMITS else _plain(hints.get(name))
             rows.append((f"trainer.{name}", kind, value, notes.get(name, "")))
     presets = []
     for path in sorted((CONF / "trainer").glob("*.yaml")):
@@ -141,7 +141,7 @@ def _trainer() -> str:
 
 def _plain(annotation: Any) -> str:
     """What Lightning's annotation allows, where that can be said in a few words."""
-    text = described(annotation) if annotation is not None else ""
+    text = in_words(annotation) if annotation is not None else ""
     return "" if any(word in text for word in ("typing", "timedelta", "Accelerator", "Strategy", "Profiler")) else text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faults import in_child
-from shoal.app.new import start
+from shoal.app.new import start_piece
 from shoal.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -20,7 +20,7 @@ KINDS = {"task": "spring", "model": "fourier", "optimizer": "lion", "loss": "log
 
 def test_everything_that_shoal_new_writes_passes_its_own_tests(tmp_path: Path) -> None:
     for kind, name in KINDS.items():
-        start(kind, name, tmp_path)
+        start_piece(kind, name, tmp_path)
 
     def pytest_there() -> int:
         os.chdir(tmp_path)
@@ -35,7 +35,7 @@ def test_everything_that_shoal_new_writes_passes_its_own_tests(tmp_path: Path) -
 
 def test_what_shoal_new_writes_is_formatted_and_clean(tmp_path: Path) -> None:
     for kind, name in KINDS.items():
-        start(kind, name, tmp_path)
+        start_piece(kind, name, tmp_path)
 
     for command in (["check", "--select", "E,F,W,UP,B"], ["format", "--check"]):
         ended = subprocess.run(
@@ -62,7 +62,7 @@ def test_what_shoal_new_writes_is_formatted_and_clean(tmp_path: Path) -> None:
 )
 def test_shoal_new_refuses_a_name_that_cannot_be(kind: str, name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
-        start(kind, name, tmp_path)
+        start_piece(kind, name, tmp_path)
 
     assert said in str(raised.value)
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +72,7 @@ def test_shoal_new_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "test_spring.py").write_text("mine")
 
     with pytest.raises(UsageError, match="is there already"):
-        start("task", "spring", tmp_path)
+        start_piece("task", "spring", tmp_path)
 
     assert (tmp_path / "test_spring.py").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1

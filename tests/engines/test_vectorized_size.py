@@ -27,21 +27,21 @@ def footprint(*hidden: int, batch: int) -> Footprint:
 
 
 def test_the_reference_work_is_stacked_by_64() -> None:
-    assert footprint(32, 32, batch=128).fitting(cache=2 * MIB, memory=16 << 30) == 64
+    assert footprint(32, 32, batch=128).most_within(cache=2 * MIB, memory=16 << 30) == 64
 
 
 @pytest.mark.parametrize(("hidden", "batch", "runs"), [((8, 8), 16, MOST), ((128, 128), 128, FEWEST)])
 def test_small_models_share_large_blocks_and_large_ones_small_blocks(
     hidden: tuple[int, ...], batch: int, runs: int
 ) -> None:
-    assert footprint(*hidden, batch=batch).fitting(cache=2 * MIB, memory=16 << 30) == runs
+    assert footprint(*hidden, batch=batch).most_within(cache=2 * MIB, memory=16 << 30) == runs
 
 
 def test_a_block_never_takes_more_than_its_share_of_the_memory() -> None:
     found = footprint(512, 512, batch=256)
 
     for memory in (1 << 30, 1 << 28, 1 << 26):
-        runs = found.fitting(cache=2 * MIB, memory=memory)
+        runs = found.most_within(cache=2 * MIB, memory=memory)
         assert runs * found.held <= memory / 4 or runs == 1
 
 

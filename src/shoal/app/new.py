@@ -24,7 +24,7 @@ class Started:
     command: str
 
 
-def start(kind: str, name: str, folder: Path) -> Started:
+def start_piece(kind: str, name: str, folder: Path) -> Started:
     """Write a working example of a task, model, optimizer, loss or LightningModule called `name` into `folder`.
 
     Raises:

@@ -16,7 +16,7 @@ from shoal.config.origins import Origins, located
 from shoal.config.working_directory import in_its_directory
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.instructions import choose
-from shoal.loaded.opened import Stored, stored
+from shoal.loaded.opened import OpenedRun, open_run
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.changes import Change, differences
 from shoal.rundir.log import log_through, quiet_logging
@@ -39,7 +39,7 @@ def resume(
     """
     with quiet_logging(), importing():
         path, which = _addressed(path, which)
-        found = stored(path, trusted=trusted)
+        found = open_run(path, trusted=trusted)
         config, asked = changed(found.config, overrides)
         refuse_fixed(asked)
         _refuse_finished(found, config, asked)
@@ -137,7 +137,7 @@ def _offer(run: RunDir, other: Path) -> str:
     return f"{other.name} is intact: resume={other}, or shoal resume {run.path} --from {other.stem}"
 
 
-def _refuse_finished(found: Stored, config: dict[str, Any], changes: Sequence[Change]) -> None:
+def _refuse_finished(found: OpenedRun, config: dict[str, Any], changes: Sequence[Change]) -> None:
     """Refuse a run that has done all that its settings ask for.
 
     Raises:

@@ -113,7 +113,7 @@ def _is_tensor(kind: Any) -> bool:
     return isinstance(kind, type) and (kind.__module__, kind.__name__) == ("torch", "Tensor")
 
 
-def described(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
     """The annotation in words: `a number greater than 0`, `a list of integers of at least 1`, `relu, tanh or elu`."""
     kind, limits = _parts(annotation)
     words = _kind(kind)
@@ -165,17 +165,17 @@ def _kind(kind: Any) -> str:
     if origin is Literal:
         return _joined(str(part) for part in parts)
     if origin in (Union, types.UnionType):
-        return _joined(word for part in parts for word in (choices(part) or [described(part)]))
+        return _joined(word for part in parts for word in (choices(part) or [in_words(part)]))
     if origin in (tuple, list) and parts:
         return _sequence(parts)
     if origin is Mapping and parts:
-        return f"{described(parts[1])} for each name"
+        return f"{in_words(parts[1])} for each name"
     return _NOUNS.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"
 
 
 def _sequence(parts: tuple[Any, ...]) -> str:
     items = [part for part in parts if part is not Ellipsis]
-    text = described(items[0])
+    text = in_words(items[0])
     for singular, plural in _PLURALS.items():
         text = text.replace(singular, plural)
     if Ellipsis not in parts and len(items) > 1:

@@ -16,8 +16,8 @@ from shoal.build.annotations import (
     accepts,
     choices,
     coerced,
-    described,
     example,
+    in_words,
     names_callable,
     tensor,
     wants_tensor,
@@ -144,7 +144,7 @@ def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[A
             raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint=suggestion(name, made.parameters))
     for name in made.required:
         if name not in given | named and not keys.partial:
-            kind = described(made.hints.get(name, str))
+            kind = in_words(made.hints.get(name, str))
             raise ConfigError(f"{key}.{name}", "???", f"must be given: {kind}")
     wanted = _Wanted(made, keys.recursive)
     settings = {name: wanted.value(value, f"{key}.{name}", name) for name, value in (named | given).items()}
@@ -182,7 +182,7 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         words = choices(annotation)
         guess = nearest(str(value), words) if words else None
         hint = f"did you mean {guess}?" if guess else f"for example {key}={example()}"
-        raise ConfigError(key, value, f"must be {described(annotation)}", hint=hint) from None
+        raise ConfigError(key, value, f"must be {in_words(annotation)}", hint=hint) from None
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class _Wanted:
         hint = self.made.hints.get(name)
         if hint is None or _is_partial(value) or accepts(built, hint):
             return built
-        problem = f"does not give what {name} must be: {described(hint)}"
+        problem = f"does not give what {name} must be: {in_words(hint)}"
         if isinstance(value, Mapping) and TARGET in value:
             raise ConfigError(f"{key}.{TARGET}", value[TARGET], problem)
         raise ConfigError(key, "[...]" if isinstance(value, list) else "{...}", problem)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from shoal.build.annotations import described
+from shoal.build.annotations import in_words
 from shoal.build.constructors import Constructor, constructor
 from shoal.build.hydra_keys import TARGET
 
@@ -41,7 +41,7 @@ class Documented:
         """In words."""
         if self.annotation is None:
             return ""
-        text = described(self.annotation)
+        text = in_words(self.annotation)
         return text.replace("a class or function, as module.Name", "a node with a `_target_`").replace(
             "a Task", "a node with a `_target_`"
         )

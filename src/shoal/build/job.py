@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from shoal import instructions, losses, models, optimizers, schedulers
-from shoal.build.annotations import NotAllowedError, choices, coerced, described
+from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
 from shoal.build.constructors import Constructor, build, called, checked, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
@@ -152,7 +152,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         except NotAllowedError:
             words = choices(annotation)
             hint = suggestion(str(config.get(key)), words) if words else f"for example {key}={EXAMPLES[key]}"
-            raise ConfigError(key, config.get(key), f"must be {described(annotation)}", hint=hint) from None
+            raise ConfigError(key, config.get(key), f"must be {in_words(annotation)}", hint=hint) from None
     return values
 
 

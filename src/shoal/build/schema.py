@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import ConfigDict, PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from shoal.build.annotations import described
+from shoal.build.annotations import in_words
 from shoal.build.constructors import constructor
 from shoal.build.documented import GIVEN, Documented, documented
 from shoal.build.expectations import Expectation
@@ -148,7 +148,7 @@ def _property(annotation: Any, meaning: str) -> Schema:
     allowed = _of(annotation)
     schema: Schema = {"description": meaning} if meaning else {}
     if annotation is not None:
-        schema[ALLOWED] = described(annotation)
+        schema[ALLOWED] = in_words(annotation)
     nodes = [NODE] if _takes_an_object(annotation) else []
     return {**schema, "anyOf": [*_flat(allowed), *nodes, REFERENCE]} if allowed else schema
 

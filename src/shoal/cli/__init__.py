@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from shoal.cli.boundary import DEBUG, debugging, told
+from shoal.cli.boundary import DEBUG, debugging, tell
 from shoal.errors import ExitCode, UsageError, nearest
 from shoal.startup import keep_what_is_imported
 from shoal.streams import keep_standard_streams
@@ -59,7 +59,7 @@ def run(words: Sequence[str]) -> int:
     try:
         return _done(list(words))
     except (Exception, KeyboardInterrupt) as error:
-        return told(error, debug=debugging(words))
+        return tell(error, debug=debugging(words))
 
 
 def _done(words: list[str]) -> int:

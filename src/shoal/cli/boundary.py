@@ -19,7 +19,7 @@ def debugging(words: Sequence[str]) -> bool:
     return DEBUG in words or os.environ.get("SHOAL_DEBUG") == "1"
 
 
-def told(error: BaseException, *, debug: bool) -> int:
+def tell(error: BaseException, *, debug: bool) -> int:
     """Say what went wrong; the exit code."""
     if debug:
         traceback.print_exception(error)

@@ -27,10 +27,10 @@ def new(
       shoal new task spring
       shoal new optimizer lion
     """
-    from shoal.app.new import start
+    from shoal.app.new import start_piece
 
     here = Path.cwd()
-    started = start(kind, name, here)
+    started = start_piece(kind, name, here)
     for path in started.files:
         print(path.relative_to(here))
     print(f"\ntrain with it   {started.command}\ntest it         pytest test_{name}.py")

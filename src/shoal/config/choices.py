@@ -29,7 +29,7 @@ def choices(group: str) -> list[str]:
     return list(hydra.config_loader().get_group_options(group, ObjectType.CONFIG)) if hydra.is_initialized() else []
 
 
-def nodes(group: str, choice: str) -> list[tuple[str, Mapping[str, Any]]]:
+def nodes_of(group: str, choice: str) -> list[tuple[str, Mapping[str, Any]]]:
     """The nodes that the file of a choice sets in its group, by their keys; the files that it extends aside."""
     whole: Any = OmegaConf.to_container(_loaded(group, choice).config, resolve=False)
     content = whole.get(group, whole)  # of a file with the package _global_

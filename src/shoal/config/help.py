@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.config import experiments
-from shoal.config.choices import TARGET, choices, groups, leaves, nodes, note_of
+from shoal.config.choices import TARGET, choices, groups, leaves, nodes_of, note_of
 from shoal.config.compose import PRIMARY, SWEEP, Composed, composed
 from shoal.config.shipped import shipped
 from shoal.errors import UsageError, nearest, shown, suggestion
@@ -119,7 +119,7 @@ def _sentence(group: str, choice: str) -> str:
     """What a choice is: as its file says, else its class."""
     said = [
         _described(str(node[TARGET]), group).get("description", "")
-        for _, node in nodes(group, choice)
+        for _, node in nodes_of(group, choice)
         if TARGET in node
     ]
     return note_of(group, choice) or next(iter(said), "")
@@ -134,7 +134,7 @@ def _experiments() -> str:
 
 def _choice(group: str, choice: str) -> str:
     lines = _wrapped(f"{group}={choice}: {_sentence(group, choice)}", 0)
-    for key, node in nodes(group, choice):
+    for key, node in nodes_of(group, choice):
         if TARGET in node:
             lines += ["", *_rows(key, _described(str(node[TARGET]), group), node)]
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from shoal.config.choices import choices, groups, leaves, nodes
+from shoal.config.choices import choices, groups, leaves, nodes_of
 from shoal.errors import nearest, suggestion
 
 _SEARCH = "-m hydra/sweeper=optuna sweep.n_trials=20 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
@@ -164,7 +164,7 @@ def _of_other_choices(first: str, last: str, value: str) -> str | None:
 
 def _settings(group: str, choice: str) -> Iterator[str]:
     """The settings that the file of a choice lists."""
-    return (key for name, node in nodes(group, choice) for key in leaves(node, name))
+    return (key for name, node in nodes_of(group, choice) for key in leaves(node, name))
 
 
 def _last(key: str) -> str:

@@ -58,7 +58,7 @@ def check_processes(settings: Mapping[str, Any], made: pl.Trainer) -> None:
         raise ConfigError("trainer.num_nodes", n_nodes, problem, hint=f"in the batch script: {_call(made)}")
 
 
-def told(trainer: pl.Trainer) -> None:
+def log_starter(trainer: pl.Trainer) -> None:
     """Log who starts the further processes of a training in a SLURM job where no srun did."""
     environment = trainer._accelerator_connector.cluster_environment
     several = trainer.world_size > 1 and isinstance(environment, LightningEnvironment)

@@ -158,7 +158,7 @@ def fit(
         _drop_unused_hooks(callback)
     trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io)
     install(trainer)
-    launching.told(trainer)
+    launching.log_starter(trainer)
     if isinstance(module, Supervised):
         module.logs_steps = job.trainer["log_every_n_steps"] is not None
     loaders.prepare(trainer, start)

@@ -220,7 +220,7 @@ class _Exact:
         found = (
             self.here if value == self.along.here else self.analytic.at(self.along.moved(value)).get(self.along.names)
         )
-        return None if found is None else self.along.own(found)
+        return None if found is None else self.along.by_element(found)
 
 
 def _graph(of: Differentiated, place: Point) -> tuple[bool, bool, bool]:

@@ -65,9 +65,9 @@ class Along:
 
     def slope(self, value: float) -> float:
         """Autograd's own derivative there."""
-        return self.own(autograd(self.of, self.moved(value), self.names))
+        return self.by_element(autograd(self.of, self.moved(value), self.names))
 
-    def own(self, derivatives: Tensor) -> float:
+    def by_element(self, derivatives: Tensor) -> float:
         """Of the derivatives by all elements, that by this one."""
         return derivatives.flatten()[self.element].item()
 
@@ -79,7 +79,7 @@ class Along:
 
     @property
     def here(self) -> float:
-        return self.own(self.place[self.names[-1]])
+        return self.by_element(self.place[self.names[-1]])
 
 
 def compared(

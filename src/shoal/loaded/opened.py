@@ -13,7 +13,7 @@ from shoal.rundir import RunDir, RunInfo, read_config, read_info
 
 
 @dataclass(frozen=True)
-class Stored:
+class OpenedRun:
     """A run directory, read."""
 
     run: RunDir
@@ -21,7 +21,7 @@ class Stored:
     config: dict[str, Any]
 
 
-def stored(path: Path, *, trusted: Collection[str] = ()) -> Stored:
+def open_run(path: Path, *, trusted: Collection[str] = ()) -> OpenedRun:
     """What a run directory says.
 
     Raises:
@@ -36,7 +36,7 @@ def stored(path: Path, *, trusted: Collection[str] = ()) -> Stored:
     if config.get("check") is not None:
         raise UsageError(f"{path} is a check: there is no model in it", hint=f"what it measured: shoal show {path}")
     refuse_strangers(config, trusted)
-    return Stored(run, info, config)
+    return OpenedRun(run, info, config)
 
 
 def _what_is_there(path: Path) -> str:

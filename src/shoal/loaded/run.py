@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shoal.errors import UsageError, from_source
 from shoal.instructions import offer
-from shoal.loaded.opened import Stored, stored
+from shoal.loaded.opened import OpenedRun, open_run
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 from shoal.rundir.log import quiet_logging
 
@@ -183,8 +183,8 @@ class Run:
             yield
 
     @cached_property
-    def _stored(self) -> Stored:
-        return stored(self.path, trusted=self.trusted)
+    def _stored(self) -> OpenedRun:
+        return open_run(self.path, trusted=self.trusted)
 
     def _checkpoint(self, which: Which) -> dict[str, Any]:
         from shoal.record.checkpoint_file import load
@@ -201,7 +201,7 @@ def load(path: Path | str, *, trusted: Collection[str] = ()) -> Run:
     Raises:
         UsageError: where there is none.
     """
-    found = stored(Path(path), trusted=trusted)
+    found = open_run(Path(path), trusted=trusted)
     offer(found.config.get("numerics"))
     return Run(path, trusted=trusted)
 

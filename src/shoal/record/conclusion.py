@@ -41,7 +41,7 @@ def _references(module: Supervised, job: Job, samples: Split) -> dict[str, float
     data, device = job.data, next(module.model.parameters()).device
     _, *targets = (each.to(device) for each in job.weighted(samples).tensors)
     guesses = {"model": predicted(module, samples.x.cpu()), "mean": _mean(data, len(samples), module.task.outputs)}
-    truth = module.task.truth(data.of_inputs.own(samples.x.double())) if data.of_numbers else None
+    truth = module.task.truth(data.of_inputs.in_own_units(samples.x.double())) if data.of_numbers else None
     if truth is not None:
         guesses["noise"] = data.of_targets.standard(truth)
     dtype = samples.x.dtype

@@ -20,7 +20,7 @@ def has_derivative(task: Task) -> bool:
 
 def grid(data: Data) -> Float[Tensor, "points 1"]:
     """Points all over the training samples, in their own units."""
-    x = data.of_inputs.own(data.train.x)
+    x = data.of_inputs.in_own_units(data.train.x)
     return torch.linspace(float(x.min()), float(x.max()), N_POINTS)[:, None]
 
 
@@ -32,7 +32,9 @@ def slopes(module: Supervised, data: Data) -> tuple[Tensor, Tensor] | None:
     training = module.training
     module.eval()
     with torch.enable_grad():
-        predicted = _slope(lambda x: data.of_targets.own(module.model(data.of_inputs.standard(x))), x.to(parameter))
+        predicted = _slope(
+            lambda x: data.of_targets.in_own_units(module.model(data.of_inputs.standard(x))), x.to(parameter)
+        )
         true = _slope(module.task.truth, x.double())
     module.train(training)
     return predicted, true

@@ -40,7 +40,7 @@ class _Step:
         return self.arithmetic + DISPATCH * self.whole if block.stacked else BY_LIGHTNING * self.whole
 
 
-def told(blocks: Sequence[Block], processes: int) -> str:
+def time_in_words(blocks: Sequence[Block], processes: int) -> str:
     """An estimate of the wall time for the terminal, and what it leaves out."""
     found, unknown = seconds(blocks, processes)
     if not found:

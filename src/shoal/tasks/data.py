@@ -52,7 +52,7 @@ class Scaling:
         mean, scale = self._beside(values)
         return ((values.double() - mean) / scale).to(values.dtype)
 
-    def own(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+    def in_own_units(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
         """What the model has in its own units."""
         mean, scale = self._beside(values)
         return torch.where(scale.isfinite(), values.double() * scale + mean, mean).to(values.dtype)

@@ -106,7 +106,7 @@ class Function(Surface):
         return data.of_inputs.standard(super().encode(columns, data))
 
     def decode(self, outputs: Tensor, data: Data) -> dict[str, list[Any]]:
-        return super().decode(data.of_targets.own(outputs.double()), data)
+        return super().decode(data.of_targets.in_own_units(outputs.double()), data)
 
     @property
     def _encoding(self) -> dict[str, Any]:

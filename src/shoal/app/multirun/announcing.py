@@ -34,7 +34,7 @@ def division(asked: Asked, plan: Plan, blocks: Sequence[Block], n: int) -> str:
 
 def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n: int) -> str:
     """The jobs, how they are divided, why they are not all of one group, and an estimate of the time."""
-    from shoal.sweeps.estimate import told
+    from shoal.sweeps.estimate import time_in_words
 
     rows = [
         f"{job_name(number)}  " + " ".join(f"{key}={shown(value)}" for key, value in job.differs.items())
@@ -44,7 +44,7 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     lines = [*rows, division(asked, plan, blocks, n)]
     lines += [f"  stack: {spans(block.numbers)}" for block in blocks if block.stacked]
     lines += [f"  group {i}: {plan.why_apart(i)}" for i in range(1, len(plan.groups))]
-    return "\n".join([*lines, told(blocks, max(asked.settings.workers, 1))])
+    return "\n".join([*lines, time_in_words(blocks, max(asked.settings.workers, 1))])
 
 
 def other_instructions(blocks: Sequence[Block]) -> str | None:

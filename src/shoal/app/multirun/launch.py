@@ -23,7 +23,7 @@ from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
-from shoal.config.multirun.job_config import JobConfig, described
+from shoal.config.multirun.job_config import JobConfig, job_config
 from shoal.config.multirun.sweep_settings import as_form, settings_of
 from shoal.config.multirun.unfollowed import refuse_unfollowed
 from shoal.config.origins import Origins, located
@@ -125,7 +125,7 @@ def compose_each(
     known: dict[str, Any] = {}
     for number, overrides in enumerate(job_overrides):
         with of_job(number, overrides):
-            job = described(composer, overrides, number, known)
+            job = job_config(composer, overrides, number, known)
         yield job
 
 

@@ -19,7 +19,7 @@ from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
-from shoal.config.multirun.job_config import JobConfig, described
+from shoal.config.multirun.job_config import JobConfig, job_config
 from shoal.config.multirun.sweep_settings import as_form
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError
@@ -76,7 +76,7 @@ class Request:
             name=self.name,
             sampler=sampler_name(self.settings.sampler),
             objectives=self.directions,
-            over=self.space.described(),
+            over=self.space.in_words(),
             n_trials=self.settings.n_trials,
         )
 
@@ -149,7 +149,7 @@ def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[JobC
         found = []
         for number, overrides in enumerate(space.edges()):
             with located(Origins(overrides)):
-                found.append(described(composer, overrides, number, known))
+                found.append(job_config(composer, overrides, number, known))
         return found
 
 

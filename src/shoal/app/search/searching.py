@@ -17,7 +17,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
 from shoal.app.search.objectives import TrialOutcome, outcome, refuse_unmeasured
-from shoal.app.search.trials import AGAIN, REASON, RUNS, STATUS, again, best, conclusion, table, told
+from shoal.app.search.trials import AGAIN, REASON, RUNS, STATUS, again, batch_in_words, best, conclusion, table
 from shoal.errors import DamagedError
 from shoal.rundir import RunDir, RunInfo, Status, StudyInfo, claim, read_info, read_sweep, write_sweep, write_text
 from shoal.rundir.info import now
@@ -131,7 +131,9 @@ class Search:
             names = [job_name(run.job) for run in known if run.job is not None]
             self._tell(trial, outcome(known, self.request.objectives), names)
         self._record()
-        print(told([trial.number for trial, _ in ended], self.study, self._info()), file=sys.stderr, flush=True)
+        print(
+            batch_in_words([trial.number for trial, _ in ended], self.study, self._info()), file=sys.stderr, flush=True
+        )
         return len(ended) == len(batch)
 
     def _tell(self, trial: FrozenTrial, found: TrialOutcome, runs: Sequence[str]) -> None:

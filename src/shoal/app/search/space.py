@@ -43,7 +43,7 @@ class Space:
         """Those of them that are no numbers."""
         return [named(key) for key, each in self.searched.items() if isinstance(each, Choices)]
 
-    def described(self) -> dict[str, str]:
+    def in_words(self) -> dict[str, str]:
         """What each setting is searched in, in words."""
         return {named(key): str(each) for key, each in self.searched.items()}
 

@@ -58,7 +58,7 @@ def table(study: Study, info: StudyInfo) -> str:
     return text.getvalue()
 
 
-def told(numbers: Sequence[int], study: Study, info: StudyInfo) -> str:
+def batch_in_words(numbers: Sequence[int], study: Study, info: StudyInfo) -> str:
     """What has become of the trials of a batch, and the best so far."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
     front = _front(study, info)

@@ -34,7 +34,7 @@ class Hydra:
         """As YAML, what is the same for every job."""
         return as_yaml({"hydra": {key: value for key, value in self.values.items() if key not in OWN}})
 
-    def own(self, number: int, overrides: Sequence[str], dirname: str, path: Path) -> str:
+    def of_job(self, number: int, overrides: Sequence[str], dirname: str, path: Path) -> str:
         """As YAML, what stands after that in the file of one job, whose directory is `path`."""
         parts: dict[str, dict[str, Any]] = {
             "overrides": {"task": list(overrides)},
@@ -69,13 +69,13 @@ class JobConfig:
             return
         folder = path / subdir
         folder.mkdir(parents=True, exist_ok=True)
-        own = self.hydra.own(number, self.overrides, self.override_dirname, path)
+        own = self.hydra.of_job(number, self.overrides, self.override_dirname, path)
         (folder / "config.yaml").write_text(self.config_yaml, encoding="utf-8")
         (folder / "hydra.yaml").write_text(self.hydra.common + own, encoding="utf-8")
         (folder / "overrides.yaml").write_text(as_yaml(list(self.overrides)), encoding="utf-8")
 
 
-def described(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> JobConfig:
+def job_config(composer: Composer, overrides: Sequence[str], number: int, known: dict[str, Any]) -> JobConfig:
     """The job with these overrides; `known` remembers nodes from one job to the next.
 
     Raises:

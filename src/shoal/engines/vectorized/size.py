@@ -49,9 +49,9 @@ class Footprint:
 
     def most(self, *, processes: int = 1) -> int:
         """How many such runs to stack at most on this machine, where so many processes train a stack each."""
-        return self.fitting(cache=_cache(), memory=_available() // processes)
+        return self.most_within(cache=_cache(), memory=_available() // processes)
 
-    def fitting(self, *, cache: int, memory: int) -> int:
+    def most_within(self, *, cache: int, memory: int) -> int:
         """How many such runs to stack at most: a power of two."""
         by_cache = CACHES * cache // max(self.touched, 1)
         by_memory = int(SHARE * memory) // max(self.held, 1)

@@ -84,8 +84,10 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
         prediction = predicted(module, x)
         if data.is_curve:
             _curve(fit, module, data)
-            y, prediction = (data.of_targets.own(values) for values in (y.reshape(prediction.shape), prediction))
-            _residuals(residuals, data.of_inputs.own(x)[:, 0], prediction - y, data.features[0])
+            y, prediction = (
+                data.of_targets.in_own_units(values) for values in (y.reshape(prediction.shape), prediction)
+            )
+            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], prediction - y, data.features[0])
         else:
             y, prediction = (
                 _in_own_units(module, values, data) for values in (y.reshape(prediction.shape), prediction)
@@ -127,14 +129,14 @@ def png(figure: Figure) -> bytes:
 
 
 def _curve(axes: Axes, module: Supervised, data: Data) -> None:
-    x = data.of_inputs.own(data.train.x[:N_POINTS].cpu())[:, 0]
-    y = data.of_targets.own(data.train.y[:N_POINTS].cpu().reshape(len(x), -1))[:, 0]
+    x = data.of_inputs.in_own_units(data.train.x[:N_POINTS].cpu())[:, 0]
+    y = data.of_targets.in_own_units(data.train.y[:N_POINTS].cpu().reshape(len(x), -1))[:, 0]
     points = grid(data)
     axes.scatter(x, y, s=_size(len(x)), color=GRAY, alpha=0.5, linewidths=0, label="training data")
     truth = module.task.truth(points)
     if truth is not None:
         axes.plot(points[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
-    prediction = data.of_targets.own(predicted(module, data.of_inputs.standard(points)))[:, 0]
+    prediction = data.of_targets.in_own_units(predicted(module, data.of_inputs.standard(points)))[:, 0]
     axes.plot(points[:, 0], prediction, color=BLUE, linestyle="--", linewidth=1.8, label="prediction")
     axes.set(xlabel=data.features[0], ylabel=data.targets[0], title="Fit")
     axes.legend(frameon=False, fontsize=8)
