@@ -56,8 +56,8 @@ def test_samples_that_were_standardised_are_found_again_in_their_own_units() -> 
 
     plain, scaled = (Function(standardize=each, **settings).data() for each in (False, True))
 
-    torch.testing.assert_close(scaled.of_inputs.own(scaled.train.x), plain.train.x, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(scaled.of_targets.own(scaled.train.y), plain.train.y, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(scaled.of_inputs.in_own_units(scaled.train.x), plain.train.x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scaled.of_targets.in_own_units(scaled.train.y), plain.train.y, rtol=1e-4, atol=1e-2)
 
 
 def test_a_constant_function_without_noise_is_standardised_to_zero() -> None:
