@@ -106,7 +106,7 @@ def test_without_srun_several_devices_are_told_what_starts_them(
     trainer = lightning.build_trainer({"accelerator": "cpu", "devices": 2, "strategy": "ddp"})
 
     with caplog.at_level("INFO", logger="shoal"):
-        launching.told(trainer)
+        launching.log_starter(trainer)
 
     assert started_by(trainer) is LightningEnvironment
     assert "srun --nodes=1 --ntasks-per-node=2 python train.py ..." in caplog.text

@@ -19,7 +19,7 @@ from shoal.cli import train as main
 from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
 from shoal.sweeps.block import Advanced, Assignment, Block, Ended, Report
-from shoal.sweeps.estimate import told
+from shoal.sweeps.estimate import time_in_words
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import Finished, InProcess
 from shoal.sweeps.ledger import Ledger
@@ -143,7 +143,7 @@ def test_a_sweep_whose_data_loaders_decide_is_given_no_time(monkeypatch: pytest.
     monkeypatch.setattr("shoal.sweeps.estimate.build", lambda config: cast(Job, SimpleNamespace(in_memory=False)))
     alone = [block([number], stacked=False) for number in range(2)]
 
-    said = told(alone, 2)
+    said = time_in_words(alone, 2)
 
     assert said == "how long it takes is not known before it trains: its data loaders decide"
 
