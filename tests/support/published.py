@@ -123,3 +123,40 @@ class Images(Silent):
 
     def configure_model(self) -> None:
         self.layer = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten())
+
+
+class Averaging(torch.optim.SGD):
+    """Keeps the mean of all weights so far, and puts it in their place while they are judged."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr=lr)
+        self.param_groups[0]["training"] = False
+
+    def train(self) -> None:
+        self._swap(True)
+
+    def eval(self) -> None:
+        self._swap(False)
+
+    def _swap(self, training: bool) -> None:
+        group = self.param_groups[0]
+        if group["training"] == training:
+            return
+        group["training"] = training
+        for parameter in group["params"]:
+            if "other" in self.state[parameter]:
+                kept = parameter.detach().clone()
+                parameter.data.copy_(self.state[parameter]["other"])
+                self.state[parameter]["other"] = kept
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        group = self.param_groups[0]
+        assert group["training"], "a step with the weights that are judged"
+        loss = super().step(closure)
+        for parameter in group["params"]:
+            state = self.state[parameter]
+            state["n"] = state.get("n", 0) + 1
+            mean = state.setdefault("other", parameter.detach().clone())
+            mean += (parameter - mean) / state["n"]
+        return loss

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from shoal import instructions, losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
-from shoal.build.constructors import Constructor, build, called, checked, target
+from shoal.build.constructors import Constructor, build, called, checked, constructor, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.formula import check_formula, fitted
@@ -208,13 +208,26 @@ def _loss(node: Any) -> Any:
     return loss
 
 
-def _optimizer(node: Any) -> optimizers.Optimizer:
-    made = target(_node(node, "optimizer"), "optimizer")
+def _optimizer(node: Any, key: str = "optimizer") -> optimizers.Optimizer:
+    made = target(_node(node, key), key)
     if isinstance(made.call, type) and issubclass(made.call, torch.optim.Optimizer):
-        settings = checked(node, "optimizer", made.without("params"))
+        settings = checked(node, key, made.without("params"))
         return optimizers.Upstream(cls=made.call, settings=settings)
-    optimizer: optimizers.Optimizer = _built(node, "optimizer", optimizers.Optimizer, "an optimizer")
+    if made.call is optimizers.Parts:
+        return _parts(node, key, made)
+    optimizer: optimizers.Optimizer = _built(node, key, optimizers.Optimizer, "an optimizer")
     return optimizer
+
+
+def _parts(node: Mapping[str, Any], key: str, made: Constructor) -> optimizers.Parts:
+    checked({**node, "parts": {}}, key, made)
+    found, part = {}, constructor(f"{optimizers.__name__}.{optimizers.Part.__name__}")
+    for name, each in _node(node.get("parts"), f"{key}.parts").items():
+        place = f"{key}.parts.{name}"
+        own = {word: value for word, value in _node(each, place).items() if word != "optimizer"}
+        settings = checked(own, place, part.without("optimizer"))
+        found[name] = optimizers.Part(optimizer=_optimizer(each.get("optimizer"), f"{place}.optimizer"), **settings)
+    return optimizers.Parts(parts=found)
 
 
 def _scheduler(node: Any, key: str = "scheduler") -> schedulers.Scheduler:

@@ -21,6 +21,7 @@ from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.loaders import Loaders
+from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
 from shoal.engines.resumed import CallbackSettings, signaled
 from shoal.engines.returned import Returned
@@ -151,7 +152,7 @@ def fit(
     loaders = Loaders(job)
     first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over)]
     first += [LastSteps(), Returned()] if job.own_module else []
-    everyone = [*first, *callbacks]
+    everyone = [*first, *callbacks, Modes()]
     if checkpoint is not None and any(isinstance(each, StochasticWeightAveraging) for each in callbacks):
         everyone.append(KeptRate())
     for callback in everyone:

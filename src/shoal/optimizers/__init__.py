@@ -3,9 +3,10 @@
 from shoal.optimizers.adam import Adam, AdamW
 from shoal.optimizers.by_module import Own, alike
 from shoal.optimizers.optimizer import Optimizer
+from shoal.optimizers.parts import Part, Parts
 from shoal.optimizers.rmsprop import RMSprop
 from shoal.optimizers.rule import Rule
 from shoal.optimizers.sgd import SGD
 from shoal.optimizers.upstream import Upstream
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Own", "RMSprop", "Rule", "Upstream", "alike"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Own", "Part", "Parts", "RMSprop", "Rule", "Upstream", "alike"]

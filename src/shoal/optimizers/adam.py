@@ -10,7 +10,7 @@ import torch
 from annotated_types import Gt, Interval
 from torch import nn
 
-from shoal.optimizers.optimizer import Decay, Optimizer, Rate
+from shoal.optimizers.optimizer import Decay, Optimizer, Rate, fusable
 from shoal.optimizers.rule import Column, Columns, Matrix, Rule, Some, State, corrections, decayed, root
 
 
@@ -33,14 +33,14 @@ class Adam(Optimizer):
     """L2 penalty on the weights."""
 
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        rule = torch.optim.AdamW if self.decoupled else torch.optim.Adam
+        rule, updated = torch.optim.AdamW if self.decoupled else torch.optim.Adam, list(params)
         return rule(
-            params,
+            updated,
             lr=self.lr,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=self.weight_decay,
-            fused=True,
+            fused=fusable(updated),
         )
 
     def stacked(self) -> Rule[Any]:

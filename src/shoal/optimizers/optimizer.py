@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge, Gt
 from torch import nn
+from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from shoal.optimizers.rule import Rule
 
@@ -25,6 +26,20 @@ class Optimizer(ABC):
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The torch optimizer that updates the parameters of one run."""
 
+    def of(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The torch optimizer of a network that is about to train."""
+        made = self.alone(network.parameters())
+        if any(getattr(each, "sparse", False) for each in network.modules()):
+            for group in made.param_groups:
+                group["fused"] = False  # no fused update takes the sparse gradients of an embedding
+        return made
+
     @abstractmethod
     def stacked(self) -> Rule[Any] | None:
         """The same update over a stack of runs; None where there is none and runs train alone."""
+
+
+def fusable(params: Iterable[nn.Parameter]) -> bool:
+    """Whether torch has a fused update for all of these: real floating point numbers on a device that has it."""
+    devices = _get_fused_kernels_supported_devices()
+    return all(each.is_floating_point() and each.device.type in devices for each in params)

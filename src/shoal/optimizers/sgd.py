@@ -11,7 +11,7 @@ from annotated_types import Interval
 from torch import nn
 
 from shoal.errors import ConfigError
-from shoal.optimizers.optimizer import Decay, Optimizer, Rate
+from shoal.optimizers.optimizer import Decay, Optimizer, Rate, fusable
 from shoal.optimizers.rule import Column, Matrix, Rule, Some, State, decayed
 
 
@@ -33,13 +33,14 @@ class SGD(Optimizer):
             raise ConfigError("nesterov", True, "needs a momentum above 0", hint="for example optimizer.momentum=0.9")
 
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        updated = list(params)
         return torch.optim.SGD(
-            params,
+            updated,
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
-            fused=True,
+            fused=fusable(updated),
         )
 
     def stacked(self) -> Rule[Any]:

@@ -12,6 +12,7 @@ from annotated_types import Ge
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+from shoal.engines.modes import with_modes
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import Direction, better, direction, judge
@@ -100,7 +101,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """See of a metric that was measured within an epoch whether it is the best so far."""
         if trainer.sanity_checking:
             return
-        if any(isinstance(each, WeightAveraging) for each in trainer.callbacks):  # type: ignore[attr-defined]
+        averaging = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
+        if averaging or with_modes(trainer):
             self._validated_weights = cloned(self._bare_state(trainer, Position())["state_dict"])
         if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
             self.monitor = found

@@ -227,7 +227,7 @@ def trained_by(module: pl.LightningModule, optimizer: Optimizer, scheduler: Sche
     """Give a module without `configure_optimizers` this optimizer and scheduler."""
 
     def configure_optimizers() -> Any:
-        return configured(module, module.parameters(), optimizer, scheduler)
+        return configured(module, module, optimizer, scheduler)
 
     module.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
 

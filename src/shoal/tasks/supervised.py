@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
@@ -35,6 +35,8 @@ class Supervised(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.seed = seed
+        self._evaluated = False
+        """Whether the loss of this step was logged: an optimizer may evaluate it more than once."""
         self.logs_steps = False
         """Whether metrics of single steps are logged too, as `NAME_step`, every `trainer.log_every_n_steps` steps."""
         self._measures = bool(task.metric_names)
@@ -57,8 +59,14 @@ class Supervised(pl.LightningModule):
         del batch_idx
         x, *targets = batch
         loss = self.measured(self(x), *targets)
-        self.log(TRAIN_LOSS, loss, batch_size=len(x))
+        if not self._evaluated:
+            self.log(TRAIN_LOSS, loss, batch_size=len(x))
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take note that the step's loss is known: it is the one before the weights change."""
+        del optimizer
+        self._evaluated = True
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Log the loss of one batch of the validation samples; its outputs."""
@@ -91,6 +99,7 @@ class Supervised(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the dropout of this step."""
+        self._evaluated = False
         keyed(self.model, self.seed, self.current_epoch, batch_idx)
 
     def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -162,14 +171,12 @@ class Supervised(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""
-        return configured(self, self.model.parameters(), self.optimizer, self.scheduler)
+        return configured(self, self.model, self.optimizer, self.scheduler)
 
 
-def configured(
-    module: pl.LightningModule, params: Iterable[nn.Parameter], optimizer: Optimizer, scheduler: Scheduler
-) -> Any:
+def configured(module: pl.LightningModule, network: nn.Module, optimizer: Optimizer, scheduler: Scheduler) -> Any:
     """What `configure_optimizers` of a module that is about to train gives for this optimizer and scheduler."""
-    made = optimizer.alone(params)
+    made = optimizer.of(network)
     return {"optimizer": made, "lr_scheduler": scheduler.alone(made, horizon(module.trainer))}
 
 

@@ -1,0 +1,103 @@
+"""Optimizers beyond the usual: several evaluations a step, weights of their own to be judged by, several in one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import shoal
+from faults.state import differences, state
+from shoal.app.resume import resume
+from shoal.errors import ConfigError
+from shoal.loaded.run import Run
+from shoal.optimizers import SGD, Adam, AdamW
+from shoal.record.checkpoint_file import GOING_ON, load
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+WORDS = ["task.n_samples=40", "model.hidden=[4]", "callbacks=quiet"]
+AVERAGING = "~optimizer +optimizer._target_=published.Averaging +optimizer.lr=0.1 task.batch_size=8"
+CHOICES = ["optimizer=lbfgs task.batch_size=null", "optimizer=muon task.batch_size=8", AVERAGING]
+
+
+def trained(choice: str, epochs: int) -> Run:
+    run = shoal.train([*WORDS, *choice.split(), f"trainer.max_epochs={epochs}"])
+    return Run(run.path, trusted=["published"])
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_an_unusual_optimizer_resumes_to_the_bit_and_is_judged_by_what_it_was_measured_with(
+    choice: str, workdir: Path
+) -> None:
+    part, whole = trained(choice, 2), trained(choice, 4)
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["published"])
+
+    assert differences(state(part.path), state(whole.path)) == []
+    assert whole.info.best is not None
+    assert whole.evaluate()["val/loss"] == pytest.approx(whole.info.best.value, rel=1e-6)
+
+
+def test_the_loss_of_a_step_that_evaluates_it_often_is_the_one_before_it(workdir: Path) -> None:
+    run = trained("optimizer=lbfgs task.batch_size=null", 3)
+
+    first = run.job.module()
+    x, y = run.job.data.train.x, run.job.data.train.y
+    assert run.metrics["train/loss"][0] == pytest.approx(nn.functional.mse_loss(first(x), y).item(), rel=1e-6)
+
+
+def test_lbfgs_with_several_batches_is_told_of(workdir: Path) -> None:
+    run = trained("optimizer=lbfgs task.batch_size=8", 1)
+
+    assert "each of its steps sees one of 4 batches" in (run.path / "train.log").read_text()
+
+
+def test_a_training_without_validation_ends_with_the_averaged_weights(workdir: Path) -> None:
+    run = trained(f"{AVERAGING} trainer.limit_val_batches=0 callbacks.checkpoint.monitor=train/loss", 3)
+
+    last = load(run.directory.last)
+    assert not torch.equal(last["state_dict"]["model.0.weight"], last["shoal"][GOING_ON]["model.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("optimizer.parts.matrices.dims=[7]", "optimizer.parts.matrices=.* takes no parameter of the model"),
+        ("optimizer.parts.rest=null", "optimizer.parts.rest=null.*must be a node"),
+        (
+            "+optimizer.parts.rest.names=[weight]",
+            "leave model.0.bias of the model to none|leave 0.bias of the model to",
+        ),
+        ("+optimizer.parts.rest.name=a", "optimizer.parts.rest.name=a.*no such setting\n  did you mean names"),
+        (
+            "optimizer.parts.rest.optimizer.lr=-1",
+            "optimizer.parts.rest.optimizer.lr=-1.*must be a number greater than 0",
+        ),
+    ],
+)
+def test_what_is_wrong_with_parts_is_told_in_three_lines(words: str, said: str, workdir: Path) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        trained(f"optimizer=muon task.batch_size=8 {words}", 1)
+
+    assert len(str(raised.value).splitlines()) <= 3
+
+
+class Complex(nn.Module):
+    """Has a parameter that no fused update takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    ("network", "fused"), [(nn.Linear(1, 1), True), (Complex(), False), (nn.Embedding(2, 2, sparse=True), False)]
+)
+@pytest.mark.parametrize("optimizer", [SGD(), Adam(), AdamW()])
+def test_an_update_is_fused_only_where_all_parameters_allow_it(
+    optimizer: SGD | Adam, network: nn.Module, fused: bool
+) -> None:
+    assert optimizer.of(network).param_groups[0]["fused"] == fused
