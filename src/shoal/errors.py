@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 _LONG = 8
-"""Letters of a number that is shortened where it is to be shown briefly."""
+"""Letters at most of a number in a short text."""
 
 
 class ExitCode(IntEnum):

@@ -128,7 +128,7 @@ def judged(best: BestValue | None, final: Mapping[str, float]) -> Judged | None:
 
 
 def measured(best: BestValue | None, final: Mapping[str, float], metric: str) -> float | None:
-    """The best value of the metric where it is the one that was monitored, else its last; None where it has none."""
+    """The run's best value of a metric if it monitored that one, else the last value; None if it was never logged."""
     return best.value if best is not None and best.metric == metric else final.get(metric)
 
 

@@ -231,7 +231,10 @@ def _asker() -> str:
 class _Deferred(ModuleType):
     """A module whose code has not run; afterwards it is a plain module."""
 
+    # Not __getattr__, which is asked only for what is missing: some attributes (__spec__, __doc__, __dict__) are there
+    # from the beginning, and whoever reads them may go on to rely on the code having run.
     def __getattribute__(self, name: str) -> Any:
+        # What the import system itself reads while it makes the module; the code must not run for that.
         if name in _KNOWN_FROM_THE_START:
             return ModuleType.__getattribute__(self, name)
         deferral = _deferrals[ModuleType.__getattribute__(self, "__name__")]
@@ -241,6 +244,7 @@ class _Deferred(ModuleType):
             if name == "__spec__":  # an import statement looks here whether the module is there
                 return ModuleType.__getattribute__(self, name)
         deferral.run()
+        # Another thread may be running the code: it holds the lock until the attribute is there.
         with deferral.lock:
             return ModuleType.__getattribute__(self, name)
 
@@ -265,14 +269,18 @@ class _Wait(Loader):
 
 
 class _AlreadyThere(Loader):
-    """Gives a submodule that came with the code of its package, and leaves it as it is."""
+    """Gives a submodule that came with the code of its package, and leaves it as it is.
+
+    `import torch._dynamo.config` asks for the submodule before anything has run its package. `_Finder` runs the package
+    then, which imports the submodule on its way. The import system still wants a spec to load: this one loads nothing.
+    """
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
         self.own_spec = module.__spec__
         self.spec = ModuleSpec(module.__name__, self)
-        # The import system prefers a module's own spec to the one it is given. Not by assignment: a module of settings
-        # (torch._dynamo.config) takes that for one.
+        # The import system prefers the spec that a module has to the one it was given, so the module has this one until
+        # it is loaded. It is put there past __setattr__, which torch._dynamo.config takes for one of its settings.
         vars(module)["__spec__"] = self.spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

@@ -46,7 +46,7 @@ class TrainingWork(Work):
 
     @property
     def assists(self) -> bool:
-        """Whether this process is one of several that train one run, and not the one that records it."""
+        """Whether several processes train the run, and another one than this records it."""
         return not lightning.build_trainer(self.job.trainer).is_global_zero
 
     def assist(self) -> None:

@@ -224,7 +224,7 @@ def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, H
 
 
 def _statistic(name: str, values: Sequence[float]) -> float:
-    """A statistic of the values; nan where one of them is not finite, of which Python's own makes what it likes."""
+    """A statistic of the values; nan if one is not finite: Python's own functions would give some number then."""
     return STATISTICS[name](values) if all(map(math.isfinite, values)) else math.nan
 
 

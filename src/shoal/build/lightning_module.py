@@ -100,7 +100,7 @@ def _asked(job: Job) -> bool:
 
 
 def _hooks(module: pl.LightningModule) -> bool:
-    """Whether it has hooks of its own, in which it may log what its steps do not."""
+    """Whether the module overrides hooks, which may log metrics that no step logs."""
     names = [name for name in dir(pl.LightningModule) if name.startswith("on_") and callable(getattr(module, name))]
     return any(is_overridden(name, module) for name in (*names, "setup", "configure_model"))
 

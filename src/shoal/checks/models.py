@@ -1,4 +1,4 @@
-"""Checks of the model of a job: its gradients, its graph, what is saved of it, where it trains."""
+"""Checks of a job's model: its gradients, its graph, its checkpoint, the devices that it trains on."""
 
 from __future__ import annotations
 

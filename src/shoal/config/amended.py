@@ -1,4 +1,4 @@
-"""Overrides of a configuration that is there: what they change, and what of it a run that has begun can take."""
+"""Overrides of a run that has begun: what they change in its configuration, and which changes it can take."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _schema(key: str, found: Composed) -> Mapping[str, Any]:
 
 
 def _described(path: str, group: str) -> Mapping[str, Any]:
-    """The schema of a class: the one that comes with shoal, else that of its constructor, which imports it."""
+    """The schema of a class: from shoal's own file, or else from its constructor, which has to be imported."""
     if path in shipped():
         return shipped()[path]
     from shoal.build.importing import importing

@@ -25,7 +25,7 @@ _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like
 """What Hydra says of an override of something that is not there."""
 
 MANY = 20
-"""More names than these are not listed where one of them is near."""
+"""At most so many names are listed if one of them is near the one that was typed."""
 
 Compose = Callable[[list[str]], DictConfig]
 

@@ -1,4 +1,4 @@
-"""The one place where a Trainer is made, and where it is decided who starts the processes that it trains in.
+"""Makes every Trainer, and decides who starts its processes.
 
 Lightning takes SLURM for its launcher wherever SLURM_NTASKS is set. It is in every batch script and every interactive
 allocation, where nothing but `srun` starts further processes: a training would wait for them, or be refused. And where

@@ -106,7 +106,7 @@ class Returned(pl.Callback):
 
 
 def _has_loss(part: Part, names: Any) -> bool:
-    """Whether a loss of this part is among what is logged; one that names no part is of the training."""
+    """Whether a loss of this part is logged. A loss that names no part counts for the training."""
     found = [[each for each in ("val", "test") if each in name.lower()] for name in losses(names)]
     return any(part in each or (part == "train" and not each) for each in found)
 

@@ -36,7 +36,7 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """The words of `text`; the last of them is its end.
+    """The words of `text`, closed by one of kind `end`.
 
     Raises:
         ConfigError: where a character belongs to no word.

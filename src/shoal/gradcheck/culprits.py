@@ -16,7 +16,7 @@ from shoal.seeding import Stream, global_generator
 
 @dataclass(frozen=True)
 class Culprit:
-    """A module whose backward is wrong while those of its parts are right."""
+    """A module whose own backward is wrong: those of its submodules are right."""
 
     path: str
     module: str

@@ -55,7 +55,7 @@ def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Different
 
 
 def _python(call: Callable[..., Tensor], text: str, names: Sequence[str]) -> Differentiated:
-    """The function, of its parameters without a default and of those that are named."""
+    """A Python function of its named parameters; the others keep their defaults."""
     parameters = inspect.signature(call).parameters.values()
     variables = (each.name for each in parameters if each.default is each.empty or each.name in names)
     return Differentiated(text, tuple(variables), _reported(call, text), None)

@@ -21,7 +21,7 @@ from shoal.gradcheck.tracing import NoFormula, TracedFormula, matches, terms, tr
 _MOST_TERMS = 20_000
 """Operands and operators of a derivative, all elements together."""
 _SHOWN = 3
-"""Formulas of one derivative that are shown where the branches of a function have their own."""
+"""At most so many formulas of one derivative are shown, if the branches of a function differ."""
 
 
 @dataclass

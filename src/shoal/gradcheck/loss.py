@@ -26,7 +26,7 @@ _TOLD = 0.1
 """An uncertainty above this share of the gradient tells nothing."""
 _DIRECTIONS = 2
 _SAMPLES = 64
-"""Samples of the batch that are used: what is wrong for a batch is wrong for a part of it."""
+"""Samples of the batch that are used: a backward that is wrong for a batch is wrong for a part of it too."""
 
 Batch = Any
 Loss = Callable[[Tensor, Tensor], Tensor]

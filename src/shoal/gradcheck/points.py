@@ -20,7 +20,7 @@ SAMPLES = 100
 
 
 def recorded(place: Point) -> dict[str, Tensor]:
-    """A copy of the values, of which what is done with them is recorded."""
+    """A copy of the values on which autograd records what follows."""
     return {name: value.clone().requires_grad_() for name, value in place.items()}
 
 

@@ -49,7 +49,7 @@ def show_run(screen: Console, run: RunEntry) -> None:
 
 
 def show_sweep(screen: Console, sweep: SweepEntry) -> None:
-    """Print what is known of a sweep: what became of its jobs, its best runs, and those that did not complete."""
+    """Print a sweep: how many jobs ended how, its best runs, and the runs that did not complete."""
     _head(screen, sweep)
     if sweep.info:
         _facts(screen, [("command", command(sweep.info)), ("took", duration(sweep.info.seconds))])

@@ -1,4 +1,4 @@
-"""Mean and spread of what several runs have come to; what is no number has no part in them, and is counted."""
+"""Mean and spread over several runs. Values that are no number are left out and counted."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class RunInfo:
     digest: str | None = None
     """SHA-256 of the file that the samples come from, where they come from one."""
     assessment: dict[str, Any] | None = None
-    """For a table: the metrics of the best state beside those of baselines, and for classes what is taken for what."""
+    """For a table: metrics of the best state and of baselines; for classes also the confusion matrix."""
     references: dict[str, float] = field(default_factory=dict)
     """Losses on the samples that the best state is judged by: of the `model` itself, of one that always says the `mean`
     (of classes their shares), and of the true function where it is known, which the `noise` alone leaves."""

@@ -45,7 +45,7 @@ class Block:
     exact: bool = True
     """Whether runs of a stack that get other bits in it than alone are trained each by itself."""
     group: int | None = None
-    """Blocks of the same group have runs of one kind: what a process has learnt of one serves the next."""
+    """Blocks of one group have runs of one kind: a process uses the compiled steps of one block for the next."""
 
     @property
     def numbers(self) -> list[int]:
@@ -83,7 +83,7 @@ class Broken:
 
     reason: str
     everyones: bool = False
-    """Whether it is that the runs are stacked, so that each of them is to train alone."""
+    """Whether stacking itself is at fault, so that every run trains alone next."""
 
 
 @dataclass(frozen=True)

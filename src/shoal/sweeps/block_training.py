@@ -43,7 +43,7 @@ Known = dict[int, Steps]
 
 
 def train_block(block: Block, report: Report, known: Known) -> None:
-    """Train the runs of a block; nothing that happens to one of them is raised, all of it is reported."""
+    """Train the runs of a block. What goes wrong in one is reported and never raised."""
     torch.set_num_threads(1)
     with _output_into(block.assignments[0].run.log), quiet_logging():
         log_through(_EveryLog([assignment.run.log for assignment in block.assignments]))

@@ -187,7 +187,7 @@ class _Worker:
         self.connection.send(block)
 
     def receive(self) -> Event | Lost | Finished:
-        """What the worker says; that it is lost where its process is gone."""
+        """What the worker sends, or `Lost` if its process is gone."""
         try:
             event: Event | Finished = self.connection.recv()
         except (EOFError, OSError):

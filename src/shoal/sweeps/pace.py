@@ -10,7 +10,7 @@ from shoal.sweeps.block import Block
 from shoal.sweeps.costs import ALONE
 
 TRAINING = 0.9
-"""The share of a run's work that is done when its training is; the rest is what it leaves in its directory."""
+"""The training's share of a run's work; the rest is writing the figure and closing the record."""
 SECONDS, SHARE = 2.0, 0.01
 """An estimate means something after so long a time and so much of the work."""
 

@@ -17,9 +17,9 @@ class ClassScore:
 
     name: str
     precision: float
-    """Share of those predicted that are of the class; 0 where none is predicted."""
+    """Share of the samples predicted as this class that belong to it; 0 if none was predicted."""
     recall: float
-    """Share of the class that is predicted; 0 where it has no samples."""
+    """Share of the samples of this class that were predicted as it; 0 if there are none."""
     f1: float
     """Harmonic mean of the two."""
     support: int

@@ -149,7 +149,7 @@ def _drawn(
     folds: int | None = None,
     fold: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Indices of the samples that are kept, and of the `n_held` that are held back, or one of so many folds."""
+    """Indices of the samples to keep, and of those to hold back: `n_held` of them, or one fold."""
     order = torch.randperm(n, generator=drawn)
     place = torch.arange(n)
     if labels is not None:

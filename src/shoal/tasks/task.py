@@ -33,7 +33,7 @@ class Task(ABC):
     seed: Seed = 0
     """Seed of the data and of its split; the run's own unless set."""
     batch_size: Count | Literal["auto"] | None = None
-    """Samples of a training step: all of them where null; auto is 64, or all of them where there are fewer."""
+    """Samples of a training step. null: all samples; auto: 64, or all if there are fewer."""
     val_batch_size: Count | None = None
     """Samples of a validation step; all of them where null."""
     drop_last: bool = False

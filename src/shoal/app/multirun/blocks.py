@@ -55,7 +55,7 @@ class Blocks:
         return blocks
 
     def _assigned(self, number: int, *, passenger: bool = False) -> Assignment:
-        """A job to train, or one that goes on; a `passenger` has ended, and is there for the others of its stack."""
+        """A job as a block has it: new, or going on. A `passenger` has ended, and only keeps its place in the stack."""
         job = self.ledger.jobs[number]
         run, asked = self.asked.folder.run(job), self.asked.jobs.get(job.hash)
         config = asked.values if asked else read_config(run.config)

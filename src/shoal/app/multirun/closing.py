@@ -1,4 +1,4 @@
-"""What a sweep as a whole has shown: its figures, and what was expected of it beside what it has."""
+"""The end of a sweep: its figures, and what was expected of it compared with what was measured."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MANY = 64
 
 
 class Closing:
-    """The runs of a sweep that has come to its end; `results` are those of its jobs, by number."""
+    """The runs of a sweep at its end; `results` has what run.json says, by the number of the job."""
 
     def __init__(self, sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> None:
         self.sweep = sweep

@@ -20,7 +20,7 @@ class JobFailedError(ShoalError):
 
 
 def tell(found: JobReturn, info: RunInfo) -> JobReturn:
-    """Put what became of a job in what Hydra is returned of it."""
+    """Fill in the JobReturn of a job that has ended: status, and objective or error."""
     if any(not each["holds"] for each in info.expected):
         found.status, found.return_value = JobStatus.FAILED, JobFailedError(f"{info.id}: not as expected")
     elif info.status is Status.COMPLETED:

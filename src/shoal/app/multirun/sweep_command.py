@@ -1,4 +1,4 @@
-"""The commands that run a sweep, and that do what is missing of one."""
+"""The commands that begin a sweep and that finish one."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def opened(asked: Asked) -> SweepInfo:
 
 
 def _numbered(asked: Asked, before: list[JobInfo], varies: list[str]) -> list[JobInfo]:
-    """The jobs of the launches before, then those of this one that none of them had."""
+    """The jobs of earlier launches, then the new ones of this launch."""
     known = {job.hash: job for job in before}
     number = max((job.number for job in before), default=-1) + 1
     for job in asked.jobs.values():

@@ -57,7 +57,7 @@ def quietly() -> Iterator[None]:
 
 
 def begun(storage: BaseStorage, name: str, asked: Mapping[str, Any], folder: Path | None) -> Study:
-    """The study of this name: as it stands, or a new one where there is none or none of its trials has ended.
+    """The study of this name; a new one if there is none, or if none of its trials has ended and others are asked for.
 
     `asked` is what it is to be: its objectives with their directions, and its space. `folder` is the directory of its
     sweep, where the storage is another place, which others may share.
@@ -120,7 +120,7 @@ def opened(url: str | None, folder: SweepDir) -> BaseStorage:
 
 
 def _file(url: str | None, folder: SweepDir) -> Path | None:
-    """The file that a study is kept in, where it is one."""
+    """The file that a study is kept in; None for a database on a server."""
     if url is None:
         return folder.study
     scheme, _, path = url.rpartition("://")

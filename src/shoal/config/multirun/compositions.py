@@ -38,7 +38,7 @@ class Composition:
     """Hydra's part; it belongs to all jobs of the same choices, and shows the job that was composed last."""
     overrides: Sequence[str]
     fixed: Mapping[str, Any]
-    """As plain values, nodes that jobs of the same choices share: no override and no interpolation is in them."""
+    """Nodes, as plain values, that all jobs of the same choices share: they hold no override and no interpolation."""
 
     @property
     def choices(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class _Template:
     _pickled: dict[tuple[str, ...], bytes] = field(default_factory=dict)
 
     def fixed(self, overrides: Sequence[Override]) -> dict[str, Any]:
-        """As plain values, the nodes that are what they are whatever these overrides do to the others."""
+        """The nodes, as plain values, that these overrides do not touch and that refer to no other node."""
         touched = {each.key_or_group.partition(".")[0] for each in overrides}
         return {key: node for key, node in self._without_references.items() if key not in touched}
 
@@ -68,6 +68,9 @@ class _Template:
 
     def copied(self, shared: Iterable[str]) -> DictConfig:
         """A copy of `task` that has the `shared` nodes in common with it, in a tenth of the time of `deepcopy`."""
+        # Copied by pickling: OmegaConf's deepcopy walks every node in Python, pickle does it in C. The shared nodes are
+        # not in the pickle. Their names are, as persistent ids, which the reader looks up in the template itself. Jobs
+        # whose overrides touch the same nodes leave out the same names, so a sweep pickles once and reads many times.
         names = tuple(shared)
         if names not in self._pickled:
             self._pickled[names] = self._without(names)
@@ -81,6 +84,7 @@ class _Template:
         left_out = {id(self.task._get_node(name)): name for name in names}
         file = io.BytesIO()
         writer = pickle.Pickler(file, protocol=5)
+        # By identity: an equal node elsewhere in the tree is not the shared one.
         writer.persistent_id = lambda value: left_out.get(id(value))  # type: ignore[method-assign]
         writer.dump(self.task)
         return file.getvalue()
@@ -111,7 +115,7 @@ class Composer:
         try:
             parsed = [self.parsed(line) for line in overrides]
             found = self._quickly(parsed, overrides) if all(map(self._is_plain, parsed)) else None
-        except Exception:  # Hydra says it in its own words
+        except Exception:  # `_slowly` fails too, and Hydra says why in its own words
             found = None
         task, whole, fixed = found or self._slowly(overrides)
         hydra = whole.hydra

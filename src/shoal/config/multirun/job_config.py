@@ -113,7 +113,7 @@ def differing(jobs: Sequence[JobConfig]) -> list[str]:
 
 
 def differs(job: JobConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """The job's values of these settings; of a group its choice, also where that is not set but comes with the task."""
+    """The job's values of these settings; for a group the choice, which may also come with the task."""
     found = {key: job.settings[key] if key in job.settings else looked_up(job.values, key) for key in keys}
     return {key: job.choices.get(key, value) if isinstance(value, Mapping) else value for key, value in found.items()}
 

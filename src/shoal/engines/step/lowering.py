@@ -80,6 +80,7 @@ def _write_over_dead_inputs(graph: Graph) -> None:
         if over is None or not _is_fresh(memory[over]):
             continue
         _put(node, over) if _is_kernels(node) else _rewrite_in_place(node, over)
+        # The result has moved in with `over`: its views, and when they are read last, count for that memory now.
         for other, owner in memory.items():
             if owner is node:
                 memory[other] = memory[over]
@@ -122,7 +123,11 @@ def _last_reads(graph: Graph, memory: dict[Node, Node], *, but: Sequence[Node] =
 
 
 def _memories(graph: Graph) -> dict[Node, Node]:
-    """The node that made the memory each node looks at. An operation not known is taken to look at all its inputs'."""
+    """The owner of the memory that each node reads and writes: the node that made it first.
+
+    Two nodes of one owner may overlap, so that writing over one changes the other. An operation that is not known to
+    make new memory may give a view of any of its inputs: they all come to one owner, which is wrong on the safe side.
+    """
     memory: dict[Node, Node] = {}
     for node in graph.nodes:
         placed = _destination(node) if _is_kernels(node) else None
@@ -132,6 +137,7 @@ def _memories(graph: Graph) -> dict[Node, Node]:
             continue
         memory[node] = memory[sources[0]]
         for source in sources[1:]:
+            # Whatever belonged to the second input's owner belongs to the first one's from here on, earlier nodes too.
             old, new = memory[source], memory[node]
             memory = {key: new if owner is old else owner for key, owner in memory.items()}
     return memory
@@ -169,7 +175,7 @@ def _destination(node: Node) -> Node | None:
 
 
 def _origin(node: Node) -> tuple[Node, int]:
-    """The call of a kernel that gives this result, and which of its results it is."""
+    """The kernel call that a node's value comes from, and its place among the call's results."""
     call, number = node.args
     assert isinstance(call, Node)
     assert isinstance(number, int)

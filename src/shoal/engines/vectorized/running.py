@@ -146,7 +146,7 @@ class Running:
         return None if enough else left
 
     def smaller(self, rows: Sequence[int]) -> Stack:
-        """The stack of these of the rows; as it is where there are none."""
+        """A stack of these rows alone; the stack itself if there are none."""
         return self.stack.select(rows, size=SMALLEST) if rows else self.stack
 
     def shrink(self, rows: Sequence[int], smaller: Stack) -> None:

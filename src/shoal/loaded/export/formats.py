@@ -33,7 +33,7 @@ def program(whole: Whole, given: Feed, takes: Signature) -> torch.export.Exporte
 
 
 def write_pt2(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
-    """Write the graph with its weights as torch has it, what is known of it beside it."""
+    """Write torch's graph with its weights, and its description beside them."""
     torch.export.save(program(whole, given, takes), path, extra_files={METADATA: json.dumps(dict(about), indent=2)})
     loaded = torch.export.load(path).module()
 

@@ -1,4 +1,4 @@
-"""The columns of a table that are used, and what each of them is."""
+"""Which columns of a table are used, and the kind of each."""
 
 from __future__ import annotations
 

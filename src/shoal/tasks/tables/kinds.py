@@ -119,7 +119,7 @@ _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Number, Category, 
 
 
 def restored(plain: Mapping[str, Any]) -> Kind:
-    """The kind that `plain` was made of; that of a column which an earlier version fitted follows from what it has."""
+    """The kind that `plain` describes. For a column that an earlier version fitted it is inferred from its keys."""
     known = {name: plain[name] for name in ("unit", "style", "order") if name in plain}
     return _KINDS[plain.get("kind", "category" if "categories" in plain else "number")](**known)
 

@@ -42,7 +42,7 @@ def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> 
 
 
 def apart(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """The number and the unit that each text is made of; null where it is not, an empty unit where it has none."""
+    """Splits each text into a number and a unit: null if it has no number, an empty unit if it has no unit."""
     parts = texts.str.extract_groups(_WRITTEN).struct.unnest()
     sign, before, number, behind = (parts[column] for column in parts.columns)
     unit = (before.fill_null("") + behind.fill_null("").str.strip_chars()).set(number.is_null(), None)

@@ -92,7 +92,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _encoding(data: bytes, wanted: str | None) -> tuple[str, str | None]:
-    """The encoding of a text; and what to say of it where it is a guess."""
+    """The encoding of a text, and a note if it was guessed."""
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             return name, None

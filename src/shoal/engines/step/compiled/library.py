@@ -129,7 +129,7 @@ def _kept() -> Path:
 
 
 def _digest(compiler: str, source: str) -> str:
-    """Names a library by all that makes it what it is."""
+    """A name for a library that changes with its source, its compiler and the processor."""
     changed = os.stat(compiler).st_mtime_ns
     return hashlib.sha256("\n".join([*_called(compiler), str(changed), machine.kind(), source]).encode()).hexdigest()[
         :32

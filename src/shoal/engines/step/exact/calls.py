@@ -1,4 +1,4 @@
-"""The operations of a program, seen one by one as it runs: those of a graph, and those of a function of Python's."""
+"""Watches the operations of a graph, or of a Python function, one by one as they run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _forms(values: Sequence[Any]) -> list[Any]:
 
 
 Observer = Callable[[str | None, Any, Sequence[Any], Mapping[str, Any]], Any]
-"""Sees every operation, with the name of its node where it is one of a graph, and gives its result."""
+"""Is given every operation, with its node's name in a graph, and returns the operation's result."""
 
 
 class Recording:

@@ -14,7 +14,7 @@ from shoal.engines.step.exact.calls import Call, Form
 from shoal.engines.step.exact.rows import laid_out
 
 Pair = tuple[int, int]
-"""Two rows of a stack; where they are the same one, it is computed as it is alone."""
+"""Two rows of a stack; twice the same row means that it is computed by itself."""
 
 
 class CannotGroupError(Exception):

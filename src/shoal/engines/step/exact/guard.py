@@ -1,4 +1,4 @@
-"""Sees to it that every run of a stack has the bits that it has alone, and says what that took."""
+"""Gives every run of a stack the bits that it has alone, and says how."""
 
 from __future__ import annotations
 

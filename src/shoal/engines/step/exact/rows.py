@@ -1,4 +1,4 @@
-"""Tensors whose first dimension is the runs: one run of them as it is alone, other numbers in them, and their bits."""
+"""Tensors with a row for each run: taking one run out, replacing its numbers, comparing bits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _varied(value: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def made(function: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """What a function gives, and what it leaves of its inputs: of copies of those given."""
+    """Run a function on copies of these inputs: its results, and the copies as it leaves them."""
     given = [copied(value) for value in inputs]
     return [*(value for value in pytree.tree_leaves(function(*given)) if isinstance(value, Tensor)), *given]
 

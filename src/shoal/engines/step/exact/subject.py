@@ -24,7 +24,7 @@ class Subject(Protocol):
     """What it is called."""
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """All that it makes of the inputs, which stay what they are."""
+        """Everything that the program computes from these inputs; the inputs are not changed."""
 
     def alone(self, row: int, inputs: Sequence[Tensor]) -> list[Tensor]:
         """What a stack of two makes of a run twice."""
@@ -48,7 +48,7 @@ class OfProgram:
         small: Callable[[Sequence[Tensor]], Program],
         alone: Callable[[int], Program] | None = None,
     ) -> None:
-        """`small` gives that of a smaller stack, by its inputs; `alone` that of a run, where each has its own."""
+        """`small` makes the program of a smaller stack from its inputs; `alone` that of one run, where they differ."""
         self.what = program.what
         self.program = program
         """The one to run: another than the one given once something in it is mended."""
