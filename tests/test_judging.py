@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from shoal.judging import better, direction, judge, judged, loss_curves, losses, main_metric
-from shoal.rundir import Best
+from shoal.judging import Yardstick, better, direction, judge, judged, loss_curves, losses, measured, yardstick
+from shoal.rundir import Best, RunInfo, Status
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,80 @@ def test_a_run_is_judged_by_its_best_value_else_by_its_final_loss() -> None:
     assert judged(None, {"x": 1.0}) is None
 
 
-def test_several_runs_are_judged_by_what_most_of_them_monitored() -> None:
-    accuracy, loss = Best("val/accuracy", "max", 0.9, 3, 30), Best("val/loss", "min", 0.1, 3, 30)
+def run(
+    *,
+    task: str = "t",
+    loss: str = "mse",
+    best: Best | None = None,
+    at_best: dict[str, float] | None = None,
+    **final: float,
+) -> RunInfo:
+    """A completed run; the metrics of its validation by the end of their names."""
+    values = {f"val/{name}": value for name, value in final.items()}
+    return RunInfo(
+        id="r",
+        task=task,
+        status=Status.COMPLETED,
+        engine="lightning",
+        seed=0,
+        loss=loss,
+        best=best,
+        at_best=at_best or {},
+        final=values,
+    )
 
-    assert main_metric([(accuracy, {}), (loss, {}), (accuracy, {})]) == ("val/accuracy", "max")
-    assert main_metric([(None, {"lr": 1.0, "val_loss": 0.5})]) == ("val_loss", "min")
-    assert main_metric([(None, {"val/accuracy": 1.0})]) == ("val/accuracy", "max")
-    assert main_metric([]) is None
+
+def by_loss(value: float) -> Best:
+    return Best("val/loss", "min", value, 3, 30)
+
+
+def test_several_runs_are_judged_by_what_most_of_them_monitored() -> None:
+    accurate, lossy = run(best=Best("val/accuracy", "max", 0.9, 3, 30)), run(best=by_loss(0.1))
+
+    assert yardstick([accurate, lossy, accurate]) == Yardstick("val/accuracy", "max")
+    assert yardstick([run(rmse=0.5)]) == Yardstick("val/rmse", "min")
+    assert yardstick([run(accuracy=1.0)]) == Yardstick("val/accuracy", "max")
+    assert yardstick([]) is None
+
+
+def test_runs_of_different_losses_are_judged_by_what_they_share_and_it_is_said() -> None:
+    squared = run(best=by_loss(0.5), at_best={"val/rmse": 0.7})
+    huber = run(loss="huber delta=0.1", best=by_loss(0.01), at_best={"val/rmse": 0.9})
+    classes = [run(loss=name, best=by_loss(0.5), at_best={"val/accuracy": 0.9}) for name in ("a", "b")]
+
+    found = yardstick([squared, huber])
+
+    assert found == Yardstick("val/rmse", "min", ("huber delta=0.1", "mse"))
+    assert found.note == "the losses differ (huber delta=0.1, mse): compared by val/rmse of the best states"
+    assert yardstick(classes) == Yardstick("val/accuracy", "max", ("a", "b"))
+    assert [measured(each, "val/rmse") for each in (squared, huber)] == [0.7, 0.9]
+
+
+def test_different_losses_without_a_shared_measure_are_said_to_be_of_different_scales() -> None:
+    found = yardstick([run(loss="a", best=by_loss(1.0)), run(loss="b", best=by_loss(2.0))])
+
+    assert found is not None
+    assert found.metric == "val/loss"
+    assert "another scale" in str(found.note)
+
+
+@pytest.mark.parametrize("losses", [("mse", "mse"), ("mse", ""), ("", "")])
+def test_equal_and_unknown_losses_are_compared_as_they_are(losses: tuple[str, str]) -> None:
+    runs = [run(loss=loss, best=by_loss(1.0), at_best={"val/rmse": 1.0}) for loss in losses]
+
+    assert yardstick(runs) == Yardstick("val/loss", "min")
+
+
+def test_tasks_that_differ_in_their_losses_alone_are_no_reason_to_compare_otherwise() -> None:
+    runs = [run(best=by_loss(1.0)), run(task="other", loss="cross_entropy", best=by_loss(2.0))]
+
+    assert yardstick(runs) == Yardstick("val/loss", "min")
+
+
+def test_what_was_measured_is_that_of_the_best_state_else_the_last() -> None:
+    known = run(best=by_loss(0.1), at_best={"val/rmse": 0.3}, rmse=0.5)
+
+    assert measured(known, "val/loss") == 0.1
+    assert measured(known, "val/rmse") == 0.3
+    assert measured(run(rmse=0.5), "val/rmse") == 0.5
+    assert measured(known, "val/r2") is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 from shoal.names import TRAIN_LOSS, VAL_LOSS
@@ -127,19 +127,93 @@ def judged(best: BestValue | None, final: Mapping[str, float]) -> Judged | None:
     return Judged(name, "min", final[name]) if name else None
 
 
-def measured(best: BestValue | None, final: Mapping[str, float], metric: str) -> float | None:
-    """The run's best value of a metric if it monitored that one, else the last value; None if it was never logged."""
-    return best.value if best is not None and best.metric == metric else final.get(metric)
+@runtime_checkable
+class Judgeable(Protocol):
+    """What judging asks of a run."""
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+
+    @property
+    def loss(self) -> str:
+        """What it minimized; empty where that is not known."""
+
+    @property
+    def best(self) -> BestValue | None:
+        """Of what it monitored, where it ever was a number."""
+
+    @property
+    def at_best(self) -> Mapping[str, float]:
+        """What else was measured then."""
+
+    @property
+    def final(self) -> Mapping[str, float]:
+        """What was measured last."""
 
 
-def main_metric(runs: Iterable[tuple[BestValue | None, Mapping[str, float]]]) -> tuple[str, str] | None:
-    """The metric to judge several runs by, and its direction: what most of them monitored, else a loss, else any."""
-    best, finals = [], list[Mapping[str, float]]()
-    for found, final in runs:
-        best += [(found.metric, found.mode)] if found is not None else []
-        finals.append(final)
-    if best:
-        return Counter(best).most_common(1)[0][0]
-    names = dict.fromkeys(name for final in finals for name in final)
+def measured(run: Judgeable, metric: str) -> float | None:
+    """The metric of the run's best state; the last value where no best state or nothing of it is known, else None."""
+    if run.best is not None and run.best.metric == metric:
+        return run.best.value
+    return run.at_best.get(metric, run.final.get(metric)) if run.best is not None else run.final.get(metric)
+
+
+SHARED = ("val/rmse", "val/accuracy")
+"""What runs of different losses are compared by: of a regression, of a classification."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What several runs are compared by."""
+
+    metric: str
+    way: Direction
+    losses: tuple[str, ...] = ()
+    """What the runs minimized, where runs of one task did not all minimize the same."""
+
+    @property
+    def note(self) -> str | None:
+        """Why it is not what the runs monitored, or what is wrong with it; None where neither is so."""
+        if not self.losses:
+            return None
+        said = f"the losses differ ({', '.join(self.losses)})"
+        if self.metric in SHARED:
+            return f"{said}: compared by {self.metric} of the best states"
+        return f"{said} and there is no other measure: {self.metric} is of another scale in each"
+
+
+def yardstick(runs: Iterable[Judgeable]) -> Yardstick | None:
+    """What to compare several runs by: what most of them monitored, else a loss, else any metric.
+
+    Where that is a loss, and runs of a task minimized different ones, it is the measure that most of them share.
+    """
+    every = list(runs)
+    usual = _monitored(every)
+    if usual is None or "loss" not in usual.metric:
+        return usual
+    different = _different_losses(every)
+    if not different:
+        return usual
+    counts = {name: sum(measured(run, name) is not None for run in every) for name in SHARED}
+    name = max(SHARED, key=counts.__getitem__)
+    return Yardstick(name, direction(name) or "min", different) if counts[name] else replace(usual, losses=different)
+
+
+def _monitored(runs: Sequence[Judgeable]) -> Yardstick | None:
+    bests = Counter((run.best.metric, run.best.mode) for run in runs if run.best is not None)
+    if bests:
+        [((metric, mode), _)] = bests.most_common(1)
+        return Yardstick(metric, "max" if mode == "max" else "min")
+    names = dict.fromkeys(name for run in runs for name in run.final)
     name = judge(names) or next(iter(names), None)
-    return (name, direction(name) or "min") if name else None
+    return Yardstick(name, direction(name) or "min") if name else None
+
+
+def _different_losses(runs: Iterable[Judgeable]) -> tuple[str, ...]:
+    """The losses of the tasks whose runs have several."""
+    of_tasks: dict[str, set[str]] = {}
+    for run in runs:
+        if run.loss:
+            of_tasks.setdefault(run.task, set()).add(run.loss)
+    return tuple(sorted({loss for losses in of_tasks.values() if len(losses) > 1 for loss in losses}))

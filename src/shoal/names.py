@@ -21,6 +21,9 @@ EPOCH = "epoch"
 IMMATERIAL = ("outputs", "debug", "resume")
 """Settings at the top of a configuration that have no part in what a result is."""
 
+HALVED = "halving after epoch"
+"""How the reason of a run begins that halving has stopped."""
+
 _REPEATS = {"seed": "seeds", "fold": "folds"}
 
 
@@ -32,3 +35,8 @@ def repeats(setting: str) -> bool:
 def repeated_over(settings: Iterable[str]) -> str:
     """What those of the settings that repeat a configuration are called together: `seeds and folds`."""
     return " and ".join(dict.fromkeys(_REPEATS[name.rpartition(".")[2]] for name in settings if repeats(name)))
+
+
+def halved(reason: str | None) -> bool:
+    """Whether this is why a run that halving has stopped did not go on."""
+    return reason is not None and reason.startswith(HALVED)

@@ -13,6 +13,7 @@ import pytest
 from shoal.cli import train as main
 from shoal.config.multirun.folds import every_fold
 from shoal.loaded.run import Run
+from shoal.record.figures import metric_curves as curves
 from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo
 from shoal.rundir.info import Best
 from shoal.sweeps.summary import summarize
@@ -46,7 +47,7 @@ def test_folds_alone_train_every_fold_and_tell_mean_and_spread(
     said = capsys.readouterr().out
     assert "over folds" in said
     (line,) = [line.split() for line in said.splitlines() if "best val/loss" in line]
-    assert line[2:4] == [f"{mean:.4g}", f"{std:.4g}"]
+    assert line[2:5] == [f"{mean:.4g}", f"{std / 2:.4g}", f"{std:.4g}"]
     assert "final val/rmse" in said
 
 
@@ -103,11 +104,13 @@ def test_mean_and_spread_are_over_seeds_and_folds_the_best_first(mode: str, tmp_
     text = summarize(SweepDir(tmp_path), info, runs)
 
     lines = text.splitlines()
-    at = lines.index("over seeds and folds")
+    at = lines.index("best of 2 settings by the mean val/score over seeds and folds")
     found = [line.split() for line in lines[at + 1 : at + 4]]
-    assert found[0] == ["optimizer.lr", "mean", "std", "min", "max", "runs"]
-    rows = [["0.1", "-2.5", "1.291", "-4", "-1", "4"], ["0.2", "-6.5", "1.291", "-8", "-5", "4"]]
-    assert found[1:] == (rows if mode == "max" else rows[::-1])
+    assert found[0] == ["optimizer.lr", "mean", "stderr", "std", "min", "max", "runs", "p"]
+    rows = [["0.1", "-2.5", "0.6455", "1.291", "-4", "-1", "4"], ["0.2", "-6.5", "0.6455", "1.291", "-8", "-5", "4"]]
+    assert [row[:7] for row in found[1:]] == (rows if mode == "max" else rows[::-1])
+    assert [row[7:] for row in found[1:]] == [[], ["<0.001"]]
+    assert "0 of 1 other settings cannot be told apart" in text
     assert pl.read_csv(tmp_path / "summary.csv")["best_mean"].to_list() == [-2.5] * 4 + [-6.5] * 4
 
 

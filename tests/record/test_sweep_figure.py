@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from commands import Ended, trained
 from pictures import PIXEL
-from shoal.record.figures.sweep import MOST_SETTINGS, Drawn, Wording, curve, sweep_figure
+from shoal.record.figures.sweep import MOST_SETTINGS, Drawn, Leader, Wording, curve, sweep_figure
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify
@@ -162,8 +162,9 @@ def test_few_configurations_are_drawn_one_by_one_and_many_as_percentiles() -> No
     few = drawn([{"optimizer.lr": lr} for lr in (0.1, 0.1, 1.0, 1.0)])
     many = drawn([{"optimizer.lr": 0.1 + i} for i in range(3000)])
 
-    of_few = sweep_figure(few, ["optimizer.lr"], WORDING).axes[-1]
-    of_many = sweep_figure(many, ["optimizer.lr"], WORDING).axes[-1]
+    best = Leader(run="0000", settings=few[0].settings, value=1.0)
+    of_few = sweep_figure(few, ["optimizer.lr"], WORDING, best).axes[-1]
+    of_many = sweep_figure(many, ["optimizer.lr"], WORDING, best).axes[-1]
 
     assert labels(of_few) == ["lr=0.1", "lr=1", "best run, 0000"]
     assert len(of_few.collections) == 2
@@ -190,12 +191,20 @@ def test_settings_that_find_no_room_are_named() -> None:
     assert "2 more settings: task.x7, task.x8" in figure.get_suptitle()
 
 
-def test_a_metric_that_is_to_rise_has_its_best_run_at_the_top() -> None:
-    wording = Wording(title="", metric="val/accuracy", rises=True)
+@pytest.mark.parametrize(
+    ("over", "label", "at"), [(None, "best run, 0001", 0.9), ("best mean over seeds",) * 2 + (0.7,)]
+)
+def test_the_star_is_at_the_best_mean_or_where_there_is_none_at_the_best_run(
+    over: str | None, label: str, at: float
+) -> None:
+    runs = drawn([{"optimizer.lr": 0.1}, {"optimizer.lr": 1.0}], [0.5, 0.9])
+    best = Leader(run="0001", settings={"optimizer.lr": 1.0}, value=at, over=over)
 
-    figure = sweep_figure(drawn([{"optimizer.lr": 0.1}, {"optimizer.lr": 1.0}], [0.5, 0.9]), ["optimizer.lr"], wording)
+    figure = sweep_figure(runs, ["optimizer.lr"], Wording(title="", metric="val/accuracy", rises=True), best)
 
-    assert "best run, 0001" in labels(figure.axes[-1])
+    (star,) = [each for each in panels(figure)[0].collections if each.get_label() == label]
+    assert [list(place) for place in star.get_offsets()] == [[1.0, at]]
+    assert any("0001" in each for each in labels(figure.axes[-1]))
 
 
 def test_a_curve_leaves_out_what_was_not_measured_or_is_no_number() -> None:

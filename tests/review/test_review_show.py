@@ -112,7 +112,9 @@ def test_show_of_a_sweep_has_its_best_runs_and_those_not_completed(tmp_path: Pat
     text = said(show_sweep, sweep)
 
     assert "4 completed, 1 failed, 1 diverged" in text
-    assert "best by val/loss" in text
+    assert "settings by the mean val/loss over seeds" in text
+    assert "best runs of the first setting by val/loss" in text
+    assert "0 of 1 other settings" in text or "1 of 1 other settings" in text
     assert "ValueError: the task drew no samples" in text
 
 
@@ -137,7 +139,7 @@ def test_compare_has_the_settings_that_differ_and_no_others(tmp_path: Path) -> N
 
     assert "optimizer.lr\t0.01\t0.1" in lines
     assert not any(line.startswith("model.hidden") for line in lines)
-    assert any(line.startswith("val/loss\t0.005652\t0.") and "%)" in line for line in lines)
+    assert any(line.startswith("val/loss, last\t0.005652\t0.") and "%)" in line for line in lines)
 
 
 def test_compare_takes_more_than_two_runs(tmp_path: Path) -> None:
@@ -275,14 +277,11 @@ def test_show_of_a_sweep_has_mean_and_spread_over_seeds_and_folds(tmp_path: Path
 
     lines = said(show_sweep, sweep).splitlines()
 
-    start = lines.index("val/loss over task.fold, seed")
-    assert lines[start + 1].split() == ["mean", "std", "min", "max", "runs"]
-    assert lines[start + 2].split() == [
-        "lr=0.01",
-        *(f"{value:.4g}" for value in (fmean(values), stdev(values), min(values), max(values))),
-        "3",
-    ]
-    assert lines[start + 3].split()[0] == "lr=0.001"
+    start = lines.index("settings by the mean val/loss over folds and seeds")
+    spread = fmean(values), stdev(values) / 3**0.5, stdev(values), min(values), max(values)
+    assert lines[start + 1].split() == ["mean", "stderr", "std", "min", "max", "runs", "p"]
+    assert lines[start + 2].split()[0] == "lr=0.001"  # of the other one a run has diverged
+    assert lines[start + 3].split()[:-1] == ["lr=0.01", *(f"{value:.4g}" for value in spread), "3", "of", "4"]
 
 
 def test_a_run_whose_settings_cannot_be_read_is_compared_by_its_metrics(tmp_path: Path) -> None:

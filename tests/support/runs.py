@@ -150,13 +150,17 @@ def make_sweep(
                 name=f"{name}-{folder}",
                 path=sweep.path / folder,
                 task=task,
-                status=status,
-                reason=reason,
                 settings=differs,
                 differs=differs,
                 sweep=name,
                 job=job,
-                **{"rows": [] if status is Status.FAILED else None, **fields, **(each or {}).get(job, {})},
+                **{
+                    "status": status,
+                    "reason": reason,
+                    "rows": [] if status is Status.FAILED else None,
+                    **fields,
+                    **(each or {}).get(job, {}),
+                },
             )
         overrides = [f"{key}={value}" for key, value in differs.items()]
         ended = None if job in pending else status

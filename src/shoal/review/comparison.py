@@ -11,12 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.curves import MetricCurve, draw, histories
 from shoal.review.entries import RunEntry
 from shoal.review.listing import short_ids
 from shoal.review.settings import read_settings
 from shoal.review.terminal_table import TableColumn, write_table
-from shoal.review.values import main_metric, rises
+from shoal.review.values import metric_of, rises, yardstick
 from shoal.review.wording import number, printable
 
 Rows = list[tuple[str, list[Any]]]
@@ -39,7 +40,10 @@ def compare(screen: Console, entries: Sequence[RunEntry], *, metric: str | None 
     for problem in problems:
         screen.print(problem, style="red")
     _titled(screen, "\nmetrics", _metrics(entries), _with_difference(names), "no run has a metric")
-    metric = metric or main_metric(entries)
+    by = yardstick(entries)
+    if by and by.note:
+        screen.print(f"\n{printable(by.note)}")
+    metric = metric or (by.metric if by else None)
     if metric and screen.is_terminal:
         _overlaid(screen, entries, names, metric)
 
@@ -69,11 +73,15 @@ def _settings(entries: Sequence[RunEntry], names: Sequence[str]) -> tuple[dict[s
 
 
 def _metrics(entries: Sequence[RunEntry]) -> Rows:
-    """Last and best value of each metric; of two runs, the difference too."""
+    """Each metric in the last and in the best state; of two runs, the difference too."""
     infos = [run.info for run in entries]
     rows: Rows = []
     for name in dict.fromkeys(name for info in infos if info for name in info.final):
-        rows.append((name, [info.final.get(name) if info else None for info in infos]))
+        rows.append((f"{name}, last", [info.final.get(name) if info else None for info in infos]))
+    monitored = {info.best.metric for info in infos if info and info.best}
+    for name in dict.fromkeys(name for info in infos if info for name in info.at_best):
+        if name not in (*monitored, LR, GRAD_NORM, GRAD_NORM_CLIPPED):
+            rows.append((f"{name}, at best", [metric_of(run, name) for run in entries]))
     for name in dict.fromkeys(info.best.metric for info in infos if info and info.best):
         bests = [info.best if info and info.best and info.best.metric == name else None for info in infos]
         direction = "largest" if rises(name, entries) else "smallest"

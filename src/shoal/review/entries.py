@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from shoal.errors import DamagedError
+from shoal.names import halved
 from shoal.review.listed import ListedRun
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, decode_info
 
@@ -138,6 +139,11 @@ class SweepEntry:
     def dir(self) -> SweepDir:
         """The files of the sweep."""
         return SweepDir(self.path)
+
+    @property
+    def n_halved(self) -> int:
+        """How many of the completed runs halving has stopped."""
+        return sum(run.summary is not None and halved(run.summary.reason) for run in self.runs)
 
     def counts(self) -> Counter[str]:
         """How many jobs have which status; one without a directory is pending, or was removed after it ended."""

@@ -11,14 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved
 from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
 from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
 from shoal.review.terminal_table import TableColumn, status_style, write_table
-from shoal.review.values import Value, Values, main_metric, unknown_status
-from shoal.review.wording import ago, counted, duration, number, printable, settings
+from shoal.review.values import AT_BEST, Value, Values, unknown_status, yardstick
+from shoal.review.wording import ago, counted, duration, number, outcomes, printable, settings
 from shoal.rundir import RunInfo, Status
 from shoal.rundir.json_text import json_text
 
@@ -66,13 +66,15 @@ def selected(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
 def default_columns(entries: Sequence[Entry]) -> list[str]:
     """The columns where none are asked for: the further metrics come last."""
     found = runs(entries)
-    main = main_metric(found)
+    by = yardstick(found)
+    main = by.metric if by else None
     counts: Counter[str] = Counter()
     for names, n in Counter(tuple(run.summary.final) for run in found if run.summary).items():
         counts.update(dict.fromkeys(names, n))
     quiet = {main, LR, GRAD_NORM, GRAD_NORM_CLIPPED}
     others = [name for name, _ in counts.most_common() if name not in quiet]
-    return ["id", "task", "status", "age", "what", "best", *([main] if main else []), "time", *others[:4]]
+    best = f"{AT_BEST}{main}" if by and by.losses else "best"
+    return ["id", "task", "status", "age", "what", best, *([main] if main else []), "time", *others[:4]]
 
 
 def asked_columns(names: str | None, entries: Sequence[Entry]) -> list[str]:
@@ -112,9 +114,10 @@ def whats(entries: Sequence[Entry], *, brief: bool = False) -> list[str]:
 def _what(entry: Entry, shared: set[str], *, brief: bool) -> str:
     if isinstance(entry, SweepEntry):
         return _what_sweep(entry, brief=brief)
-    reason = entry.reason
+    reason = printable(entry.reason or "")
     words = distinction(entry.summary, shared, brief=brief) if entry.summary else ""
-    return f"{printable(reason)}{'; ' if words else ''}{words}" if reason else words
+    parts = (words, reason) if halved(entry.reason) else (reason, words)  # what halving stopped is no worse for it
+    return "; ".join(filter(None, parts))
 
 
 def distinction(info: RunInfo | ListedRun, shared: Collection[str] = (), *, brief: bool = False) -> str:
@@ -134,11 +137,11 @@ def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:
     counts = sweep.counts()
     n = sum(counts.values())
     parts = [printable(sweep.reason)] if sweep.reason else []
-    if counts[Status.COMPLETED] == n:
+    if counts[Status.COMPLETED] == n and not sweep.n_halved:
         parts.append(counted(n, "run"))
     else:
-        each = ", ".join(f"{counts[status]} {status}" for status in (*STATUSES, PENDING, REMOVED) if counts[status])
-        parts.append(f"{counted(n, 'run')}: {each}")
+        each = {status: counts[status] for status in (*STATUSES, PENDING, REMOVED)}
+        parts.append(f"{counted(n, 'run')}: {outcomes(each, sweep.n_halved)}")
     varies = [str(name).rsplit(".", 1)[-1] if brief else str(name) for name in sweep.info.varies] if sweep.info else []
     return "; ".join(parts) + (f" over {printable(', '.join(varies))}" if varies else "")
 
@@ -182,15 +185,21 @@ def _fields(column: Sequence[Value]) -> list[str]:
 
 
 def write_listing(screen: Console, entries: Sequence[Entry], names: Sequence[str]) -> None:
-    """For a person: a table as wide as the terminal."""
+    """For a person: a table as wide as the terminal, and what is to be known of how the runs compare."""
     write_table(screen, listing(entries, names, width=screen.width))
+    by = yardstick(entries)
+    if by and by.note and f"{AT_BEST}{by.metric}" in names:
+        screen.print(printable(by.note))
 
 
 def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> list[TableColumn]:
     """The columns of the table, most needed first."""
-    main = main_metric(entries)
+    by = yardstick(entries)
+    main = by.metric if by else None
     raw = raw_columns(entries, names)
+    metrics = Values(entries).metrics
     ranks = {name: rank for rank, name in enumerate(["id", "best", "what", "age", "task", main, "time"])}
+    ranks[f"{AT_BEST}{main}"] = ranks["best"]
     ranks["status"] = 0
     columns = []
     for position, (name, values) in enumerate(zip(names, raw, strict=True)):
@@ -203,7 +212,7 @@ def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> li
             cells = [_best(entry, cell, main) for entry, cell in zip(entries, cells, strict=True)]
         columns.append(
             TableColumn(
-                title=_title(name, main),
+                title=_title(name, main, metrics),
                 cells=cells,
                 right=name in _RIGHT or all(value is None or isinstance(value, int | float) for value in values),
                 shrinks=_SHRINKS.get(name, False),
@@ -221,9 +230,14 @@ def short_ids(entries: Sequence[Entry]) -> list[str]:
     return [printable(name if counts[name] == 1 else entry.id) for name, entry in zip(short, entries, strict=True)]
 
 
-def _title(name: str, main: str | None) -> str:
+def _title(name: str, main: str | None, metrics: Collection[str]) -> str:
+    """The title of a column; one of a metric says of which state of the runs it is."""
     if name == "best" and main:
         return f"BEST {printable(main)}"
+    if name.startswith(AT_BEST):
+        return f"BEST STATE {printable(name.removeprefix(AT_BEST))}"
+    if name in metrics:
+        return f"last {printable(name)}"
     return name.upper() if name in ("id", "task", "status", "age", "what", "time") else printable(name)
 
 

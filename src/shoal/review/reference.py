@@ -9,7 +9,7 @@ from pathlib import Path
 from shoal.errors import UsageError, nearest
 from shoal.review.catalog import find, is_aside
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs, untimed
-from shoal.review.values import main_metric, ranked
+from shoal.review.values import best_run, main_metric
 from shoal.review.wording import printable
 
 _DEPTH = 3
@@ -123,9 +123,9 @@ def _inside(reference: str, sweep: SweepEntry) -> Entry:
 def _best(reference: str, entries: Sequence[Entry]) -> RunEntry:
     every = runs(entries)
     metric = reference.partition(":")[2] or main_metric(every)
-    found = ranked(every, metric) if metric else []
+    found = best_run(every, metric) if metric else None
     if found:
-        return found[0]
+        return found
     metrics = sorted({name for run in every if run.summary for name in run.summary.final})
     guess = nearest(metric, metrics) if metric else None
     meant = f"did you mean {guess}? " if guess else ""

@@ -12,18 +12,17 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
-from shoal.judging import place
-from shoal.names import repeats
 from shoal.review.curves import drawn
 from shoal.review.entries import RunEntry, SweepEntry
 from shoal.review.listing import default_columns, write_listing
+from shoal.review.ranking import Ranking
 from shoal.review.settings import read_settings
-from shoal.review.spread import HEADS, over
+from shoal.review.spread import HEADS
 from shoal.review.terminal_table import status_style
-from shoal.review.values import age, main_metric, metric_of, ranked, rises
-from shoal.review.wording import ago, counted, duration, number, printable, size
+from shoal.review.values import AT_BEST, age, ranking
+from shoal.review.wording import ago, chance, counted, cut, duration, number, outcomes, printable, size
 from shoal.review.wording import settings as as_text
-from shoal.rundir import RunInfo, Status, StudyInfo, SweepInfo, verify
+from shoal.rundir import RunInfo, StudyInfo, SweepInfo, verify
 
 _TOP = 5
 _SCORES = ("precision", "recall", "f1", "support")
@@ -53,23 +52,21 @@ def show_sweep(screen: Console, sweep: SweepEntry) -> None:
     _head(screen, sweep)
     if sweep.info:
         _facts(screen, [("command", command(sweep.info)), ("took", duration(sweep.info.seconds))])
-    counts = ", ".join(f"{n} {status}" for status, n in sweep.counts().most_common())
+    counts = outcomes(dict(sweep.counts().most_common()), sweep.n_halved)
     varies = printable(", ".join(map(str, sweep.info.varies))) if sweep.info else ""
     _facts(screen, [("runs", counts), ("over", varies)])
     if sweep.info and sweep.info.study:
         _facts(screen, _search(sweep.info.study))
-    metric = main_metric(sweep.runs)
-    best = ranked(sweep.runs, metric)[:_TOP] if metric else []
-    if best:
-        screen.print(f"\nbest by {printable(str(metric))}", style="bold")
-        write_listing(screen, best, default_columns(best))
-        _over_repeats(screen, sweep, str(metric))
+    found = ranking(sweep.runs, tested=True)
+    if found and found.order:
+        _best(screen, found)
     broken = [run for run in sweep.runs if run.status not in ("completed", "running")]
     if broken:
         screen.print(f"\n{counted(len(broken), 'run')} not completed", style="bold")
         write_listing(screen, broken[: 2 * _TOP], ["id", "status", "what"])
     if len(broken) > 2 * _TOP:
-        screen.print(f"all of them: shoal runs {sweep.path} --where \"status != 'completed'\"")
+        shown_of = cut(2 * _TOP, len(broken))[0]
+        screen.print(f"{shown_of}; all of them: shoal runs {sweep.path} --where \"status != 'completed'\"")
 
 
 def command(info: RunInfo | SweepInfo) -> str:
@@ -173,25 +170,33 @@ def _assessment(screen: Console, info: RunInfo) -> None:
         _table(screen, "class", [score.get("name") for score in classes], columns)
 
 
-def _over_repeats(screen: Console, sweep: SweepEntry, metric: str) -> None:
-    """Mean and spread of the metric of each configuration over its seeds and folds, the best mean first."""
-    cells: dict[str, list[float | None]] = {}
-    labels: dict[str, str] = {}
-    repeated: dict[str, None] = {}
-    for run in [run for run in sweep.runs if run.status == Status.COMPLETED]:
-        differs = run.summary.differs if run.summary else {}
-        repeated |= dict.fromkeys(filter(repeats, differs))
-        cell = {name: value for name, value in differs.items() if name not in repeated}
-        labels[as_text(cell)] = as_text(cell, brief=True) or "all runs"
-        cells.setdefault(as_text(cell), []).append(metric_of(run, metric))
-    if not repeated or all(len(values) < 2 for values in cells.values()):
-        return
-    way = "max" if rises(metric, sweep.runs) else "min"
-    found = [(labels[name], over(values)) for name, values in cells.items()]
-    best = sorted(found, key=lambda cell: place(cell[1].mean, way))[: 2 * _TOP]
-    columns = dict(zip(HEADS, zip(*(spread.cells for _, spread in best), strict=True), strict=True))
-    screen.print(f"\n{printable(metric)} over {printable(', '.join(repeated))}", style="bold")
-    _table(screen, "", [label for label, _ in best], columns)
+def _best(screen: Console, found: Ranking[RunEntry]) -> None:
+    """The best settings with mean and spread over their seeds and folds, and the best runs of the first of them."""
+    metric = printable(found.yardstick.metric)
+    if found.over:
+        told = [setting for setting in found.settings if setting.spread.of]
+        best = told[: 2 * _TOP]
+        cells = [[*setting.spread.cells, chance(setting.p)] for setting in best]
+        columns = dict(zip((*HEADS, "p"), zip(*cells, strict=True), strict=True))
+        screen.print(f"\nsettings by the mean {metric} over {found.over}", style="bold")
+        _table(screen, "", [as_text(setting.values, brief=True) or "all runs" for setting in best], columns)
+        _lines(screen, [*cut(len(best), len(told)), found.yardstick.note, found.verdict])
+    runs = list(found.settings[0].runs if found.over else found.order)
+    of = " of the first setting" if len(found.settings) > 1 and found.over else ""
+    screen.print(f"\nbest runs{of} by {metric}", style="bold")
+    names = default_columns(runs[:_TOP])
+    if found.yardstick.losses:  # of which the runs that are listed may have one
+        names = [f"{AT_BEST}{found.yardstick.metric}" if name == "best" else name for name in names]
+    write_listing(screen, runs[:_TOP], names)
+    _lines(screen, cut(min(_TOP, len(runs)), len(runs)))
+    if not found.over:
+        _lines(screen, [found.yardstick.note, found.verdict])
+
+
+def _lines(screen: Console, lines: Iterable[str | None]) -> None:
+    for line in lines:
+        if line:
+            screen.print(f"  {printable(line)}")
 
 
 def _table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[str, Sequence[str]]) -> None:

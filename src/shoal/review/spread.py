@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-HEADS = ("mean", "std", "min", "max", "runs")
+HEADS = ("mean", "stderr", "std", "min", "max", "runs")
 """What a table says of a spread."""
 
 
@@ -31,10 +31,10 @@ class Spread:
 
     @property
     def cells(self) -> list[str]:
-        """Mean, std, min, max and the number of runs as a table has them: `7 of 8` where one was left out."""
-        std = "" if math.isnan(self.std) else f"{self.std:.4g}"
+        """What stands below `HEADS`: of the runs `7 of 8` where one was left out."""
+        spread = ["" if math.isnan(value) else f"{value:.4g}" for value in (self.error, self.std)]
         runs = str(self.runs) if self.runs == self.of else f"{self.runs} of {self.of}"
-        return [f"{self.mean:.4g}", std, f"{self.min:.4g}", f"{self.max:.4g}", runs]
+        return [f"{self.mean:.4g}", *spread, f"{self.min:.4g}", f"{self.max:.4g}", runs]
 
 
 def over(values: Iterable[float | None]) -> Spread:

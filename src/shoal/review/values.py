@@ -10,20 +10,30 @@ from typing import Any
 
 from shoal import judging
 from shoal.errors import DamagedError, UsageError, shown, suggestion
-from shoal.judging import direction, measured, place
+from shoal.judging import Yardstick, direction, measured, place
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
 from shoal.review.listed import ListedRun
+from shoal.review.ranking import Ranking, rank
 from shoal.review.settings import read_settings
 
 Value = int | float | str | None
 """A bool is 0 or 1, a list or a mapping its text."""
 
 _PLAIN = frozenset((int, float, str))
+AT_BEST = "best:"
+"""Before the name of a metric: its value in the run's best state, where the name alone is the last value."""
 
 
 def _best(entry: Entry) -> float | None:
-    best = best_run(entry.runs) if isinstance(entry, SweepEntry) else entry
-    return best.summary.best.value if best and best.summary and best.summary.best else None
+    if isinstance(entry, SweepEntry):
+        found = ranking(entry.runs)
+        return metric_of(found.first, found.yardstick.metric) if found and found.first else None
+    return entry.summary.best.value if entry.summary and entry.summary.best else None
+
+
+def _at_best(entry: Entry, metric: str) -> float | None:
+    run = best_run(entry.runs, metric) if isinstance(entry, SweepEntry) else entry
+    return metric_of(run, metric) if run else None
 
 
 def _seconds(entry: Entry) -> float | None:
@@ -106,7 +116,7 @@ class Values:
         return _united(run.info.choices for run in runs(self.entries) if run.info)
 
     def __contains__(self, name: str) -> bool:
-        if name in FIELDS or name in self.metrics or self._is_group(name):
+        if name in FIELDS or name.removeprefix(AT_BEST) in self.metrics or self._is_group(name):
             return True
         return any(name in settings for settings in self.settings())
 
@@ -119,6 +129,8 @@ class Values:
         if name in FIELDS:
             values = map(FIELDS[name], self.entries)
             return [value if type(value) in _PLAIN else plain(value) for value in values]
+        if name.startswith(AT_BEST) and name in self:
+            return [_at_best(entry, name.removeprefix(AT_BEST)) for entry in self.entries]
         if name in self.metrics:
             summaries = (entry.summary if isinstance(entry, RunEntry) else None for entry in self.entries)
             return [summary.final.get(name) if summary else None for summary in summaries]
@@ -161,14 +173,19 @@ def plain(value: Any) -> Value:
 
 
 def metric_of(run: RunEntry, name: str) -> float | None:
-    """The best value where the run kept the best of this metric, else its last value."""
-    return measured(run.summary.best, run.summary.final, name) if run.summary else None
+    """The metric of the run's best state; its last value where it has none."""
+    return measured(run.summary, name) if run.summary else None
+
+
+def yardstick(entries: Iterable[Entry]) -> Yardstick | None:
+    """What to compare the runs by; see `judging.yardstick`."""
+    return judging.yardstick(run.summary for run in runs(entries) if run.summary)
 
 
 def main_metric(entries: Iterable[Entry]) -> str | None:
-    """The metric to judge by: the one most runs monitored, else the validation loss, else what there is."""
-    found = judging.main_metric((run.summary.best, run.summary.final) for run in runs(entries) if run.summary)
-    return found[0] if found else None
+    """The metric to compare the runs by."""
+    found = yardstick(entries)
+    return found.metric if found else None
 
 
 def rises(name: str, entries: Iterable[RunEntry]) -> bool:
@@ -180,17 +197,34 @@ def rises(name: str, entries: Iterable[RunEntry]) -> bool:
 
 
 def ranked(entries: Sequence[RunEntry], metric: str) -> list[RunEntry]:
-    """The runs that have a finite value of the metric, the best first."""
+    """The runs that have a finite value of the metric, the best first, whatever their settings."""
     way = "max" if rises(metric, entries) else "min"
     scored = [(value, run) for run in entries if (value := metric_of(run, metric)) is not None and math.isfinite(value)]
     return [run for _, run in sorted(scored, key=lambda pair: place(pair[0], way))]
 
 
-def best_run(entries: Sequence[RunEntry]) -> RunEntry | None:
-    """The best of the runs by the metric they monitored."""
-    metric = main_metric(entries)
-    found = ranked(entries, metric) if metric else []
-    return found[0] if found else None
+def ranking(
+    entries: Iterable[RunEntry], metric: str | None = None, *, tested: bool = False
+) -> Ranking[RunEntry] | None:
+    """The settings of the runs, the best mean over seeds and folds first: by this metric, else by their yardstick.
+
+    Runs of two sweeps are never of one setting. `tested` compares the settings with the first.
+    """
+    every = list(entries)
+    known = [(run, run.summary, _family(run)) for run in every if run.summary]
+    by = Yardstick(metric, "max" if rises(metric, every) else "min") if metric else None
+    return rank(known, by, tested=tested)
+
+
+def _family(run: RunEntry) -> str:
+    """The sweep that a run belongs to; of runs alone nothing."""
+    return str(run.path.parent) if run.summary and run.summary.job is not None else ""
+
+
+def best_run(entries: Iterable[RunEntry], metric: str | None = None) -> RunEntry | None:
+    """The best run of the setting with the best mean over seeds and folds, by this metric or by their yardstick."""
+    found = ranking(entries, metric)
+    return found.first if found else None
 
 
 def unknown_status(status: str, statuses: Iterable[str]) -> UsageError:

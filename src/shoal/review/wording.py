@@ -71,3 +71,24 @@ def settings(values: Mapping[str, Any], *, brief: bool = False) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def outcomes(counts: Mapping[str, int], n_halved: int) -> str:
+    """`3 completed, 1 diverged`; where halving has stopped some, `2 trained to the end, 22 stopped by halving`."""
+    parts = []
+    for status, n in counts.items():
+        if status == "completed" and n_halved:
+            parts += [f"{n - n_halved} trained to the end", f"{n_halved} stopped by halving"]
+        elif n:
+            parts.append(f"{n} {status}")
+    return ", ".join(parts)
+
+
+def chance(p: float | None) -> str:
+    """A p-value: `0.31`, `<0.001`; empty where there is none."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def cut(n: int, of: int) -> list[str]:
+    """`20 of 108 shown`, as the line below a table that is not whole."""
+    return [f"{n} of {of} shown"] if n < of else []

@@ -5,54 +5,49 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shoal.errors import shown
-from shoal.judging import main_metric, measured, place
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, VAL_LOSS, repeated_over, repeats
+from shoal.judging import measured
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved, repeats
+from shoal.review.ranking import Ranking, rank
 from shoal.review.spread import HEADS, over
-from shoal.review.wording import counted
-from shoal.rundir import JobInfo, RunInfo, Status, SweepDir, SweepInfo, write_text
+from shoal.review.wording import chance, counted, cut, outcomes
+from shoal.rundir import RunInfo, Status, SweepDir, SweepInfo, write_text
 
 TOP = 5
 
 
 def summarize(sweep: SweepDir, info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
     """Write summary.csv; the text for the terminal."""
-    write_text(sweep.summary, table(info, results))
-    lines = [*_best_runs(info, results), *_over_repeats(info, results), *_failures(info, results)]
-    counts = {status: sum(job.status is status for job in info.jobs) for status in Status}
-    said = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    lines.append(f"{counted(len(info.jobs), 'run')}: {said or 'none begun'}, in {info.seconds:.1f} s")
+    found = ranked(info, results)
+    write_text(sweep.summary, table(info, results, found))
+    lines = [*(_best(info, results, found) if found and found.order else []), *_failures(info, results)]
+    lines.append(f"{counted(len(info.jobs), 'run')}: {_outcomes(info, results)}, in {info.seconds:.1f} s")
     lines.append(f"  {sweep.summary}")
     return "\n".join(lines)
 
 
-def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
+def table(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int] | None) -> str:
     """summary.csv: a row a job with what differs, its status, its best and final metrics.
 
-    Where several runs are the same but for seed and fold, mean and spread of their best values stand in each of them.
+    Where several runs are the same but for seed and fold, mean and spread of what they came to stand in each of them.
+    Runs of different losses have what they are compared by, as it was at their best, in a column of its own.
     """
     names = sorted({name for run in results.values() for name in run.final})
-    groups = _groups(info, results)
-    spread = ["best_mean", "best_std", "best_runs"] if _any_repeats(groups) else []
+    shared = found.yardstick.metric if found and found.yardstick.losses else None
+    spreads = ["best_mean", "best_std", "best_runs"] if found and found.over else []
     text = io.StringIO()
-    columns = [
-        "job",
-        "run",
-        *info.varies,
-        "status",
-        "best",
-        "best_epoch",
-        *spread,
-        "epochs",
-        "steps",
-        "seconds",
-        *names,
-        "reason",
-    ]
+    judged = ["best", "best_epoch", *([f"{shared} at best"] if shared else []), *spreads]
+    columns = ["job", "run", *info.varies, "status", *judged, "epochs", "steps", "seconds", *names, "reason"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
+    of = {
+        number: setting.spread
+        for setting in (found.settings if spreads and found else ())
+        for number in setting.members
+    }
     for job in info.jobs:
         row: dict[str, Any] = {
             "job": job.number,
@@ -62,12 +57,11 @@ def table(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
         }
         row |= {key: shown(value) for key, value in job.differs.items() if key in info.varies}
         run = results.get(job.number)
-        repeated = groups.get(_configuration(info, job), [])
-        if spread and repeated:
-            found = over(repeated)
-            row |= dict(zip(spread, (found.mean, found.std, found.runs), strict=True))
+        if (spread := of.get(job.number)) and spread.of:
+            row |= dict(zip(spreads, (spread.mean, spread.std, spread.runs), strict=True))
         if run:
-            best = {"best": run.best.value, "best_epoch": run.best.epoch} if run.best else {}
+            best: dict[str, Any] = {"best": run.best.value, "best_epoch": run.best.epoch} if run.best else {}
+            best |= {f"{shared} at best": measured(run, shared)} if shared else {}
             row |= best | {"epochs": run.epochs, "steps": run.steps, "seconds": round(run.seconds, 3)} | run.final
         writer.writerow(row)
     return text.getvalue()
@@ -84,71 +78,83 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join("-".join(map(str, part)) for part in parts)
 
 
-def yardstick(results: Mapping[int, RunInfo]) -> tuple[str, str]:
-    """The metric to judge the runs by, and whether `min` or `max` is its best."""
-    return main_metric((run.best, run.final) for run in results.values()) or (VAL_LOSS, "min")
+def ranked(info: SweepInfo, results: Mapping[int, RunInfo]) -> Ranking[int] | None:
+    """The settings of a sweep's runs, by the numbers of their jobs, compared with the best one."""
+    # A run that was there before the sweep was given further values does not say in what it differs from those.
+    differs = {job.number: job.differs for job in info.jobs}
+    runs = [(number, replace(run, differs=differs[number])) for number, run in results.items() if number in differs]
+    return rank([(number, run, "") for number, run in runs], tested=True)
 
 
-def values(results: Mapping[int, RunInfo]) -> dict[int, float]:
-    """What each completed run has come to by one metric, the best first and those that are nan last."""
-    metric, way = yardstick(results)
-    done = {number: run for number, run in results.items() if run.status is Status.COMPLETED}
-    every = [(number, measured(run.best, run.final, metric)) for number, run in done.items()]
-    known = [(number, value) for number, value in every if value is not None]
-    return dict(sorted(known, key=lambda pair: (place(pair[1], way), pair[0])))
+def _best(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int]) -> list[str]:
+    """The best settings with mean and spread over seeds and folds, or where each has one run the best runs."""
+    note = [f"  {found.yardstick.note}"] if found.yardstick.note else []
+    if not found.over:
+        return [*_best_runs(info, results, found), *note, *_verdict(found)]
+    if len(found.settings) == 1:
+        return [*_over_repeats(results, found), *note, _best_run(info, results, found)]
+    return [*_best_settings(info, found), *note, *_verdict(found), _best_run(info, results, found)]
 
 
-def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
-    found = values(results)
-    if not found:
-        return []
-    metric, _ = yardstick(results)
+def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int]) -> list[str]:
+    order, metric = found.order, found.yardstick.metric
     rows = [["run", *info.varies, metric, "epoch"]]
     names = {job.number: job for job in info.jobs}
-    for number, value in list(found.items())[:TOP]:
+    for number in order[:TOP]:
         run = results[number]
-        epoch = run.best.epoch if run.best else run.epochs - 1
         settings = [shown(names[number].differs.get(key, ""), brief=True) for key in info.varies]
-        rows.append([names[number].run, *settings, f"{value:.6g}", str(epoch)])
-    return [f"best of {counted(len(found), 'run')}", *_aligned(rows)]
+        rows.append([names[number].run, *settings, f"{measured(run, metric):.6g}", str(_epoch(run))])
+    title = f"best of {counted(len(order), 'run')} by {metric} {_state(results)}"
+    return [title, *_aligned(rows), *(f"  {line}" for line in cut(len(rows) - 1, len(order)))]
 
 
-def _over_repeats(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
-    """Mean and spread over seeds and folds: of the metrics of a single configuration, or of the best of each."""
-    groups = _groups(info, results)
-    if not _any_repeats(groups):
-        return []
-    title = f"over {repeated_over(info.varies)}"
-    if len(groups) == 1:
-        found = _metrics([run for run in results.values() if run.status is Status.COMPLETED])
-        width = max(map(len, found))
-        rows = [[name.ljust(width), *over(each).cells] for name, each in found.items()]
-        return [title, *_aligned([["", *HEADS], *rows])]
+def _best_settings(info: SweepInfo, found: Ranking[int]) -> list[str]:
     keys = [key for key in info.varies if not repeats(key)]
-    _, way = yardstick(results)
-    spreads = {settings: over(found) for settings, found in groups.items()}
-    ranked = sorted(spreads, key=lambda settings: place(spreads[settings].mean, way))
-    brief = {_configuration(info, job): _configuration(info, job, brief=True) for job in info.jobs}
-    rows = [[*brief[settings], *spreads[settings].cells] for settings in ranked]
-    return [title, *_aligned([[*keys, *HEADS], *rows[: 4 * TOP]])]
+    told = [setting for setting in found.settings if setting.spread.of]
+    rows = [[*keys, *HEADS, "p"]]
+    for setting in told[: 4 * TOP]:
+        values = [shown(setting.values.get(key, ""), brief=True) for key in keys]
+        rows.append([*values, *setting.spread.cells, chance(setting.p)])
+    title = f"best of {counted(len(told), 'setting')} by the mean {found.yardstick.metric} over {found.over}"
+    return [title, *_aligned(rows), *(f"  {line}" for line in cut(len(rows) - 1, len(told)))]
 
 
-def _groups(info: SweepInfo, results: Mapping[int, RunInfo]) -> dict[tuple[str, ...], list[float]]:
-    """The best values of the runs of each configuration, whatever their seeds and folds."""
-    known = values(results)
-    groups: dict[tuple[str, ...], list[float]] = {}
-    for job in info.jobs:
-        if job.number in known:
-            groups.setdefault(_configuration(info, job), []).append(known[job.number])
-    return groups
+def _over_repeats(results: Mapping[int, RunInfo], found: Ranking[int]) -> list[str]:
+    """Mean and spread of every metric of a single configuration."""
+    whole = [run for run in results.values() if run.status is Status.COMPLETED and not halved(run.reason)]
+    metrics = _metrics(whole)
+    width = max(map(len, metrics))
+    rows = [[name.ljust(width), *over(each).cells] for name, each in metrics.items()]
+    return [f"over {found.over}", *_aligned([["", *HEADS], *rows])]
 
 
-def _configuration(info: SweepInfo, job: JobInfo, *, brief: bool = False) -> tuple[str, ...]:
-    return tuple(shown(job.differs.get(key, ""), brief=brief) for key in info.varies if not repeats(key))
+def _best_run(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int]) -> str:
+    """The run that the first setting is shown by."""
+    number, metric = found.first, found.yardstick.metric
+    if number is None:
+        return f"  no run has come to a number of {metric}"
+    job = next(job for job in info.jobs if job.number == number)
+    words = " ".join(f"{key}={shown(value, brief=True)}" for key, value in job.differs.items() if repeats(key))
+    run = results[number]
+    return f"  its best run is {job.run} ({words}): {metric} {measured(run, metric):.6g} in epoch {_epoch(run)}"
 
 
-def _any_repeats(groups: Mapping[tuple[str, ...], Sequence[float]]) -> bool:
-    return any(len(found) > 1 for found in groups.values())
+def _verdict(found: Ranking[int]) -> list[str]:
+    return [f"  {found.verdict}"] if found.verdict else []
+
+
+def _epoch(run: RunInfo) -> int:
+    return run.best.epoch if run.best else run.epochs - 1
+
+
+def _state(results: Mapping[int, RunInfo]) -> str:
+    """Which state of the runs is told of."""
+    return "at their best" if any(run.best for run in results.values()) else "in the end"
+
+
+def _outcomes(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
+    counts = {str(status): sum(job.status is status for job in info.jobs) for status in Status}
+    return outcomes(counts, sum(halved(run.reason) for run in results.values())) or "none begun"
 
 
 def _metrics(runs: Sequence[RunInfo]) -> dict[str, list[float]]:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.build.expectations import Expectation, compared, compared_over, expectations
 from shoal.build.job import job as build
 from shoal.errors import shown
-from shoal.names import repeated_over, repeats
+from shoal.judging import Yardstick, measured, place
+from shoal.names import VAL_LOSS, halved, repeated_over, repeats
+from shoal.review.ranking import Ranking
 from shoal.rundir import (
     History,
     RunDir,
@@ -28,7 +30,10 @@ from shoal.rundir import (
 )
 from shoal.rundir.log import quiet_logging
 from shoal.sweeps.processes import beside
-from shoal.sweeps.summary import values, yardstick
+from shoal.sweeps.summary import ranked
+
+if TYPE_CHECKING:
+    from shoal.record.figures.sweep import Leader
 
 Finished = tuple[RunInfo, History]
 MANY = 64
@@ -78,20 +83,29 @@ class Closing:
         ]
 
     @cached_property
-    def _values(self) -> dict[int, float]:
-        """What each run is judged by, the best run first, without those that have come to no finite number."""
-        return {number: value for number, value in values(self.results).items() if math.isfinite(value)}
+    def _ranking(self) -> Ranking[int] | None:
+        """The settings, the best one first."""
+        return ranked(self.info, self.results)
 
     @cached_property
-    def _metric(self) -> tuple[str, str]:
-        return yardstick(self.results)
+    def _yardstick(self) -> Yardstick:
+        return self._ranking.yardstick if self._ranking else Yardstick(VAL_LOSS, "min")
+
+    @cached_property
+    def _values(self) -> dict[int, float]:
+        """What each completed run has come to, the best run first, without those that have come to no finite number."""
+        metric, way = self._yardstick.metric, self._yardstick.way
+        done = {number: run for number, run in self.results.items() if run.status is Status.COMPLETED}
+        every = [(number, measured(run, metric)) for number, run in done.items()]
+        known = [(number, value) for number, value in every if value is not None and math.isfinite(value)]
+        return dict(sorted(known, key=lambda pair: (place(pair[1], way), pair[0])))
 
     def _overview(self) -> Path:
         """The metric against each swept setting, and learning curves."""
         from shoal.record.figures import fit as figures
         from shoal.record.figures.sweep import MOST_CURVES, Drawn, Wording, sweep_figure
 
-        metric, mode = self._metric
+        metric = self._yardstick.metric
         settings = [key for key in self.info.varies if not repeats(key)]
         with_curve = list(self._values)[:: max(1, math.ceil(len(self._values) / MOST_CURVES))]
         curves = {number: self._curve(number, metric) for number in with_curve}
@@ -100,13 +114,28 @@ class Closing:
                 run=job.run,
                 settings={key: job.differs.get(key) for key in settings},
                 value=self._values.get(number),
+                halved=halved(self.results[number].reason),
                 curve=curves.get(number, ()),
             )
             for number, job in self.jobs.items()
         ]
-        wording = Wording(title=self._title(), metric=metric, rises=mode == "max", repeats=self._repeats())
-        write_bytes(self.sweep.figure, figures.png(sweep_figure(drawn, settings, wording)))
+        wording = Wording(
+            title=self._title(), metric=metric, rises=self._yardstick.way == "max", repeats=self._repeats()
+        )
+        write_bytes(self.sweep.figure, figures.png(sweep_figure(drawn, settings, wording, self._leader())))
         return self.sweep.figure
+
+    def _leader(self) -> Leader | None:
+        """The best setting, and the run that stands for it."""
+        from shoal.record.figures.sweep import Leader
+
+        found = self._ranking
+        if found is None or found.first is None:
+            return None
+        job, setting = self.jobs[found.first], found.settings[0]
+        value = setting.spread.mean if found.over else self._values[found.first]
+        over = f"best mean over {found.over}" if found.over else None
+        return Leader(run=job.run, settings=job.differs, value=value, over=over)
 
     def _curve(self, number: int, metric: str) -> list[tuple[float, float]]:
         from shoal.record.figures.sweep import curve
@@ -115,7 +144,9 @@ class Closing:
         return curve(history.rows, metric)
 
     def _title(self) -> str:
-        bad = Counter(run.status for run in self.results.values() if run.status is not Status.COMPLETED)
+        bad = Counter[str](run.status for run in self.results.values() if run.status is not Status.COMPLETED)
+        n_halved = sum(halved(run.reason) for run in self.results.values())
+        bad.update({"stopped by halving": n_halved} if n_halved else {})
         counts = "".join(f", {n} {status}" for status, n in bad.items())
         n = len(self.results)
         return f"{self.info.task}  {self.sweep.path.name}: {n} {'run' if n == 1 else 'runs'}{counts}"
@@ -126,8 +157,9 @@ class Closing:
 
     def _without_fit(self) -> list[RunDir]:
         """The best run and the median run, where there is no picture yet of what they have learned."""
-        ranked = list(self._values)
-        numbers = dict.fromkeys([ranked[0], ranked[len(ranked) // 2]] if ranked else [])
+        order = [number for number in self._values if not halved(self.results[number].reason)]
+        first = self._ranking.first if self._ranking else None
+        numbers = dict.fromkeys([order[0] if first is None else first, order[len(order) // 2]] if order else [])
         runs = [self.sweep.run(self.jobs[number]) for number in numbers]
         return [run for run in runs if not run.fit_figure.exists()]
 

@@ -11,7 +11,7 @@ from shoal.build.job import metrics
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import judge
-from shoal.names import DERIVATIVE, VAL_LOSS
+from shoal.names import DERIVATIVE, VAL_LOSS, halved
 from shoal.record.derivative import has_derivative
 from shoal.record.track import checkpoint_of
 from shoal.review.values import rises
@@ -104,8 +104,8 @@ def outcome(runs: Sequence[RunInfo], wanted: Sequence[Goal]) -> TrialOutcome:
         if not math.isfinite(mean):
             return TrialOutcome("fail", reason=f"{each.name} has no finite value")
         values.append(mean)
-    halved = any((run.reason or "").startswith("halving") for run in runs)
-    return TrialOutcome("pruned" if halved else "complete", tuple(values), max(run.epochs for run in runs))
+    pruned = any(halved(run.reason) for run in runs)
+    return TrialOutcome("pruned" if pruned else "complete", tuple(values), max(run.epochs for run in runs))
 
 
 def _refuse_unknown(names: Sequence[str], there: Collection[str]) -> None:

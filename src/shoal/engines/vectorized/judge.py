@@ -15,6 +15,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import better, judge
+from shoal.names import HALVED
 
 
 class Judge:
@@ -68,7 +69,7 @@ class Judge:
             self.rungs += 1
         losers = self.halving.losers(values, self.members[0].mode)
         return [
-            replace(each, ended="halved", reason=f"halving after epoch {n_epochs}: {losers[each.run]}")
+            replace(each, ended="halved", reason=f"{HALVED} {n_epochs}: {losers[each.run]}")
             if each.run in losers
             else each
             for each in epochs

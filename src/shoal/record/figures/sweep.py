@@ -27,6 +27,9 @@ MOST_LINES = 40
 """Curves drawn one by one at most; of more runs their percentiles are drawn."""
 MOST_CURVES = 512
 """Runs whose curves are worth reading for percentiles: as many more change nothing that can be seen."""
+_BEST = {False: "best run", True: "its best run"}
+"""What the run is called whose curve stands for the best setting, also where a mean over several runs has the star."""
+_HOLLOW = {"facecolors": "none", "edgecolors": GRAY, "linewidths": 0.8, "label": "stopped by halving"}
 _MOST_TICKS = 6
 _MOST_STRIPS = 12
 _LONGEST_LABEL = 40
@@ -44,8 +47,23 @@ class Drawn:
     """The values of the swept settings, seeds and folds left out."""
     value: float | None
     """Of the metric at its best; None where the run did not complete, or has no finite one."""
+    halved: bool = False
+    """Whether halving has stopped it: it has no part in what is said of those that were trained to the end."""
     curve: Sequence[tuple[float, float]] = ()
     """Step and metric, one pair a row of its history, where its curve is to be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leader:
+    """The best setting, which has a star."""
+
+    run: str
+    """Its best run, whose curve stands for it."""
+    settings: Mapping[str, Any]
+    value: float
+    """What it has come to."""
+    over: str | None = None
+    """Over what that is the mean, where it is one: `best mean over seeds`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +83,14 @@ def curve(rows: Sequence[Mapping[str, float]], metric: str) -> list[tuple[float,
     return [(row[STEP], row[metric]) for row in rows if np.isfinite(row.get(metric, np.nan))]
 
 
-def sweep_figure(outcomes: Sequence[Drawn], settings: Sequence[str], wording: Wording) -> Figure:
+def sweep_figure(
+    outcomes: Sequence[Drawn], settings: Sequence[str], wording: Wording, best: Leader | None = None
+) -> Figure:
     """A panel for each of `settings`, of what the runs have reached; one strip where there is none but several runs."""
     drawn = settings[:MOST_SETTINGS]
     ended = [each for each in outcomes if each.value is not None]
     panels = len(drawn) or int(len(outcomes) > 1)
     figure, axes = _grid(panels, curves=any(each.curve for each in outcomes))
-    best = min(ended, key=lambda each: _badness(each, wording), default=None)
     for place, key in enumerate(drawn):
         _against(axes[place], key, outcomes, best)
     if panels and not drawn:
@@ -96,12 +115,7 @@ def _grid(panels: int, *, curves: bool) -> tuple[Figure, list[Axes]]:
     return figure, [*axes, figure.add_subplot(last)]
 
 
-def _badness(outcome: Drawn, wording: Wording) -> float:
-    value = outcome.value if outcome.value is not None else np.inf
-    return -value if wording.rises else value
-
-
-def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Drawn | None) -> None:
+def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Leader | None) -> None:
     """The runs over the values of one setting."""
     values = [each.settings.get(key) for each in outcomes]
     kind = _kind(key, values)
@@ -115,37 +129,60 @@ def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Drawn | None
             axes.set_xscale("log")
         _tick(axes, sorted(set(places)), kind)
         axes.set_xlim(*_ends(places, kind))
-    _runs(axes, places, outcomes, best, kind)
+    dots = _runs(axes, places, outcomes, kind)
+    if best is not None:
+        of_setting = [
+            x
+            for x, each in zip(places, outcomes, strict=True)
+            if shown(each.settings.get(key)) == shown(best.settings.get(key))
+        ]
+        _star(axes, best, dots, of_setting[0] if of_setting else None)
     axes.set_xlabel(key)
 
 
-def _strip(axes: Axes, outcomes: Sequence[Drawn], best: Drawn | None, repeats: str) -> None:
+def _strip(axes: Axes, outcomes: Sequence[Drawn], best: Leader | None, repeats: str) -> None:
     """The runs of a single configuration."""
-    _runs(axes, [0.0] * len(outcomes), outcomes, best, "names")
+    dots = _runs(axes, [0.0] * len(outcomes), outcomes, "names")
+    if best is not None:
+        _star(axes, best, dots, 0.0)
     _name(axes, [f"{len(outcomes)} {repeats}"])
 
 
-def _runs(axes: Axes, places: Sequence[float], outcomes: Sequence[Drawn], best: Drawn | None, kind: str) -> None:
-    """A dot a run, the median and the middle of the runs at each place, a cross for each run without a value."""
+def _runs(axes: Axes, places: Sequence[float], outcomes: Sequence[Drawn], kind: str) -> dict[str, float]:
+    """A dot a run, the median and the middle of the runs at each place, a cross for each run without a value.
+
+    Where the dot of each run stands.
+    """
     look: dict[str, Any]
-    found = [(x, each.value) for x, each in zip(places, outcomes, strict=True) if each.value is not None]
+    found = [(x, each) for x, each in zip(places, outcomes, strict=True) if each.value is not None]
     distinct = sorted({x for x, _ in found})
     few = len(distinct) <= _MOST_STRIPS or (len(distinct) <= 30 and len(found) >= 3 * len(distinct))
     room = _room(distinct, kind) if few else 0.0
-    dots = _beside([x for x, _ in found], room, kind)
-    ys = [y for _, y in found]
+    dots = dict(zip((each.run for _, each in found), _beside([x for x, _ in found], room, kind), strict=True))
     size = min(22.0, max(4.0, 2500.0 / max(len(found), 1)))
-    axes.scatter(dots, ys, s=size, color=GRAY, alpha=0.7, linewidths=0, label="a run", zorder=2)
-    if few and len(found) > len(distinct):
-        _middles(axes, distinct, [[y for x, y in found if x == at] for at in distinct], kind)
+    looks: dict[bool, dict[str, Any]] = {False: {"color": GRAY, "linewidths": 0, "label": "a run"}, True: _HOLLOW}
+    for stopped, look in looks.items():
+        told = [each for _, each in found if each.halved is stopped]
+        if told:
+            xs, ys = [dots[each.run] for each in told], [each.value for each in told if each.value is not None]
+            axes.scatter(xs, ys, s=size, alpha=0.7, zorder=2, **look)
+    whole = [(x, each.value) for x, each in found if not each.halved and each.value is not None]
+    there = sorted({x for x, _ in whole})
+    if few and len(whole) > len(there):
+        _middles(axes, there, [[y for x, y in whole if x == at] for at in there], kind)
     lost = [x for x, each in zip(places, outcomes, strict=True) if each.value is None]
     if lost:
         look = {"s": 24, "marker": "x", "color": RED, "transform": axes.get_xaxis_transform()}
         axes.scatter(_beside(lost, room, kind), [0.97] * len(lost), label="failed, diverged or nan", **look)
-    if best is not None and best.value is not None:
-        i = next(i for i, (x, y) in enumerate(found) if y == best.value and x == places[outcomes.index(best)])
-        look = {"s": 130, "marker": "*", "color": ORANGE, "edgecolors": "black", "linewidths": 0.6}
-        axes.scatter([dots[i]], [best.value], zorder=5, label=f"best run, {best.run}", **look)
+    return dots
+
+
+def _star(axes: Axes, best: Leader, dots: Mapping[str, float], place: float | None) -> None:
+    """Mark the best setting at its mean; where each setting has one run, the best run."""
+    x = place if best.over else dots.get(best.run)
+    if x is not None:
+        look: dict[str, Any] = {"s": 130, "marker": "*", "color": ORANGE, "edgecolors": "black", "linewidths": 0.6}
+        axes.scatter([x], [best.value], zorder=5, label=best.over or f"best run, {best.run}", **look)
 
 
 def _middles(axes: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], kind: str) -> None:
@@ -185,7 +222,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _curves(
-    axes: Axes, outcomes: Sequence[Drawn], settings: Sequence[str], best: Drawn | None, wording: Wording
+    axes: Axes, outcomes: Sequence[Drawn], settings: Sequence[str], best: Leader | None, wording: Wording
 ) -> None:
     """Mean and band of each configuration where there are few; else each run or their percentiles; always the best."""
     drawn = [each for each in outcomes if each.curve]
@@ -200,9 +237,15 @@ def _curves(
             _group(axes, members, steps, color, label)
     else:
         _all(axes, drawn, steps, wording)
-    if best is not None and best.curve and len(drawn) > 1:
+    leading = next((each for each in drawn if best is not None and each.run == best.run), None)
+    if leading is not None and len(drawn) > 1:
         look: dict[str, Any] = {"linewidth": 1.3, "linestyle": "--", "zorder": 5}
-        axes.plot(*zip(*best.curve, strict=True), color="black", label=f"best run, {best.run}", **look)
+        axes.plot(
+            *zip(*leading.curve, strict=True),
+            color="black",
+            label=f"{_BEST[bool(best and best.over)]}, {leading.run}",
+            **look,
+        )
     axes.set(xlabel="step", ylabel=wording.metric)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     _scale(axes, [y for each in drawn for _, y in each.curve])

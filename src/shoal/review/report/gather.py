@@ -10,14 +10,15 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from shoal.errors import DamagedError, shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, repeats
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved, repeats
 from shoal.review.comparison import differing
 from shoal.review.curves import MetricCurve, histories
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
+from shoal.review.ranking import Ranking
 from shoal.review.settings import read_settings
 from shoal.review.show import command
-from shoal.review.spread import Spread, over
-from shoal.review.values import main_metric, metric_of, ranked, rises
+from shoal.review.spread import Spread
+from shoal.review.values import metric_of, ranked, ranking
 from shoal.review.wording import settings as as_text
 from shoal.rundir import Status, SweepDir
 
@@ -27,6 +28,8 @@ _METRICS = 6
 _SETTINGS = 12
 _LARGEST_FIGURE = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
+HALVED = "halved"
+"""Status of a row whose run is completed since halving has stopped it."""
 _UNINTERESTING = ("outputs", "resume", "debug")
 
 
@@ -50,7 +53,7 @@ class Row:
     path: str
     status: str
     rank: int | None
-    """Place among the completed runs, from 1."""
+    """Place among the runs that were trained to the end, from 1."""
     values: list[Any]
     """What it has for each setting."""
     metric: float | None
@@ -68,7 +71,11 @@ class Group:
     label: str
     rows: list[int]
     metric: Spread
-    """Over those that completed."""
+    """Over those that were trained to the end."""
+    first: int | None
+    """The row of its best run."""
+    p: float | None
+    """How likely its difference from the first group is by chance."""
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
@@ -94,7 +101,12 @@ class Report:
     figure: str | None
     """Where the figure of the sweep lies, below its folder; None where it has none."""
     metric: str | None
+    """What the runs are compared by, in their best states."""
     rises: bool
+    over: str
+    """What the mean of a group is over: `seeds and folds`; empty where each is one run."""
+    notes: list[str]
+    """What is to be known of the comparison."""
     settings: list[Setting]
     metrics: list[str]
     """Further metrics of the leaderboard."""
@@ -110,8 +122,10 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
     """Everything the page shows about these runs."""
     found = runs(entries)
     sweep = entries[0] if len(entries) == 1 and isinstance(entries[0], SweepEntry) else None
-    metric = main_metric(found)
-    completed = [run for run in found if run.status == Status.COMPLETED]
+    ranked_settings = ranking(found, tested=True)
+    by = ranked_settings.yardstick if ranked_settings else None
+    metric = by.metric if by else None
+    completed = [run for run in found if run.status == Status.COMPLETED and not halved(run.reason)]
     order = ranked(completed, metric) if metric else []
     ordered = [*order, *(run for run in found if run not in order)]
     values = _values(ordered, [str(name) for name in sweep.info.varies] if sweep and sweep.info else [])
@@ -130,13 +144,15 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
         n_pending=sweep.counts()["pending"] if sweep else 0,
         figure=_figure(SweepDir(sweep.path)) if sweep else None,
         metric=metric,
-        rises=bool(metric and rises(metric, found)),
+        rises=by is not None and by.way == "max",
+        over=ranked_settings.over if ranked_settings else "",
+        notes=[note for note in (by and by.note, ranked_settings and ranked_settings.verdict) if note],
         settings=settings,
         metrics=metrics,
         rows=rows,
         curves=curves,
-        groups=_groups(rows, settings, curves),
-        pictures=_pictures(order, str(metric)),
+        groups=_groups(ordered, ranked_settings, curves),
+        pictures=_pictures(order, ranked_settings.first if ranked_settings else None, str(metric)),
         environment=environments(found),
     )
 
@@ -212,7 +228,7 @@ def _row(run: RunEntry, rank: int | None, metric: str | None, metrics: Sequence[
     return Row(
         id=run.id,
         path=str(run.path),
-        status=run.status,
+        status=HALVED if run.status == Status.COMPLETED and halved(run.reason) else run.status,
         rank=rank,
         values=[value if value is None or _is_number(value) else shown(value) for value in values],
         metric=_finite(metric_of(run, metric) if metric else None),
@@ -252,36 +268,34 @@ def _thinned(curve: MetricCurve | None, points: int) -> dict[str, list[float]] |
 
 
 def _groups(
-    rows: Sequence[Row], settings: Sequence[Setting], curves: Mapping[str, Sequence[dict[str, list[float]] | None]]
+    entries: Sequence[RunEntry],
+    found: Ranking[RunEntry] | None,
+    curves: Mapping[str, Sequence[dict[str, list[float]] | None]],
 ) -> list[Group]:
-    """The repetitions of each cell of the sweep, the best cell first as its best run stands first among the rows."""
-    members: dict[str, list[int]] = {}
-    labels: dict[str, str] = {}
-    for index, row in enumerate(rows):
-        cell = {s.name: value for s, value in zip(settings, row.values, strict=True) if not s.repeats}
-        key = as_text(cell) or ("all runs" if settings else row.id)
-        labels[key] = as_text(cell, brief=True) or key
-        members.setdefault(key, []).append(index)
-    groups = [
-        Group(
-            label=labels[key],
-            rows=indices,
-            metric=over([rows[index].metric for index in indices if rows[index].status == Status.COMPLETED]),
-            curves={
-                name: spread
-                for name, each in curves.items()
-                if (spread := _spread([curve for index in indices if (curve := each[index])]))
-            },
+    """The repetitions of each setting, the best mean first; where nothing ranks them each run is a group."""
+    if found is None:
+        return []
+    rows = {id(run): row for row, run in enumerate(entries)}
+    groups = []
+    for setting in found.settings:
+        members = sorted(rows[id(run)] for run in setting.members)
+        drawn = {name: [curve for row in members if (curve := each[row])] for name, each in curves.items()}
+        groups.append(
+            Group(
+                label=as_text(setting.values, brief=True) or _alone(entries, members, len(found.settings)),
+                rows=members,
+                metric=setting.spread,
+                first=rows[id(setting.runs[0])] if setting.runs else None,
+                p=setting.p,
+                curves={name: spread for name, each in drawn.items() if (spread := _spread(each))},
+            )
         )
-        for key, indices in members.items()
-    ]
-    return sorted(groups, key=lambda group: _score(group, rows))
+    return groups
 
 
-def _score(group: Group, rows: Sequence[Row]) -> float:
-    """Mean place of the runs of a group, so that one lucky seed does not lead."""
-    ranks = [rows[index].rank or len(rows) + 1 for index in group.rows]
-    return fmean(ranks)
+def _alone(entries: Sequence[RunEntry], members: Sequence[int], n_settings: int) -> str:
+    """What a group without settings is called."""
+    return "all runs" if n_settings == 1 and len(members) > 1 else entries[members[0]].id
 
 
 def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
@@ -303,11 +317,11 @@ def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float
     return spread
 
 
-def _pictures(order: Sequence[RunEntry], metric: str) -> list[Picture]:
-    """The fits of the best and of the median run."""
+def _pictures(order: Sequence[RunEntry], first: RunEntry | None, metric: str) -> list[Picture]:
+    """The fits of the best run of the best setting and of the median run."""
     if not order:
         return []
-    chosen = [("best", order[0])]
+    chosen = [("best", first or order[0])]
     if len(order) > 2:
         chosen.append(("median", order[len(order) // 2]))
     return [Picture(title=f"The {name} run by {metric}", run=run.id, data=_png(run)) for name, run in chosen]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.review.entries import Entry, untimed
-from shoal.review.report.gather import Group, Report, gather, medians
-from shoal.review.wording import counted, duration, number, printable
+from shoal.review.report.gather import HALVED, Group, Report, gather, medians
+from shoal.review.spread import HEADS
+from shoal.review.wording import chance, counted, duration, number, printable
 from shoal.rundir import write_text
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def render(entries: Sequence[Entry], *, title: str) -> str:
     return template.render(
         report=report,
         statuses=_statuses(report),
-        best=report.rows[0] if report.rows and report.rows[0].rank else None,
+        best=report.groups[0] if report.groups and report.groups[0].first is not None else None,
         total=sum(row.seconds or 0 for row in report.rows),
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-        broken=[row for row in report.rows if row.rank is None and row.status != "running"],
+        broken=[row for row in report.rows if row.rank is None and row.status not in ("running", "completed", HALVED)],
         heat=len(report.settings) >= 2,
         repeats=_repeats(report),
+        heads=HEADS,
         against=[_against(report, index) for index in range(len(report.settings))],
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
@@ -64,6 +66,7 @@ def _environment() -> Environment:
         "printable": printable,
         "counted": counted,
         "untimed": untimed,
+        "chance": chance,
     }
     return page
 
@@ -74,10 +77,12 @@ def _repeats(report: Report) -> str:
     return " and ".join(names) if len(report.groups) < len(report.rows) else ""
 
 
-def _statuses(report: Report) -> list[tuple[str, int]]:
+def _statuses(report: Report) -> list[tuple[str, str, int]]:
+    """The statuses of the runs, in words, and how many have which."""
     found = [row.status for row in report.rows]
-    counts = [(status, found.count(status)) for status in dict.fromkeys(found)]
-    return [*counts, *([("pending", report.n_pending)] if report.n_pending else [])]
+    words = {HALVED: "stopped by halving", **({"completed": "trained to the end"} if HALVED in found else {})}
+    counts = [(status, words.get(status, status), found.count(status)) for status in dict.fromkeys(found)]
+    return [*counts, *([("pending", "pending", report.n_pending)] if report.n_pending else [])]
 
 
 def _against(report: Report, index: int) -> str:

@@ -1,0 +1,188 @@
+"""Which setting is the best by the mean over its seeds and folds, and which others may be: not which run was lucky."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from shoal.judging import Judgeable, Yardstick, measured, place
+from shoal.judging import yardstick as yardstick_of
+from shoal.names import halved, repeated_over, repeats
+from shoal.review.significance import LEVEL, holm, paired
+from shoal.review.spread import Spread, over
+from shoal.rundir.info import Status
+
+Key = TypeVar("Key", bound=Hashable)
+_INCIDENTAL = ("task=", "outputs=", "hydra")
+"""Words of a command line that set nothing that is learned from."""
+
+
+@runtime_checkable
+class Run(Judgeable, Protocol):
+    """What a ranking asks of a run."""
+
+    @property
+    def status(self) -> Status:
+        """How it stands."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+    @property
+    def differs(self) -> Mapping[str, Any]:
+        """In a sweep: in what it differs from its neighbors."""
+
+    @property
+    def overrides(self) -> Sequence[str]:
+        """What its command line set."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting(Generic[Key]):
+    """Runs that differ in seed and fold only."""
+
+    values: Mapping[str, Any]
+    """What they have in common."""
+    members: tuple[Key, ...]
+    """All of them."""
+    runs: tuple[Key, ...]
+    """Those that were trained to the end and came to a number, the best first."""
+    spread: Spread
+    """Of what they came to; those that came to nan or diverged are left out."""
+    halved: int
+    """How many halving has stopped: they are as long as none of the others, and have no part in the mean."""
+    repeated: Mapping[tuple[Any, ...], float]
+    """What each seed and fold came to."""
+    p: float | None = None
+    """How likely such a difference from the first setting is by chance, corrected for the number of settings; None of
+    the first, and of one with less than two seeds and folds in common with it."""
+
+    @property
+    def may_be_first(self) -> bool:
+        """Whether it cannot be told apart from the first."""
+        return self.p is None or self.p > LEVEL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking(Generic[Key]):
+    """The settings of some runs, the best mean first.
+
+    A setting with a run that diverged or came to nan stands after those without, and one without a run that was trained
+    to the end last.
+    """
+
+    yardstick: Yardstick
+    over: str
+    """What the runs of a setting differ in: `seeds and folds`; empty where each has one run."""
+    settings: tuple[Setting[Key], ...]
+
+    @property
+    def first(self) -> Key | None:
+        """The best run of the best setting."""
+        return next((key for setting in self.settings for key in setting.runs), None)
+
+    @property
+    def order(self) -> list[Key]:
+        """The runs, those of the best setting first."""
+        return [key for setting in self.settings for key in setting.runs]
+
+    @cached_property
+    def verdict(self) -> str | None:
+        """How many settings cannot be told apart from the first; None where there is nothing to say."""
+        others = [setting for setting in self.settings[1:] if setting.spread.runs]
+        if not others:
+            return None
+        if not self.over:
+            return "one run of each setting: whether the first is better by more than chance, more seeds can tell"
+        tested = [setting for setting in others if setting.p is not None]
+        same = sum(setting.may_be_first for setting in tested)
+        few = len(others) - len(tested)
+        said = (
+            f"{same} of {len(tested)} other settings cannot be told apart from the first "
+            f"(paired t-test over {self.over}, Holm's correction, {LEVEL:.0%})"
+        )
+        lacking = f"{few} have fewer than two {self.over} in common with it"
+        return "; ".join([*([said] if tested else []), *([lacking] if few else [])])
+
+
+def rank(
+    runs: Iterable[tuple[Key, Run, str]], yardstick: Yardstick | None = None, *, tested: bool = False
+) -> Ranking[Key] | None:
+    """The settings of the runs, each given with the family it belongs to: only in one can settings be the same.
+
+    `tested` compares them with the first. None where no run has anything to be judged by.
+    """
+    every = list(runs)
+    yardstick = yardstick or yardstick_of(run for _, run, _ in every)
+    if yardstick is None:
+        return None
+    members: dict[str, list[tuple[Key, Run, str]]] = {}
+    for entry in every:
+        members.setdefault(_cell(entry[1], entry[2]), []).append(entry)
+    settings = [_setting(found, yardstick) for found in members.values()]
+    settings.sort(key=lambda setting: _place(setting, yardstick.way))
+    several = any(setting.spread.of + setting.halved > 1 for setting in settings)
+    names = dict.fromkeys(name for _, run, _ in every for name in _settings(run) if repeats(name))
+    found = tuple(_compared(settings) if tested and several else settings)
+    return Ranking(yardstick=yardstick, over=(repeated_over(names) or "seeds") if several else "", settings=found)
+
+
+def _setting(members: Sequence[tuple[Key, Run, str]], yardstick: Yardstick) -> Setting[Key]:
+    metric, way = yardstick.metric, yardstick.way
+    whole = [(key, run) for key, run, _ in members if run.status is Status.COMPLETED and not halved(run.reason)]
+    values = {key: measured(run, metric) for key, run in whole}
+    known = {key: value for key, value in values.items() if value is not None and math.isfinite(value)}
+    diverged = sum(run.status is Status.DIVERGED for _, run, _ in members)
+    return Setting(
+        values={name: value for name, value in _settings(members[0][1]).items() if not repeats(name)},
+        members=tuple(key for key, _, _ in members),
+        runs=tuple(sorted(known, key=lambda key: place(known[key], way))),
+        spread=over([*(value for value in values.values() if value is not None), *[None] * diverged]),
+        halved=sum(halved(run.reason) for _, run, _ in members),
+        repeated={_repeat(run): known[key] for key, run in whole if key in known},
+    )
+
+
+def _place(setting: Setting[Any], way: str) -> tuple[Any, ...]:
+    spread = setting.spread
+    return spread.runs == 0, spread.runs < spread.of, place(spread.mean, way)
+
+
+def _compared(settings: Sequence[Setting[Key]]) -> list[Setting[Key]]:
+    """The settings with how likely their difference from the first is by chance."""
+    first, *others = settings
+    values = holm([_chance(first, other) for other in others])
+    return [first, *(replace(other, p=p) for other, p in zip(others, values, strict=True))]
+
+
+def _chance(first: Setting[Any], other: Setting[Any]) -> float | None:
+    shared = [repeat for repeat in first.repeated if repeat in other.repeated]
+    folds = {repeat[1:] for repeat in shared}
+    return paired([other.repeated[each] - first.repeated[each] for each in shared], folds=len(folds))
+
+
+def _cell(run: Run, family: str) -> str:
+    return repr((family, run.task, [(name, value) for name, value in _settings(run).items() if not repeats(name)]))
+
+
+def _repeat(run: Run) -> tuple[Any, ...]:
+    """Its seeds, then its folds."""
+    found = {"seed": str(run.seed)} | {name: str(value) for name, value in _settings(run).items() if repeats(name)}
+    folds = [pair for pair in found.items() if pair[0].rpartition(".")[2] == "fold"]
+    return (tuple(pair for pair in found.items() if pair not in folds), *folds)
+
+
+def _settings(run: Run) -> Mapping[str, Any]:
+    """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
+    if run.differs:
+        return run.differs
+    words = [word.lstrip("+") for word in run.overrides if not word.startswith(_INCIDENTAL)]
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
