@@ -71,12 +71,15 @@ def predict(
     """
     if (input is None) == (x is None):
         raise UsageError("give either --input or --x", hint="for example --x 0.5,0.7")
+    from shoal.loaded.cautions import cautions
     from shoal.loaded.inputs import given, read
 
     which: Which = "last" if last else "best"
     trained = _run(run, trust, root)
     inputs = read(trained, input, which) if input else given(trained, x or "", which)
     predicted = inputs.predicted()
+    for caution in cautions(trained, which, inputs.table, predicted.table[:, inputs.table.width :]):
+        print(f"warning: {caution}", file=sys.stderr)
     if output is None:
         print_exactly(predicted.text())
     else:

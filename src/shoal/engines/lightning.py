@@ -35,6 +35,7 @@ EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # data this small is not worth a process
     ".*callbacks used to create the checkpoint need to be provided.*",  # a resume says what it changed
     ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
+    ".*AMP with fp16 is not supported on CPU.*",  # the record of a run says it once
 )
 
 
@@ -248,12 +249,13 @@ def build_trainer(
     given["profiler"] = given.get("profiler") or Unprofiled()
     plugins = given.pop("plugins", None) or []
     every = given.pop("log_every_n_steps", None)
-    return launching.trainer(
-        **given,
-        callbacks=list(callbacks),
-        logger=list(loggers),
-        plugins=[*(plugins if isinstance(plugins, list) else [plugins]), *([io] if io else [])],
-        log_every_n_steps=every or 2**31,
-        enable_progress_bar=False,
-        enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
-    )
+    with expected_warnings():
+        return launching.trainer(
+            **given,
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            plugins=[*(plugins if isinstance(plugins, list) else [plugins]), *([io] if io else [])],
+            log_every_n_steps=every or 2**31,
+            enable_progress_bar=False,
+            enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
+        )

@@ -126,6 +126,13 @@ class Run:
         nothing = Split(torch.zeros(0, len(kept["features"])), torch.zeros(0, len(kept["targets"])))
         return Data(nothing, None, tuple(kept["features"]), tuple(kept["targets"]), kept["encoding"])
 
+    def ranges(self, which: Which = "best") -> Mapping[str, Sequence[float]]:
+        """The least and the greatest value that inputs had in training, as far as that was kept."""
+        from shoal.record.checkpoint_file import EXTRA
+
+        found: Mapping[str, Sequence[float]] = self._checkpoint(which)[EXTRA]["columns"].get("ranges", {})
+        return found
+
     def format(self, which: Which = "best") -> Format:
         """How tables are written that the run was trained on, and that it predicts."""
         from shoal.tasks.tables.format import Format

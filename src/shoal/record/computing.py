@@ -1,10 +1,12 @@
-"""By which instructions a run computes: what run.json says of it, and what is told where a run goes on by others."""
+"""How a run computes: what run.json says of it, and what is told where that is not as it was, or as it was asked."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from typing import Any
+
+import pytorch_lightning as pl
 
 from shoal.engines.job import Job
 from shoal.instructions import differing, in_use
@@ -22,6 +24,15 @@ def tell_of_others(info: RunInfo) -> None:
     """Say so where the run in `info`, which goes on here, computed by other instructions up to now."""
     text = others(info)
     if text:
+        log.warning("%s", text)
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def tell_of_precision(job: Job, trainer: pl.Trainer) -> None:
+    """Say so where a Trainer computes in another precision than it was asked for; Lightning says nothing of it here."""
+    asked = str(job.trainer.get("precision"))
+    if asked in ("16-mixed", "16") and trainer.precision == "bf16-mixed":
+        text = f"trainer.precision={asked} is bf16-mixed here: a CPU has no float16 to mix"
         log.warning("%s", text)
         print(f"warning: {text}", file=sys.stderr)
 

@@ -28,8 +28,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def hardware(accelerator: str, devices: int) -> dict[str, Any]:
-    """The machine and the devices used."""
+def hardware(accelerator: str, devices: int, precision: str = "32-true") -> dict[str, Any]:
+    """The machine, the devices used, and the `precision` in which they did compute, by Lightning's name for it."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if accelerator == "gpu" else []
     return {
         "platform": platform.platform(),
@@ -38,6 +38,7 @@ def hardware(accelerator: str, devices: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": accelerator,
         "devices": devices,
+        "precision": precision,
         "gpus": gpus,
     }
 

@@ -135,7 +135,12 @@ class RunRecord:
     def columns(self) -> dict[str, Any]:
         """What predictions need of the samples, kept in each checkpoint."""
         data = self.job.data
-        return {"features": list(data.features), "targets": list(data.targets), "encoding": dict(data.encoding)}
+        return {
+            "features": list(data.features),
+            "targets": list(data.targets),
+            "encoding": dict(data.encoding),
+            "ranges": {name: list(ends) for name, ends in data.ranges.items()},
+        }
 
     def _event_bytes(self) -> int:
         return self.events.length if self.events else 0

@@ -18,7 +18,7 @@ from shoal.errors import ShoalError, brief
 from shoal.record import environment, single
 from shoal.record.checkpoint import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
-from shoal.record.computing import tell_of_others
+from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
@@ -194,12 +194,13 @@ class _Session:
 
     def _describe(self, trainer: pl.Trainer) -> None:
         parameters, trainable = n_parameters(self.module)
+        precision = "64-true" if self.job.double else str(trainer.precision)
         self.record.update(
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
             parameters=parameters,
             trainable=trainable,
-            hardware=environment.hardware(_accelerator(trainer), trainer.num_devices),
+            hardware=environment.hardware(_accelerator(trainer), trainer.num_devices, precision),
         )
 
     def _measured(self, weights: Mapping[str, Any]) -> dict[str, float]:
@@ -280,6 +281,7 @@ class _Attach(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.recorder.attach(trainer)
+        tell_of_precision(self.recorder.record.job, trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.checkpoint.settle(trainer)

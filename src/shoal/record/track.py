@@ -155,7 +155,7 @@ class Track:
             status,
             reason,
             exactness=list(dict.fromkeys([*self.info.exactness, *notes])),
-            hardware=environment.hardware("cpu", 1),
+            hardware=environment.hardware("cpu", 1, "64-true" if self.job.double else "32-true"),
             fit_seconds=self.info.fit_seconds + time.monotonic() - self._opened_at,
         )
 

@@ -50,7 +50,7 @@ class Execution:
         self.results: dict[int, RunInfo] = {}
         self._queue: deque[Block] = deque()
         self._n_bad = 0
-        self._n_noted = 0
+        self._noted: set[str] = set()
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
@@ -115,11 +115,13 @@ class Execution:
             self.progress.tell("and more: they are counted as they come, and told with their reasons at the end")
 
     def _note(self, warning: str) -> None:
-        """Pass a warning on; of very many only that there are more."""
-        self._n_noted += 1
-        if self._n_noted <= MOST_TOLD:
+        """Pass a warning on, the same one once; of very many only that there are more."""
+        if warning in self._noted:
+            return
+        self._noted.add(warning)
+        if len(self._noted) <= MOST_TOLD:
             self.progress.tell(f"warning  {warning}")
-        elif self._n_noted == MOST_TOLD + 1:
+        elif len(self._noted) == MOST_TOLD + 1:
             self.progress.tell("and more warnings: each stands in the train.log of its run")
 
     def _apart(self, block: Block, reasons: Mapping[int, str]) -> None:

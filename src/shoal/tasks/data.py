@@ -77,6 +77,19 @@ class Data:
     """What only `shoal eval --test` looks at."""
 
     @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """The least and the greatest value that each input which is no category had in training; of dates their year's.
+
+        Empty where that is not known.
+        """
+        columns = self.encoding.get("columns")
+        if columns is None:
+            ends = [(float(x.min()), float(x.max())) for x in self.train.x.unbind(1)] if len(self.train) else []
+            return dict(zip(self.features, ends, strict=False))
+        known = [column for column in columns if column.get("low") is not None]
+        return {column["name"]: (column["low"], column["high"]) for column in known}
+
+    @property
     def is_curve(self) -> bool:
         """Whether one number follows from another one."""
         return len(self.features) == 1 and self.of_numbers and "classes" not in self.encoding

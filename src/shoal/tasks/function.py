@@ -112,13 +112,8 @@ class Function(Surface):
     def _encoding(self) -> dict[str, Any]:
         """How inputs and targets are scaled, as the encoding of a table says it."""
         columns = [
-            {
-                "name": name,
-                "kind": "number",
-                "mean": (low + high) / 2,
-                "scale": (high - low) / math.sqrt(12),
-                "fill": None,
-            }
+            {"name": name, "kind": "number", "mean": (low + high) / 2, "scale": (high - low) / math.sqrt(12)}
+            | {"low": low, "high": high, "fill": None}
             for name, (low, high) in zip(self.features, self.intervals, strict=True)
         ]
         mean, scale = self._moments

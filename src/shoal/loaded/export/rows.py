@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,14 +45,22 @@ def _column(field: Field, place: int) -> pl.Series:
     if field.kind == "category":
         values: list[Any] = [fitted["categories"][turn % len(fitted["categories"])] for turn in turns]
     else:
-        mean, scale = fitted.get("mean", 0.0), fitted.get("scale", 0.5)
-        spread = scale if numpy.isfinite(scale) else 0.0
-        values = [mean + spread * (4 * turn / (N_ROWS - 1) - 2) for turn in turns]
+        low, high = _ends(fitted)
+        values = [low + (high - low) * turn / (N_ROWS - 1) for turn in turns]
     if field.kind == "date":
         values = [_date(value) for value in values]
     if fitted.get("fill") is not None:
         values[place % N_ROWS] = None
     return pl.Series(field.name, values)
+
+
+def _ends(fitted: Mapping[str, Any]) -> tuple[float, float]:
+    """From where to where the values of a column are tried."""
+    if fitted.get("low") is not None:
+        return fitted["low"], fitted["high"]
+    mean, scale = fitted.get("mean", 0.0), fitted.get("scale", 0.5)
+    spread = 2 * scale if math.isfinite(scale) else 0.0
+    return mean - spread, mean + spread
 
 
 def _date(year: float) -> datetime:

@@ -20,10 +20,10 @@ from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Category, Date, UnreadableError
 
 Encoding = Mapping[str, Any]
-"""`kind` and `target`; `columns`: for each its `name`, its `kind` with what tells how its cells are read, `mean` and
-`scale` (of a date's year), or `categories`, and `fill` for a missing value. Of the target `mean` and `scale`, or
-`classes` with the `counts` of them in training, and in `labels` how its cells are read. A `scale` is infinite where all
-values are the same: such an input is 0."""
+"""`kind` and `target`; `columns`: for each its `name`, its `kind` with what tells how its cells are read, `mean`,
+`scale`, `low` and `high` (of a date its year's), or `categories`, and `fill` for a missing value. Of the target `mean`
+and `scale`, or `classes` with the `counts` of them in training, and in `labels` how its cells are read. A `scale` is
+infinite where all values are the same: such an input is 0."""
 _ROUNDING = 8.0
 """Units in the last place, of the largest value, that a column may vary by and still be constant."""
 
@@ -48,15 +48,21 @@ def _fit(values: pl.Series, train: Tensor, column: Column, *, fills: bool, scale
     if isinstance(column.kind, Date):
         return {**about, **_fit_dates(known, fills=fills)}
     mean, scale = moments(known)
-    about["fill"] = mean if fills else None
+    about |= {"fill": mean if fills else None, **_range(known)}
     return {**about, **({"mean": mean, "scale": scale} if scaled else {"mean": 0.0, "scale": 1.0})}
 
 
 def _fit_dates(known: pl.Series, *, fills: bool) -> dict[str, Any]:
     hours = bool((known.drop_nulls().dt.time().cast(pl.Int64) != 0).any())
-    mean, scale = moments(dict(dates.inputs(known, hours=hours))["year"])
+    years = dict(dates.inputs(known, hours=hours))["year"]
+    mean, scale = moments(years)
     fill: Any = known.mean()
-    return {"hours": hours, "mean": mean, "scale": scale, "fill": fill.isoformat() if fills else None}
+    filled = fill.isoformat() if fills else None
+    return {"hours": hours, "mean": mean, "scale": scale, "fill": filled, **_range(years)}
+
+
+def _range(known: pl.Series) -> dict[str, Any]:
+    return {"low": known.min(), "high": known.max()}
 
 
 def moments(known: pl.Series) -> tuple[float, float]:

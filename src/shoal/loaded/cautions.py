@@ -1,0 +1,105 @@
+"""What whoever predicts should know before the predictions are believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+from polars import selectors
+
+from shoal.loaded.run import Run, Which
+from shoal.rundir import Status
+from shoal.tasks.tables import dates
+from shoal.tasks.tables.encoding import tabular
+from shoal.tasks.tables.kinds import Date
+
+_FAR = 0.1
+"""How far outside the range of the training is far, as a share of that range."""
+_MOST = 5
+"""Columns that are named."""
+
+
+def cautions(run: Run, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:
+    """Sentences: of a run that learned nothing, of inputs it never saw the like of, of values that were filled in."""
+    read = _read(run, which, inputs)
+    return [*_of_run(run), *_of_predictions(predictions), *_far(read, run.ranges(which)), *_filled(run, which, read)]
+
+
+def _of_run(run: Run) -> Iterator[str]:
+    info = run.info
+    if info.status is Status.DIVERGED:
+        what = (info.reason or "").partition(":")[0]
+        yield f"this run diverged ({what}); these predictions are of a state before that"
+    model, mean = info.references.get("model"), info.references.get("mean")
+    if mean is not None and not (model is not None and model < mean):
+        guess = "the shares of the classes" if (info.assessment or {}).get("classes") else "the mean"
+        losses = f"its loss is {math.nan if model is None else model:.4g}, that one's {mean:.4g}"
+        yield f"the model is no better than one that always says {guess}: {losses}"
+
+
+def _of_predictions(predictions: pl.DataFrame) -> Iterator[str]:
+    numbers = predictions.select(selectors.float())
+    bad = numbers.select(pl.any_horizontal(~pl.all().is_finite())).to_series().sum() if numbers.width else 0
+    if bad:
+        yield f"{bad} of {len(predictions)} predictions are not finite"
+
+
+def _read(run: Run, which: Which, inputs: pl.DataFrame) -> pl.DataFrame:
+    """The inputs as values: missing ones null, dates as years with their fraction."""
+    columns = run.columns(which)
+    fitted = columns.encoding.get("columns")
+    if fitted is None:
+        return inputs.select(pl.col(columns.features).cast(pl.Float64))
+    found = tabular(inputs.to_dict(), fitted, run.format(which))
+    times = [column["name"] for column in fitted if column.get("kind") == Date.name]
+    return found.with_columns(dict(dates.inputs(found[name], hours=False))["year"].alias(name) for name in times)
+
+
+def _far(read: pl.DataFrame, ranges: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Which columns have values far outside those of the training, and in how many rows."""
+    found: dict[str, pl.Series] = {}
+    for name, (low, high) in ranges.items():
+        values, margin = read[name], _FAR * (high - low)
+        far = ((values < low - margin) | (values > high + margin)).fill_null(False)
+        if margin and far.any():  # what never varied in training means nothing to the model of a table
+            found[name] = far
+    if found:
+        n = pl.DataFrame(list(found.values())).select(pl.any_horizontal(pl.all())).to_series().sum()
+        told = [
+            f"{name} {_extreme(read[name].filter(far), low, high)} in {_rows(far)} (trained on {low:.6g} to {high:.6g})"
+            for name, far, (low, high) in ((name, far, ranges[name]) for name, far in found.items())
+        ]
+        yield f"{n} of {_rows(read)} are far outside what the run was trained on: {_few(told)}"
+
+
+def _filled(run: Run, which: Which, read: pl.DataFrame) -> Iterator[str]:
+    """How many missing values were filled in, and with what."""
+    fills = {column["name"]: column.get("fill") for column in run.columns(which).encoding.get("columns", ())}
+    told = [
+        f"{name} in {n} {'row' if n == 1 else 'rows'} with {_shown(fills[name])}"
+        for name in read.columns
+        if (n := read[name].null_count()) and fills.get(name) is not None
+    ]
+    if told:
+        yield f"missing values were filled in: {_few(told)}"
+
+
+def _extreme(values: pl.Series, low: float, high: float) -> str:
+    """The value that is farthest outside."""
+    least, greatest = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    return f"{least if low - least > greatest - high else greatest:.6g}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _rows(rows: pl.Series | pl.DataFrame) -> str:
+    n = int(rows.sum()) if isinstance(rows, pl.Series) else len(rows)
+    return f"{n} {'row' if n == 1 else 'rows'}"
+
+
+def _few(told: Sequence[str]) -> str:
+    more = len(told) - _MOST
+    return ", ".join(told[:_MOST]) + (f", and {more} more columns" if more > 0 else "")
