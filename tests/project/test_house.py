@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 from checkout import ROOT
 
 SRC = ROOT / "src"
+ONE_IDEA = {
+    *("job", "formula", "sweep"),  # the same thing as it is built, trained, recorded and read
+    *("by_module", "upstream", "Own", "Upstream"),  # what a module of the user's, or PyTorch, does in several groups
+    "Constant",  # in each group the choice that does nothing: named in configurations
+}
+"""Names that several modules or classes have for one idea."""
 LONGEST_NAME = 72
 """Letters of a test's name: as many as a commit's subject may have."""
 LARGEST_CIRCLE = 2
@@ -45,6 +52,29 @@ def test_the_name_of_every_test_fits_on_one_line_of_a_terminal() -> None:
 
     assert len(tests) > 500
     assert [f"{file}::{name}" for file, name in tests if len(name) > LONGEST_NAME] == []
+
+
+def test_every_file_that_the_page_on_the_architecture_names_is_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|yaml))`", page))
+
+    missing = [name for name in sorted(named) if not any((folder / name).exists() for folder in (ROOT, SRC / "shoal"))]
+
+    assert len(named) > 20
+    assert missing == []
+
+
+def test_no_two_modules_or_classes_have_one_name_for_two_ideas() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, path in _modules().items():
+        homes.setdefault(name.rpartition(".")[2], []).append(name)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+
+    several = {name for name, found in homes.items() if len(found) > 1}
+
+    assert several - ONE_IDEA == set()
 
 
 @cache
