@@ -29,9 +29,7 @@ def trained(choice: str, epochs: int) -> Run:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_an_unusual_optimizer_resumes_to_the_bit_and_is_judged_by_what_it_was_measured_with(
-    choice: str, workdir: Path
-) -> None:
+def test_an_unusual_optimizer_resumes_to_the_bit_and_is_judged_as_it_was(choice: str, workdir: Path) -> None:
     part, whole = trained(choice, 2), trained(choice, 4)
 
     resume(part.path, ["trainer.max_epochs=4"], trusted=["published"])

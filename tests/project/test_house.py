@@ -67,7 +67,8 @@ def test_every_file_that_the_page_on_the_architecture_names_is_there() -> None:
 def test_no_two_modules_or_classes_have_one_name_for_two_ideas() -> None:
     homes: dict[str, list[str]] = {}
     for name, path in _modules().items():
-        homes.setdefault(name.rpartition(".")[2], []).append(name)
+        if path.stem != "__init__":
+            homes.setdefault(name.rpartition(".")[2], []).append(name)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(name)

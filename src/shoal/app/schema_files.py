@@ -31,7 +31,7 @@ LINE = "# yaml-language-server: $schema="
 
 
 @dataclass(frozen=True)
-class Written:
+class SchemaFiles:
     """What `shoal schema` did."""
 
     folder: Path
@@ -40,7 +40,7 @@ class Written:
     """Files of the user's that got the comment."""
 
 
-def write(folder: Path, *, lines: bool = False) -> Written:
+def write(folder: Path, *, lines: bool = False) -> SchemaFiles:
     """Write the schemas of all that can be configured here, the user's own classes included.
 
     With `lines`, YAML files of the user's that name no schema get the comment that does.
@@ -63,7 +63,7 @@ def write(folder: Path, *, lines: bool = False) -> Written:
         changed = tuple(_own_lines(folder)) if lines else ()
     except OSError as error:
         raise unwritable(folder, error) from error
-    return Written(folder, len(found), changed)
+    return SchemaFiles(folder, len(found), changed)
 
 
 def documents(folders: Sequence[Path], meanings: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -22,8 +22,8 @@ from shoal.build.annotations import (
     tensor,
     wants_tensor,
 )
+from shoal.build.dotted_path import NOT_A_PATH, located
 from shoal.build.hydra_keys import ARGS, OWN, PARTIAL, TARGET, Keys
-from shoal.build.locating import NOT_A_PATH, located
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
 
 

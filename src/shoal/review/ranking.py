@@ -21,7 +21,7 @@ _INCIDENTAL = ("task=", "outputs=", "hydra")
 
 
 @runtime_checkable
-class Run(Judgeable, Protocol):
+class RankedRun(Judgeable, Protocol):
     """What a ranking asks of a run."""
 
     @property
@@ -46,7 +46,7 @@ class Run(Judgeable, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Generic[Key]):
+class RankedSetting(Generic[Key]):
     """Runs that differ in seed and fold only."""
 
     values: Mapping[str, Any]
@@ -82,7 +82,7 @@ class Ranking(Generic[Key]):
     yardstick: Yardstick
     over: str
     """What the runs of a setting differ in: `seeds and folds`; empty where each has one run."""
-    settings: tuple[Setting[Key], ...]
+    settings: tuple[RankedSetting[Key], ...]
 
     @property
     def first(self) -> Key | None:
@@ -114,7 +114,7 @@ class Ranking(Generic[Key]):
 
 
 def rank(
-    runs: Iterable[tuple[Key, Run, str]], yardstick: Yardstick | None = None, *, tested: bool = False
+    runs: Iterable[tuple[Key, RankedRun, str]], yardstick: Yardstick | None = None, *, tested: bool = False
 ) -> Ranking[Key] | None:
     """The settings of the runs, each given with the family it belongs to: only in one can settings be the same.
 
@@ -124,7 +124,7 @@ def rank(
     yardstick = yardstick or yardstick_of(run for _, run, _ in every)
     if yardstick is None:
         return None
-    members: dict[str, list[tuple[Key, Run, str]]] = {}
+    members: dict[str, list[tuple[Key, RankedRun, str]]] = {}
     for entry in every:
         members.setdefault(_cell(entry[1], entry[2]), []).append(entry)
     settings = [_setting(found, yardstick) for found in members.values()]
@@ -135,13 +135,13 @@ def rank(
     return Ranking(yardstick=yardstick, over=(repeated_over(names) or "seeds") if several else "", settings=found)
 
 
-def _setting(members: Sequence[tuple[Key, Run, str]], yardstick: Yardstick) -> Setting[Key]:
+def _setting(members: Sequence[tuple[Key, RankedRun, str]], yardstick: Yardstick) -> RankedSetting[Key]:
     metric, way = yardstick.metric, yardstick.way
     whole = [(key, run) for key, run, _ in members if run.status is Status.COMPLETED and not halved(run.reason)]
     values = {key: measured(run, metric) for key, run in whole}
     known = {key: value for key, value in values.items() if value is not None and math.isfinite(value)}
     diverged = sum(run.status is Status.DIVERGED for _, run, _ in members)
-    return Setting(
+    return RankedSetting(
         values={name: value for name, value in _settings(members[0][1]).items() if not repeats(name)},
         members=tuple(key for key, _, _ in members),
         runs=tuple(sorted(known, key=lambda key: place(known[key], way))),
@@ -151,36 +151,36 @@ def _setting(members: Sequence[tuple[Key, Run, str]], yardstick: Yardstick) -> S
     )
 
 
-def _place(setting: Setting[Any], way: str) -> tuple[Any, ...]:
+def _place(setting: RankedSetting[Any], way: str) -> tuple[Any, ...]:
     spread = setting.spread
     return spread.runs == 0, spread.runs < spread.of, place(spread.mean, way)
 
 
-def _compared(settings: Sequence[Setting[Key]]) -> list[Setting[Key]]:
+def _compared(settings: Sequence[RankedSetting[Key]]) -> list[RankedSetting[Key]]:
     """The settings with how likely their difference from the first is by chance."""
     first, *others = settings
     values = holm([_chance(first, other) for other in others])
     return [first, *(replace(other, p=p) for other, p in zip(others, values, strict=True))]
 
 
-def _chance(first: Setting[Any], other: Setting[Any]) -> float | None:
+def _chance(first: RankedSetting[Any], other: RankedSetting[Any]) -> float | None:
     shared = [repeat for repeat in first.repeated if repeat in other.repeated]
     folds = {repeat[1:] for repeat in shared}
     return paired([other.repeated[each] - first.repeated[each] for each in shared], folds=len(folds))
 
 
-def _cell(run: Run, family: str) -> str:
+def _cell(run: RankedRun, family: str) -> str:
     return repr((family, run.task, [(name, value) for name, value in _settings(run).items() if not repeats(name)]))
 
 
-def _repeat(run: Run) -> tuple[Any, ...]:
+def _repeat(run: RankedRun) -> tuple[Any, ...]:
     """Its seeds, then its folds."""
     found = {"seed": str(run.seed)} | {name: str(value) for name, value in _settings(run).items() if repeats(name)}
     folds = [pair for pair in found.items() if pair[0].rpartition(".")[2] == "fold"]
     return (tuple(pair for pair in found.items() if pair not in folds), *folds)
 
 
-def _settings(run: Run) -> Mapping[str, Any]:
+def _settings(run: RankedRun) -> Mapping[str, Any]:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
     if run.differs:
         return run.differs

@@ -11,7 +11,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from shoal.app.multirun.returned import tell
+from shoal.app.multirun.job_return import tell
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.job_config import JobConfig
 from shoal.rundir import RunInfo

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.job_callbacks import JobCallbacks
-from shoal.app.multirun.returned import tell
+from shoal.app.multirun.job_return import tell
 from shoal.config.compose import PRIMARY, SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer

@@ -9,8 +9,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.app.multirun.job_return import objective
 from shoal.app.multirun.launch import command_of, of_job
-from shoal.app.multirun.returned import objective
 from shoal.config.compose import SWEEP
 from shoal.config.hydra_config import chosen_options
 from shoal.errors import UsageError, brief

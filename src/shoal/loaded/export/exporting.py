@@ -17,7 +17,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.loaded.export import onnx_file
 from shoal.loaded.export.about import metadata, origin, told
 from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
-from shoal.loaded.export.rows import feed, rows
+from shoal.loaded.export.sample_rows import feed, rows
 from shoal.loaded.export.whole import Whole, signature
 from shoal.loaded.run import Run, Which
 from shoal.rundir import write_bytes

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import own_names, state_dict_of
-from shoal.loaded.export.rows import Feed, coded
+from shoal.loaded.export.sample_rows import Feed, coded
 from shoal.loaded.export.whole import Signature, Whole
 
 Format = Literal["onnx", "pt2", "safetensors"]

@@ -19,9 +19,9 @@ from torch import Tensor
 from shoal.errors import ShoalError, UsageError
 from shoal.loaded.export import onnx_run
 from shoal.loaded.export.formats import Predicts, program
-from shoal.loaded.export.rows import Feed
+from shoal.loaded.export.sample_rows import Feed
 from shoal.loaded.export.whole import Signature, Whole
-from shoal.tasks.tables.graph import UNKNOWN
+from shoal.tasks.tables.encoding_graph import UNKNOWN
 
 if TYPE_CHECKING:
     import onnx

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.tasks import Data, Supervised
-from shoal.tasks.tables import graph
+from shoal.tasks.tables import encoding_graph
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Date
 
@@ -77,7 +77,7 @@ class Whole(nn.Module):
         self.dtype = next(network.parameters()).dtype
         fitted = data.encoding.get("columns")
         self.encoder = _encoder(fitted, format, takes) if fitted else None
-        self.decoder = graph.Decoder(data.encoding) if fitted else None
+        self.decoder = encoding_graph.Decoder(data.encoding) if fitted else None
 
     def forward(self, rows: Any) -> dict[str, Tensor]:
         """Predictions by the names of the outputs; of one target a number a row, where columns came in."""
@@ -93,12 +93,16 @@ class Whole(nn.Module):
 
 
 def _encoder(fitted: Sequence[Mapping[str, Any]], format: Format, takes: Signature) -> nn.Module:
-    return graph.Numbers(fitted, format.missing_numbers) if takes.matrix else graph.Encoder(fitted, format)
+    return (
+        encoding_graph.Numbers(fitted, format.missing_numbers)
+        if takes.matrix
+        else encoding_graph.Encoder(fitted, format)
+    )
 
 
 def _field(column: Mapping[str, Any], format: Format) -> Field:
     if "categories" in column:
-        return Field(column["name"], "category", graph.codes(column, format), column)
+        return Field(column["name"], "category", encoding_graph.codes(column, format), column)
     return Field(column["name"], "date" if column.get("kind") == Date.name else "number", None, column)
 
 

@@ -65,7 +65,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Repetitions:
     """Runs that differ in their seed or fold only, and the mean and spread of their metric and of their curves."""
 
     label: str
@@ -113,7 +113,7 @@ class Report:
     rows: list[Row]
     curves: dict[str, list[dict[str, list[float]] | None]]
     """For each metric the curve of each run."""
-    groups: list[Group]
+    groups: list[Repetitions]
     pictures: list[Picture]
     environment: list[tuple[str, str]]
 
@@ -271,7 +271,7 @@ def _groups(
     entries: Sequence[RunEntry],
     found: Ranking[RunEntry] | None,
     curves: Mapping[str, Sequence[dict[str, list[float]] | None]],
-) -> list[Group]:
+) -> list[Repetitions]:
     """The repetitions of each setting, the best mean first; where nothing ranks them each run is a group."""
     if found is None:
         return []
@@ -281,7 +281,7 @@ def _groups(
         members = sorted(rows[id(run)] for run in setting.members)
         drawn = {name: [curve for row in members if (curve := each[row])] for name, each in curves.items()}
         groups.append(
-            Group(
+            Repetitions(
                 label=as_text(setting.values, brief=True) or _alone(entries, members, len(found.settings)),
                 rows=members,
                 metric=setting.spread,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.review.entries import Entry, untimed
-from shoal.review.report.gather import HALVED, Group, Report, gather, medians
+from shoal.review.report.gather import HALVED, Repetitions, Report, gather, medians
 from shoal.review.spread import HEADS
 from shoal.review.wording import chance, counted, duration, number, printable
 from shoal.rundir import write_text
@@ -133,7 +133,7 @@ def _shared_axes(report: Report) -> dict[str, Any]:
     return {"axes": axes, "metrics": metrics, "groups": [_plain(group) for group in report.groups]}
 
 
-def _plain(group: Group) -> dict[str, Any]:
+def _plain(group: Repetitions) -> dict[str, Any]:
     """What the script draws of a group; its spread stands in the table."""
     return {"label": group.label, "rows": group.rows, "curves": group.curves}
 

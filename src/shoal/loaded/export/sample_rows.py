@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from shoal.loaded.export.whole import Field, Signature
-from shoal.tasks.tables.graph import NO_DATE, seconds
+from shoal.tasks.tables.encoding_graph import NO_DATE, seconds
 
 N_ROWS = 17
 """Rows that are tried."""
