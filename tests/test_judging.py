@@ -134,7 +134,7 @@ def test_several_runs_are_judged_by_what_most_of_them_monitored() -> None:
     assert yardstick([]) is None
 
 
-def test_runs_of_different_losses_are_judged_by_what_they_share_and_it_is_said() -> None:
+def test_runs_of_different_losses_are_judged_by_what_they_share() -> None:
     squared = run(best=by_loss(0.5), at_best={"val/rmse": 0.7})
     huber = run(loss="huber delta=0.1", best=by_loss(0.01), at_best={"val/rmse": 0.9})
     classes = [run(loss=name, best=by_loss(0.5), at_best={"val/accuracy": 0.9}) for name in ("a", "b")]
@@ -147,7 +147,7 @@ def test_runs_of_different_losses_are_judged_by_what_they_share_and_it_is_said()
     assert [measured(each, "val/rmse") for each in (squared, huber)] == [0.7, 0.9]
 
 
-def test_different_losses_without_a_shared_measure_are_said_to_be_of_different_scales() -> None:
+def test_losses_without_a_shared_measure_are_said_to_differ_in_scale() -> None:
     found = yardstick([run(loss="a", best=by_loss(1.0)), run(loss="b", best=by_loss(2.0))])
 
     assert found is not None
@@ -162,7 +162,7 @@ def test_equal_and_unknown_losses_are_compared_as_they_are(losses: tuple[str, st
     assert yardstick(runs) == Yardstick("val/loss", "min")
 
 
-def test_tasks_that_differ_in_their_losses_alone_are_no_reason_to_compare_otherwise() -> None:
+def test_tasks_that_differ_in_their_losses_alone_are_compared_as_ever() -> None:
     runs = [run(best=by_loss(1.0)), run(task="other", loss="cross_entropy", best=by_loss(2.0))]
 
     assert yardstick(runs) == Yardstick("val/loss", "min")

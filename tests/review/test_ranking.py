@@ -107,7 +107,7 @@ def test_a_setting_of_which_a_run_diverged_comes_after_those_without(tmp_path: P
     assert found.settings[1].spread.cells[-1] == "3 of 4"
 
 
-def test_runs_that_halving_stopped_have_no_part_in_means_and_are_never_the_best(tmp_path: Path) -> None:
+def test_runs_that_halving_stopped_are_in_no_mean_and_never_the_best(tmp_path: Path) -> None:
     each = {
         number: {
             "best": Best("val/loss", "min", 0.1, 1, 26),

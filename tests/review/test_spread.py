@@ -69,9 +69,7 @@ def results_of(sweep: SweepDir) -> dict[int, RunInfo]:
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", "0002"), ("min", "0001")])
-def test_folds_whose_metric_is_nan_are_never_the_best_and_left_out_of_the_mean(
-    mode: str, best: str, tmp_path: Path
-) -> None:
+def test_folds_whose_metric_is_nan_are_never_best_and_not_in_the_mean(mode: str, best: str, tmp_path: Path) -> None:
     sweep = folds_with(tmp_path, [math.nan, 0.5, 0.9], mode=mode)
 
     text = summarize(sweep, read_sweep(sweep.info), results_of(sweep))
