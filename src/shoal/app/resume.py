@@ -34,6 +34,8 @@ def resume(
 
     `path` may also be the checkpoint itself, `which` is the one to go on from otherwise.
 
+    Of a process that only takes part in the training of another the status is `running`, as `start` has it.
+
     Raises:
         ShoalError: where it is no run, is finished, is in use or damaged, or an override cannot be taken.
     """
@@ -55,21 +57,26 @@ def resume(
             refuse_impostors(config, trusted)
             unchanged(found.info, task(config["task"]))
             built = job(config)
-            before = None if checkpoint is None else _before(found.run, checkpoint, built, trusted)
+            before, changes = _before(found.run, checkpoint, built, trusted) if checkpoint else (None, [])
+        todo = TrainingWork(built)
+        if todo.assists:
+            todo.assist(checkpoint=checkpoint, before=before)
+            return found.run, replace(found.info, status=Status.RUNNING)
+        _tell(changes)
         info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
         log_through(logging.FileHandler(found.run.log, encoding="utf-8"))
         state = checkpoint.absolute() if checkpoint else None
         with in_its_directory(found.run) as run:
-            return found.run, TrainingWork(built).do(run, info, checkpoint=state, before=before)
+            return found.run, todo.do(run, info, checkpoint=state, before=before)
 
 
-def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str]) -> Job | None:
-    """The job that saved a checkpoint, where `built` differs from it in anything that matters; the changes are told.
+def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str]) -> tuple[Job | None, Sequence[Change]]:
+    """The job that saved a checkpoint, where `built` differs from it in anything that matters; and all that differs.
 
     Raises:
         ShoalError: where it cannot go on under one of them.
     """
-    from shoal.app.continued import BEST, matters, refuse_misplaced, refuse_stopped, refuse_unmade
+    from shoal.app.continued import matters, refuse_misplaced, refuse_stopped, refuse_unmade
     from shoal.build.job import job
     from shoal.engines.course import unfit
     from shoal.engines.position import Position
@@ -90,11 +97,17 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
     if reason:
         problem = f"cannot change in a run that has begun: its optimizer's state was made without it ({reason})"
         raise ConfigError(changed[0].key, changed[0].new, problem, hint="start a new run for that")
+    return before, changes
+
+
+def _tell(changes: Sequence[Change]) -> None:
+    """Say what is not as it was."""
+    from shoal.app.continued import BEST
+
     for change in changes:
         print(f"changed  {change}", file=sys.stderr)
     if any(change.key in BEST for change in changes):
         print("changed  the best state: from here on it is chosen anew, by what is monitored now", file=sys.stderr)
-    return before
 
 
 def _addressed(path: Path, which: Which) -> tuple[Path, Which]:

@@ -15,10 +15,11 @@ from shoal.build.expectations import Expectation, compare, expectations
 from shoal.build.job import job, settings
 from shoal.checks import Check
 from shoal.checks.recording import record
-from shoal.engines import lightning
+from shoal.engines import launching, lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
-from shoal.record.run_training import assist, train
+from shoal.record.assisting import assist
+from shoal.record.run_training import train
 from shoal.record.single import unlike_alone
 from shoal.rundir import RunDir, RunInfo
 from shoal.sweeps.plan import why_alone
@@ -46,12 +47,18 @@ class TrainingWork(Work):
 
     @property
     def assists(self) -> bool:
-        """Whether several processes train the run, and another one than this records it."""
-        return not lightning.build_trainer(self.job.trainer).is_global_zero
+        """Whether several processes train the run, and another one than this records it.
 
-    def assist(self) -> None:
+        Raises:
+            ConfigError: where the others cannot be started.
+        """
+        trainer = lightning.build_trainer(self.job.trainer)
+        launching.check_program(self.job.trainer, trainer)
+        return not trainer.is_global_zero
+
+    def assist(self, *, checkpoint: Path | None = None, before: Job | None = None) -> None:
         """Take part in the training of the process that records it."""
-        assist(self.job)
+        assist(self.job, checkpoint=checkpoint, before=before)
 
 
 @dataclass(frozen=True)

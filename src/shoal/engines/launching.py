@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +20,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.lsf import LSFEnvironment
 from lightning_fabric.plugins.environments.mpi import MPIEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from shoal.engines import srun
 from shoal.errors import ConfigError
@@ -42,12 +45,40 @@ def trainer(*, plugins: Any = None, **arguments: Any) -> pl.Trainer:
     return made
 
 
+def in_one_process(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a Trainer that works in this process alone, whatever started it: on one of the devices."""
+    devices = settings.get("devices", 1)
+    one = devices if isinstance(devices, list | tuple) and len(devices) == 1 else 1
+    plugins = [each for each in _listed(settings.get("plugins")) if not isinstance(each, ClusterEnvironment)]
+    alone = {"devices": one, "num_nodes": 1, "strategy": "auto", "plugins": [*plugins, LightningEnvironment()]}
+    return {**settings, **alone}
+
+
+def check_one_process(settings: Mapping[str, Any]) -> None:
+    """Refuse, for a job of a sweep, a Trainer of several processes: each of them would begin the whole sweep again.
+
+    Raises:
+        ConfigError: how such a run is trained.
+    """
+    usual = (settings.get("strategy"), str(settings.get("devices")), settings.get("num_nodes"))
+    if usual == ("auto", "1", 1):
+        return  # a sweep may have thousands of these
+    asked = ("accelerator", "strategy", "devices", "num_nodes", "plugins")
+    n = trainer(**{name: settings[name] for name in asked if name in settings}).world_size
+    if n > 1:
+        key = "num_nodes" if str(settings.get("devices")) == "1" else "devices"
+        problem = f"trains in {n} processes, and a job of a sweep in one"
+        hint = "trainer.devices=1 here; or each such run by a command of its own, without -m"
+        raise ConfigError(f"trainer.{key}", settings.get(key), problem, hint=hint)
+
+
 def check_processes(settings: Mapping[str, Any], made: pl.Trainer) -> None:
     """Refuse a Trainer whose processes nobody starts, or not as many of them: it would wait, or train as fewer.
 
     Raises:
-        ConfigError: how srun is to be called.
+        ConfigError: how srun is to be called, or which strategy starts processes that a run can be trained in.
     """
+    _check_strategy(settings, made)
     n_devices, n_nodes = made.num_devices, made.num_nodes
     n_wanted, n_started = n_devices * n_nodes, srun.n_processes()
     if srun.started() and n_wanted > 1 and n_wanted != n_started:
@@ -56,6 +87,30 @@ def check_processes(settings: Mapping[str, Any], made: pl.Trainer) -> None:
     if n_nodes > 1 and srun.in_a_job() and not srun.started() and not _started_elsewhere(settings):
         problem = "needs processes on each node, and no srun started this one"
         raise ConfigError("trainer.num_nodes", n_nodes, problem, hint=f"in the batch script: {_call(made)}")
+
+
+def _check_strategy(settings: Mapping[str, Any], made: pl.Trainer) -> None:
+    """Refuse processes that would not begin with the program, as those of ddp do."""
+    if isinstance(made.strategy.launcher, _MultiProcessingLauncher):
+        key = "strategy" if settings.get("strategy", "auto") != "auto" else "devices"
+        problem = "trains in copies of this process, which a run and its record cannot be handed to"
+        raise ConfigError(f"trainer.{key}", settings.get(key), problem, hint="trainer.strategy=ddp begins new ones")
+
+
+def check_program(settings: Mapping[str, Any], made: pl.Trainer) -> None:
+    """Refuse to begin this program again in other processes where it is none that can be.
+
+    Raises:
+        ConfigError: how it can.
+    """
+    import __main__
+
+    begun = made._accelerator_connector.cluster_environment
+    begins = made.world_size > 1 and isinstance(begun, LightningEnvironment) and not begun.creates_processes_externally
+    if begins and __main__.__spec__ is None and not Path(sys.argv[0]).is_file():
+        problem = "begins the program again in each process, and this one is no file"
+        hint = "put it into one, or train by the command: shoal train ..."
+        raise ConfigError("trainer.devices", settings.get("devices"), problem, hint=hint)
 
 
 def log_starter(trainer: pl.Trainer) -> None:

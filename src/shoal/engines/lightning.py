@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from shoal.engines import launching
 from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
-from shoal.engines.loaders import Loaders
+from shoal.engines.loaders import Loaders, n_counted_twice
 from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
 from shoal.engines.resumed import CallbackSettings, signaled
@@ -28,6 +29,8 @@ from shoal.engines.returned import Returned
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
 from shoal.tasks.supervised import announce
+
+log = logging.getLogger("shoal")
 
 EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
@@ -88,6 +91,11 @@ class Positioner(pl.Callback):
         if self.before is not None:
             _take_over(trainer, self.before, self.job)
         _watch_where_measured(trainer)
+        if n := n_counted_twice(trainer.val_dataloaders):
+            log.warning(
+                "%d validation samples count twice, so that each process has equally many: as many as the processes "
+                "can share equally, or trainer.use_distributed_sampler=false, measures each once", n
+            )  # fmt: skip
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give this epoch its order, and code that draws from global generators its numbers."""
@@ -225,8 +233,11 @@ def _watch_where_measured(trainer: pl.Trainer) -> None:
 
 
 def evaluate(job: Job, module: pl.LightningModule, *, test: bool = False) -> dict[str, float]:
-    """Metrics of `module` on the validation samples, on those of training where there are none; or on the test part."""
-    settings = {**job.trainer, "fast_dev_run": False, "profiler": None}
+    """Metrics of `module` on the validation samples, on those of training where there are none; or on the test part.
+
+    One process measures them, however many have trained.
+    """
+    settings = {**launching.in_one_process(job.trainer), "fast_dev_run": False, "profiler": None}
     trainer = build_trainer(settings, callbacks=[Returned()] if job.own_module else [])
     loaders = Loaders(job)
     with _threads(job.threads), expected_warnings():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from shoal.engines.job import Job
 from shoal.engines.position import Position
@@ -46,12 +46,15 @@ class Loaders:
         return {"dataloaders": job.test_batches()} if job.in_memory else self.validation()
 
     def prepare(self, trainer: pl.Trainer, start: Position) -> None:
-        """Give this process its share, on its device, from `start` on."""
+        """Give this process its share of the training, on its device, from `start` on.
+
+        The validation samples go to every process: shares of equal length would count some of them twice.
+        """
         if self.train is not None:
             self.train.at(start.epoch, start.batch)
+            self.train.shard(trainer.global_rank, trainer.world_size)
         for batches in (self.train, self.val):
             if batches is not None:
-                batches.shard(trainer.global_rank, trainer.world_size)
                 batches.to(trainer.strategy.root_device)
 
     def begin(self, trainer: pl.Trainer, epoch: int, first: int) -> None:
@@ -68,15 +71,24 @@ class Loaders:
             generator.manual_seed(derived(seed, Stream.ORDER, epoch))
 
 
+def n_counted_twice(loaders: Any) -> int:
+    """How many samples data loaders give again, so that each of several processes has equally many."""
+    samplers = [each.sampler for each in _each(loaders) if isinstance(each.sampler, DistributedSampler)]
+    return sum(max(0, int(each.total_size) - len(cast(Sized, each.dataset))) for each in samplers)
+
+
 def _generators(loaders: Any) -> Iterator[torch.Generator]:
     """The generators that data loaders and their samplers were given."""
-    if isinstance(loaders, DataLoader):
-        samplers = [loaders.sampler, loaders.batch_sampler, getattr(loaders.batch_sampler, "sampler", None)]
-        found = [getattr(each, "generator", None) for each in (loaders, *samplers)]
+    for loader in _each(loaders):
+        samplers = [loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)]
+        found = [getattr(each, "generator", None) for each in (loader, *samplers)]
         yield from {each for each in found if isinstance(each, torch.Generator)}
-    elif isinstance(loaders, Mapping):
-        for each in loaders.values():
-            yield from _generators(each)
-    elif isinstance(loaders, list | tuple):
-        for each in loaders:
-            yield from _generators(each)
+
+
+def _each(loaders: Any) -> Iterator[DataLoader[Any]]:
+    """The data loaders in what a Trainer was given."""
+    if isinstance(loaders, DataLoader):
+        yield loaders
+    elif isinstance(loaders, Mapping | list | tuple):
+        for each in loaders.values() if isinstance(loaders, Mapping) else loaders:
+            yield from _each(each)

@@ -56,13 +56,22 @@ def _job(run: Run, config: dict[str, Any], *, test: bool) -> Job:
                 error.problem,
                 hint=f"where it is now, or another table with targets: shoal eval {run.path} --input FILE",
             ) from error
-        found = job(config)
+        found = job({**config, "trainer": _here(config["trainer"])})
         if test and not found.tests:
             raise UsageError(
                 f"{run.path} has no test part",
                 hint="task.test_fraction or task.test_path keeps one; a table of yours: --input FILE",
             )
         return found
+
+
+def _here(trainer: dict[str, Any]) -> dict[str, Any]:
+    """The Trainer's settings for one device of this machine, whatever the run was trained on."""
+    found = {**trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    if trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
+        print("there is no GPU here: measured on the CPU, where rounding differs", file=sys.stderr)
+        found["accelerator"] = "cpu"
+    return found
 
 
 def _of_table(run: Run, which: Which, path: Path, *, test: bool) -> dict[str, float]:

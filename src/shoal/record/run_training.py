@@ -67,14 +67,6 @@ def train(
         return _Session(job, run, info, interruption, checkpoint, before, one_of_many, stacked).train()
 
 
-def assist(job: Job, *, checkpoint: Path | None = None) -> None:
-    """Take part in the training of another process that records it (every process but the first of ddp)."""
-    state = load(checkpoint) if checkpoint else None
-    callbacks = [each for each in job.callbacks.values() if not isinstance(each, Checkpoint | Progress)]
-    position = Position(*state[EXTRA]["position"]) if state else None
-    lightning.fit(job, job.module(), callbacks=callbacks, io=SealedIO(), checkpoint=checkpoint, start=position)
-
-
 class _Session:
     """One process at work on one run directory."""
 

@@ -135,7 +135,7 @@ class Supervised(pl.LightningModule):
             return
         self._log_means("val")
         if seen:
-            outputs, targets = (self._gathered(torch.cat(parts)) for parts in zip(*seen, strict=True))
+            outputs, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
             metrics = self.task.metrics(outputs.cpu(), targets.cpu())
             announce(self.trainer, {f"{part}/{name}": value for name, value in metrics.items()})
 
@@ -164,10 +164,6 @@ class Supervised(pl.LightningModule):
         announce(
             self.trainer, {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()}
         )
-
-    def _gathered(self, values: Tensor) -> Tensor:
-        """The values of all processes."""
-        return cast(Tensor, self.all_gather(values)).flatten(0, 1) if self.trainer.world_size > 1 else values
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""

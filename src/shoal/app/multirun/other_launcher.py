@@ -45,9 +45,12 @@ def _alone(config: DictConfig) -> float | None:
     overrides = [str(line) for line in hydra.overrides.task]
     with of_job(int(hydra.job.num), overrides):
         choose(values.get("numerics"))
-        from shoal.app.work import work
+        from shoal.app.work import TrainingWork, work
+        from shoal.engines.launching import check_one_process
 
         todo = work(values)
+        if isinstance(todo, TrainingWork):
+            check_one_process(todo.job.trainer)
     info = RunInfo.new(
         f"{run.path.parent.name}-{run.path.name}",
         values,

@@ -19,6 +19,7 @@ from shoal.build.expectations import compare, table
 from shoal.build.job import job as build
 from shoal.config.multirun.job_config import JobConfig
 from shoal.config.origins import Origins
+from shoal.engines.launching import check_one_process
 from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, claim, read_info
@@ -91,7 +92,9 @@ class Sweeping:
                 hint = "it trains nothing; do one by one: hydra/launcher=basic"
                 raise ConfigError("check", job.choices.get("check"), "cannot be swept", hint=hint)
             try:
-                self.plan.add(number, build(job.values))
+                built = build(job.values)
+                check_one_process(built.trainer)
+                self.plan.add(number, built)
             except ConfigError as error:
                 origins = Origins(job.overrides, job.choices)
                 source = error.source or origins.of(error.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,10 +50,19 @@ def refuse_several_processes() -> None:
     Raises:
         UsageError: how the sweep is to be started.
     """
-    n = srun.n_processes()
-    if n > 1:
-        hint = "one process trains all of it: srun --ntasks=1 --cpus-per-task=CORES python train.py -m ..."
-        raise UsageError(f"srun started {n} processes, and each of them would train this whole sweep", hint=hint)
+    one = {"srun": "srun --ntasks=1 --cpus-per-task=CORES ", "torchrun": "", "mpirun": ""}
+    for starter, n in _started().items():
+        if n > 1:
+            hint = f"one process trains all of it: {one[starter]}python train.py -m ..."
+            problem = f"{starter} started {n} processes, and each of them would train this whole sweep"
+            raise UsageError(problem, hint=hint)
+
+
+def _started() -> dict[str, int]:
+    """How many processes each of those that start some says it has started."""
+    torchrun = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
+    mpirun = os.environ.get("OMPI_COMM_WORLD_SIZE", "1")
+    return {"srun": srun.n_processes(), "torchrun": int(torchrun), "mpirun": int(mpirun)}
 
 
 def refuse_settings_of_sweeps(overrides: Sequence[str]) -> None:

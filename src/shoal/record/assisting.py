@@ -1,0 +1,67 @@
+"""Taking part in the training of another process: every process but the first of those that train one run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytorch_lightning.loggers.logger import DummyLogger
+
+from shoal.engines import lightning
+from shoal.engines.job import Job
+from shoal.engines.position import Position
+from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint_file import EXTRA, SealedIO, load
+from shoal.record.interruption import SIGNALS
+from shoal.record.progress import Progress
+
+PATIENCE = 3.0
+"""Seconds in which the first process ends, if it was that which broke off the training."""
+
+
+def assist(job: Job, *, checkpoint: Path | None = None, before: Job | None = None) -> None:
+    """Train `job` from the state in `checkpoint`, and leave the record to the first process.
+
+    `before` is the job that this state was saved by, where it was another one.
+    """
+    state = load(checkpoint) if checkpoint else None
+    with _following():
+        lightning.fit(
+            job,
+            job.module(),
+            callbacks=[each for each in job.callbacks.values() if not isinstance(each, Checkpoint | Progress)],
+            loggers=[DummyLogger()],
+            io=SealedIO(),
+            checkpoint=checkpoint,
+            start=Position(*state[EXTRA]["position"]) if state else None,
+            before=before,
+            over=state is not None and state[EXTRA]["over"] is not None,
+        )
+
+
+@contextmanager
+def _following() -> Iterator[None]:
+    """Let the first process decide when to stop: signals are for it, and this one ends with it, without a word."""
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS} if in_main else {}
+    try:
+        yield
+    except Exception:  # it may be that the first process was stopped, and answers no more
+        time.sleep(PATIENCE)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has ended."""
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)
