@@ -53,6 +53,8 @@ RATES = {
 """A new value of every setting, by the file it stands in; that of a scheduler of the time shows in the rates."""
 ALONE = ("optimizer/lbfgs", "optimizer/muon")
 """What a stack does not follow."""
+SOLVER = "lm"
+"""An optimizer of formulas, which these runs have not: how it goes on is tried in tests/fits."""
 BESIDE = {
     "step.gamma": ["scheduler.every=1"],
     "onecycle.start": ["scheduler.warm_up=0.9"],
@@ -185,6 +187,8 @@ def test_every_setting_of_every_file_has_a_fate_here() -> None:
 
     assert names - fixed == tried
     for file in [*(CONF / "optimizer").glob("*.yaml"), *(CONF / "scheduler").glob("*.yaml")]:
+        if file.stem == SOLVER:
+            continue
         given = {word.partition("=")[0].split(".")[0] for word in RATES[f"{file.parent.name}/{file.stem}"].split()}
         assert yaml.safe_load(file.read_text()).keys() - {"_target_"} == given | (
             {"nesterov"} if file.stem == "sgd" else {"momentum"} if file.stem == "rmsprop" else set()

@@ -23,6 +23,8 @@ NEEDS = {
     "task=function": ["task.expression='sin(x)'"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "model=scalar": ["task=minimize_quadratic"],
+    "optimizer=lm": ["model=formula", "model.expression=a*x", "model.start={a:1}", "task.batch_size=null"],
+    "optimizer=lbfgs": ["task.batch_size=null"],
     "model=formula": ["model.expression=a*x", "model.start={a:1}"],
 }
 """What a choice cannot be built without, here."""
@@ -84,7 +86,7 @@ def test_help_configuration_and_composition_errors_import_no_torch(words: list[s
         (["optim"], {"optimizer=", "optimizer."}),
         (["optimizer=ad"], {"optimizer=adam", "optimizer=adamw"}),
         (["optimizer", "=", "ad"], {"adam", "adamw"}),
-        (["optimizer", "="], {"adam", "adamw", "own", "rmsprop", "sgd"}),
+        (["optimizer", "="], {"adam", "adamw", "lbfgs", "lm", "muon", "own", "rmsprop", "sgd"}),
         (["model.act"], {"model.activation="}),
         (["model.hid"], {"model.hidden="}),
         (["task=csv", "task.pa"], {"task.path="}),

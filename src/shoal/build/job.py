@@ -25,6 +25,7 @@ from shoal.build.lightning_module import agreed, logs
 from shoal.build.samples_check import check_samples
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
+from shoal.build.solving import check_solving, whole
 from shoal.build.trainer import arguments
 from shoal.engines import portable
 from shoal.engines.job import Job
@@ -76,6 +77,7 @@ def job(config: Mapping[str, Any]) -> Job:
         check_fit(built)
     check_schedule(built)
     check_formula(built)
+    check_solving(built)
     _check_expected(built)
     return built
 
@@ -97,12 +99,12 @@ def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Ma
         _refuse_accelerator(trainer)
         if instructions.portable():
             portable.install()
-    model = _model(config["model"])
+    model, optimizer = _model(config["model"]), _optimizer(config["optimizer"])
     return Job(
-        task=_fitted(task(config["task"]), model),
+        task=whole(_fitted(task(config["task"]), model), optimizer),
         model=model,
         loss=_loss(config["loss"]),
-        optimizer=_optimizer(config["optimizer"]),
+        optimizer=optimizer,
         scheduler=_scheduler(directed(config["scheduler"], "scheduler")),
         trainer=trainer,
         callbacks={},

@@ -160,7 +160,7 @@ class Run:
         info = self.info
         history = read_history(self.directory.history)
         shown = self.job.presented(self.loaded(self.job, "best"))
-        return fit_figure(shown, self.job.data, history, title=f"{info.task}  {info.id}")
+        return fit_figure(shown, self.job.data, history, title=f"{info.task}  {info.id}", info=info)
 
     @cached_property
     def job(self) -> Job:

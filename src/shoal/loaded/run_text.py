@@ -9,6 +9,7 @@ from pathlib import Path
 from shoal.build.expectations import table
 from shoal.errors import ExitCode
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
+from shoal.review.fit_lines import fit_lines
 from shoal.rundir import RunDir, RunInfo
 
 _MOST_CLASSES = 20
@@ -33,7 +34,15 @@ def run_text(run: RunDir, info: RunInfo) -> str:
         rows.append(("tensorboard", f"tensorboard --logdir {path}"))
     width = max(len(name) for name, _ in rows)
     lines += [f"  {name:<{width}}  {text}" for name, text in rows]
-    return "\n".join([*lines, *(f"  {line}" for line in (*_classes(info), *table(info.expected)))])
+    return "\n".join(
+        [
+            *lines,
+            *(
+                f"  {line}"
+                for line in (*(fit_lines(info.fit) if info.fit else ()), *_classes(info), *table(info.expected))
+            ),
+        ]
+    )
 
 
 def exit_code(info: RunInfo) -> ExitCode:

@@ -2,6 +2,7 @@
 
 from shoal.losses.named import (
     Auto,
+    Cauchy,
     CrossEntropy,
     Huber,
     Loss,
@@ -9,11 +10,14 @@ from shoal.losses.named import (
     MeanAbsoluteError,
     MeanSquaredError,
     Own,
+    SoftL1,
+    SquaredLoss,
     title,
 )
 
 __all__ = [
     "Auto",
+    "Cauchy",
     "CrossEntropy",
     "Huber",
     "Loss",
@@ -21,5 +25,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Own",
+    "SoftL1",
+    "SquaredLoss",
     "title",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -20,6 +20,17 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 ClassWeights = Literal["balanced"] | tuple[Annotated[float, Ge(0)], ...] | None
+
+
+class SquaredLoss(NamedTuple):
+    """A loss as a sum of squares, elementwise.
+
+    `slope * residual` is half of its derivative by the prediction, `slope**2` stands for half of the second one.
+    """
+
+    cost: Tensor
+    residual: Tensor
+    slope: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +48,10 @@ class Loss(ABC):
     def weighted(self, prediction: Tensor, target: Tensor, weight: Float[Tensor, " batch"]) -> Tensor:
         """One number to minimise where samples do not count alike: the weights are 1 in the mean of all samples."""
         return (self.each(prediction, target) * weight).mean()
+
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        """What a solver of least squares makes of it; only a loss that has this can be minimised by one."""
+        raise NotImplementedError
 
     @property
     def weighs_classes(self) -> bool:
@@ -67,6 +82,10 @@ class MeanSquaredError(Loss):
     def each(self, prediction: Tensor, target: Tensor) -> Tensor:
         return _of_samples(functional.mse_loss(prediction, target, reduction="none"))
 
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        error = prediction - target
+        return SquaredLoss(error * error, error, torch.ones_like(error))
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeanAbsoluteError(Loss):
@@ -93,6 +112,12 @@ class Huber(Loss):
     def each(self, prediction: Tensor, target: Tensor) -> Tensor:
         return _of_samples(functional.huber_loss(prediction, target, reduction="none", delta=self._delta))
 
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        error = prediction - target
+        far = error.abs().clamp_min(self._delta)
+        near = error.abs().clamp_max(self._delta)
+        return _reweighted(near * (2 * error.abs() - near), error, self._delta / far)
+
     def in_units(self, unit: Callable[[], float]) -> LossFunction:
         scale = 1.0 if self.delta is None else unit()
         return self if scale == 1 else HuberOf(self._delta / scale)
@@ -100,6 +125,44 @@ class Huber(Loss):
     @property
     def _delta(self) -> float:
         return 1.0 if self.delta is None else self.delta
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftL1(Loss):
+    """The square of small differences, twice `delta` times the size of large ones, and a smooth curve between."""
+
+    delta: Annotated[float, Gt(0)] = 1.0
+    """From where on a difference is large, in units of the target."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.each(prediction, target).mean()
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return _of_samples(self.squares(prediction, target).cost)
+
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        error = prediction - target
+        root = ((error / self.delta).square() + 1).sqrt()
+        return _reweighted(2 * error.square() / (root + 1), error, 1 / root)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cauchy(Loss):
+    """The square of small differences, the logarithm of large ones: outliers hardly count."""
+
+    delta: Annotated[float, Gt(0)] = 1.0
+    """From where on a difference is large, in units of the target."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.each(prediction, target).mean()
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return _of_samples(self.squares(prediction, target).cost)
+
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        error = prediction - target
+        ratio = (error / self.delta).square()
+        return _reweighted(self.delta**2 * torch.log1p(ratio), error, 1 / (1 + ratio))
 
 
 class HuberOf(nn.Module):
@@ -163,6 +226,9 @@ class Auto(Loss):
     def each(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self._of(target).each(prediction, target)
 
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        return self._of(target).squares(prediction, target)
+
     @property
     def weighs_classes(self) -> bool:
         return self.weight is not None
@@ -182,7 +248,14 @@ class Own(Loss):
         raise ConfigError("loss", "own", "is for a task with a LightningModule of its own", hint="for example loss=mse")
 
 
-_TITLES = {MeanSquaredError: "mse", MeanAbsoluteError: "mae", Huber: "huber", CrossEntropy: "cross_entropy"}
+_TITLES = {
+    MeanSquaredError: "mse",
+    MeanAbsoluteError: "mae",
+    Huber: "huber",
+    SoftL1: "soft_l1",
+    Cauchy: "cauchy",
+    CrossEntropy: "cross_entropy",
+}
 
 
 def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
@@ -197,6 +270,12 @@ def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
         settings = dict(node) if isinstance(node, Mapping) else {}
         name = str(settings.pop("_target_", type(loss).__name__)).rpartition(".")[2]
     return " ".join([name, *(f"{key}={shown(value)}" for key, value in settings.items() if not key.startswith("_"))])
+
+
+def _reweighted(cost: Tensor, error: Tensor, weight: Tensor) -> SquaredLoss:
+    """A loss of least squares with weights that depend on the errors, as iterated reweighting has it."""
+    root = weight.sqrt()
+    return SquaredLoss(cost, error * root, root)
 
 
 def _of_samples(losses: Tensor) -> Float[Tensor, " batch"]:

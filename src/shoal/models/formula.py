@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -29,6 +31,8 @@ class Formula(Model):
     """The least and the greatest value of a parameter, null for none: `{b1:[0,null]}`."""
     fixed: tuple[str, ...] = ()
     """Parameters that keep the value they start with."""
+    confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
+    """Level of the confidence intervals."""
 
     def __post_init__(self) -> None:
         parse(self.expression, variables=self.names)
@@ -118,6 +122,7 @@ class FormulaNetwork(nn.Module):
         self.inputs = tuple(inputs)
         self.names = tuple(formula.start)
         self.trained = formula.trained
+        self.confidence = formula.confidence
         self.bounded = tuple(formula.bounds or ())
         for name, value in formula.start.items():
             start = torch.tensor(value)

@@ -2,6 +2,7 @@
 
 from shoal.optimizers.adam import Adam, AdamW
 from shoal.optimizers.by_module import Own, alike
+from shoal.optimizers.levenberg_marquardt import LevenbergMarquardt, Solver, why_stopped
 from shoal.optimizers.optimizer import Optimizer
 from shoal.optimizers.parts import Part, Parts
 from shoal.optimizers.rmsprop import RMSprop
@@ -9,4 +10,19 @@ from shoal.optimizers.rule import Rule
 from shoal.optimizers.sgd import SGD
 from shoal.optimizers.upstream import Upstream
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Own", "Part", "Parts", "RMSprop", "Rule", "Upstream", "alike"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "LevenbergMarquardt",
+    "Optimizer",
+    "Own",
+    "Part",
+    "Parts",
+    "RMSprop",
+    "Rule",
+    "Solver",
+    "Upstream",
+    "alike",
+    "why_stopped",
+]

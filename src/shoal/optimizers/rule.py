@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from shoal.optimizers.squares.problem import Problem
+
 Matrix = Float[Tensor, "runs params"]
 Column = Float[Tensor, "runs 1"]
 Columns = Float[Tensor, "steps runs 1"]
@@ -30,6 +32,8 @@ class Rule(ABC, Generic[Settings]):
     """Settings beside the learning rate; all of them are numbers or flags, and may differ from run to run."""
     state: ClassVar[tuple[str, ...]]
     """Names of the state's matrices, as in the state dict of the torch optimizer."""
+    solves: ClassVar[bool] = False
+    """Whether it takes its steps by `solve`, from the residuals of all samples, and not by `update`."""
     counts_steps: ClassVar[bool] = True
     """Whether the torch optimizer keeps a `step` beside each parameter's state."""
 
@@ -59,6 +63,15 @@ class Rule(ABC, Generic[Settings]):
         `settings` are prepared ones, `step` is what `of_steps` gives. Nothing else may have a part in it, and no number
         of a tensor may decide what is done: it is traced.
         """
+
+    def solve(self, params: Matrix, state: State, settings: Settings, problem: Problem) -> tuple[Matrix, State]:
+        """One step of every run: its new parameters and state, without gaps between them."""
+        raise NotImplementedError
+
+    def stopped(self, state: State, row: int) -> str | None:
+        """Why a run needs no further step, where it is the rule that says so."""
+        del state, row
+        return None
 
     def columns(self, runs: Sequence[Any]) -> dict[str, Column]:
         """The settings of `runs` (objects with an attribute for each setting) as columns."""

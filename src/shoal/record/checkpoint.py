@@ -38,7 +38,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def __init__(
         self,
         *,
-        monitor: str = "auto",
+        monitor: str | None = "auto",
         mode: Literal["auto", "min", "max"] = "auto",
         every_n_train_steps: Annotated[int, Ge(1)] | None = None,
         every_seconds: Annotated[float, Ge(0)] = 10.0,
@@ -91,7 +91,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
     @property
     def way(self) -> Direction:
         """Which way the monitored metric is better; a loss falls."""
-        return (direction(self.monitor) or "min") if self.mode == "auto" else self.mode
+        return (direction(self.monitor or "") or "min") if self.mode == "auto" else self.mode
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take note of what is known before: a step's value of a metric of the training is not to be judged."""
@@ -106,8 +106,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self._validated_weights = cloned(self._bare_state(trainer, Position())["state_dict"])
         if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
             self.monitor = found
-        measured = trainer.callback_metrics.get(self.monitor)
-        if measured is not None and measured is not self._known.get(self.monitor):
+        measured = trainer.callback_metrics.get(self.monitor or "")
+        if measured is not None and measured is not self._known.get(self.monitor or ""):
             self._judge(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -116,7 +116,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         Raises:
             ConfigError: where the monitored metric was never logged.
         """
-        if self._cut_short is not None:
+        if self._cut_short is not None or self.monitor is None:
             return  # a longer training would not measure here
         if self.monitor == "auto" and self._validated(trainer):
             self.monitor = self._found(trainer)
@@ -127,6 +127,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     def _judge(self, trainer: pl.Trainer) -> None:
         """Take note of the monitored metric, unless it was judged when it was measured."""
+        assert self.monitor is not None
         measured = trainer.callback_metrics[self.monitor]
         if measured is self._judged:
             return
@@ -297,12 +298,12 @@ class Checkpoint(pl.callbacks.Checkpoint):
             names = ", ".join(sorted(trainer.callback_metrics))
             log.warning("no loss is logged to tell the best state by, so the last one is kept alone; "
                         "callbacks.checkpoint.monitor names another metric: %s", names)  # fmt: skip
-        return found or self.monitor
+        return found or "auto"
 
     def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
         return ConfigError(
             "callbacks.checkpoint.monitor",
             self.monitor,
             "is never logged",
-            hint=suggestion(self.monitor, trainer.callback_metrics, kind="logged are"),
+            hint=suggestion(str(self.monitor), trainer.callback_metrics, kind="logged are"),
         )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from shoal.engines.job import Job
+from shoal.fits import measured_fit
+from shoal.models import FormulaNetwork
+from shoal.optimizers import LevenbergMarquardt, why_stopped
+from shoal.record.checkpoint_file import load
 from shoal.record.derivative import derivative_rmse
 from shoal.tasks import Data, Split, Supervised
 
@@ -25,15 +30,24 @@ class Concluded:
     assessment: dict[str, Any] | None = None
     references: Mapping[str, float] = field(default_factory=dict)
     """Losses: of the model, of one that always says the mean, and of the true function."""
+    fit: dict[str, Any] | None = None
+    """Of a formula: its parameters with their errors, and what there is to say of them."""
 
 
-def concluded(module: Supervised, job: Job) -> Concluded:
-    """Measure the trained module of a job."""
+def concluded(module: Supervised, job: Job, last: Path, steps: int) -> Concluded:
+    """Measure the trained module of a job; `last` is the state that its training ended with, after so many steps."""
     data = job.data
     samples = data.val or data.train
     assessment = module.task.assess(predicted(module, samples.x.cpu())) if data.encoding else None
     references = {} if job.own_module or not data.features else _references(module, job, samples)
-    return Concluded(derivative_rmse(module, data), assessment.plain() if assessment else None, references)
+    fit = _fit(module, data, last, steps) if isinstance(module.model, FormulaNetwork) else None
+    return Concluded(derivative_rmse(module, data), assessment.plain() if assessment else None, references, fit)
+
+
+def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, Any]:
+    state = load(last)["optimizer_states"][0]["state"] if isinstance(module.optimizer, LevenbergMarquardt) else {}
+    level = cast(FormulaNetwork, module.model).confidence
+    return measured_fit(module, data, level=level, stopped=why_stopped(state), steps=steps).plain()
 
 
 def _references(module: Supervised, job: Job, samples: Split) -> dict[str, float]:

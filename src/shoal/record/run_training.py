@@ -208,7 +208,8 @@ class _Session:
         if self.run.best.exists():
             self.module.load_state_dict(load(self.run.best)["state_dict"])
         shown = self.job.presented(self.module)
-        self.concluded = concluded(shown, self.job)
+        self.concluded = concluded(shown, self.job, self.run.last, self.info.steps)
+        self.record.update(fit=self.concluded.fit)
         if not self.one_of_many:
             try:
                 self._illustrate(shown)
@@ -242,6 +243,7 @@ class _Session:
             final=self._final(),
             assessment=self.concluded.assessment,
             references=dict(self.concluded.references),
+            fit=self.concluded.fit,
             best=best,
             at_best=self.record.at(best),
         )

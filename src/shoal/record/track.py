@@ -84,10 +84,10 @@ class Track:
         metrics = {name: value for name, value in row.metrics.items() if name not in left_out}
         self.record.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})  # its event comes with the stack's
         self._epochs, self._steps = row.epoch + 1, row.step
-        if row.best:
-            self._monitor.monitor = row.monitor or self._monitor.monitor
-            value = row.metrics[self._monitor.monitor]
-            self.best = Best(self._monitor.monitor, self._monitor.way, value, row.epoch, row.step)
+        monitor = row.monitor or self._monitor.monitor
+        if row.best and monitor:
+            self._monitor.monitor = monitor
+            self.best = Best(monitor, self._monitor.way, row.metrics[monitor], row.epoch, row.step)
         return metrics
 
     def note_best(self) -> None:
@@ -128,7 +128,9 @@ class Track:
         """Measure what is measured once, of the weights that the module has now, and bring the files up to date."""
         final = self.record.history.final()
         measured_once = (
-            concluded(member.job.presented(member.module), self.job) if status is Status.COMPLETED else Concluded()
+            concluded(member.job.presented(member.module), self.job, self.run.last, self._steps)
+            if status is Status.COMPLETED
+            else Concluded()
         )
         final |= measured_once.metrics
         parameters, trainable = n_parameters(member.module)
@@ -145,6 +147,7 @@ class Track:
             final=final,
             assessment=measured_once.assessment,
             references=dict(measured_once.references),
+            fit=measured_once.fit,
             best=self.best,
             at_best=self.record.at(self.best),
         )

@@ -14,6 +14,7 @@ from rich.console import Console
 from shoal.errors import DamagedError, shown
 from shoal.review.curves import drawn
 from shoal.review.entries import RunEntry, SweepEntry
+from shoal.review.fit_lines import fit_lines
 from shoal.review.listing import default_columns, write_listing
 from shoal.review.ranking import Ranking
 from shoal.review.settings import read_settings
@@ -37,6 +38,7 @@ def show_run(screen: Console, run: RunEntry) -> None:
         _facts(screen, _course(run.info))
         _facts(screen, _result(run.info))
         _assessment(screen, run.info)
+        _fit(screen, run.info)
     _settings(screen, run)
     if run.info:
         _artifacts(screen, run, run.info)
@@ -150,6 +152,14 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
         yield printable(name), text
     for check in info.expected:
         yield "expected", printable(", ".join(f"{key} {shown(value)}" for key, value in check.items()))
+
+
+def _fit(screen: Console, info: RunInfo) -> None:
+    """The parameters of a formula with their errors, and how well it fits."""
+    if info.fit:
+        screen.print("\nfit", style="bold")
+        for line in fit_lines(info.fit):
+            screen.print(f"  {printable(line)}", highlight=False)
 
 
 def _assessment(screen: Console, info: RunInfo) -> None:

@@ -99,6 +99,8 @@ class RunInfo:
     references: dict[str, float] = field(default_factory=dict)
     """Losses on the samples that the best state is judged by: of the `model` itself, of one that always says the `mean`
     (of classes their shares), and of the true function where it is known, which the `noise` alone leaves."""
+    fit: dict[str, Any] | None = None
+    """Of a formula: its parameters with errors and intervals, and how well it fits."""
     git: dict[str, Any] | None = None
     """Commit, and whether the working tree had changes."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -14,8 +14,9 @@ from shoal.losses import Loss, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.models.dropout import keyed
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
-from shoal.optimizers import Optimizer
+from shoal.optimizers import Optimizer, Solver
 from shoal.schedulers import Horizon, Scheduler
+from shoal.tasks.residuals import FormulaProblem, problem_of
 from shoal.tasks.task import Task
 
 
@@ -42,6 +43,7 @@ class Supervised(pl.LightningModule):
         self._measures = bool(task.metric_names)
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {"train": {}, "val": {}}
+        self._batch: tuple[Tensor, ...] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As a module's; but the name of the hook, which Lightning notes fifty times a step, is no parameter."""
@@ -99,7 +101,7 @@ class Supervised(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the dropout of this step."""
-        self._evaluated = False
+        self._batch, self._evaluated = batch, False
         keyed(self.model, self.seed, self.current_epoch, batch_idx)
 
     def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -143,6 +145,8 @@ class Supervised(pl.LightningModule):
         """Log the means over the epoch, and what the task records beside the loss."""
         self._log_means("train")
         announce(self.trainer, self.recorded())
+        if any(isinstance(each, Solver) and each.stopped for each in self.trainer.optimizers):
+            self.trainer.should_stop = True
 
     def recorded(self) -> dict[str, float]:
         """What is logged after each epoch beside the loss: parameters of a formula, what the task wants to see."""
@@ -167,7 +171,17 @@ class Supervised(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""
-        return configured(self, self.model, self.optimizer, self.scheduler)
+        made = configured(self, self.model, self.optimizer, self.scheduler)
+        if isinstance(made["optimizer"], Solver):
+            made["optimizer"].problem = self._problem
+        return made
+
+    def _problem(self) -> FormulaProblem:
+        """The residuals of the batch that the last step was given, in two equal rows."""
+        assert isinstance(self.model, FormulaNetwork)
+        twice = [each[None].repeat(2, *[1] * each.dim()) for each in self._batch]
+        fixed = {name: each[None].repeat(2, *[1] * each.dim()) for name, each in self.model.named_buffers()}
+        return problem_of(self.model, cast(Loss, self.loss), twice, dict(self.model.named_parameters()), fixed)
 
 
 def configured(module: pl.LightningModule, network: nn.Module, optimizer: Optimizer, scheduler: Scheduler) -> Any:

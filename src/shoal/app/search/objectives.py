@@ -61,7 +61,8 @@ def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] 
         ConfigError: where one is never measured, or there are more or fewer directions than names.
     """
     checkpoint = checkpoint_of(job)
-    monitor = checkpoint.monitor if checkpoint.monitor != "auto" else judge(metrics(job) or ()) or VAL_LOSS
+    named = None if checkpoint.monitor == "auto" else checkpoint.monitor
+    monitor = named or judge(metrics(job) or ()) or VAL_LOSS
     chosen = list(names or [monitor])
     if len(set(chosen)) < len(chosen):
         raise ConfigError(KEY, chosen, "names one twice")

@@ -16,6 +16,7 @@ from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import Update
 from shoal.engines.step.mapped import Clock, Mapped
 from shoal.optimizers.rule import Column
+from shoal.optimizers.squares import Problem
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Training:
     update: Update = field(default_factory=Update)
     accumulate: int = 1
     """Batches whose gradients are added up for one optimizer step; the last batches of an epoch may be fewer."""
+    problem: Callable[[Stack, Any], Problem] | None = None
+    """The residuals of a batch, for a rule that solves."""
 
     def __post_init__(self) -> None:
         # Where the guard of the update lets these runs not train together, this raises InexactError.
@@ -49,7 +52,7 @@ class Training:
         self._limited = stack.limits.any
         self._grads = torch.zeros_like(stack.params)
         self._grad_views = stack.layout.views(self._grads)
-        self._updating = self.update.of(stack, self._grads)
+        self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
         guard, limits = self.update.guard, stack.limits
         self._norms = guard.function("norm of the gradient", row_norms, self._grads)
         if self._limited:
@@ -79,6 +82,7 @@ class Training:
             if number % self.accumulate == 0 and stop():
                 break
             clock.set(epoch, number, step)
+            self._batch = batch
             self._gradient(batch, clock, history, add=number % self.accumulate > 0)
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
                 self._update(numbers[len(history.norms)], history)
@@ -129,6 +133,19 @@ class Training:
             self._updating(numbers)
         elif any(self.stack.active):
             self._step_of_some(numbers)
+
+    def _solve(self, numbers: tuple[Column, ...]) -> None:
+        """The step of a rule that looks at residuals; every parameter is one number."""
+        del numbers
+        assert self.problem is not None
+        stack = self.stack
+        places = torch.tensor([first for first, _ in stack.layout.places])
+        settings = stack.rule.prepared(stack.settings, stack.params.dtype)
+        state = {name: value[:, places] for name, value in stack.state.items()}
+        params, state = stack.rule.solve(stack.params[:, places], state, settings, self.problem(stack, self._batch))
+        stack.params[:, places] = params
+        for name, value in state.items():
+            stack.state[name][:, places] = value
 
     def _step_of_some(self, numbers: tuple[Column, ...]) -> None:
         """The step of the active rows: the others are put back as they were."""

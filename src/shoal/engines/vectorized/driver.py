@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
@@ -24,6 +24,7 @@ from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
+from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.logged import WEIGHT, Entry, Total
 from shoal.engines.step.mapped import Clock
@@ -31,9 +32,12 @@ from shoal.engines.vectorized.measuring import Measuring
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Listener, Running
-from shoal.models import Dropout
+from shoal.losses import Loss
+from shoal.models import Dropout, FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.seeding import Stream, derived
+from shoal.tasks import Supervised
+from shoal.tasks.residuals import FormulaProblem, problem_of
 
 
 def fit(
@@ -152,7 +156,9 @@ class StackModule(pl.LightningModule):
         step = running.step
         clock.set(running.epoch, first, step)
         lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
-        training = Training(running.stack, running.steps.train, running.steps.update, running.accumulate)
+        training = Training(
+            running.stack, running.steps.train, running.steps.update, running.accumulate, problem=self._problem
+        )
         stop = self.listener.is_asked_to_stop
         history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
         if len(history.losses) < n_batches:
@@ -163,6 +169,15 @@ class StackModule(pl.LightningModule):
         self._rates = lrs[-1][:, 0].tolist()
         self._before = history.norms[-1].tolist()
         self._after = history.clipped_norms[-1].tolist() if history.clipped_norms else self._before
+
+    def _problem(self, stack: Stack, batch: Any) -> FormulaProblem:
+        """The residuals of the runs, whose model is a formula."""
+        template = cast(Supervised, self.running.members[0].module)
+        params, fixed = (
+            {name.removeprefix("model."): value for name, value in named.items()}
+            for named in (stack.views(), stack.buffers)
+        )
+        return problem_of(cast(FormulaNetwork, template.model), cast(Loss, template.loss), batch, params, fixed)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """The validation samples of every run; like Lightning, not after an epoch that `max_steps` cut short."""

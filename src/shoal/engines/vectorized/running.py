@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -135,6 +136,9 @@ class Running:
         found = self.judge.ended_epoch(
             run, metrics, n_epochs=self.epoch, step=step, divergence=divergence, validated=validated
         )
+        why = self.stack.rule.stopped(self.stack.state, row)
+        if why and not found.ended:
+            found = replace(found, ended="stopped", reason=why)
         if found.ended != "diverged" and validated is not None:
             self.rates[run].end_epoch(metrics, validated=validated)
         return found

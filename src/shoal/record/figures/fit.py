@@ -17,10 +17,12 @@ from torch import Tensor
 from shoal.engines.job import Job
 from shoal.errors import brief
 from shoal.judging import loss_curves
+from shoal.models import FormulaNetwork
 from shoal.names import STEP
 from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
+from shoal.record.figures.formula import draw_formula
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Network, Supervised
 from shoal.tasks.assessment import Assessment
@@ -37,7 +39,7 @@ _MOST_NAMES = 12
 
 def illustrate(run: RunDir, module: Supervised, data: Data, history: History, info: RunInfo) -> bytes:
     """Draw what a run has learned, into its directory; the picture."""
-    picture = png(fit_figure(module, data, history, title=f"{info.task}  {info.id}"))
+    picture = png(fit_figure(module, data, history, title=f"{info.task}  {info.id}", info=info))
     write_bytes(run.fit_figure, picture)
     return picture
 
@@ -58,7 +60,7 @@ def illustrate_later(run: RunDir, job: Job) -> None:
         write_info(run.info, replace(info, artifacts=info.artifacts | seal(run.path, [run.fit_figure])))
 
 
-def fit_figure(module: Supervised, data: Data, history: History, *, title: str) -> Figure:
+def fit_figure(module: Supervised, data: Data, history: History, *, title: str, info: RunInfo | None = None) -> Figure:
     """What the model has learned: no residuals without inputs, a panel of slopes where the true function is known.
 
     Of a LightningModule whose batches or outputs are of another kind, the losses alone.
@@ -82,7 +84,10 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str) 
         x = samples.x[:N_POINTS].cpu()
         y = samples.y[:N_POINTS].cpu()
         prediction = predicted(module, x)
-        if data.is_curve:
+        if len(data.features) == 1 and isinstance(module.model, FormulaNetwork) and info is not None and info.fit:
+            draw_formula(fit, module.model, data, info.fit)
+            _residuals(residuals, x[:, 0], prediction - y.reshape(prediction.shape), data.features[0])
+        elif data.is_curve:
             _curve(fit, module, data)
             y, prediction = (
                 data.of_targets.in_own_units(values) for values in (y.reshape(prediction.shape), prediction)

@@ -150,6 +150,7 @@ def _encoded(frame: pl.DataFrame, features: Sequence[Column], label: Column, tas
         "target": task.target,
         "labels": label.kind.plain(),
         "columns": fitted,
+        **({"absolute": True} if task.absolute_sigma else {}),
         **(_of_numbers(target[train.numpy()], task) if labels is None else _of_classes(labels[train], known)),
     }
     samples = Split(

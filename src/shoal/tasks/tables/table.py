@@ -55,6 +55,9 @@ class Table(Validated):
     sigma: str | None = None
     """Column with the standard error of each row's target, in its units: a row counts as 1/sigma**2. It is no
     feature."""
+    absolute_sigma: bool = False
+    """Take these standard errors as they are for those of a formula's parameters; else only their ratios count, and
+    their size is told from the residuals."""
     standardize: bool | Literal["auto"] = "auto"
     """Put numbers, the target among them, on a scale with mean 0 and standard deviation 1; auto does, unless a formula
     is fitted, which is one of the numbers as they are."""

@@ -1,0 +1,70 @@
+"""The result of a fit, as run.json has it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A parameter as it was fitted."""
+
+    name: str
+    value: float
+    error: float | None = None
+    """Standard error; None for one that is fixed, at a bound or not determined."""
+    low: float | None = None
+    """Of the confidence interval."""
+    high: float | None = None
+    note: str = ""
+    """Why it has no standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What the data say of a formula."""
+
+    parameters: tuple[Parameter, ...]
+    level: float
+    """Of the confidence intervals."""
+    samples: int
+    freedom: int
+    """Degrees of freedom: samples less fitted parameters."""
+    cost: float
+    """The sum of the squared residuals, weighted where rows are, or what takes its place."""
+    reduced: float | None
+    """The cost by degree of freedom: chi-square where rows have standard errors."""
+    deviation: float | None
+    """Residual standard deviation."""
+    r2: float | None
+    aic: float | None
+    bic: float | None
+    covariance: tuple[tuple[float | None, ...], ...]
+    """Of the trained parameters; 0 for one at its bound, None for one that is not determined."""
+    correlations: tuple[tuple[float | None, ...], ...]
+    """Of the parameters that have a standard error, in their order."""
+    runs_test: float | None
+    """Probability of so few or so many changes of sign among the residuals, in the order of the first column, if they
+    were independent."""
+    absolute: bool = False
+    """Whether the standard errors of the rows are taken as they are."""
+    stopped: str | None = None
+    """Why the optimizer stopped."""
+    steps: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As lists, dictionaries and numbers, for JSON."""
+        return asdict(self)
+
+
+def correlations(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float | None, ...], ...]:
+    """The correlations of a covariance matrix."""
+    sizes = [math.sqrt(line[i]) for i, line in enumerate(matrix)]
+    return tuple(
+        tuple(value / (sizes[i] * sizes[j]) if sizes[i] * sizes[j] > 0 else None for j, value in enumerate(line))
+        for i, line in enumerate(matrix)
+    )

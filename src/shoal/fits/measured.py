@@ -1,0 +1,189 @@
+"""The result of a fit, measured where it has ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from shoal.fits.covariance import Covariance, covariance
+from shoal.fits.distributions import t_quantile
+from shoal.fits.fit import Fit, Parameter, correlations
+from shoal.losses import Loss
+from shoal.models import FormulaNetwork
+from shoal.tasks import Data, Split, Supervised
+from shoal.tasks.residuals import FormulaProblem, problem_of
+
+_FEW = 20
+"""The runs test counts on more residuals than this."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One run's problem where its fit has ended; tensors have two equal rows, as in a stack."""
+
+    problem: FormulaProblem
+    params: Float[Tensor, "two params"]
+    samples: Split
+
+    @classmethod
+    def of(cls, module: Supervised, samples: Split) -> Ended:
+        """The end that the module's parameters stand at, on these samples."""
+        network = cast(FormulaNetwork, module.model)
+        values = {name: value.detach().double() for name, value in network.values().items()}
+        twice = [each.double()[None].repeat(2, *[1] * each.dim()) for each in samples.tensors]
+        fixed = {name: each.double()[None].repeat(2, *[1] * each.dim()) for name, each in network.named_buffers()}
+        trained = {name: values[name] for name in network.trained}
+        loss = module.loss if isinstance(module.loss, Loss) and type(module.loss).squares is not Loss.squares else None
+        problem = problem_of(network, cast(Loss, loss), twice, trained, fixed)
+        return cls(problem, torch.stack(list(trained.values())).repeat(2, 1), samples)
+
+    @property
+    def jacobian(self) -> Float[Tensor, "params samples"]:
+        """Derivative of each weighted residual by each parameter."""
+        return self.problem.linearized(self.params).jacobian[:, 0, : len(self.samples)]
+
+    @property
+    def residuals(self) -> Float[Tensor, " samples"]:
+        """The weighted residuals."""
+        return self.problem.values(self.params).residuals[0, : len(self.samples)]
+
+    @property
+    def cost(self) -> float:
+        """The sum of the squared residuals, or what takes its place."""
+        return float(self.problem.values(self.params).cost[0])
+
+    @property
+    def held(self) -> Bool[Tensor, " params"]:
+        """Parameters that stand at a bound."""
+        if self.problem.bounds is None:
+            return torch.zeros(self.params.shape[1], dtype=torch.bool)
+        low, high = (bound[0] for bound in self.problem.bounds)
+        return (self.params[0] <= low) | (self.params[0] >= high)
+
+
+def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str | None = None, steps: int = 0) -> Fit:
+    """The fit of a formula to the training samples."""
+    end = Ended.of(module, data.train)
+    found = covariance(end.jacobian, end.held)
+    network = cast(FormulaNetwork, module.model)
+    n = int((end.problem.root[0] > 0).sum())
+    freedom = n - int((~end.held).sum())
+    absolute = bool(data.encoding.get("absolute"))
+    variance = end.cost / freedom if freedom > 0 else math.nan
+    scale = 1.0 if absolute else variance
+    parameters = _parameters(network, end, found, scale, freedom, level)
+    aic, bic = _criteria(end, n, absolute)
+    sure = [i for i, each in enumerate(network.trained) if _named(parameters, each).error is not None]
+    return Fit(
+        parameters=parameters,
+        level=level,
+        samples=n,
+        freedom=freedom,
+        cost=end.cost,
+        reduced=_known(variance),
+        deviation=_known(math.sqrt(variance)) if variance >= 0 else None,
+        r2=_explained(end),
+        aic=aic,
+        bic=bic,
+        covariance=_numbers(found.matrix * scale),
+        correlations=correlations(found.matrix[sure][:, sure].tolist()),
+        runs_test=_signs(end),
+        absolute=absolute,
+        stopped=stopped,
+        steps=steps,
+        warnings=tuple(_warnings(network, end, found, freedom)),
+    )
+
+
+def _parameters(
+    network: FormulaNetwork, end: Ended, found: Covariance, scale: float, freedom: int, level: float
+) -> tuple[Parameter, ...]:
+    values = {name: float(value.detach()) for name, value in network.values().items()}
+    t = t_quantile(level, freedom) if freedom > 0 else math.nan
+    parameters = []
+    for name in network.names:
+        if name not in network.trained:
+            parameters.append(Parameter(name=name, value=values[name], note="fixed"))
+            continue
+        i = network.trained.index(name)
+        error = math.sqrt(found.matrix[i, i] * scale) if scale >= 0 else math.nan
+        note = "at its bound" if end.held[i] else "not determined" if not math.isfinite(error) else ""
+        if note:
+            parameters.append(Parameter(name=name, value=values[name], note=note))
+        else:
+            low, high = values[name] - t * error, values[name] + t * error
+            parameters.append(Parameter(name=name, value=values[name], error=error, low=low, high=high))
+    return tuple(parameters)
+
+
+def _named(parameters: Sequence[Parameter], name: str) -> Parameter:
+    return next(each for each in parameters if each.name == name)
+
+
+def _explained(end: Ended) -> float | None:
+    """R2: the share of the targets' weighted variance that the formula explains."""
+    weight = end.problem.root[0].square()
+    y = end.problem.y[0]
+    around = weight * (y - (weight * y).sum() / weight.sum()).square()
+    total = float(around.sum())
+    return 1 - end.cost / total if total > 0 else None
+
+
+def _criteria(end: Ended, n: int, absolute: bool) -> tuple[float | None, float | None]:
+    """AIC and BIC of normal residuals, as R has them: the unknown variance counts as a parameter."""
+    k = int((~end.held).sum()) + (not absolute)
+    root = end.problem.root[0]
+    logs = float(root[root > 0].log().sum()) * 2
+    if absolute:
+        deviance = end.cost + n * math.log(2 * math.pi) - logs
+    elif end.cost > 0:
+        deviance = n * (math.log(2 * math.pi * end.cost / n) + 1) - logs
+    else:
+        return None, None
+    return deviance + 2 * k, deviance + k * math.log(n)
+
+
+def _signs(end: Ended) -> float | None:
+    """The runs test of Wald and Wolfowitz (1940) of the residuals' signs, in the order of the first column."""
+    columns = list(end.problem.columns.values())
+    signs = end.residuals > 0
+    if columns:
+        signs = signs[columns[0][0, : len(end.samples)].argsort(stable=True)]
+    above, n = int(signs.sum()), len(signs)
+    below = n - above
+    if n <= _FEW or above < 2 or below < 2:
+        return None
+    runs = 1 + int((signs[1:] != signs[:-1]).sum())
+    mean = 1 + 2 * above * below / n
+    variance = (mean - 1) * (mean - 2) / (n - 1)
+    return math.erfc(abs(runs - mean) / math.sqrt(2 * variance)) if variance > 0 else None
+
+
+def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: int) -> list[str]:
+    warnings = []
+    loose = [name for name, each in zip(network.trained, found.undetermined.tolist(), strict=True) if each]
+    if loose:
+        together = "together" if len(loose) > 1 else "at all"
+        warnings.append(f"the data do not determine {', '.join(loose)} {together}: the Jacobian is singular")
+    for i, name in enumerate(network.trained):
+        if end.held[i]:
+            warnings.append(f"{name} is at its bound, {float(end.params[0, i]):g}: its error is not known")
+    if freedom <= 0:
+        warnings.append(
+            f"{len(network.trained)} parameters of {len(end.samples)} samples leave nothing to tell errors by"
+        )
+    return warnings
+
+
+def _numbers(matrix: Tensor) -> tuple[tuple[float | None, ...], ...]:
+    return tuple(tuple(map(_known, row)) for row in matrix.tolist())
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,207 @@
+"""One step of Levenberg and Marquardt for every run of a stack, each with its own damping.
+
+Columns are scaled by the largest norm they have had (Moré, 1978), which fades. The damping follows how well the last
+step was foretold (Nielsen, 1999), and a step may have a second order by geodesic acceleration (Transtrum & Sethna,
+2012).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from shoal.optimizers.squares.problem import Linearized, OfRuns, Params, Problem, Squared
+from shoal.optimizers.squares.triangular import Reflected, decomposed, solved
+
+RUNNING, GRADIENT, STEP, COST, STUCK = range(5)
+"""Why a run has stopped, or that it has not."""
+_PROBE = 0.1
+"""Share of a step over which its second order is measured."""
+_BENT = 0.75
+"""A step whose second order is longer than this share of it is not taken."""
+_FADING = 0.5
+"""What is left of the largest norm of a column from step to step. If all of it were, MGH10 of NIST would take thousands
+of steps from its first start; if nothing were, MGH17 would be lost."""
+_LEAST, _MOST = 1e-30, 1e30
+"""Between these the damping stays."""
+
+
+class Tolerances(NamedTuple):
+    """When a run stops."""
+
+    gradient: OfRuns
+    """Cosine of the angle between the residuals and each column of the Jacobian."""
+    step: OfRuns
+    """Length of a step, as a share of the parameters' own, in each of them."""
+    cost: OfRuns
+    """What is still to be gained, as a share of the cost."""
+
+
+class Damping(NamedTuple):
+    """Where the search stands."""
+
+    factor: OfRuns
+    """The damping; negative before the first step."""
+    growth: OfRuns
+    """What it is multiplied by after a step that did not help."""
+    scale: Params
+    """Norm of each column of the Jacobian, the largest so far, which fades."""
+    length: OfRuns
+    """Of the last step that rounding tried, in scaled parameters; infinite before there was one."""
+
+    @classmethod
+    def fresh(cls, params: Params) -> Damping:
+        """Before the first step."""
+        ones = torch.ones(len(params), dtype=params.dtype)
+        return cls(-ones, 2 * ones, torch.zeros_like(params), torch.inf * ones)
+
+    def where(self, mask: Bool[Tensor, " runs"], other: Damping) -> Damping:
+        """This for the runs of the mask, the other for those beside."""
+        pairs = zip(self, other, strict=True)
+        return Damping(*(torch.where(mask if a.dim() == 1 else mask[:, None], a, b) for a, b in pairs))
+
+
+class Tried(NamedTuple):
+    """What came of a step."""
+
+    params: Params
+    damping: Damping
+    stopped: Int[Tensor, " runs"]
+    accepted: Bool[Tensor, " runs"]
+    cost: OfRuns
+    """At the parameters before the step."""
+
+
+def tried(
+    problem: Problem,
+    params: Params,
+    damping: Damping,
+    limits: Tolerances,
+    *,
+    initial: OfRuns,
+    accelerated: Bool[Tensor, " runs"],
+) -> Tried:
+    """Try one step from `params`; where it does not help, the damping is all that changes."""
+    point = problem.linearized(params)
+    values = point.values
+    jacobian = _free(problem, point, params)
+    norms = jacobian.square().sum(-1).sqrt().T
+    scale = torch.maximum(_FADING * damping.scale, norms)
+    safe = torch.where(scale > 0, scale, 1.0)
+    size = values.residuals.square().sum(-1).sqrt()
+    decomposition = decomposed(jacobian / safe.T[:, :, None], values.residuals[None])
+    right = decomposition.rest[0][:, : params.shape[1]]
+    cosine = _cosine(jacobian, values.residuals, norms, size)
+    factor = torch.where(damping.factor < 0, initial, damping.factor)
+    first, small = _damped(decomposition, right, factor)
+    whole = first
+    if accelerated.any():
+        bent = _accelerated(problem, point, params, jacobian, safe, decomposition, small, first)
+        whole = torch.where(accelerated[:, None], bent, first)
+    trial = params + whole / safe
+    trial = trial if problem.bounds is None else trial.maximum(problem.bounds[0]).minimum(problem.bounds[1])
+    there = problem.values(trial)
+    image = (decomposition.upper * first.T[:, :, None]).sum(0)
+    foretold, gain = -(2 * right * image + image.square()).sum(-1), values.cost - there.cost
+    length = first.square().sum(-1).sqrt()
+    return _verdict(
+        params,
+        trial,
+        values,
+        there,
+        gain,
+        foretold,
+        length,
+        cosine,
+        limits,
+        Damping(factor, damping.growth, scale, damping.length),
+    )
+
+
+def _free(problem: Problem, point: Linearized, params: Params) -> Tensor:
+    """The Jacobian, zero for the parameters that stand at a bound and are pushed beyond it."""
+    if problem.bounds is None:
+        return point.jacobian
+    low, high = problem.bounds
+    downhill = -(point.jacobian * point.values.residuals).sum(-1).T
+    held = ((params <= low) & (downhill < 0)) | ((params >= high) & (downhill > 0))
+    return torch.where(held.T[:, :, None], 0.0, point.jacobian)
+
+
+def _cosine(jacobian: Tensor, residuals: Tensor, norms: Params, size: OfRuns) -> OfRuns:
+    product = norms * size[:, None]
+    along = (jacobian * residuals).sum(-1).T.abs()
+    return torch.where(product > 0, along / torch.where(product > 0, product, 1.0), 0.0).amax(1)
+
+
+def _damped(of: Reflected, right: Params, factor: OfRuns) -> tuple[Params, Reflected]:
+    """The damped step in scaled parameters, and the decomposition that others are solved by."""
+    n = right.shape[1]
+    root = factor.sqrt()[:, None]
+    diagonal = torch.eye(n, dtype=right.dtype)[:, None, :] * root
+    columns = torch.cat([of.upper, diagonal.expand(n, len(right), n)], dim=-1)
+    below = torch.cat([right, torch.zeros_like(right)], dim=-1)
+    small = decomposed(columns, below[None])
+    return -solved(small.upper, small.rest[0][:, :n]), small
+
+
+def _accelerated(
+    problem: Problem,
+    point: Linearized,
+    params: Params,
+    jacobian: Tensor,
+    safe: Params,
+    of: Reflected,
+    small: Reflected,
+    first: Params,
+) -> Params:
+    """The step with its second order, where that is short enough."""
+    n = params.shape[1]
+    step = first / safe
+    ahead = problem.values(params + _PROBE * step)
+    slope = (jacobian * step.T[:, :, None]).sum(0)
+    second = (2 / _PROBE) * ((ahead.residuals - point.values.residuals) / _PROBE - slope)
+    right = of.reflect(second)[:, :n]
+    below = small.reflect(torch.cat([right, torch.zeros_like(right)], dim=-1))
+    bend = -0.5 * solved(small.upper, below[:, :n])
+    ratio = 2 * bend.square().sum(-1).sqrt() / first.square().sum(-1).sqrt()
+    return torch.where((ratio <= _BENT)[:, None], first + bend, first)
+
+
+def _verdict(
+    params: Params,
+    trial: Params,
+    values: Squared,
+    there: Squared,
+    gain: OfRuns,
+    foretold: OfRuns,
+    length: OfRuns,
+    cosine: OfRuns,
+    limits: Tolerances,
+    damping: Damping,
+) -> Tried:
+    finite = there.cost.isfinite() & trial.isfinite().all(1)
+    told = foretold > 10 * values.noise
+    ratio = torch.where(told, gain / torch.where(told, foretold, 1.0), torch.where(gain >= -values.noise, 1.0, -1.0))
+    accepted = finite & (ratio > 1e-4)
+    shrink = (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 2.0)
+    factor = torch.where(accepted, damping.factor * shrink, damping.factor * damping.growth).clamp(_LEAST, _MOST)
+    growth = torch.where(accepted, 2.0, 2 * damping.growth)
+    moved = (trial - params).abs()
+    small = (moved <= limits.step[:, None] * (trial.abs() + limits.step[:, None])).all(1)
+    stopped = torch.zeros(len(params), dtype=torch.int64)
+    stalled = ~told & (length >= damping.length)
+    for mask, why in (
+        (damping.factor * damping.growth >= _MOST, STUCK),
+        (stalled, COST),
+        (foretold <= limits.cost * values.cost, COST),
+        (finite & small, STEP),
+        (cosine <= limits.gradient, GRADIENT),
+    ):
+        stopped = torch.where(mask, why, stopped)
+    last = torch.where(told | ~accepted, damping.length, length)
+    new = torch.where(accepted[:, None], trial, params)
+    return Tried(new, Damping(factor, growth, damping.scale, last), stopped, accepted, values.cost)

@@ -1,0 +1,50 @@
+"""What is minimised, at the parameters of each run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+Params = Float[Tensor, "runs params"]
+OfRuns = Float[Tensor, " runs"]
+
+LANES = 16
+"""The number of samples is a multiple of this: vectorised kernels then leave no remainder to another code path."""
+
+
+class Squared(NamedTuple):
+    """The cost of each run, and what it is made of."""
+
+    cost: OfRuns
+    """The sum of the squared residuals, or what takes its place."""
+    residuals: Float[Tensor, "runs samples"]
+    """Half of the cost's derivative by each prediction, over `slope` of the problem: squared residuals are the cost."""
+    noise: OfRuns
+    """By how much rounding alone may change the cost."""
+
+
+class Linearized(NamedTuple):
+    """The same, and how the residuals change."""
+
+    values: Squared
+    jacobian: Float[Tensor, "params runs samples"]
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """Residuals of every run as functions of its parameters. The samples are padded to a multiple of `LANES`."""
+
+    @property
+    def bounds(self) -> tuple[Params, Params] | None:
+        """The least and the greatest value of each parameter, where any has one."""
+
+    def values(self, params: Params) -> Squared:
+        """The cost there."""
+
+    def linearized(self, params: Params) -> Linearized:
+        """The cost and the Jacobian there."""
+
+    def select(self, rows: Tensor) -> Problem:
+        """The problem of some of the runs."""

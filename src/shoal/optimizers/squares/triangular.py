@@ -1,0 +1,69 @@
+"""QR decompositions by Householder's reflections (Golub & Van Loan, 2013, 5.2), of one matrix a run.
+
+Matrices are kept by columns, (columns, runs, length): a column of all runs is one block of memory, and each step is
+an elementwise operation, or a sum over whole columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Reflected(NamedTuple):
+    """A decomposed matrix: Q as reflections, R, and the reflected further columns."""
+
+    vectors: list[Float[Tensor, "runs length"]]
+    scales: list[Float[Tensor, "runs 1"]]
+    upper: Float[Tensor, "columns runs columns"]
+    """R by columns: `upper[j, :, i]` is its element in row i and column j."""
+    rest: Float[Tensor, "others runs length"]
+
+    def reflect(self, column: Float[Tensor, "runs length"]) -> Tensor:
+        """Q transposed times a further column."""
+        for vector, scale in zip(self.vectors, self.scales, strict=True):
+            column = column - vector * ((vector * column).sum(-1, keepdim=True) * scale)
+        return column
+
+
+def decomposed(columns: Float[Tensor, "columns runs length"], others: Float[Tensor, "others runs length"]) -> Reflected:
+    """Decompose the `columns`, and reflect the `others` with them."""
+    n, length = len(columns), columns.shape[-1]
+    work = torch.cat([columns, others])
+    place = torch.arange(length)
+    vectors, scales = [], []
+    for k in range(n):
+        below = torch.where(place >= k, work[k], 0.0)
+        size = (below * below).sum(-1).sqrt()
+        pivot = work[k, :, k]
+        vector = below.clone()
+        vector[:, k] = pivot + torch.where(pivot < 0, -size, size)
+        norm = size * (size + pivot.abs())
+        scale = torch.where(norm > 0, 1 / norm, 0.0)[:, None]
+        part = work[k:]
+        work[k:] = part - vector * ((vector * part).sum(-1, keepdim=True) * scale)
+        vectors.append(vector)
+        scales.append(scale)
+    return Reflected(vectors, scales, work[:n, :, :n].clone(), work[n:])
+
+
+def solved(upper: Float[Tensor, "columns runs columns"], right: Float[Tensor, "runs columns"]) -> Tensor:
+    """X of R x = right, by back substitution; 0 where the diagonal is."""
+    n = len(upper)
+    left = right.clone()
+    x = torch.zeros_like(left)
+    for k in reversed(range(n)):
+        diagonal = upper[k, :, k]
+        x[:, k] = torch.where(diagonal != 0, left[:, k] / torch.where(diagonal != 0, diagonal, 1.0), 0.0)
+        left = left - upper[k] * x[:, k : k + 1]
+    return x
+
+
+def inverse(upper: Float[Tensor, "columns runs columns"]) -> Float[Tensor, "runs columns columns"]:
+    """The inverse of R, a row of it in the middle dimension."""
+    n, runs = len(upper), upper.shape[1]
+    unit = torch.eye(n, dtype=upper.dtype)
+    return torch.stack([solved(upper, unit[k].expand(runs, n)) for k in range(n)], dim=-1)

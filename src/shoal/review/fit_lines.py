@@ -1,0 +1,50 @@
+"""What a terminal shows of the fit of a formula in run.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
+    """The lines that a terminal shows of a fit in run.json."""
+    yield from _table(fit)
+    if fit["reduced"] is not None:
+        chi = "reduced chi-square" if fit["absolute"] else "variance of the residuals"
+        yield f"{chi} {fit['reduced']:.6g}, with {fit['freedom']} degrees of freedom of {fit['samples']} samples"
+    measures = [(title, fit[key]) for key, title in (("r2", "R2"), ("aic", "AIC"), ("bic", "BIC"))]
+    yield ", ".join(f"{title} {value:.6g}" for title, value in measures if value is not None)
+    if fit["runs_test"] is not None:
+        odd = "; the formula may miss something" if fit["runs_test"] < 0.01 else ""
+        yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"
+    yield from _correlated(fit)
+    if fit["stopped"]:
+        yield f"stopped after {fit['steps']} steps by {fit['stopped']}"
+    yield from (f"warning: {warning}" for warning in fit["warnings"])
+
+
+def _table(fit: Mapping[str, Any]) -> Iterator[str]:
+    rows = fit["parameters"]
+    width = max(len("parameter"), *(len(row["name"]) for row in rows))
+    yield f"{'parameter':<{width}}  {'value':>16}  {'standard error':>14}  {100 * fit['level']:g} % interval"
+    for row in rows:
+        line = f"{row['name']:<{width}}  {row['value']:>16.10g}  "
+        if row["error"] is None:
+            yield f"{line}{row['note'] or '-':>14}"
+        else:
+            yield f"{line}{row['error']:>14.6g}  {row['low']:.7g} to {row['high']:.7g}"
+
+
+def _correlated(fit: Mapping[str, Any]) -> Iterator[str]:
+    """The largest correlations, where they are large enough to matter."""
+    names = [row["name"] for row in fit["parameters"] if row["error"] is not None]
+    pairs = [
+        (value, names[i], names[j])
+        for i, line in enumerate(fit["correlations"])
+        for j, value in enumerate(line[:i])
+        if value is not None and math.isfinite(value)
+    ]
+    largest = sorted(pairs, key=lambda pair: -abs(pair[0]))[:3]
+    if largest:
+        yield "correlations: " + ", ".join(f"{b} and {a} {value:.4f}" for value, a, b in largest)

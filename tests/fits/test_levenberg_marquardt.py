@@ -1,0 +1,204 @@
+"""Fits by Levenberg-Marquardt: what they find and say, in both engines and by `shoal fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+import shoal
+from shoal.cli import run as command
+from shoal.errors import ConfigError
+from shoal.fits import covariance
+from shoal.fits.distributions import chi2_beyond, f_beyond, t_quantile
+from shoal.losses import Cauchy, Huber, SoftL1
+
+pytestmark = pytest.mark.usefixtures("unrendered")
+MISRA1A = """x,y
+77.6,10.07
+114.9,14.73
+141.1,17.94
+190.8,23.93
+239.9,29.61
+289.0,35.18
+332.8,40.02
+378.4,44.82
+434.8,50.76
+477.3,55.05
+536.8,61.01
+593.1,66.40
+689.1,75.47
+760.0,81.78
+"""
+"""Of NIST's Statistical Reference Datasets, with the certified values below."""
+CERTIFIED = {"b1": (2.3894212918e02, 2.7070075241e00), "b2": (5.5015643181e-04, 7.2668688436e-06)}
+WORDS = ["task=csv", "task.path=t.csv", "task.target=y", "model=formula", "optimizer=lm", "logger=none"]
+WORDS += ["callbacks.progress=null", "model.expression=b1*(1-exp(-b2*x))"]
+START = "model.start={b1:500,b2:1e-4}"
+
+
+@pytest.fixture
+def table(workdir: Path) -> Path:
+    (workdir / "t.csv").write_text(MISRA1A)
+    return workdir
+
+
+def fitted(*words: str) -> dict:
+    """What run.json says of a fit."""
+    found = shoal.train([*WORDS, *words]).info.fit
+    assert found is not None
+    return found
+
+
+def test_values_and_standard_errors_are_those_certified_and_engines_agree(table: Path) -> None:
+    one, other = (fitted(START, f"engine={engine}") for engine in ("lightning", "vectorized"))
+
+    assert one == other
+    for row in one["parameters"]:
+        value, error = CERTIFIED[row["name"]]
+        assert row["value"] == pytest.approx(value, rel=1e-9)
+        assert row["error"] == pytest.approx(error, rel=1e-9)
+        assert [row["low"], row["high"]] == pytest.approx(
+            [value - 2.178813 * error, value + 2.178813 * error], rel=1e-6
+        )
+    assert one["cost"] == pytest.approx(1.2455138894e-01, rel=1e-9)
+    assert one["freedom"] == 12
+    assert one["stopped"].startswith("step:")
+
+
+def test_starts_fit_as_one_stack_to_the_bits_that_each_has_alone(table: Path) -> None:
+    sweep = shoal.sweep([*WORDS, START, "model.start.b1=100,250,900", "sweep.processes=0"])
+
+    for run in sweep.runs:
+        b1 = run.config["model"]["start"]["b1"]
+        assert run.info.engine == "vectorized"
+        assert run.info.fit == fitted(START, f"model.start.b1={b1}")
+
+
+def test_a_fit_that_was_interrupted_goes_on_to_the_same_end(table: Path) -> None:
+    whole = shoal.train([*WORDS, START])
+
+    part = shoal.train([*WORDS, START, "trainer.max_epochs=9"])
+    gone_on = shoal.train([f"resume={part.path}", "trainer.max_epochs=2000"])
+
+    assert gone_on.info.fit == whole.info.fit
+
+
+def test_parameters_that_the_data_do_not_determine_are_named(table: Path) -> None:
+    found = fitted("model.start={b1:500,b2:1e-4,b3:1}", "model.expression=b1*b3*(1-exp(-b2*x))")
+
+    notes = {row["name"]: row["note"] for row in found["parameters"]}
+    assert notes == {"b1": "not determined", "b2": "", "b3": "not determined"}
+    assert found["warnings"] == ["the data do not determine b1, b3 together: the Jacobian is singular"]
+    assert found["parameters"][1]["error"] == pytest.approx(CERTIFIED["b2"][1] * (12 / 11) ** 0.5, rel=1e-6)
+
+
+def test_a_bound_that_holds_a_parameter_is_told_and_a_start_there_moves(table: Path) -> None:
+    held = fitted(START, "model.start.b1=200", "model.bounds={b1:[0,200]}")
+    free = fitted(START, "model.start.b1=200", "model.bounds={b1:[200,400]}")
+
+    assert held["parameters"][0]["value"] == 200
+    assert held["parameters"][0]["note"] == "at its bound"
+    assert held["warnings"] == ["b1 is at its bound, 200: its error is not known"]
+    assert free["parameters"][0]["value"] == pytest.approx(CERTIFIED["b1"][0], rel=1e-8)
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy"])
+def test_outliers_move_a_fit_by_a_robust_loss_little(table: Path, loss: str) -> None:
+    frame = pl.read_csv("t.csv").with_columns(y=pl.when(pl.col("x") == 289).then(70.0).otherwise("y"))
+    frame.write_csv("t.csv")
+
+    plain, robust = fitted(START), fitted(START, f"loss={loss}", "loss.delta=0.2")
+
+    off = [abs(found["parameters"][0]["value"] / CERTIFIED["b1"][0] - 1) for found in (plain, robust)]
+    assert off[0] > 0.1
+    assert off[1] < 0.05
+
+
+@pytest.mark.parametrize("loss", [Huber(delta=0.5), SoftL1(delta=0.5), Cauchy(delta=0.5)])
+def test_what_a_solver_sees_of_a_loss_is_its_derivative(loss: Huber | SoftL1 | Cauchy) -> None:
+    prediction = torch.linspace(-3, 3, 13, dtype=torch.float64, requires_grad=True)
+
+    squares = loss.squares(prediction, torch.zeros_like(prediction))
+
+    [slope] = torch.autograd.grad(squares.cost.sum(), prediction)
+    torch.testing.assert_close(2 * squares.slope * squares.residual, slope)
+
+
+def test_absolute_standard_errors_of_rows_set_the_size_of_the_errors(table: Path) -> None:
+    pl.read_csv("t.csv").with_columns(s=pl.lit(0.2)).write_csv("t.csv")
+
+    relative, absolute = (fitted(START, "task.sigma=s", f"task.absolute_sigma={each}") for each in ("false", "true"))
+
+    assert relative["parameters"][0]["error"] == pytest.approx(CERTIFIED["b1"][1], rel=1e-8)
+    assert absolute["parameters"][0]["error"] == pytest.approx(CERTIFIED["b1"][1] * 0.2 / 0.10187876330, rel=1e-8)
+    assert absolute["reduced"] == pytest.approx(1.2455138894e-01 / 0.04 / 12, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["task.batch_size=4"], "optimizer=lm takes its steps of all 14 training samples\n  task.batch_size=null"),
+        (["loss=mae"], "is no loss of least squares"),
+        (["scheduler=cosine"], "has no effect on optimizer=lm"),
+        (["trainer.gradient_clip_val=1"], "has no meaning for optimizer=lm"),
+        (["trainer.precision=32-true"], "is too coarse for optimizer=lm"),
+    ],
+)
+def test_what_a_solver_cannot_follow_is_refused(table: Path, words: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shoal.train([*WORDS, START, *words])
+
+    assert told in caught.value.text()
+
+
+def test_the_short_command_prints_the_table_and_keeps_a_run(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = command(["fit", "t.csv", "y = b1*(1-exp(-b2*x))", "b1=500", "b2=1e-4", "logger=none"])
+
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "b1              238.9421292         2.70701  233.0441 to 244.8402" in shown
+    assert "stopped after 27 steps by step: the parameters change no more" in shown
+    assert command(["show", "last"]) == 0
+    assert "0.0005501564318     7.26687e-06" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("formula", "start", "told"),
+    [
+        ("b1*x", "b1=1", "does not name the column that it is for"),
+        ("y = b1*x", "b1=many", "b1=many: the start of a parameter must be a number"),
+        ("z = b1*x", "b1=1", "task.target=z"),
+    ],
+)
+def test_a_wrong_word_of_the_short_command_is_told(
+    table: Path, capsys: pytest.CaptureFixture[str], formula: str, start: str, told: str
+) -> None:
+    code = command(["fit", "t.csv", formula, start])
+
+    assert code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_run_by_lbfgs_finds_the_minimum_of_parameters_of_one_size(table: Path) -> None:
+    found = fitted("model.expression=100*b1*(1-exp(-b2*x/1000))", "model.start={b1:1,b2:1}", "optimizer=lbfgs")
+
+    assert found["parameters"][0]["value"] == pytest.approx(2.3894212918, rel=1e-5)
+
+
+def test_quantiles_and_tails_are_those_of_the_tables() -> None:
+    assert t_quantile(0.95, 12) == pytest.approx(2.178812829663418, rel=1e-9)
+    assert t_quantile(0.99, 1) == pytest.approx(63.65674116287399, rel=1e-9)
+    assert f_beyond(4.964602743730711, 1, 10) == pytest.approx(0.05, rel=1e-8)
+    assert chi2_beyond(3.841458820694124, 1) == pytest.approx(0.05, rel=1e-8)
+
+
+def test_a_parameter_without_any_effect_is_not_determined() -> None:
+    jacobian = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+
+    found = covariance(jacobian)
+
+    assert found.undetermined.tolist() == [False, True]
+    assert found.matrix[0, 0] == pytest.approx(1 / 14)
