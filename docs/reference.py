@@ -25,7 +25,7 @@ from shoal.errors import shown
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 PAGE = ROOT / "docs" / "reference.md"
-GROUPS = ("task", "model", "loss", "optimizer", "scheduler", "callbacks", "logger")
+GROUPS = ("task", "model", "loss", "optimizer", "scheduler", "callbacks", "logger", "workers")
 MEANINGS: Mapping[str, Mapping[str, str]] = yaml.safe_load((ROOT / "docs/meanings.yaml").read_text(encoding="utf-8"))
 """Of constructors that document no parameter by themselves."""
 INTRODUCTION = """\

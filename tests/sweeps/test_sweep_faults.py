@@ -18,7 +18,7 @@ from faults import NoMount, assert_refused_without_permission, cut, ended, forke
 from shoal.cli import train as main
 from shoal.record.checkpoint_file import load
 from shoal.rundir import RunDir, Status, read_info
-from shoal.sweeps import executor
+from shoal.sweeps import links
 from sweeps import info, same, statuses
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -197,7 +197,7 @@ def test_a_sweep_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
 def test_where_few_processes_are_allowed_there_are_fewer_workers_or_an_error(
     allowed: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, started = executor._Worker.__init__, []
+    real, started = links.Forked.__init__, []
 
     def begin(self: Any, *args: Any) -> None:
         if len(started) >= allowed:  # as fork does under ulimit -u, which the superuser has none of
@@ -205,7 +205,7 @@ def test_where_few_processes_are_allowed_there_are_fewer_workers_or_an_error(
         started.append(self)
         real(self, *args)
 
-    monkeypatch.setattr(executor._Worker, "__init__", begin)
+    monkeypatch.setattr(links.Forked, "__init__", begin)
 
     found = sweep(tmp_path / "sweep", "sweep.processes=3", "sweep.block=2", "seed=range(6)", "trainer.max_epochs=1")
 

@@ -21,9 +21,10 @@ from shoal.rundir import Best, RunInfo, Status
 from shoal.sweeps.block import Advanced, Assignment, Block, Ended, Report
 from shoal.sweeps.estimate import time_in_words
 from shoal.sweeps.execution import Execution
-from shoal.sweeps.executor import Finished, InProcess
+from shoal.sweeps.executor import InProcess
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.pace import Pace
+from shoal.sweeps.serving import Finished
 from shoal.sweeps.sweep_progress import SweepProgress
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
@@ -216,7 +217,9 @@ def test_how_far_a_block_of_this_process_is_is_told_while_it_trains(
     blocks = [block([0])]
     executor = InProcess()
 
-    happened += executor.run(lambda: blocks.pop() if blocks else None, lambda _, event: happened.append(event))
+    happened += executor.run(
+        lambda: blocks.pop() if blocks else None, lambda _, event: happened.append(event), lambda: len(blocks)
+    )
 
     assert happened[:2] == [Advanced(0.5), "trained"]
     assert [type(each[1]) for each in happened[2:] if isinstance(each, tuple)] == [Ended, Finished]

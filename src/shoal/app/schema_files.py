@@ -23,7 +23,7 @@ from shoal.config.shipped import DEFINITIONS, shipped
 from shoal.errors import UsageError
 from shoal.rundir.atomic import unwritable
 
-GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger", "check")
+GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger", "workers", "check")
 ANYTHING = ("task", "check", "experiment", PRIMARY)
 """Kinds of files that may set more than one node."""
 LINE = "# yaml-language-server: $schema="

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from shoal.config import experiments
-from shoal.config.hydra_config import chosen_options, read_from
+from shoal.config.hydra_config import WORKERS, chosen_options, read_from
 from shoal.config.hydra_errors import translated
 from shoal.config.misread import naming_misread
 from shoal.config.origins import COMMAND_LINE, Origins, composed_files
@@ -28,10 +28,18 @@ from shoal.rundir.layout import job_name, new_id
 PRIMARY = "train"
 """Name of the file that everything is composed from."""
 SWEEP = "sweep"
-"""The node that says how a sweep is run, and is no part of a job."""
+"""The node that says how a sweep is run."""
+OF_SWEEPS = (SWEEP, WORKERS)
+"""The nodes that say how and where a sweep is run, and are no part of a job."""
+
 
 OmegaConf.register_new_resolver("run_id", new_id, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
+
+def of_sweep(override: str) -> bool:
+    """Whether an override says how or where a sweep is run."""
+    return override.lstrip("+~").partition("=")[0].partition(".")[0] in OF_SWEEPS
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,8 @@ class Composed:
         task = self.config.copy()
         with read_write(task), open_dict(task):
             del task["hydra"]
-            task.pop(SWEEP, None)
+            for key in OF_SWEEPS:
+                task.pop(key, None)
         try:
             resolved: Any = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
         except Exception as error:

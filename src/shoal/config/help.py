@@ -24,6 +24,7 @@ GROUPS: Mapping[str, str] = {
     "trainer": "where and how long: all arguments of Lightning's Trainer",
     "callbacks": "checkpoints, early stopping, progress",
     "logger": "event files for TensorBoard",
+    "workers": "where the runs of a sweep train: here, or through SLURM, ssh, any command",
     "experiment": "a whole configuration, and what is expected of it",
     "check": "measure derivatives, a reload, devices; train nothing",
 }

@@ -9,6 +9,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+WORKERS = "workers"
+"""The group, and its node, that says where a sweep is run."""
+
 
 @contextmanager
 def read_from(config: DictConfig) -> Iterator[DictConfig]:
@@ -22,5 +25,10 @@ def read_from(config: DictConfig) -> Iterator[DictConfig]:
 
 
 def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:
-    """The chosen option of each of shoal's groups, from Hydra's `runtime.choices`: Hydra's own groups have a slash."""
-    return {group: name for group, name in choices.items() if "/" not in group and name is not None}
+    """The option that a job chose of each of shoal's groups, from Hydra's `runtime.choices`.
+
+    Hydra's own groups have a slash, and where a sweep trains is no choice of its jobs.
+    """
+    return {
+        group: name for group, name in choices.items() if "/" not in group and group != WORKERS and name is not None
+    }

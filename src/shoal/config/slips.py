@@ -90,7 +90,7 @@ _CHOICES: Mapping[str, str] = {
     "hydra/launcher=joblib": _NO_LAUNCHER,
     "hydra/launcher=ray": _NO_LAUNCHER,
     "hydra/launcher=submitit_local": _NO_LAUNCHER,
-    "hydra/launcher=submitit_slurm": "sweeps need none: one job trains all: srun --ntasks=1 python train.py -m ...",
+    "hydra/launcher=submitit_slurm": "sweeps need none: SLURM starts their workers with workers=slurm",
     "hydra/sweeper=ax": f"search with Optuna: {_SEARCH}",
     "hydra/sweeper=nevergrad": f"search with Optuna: {_SEARCH}",
     "debug=default": "trainer.fast_dev_run=true, and debug=true for a traceback",

@@ -28,3 +28,9 @@ def n_processes() -> int:
 def in_a_job() -> bool:
     """Whether this process has an allocation of SLURM's, whatever started it there."""
     return "SLURM_JOB_ID" in os.environ
+
+
+def forget_step() -> None:
+    """Let this process be one of its own, though `srun` started it: it trains with no other."""
+    for name in _OF_A_STEP:
+        os.environ.pop(name, None)

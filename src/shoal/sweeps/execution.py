@@ -13,8 +13,9 @@ from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweeps.block import Assignment, Block, Broken, Ended, Inexact, Noted, Unstacked
-from shoal.sweeps.executor import Executor, Finished, Happening, Lost
+from shoal.sweeps.executor import Executor, Happening, Lost
 from shoal.sweeps.ledger import Ledger
+from shoal.sweeps.serving import Finished
 from shoal.sweeps.summary import spans
 from shoal.sweeps.sweep_progress import SweepProgress
 
@@ -57,7 +58,7 @@ class Execution:
         self._queue.extend(blocks)
         self.progress.expect(blocks)
         with self._listening():
-            for happening in self.executor.run(self._take, self.progress.advanced):
+            for happening in self.executor.run(self._take, self.progress.advanced, lambda: len(self._queue)):
                 self._account(happening)
         for number, job in self.ledger.jobs.items():
             if job.status is Status.RUNNING:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.connection import wait
 
 from shoal.errors import ShoalError
-from shoal.sweeps.block import Advanced, Block, Ended, Event
-from shoal.sweeps.processes import context, without_main
+from shoal.sweeps.block import Advanced, Block, Ended, Event, Noted
+from shoal.sweeps.hosts import Hosts
+from shoal.sweeps.links import Link
+from shoal.sweeps.serving import Finished, Hello, asked, framed
 
 POLL_SECONDS = 0.2
 """How long a signal may wait while nothing happens."""
@@ -28,23 +25,22 @@ class Lost:
     reason: str
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A block has come to its end."""
-
-
 Happening = tuple[Block, Event | Lost | Finished]
+NOBODY = Block(())
+"""The block of what happens to a worker that has none."""
 Watch = Callable[[Block, Advanced], None]
 """Told how far a block is while it trains."""
 Take = Callable[[], Block | None]
 """The next block to train; None where there is none now. One that was lost may come again."""
+Waiting = Callable[[], int]
+"""How many blocks there are to take."""
 
 
 class Executor(ABC):
     """Trains blocks."""
 
     @abstractmethod
-    def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
+    def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         """Train blocks, taking one when there is room for it; what happens, in the order in which it happens.
 
         How far a block is, `watch` is told at once instead.
@@ -65,7 +61,7 @@ class InProcess(Executor):
     def __init__(self) -> None:
         self._stopped = False
 
-    def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
+    def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         from shoal.sweeps.block_training import Known, train_block
 
         known: Known = {}
@@ -94,18 +90,19 @@ def _told(watch: Watch, block: Block, events: list[Event], event: Event) -> None
 class Workers(Executor):
     """Worker processes with one thread each; a block has one of them to itself."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self._context = context()
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+        self._places = dict(enumerate(hosts.places()))
+        """Where there may be a worker, by its number."""
         self._workers: list[_Worker] = []
         self._signal: int | None = None
         self._killed = False
-        self._held: Block | None = None
-        """A block that waits for a worker to be free, since no further one can be started."""
+        self._told: set[str] = set()
+        """Processors unlike the launcher's that were named."""
 
-    def run(self, take: Take, watch: Watch) -> Iterator[Happening]:
+    def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         try:
-            while self._fill(take):
+            while self._fill(take, waiting):
                 for block, event in self._happenings():
                     if isinstance(event, Advanced):
                         watch(block, event)
@@ -113,7 +110,7 @@ class Workers(Executor):
                         yield block, event
         finally:
             for worker in self._workers:
-                worker.close()
+                worker.link.close(patiently=worker.idle)
 
     def stop(self, number: int) -> None:
         if self._signal is None:
@@ -124,119 +121,125 @@ class Workers(Executor):
     def kill(self) -> None:
         self._killed = True
         for worker in self._workers:
-            worker.process.kill()
+            worker.link.kill()
 
-    def _fill(self, take: Take) -> bool:
-        """Give every idle worker a block; whether anything is in training."""
-        while self._signal is None and not self._killed:
-            idle = next((worker for worker in self._workers if worker.block is None), None)
-            if idle is None and len(self._workers) >= self.n:
-                break
-            block, self._held = self._held or take(), None
-            if block is None:
-                break
-            idle = idle or self._started()
-            if idle is None:
-                self._held = block
-                break
-            idle.begin(block)
-        return any(worker.block for worker in self._workers)
+    @property
+    def _ends(self) -> bool:
+        """Whether no more blocks are begun."""
+        return self._signal is not None or self._killed
 
-    def _started(self) -> _Worker | None:
-        """A new worker; None where the system allows no process beside those that there are.
+    def _fill(self, take: Take, waiting: Waiting) -> bool:
+        """Give every idle worker a block, and start workers for those that wait; whether there is anything to wait for.
 
         Raises:
-            ShoalError: where it allows none at all.
+            ShoalError: where no worker can be started.
         """
+        while not self._ends and (idle := next((worker for worker in self._workers if worker.idle), None)):
+            block = take()
+            if block is None:
+                break
+            idle.begin(block)
+        n = 0 if self._ends else waiting()
+        while len(self._workers) < len(self._places) and n > sum(worker.starts for worker in self._workers):
+            self._start()
+        return any(worker.block or (n and worker.starts) for worker in self._workers)
+
+    def _start(self) -> None:
+        """Start a worker; where the system allows no process beside those that there are, there are no more."""
+        number = next(iter(self._places.keys() - {worker.number for worker in self._workers}))
         try:
-            worker = _Worker(self._context)
+            self._workers.append(_Worker(number, self._hosts.link(number)))
         except (OSError, EOFError) as error:
-            self.n = len(self._workers)
-            if self.n:
-                return None
-            problem = f"no worker process can be started: {error}"
-            raise ShoalError(problem, hint="train in this one: sweep.processes=0") from error
-        self._workers.append(worker)
-        return worker
+            self._give_up(number, str(error))
+
+    def _give_up(self, number: int, reason: str) -> None:
+        """Do without this worker.
+
+        Raises:
+            ShoalError: where there is no other one.
+        """
+        del self._places[number]
+        if not self._places:
+            raise ShoalError(f"no worker process can be started: {reason}", hint=self._hosts.hint)
 
     def _happenings(self) -> Iterator[Happening]:
-        busy = {worker.connection: worker for worker in self._workers if worker.block}
-        for ready in wait(list(busy), timeout=POLL_SECONDS):
-            worker = busy[ready]
-            block = worker.block
-            assert block is not None
-            event = worker.receive()
-            if isinstance(event, Lost):
-                self._workers.remove(worker)
-            yield block, event
+        heard = {worker.link.inbox: worker for worker in self._workers if not worker.idle}
+        for ready in wait(list(heard), timeout=POLL_SECONDS):
+            worker = heard[ready]  # type: ignore[index]
+            try:
+                event = worker.receive()
+            except (EOFError, OSError):
+                yield from self._lost(worker)
+                continue
+            if isinstance(event, Hello):
+                yield from self._welcome(worker, event)
+            elif event is not None:
+                yield worker.block or NOBODY, event
+                if isinstance(event, Finished):
+                    worker.block = None
+
+    def _lost(self, worker: _Worker) -> Iterator[Happening]:
+        self._workers.remove(worker)
+        reason, block = worker.link.ending(), worker.block
+        worker.link.close(patiently=False)
+        if block is not None:
+            yield block, Lost(reason)
+        else:
+            yield from self._refused(worker, f"worker {worker.number} ({self._places[worker.number]}): {reason}")
+
+    def _refused(self, worker: _Worker, reason: str) -> Iterator[Happening]:
+        self._give_up(worker.number, reason)
+        yield NOBODY, Noted(f"{reason}; the sweep goes on with {len(self._places)}")
+
+    def _welcome(self, worker: _Worker, hello: Hello) -> Iterator[Happening]:
+        """Take a worker that has what this process has."""
+        here = Hello.here()
+        differing = [
+            f"{name} {hello.versions[name]}, the launcher {mine}"
+            for name, mine in here.versions.items()
+            if hello.versions[name] != mine
+        ]
+        if differing:
+            self._workers.remove(worker)
+            worker.link.close(patiently=False)
+            yield from self._refused(worker, f"worker {worker.number} on {hello.host} has {' and '.join(differing)}")
+            return
+        worker.starts = False
+        if hello.kind != here.kind and hello.processor not in self._told:
+            self._told.add(hello.processor)
+            told = f"{hello.host} computes with {hello.processor}, the launcher with {here.processor}"
+            yield NOBODY, Noted(f"{told}: the last bits may differ, but not with numerics=portable")
 
 
 class _Worker:
-    """A worker process as seen from outside."""
+    """A worker process, and what it does."""
 
-    def __init__(self, context: Any) -> None:
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with without_main():
-            self.process.start()
-        theirs.close()
+    def __init__(self, number: int, link: Link) -> None:
+        self.number = number
+        self.link = link
+        self.starts = True
+        """Whether it has not said yet that it is there: it may wait in a queue."""
         self.block: Block | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a block."""
+        return not self.starts and self.block is None
 
     def begin(self, block: Block) -> None:
         self.block = block
-        self.connection.send(block)
+        self.link.send(framed(block))
 
-    def receive(self) -> Event | Lost | Finished:
-        """What the worker sends, or `Lost` if its process is gone."""
-        try:
-            event: Event | Finished = self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join()
-            self.block = None
-            return Lost(_ending(self.process.exitcode))
-        if isinstance(event, Finished):
-            self.block = None
-        return event
+    def receive(self) -> Event | Hello | Finished | None:
+        """What the worker says; None where that is not all there yet.
+
+        Raises:
+            EOFError: where it is gone.
+            OSError: likewise.
+        """
+        found: Event | Hello | Finished | None = self.link.receive()
+        return found
 
     def ask(self, number: int) -> None:
-        if self.block is not None and self.process.pid:
-            os.kill(self.process.pid, number)
-
-    def close(self) -> None:
-        self.connection.close()
-        self.process.join(timeout=5 if self.block is None else 0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-
-
-def _serve(connection: Connection) -> None:
-    """The life of a worker process."""
-    from shoal.sweeps.block_training import Known, train_block
-
-    known: Known = {}
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which passes it on
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    while True:
-        try:
-            block = connection.recv()
-            train_block(block, connection.send, known)
-            connection.send(Finished())
-        except (EOFError, OSError, KeyboardInterrupt):
-            return  # what was not reported is known to be lost
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _ending(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"its process was killed by {signal.Signals(-code).name}"
-    return f"its process ended with exit code {code}"
+        if self.block is not None:
+            self.link.send(asked(number))

@@ -44,7 +44,7 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     lines = [*rows, division(asked, plan, blocks, n)]
     lines += [f"  stack: {spans(block.numbers)}" for block in blocks if block.stacked]
     lines += [f"  group {i}: {plan.why_apart(i)}" for i in range(1, len(plan.groups))]
-    return "\n".join([*lines, time_in_words(blocks, max(asked.settings.workers, 1))])
+    return "\n".join([*lines, time_in_words(blocks, asked.n_workers)])
 
 
 def other_instructions(blocks: Sequence[Block]) -> str | None:

@@ -10,6 +10,7 @@ from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.config.multirun.job_config import JobConfig, differing
 from shoal.config.multirun.sweep_settings import SweepSettings
 from shoal.rundir import StudyInfo, SweepDir
+from shoal.sweeps.hosts import Hosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Asked:
     jobs: Mapping[str, JobConfig]
     """By their hashes."""
     settings: SweepSettings
+    hosts: Hosts
+    """Where they are trained."""
     command: Sequence[str]
     first: int
     """Number of the first of them in Hydra's counting: a sweep may be launched a batch at a time."""
@@ -28,6 +31,11 @@ class Asked:
     more: bool = False
     """Whether the same command will launch further jobs after these."""
     callbacks: JobCallbacks | None = None
+
+    @property
+    def n_workers(self) -> int:
+        """How many blocks train at a time."""
+        return max(1, len(self.hosts.places()))
 
     @cached_property
     def varies(self) -> list[str]:

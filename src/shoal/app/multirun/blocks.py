@@ -31,7 +31,7 @@ class Blocks:
         blocks, placed = self._interrupted(todo), set[int]()
         placed.update(number for block in blocks for number in block.numbers)
         alone = [Block((self._assigned(number),)) for number in self.plan.alone if number not in placed]
-        cut = self.plan.blocks(max(settings.workers, 1), settings.block, dealt=settings.halving is not None)
+        cut = self.plan.blocks(self.asked.n_workers, settings.block, dealt=settings.halving is not None)
         for group, numbers in cut:
             left = [number for number in numbers if number not in placed]
             if left:

@@ -15,6 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.multirun.asked import Asked
+from shoal.app.multirun.elsewhere import hosts_of
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.app.multirun.job_return import tell
 from shoal.config.compose import PRIMARY, SWEEP
@@ -50,7 +51,9 @@ def launch_all(
         raise ConfigError(f"{SWEEP}.n_trials", n, "is for a search", hint="add hydra/sweeper=optuna", source=source)
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
-    if not settings_of(config).dry_run:
+    settings = settings_of(config)
+    hosts_of(config, settings)  # what is wrong there is told before there is a directory
+    if not settings.dry_run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(config, folder / "multirun.yaml")
@@ -81,20 +84,19 @@ def launch(
     Raises:
         ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
     """
-    from shoal.sweeps.processes import warm_up
-
     refuse_unfollowed(config)
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
     settings = settings_of(config)
+    hosts = hosts_of(config, settings)
     callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
     with read_from(config):
         composing = compose_each(config, context.config_loader, job_overrides)
         jobs = list(islice(composing, 1))
         with of_job(0, jobs[0].overrides):
             choose(jobs[0].values.get("numerics"))  # before there is a process that has torch
-        if settings.workers and not settings.dry_run:
+        if hosts.places() and not settings.dry_run:
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-            warm_up()
+            hosts.expect()
         jobs += composing
         refuse_mixed(jobs)
         with cheap_imports():
@@ -103,6 +105,7 @@ def launch(
             folder=folder,
             jobs={job.hash: job for job in jobs},
             settings=settings,
+            hosts=hosts,
             command=command or command_of(config),
             first=first,
             study=study,

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.multirun.job_return import objective
 from shoal.app.multirun.launch import command_of, of_job
-from shoal.config.compose import SWEEP
+from shoal.config.compose import OF_SWEEPS
 from shoal.config.hydra_config import chosen_options
 from shoal.errors import UsageError, brief
 from shoal.instructions import choose
@@ -37,7 +37,7 @@ def _alone(config: DictConfig) -> float | None:
 
     hydra = HydraConfig.get()
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    values.pop(SWEEP, None)
+    values = {key: value for key, value in values.items() if key not in OF_SWEEPS}
     run = RunDir(Path(hydra.runtime.output_dir))
     if run.info.exists():
         raise UsageError(f"{run.path} holds a run already", hint="choose another hydra.sweep.dir")

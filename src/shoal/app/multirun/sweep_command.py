@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from shoal.app.multirun.launch import launch
 from shoal.app.multirun.other_launcher import alone
 from shoal.build.importing import importing
-from shoal.config.compose import SWEEP, composed
+from shoal.config.compose import SWEEP, composed, of_sweep
+from shoal.config.hydra_config import WORKERS
 from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes
 from shoal.errors import UsageError
@@ -62,13 +63,13 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
     """
     refuse_several_processes()
     info = read_sweep(SweepDir(path).info)
-    other = next((line for line in overrides if not line.lstrip("+").startswith(f"{SWEEP}.")), None)
+    other = next((line for line in overrides if not of_sweep(line)), None)
     if other:
         raise UsageError(
             f"{other}: the jobs of a sweep that has begun stay as they are", hint="a new sweep can have it"
         )
     args = get_args_parser().parse_args(info.command[1:])
-    own = [line for line in args.overrides if line.lstrip("+").startswith(("hydra", f"{SWEEP}."))]
+    own = [line for line in args.overrides if line.lstrip("+").startswith("hydra") or of_sweep(line)]
     place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
     if info.study:
         whole = _merged([*args.overrides, place, f"{SWEEP}.study={info.study.name}", *overrides])
@@ -93,8 +94,10 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
 
 
 def _merged(overrides: Sequence[str]) -> list[str]:
-    """The overrides without those that a later one of the same setting beats."""
-    return list({line.lstrip("+").partition("=")[0]: line for line in overrides}.values())
+    """The overrides without those that a later one of the same setting beats, or that are of other workers."""
+    chosen = max((i for i, line in enumerate(overrides) if line.startswith(f"{WORKERS}=")), default=0)
+    kept = [line for i, line in enumerate(overrides) if i >= chosen or not line.startswith(WORKERS)]
+    return list({line.lstrip("+").partition("=")[0]: line for line in kept}.values())
 
 
 def _any_missed(folder: SweepDir) -> bool:

@@ -104,7 +104,7 @@ class Sweeping:
         for block in blocks:
             for number in block.numbers:
                 self.ledger.place(number, block.state.name if block.state else None)
-        executor: Executor = Workers(self.settings.workers) if self.settings.workers else InProcess()
+        executor: Executor = Workers(self.asked.hosts) if self.asked.hosts.places() else InProcess()
         done = len(self.jobs) - n
         with SweepProgress(len(self.jobs), done=done) as progress:
             progress.tell(division(self.asked, self.plan, blocks, n))

@@ -11,7 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from shoal.config.compose import SWEEP
+from shoal.config.compose import of_sweep
 from shoal.config.multirun.distributions import Choices, Distribution, Range, distribution
 from shoal.config.multirun.grids import Cell, OverrideValues
 from shoal.errors import ConfigError, UsageError
@@ -74,7 +74,7 @@ def space_of(
         ConfigError, UsageError: where nothing is searched, or something cannot be.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    by_key = {each.get_key_element(): each for each in parsed if each.key_or_group.split(".")[0] != SWEEP}
+    by_key = {each.get_key_element(): each for each in parsed if not of_sweep(each.key_or_group)}
     searched = {key: each for key, each in by_key.items() if each.is_sweep_override() and named(key) not in every}
     if not searched:
         raise UsageError("a study needs a setting to search", hint=EXAMPLE)

@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
-from shoal.config.compose import SWEEP
+from shoal.config.compose import OF_SWEEPS
 from shoal.config.hydra_config import chosen_options
 from shoal.config.hydra_errors import translated
 
@@ -185,8 +185,7 @@ def values(composition: Composition) -> dict[str, Any]:
         resolved = {key: fixed[key] if key in fixed else _resolved(config[key]) for key in map(str, config)}
     except Exception as error:
         raise translated(error, composition.overrides, lambda _: config) from error
-    resolved.pop(SWEEP, None)
-    return resolved
+    return {key: value for key, value in resolved.items() if key not in OF_SWEEPS}
 
 
 def _resolved(node: Any) -> Any:

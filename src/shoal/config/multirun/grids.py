@@ -14,7 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from shoal.config.compose import SWEEP
+from shoal.config.compose import of_sweep
 from shoal.config.multirun.distributions import Interval, distribution
 from shoal.config.multirun.swept import n_values
 from shoal.errors import ConfigError, UsageError, suggestion
@@ -53,7 +53,7 @@ def expanded(
         ConfigError, UsageError: where the options do not fit the overrides, or there are too many jobs.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    parsed = [each for each in parsed if each.key_or_group.split(".")[0] != SWEEP]
+    parsed = [each for each in parsed if not of_sweep(each.key_or_group)]
     by_key = {each.get_key_element(): each for each in parsed}
     axes = _random_axes(by_key, options, is_integer) if options.n_samples is not None else _axes(by_key, options)
     if options.jobs:

@@ -34,7 +34,7 @@ class SweepSettings:
 
     @property
     def workers(self) -> int:
-        """Worker processes; 0 where this process does the work."""
+        """Worker processes of this machine; 0 where this process does the work."""
         return cores() if self.processes is None else self.processes
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.config.compose import of_sweep
 from shoal.config.origins import COMMAND_LINE, Origins
 from shoal.engines import srun
 from shoal.errors import ConfigError, UsageError
@@ -73,6 +74,6 @@ def refuse_settings_of_sweeps(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key == "sweep" or key.startswith("sweep."):
+        if of_sweep(key):
             problem = "says how a sweep is run, and this is a single run"
             raise ConfigError(key, value, problem, hint="a sweep needs -m", source=COMMAND_LINE)

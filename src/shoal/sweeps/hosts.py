@@ -1,0 +1,123 @@
+"""Where the workers of a sweep are: the config group `workers`."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, MinLen
+
+from shoal.engines import srun
+from shoal.sweeps.links import Commanded, Forked, Link
+from shoal.sweeps.processes import warm_up
+
+PROGRAM = ("-u", "-m", "shoal.sweeps.worker")
+"""What a worker runs by its Python, where a command starts it."""
+
+
+class Hosts(ABC):
+    """How worker processes come to be; each has a number, its place in `places`."""
+
+    hint = "train on this machine: workers=local"
+    """What to do where none can be started."""
+
+    @abstractmethod
+    def places(self) -> Sequence[str]:
+        """Where each worker is, in words."""
+
+    def expect(self) -> None:  # noqa: B027 (most have nothing to get ready)
+        """Get ready, beside whatever this process does meanwhile: workers will be wanted."""
+
+    @abstractmethod
+    def link(self, number: int) -> Link:
+        """Start a worker.
+
+        Raises:
+            OSError: where there can be no further process.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes(Hosts):
+    """Processes of this machine, copies of one that has torch."""
+
+    n: int
+    hint = "train in this one: sweep.processes=0"
+
+    def places(self) -> Sequence[str]:
+        return ["this machine"] * self.n
+
+    def expect(self) -> None:
+        warm_up()
+
+    def link(self, number: int) -> Link:
+        return Forked()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote(Hosts):
+    """Processes behind a command that carries their standard input and output.
+
+    The folders of the sweep, of the data and of the user's modules have to be the same there: a shared file system.
+    """
+
+    python: str | None = None
+
+    def link(self, number: int) -> Link:
+        return Commanded([*self.before(number), self.python or sys.executable, *PROGRAM])
+
+    @abstractmethod
+    def before(self, number: int) -> list[str]:
+        """What runs the rest of its line where the worker is to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Remote):
+    """Workers behind any command that runs the rest of its line somewhere."""
+
+    command: Annotated[Sequence[str], MinLen(1)]
+    n: Annotated[int, Ge(1)] = 2
+
+    def places(self) -> Sequence[str]:
+        return [" ".join(self.command)] * self.n
+
+    def before(self, number: int) -> list[str]:
+        return list(self.command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ssh(Remote):
+    """A worker on each of these hosts, which are entered without a password; one that is named twice has two."""
+
+    hosts: Annotated[Sequence[str], MinLen(1)]
+    extra: Sequence[str] = ()
+
+    def places(self) -> Sequence[str]:
+        return list(self.hosts)
+
+    def before(self, number: int) -> list[str]:
+        options = ["-T", "-oBatchMode=yes", "-oServerAliveInterval=15", "-oServerAliveCountMax=4"]
+        return ["ssh", *options, *self.extra, self.hosts[number], "exec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm(Remote):
+    """Workers that SLURM starts: jobs of their own on a login node, steps of the job within one."""
+
+    n: Annotated[int, Ge(1)] = 2
+    partition: str | None = None
+    time: str | None = None
+    gpus: Annotated[int, Ge(1)] | None = None
+    extra: Sequence[str] = ()
+
+    def places(self) -> Sequence[str]:
+        return ["SLURM"] * self.n
+
+    def before(self, number: int) -> list[str]:
+        own = ["--exact"] if srun.in_a_job() else ["--job-name=shoal"]
+        options = {"partition": self.partition, "time": self.time, "gpus": self.gpus}
+        given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        return ["srun", "--nodes=1", "--ntasks=1", "--unbuffered", "--quit-on-interrupt", *own, *given, *self.extra]

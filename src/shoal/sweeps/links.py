@@ -1,0 +1,188 @@
+"""A worker process as its launcher sees it: what is sent to it, what it says, and what ended it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from shoal.sweeps.processes import context, without_main
+from shoal.sweeps.serving import serve
+
+MARK = b"\nshoal worker, protocol 1\n"
+"""What the program says first. A login shell may print whatever it likes before that."""
+CARRIED = ("OMP_NUM_THREADS", "MKL_CBWR", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "SHOAL_DEBUG")
+"""Variables of the launcher's environment that decide how a worker computes."""
+PATIENCE = 5.0
+"""Seconds that a worker has to end by itself."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how a worker is to work: as its launcher does."""
+
+    folder: str
+    path: Sequence[str]
+    """Where it finds the user's modules."""
+    environment: Mapping[str, str]
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        """Those of this process."""
+        carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
+        return cls(os.getcwd(), [os.path.abspath(each) for each in sys.path], carried)
+
+    def enter(self) -> None:
+        """Work there from now on.
+
+        Raises:
+            OSError: where there is no such folder.
+        """
+        os.chdir(self.folder)
+        sys.path += [each for each in self.path if each not in sys.path]
+        os.environ.update(self.environment)
+
+
+class Link(ABC):
+    """The connection to a worker."""
+
+    inbox: Connection
+    outbox: Connection
+
+    def send(self, frame: bytes) -> None:
+        """Send it; that the worker is gone is told when it is next heard."""
+        with contextlib.suppress(OSError):
+            self.outbox.send_bytes(frame)
+
+    def receive(self) -> Any | None:
+        """What the worker says; None where that is not all there yet.
+
+        Raises:
+            EOFError: where it is gone.
+            OSError: likewise.
+        """
+        return self.inbox.recv()
+
+    @abstractmethod
+    def ending(self) -> str:
+        """What ended it."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once."""
+
+    @abstractmethod
+    def close(self, *, patiently: bool) -> None:
+        """Let it go; `patiently` where it has nothing to do, and so ends by itself."""
+
+
+class Forked(Link):
+    """A process of this machine, a copy of a server that has torch."""
+
+    def __init__(self) -> None:
+        ours, theirs = context().Pipe()
+        self.inbox = self.outbox = ours
+        self._process = context().Process(target=_forked, args=(theirs,), daemon=True)
+        with without_main():
+            self._process.start()
+        theirs.close()
+
+    def ending(self) -> str:
+        self._process.join()
+        return _ending(self._process.exitcode)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self, *, patiently: bool) -> None:
+        self.inbox.close()
+        self._process.join(timeout=PATIENCE if patiently else 0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+class Commanded(Link):
+    """A process somewhere, behind a command that carries its standard input and output."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the link); a pipe that nobody reads would stop it
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, start_new_session=True)
+        assert self._process.stdin
+        assert self._process.stdout
+        self.outbox = Connection(os.dup(self._process.stdin.fileno()), readable=False)
+        self.inbox = Connection(os.dup(self._process.stdout.fileno()), writable=False)
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._heard: bytes | None = b""
+        with contextlib.suppress(OSError):
+            self.outbox.send(Surroundings.here())
+
+    def receive(self) -> Any | None:
+        if self._heard is not None and not self._begun():
+            return None
+        return super().receive() if self.inbox.poll() else None
+
+    def _begun(self) -> bool:
+        """Whether the program has begun to speak, after whatever else was said there."""
+        assert self._heard is not None
+        while select.select([self.inbox], [], [], 0)[0]:
+            byte = os.read(self.inbox.fileno(), 1)
+            if not byte:
+                raise EOFError
+            self._heard = (self._heard + byte)[-len(MARK) :]
+            if self._heard == MARK:
+                self._heard = None
+                return True
+        return False
+
+    def ending(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE)
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        ended = _ending(self._process.poll())
+        return f"{ended}: {lines[-1].strip()}" if lines else ended
+
+    def kill(self) -> None:
+        self._close_connections()
+        self._process.terminate()  # srun and ssh end what they have started
+
+    def close(self, *, patiently: bool) -> None:
+        self._close_connections()
+        if not patiently:
+            self._process.terminate()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+    def _close_connections(self) -> None:
+        """Have the worker see that its launcher is gone."""
+        self.outbox.close()
+
+
+def _forked(connection: Connection) -> None:
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which passes it on
+    serve(connection, connection)
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "its process does not answer"
+    if code < 0:
+        return f"its process was killed by {signal.Signals(-code).name}"
+    return f"its process ended with exit code {code}"

@@ -1,0 +1,115 @@
+"""The life of a worker process, however it was started: blocks come in, events go out, until its launcher is gone.
+
+A frame to a worker begins with a letter that says what it is, so that the thread that reads it need not load torch.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+from shoal import machine
+
+BLOCK, SIGNAL = b"B", b"S"
+COMPARED = ("shoal", "torch")
+"""Distributions that a worker has to have in the launcher's version."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a worker says of itself before it is given anything."""
+
+    host: str
+    pid: int
+    versions: Mapping[str, str]
+    processor: str
+    """Its name."""
+    kind: str
+    """All that the system tells of the processor's kind."""
+    cores: int
+
+    @classmethod
+    def here(cls) -> Hello:
+        """That of this process."""
+        versions = {name: _version(name) for name in COMPARED}
+        return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind(), machine.cores())
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A block has come to its end."""
+
+
+def framed(block: Any) -> bytes:
+    """A block as it is sent."""
+    return BLOCK + pickle.dumps(block)
+
+
+def asked(number: int) -> bytes:
+    """That a worker is to take this signal, as it is sent."""
+    return SIGNAL + str(number).encode()
+
+
+def serve(inbox: Connection, outbox: Connection) -> None:
+    """Train what comes, and tell of it; a launcher that is gone ends the process, whatever it does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    inner = _Inner(inbox)
+    threading.Thread(target=inner.listen, daemon=True).start()
+    try:
+        outbox.send(Hello.here())
+        from shoal.sweeps.block_training import Known, train_block  # late: the launcher has had its answer by then
+
+        known: Known = {}
+        while (block := inner.next()) is not None:
+            train_block(block, outbox.send, known)
+            inner.busy = False
+            outbox.send(Finished())
+    except (EOFError, OSError, KeyboardInterrupt):
+        return  # what was not reported is known to be lost
+
+
+class _Inner:
+    """What a thread hears while the main thread trains."""
+
+    def __init__(self, inbox: Connection) -> None:
+        self._inbox = inbox
+        self._blocks: SimpleQueue[bytes | None] = SimpleQueue()
+        self._gone = False
+        self.busy = False
+
+    def listen(self) -> None:
+        """Hear until the launcher is gone."""
+        try:
+            while frame := self._inbox.recv_bytes():
+                if frame.startswith(SIGNAL):
+                    os.kill(os.getpid(), int(frame[1:]))
+                else:
+                    self._blocks.put(frame[1:])
+        except (EOFError, OSError):
+            self._gone = True
+            if self.busy:  # nobody is left to hear of it: the block is begun again by whoever goes on
+                os._exit(1)
+            self._blocks.put(None)
+
+    def next(self) -> Any | None:
+        """The next block; None where there will be none."""
+        frame = self._blocks.get()
+        self.busy = True
+        return None if frame is None or self._gone else pickle.loads(frame)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"

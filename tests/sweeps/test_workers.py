@@ -1,0 +1,240 @@
+"""Workers elsewhere: the runs of a sweep are those of this machine's processes, whatever becomes of a worker."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Pipe
+from pathlib import Path
+
+import pytest
+
+import cluster
+from faults import ended, forked
+from shoal.app.train import go_on
+from shoal.cli import train as main
+from shoal.rundir import Status, read_info
+from shoal.sweeps import serving
+from shoal.sweeps.hosts import Slurm
+from shoal.sweeps.serving import Hello
+from sweeps import SMALL, info, runs, same, statuses, sweep, words
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+LONG = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.checkpoint.every_seconds=0"]
+NOISY = """#!/bin/sh
+echo "Welcome to node 7; you have mail"
+exec "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep by processes of this machine."""
+    path = tmp_path_factory.mktemp("here") / "sweep"
+    assert sweep(*LONG, f"hydra.sweep.dir={path}").returncode == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cluster of this module's own."""
+    if why := cluster.missing():
+        pytest.skip(why)
+    with pytest.MonkeyPatch.context() as patch, cluster.cluster(tmp_path_factory.mktemp("slurm")) as settings:
+        patch.setenv("SLURM_CONF", str(settings))
+        yield
+
+
+@pytest.fixture(params=["command", "slurm"])
+def elsewhere(request: pytest.FixtureRequest, workdir: Path) -> list[str]:
+    """The overrides that have the workers elsewhere."""
+    if request.param == "slurm":
+        request.getfixturevalue("slurm")
+        return ["workers=slurm", "workers.partition=short"]
+    return behind("node", NOISY)
+
+
+def behind(name: str, script: str) -> list[str]:
+    """Overrides that have workers behind a script."""
+    path = Path(name)
+    path.write_text(script)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return ["workers=command", f"workers.command=[{path.absolute()}]"]
+
+
+def launched(*overrides: str) -> int:
+    """The command in a copy of this process; its process id."""
+    return forked(lambda: main(words(*overrides)), log=Path("log"))
+
+
+def training(pid: int, seconds: float = 60) -> set[int]:
+    """The processes of the workers, once one of them trains."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = {read_info(path).pid for path in Path("sweep").glob("*/run.json")}
+        if found:
+            return {each for each in found if each is not None}
+        time.sleep(0.02)
+    raise AssertionError(Path("log").read_text())
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def as_here(here: Path) -> bool:
+    """Whether all runs are completed, with the bits of those by processes of this machine."""
+    assert statuses() == ["completed"] * 4
+    return all(same(mine, theirs) for mine, theirs in zip(runs(), runs(here), strict=True))
+
+
+def test_a_worker_that_is_killed_costs_its_block_only(elsewhere: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *elsewhere)
+    victim = next(iter(training(launcher)))
+
+    os.kill(victim, signal.SIGKILL)
+
+    assert ended(launcher) == 0
+    assert victim != launcher
+    assert "to start again, each by itself: its process" in Path("log").read_text()
+    assert as_here(here)
+
+
+def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *elsewhere)
+    workers = training(launcher)
+
+    os.kill(launcher, signal.SIGKILL)
+    ended(launcher)
+    deadline = time.monotonic() + 5
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [each for each in workers if alive(each)]
+    again = sweep(*LONG, *elsewhere)
+
+    assert left == []
+    assert again.returncode == 0
+    assert as_here(here)
+
+
+def test_ctrl_c_saves_what_trains_elsewhere_and_resume_may_train_it_here(workdir: Path, here: Path) -> None:
+    launcher = launched(*LONG, *behind("node", NOISY), "workers.n=1")
+    training(launcher)
+
+    os.kill(launcher, signal.SIGINT)
+    code = ended(launcher)
+    stopped = info()
+    resumed = go_on(Path("sweep"), ["workers=local"]).tell()
+
+    assert code == 130
+    assert stopped.status is Status.INTERRUPTED
+    assert Status.INTERRUPTED in [job.status for job in stopped.jobs]
+    assert resumed == 0
+    assert as_here(here)
+
+
+def test_workers_that_cannot_be_started_are_told_with_what_they_said(workdir: Path) -> None:
+    found = sweep(*LONG, *behind("node", "#!/bin/sh\necho 'no such partition' >&2\nexit 3\n"))
+
+    assert found.returncode == 1
+    assert "the sweep goes on with 1" in found.stderr
+    problem, hint = found.stderr.splitlines()[-2:]
+    assert problem.startswith("error: no worker process can be started: worker 1 (")
+    assert problem.endswith("its process ended with exit code 3: no such partition")
+    assert hint == "  train on this machine: workers=local"
+
+
+def test_a_worker_with_another_version_is_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_version", lambda name: "9.9")
+
+    found = sweep(*LONG, *behind("node", NOISY), "workers.n=1")
+
+    assert found.returncode == 1
+    assert ", the launcher 9.9" in found.stderr
+    assert "no worker process can be started" in found.stderr
+
+
+def test_a_sweep_elsewhere_has_the_jobs_of_the_sweep_here(workdir: Path) -> None:
+    small = [*SMALL, "seed=range(2)"]
+    for name, overrides in {"a": [], "b": ["workers=command", "workers.command=[/bin/false]"]}.items():
+        sweep(*small, *overrides, f"hydra.sweep.dir={name}")
+
+    here, there = info("a").jobs, info("b").jobs
+    assert [job.hash for job in here] == [job.hash for job in there]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["workers=slurm", "workers.partion=x"], "workers.partion=x (command line): no such setting"),
+        (["workers=slurm", "workers.n=0"], "workers.n=0 (command line): must be an integer of at least 1"),
+        (["workers=ssh", "workers.hosts=[]"], "workers.hosts=[] (command line): "),
+        (["workers=slurm", "sweep.processes=2"], "sweep.processes=2 (command line): is for worker processes of this"),
+    ],
+)
+def test_what_workers_cannot_be_is_refused_before_anything_is_composed(
+    overrides: list[str], problem: str, workdir: Path
+) -> None:
+    found = sweep(*LONG, *overrides)
+
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"error: {problem}")
+    assert len(found.stderr.splitlines()) <= 3
+    assert not Path("sweep").exists()
+
+
+def test_a_single_run_has_no_workers(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "workers=slurm"]) == 2
+    assert "says how a sweep is run, and this is a single run" in capsys.readouterr().err
+
+
+def test_within_a_job_of_slurm_workers_are_steps_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Slurm(n=2, partition="short", time="10", gpus=1, extra=["--mem=2G"])
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    outside = there.before(0)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+
+    inside = there.before(0)
+
+    assert {"--nodes=1", "--ntasks=1", "--partition=short", "--time=10", "--gpus=1", "--mem=2G"} <= {*outside}
+    assert "--exact" in inside
+    assert "--exact" not in outside
+
+
+def test_a_worker_says_what_it_is_before_it_is_given_anything() -> None:
+    ours, theirs = Pipe()
+
+    def work() -> int:
+        ours.close()
+        serving.serve(theirs, theirs)
+        return 0
+
+    child = forked(work)
+    theirs.close()
+
+    hello = ours.recv()
+    ours.close()
+
+    assert replace(hello, pid=os.getpid()) == Hello.here()
+    assert hello.pid == child
+    assert ended(child) == 0
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_batch_script_of_two_tasks_sweeps_once_in_steps_of_its_job(workdir: Path, here: Path) -> None:
+    typed = [*words(*LONG), "workers=slurm"]
+    program = f"import sys; from shoal.cli import train; sys.exit(train({typed!r}))"
+    Path("job.sh").write_text(f"#!/bin/sh\nexec {sys.executable} -c {shlex.quote(program)}\n")
+
+    done = subprocess.run(["sbatch", "--wait", "-N2", "-n2", "-ooutput", "job.sh"], capture_output=True)
+
+    assert done.returncode == 0, Path("output").read_text()
+    assert as_here(here)
