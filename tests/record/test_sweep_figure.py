@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 
 from commands import Ended, trained
 from pictures import PIXEL
-from shoal.record.figures.sweep import MOST_SETTINGS, Drawn, Leader, Wording, curve, sweep_figure
+from shoal.record.figures.drawn import Drawn, Leader, Wording
+from shoal.record.figures.sweep import MOST_SETTINGS, sweep_figure
+from shoal.record.figures.sweep_curves import curve
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify

@@ -33,7 +33,7 @@ from shoal.sweeps.processes import beside
 from shoal.sweeps.summary import ranked
 
 if TYPE_CHECKING:
-    from shoal.record.figures.sweep import Leader
+    from shoal.record.figures.drawn import Leader
 
 Finished = tuple[RunInfo, History]
 MANY = 64
@@ -103,7 +103,9 @@ class Closing:
     def _overview(self) -> Path:
         """The metric against each swept setting, and learning curves."""
         from shoal.record.figures import fit as figures
-        from shoal.record.figures.sweep import MOST_CURVES, Drawn, Wording, sweep_figure
+        from shoal.record.figures.drawn import Drawn, Wording
+        from shoal.record.figures.sweep import sweep_figure
+        from shoal.record.figures.sweep_curves import MOST_CURVES
 
         metric = self._yardstick.metric
         settings = [key for key in self.info.varies if not repeats(key)]
@@ -127,7 +129,7 @@ class Closing:
 
     def _leader(self) -> Leader | None:
         """The best setting, and the run that stands for it."""
-        from shoal.record.figures.sweep import Leader
+        from shoal.record.figures.drawn import Leader
 
         found = self._ranking
         if found is None or found.first is None:
@@ -138,7 +140,7 @@ class Closing:
         return Leader(run=job.run, settings=job.differs, value=value, over=over)
 
     def _curve(self, number: int, metric: str) -> list[tuple[float, float]]:
-        from shoal.record.figures.sweep import curve
+        from shoal.record.figures.sweep_curves import curve
 
         history, _ = read_intact(self.sweep.run(self.jobs[number]).history)
         return curve(history.rows, metric)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -15,9 +14,10 @@ from shoal.review.comparison import differing
 from shoal.review.curves import MetricCurve, histories
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
 from shoal.review.ranking import Ranking
+from shoal.review.report.contents import HALVED, Picture, Repetitions, Report, Row, Setting
+from shoal.review.report.environments import environments
 from shoal.review.settings import read_settings
 from shoal.review.show import command
-from shoal.review.spread import Spread
 from shoal.review.values import metric_of, ranked, ranking
 from shoal.review.wording import settings as as_text
 from shoal.rundir import Status, SweepDir
@@ -28,94 +28,7 @@ _METRICS = 6
 _SETTINGS = 12
 _LARGEST_FIGURE = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
-HALVED = "halved"
-"""Status of a row whose run is completed since halving has stopped it."""
 _UNINTERESTING = ("outputs", "resume", "debug")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A setting that differs between the runs."""
-
-    name: str
-    numeric: bool
-    """All its values are numbers."""
-    logarithmic: bool
-    repeats: bool
-    """A seed or a fold: runs that differ in nothing else are repetitions of each other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One run."""
-
-    id: str
-    path: str
-    status: str
-    rank: int | None
-    """Place among the runs that were trained to the end, from 1."""
-    values: list[Any]
-    """What it has for each setting."""
-    metric: float | None
-    finals: list[float | None]
-    epochs: int | None
-    seconds: float | None
-    command: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repetitions:
-    """Runs that differ in their seed or fold only, and the mean and spread of their metric and of their curves."""
-
-    label: str
-    rows: list[int]
-    metric: Spread
-    """Over those that were trained to the end."""
-    first: int | None
-    """The row of its best run."""
-    p: float | None
-    """How likely its difference from the first group is by chance."""
-    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """The fit of one run."""
-
-    title: str
-    run: str
-    data: str | None
-    """The PNG, base64; None where the run has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All that stands on the page."""
-
-    title: str
-    task: str
-    made: str | None
-    command: str
-    n_pending: int
-    figure: str | None
-    """Where the figure of the sweep lies, below its folder; None where it has none."""
-    metric: str | None
-    """What the runs are compared by, in their best states."""
-    rises: bool
-    over: str
-    """What the mean of a group is over: `seeds and folds`; empty where each is one run."""
-    notes: list[str]
-    """What is to be known of the comparison."""
-    settings: list[Setting]
-    metrics: list[str]
-    """Further metrics of the leaderboard."""
-    rows: list[Row]
-    curves: dict[str, list[dict[str, list[float]] | None]]
-    """For each metric the curve of each run."""
-    groups: list[Repetitions]
-    pictures: list[Picture]
-    environment: list[tuple[str, str]]
 
 
 def gather(entries: Sequence[Entry], *, title: str) -> Report:
@@ -334,32 +247,6 @@ def _png(run: RunEntry) -> str | None:
         return None
     content = path.read_bytes()
     return base64.b64encode(content).decode() if content.startswith(_PNG) else None
-
-
-def environments(entries: Sequence[RunEntry]) -> list[tuple[str, str]]:
-    """In which surroundings the runs were made; where they differ, how many runs had which."""
-    columns: dict[str, list[str]] = {}
-    infos = [run.info for run in entries if run.info]
-    for info in infos:
-        git = info.git or {}
-        commit = str(git.get("commit") or "none")
-        facts = {
-            "commit": f"{commit}{' with uncommitted changes' if git.get('dirty') else ''}",
-            **info.versions,
-            **{name: shown(value) for name, value in info.hardware.items() if value not in (None, [])},
-            **{f"instructions of {name}": value for name, value in info.instructions.items() if name != "processor"},
-            "engine": info.engine,
-        }
-        for name, value in facts.items():
-            columns.setdefault(name, []).append(str(value))
-    return [(name, _tallied(values, len(infos))) for name, values in columns.items()]
-
-
-def _tallied(values: Sequence[str], n: int) -> str:
-    counts = {value: values.count(value) for value in dict.fromkeys(values)}
-    if len(counts) == 1 and len(values) == n:
-        return values[0]
-    return ", ".join(f"{value} ({count} of {n} runs)" for value, count in counts.items())
 
 
 def medians(report: Report, setting: int) -> list[tuple[Any, float]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.review.entries import Entry, untimed
-from shoal.review.report.gather import HALVED, Repetitions, Report, gather, medians
+from shoal.review.report.contents import HALVED, Repetitions, Report
+from shoal.review.report.gather import gather, medians
 from shoal.review.spread import HEADS
 from shoal.review.wording import chance, counted, duration, number, printable
 from shoal.rundir import write_text

@@ -1,0 +1,133 @@
+"""The learning curves of a sweep's runs: one by one, by setting, or as percentiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from shoal.errors import shown
+from shoal.names import STEP
+from shoal.record.figures.drawn import Drawn, Leader, Wording
+from shoal.record.figures.fit import BLUE, GRAY
+from shoal.record.figures.metric_curves import COLORS
+from shoal.record.figures.sweep_axes import LONGEST_LABEL, label_of, set_scale
+
+MOST_LINES = 40
+"""Curves drawn one by one at most; of more runs their percentiles are drawn."""
+MOST_CURVES = 512
+"""Runs whose curves are worth reading for percentiles: as many more change nothing that can be seen."""
+BEST_RUN = {False: "best run", True: "its best run"}
+"""What the run is called whose curve stands for the best setting, also where a mean over several runs has the star."""
+_N_STEPS = 200
+"""Steps at which curves of unequal steps are compared."""
+
+
+def curve(rows: Sequence[Mapping[str, float]], metric: str) -> list[tuple[float, float]]:
+    """The metric over the steps of a history, as far as it is a number."""
+    return [(row[STEP], row[metric]) for row in rows if np.isfinite(row.get(metric, np.nan))]
+
+
+def draw_curves(
+    axes: Axes, outcomes: Sequence[Drawn], settings: Sequence[str], best: Leader | None, wording: Wording
+) -> None:
+    """Mean and band of each configuration where there are few; else each run or their percentiles; always the best."""
+    drawn = [each for each in outcomes if each.curve]
+    groups: dict[tuple[str, ...], list[Drawn]] = {}
+    for each in drawn:
+        groups.setdefault(tuple(shown(each.settings.get(key)) for key in settings), []).append(each)
+    steps, said = _steps(drawn), ""
+    labels = [label_of(settings, names) for names in groups]
+    if 1 < len(groups) < len(COLORS) and max(map(len, labels)) <= LONGEST_LABEL:
+        said = f"mean and std over {wording.repeats}" if len(groups) < len(drawn) else ""
+        for label, members, color in zip(labels, groups.values(), COLORS, strict=False):
+            _group(axes, members, steps, color, label)
+    else:
+        _all(axes, drawn, steps, wording)
+    leading = next((each for each in drawn if best is not None and each.run == best.run), None)
+    if leading is not None and len(drawn) > 1:
+        look: dict[str, Any] = {"linewidth": 1.3, "linestyle": "--", "zorder": 5}
+        axes.plot(
+            *zip(*leading.curve, strict=True),
+            color="black",
+            label=f"{BEST_RUN[bool(best and best.over)]}, {leading.run}",
+            **look,
+        )
+    axes.set(xlabel="step", ylabel=wording.metric)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    set_scale(axes, [y for each in drawn for _, y in each.curve])
+    _legend(axes, said, below=wording.rises)
+
+
+def _legend(axes: Axes, title: str, *, below: bool) -> None:
+    """A legend on the side to which the curves do not go, and room for it."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if len(labels) > 4 else 1
+    room = 0.055 * (-(-len(labels) // columns) + bool(title)) + 0.03
+    logarithmic = axes.get_yscale() == "log"
+    low, high = np.log(axes.get_ylim()) if logarithmic else axes.get_ylim()
+    more = (high - low) * room / (1 - room)
+    limits = np.array([low - more, high] if below else [low, high + more])
+    axes.set_ylim(*(np.exp(limits) if logarithmic else limits))
+    look: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8, "frameon": False, "ncols": columns}
+    axes.legend(handles, labels, title=title or None, loc="lower right" if below else "upper right", **look)
+
+
+def _group(axes: Axes, members: Sequence[Drawn], steps: np.ndarray, color: str, label: str) -> None:
+    """The mean over the runs of one configuration, and one standard deviation to either side."""
+    if len(members) == 1:
+        axes.plot(*zip(*members[0].curve, strict=True), color=color, linewidth=1.5, label=label, **_dots(members))
+        return
+    table = _table(members, steps)
+    mean, deviation = np.nanmean(table, axis=0), np.nanstd(table, axis=0, ddof=1)
+    low, high = np.fmax(mean - deviation, np.nanmin(table, axis=0)), mean + deviation
+    axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(steps, mean, color=color, linewidth=1.6, label=label)
+
+
+def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording) -> None:
+    """Many configurations, or a single one: every run where they can be told apart, and their median."""
+    if len(drawn) == 1:
+        label = f"run {drawn[0].run}"
+        axes.plot(*zip(*drawn[0].curve, strict=True), color=BLUE, linewidth=1.6, label=label, **_dots(drawn))
+        return
+    table = _table(drawn, steps)
+    going_on = " of those still training" if np.isnan(table).any() else ""
+    if len(drawn) <= MOST_LINES:
+        for each in drawn:
+            axes.plot(*zip(*each.curve, strict=True), color=GRAY, linewidth=0.7, alpha=0.6)
+        axes.plot([], [], color=GRAY, linewidth=0.7, label=f"each of {len(drawn)} runs")
+    else:
+        of = f"{MOST_CURVES} runs, best to worst" if len(drawn) >= MOST_CURVES else f"{len(drawn)} runs"
+        for (low, high), alpha in (((10, 90), 0.35), ((25, 75), 0.5)):
+            band = np.nanpercentile(table, [low, high], axis=0)
+            axes.fill_between(steps, *band, color=GRAY, alpha=alpha, linewidth=0, label=f"{low} to {high} % of {of}")
+    axes.plot(steps, np.nanmedian(table, axis=0), color=BLUE, linewidth=1.6, label=f"median{going_on}")
+
+
+def _dots(members: Sequence[Drawn]) -> dict[str, Any]:
+    """Marks where there are so few points that a line alone might not be seen."""
+    return {"marker": "o", "markersize": 4} if max(len(each.curve) for each in members) < 8 else {}
+
+
+def _steps(drawn: Sequence[Drawn]) -> np.ndarray:
+    """Steps at which to compare the runs: their own where these are few."""
+    own = np.unique([x for each in drawn for x, _ in each.curve])
+    return own if len(own) <= _N_STEPS else np.linspace(own[0], own[-1], _N_STEPS)
+
+
+def _table(members: Sequence[Drawn], steps: np.ndarray) -> np.ndarray:
+    """The metric of each run at each step, nan where it was not training; steps that no run has seen hold the last."""
+    rows = []
+    for each in members:
+        xs, ys = np.array(each.curve).T
+        row = np.interp(steps, xs, ys)
+        row[(steps < xs[0]) | (steps > xs[-1])] = np.nan
+        rows.append(row)
+    table = np.array(rows)
+    seen = ~np.isnan(table).all(axis=0)
+    last = np.maximum.accumulate(np.where(seen, np.arange(len(steps)), seen.argmax()))
+    return table[:, last]
