@@ -187,11 +187,11 @@ def test_the_line_is_one_line_on_a_terminal_of_any_width(columns: int, monkeypat
     assert all((whole if len(whole) <= columns else whole[: columns - 1] + "…") in line for line in lines)
 
 
-def test_a_stack_that_fails_is_told_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_in_a_stack_and_alone_is_told_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("no more epochs")
 
-    monkeypatch.setattr("shoal.record.stack_training._Session._record", fail)
+    monkeypatch.setattr("shoal.rundir.history.History.add", fail)  # in a stack and alone
     monkeypatch.chdir(tmp_path)
     complained, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stderr(complained), contextlib.redirect_stdout(said):
