@@ -28,7 +28,7 @@ from shoal.engines.resumed import CallbackSettings, signaled
 from shoal.engines.returned import Returned
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
-from shoal.tasks.supervised import announce
+from shoal.tasks.announce import announce
 
 log = logging.getLogger("shoal")
 

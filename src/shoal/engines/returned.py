@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shoal.judging import losses
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
-from shoal.tasks.supervised import announce
+from shoal.tasks.announce import announce
 
 Part = Literal["train", "val", "test"]
 _NAMES: Mapping[Part, str] = {"train": TRAIN_LOSS, "val": VAL_LOSS, "test": TEST_LOSS}

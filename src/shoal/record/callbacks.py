@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
-from shoal.tasks.supervised import announce
+from shoal.tasks.announce import announce
 
 
 class LearningRate(pl.Callback):

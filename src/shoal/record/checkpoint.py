@@ -22,7 +22,7 @@ from shoal.record.readable import readable, refuse_unreadable, tell_of_objects
 from shoal.record.weights import cloned, equal, finite, show
 from shoal.rundir import Best, RunDir
 from shoal.rundir.atomic import copy
-from shoal.tasks.supervised import announce
+from shoal.tasks.announce import announce
 
 log = logging.getLogger("shoal")
 

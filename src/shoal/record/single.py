@@ -25,7 +25,7 @@ from shoal.record.progress import Progress
 from shoal.record.rate_told import tell_rate
 from shoal.record.recorder import Recorder
 from shoal.seeding import seed_global
-from shoal.tasks.supervised import announce
+from shoal.tasks.announce import announce
 
 
 def unlike_alone(job: Job) -> str | None:

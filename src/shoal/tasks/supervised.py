@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
@@ -16,6 +15,7 @@ from shoal.models.dropout import keyed
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
 from shoal.optimizers import Optimizer, Solver
 from shoal.schedulers import Horizon, Scheduler
+from shoal.tasks.announce import announce
 from shoal.tasks.residuals import FormulaProblem, problem_of
 from shoal.tasks.task import Task
 
@@ -196,13 +196,3 @@ def horizon(trainer: pl.Trainer) -> Horizon:
     n_batches = trainer.num_training_batches
     per_epoch = None if math.isinf(n_batches) else math.ceil(n_batches / trainer.accumulate_grad_batches)
     return Horizon.of(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps, steps_per_epoch=per_epoch)
-
-
-def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
-    """Tell loggers and callbacks numbers of an epoch, as they are.
-
-    Lightning's own `log` rounds them to float32 and costs a tenth of a millisecond each.
-    """
-    trainer.callback_metrics.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
-    for logger in trainer.loggers:
-        logger.log_metrics(dict(values), step=trainer.global_step)

@@ -1,0 +1,18 @@
+"""Metrics of an epoch, told to whoever watches a training: what self.log tells within a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+import torch
+
+
+def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+    """Tell loggers and callbacks numbers of an epoch, as they are.
+
+    Lightning's own `log` rounds them to float32 and costs a tenth of a millisecond each.
+    """
+    trainer.callback_metrics.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(values), step=trainer.global_step)
