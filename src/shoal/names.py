@@ -18,7 +18,7 @@ STEP = "step"
 EPOCH = "epoch"
 """Column of metrics.csv: the epoch the row belongs to, counted from 0."""
 
-IMMATERIAL = ("outputs", "debug", "resume")
+IMMATERIAL = ("outputs", "debug", "resume", "tags", "note")
 """Settings at the top of a configuration that have no part in what a result is."""
 
 HALVED = "halving after epoch"

@@ -83,6 +83,8 @@ OTHERS = {
     "callbacks.checkpoint.every_n_train_steps": "3",
     "callbacks.checkpoint.every_seconds": "1",
     "debug": "true",
+    "tags": "[a]",
+    "note": "of-mine",
     "expect": "[{metric:val/loss,below:9}]",
 }
 """Settings that leave the training as it is, and what they are changed to."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 WITHOUT_EFFECT = (
     "debug",
+    "tags",
+    "note",
     "expect",
     "callbacks.progress",
     "callbacks.checkpoint.every_n_train_steps",

@@ -19,6 +19,7 @@ from shoal.instructions import choose
 from shoal.loaded.opened import OpenedRun, open_run
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.changes import Change, differences
+from shoal.rundir.info import note_of, tags_of
 from shoal.rundir.log import log_through, quiet_logging
 
 if TYPE_CHECKING:
@@ -63,7 +64,13 @@ def resume(
             todo.assist(checkpoint=checkpoint, before=before)
             return found.run, replace(found.info, status=Status.RUNNING)
         _tell(changes)
-        info = replace(found.info, sessions=found.info.sessions + 1, overrides=[*found.info.overrides, *overrides])
+        info = replace(
+            found.info,
+            sessions=found.info.sessions + 1,
+            overrides=[*found.info.overrides, *overrides],
+            tags=tags_of(config),
+            note=note_of(config),
+        )
         log_through(logging.FileHandler(found.run.log, encoding="utf-8"))
         state = checkpoint.absolute() if checkpoint else None
         with in_its_directory(found.run) as run:

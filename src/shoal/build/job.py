@@ -44,12 +44,23 @@ SETTINGS: Mapping[str, Any] = {
     "engine": Literal["auto", "lightning", "vectorized"],
     "threads": Annotated[int, Interval(ge=1, le=1024)],
     "numerics": Literal["native", "portable"],
+    "tags": list[str | int | float] | str,
+    "note": str | int | float | None,
     "debug": bool,
     "outputs": str,
     "resume": str | None,
 }
 """What stands at the top of a configuration beside the nodes."""
-EXAMPLES = {"seed": "0", "threads": "1", "numerics": "native", "debug": "true", "outputs": "outputs", "resume": "null"}
+EXAMPLES = {
+    "seed": "0",
+    "threads": "1",
+    "numerics": "native",
+    "tags": "[paper]",
+    "note": "word",
+    "debug": "true",
+    "outputs": "outputs",
+    "resume": "null",
+}
 NODES = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbacks", "logger")
 
 
@@ -147,7 +158,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         if key not in config:
             raise ConfigError(key, None, "must be given", hint=f"choose one of its group: {key}=NAME")
     values = {}
-    config = {"numerics": NATIVE, **config}  # that of a run from before there was a choice
+    config = {"numerics": NATIVE, "tags": [], **config}  # that of a run from before there was a choice
     for key, annotation in SETTINGS.items():
         try:
             values[key] = coerced(config.get(key), annotation)

@@ -34,6 +34,9 @@ def runs(
     status: Annotated[
         list[str] | None, typer.Option(metavar="STATUS", help="Only runs of this status; may be repeated.")
     ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", "-t", metavar="TAG", help="Only with this tag; may be repeated.")
+    ] = None,
     top: Annotated[int | None, typer.Option("--top", "-n", metavar="N", min=1, help="At most so many.")] = None,
     columns: Annotated[
         str | None, typer.Option("--columns", "-c", metavar="NAMES", help="a,b: these; +a,+b: these as well.")
@@ -47,8 +50,8 @@ def runs(
 
     A sweep is one row; --expand, --where, --status and --sort list its runs. Names are settings (optimizer.lr), metrics
     (val/loss), config groups (model) and fields: id task status age what best best.metric best.epoch time seed engine
-    epochs steps parameters sweep job host reason path started ended git.commit git.dirty. Into a pipe goes a line a
-    run, fields separated by tabs.
+    epochs steps parameters sweep job tags note host reason path started ended git.commit git.dirty. Into a pipe goes a
+    line a run, fields separated by tabs.
 
     \b
     Examples:
@@ -56,6 +59,7 @@ def runs(
       shoal runs --sort val/loss --top 10
       shoal runs --where "optimizer.lr < 0.01 and task = 'parabola' and age < 2d"
       shoal runs --status failed --status diverged
+      shoal runs --tag paper
       shoal runs --columns +optimizer.lr,+model.hidden
       shoal runs k3f9x2
       shoal runs --json | jq '.[0].final'
@@ -71,7 +75,9 @@ def runs(
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
         found = list(found[0].runs)
     _one_of(as_json, as_csv)
-    selection = listing.Selection(where=where, status=tuple(status or ()), sort=sort, top=top, expand=expand)
+    selection = listing.Selection(
+        where=where, status=tuple(status or ()), tags=tuple(tag or ()), sort=sort, top=top, expand=expand
+    )
     entries = listing.selected(found, selection)
     if as_json:
         print_exactly(listing.write_json_lines(entries, columns.split(",") if columns else None))

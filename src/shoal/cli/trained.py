@@ -28,7 +28,7 @@ def evaluate(
     run: Reference,
     input: Annotated[
         Path | None,
-        typer.Option("--input", "-i", help="A table with targets, or where that of the training is now."),
+        typer.Option("--input", "--data", "-i", help="A table with targets, or where that of the training is now."),
     ] = None,
     test: Annotated[bool, typer.Option("--test", help="The test part instead of the validation samples.")] = False,
     last: Last = False,
@@ -41,7 +41,7 @@ def evaluate(
     Examples:
       shoal eval last
       shoal eval best:val/loss --test
-      shoal eval last --input labelled.csv
+      shoal eval last --data labelled.csv
     """
     measured = _run(run, trust, root).evaluate("last" if last else "best", test=test, path=input)
     for name, value in measured.items():

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from shoal.cli.arguments import OUTPUTS, Overrides, Reference, Root, Trust
-from shoal.errors import ShoalError
+from shoal.errors import DamagedError, ShoalError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     )(train)
     app.command()(resume)
+    app.command()(again)
 
 
 def _completed(incomplete: str) -> list[str]:
@@ -63,6 +64,30 @@ def resume(
 
     path = _directory(run, root)
     raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
+
+
+def again(
+    run: Reference,
+    overrides: Overrides = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Train anew what a run or a sweep was asked for, in a directory of its own; overrides given here win.
+
+    A run of a sweep is trained alone, with the bits it has there.
+
+    \b
+    Examples:
+      shoal again last optimizer.lr=0.01
+      shoal again k3f9/best trainer.max_epochs=500
+    """
+    from shoal.app.again import again
+    from shoal.review.reference import resolve
+    from shoal.startup import keep_what_is_imported
+
+    entry = resolve(run, root)
+    if entry.info is None:
+        raise DamagedError(f"{entry.path}: {entry.reason}")
+    raise typer.Exit(again(entry.info, overrides or [], before_training=keep_what_is_imported, told=print).tell())
 
 
 def _directory(reference: str, root: Path) -> Path:

@@ -45,6 +45,8 @@ USED_MOST = (
     "trainer.gradient_clip_val",
     "callbacks.checkpoint.monitor",
     "seed",
+    "tags",
+    "note",
     "threads",
     "outputs",
     "sweep.dry_run",

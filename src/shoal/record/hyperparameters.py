@@ -13,12 +13,16 @@ UNRELATED = (*IMMATERIAL, "threads", "expect", "hydra", "logger", "callbacks.pro
 
 
 def hyperparameters(info: RunInfo, config: Mapping[str, Any]) -> dict[str, Any]:
-    """In a sweep what differs; alone the seed, and what the command line set of what matters to the result."""
+    """In a sweep what differs; alone the seed, and what the command line set of what matters to the result.
+
+    Tags stand beside them, where there are any.
+    """
+    tags = {"tags": ", ".join(info.tags)} if info.tags else {}
     if info.differs:
-        return info.differs
+        return {**info.differs, **tags}
     names = [word.lstrip("+").partition("=")[0] for word in info.overrides if "=" in word and not word.startswith("~")]
     chosen = {name: _value(config, name, info.choices) for name in names if not _unrelated(name)}
-    return {"seed": info.seed, "model": info.choices.get("model", ""), **chosen}
+    return {"seed": info.seed, "model": info.choices.get("model", ""), **chosen, **tags}
 
 
 def _unrelated(name: str) -> bool:

@@ -20,6 +20,8 @@ class ListedRun:
     schema: int = SCHEMA
     command: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    note: str | None = None
     differs: dict[str, Any] = field(default_factory=dict)
     job: int | None = None
     pid: int | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from shoal.errors import UsageError, suggestion
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved
 from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
 from shoal.review.listed import ListedRun
@@ -25,10 +26,10 @@ from shoal.rundir.json_text import json_text
 WIDE = 120
 """Terminals narrower than this show the last letters of an id only."""
 
-_PLAIN_WORDS = ("task=", "outputs=", "hydra")
+_PLAIN_WORDS = ("task=", "outputs=", "hydra", "tags=", "note=")
 _FORMATS = {"age": ago, "time": duration}
 _RIGHT = {"age", "time", "best"}
-_SHRINKS = {"id": False, "task": True, "what": True, "path": True, "reason": True}
+_SHRINKS = {"id": False, "task": True, "tags": True, "note": True, "what": True, "path": True, "reason": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Selection:
 
     where: str | None = None
     status: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     sort: str | None = None
     top: int | None = None
     expand: bool = False
@@ -51,6 +53,8 @@ def selected(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
     for status in selection.status:
         if status not in STATUSES:
             raise unknown_status(status, STATUSES)
+    if selection.tags:
+        entries = _tagged(entries, selection.tags)
     if not (selection.expand or selection.where or selection.status or selection.sort):
         return list(entries[: selection.top])
     found = runs(entries)
@@ -61,6 +65,20 @@ def selected(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
     if selection.sort and found:
         found = ordered(found, selection.sort)
     return list(found[: selection.top])
+
+
+def _tagged(entries: Sequence[Entry], tags: Sequence[str]) -> list[Entry]:
+    """The runs and sweeps that have all of these tags.
+
+    Raises:
+        UsageError: where no run has one of them.
+    """
+    known = {tag for entry in entries if entry.summary for tag in entry.summary.tags}
+    for tag in tags:
+        if tag not in known and entries:
+            hint = suggestion(tag, known) if known else "a run gets tags by 'tags=[a,b]'"
+            raise UsageError(f"no run has the tag {tag}", hint=hint)
+    return [entry for entry in entries if entry.summary and set(tags) <= {*entry.summary.tags}]
 
 
 def default_columns(entries: Sequence[Entry]) -> list[str]:
@@ -74,7 +92,8 @@ def default_columns(entries: Sequence[Entry]) -> list[str]:
     quiet = {main, LR, GRAD_NORM, GRAD_NORM_CLIPPED}
     others = [name for name, _ in counts.most_common() if name not in quiet]
     best = f"{AT_BEST}{main}" if by and by.losses else "best"
-    return ["id", "task", "status", "age", "what", best, *([main] if main else []), "time", *others[:4]]
+    tags = ["tags"] if any(entry.summary and entry.summary.tags for entry in entries) else []
+    return ["id", "task", "status", "age", *tags, "what", best, *([main] if main else []), "time", *others[:4]]
 
 
 def asked_columns(names: str | None, entries: Sequence[Entry]) -> list[str]:
@@ -238,7 +257,7 @@ def _title(name: str, main: str | None, metrics: Collection[str]) -> str:
         return f"BEST STATE {printable(name.removeprefix(AT_BEST))}"
     if name in metrics:
         return f"last {printable(name)}"
-    return name.upper() if name in ("id", "task", "status", "age", "what", "time") else printable(name)
+    return name.upper() if name in ("id", "task", "status", "age", "tags", "what", "time") else printable(name)
 
 
 def _best(entry: Entry, cell: str, main: str | None) -> str:

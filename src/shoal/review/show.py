@@ -127,6 +127,9 @@ def _head(screen: Console, entry: RunEntry | SweepEntry) -> None:
     if entry.reason:
         _facts(screen, [("reason", printable(entry.reason))])
     _facts(screen, [("path", printable(str(entry.path)))])
+    if entry.summary:
+        tags = printable(", ".join(entry.summary.tags))
+        _facts(screen, [("tags", tags), ("note", printable(entry.summary.note or ""))])
     if entry.info and entry.info.started:
         _facts(screen, [("started", f"{_time(entry.info.started)}, {ago(age(entry))} ago")])
 

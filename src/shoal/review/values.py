@@ -85,6 +85,8 @@ FIELDS: dict[str, Callable[[Entry], Any]] = {
     "time": _seconds,
     "path": lambda entry: str(entry.path),
     "reason": lambda entry: entry.reason,
+    "tags": lambda entry: ", ".join(entry.summary.tags) if entry.summary else None,
+    "note": lambda entry: entry.summary.note if entry.summary else None,
     "started": lambda entry: entry.summary.started if entry.summary else None,
     "ended": lambda entry: entry.info.ended if entry.info else None,
     "host": lambda entry: entry.summary.host if entry.summary else None,

@@ -57,6 +57,10 @@ class RunInfo:
     """What the command line set."""
     choices: dict[str, str] = field(default_factory=dict)
     """The chosen option of each config group."""
+    tags: list[str] = field(default_factory=list)
+    """Words by which its user finds it again."""
+    note: str | None = None
+    """What its user says of it."""
     differs: dict[str, Any] = field(default_factory=dict)
     """In a sweep: the settings in which this run differs from its neighbors."""
     sweep: str | None = None
@@ -136,6 +140,8 @@ class RunInfo:
             command=list(command),
             overrides=list(overrides),
             choices=dict(choices),
+            tags=tags_of(config),
+            note=note_of(config),
             **place,
         )
 
@@ -149,6 +155,18 @@ class RunInfo:
         common = ("command", "choices", "git", "versions", "hardware", "instructions")
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in common)
         return replace(self, **{name: theirs for name, mine, theirs in pairs if mine == theirs})
+
+
+def tags_of(config: Mapping[str, Any]) -> list[str]:
+    """The tags that a configuration gives, each once."""
+    given = config.get("tags") or []
+    return list(dict.fromkeys(str(tag) for tag in (given if isinstance(given, list) else [given])))
+
+
+def note_of(config: Mapping[str, Any]) -> str | None:
+    """The note that a configuration has."""
+    given = config.get("note")
+    return None if given in (None, "") else str(given)
 
 
 def now() -> str:

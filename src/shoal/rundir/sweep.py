@@ -70,6 +70,10 @@ class SweepInfo:
     schema: int = SCHEMA
     command: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    """Words by which its user finds it again."""
+    note: str | None = None
+    """What its user says of it."""
     varies: list[str] = field(default_factory=list)
     """The settings that differ between jobs."""
     pid: int | None = None

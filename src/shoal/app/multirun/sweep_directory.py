@@ -11,7 +11,7 @@ from shoal.config.multirun.job_config import differs, flat
 from shoal.errors import UsageError, shown
 from shoal.names import IMMATERIAL
 from shoal.rundir import JobInfo, Status, SweepInfo, read_config, read_sweep
-from shoal.rundir.info import now
+from shoal.rundir.info import note_of, now, tags_of
 from shoal.rundir.layout import job_name
 
 
@@ -25,12 +25,15 @@ def opened(asked: Asked) -> SweepInfo:
     if before and (asked.study or not asked.first):
         _refuse_another(asked, before)
     varies = list(dict.fromkeys([*(before.varies if before else []), *asked.varies]))
+    first = next(iter(asked.jobs.values()))
     return SweepInfo(
         id=asked.folder.path.name,
-        task=next(iter(asked.jobs.values())).choices.get("task", ""),
+        task=first.choices.get("task", ""),
         status=Status.RUNNING,
         command=list(asked.command),
         overrides=[word for word in asked.command[1:] if "=" in word and not word.startswith("-")],
+        tags=tags_of(first.values),
+        note=note_of(first.values),
         varies=varies,
         pid=os.getpid(),
         host=socket.gethostname(),

@@ -27,7 +27,7 @@ def n_values(override: Override) -> int:
 
 
 def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
-    """See that each swept setting of a sweep gives a value at least.
+    """See that each swept setting of a sweep gives a value at least, and is one that can differ.
 
     Raises:
         ConfigError: for the first that gives none.
@@ -38,6 +38,10 @@ def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
     parser = OverridesParser.create(config_loader=loader)
     for line in lines:
         override = parser.parse_overrides([line])[0]
+        if override.is_sweep_override() and override.key_or_group in ("tags", "note"):
+            key, _, value = line.lstrip("+").partition("=")
+            hint = f"'{key}=[{value}]'" if key == "tags" else f"in quotes of its own: '{key}=\"{value}\"'"
+            raise ConfigError(key, value, "is of all runs together", hint=hint, source=COMMAND_LINE)
         if override.is_sweep_override() and not override.is_interval_sweep():
             _refuse_empty(override, loader, COMMAND_LINE if line in arguments else "hydra.sweeper.params")
 

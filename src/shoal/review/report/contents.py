@@ -74,6 +74,9 @@ class Report:
     title: str
     task: str
     made: str | None
+    tags: list[str]
+    """Those of the sweep, or that all runs have."""
+    note: str | None
     command: str
     n_pending: int
     figure: str | None

@@ -53,6 +53,8 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
         title=title,
         task=", ".join(dict.fromkeys(run.task for run in found if run.task)),
         made=sweep.info.started if sweep and sweep.info else None,
+        tags=_tags(entries),
+        note=entries[0].summary.note if len(entries) == 1 and entries[0].summary else None,
         command=command(sweep.info) if sweep and sweep.info else "",
         n_pending=sweep.counts()["pending"] if sweep else 0,
         figure=_figure(SweepDir(sweep.path)) if sweep else None,
@@ -68,6 +70,12 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
         pictures=_pictures(order, ranked_settings.first if ranked_settings else None, str(metric)),
         environment=environments(found),
     )
+
+
+def _tags(entries: Sequence[Entry]) -> list[str]:
+    """The tags that all of them have."""
+    first, *others = [entry.summary.tags if entry.summary else [] for entry in entries]
+    return [tag for tag in first if all(tag in tags for tags in others)]
 
 
 def _figure(sweep: SweepDir) -> str | None:
