@@ -64,7 +64,7 @@ def place(value: float | None, way: str) -> tuple[int, float]:
 
 
 def losses(names: Iterable[str]) -> list[str]:
-    """Those of the logged names that are losses, in the order in which they tell how good a model is.
+    """The logged names that are losses; the first tells best how good a model is.
 
     First the validation's, then the training's; one that is logged by step and by epoch counts once.
     """

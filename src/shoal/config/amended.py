@@ -16,7 +16,7 @@ from shoal.errors import NO_SUCH_SETTING, ConfigError, shown, suggestion
 from shoal.rundir.changes import Change
 
 FIXED = ("task", "model", "loss", "seed", "outputs", "resume", "check", "numerics")
-"""What the state of a run depends on, so that it cannot be resumed with another."""
+"""Settings on which a run's state depends: it cannot be resumed with another value."""
 
 
 def changed(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[Change]]:

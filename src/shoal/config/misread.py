@@ -42,7 +42,7 @@ class Misread:
     """A word of a YAML file that is not read as it looks."""
 
     key: str
-    """Of the setting that it is the value of, or part of; of a key, the setting that it names."""
+    """The setting whose value, or part of a value, the word is; for a key, the setting that it names."""
     text: str
     value: Any
     """What it is read as."""

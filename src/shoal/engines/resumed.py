@@ -1,4 +1,4 @@
-"""What the callbacks of a training that goes on keep of settings that were changed, and of a signal to stop."""
+"""Callbacks of a training that goes on: which settings they keep, and whether a signal to stop still holds."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Size:
-    """What is known of a formula without evaluating it."""
+    """The size of a formula, known without evaluating it."""
 
     constant: float | None
     """Its value, where it has no variable."""

@@ -30,7 +30,7 @@ class Analytic(ABC):
 
     @abstractmethod
     def at(self, place: Point) -> Mapping[Names, Tensor]:
-        """Those that are known there, each in the shape of its last variable."""
+        """The derivatives that are known at a place, each in the shape of its last variable."""
 
     @abstractmethod
     def formulas(self) -> dict[str, str]:

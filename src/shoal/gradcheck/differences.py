@@ -60,7 +60,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Differences:
-    """What the values of a function say of its derivative at a point."""
+    """Finite differences of a function at a point, and how far they can be trusted."""
 
     fine: Reading
     """By all steps."""

@@ -26,7 +26,7 @@ _SHOWN = 3
 
 @dataclass
 class Traced(Analytic):
-    """Those of a Python function, read anew at each point: where it branches, its formula is that of the branch."""
+    """Derivatives of a Python function, traced anew at each point: at a branch it has the formula of that branch."""
 
     of: Differentiated
     orders: Sequence[Names]

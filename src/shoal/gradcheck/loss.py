@@ -192,7 +192,7 @@ def _difference(along: _Along, autograd: float, norm: float, tolerance: float) -
 
 
 def _told(reading: Reading, autograd: float, norm: float) -> list[float]:
-    """Of each range that the loss says its slope is in, the value that is the nearest to autograd's."""
+    """The slope nearest to autograd's within each range that the values of the loss allow."""
     spans = [
         (each.value - _UNSURE * each.uncertainty, each.value + _UNSURE * each.uncertainty)
         for each in (reading.best, reading.left, reading.right)

@@ -15,7 +15,7 @@ from shoal.gradcheck.points import Point, recorded
 from shoal.gradcheck.slopes import Slope
 
 ANALYTIC = 1e-3
-"""Of the difference allowed between autograd and finite differences, the share allowed from the analytic derivative."""
+"""The analytic derivative has to be nearer than finite differences have: by this factor."""
 _UNCERTAIN = 10
 """How many times their own uncertainty derivatives may be off."""
 _TOLD = 1e-3
@@ -68,7 +68,7 @@ class Along:
         return self.by_element(autograd(self.of, self.moved(value), self.names))
 
     def by_element(self, derivatives: Tensor) -> float:
-        """Of the derivatives by all elements, that by this one."""
+        """The derivative by this element, out of those by all elements."""
         return derivatives.flatten()[self.element].item()
 
     def moved(self, value: float) -> Point:

@@ -38,7 +38,7 @@ class TracedFormula:
     total: Any
     """The sum of its values as a SymPy expression."""
     symbols: Mapping[str, Elements]
-    """Those of each variable, one an element: `x` for a number, `x[0]` and so on for a vector."""
+    """The symbols of each variable, one for each element: `x` for a number, `x[0]` and so on for a vector."""
 
     def value(self, found: Any, place: Point) -> float:
         """What an expression in these symbols is at `place`.

@@ -104,7 +104,7 @@ class Together(torch.optim.Optimizer):
         self._tell("eval")
 
     def state_dict(self) -> dict[str, Any]:
-        """As that of one optimizer: the groups of all, their parameters counted through."""
+        """The state in the form of a single optimizer's: the groups of all parts, their parameters numbered through."""
         whole: dict[str, Any] = {"state": {}, "param_groups": []}
         for first, each in zip(self._firsts(), self.parts, strict=True):
             own = each.state_dict()

@@ -118,7 +118,7 @@ def raw_columns(entries: Sequence[Entry], names: Sequence[str]) -> list[list[Any
 
 
 def whats(entries: Sequence[Entry], *, brief: bool = False) -> list[str]:
-    """Of each run why it ended where it did not complete, and what sets it apart; of a sweep what became of its jobs.
+    """For a run, why it did not complete and what sets it apart; for a sweep, how many of its jobs ended how.
 
     What all runs of a task have set alike comes last, where a narrow terminal cuts it off.
     """

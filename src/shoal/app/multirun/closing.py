@@ -50,7 +50,7 @@ class Closing:
         self.jobs = {job.number: job for job in info.jobs if job.number in results}
 
     def expected(self, node: Any) -> list[dict[str, Any]]:
-        """What is expected of each run, counted, and of all of them together, beside what was measured."""
+        """Compare what is expected of each run, and of all of them together, with what was measured."""
         wanted = expectations(node)
         runs = self._completed if wanted else []
         if not runs:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KEY = "sweep.storage"
 ATTRIBUTE = "shoal"
-"""Of a study: what shoal was asked for when it began."""
+"""The attribute of a study that keeps what shoal was asked for when the study began."""
 GRACE_SECONDS = 3
 """After which the lock of a process that was killed while it wrote the journal is broken; writing takes no time."""
 INSTALL = "pip install 'shoal[optuna]'"

@@ -31,11 +31,11 @@ class Hydra:
 
     @cached_property
     def common(self) -> str:
-        """As YAML, what is the same for every job."""
+        """The part of Hydra's file that is the same for every job, as YAML."""
         return as_yaml({"hydra": {key: value for key, value in self.values.items() if key not in OWN}})
 
     def of_job(self, number: int, overrides: Sequence[str], dirname: str, path: Path) -> str:
-        """As YAML, what stands after that in the file of one job, whose directory is `path`."""
+        """The rest of the file of one job, as YAML; its directory is `path`."""
         parts: dict[str, dict[str, Any]] = {
             "overrides": {"task": list(overrides)},
             "job": {"id": number, "num": number, "override_dirname": dirname},

@@ -27,7 +27,7 @@ class Halving:
         return self.min_epochs * int(self.factor**number)
 
     def losers(self, values: Mapping[int, float], mode: Literal["min", "max"]) -> dict[int, str]:
-        """Of the runs with these values of the metric those that stop, each with the reason; nan is the worst value."""
+        """The runs that stop, each with the reason, given every run's value of the metric; nan is the worst value."""
         sign = 1 if mode == "min" else -1
         order = sorted(values, key=lambda run: (math.isnan(values[run]), sign * values[run], run))
         n, kept = len(order), math.ceil(len(order) / self.factor)

@@ -287,7 +287,7 @@ class StackModule(pl.LightningModule):
         return result
 
     def _begun(self, begun: Mapping[int, Mapping[str, Any]], name: str, entry: Entry) -> Total:
-        """What a metric has come to for every row with the batches done before."""
+        """The total of a metric in every row, over the batches that were done before."""
         nothing = Total.nothing(entry, len(self.running.stack))
         found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in self.running.filled]
         return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])
@@ -324,6 +324,6 @@ class StackModule(pl.LightningModule):
 
 
 def _weight(logged: Mapping[str, Tensor], name: str, size: int) -> float:
-    """What a batch of so many samples counts in the mean of a metric."""
+    """The weight of a batch of so many samples in the mean of a metric."""
     given = logged.get(f"{name}{WEIGHT}")
     return size if given is None else float(given[0])

@@ -29,6 +29,6 @@ class RunEpoch:
     cut_short: bool = False
     """Whether `max_steps` ended the epoch."""
     norm: float | None = None
-    """Of a run that diverged the largest norm of its gradient in the epoch's steps before."""
+    """If the run diverged: the largest norm of its gradient in the epoch's earlier steps."""
     monitor: str | None = None
     """The metric whose best state is kept, once that is known."""

@@ -29,7 +29,7 @@ class Moment:
     """Sum and number of samples of what its steps have logged."""
 
     def plain(self) -> list[Any]:
-        """As what `Moment(*plain)` makes it of again."""
+        """The values from which `Moment(*values)` is made again."""
         return list(vars(self).values())
 
 

@@ -16,7 +16,7 @@ class Drawn:
     settings: Mapping[str, Any]
     """The values of the swept settings, seeds and folds left out."""
     value: float | None
-    """Of the metric at its best; None where the run did not complete, or has no finite one."""
+    """The best value of the metric; None if the run did not complete, or has no finite value."""
     halved: bool = False
     """Whether halving has stopped it: it has no part in what is said of those that were trained to the end."""
     curve: Sequence[tuple[float, float]] = ()

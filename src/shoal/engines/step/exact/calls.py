@@ -48,7 +48,7 @@ class Call:
 
     @classmethod
     def of(cls, operation: Any, n: int, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Call:
-        """That of one that a stack of `n` has made."""
+        """The call of an operation in a stack of `n` runs."""
         results, structure = pytree.tree_flatten(result)
         return cls(operation, n, _forms(pytree.tree_leaves((args, kwargs))), _forms(results), structure)
 

@@ -76,7 +76,7 @@ class Grouped:
         return pytree.tree_leaves(blind(self.call.operation, *args, **kwargs))
 
     def row(self, results: Sequence[Any], row: int, *, n: int) -> list[Tensor]:
-        """Of the results for `n` rows those of one."""
+        """The results of one row, out of those of `n` rows."""
         found = []
         for value, dim in zip(results, self._results, strict=True):
             if dim is not None:

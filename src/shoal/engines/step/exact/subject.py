@@ -27,7 +27,7 @@ class Subject(Protocol):
         """Everything that the program computes from these inputs; the inputs are not changed."""
 
     def alone(self, row: int, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """What a stack of two makes of a run twice."""
+        """What the program of a stack of two computes if both rows are the same run."""
 
     def observe(self, inputs: Sequence[Tensor], observer: Observer) -> None:
         """Let every operation of the program be seen; nothing is mended in it."""
