@@ -17,6 +17,7 @@ from shoal.streams import keep_standard_streams
 if TYPE_CHECKING:
     import typer
 
+NOT_ON_WINDOWS = "shoal does not run on Windows itself: use it in WSL, the Windows Subsystem for Linux"
 _ELSEWHERE = {
     **dict.fromkeys(("list", "ls", "ps", "status", "history"), "runs"),
     **dict.fromkeys(("run", "start"), "train"),
@@ -54,6 +55,8 @@ def train(words: Sequence[str] | None = None) -> int:
 
 def run(words: Sequence[str]) -> int:
     """Run one command and give its exit code; nothing is raised."""
+    if sys.platform == "win32":
+        return tell(UsageError(NOT_ON_WINDOWS), debug=False)
     keep_standard_streams()
     atexit.register(keep_what_is_imported)
     try:
