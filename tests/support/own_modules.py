@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
@@ -36,6 +37,44 @@ class Regression(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x, y = batch
         self.log(self.losses[1], nn.functional.mse_loss(self(x), y))
+
+
+class Illustrated(Regression):
+    """Writes to its logger by hand: a curve from its step `since` on, and all else in the first step."""
+
+    def __init__(self, lr: float = 0.01, within: str = "training", since: int = 0):
+        super().__init__()
+        self.layers, self.lr, self.within, self.since = nn.Linear(1, 1), lr, within, since
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if self.within == "training" and self.global_step >= self.since:
+            self.draw(float(loss))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        if self.within == "validation":
+            self.draw(0.0)
+
+    def draw(self, loss: float) -> None:
+        writer, step = self.logger.experiment, self.global_step
+        writer.add_scalar("mine/loss", loss, step)
+        if step:
+            return
+        picture = torch.zeros(3, 4, 5)
+        picture[0] = 1
+        figure = Figure(figsize=(1, 1))
+        figure.add_subplot().plot([0, 1])
+        writer.add_image("mine/image", picture, step)
+        writer.add_figure("mine/figure", figure, step)
+        writer.add_histogram("mine/weights", self.layers.weight.detach(), step)
+        writer.add_text("mine/text", "of **mine**", step)
+        writer.add_scalars("mine/both", {"one": 1.0, "two": 2.0}, step)
+        writer.add_hparams({"lr": self.lr}, {"mine/hparam": 3.0})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
 class Wave(Regression):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import Logger
 
 from shoal.names import EPOCH, GRAD_NORM, STEP
 from shoal.record.callbacks import GradientNorm
 from shoal.record.endings import Diverged
-from shoal.record.run_record import RunRecord
+from shoal.record.run_record import RunRecord, warn
 
 
 class Recorder(Logger):
@@ -35,6 +37,26 @@ class Recorder(Logger):
     @property
     def version(self) -> str:
         return self.record.run.path.name
+
+    @property
+    def save_dir(self) -> str:
+        """The run directory, which is `trainer.log_dir` too."""
+        return str(self.record.run.path)
+
+    @property
+    def log_dir(self) -> str:
+        """The same, by the name that TensorBoard's logger has for it."""
+        return self.save_dir
+
+    @cached_property
+    def experiment(self) -> Any:
+        """A `SummaryWriter` of torch's for pictures, texts, histograms and curves: into the run's event file."""
+        if self.record.events is None:
+            warn("self.logger.experiment writes nothing: there is no event file without logger=tensorboard")
+            return _DummyExperiment()
+        from shoal.record.experiment import Experiment  # late: few runs need it
+
+        return Experiment(self.record.events, self.record.run.path)
 
     def attach(self, trainer: pl.Trainer) -> None:
         """The Trainer whose steps are counted."""

@@ -65,6 +65,12 @@ class _Catching:
     def trainer(self) -> NoReturn:
         raise CannotStackError("uses self.trainer")
 
+    @property
+    def logger(self) -> NoReturn:
+        raise CannotStackError("uses self.logger, which is each run's own")
+
+    loggers = logger
+
     def optimizers(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise CannotStackError("optimizes by hand")
 
