@@ -72,7 +72,7 @@ def test_inputs_outside_the_interval_of_generated_samples_are_named(
         assert all(f"{n} of 3 rows are far outside" in word for word in words)
 
 
-def test_a_model_no_better_than_the_mean_and_one_that_diverged_are_told_as_such(
+def test_a_model_no_better_than_the_mean_and_a_diverged_one_are_told(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shoal.train(["task=iris", "trainer.max_epochs=1", "optimizer.lr=1e-9", "hydra.run.dir=idle"])

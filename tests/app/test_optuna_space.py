@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from searches import LR, space
-from shoal.config.multirun.distributions import Choices, Interval, Range
+from shoal.config.multirun.ranges import Choices, Interval, Range
 from shoal.errors import ConfigError
 
 

@@ -35,7 +35,7 @@ TWO = {
 }
 
 
-def test_a_run_goes_on_in_two_processes_and_counts_each_validation_sample_once(workdir: Path) -> None:
+def test_a_run_goes_on_in_two_processes_and_counts_each_sample_once(workdir: Path) -> None:
     run, _ = start([*WORDS, "trainer.max_epochs=1", "hydra.run.dir=run"])
     words = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=2"]
     port = {"MASTER_PORT": str(20000 + os.getpid() % 20000)}

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shoal.config.compose import Composed, composed
 from shoal.config.multirun.compositions import Composer, Composition, values
-from shoal.config.multirun.distributions import Interval
 from shoal.config.multirun.job_config import config_yaml
+from shoal.config.multirun.ranges import Interval
 from shoal.errors import ShoalError
 
 KEYS = ["seed", "task.seed", "optimizer.lr", "model.hidden", "task.domain", "trainer.max_epochs", "outputs", "expect"]

@@ -12,7 +12,7 @@ from checkout import ROOT
 
 SRC = ROOT / "src"
 ONE_IDEA = {
-    *("job", "formula", "sweep"),  # the same thing as it is built, trained, recorded and read
+    *("job", "formula", "sweep", "fit"),  # the same thing as it is built, trained, drawn and read
     *("by_module", "upstream", "Own", "Upstream"),  # what a module of the user's, or PyTorch, does in several groups
     "Constant",  # in each group the choice that does nothing: named in configurations
 }

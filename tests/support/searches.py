@@ -23,7 +23,7 @@ from shoal.app.search.searching import Search
 from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import opened, quietly
 from shoal.config.compose import composed
-from shoal.config.multirun.distributions import integers_of
+from shoal.config.multirun.ranges import integers_of
 from shoal.config.multirun.sweep_settings import as_form
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, write_info
 from shoal.rundir.info import Best

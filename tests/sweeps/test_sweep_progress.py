@@ -18,7 +18,7 @@ import pytest
 from shoal.cli import train as main
 from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
-from shoal.sweeps.block import Advanced, Assignment, Block, Ended, Report
+from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded
 from shoal.sweeps.estimate import time_in_words
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import InProcess
@@ -209,7 +209,7 @@ def test_how_far_a_block_of_this_process_is_is_told_while_it_trains(
     happened: list[Any] = []
 
     def train(one: Block, report: Report, known: object) -> None:
-        for event in (Advanced(0.5), Ended(0, info(0))):
+        for event in (Advanced(0.5), RunEnded(0, info(0))):
             report(event)
         happened.append("trained")
 
@@ -222,7 +222,7 @@ def test_how_far_a_block_of_this_process_is_is_told_while_it_trains(
     )
 
     assert happened[:2] == [Advanced(0.5), "trained"]
-    assert [type(each[1]) for each in happened[2:] if isinstance(each, tuple)] == [Ended, Finished]
+    assert [type(each[1]) for each in happened[2:] if isinstance(each, tuple)] == [RunEnded, Finished]
 
 
 def test_of_very_many_runs_that_are_lost_the_first_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ class Advanced:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnded:
     """A run has come to an end of any kind."""
 
     number: int
@@ -100,6 +100,6 @@ class Inexact:
     reason: str
 
 
-Event = Advanced | Ended | Unstacked | Broken | Noted | Inexact
+Event = Advanced | RunEnded | Unstacked | Broken | Noted | Inexact
 Report = Callable[[Event], None]
 """Where a block tells what happens, as it happens."""

@@ -30,7 +30,7 @@ from shoal.record.stack_training import UnfitRunsError, UnmappedError, may_be_on
 from shoal.record.track import StackRun
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Ended, Inexact, Noted, Report, Unstacked
+from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Inexact, Noted, Report, RunEnded, Unstacked
 
 log = logging.getLogger("shoal")
 
@@ -63,7 +63,7 @@ def train_block(block: Block, report: Report, known: Known) -> None:
                     return
                 for assignment in block.assignments:
                     if not assignment.finished:
-                        report(Ended(assignment.number, _recorded(assignment, error)))
+                        report(RunEnded(assignment.number, _recorded(assignment, error)))
         finally:
             log.removeHandler(told)
 
@@ -73,7 +73,7 @@ def _train_alone(assignment: Assignment, job: Job, report: Report) -> None:
     job = replace(job, callbacks={**job.callbacks, "heartbeat": heart})
     checkpoint = assignment.run.last if assignment.resume and assignment.run.last.exists() else None
     info = train(job, assignment.run, assignment.info, checkpoint=checkpoint, one_of_many=True)
-    report(Ended(assignment.number, info))
+    report(RunEnded(assignment.number, info))
 
 
 def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known) -> None:
@@ -90,7 +90,7 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
             report(Advanced(fraction, best))
 
     def ended(place: int, info: RunInfo) -> None:
-        report(Ended(block.assignments[place].number, info))
+        report(RunEnded(block.assignments[place].number, info))
 
     try:
         steps = known.get(block.group) if block.group is not None else None

@@ -12,7 +12,7 @@ from types import FrameType
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
-from shoal.sweeps.block import Assignment, Block, Broken, Ended, Inexact, Noted, Unstacked
+from shoal.sweeps.block import Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
 from shoal.sweeps.executor import Executor, Happening, Lost
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.serving import Finished
@@ -77,7 +77,7 @@ class Execution:
 
     def _account(self, happening: Happening) -> None:
         match happening:
-            case block, Ended(number, info):
+            case block, RunEnded(number, info):
                 self._ended(number, info)
             case block, Unstacked(reasons):
                 self._apart(block, reasons)

@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing.connection import wait
 
 from shoal.errors import ShoalError
-from shoal.sweeps.block import Advanced, Block, Ended, Event, Noted
+from shoal.sweeps.block import Advanced, Block, Event, Noted, RunEnded
 from shoal.sweeps.hosts import Hosts
 from shoal.sweeps.links import Link
 from shoal.sweeps.serving import Finished, Hello, asked, framed
@@ -70,7 +70,7 @@ class InProcess(Executor):
             train_block(block, partial(_told, watch, block, events), known)
             yield from ((block, event) for event in events)
             yield block, Finished()
-            self._stopped |= any(isinstance(each, Ended) and each.info.status == "interrupted" for each in events)
+            self._stopped |= any(isinstance(each, RunEnded) and each.info.status == "interrupted" for each in events)
 
     def stop(self, number: int) -> None:
         self._stopped = True

@@ -21,10 +21,10 @@ from shoal.app.multirun.job_return import tell
 from shoal.config.compose import PRIMARY, SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
-from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
 from shoal.config.multirun.job_config import JobConfig, job_config
+from shoal.config.multirun.ranges import integers_of
 from shoal.config.multirun.sweep_settings import as_form, settings_of
 from shoal.config.multirun.unfollowed import refuse_unfollowed
 from shoal.config.origins import Origins, located

@@ -17,9 +17,9 @@ from shoal.app.search.studies import quietly
 from shoal.config.compose import SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
-from shoal.config.multirun.distributions import integers_of
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.job_config import JobConfig, job_config
+from shoal.config.multirun.ranges import integers_of
 from shoal.config.multirun.sweep_settings import as_form
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError

@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from shoal.config.compose import of_sweep
-from shoal.config.multirun.distributions import Choices, Distribution, Range, distribution
 from shoal.config.multirun.grids import Cell, OverrideValues
+from shoal.config.multirun.ranges import Choices, Distribution, Range, distribution
 from shoal.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

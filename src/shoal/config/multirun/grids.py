@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from shoal.config.compose import of_sweep
-from shoal.config.multirun.distributions import Interval, distribution
+from shoal.config.multirun.ranges import Interval, distribution
 from shoal.config.multirun.swept import n_values
 from shoal.errors import ConfigError, UsageError, suggestion
 
