@@ -64,6 +64,15 @@ def test_every_file_that_the_page_on_the_architecture_names_is_there() -> None:
     assert missing == []
 
 
+def test_the_picture_of_the_architecture_shows_all_of_the_package() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"[a-z_]+", page.split("```text")[1].split("```")[0]))
+
+    there = {path.stem for path in (SRC / "shoal").iterdir() if path.suffix in ("", ".py")}
+
+    assert there - shown - {"__init__", "__pycache__"} == set()
+
+
 def test_no_two_modules_or_classes_have_one_name_for_two_ideas() -> None:
     homes: dict[str, list[str]] = {}
     for name, path in _modules().items():

@@ -24,7 +24,7 @@ def test_each_file_for_a_service_is_yaml_with_content(name: str) -> None:
     assert yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
 
 
-def test_the_workflow_tests_every_python_that_the_package_names_and_runs_what_ci_runs() -> None:
+def test_the_workflow_tests_every_python_named_and_runs_what_ci_runs() -> None:
     job = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))["jobs"]["tests"]
     tested = job["strategy"]["matrix"]["python"]
 

@@ -61,7 +61,7 @@ def test_a_run_that_goes_on_has_what_its_module_adds_once(workdir: Path, monkeyp
 
 
 @pytest.mark.parametrize("within", ["training", "validation"])
-def test_runs_whose_steps_use_their_logger_train_alone_in_a_sweep_which_says_why(
+def test_runs_whose_steps_use_their_logger_train_alone_and_it_says_why(
     within: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_task("drawn", "Illustrated", SAMPLES, within=within)

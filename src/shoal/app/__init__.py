@@ -1,1 +1,1 @@
-"""The only place that knows Hydra and OmegaConf: from a command line, or a list of overrides, to a trained run."""
+"""What one command does, from a command line, or from a list of overrides in Python, to a trained run."""
