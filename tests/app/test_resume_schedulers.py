@@ -60,8 +60,6 @@ SCHEDULERS = {
     "SequentialLR": f"schedulers:[{CONSTANT},{EXPONENTIAL}],milestones:[2]",
     "StepLR": "step_size:2",
 }
-BEYOND = {"CyclicLR", "OneCycleLR"}
-"""Schedulers that cycle the momentum too, which a stack does not follow."""
 OPTIMIZERS = {
     name: {"SGD": ",momentum:0.9", "RMSprop": ",momentum:0.5,centered:true", "Adam": ",amsgrad:true"}.get(name, "")
     for name, each in vars(torch.optim).items()
@@ -133,12 +131,11 @@ def test_a_run_with_a_scheduler_of_torch_is_resumed_to_the_bit(name: str, engine
     stopped = stopped_and_resumed("stopped", words, STOPS[engine], stops)
 
     assert differences(state(whole.path), state(stopped.path)) == []
-    followed = engine == "vectorized" and name not in BEYOND
-    assert read_info(stopped.info).engine == ("vectorized" if followed else "lightning")
+    assert read_info(stopped.info).engine == engine
     assert len({row["lr"] for row in read_history(whole.history).rows}) > 1
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULERS.keys() - BEYOND))
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_both_engines_give_a_scheduler_of_torch_the_same_rates(name: str) -> None:
     exact = "trainer.precision=64-true"
 

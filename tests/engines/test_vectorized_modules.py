@@ -43,7 +43,7 @@ def sweep(name: str, *words: str, folder: str = "sweep") -> list[RunDir]:
     return [found.run(job) for job in read_sweep(found.info).jobs]
 
 
-@pytest.mark.parametrize("name", ["Plain", "Optimizes"])
+@pytest.mark.parametrize("name", ["Plain", "Optimizes", "OptimizesItself"])
 def test_a_module_of_the_users_own_is_stacked(workdir: Path, name: str) -> None:
     stacked = sweep(name, "trainer.precision=64-true")
     alone = sweep(name, "trainer.precision=64-true", "engine=lightning", folder="alone")
@@ -81,7 +81,7 @@ def test_what_a_module_shares_is_one_row_of_a_stack_and_saved_once(workdir: Path
         ("Branches", "own_modules.py:{} branches on a tensor's value"),
         ("Draws", "training_step (own_modules.py:{}) draws from a global random generator"),
         ("Recurrent", "recurrent layers cannot be mapped over a stack"),
-        ("OptimizesOddly", "there is no stacked form of what OptimizesOddly.configure_optimizers makes"),
+        ("OptimizesOddly", "alone: 0-1: LBFGS cannot step a stack: TypeError"),
     ],
 )
 def test_a_module_that_cannot_be_stacked_trains_alone_and_the_line_is_named(

@@ -17,7 +17,7 @@ from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.mapped import Clock, Mapped
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.signature import difference, signature, unstackable
-from shoal.optimizers import SGD, Adam, Optimizer, Upstream
+from shoal.optimizers import SGD, Adam, Optimizer
 
 
 class Plain(pl.LightningModule):
@@ -242,7 +242,6 @@ class Hooked(Plain):
 @pytest.mark.parametrize(
     ("module", "optimizer", "words"),
     [
-        (Plain(), Upstream(cls=torch.optim.Adagrad), "Adagrad has no stacked form"),
         (Recurrent(), SGD(), "recurrent layers cannot be mapped"),
         (ByHand(), SGD(), "optimizes by hand"),
         (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),

@@ -265,4 +265,19 @@ class OptimizesOddly(Plain):
     """Has an optimizer that cannot."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(self.parameters(), lr=1e-2)
+        return torch.optim.LBFGS(self.parameters())
+
+
+class OptimizesItself(Plain):
+    """Has an optimizer that shoal has not, of two groups, and a scheduler that knows how long the training is."""
+
+    def configure_optimizers(self) -> Any:
+        *body, head = self.layers
+        groups = [
+            {"params": head.parameters(), "lr": 0.02},
+            {"params": [p for part in body for p in part.parameters()]},
+        ]
+        made = torch.optim.NAdam(groups, lr=0.01)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(made, 0.05, total_steps=steps, cycle_momentum=False)
+        return [made], [{"scheduler": schedule, "interval": "step"}]

@@ -16,6 +16,8 @@ from shoal.optimizers.rmsprop import RMSprop
 from shoal.optimizers.rule import Rule
 from shoal.optimizers.sgd import SGD
 
+KNOWN = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
+"""Those that shoal has rules for."""
 _UNLIKE = ("amsgrad", "maximize", "centered", "dampening", "differentiable")
 """Options of torch's optimizers that shoal's have not, all of them off by default."""
 
@@ -35,19 +37,17 @@ class Own(Optimizer):
 
 def alike(optimizer: torch.optim.Optimizer) -> Optimizer | None:
     """The same optimizer as settings of shoal's; None where shoal has none that does the same."""
-    if len(optimizer.param_groups) != 1:
+    kind = type(optimizer)
+    if kind not in KNOWN or len(optimizer.param_groups) != 1:
         return None
     group = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
     if any(group.get(name) for name in _UNLIKE) or isinstance(group["lr"], torch.Tensor):
         return None
     kept = {name: group[name] for name in ("lr", "weight_decay")}
-    kind = type(optimizer)
     if kind in (torch.optim.Adam, torch.optim.AdamW):
         beta1, beta2 = group["betas"]
         decoupled = kind is torch.optim.AdamW or group.get("decoupled_weight_decay")
         return (AdamW if decoupled else Adam)(beta1=beta1, beta2=beta2, eps=group["eps"], **kept)
     if kind is torch.optim.SGD:
         return SGD(momentum=group["momentum"], nesterov=group["nesterov"], **kept)
-    if kind is torch.optim.RMSprop:
-        return RMSprop(alpha=group["alpha"], eps=group["eps"], momentum=group["momentum"], **kept)
-    return None
+    return RMSprop(alpha=group["alpha"], eps=group["eps"], momentum=group["momentum"], **kept)

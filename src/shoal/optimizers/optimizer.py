@@ -34,9 +34,14 @@ class Optimizer(ABC):
                 group["fused"] = False  # no fused update takes the sparse gradients of an embedding
         return made
 
+    @property
+    def in_stack(self) -> Optimizer:
+        """The settings that `stacked` has names for."""
+        return self
+
     @abstractmethod
     def stacked(self) -> Rule[Any] | None:
-        """The same update over a stack of runs; None where there is none and runs train alone."""
+        """The same update over a stack of runs; None where there is none, and the torch optimizer itself is tried."""
 
 
 def fusable(params: Iterable[nn.Parameter]) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
+from shoal.optimizers.by_module import KNOWN, alike
 from shoal.optimizers.optimizer import Optimizer
 from shoal.optimizers.rule import Rule
 
@@ -23,5 +25,14 @@ class Upstream(Optimizer):
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return self.cls(params, **self.settings)
 
+    @property
+    def in_stack(self) -> Optimizer:
+        return self._like or self
+
+    @cached_property
+    def _like(self) -> Optimizer | None:
+        """Settings of shoal's for the same update."""
+        return alike(self.alone([nn.Parameter(torch.zeros(1))])) if self.cls in KNOWN else None
+
     def stacked(self) -> Rule[Any] | None:
-        return None
+        return self._like.stacked() if self._like else None

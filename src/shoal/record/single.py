@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from shoal.engines.job import Job
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
+from shoal.engines.stack.own import UnfitError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import RunEpoch
@@ -30,7 +31,10 @@ from shoal.tasks.announce import announce
 
 def unlike_alone(job: Job) -> str | None:
     """Why a job would not train as a stack as it does under the Lightning engine, or None; a step of it is tried."""
-    return driver.unlike_alone(Running([Member.of(job)])).get(0)
+    try:
+        return driver.unlike_alone(Running([Member.of(job)])).get(0)
+    except UnfitError as error:
+        return str(error)
 
 
 def fit(

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
+from shoal.engines.stack.own import UnfitError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import of_mapping, reason
@@ -123,7 +124,10 @@ class _Session:
         self.advanced = advanced
         self.ended = ended
         self.checkpoints = [checkpoint_of(each.job) for each in runs]
-        self.running = Running(_members(runs, self.checkpoints), steps, halving=halving)
+        try:
+            self.running = Running(_members(runs, self.checkpoints), steps, halving=halving)
+        except UnfitError as error:
+            raise UnfitRunsError(dict.fromkeys(range(len(runs)), str(error))) from None
         saved = self._saved(runs)
         if saved is None:
             self._probe()

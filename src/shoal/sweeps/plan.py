@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,14 +11,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
-from shoal.engines.stack.rates import beyond_rate
+from shoal.engines.length import horizon, n_batches
+from shoal.engines.stack.fitting import fitted
+from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.vectorized import probe
-from shoal.engines.vectorized.member import unsupported
+from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
-from shoal.optimizers import Own
 from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress, TensorBoard
-from shoal.schedulers import Upstream
 
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
@@ -34,6 +35,14 @@ class Group:
     signature: Signature
     footprint: Footprint
     numbers: list[int] = field(default_factory=list)
+    """Those whose optimizers have the same settings side by side: one object steps them."""
+    _settings: list[str] = field(default_factory=list)
+
+    def add(self, number: int, settings: str) -> None:
+        """Let a job in, whose optimizer has these settings."""
+        place = bisect_right(self._settings, settings)
+        self._settings.insert(place, settings)
+        self.numbers.insert(place, number)
 
 
 @dataclass
@@ -52,17 +61,27 @@ class Plan:
         if reason:
             self.alone[number] = reason
             return
-        found = _signature(job, module)
+        try:
+            own = _own(job, module)
+        except UnfitError as error:
+            self.alone[number] = str(error)
+            return
+        found = _signature(job, module, own)
         key = tuple(found.items())
         if key not in self._places:
             try:
                 footprint = _footprint(job, module)
+                if own:
+                    fitted(own, own.weights)
+            except UnfitError as error:
+                self.alone[number] = str(error)
+                return
             except Exception as error:  # whatever the step of a user's own module does; alone it may do it
                 self.alone[number] = probe.reason(error, module)
                 return
             self._places[key] = Group(found, footprint)
             self.groups.append(self._places[key])
-        self._places[key].numbers.append(number)
+        self._places[key].add(number, own.key() if own else "")
 
     def blocks(self, processes: int, size: int | None = None, *, dealt: bool = False) -> list[tuple[int, list[int]]]:
         """The stacks, cut into blocks of equal size that fit the cache and give every process something to do.
@@ -88,17 +107,9 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
         return "engine=lightning"
     if not job.in_memory:
         return "its samples come from data loaders, not from tensors in memory"
-    if isinstance(job.optimizer, Own):
-        return f"there is no stacked form of what {type(module).__name__}.configure_optimizers makes"
     wrong = unsupported(job.trainer)
     if wrong:
         return f"a stack cannot follow {wrong}"
-    if isinstance(job.scheduler, Upstream):
-        changed = beyond_rate(job.optimizer, job.scheduler)
-        if changed:
-            return (
-                f"{job.scheduler.cls.__name__} changes {' and '.join(changed)} as well, which a stack does not follow"
-            )
     for name, callback in job.callbacks.items():
         if not isinstance(callback, KNOWN):
             return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
@@ -112,13 +123,20 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     return unstackable(module, job.optimizer)
 
 
-def _signature(job: Job, module: pl.LightningModule) -> Signature:
+def _own(job: Job, module: pl.LightningModule) -> OwnOptimizer | None:
+    """The optimizer object that a job is stepped by, where it is not by a rule."""
+    rate = Member(job, module).rate(horizon(job.trainer, n_batches(job.trainer, len(job.batches()[0]))))
+    return rate if isinstance(rate, OwnOptimizer) else None
+
+
+def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -> Signature:
     train, val = job.batches()
     settings: Mapping[str, Hashable] = {
         f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN
     }
     return {
-        **signature(module, job.optimizer, train.samples.first(train.batch_size)),
+        **signature(module, job.optimizer.in_stack, train.samples.first(train.batch_size)),
+        **({"the optimizer": own.called, "the optimizer's groups": str(own.names)} if own else {}),
         **settings,
         "the number of training samples": len(train.samples),
         "the number of batches": len(train),

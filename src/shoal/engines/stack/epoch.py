@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoal.engines.stack.clipping import clip, row_norms
+from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import Update
 from shoal.engines.step.mapped import Clock, Mapped
@@ -53,6 +54,7 @@ class Training:
         self._grads = torch.zeros_like(stack.params)
         self._grad_views = stack.layout.views(self._grads)
         self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
+        self._objects = self._updating if isinstance(self._updating, Objects) else None
         guard, limits = self.update.guard, stack.limits
         self._norms = guard.function("norm of the gradient", row_norms, self._grads)
         if self._limited:
@@ -78,6 +80,8 @@ class Training:
         epoch, _, step = clock.now
         n_steps = math.ceil((n_batches - first) / self.accumulate)
         numbers = self._numbers(lrs, n_steps)
+        if self._objects:
+            self._objects.begin()
         for number, batch in enumerate(batches, first):
             if number % self.accumulate == 0 and stop():
                 break
@@ -87,6 +91,10 @@ class Training:
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
                 self._update(numbers[len(history.norms)], history)
                 step += 1
+                if self._objects:
+                    self._objects.stepped(number)
+        if self._objects:
+            self._objects.end(over=len(history.losses) == n_batches - first)
         clock.set(epoch + 1, 0, step)
         return history
 

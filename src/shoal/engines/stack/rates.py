@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from shoal.engines.course import Course, take_over
+from shoal.engines.stack.own import OwnOptimizer
 from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import Optimizer
 from shoal.optimizers.rule import Column
@@ -24,7 +25,7 @@ class Rate:
     """
 
     def __init__(self, optimizer: Optimizer, scheduler: Scheduler, horizon: Horizon) -> None:
-        self.base = float(optimizer.lr)  # type: ignore[attr-defined]
+        self.base = float(optimizer.in_stack.lr)  # type: ignore[attr-defined]
         self.scheduler = scheduler
         self.horizon = horizon
         self._optimizer = optimizer
@@ -95,8 +96,8 @@ class Rate:
 
     def torch_state(
         self, params: Sequence[nn.Parameter], epoch: int, step: int, saved: Mapping[str, Any] | None
-    ) -> tuple[list[Any], dict[str, Any]]:
-        """Parameter groups of the run's torch optimizer, and the state dict of its scheduler.
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        """Parameter groups of the run's torch optimizer, and the state dict of its scheduler in a list.
 
         At the time given for a schedule, otherwise where `saved` was taken.
         """
@@ -109,7 +110,7 @@ class Rate:
             state, lr = dict(saved["scheduler"]), saved["lr"]
         groups: list[Any] = optimizer.state_dict()["param_groups"]
         groups[0]["lr"] = lr
-        return groups, state
+        return groups, [state]
 
 
 def beyond_rate(optimizer: Optimizer, scheduler: Scheduler) -> list[str]:
@@ -122,7 +123,7 @@ def beyond_rate(optimizer: Optimizer, scheduler: Scheduler) -> list[str]:
     return [name for name in own if any(group[name] != plain[name] for group in found)]
 
 
-def columns(rates: Sequence[Rate], rows: int, *, epoch: int, step: int, n_steps: int) -> list[Column]:
+def columns(rates: Sequence[Rate | OwnOptimizer], rows: int, *, epoch: int, step: int, n_steps: int) -> list[Column]:
     """The learning rates of the epoch's steps, one column for each; a single one where they stay.
 
     Rows beyond the runs repeat the last run's.
@@ -137,9 +138,9 @@ def columns(rates: Sequence[Rate], rows: int, *, epoch: int, step: int, n_steps:
     return result
 
 
-def _remembered(known: dict[Any, float], rate: Rate, epoch: int, step: int) -> float:
+def _remembered(known: dict[Any, float], rate: Rate | OwnOptimizer, epoch: int, step: int) -> float:
     """`rate.at`, computed once for runs whose schedules agree."""
-    if not isinstance(rate.scheduler, Schedule):
+    if isinstance(rate, OwnOptimizer) or not isinstance(rate.scheduler, Schedule):
         return rate.at(epoch, step)
     if isinstance(rate.scheduler, Constant):
         return rate.base

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.optimizers.rule import Column, Matrix, Rule, State, as_torch, from_torch
 
@@ -52,6 +55,10 @@ class Stack:
     active: list[bool]
     diverged: dict[int, Divergence]
     """By row."""
+    own: list[OwnOptimizer] = field(default_factory=list)
+    """The optimizer of each row, where its own object steps it and not a rule."""
+    kept: list[list[dict[str, Any]]] = field(default_factory=list)
+    """For each row the state that its own object keeps beside each parameter, where that is not in `state`."""
 
     @classmethod
     def of(
@@ -62,9 +69,16 @@ class Stack:
         *,
         limits: GradientLimits | None = None,
         rows: int = SMALLEST,
+        own: Sequence[OwnOptimizer] = (),
     ) -> Stack:
-        """A new stack of the modules' parameters (those that are trained) and buffers, with at least `rows` rows."""
+        """A new stack of the modules' parameters (those that are trained) and buffers, with at least `rows` rows.
+
+        `own` are the runs' own optimizers, where those step them.
+        """
         trained = [{n: p for n, p in module.named_parameters() if p.requires_grad} for module in modules]
+        if own:
+            order = [name for names in own[0].names for name in names]
+            trained = [{name: named[name] for name in order} for named in trained]
         layout = Layout.of(trained[0])
         params = layout.matrix([list(named.values()) for named in trained])
         fixed = [_fixed(module) for module in modules]
@@ -81,6 +95,8 @@ class Stack:
             [0] * runs,
             [True] * runs,
             {},
+            list(own),
+            [[] for _ in own],
         )
         return stack if runs >= rows else stack.select(range(runs), size=rows)
 
@@ -106,6 +122,8 @@ class Stack:
             [self.steps[row] for row in rows],
             [self.active[row] for row in rows],
             {new: self.diverged[row] for new, row in enumerate(rows) if row in self.diverged},
+            [self.own[row] for row in rows] if self.own else [],
+            [copy.deepcopy(self.kept[row]) for row in rows] if self.own else [],
         )
 
     def copy_row(self, row: int, other: Stack, other_row: int) -> None:
@@ -115,6 +133,8 @@ class Stack:
             for name, value in theirs.items():
                 mine[name][row] = value[other_row]
         self.steps[row] = other.steps[other_row]
+        if self.own:
+            self.kept[row] = copy.deepcopy(other.kept[other_row])
 
     def weights(self, row: int) -> dict[str, Tensor]:
         """Parameters and buffers of one run, by name: copies that share nothing with the stack."""
@@ -132,16 +152,21 @@ class Stack:
 
     def optimizer_state(self, row: int) -> dict[int, Any]:
         """The "state" of the state dict that the run's torch optimizer would have: copies."""
+        if self.own:
+            return self._own_state(row)
         parts = {name: self.layout.parts(matrix[row]) for name, matrix in self.state.items()}
         return as_torch(self.rule, parts, len(self.layout.names), self.steps[row], self._settings(row))
 
     def load_optimizer_state(self, row: int, state: Mapping[int, Mapping[str, Any]], *, steps: int) -> None:
         """Take over the "state" of a torch optimizer's state dict, and the steps it has done."""
+        self.steps[row] = steps
+        if self.own:
+            self._load_own_state(row, state)
+            return
         like = self.layout.parts(self.params[row])
         for name, values in from_torch(self.rule, state, like).items():
             for part, value in zip(self.layout.parts(self.state[name][row]), values, strict=True):
                 part.copy_(value)
-        self.steps[row] = steps
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training changes: copies of tensors, and plain values."""
@@ -151,6 +176,7 @@ class Stack:
             "state": {name: value.clone() for name, value in self.state.items()},
             "steps": list(self.steps),
             "active": list(self.active),
+            "kept": copy.deepcopy(self.kept),
             "diverged": {row: [found.step, found.what, found.norm] for row, found in self.diverged.items()},
         }
 
@@ -161,7 +187,37 @@ class Stack:
         for name, value in saved["state"].items():
             self.state[name].copy_(value)
         self.steps, self.active = list(saved["steps"]), list(saved["active"])
+        self.kept = copy.deepcopy(saved.get("kept", []))
         self.diverged = {int(row): Divergence(*found) for row, found in saved["diverged"].items()}
+
+    def _own_state(self, row: int) -> dict[int, Any]:
+        """The state of the run's own object; none before its first step."""
+        assert isinstance(self.rule, ByObjects)
+        own = self.own[row]
+        if self.rule.whole and self.steps[row]:
+            names = {name for place in range(len(own.names)) for name in self.rule.matrices_of(place)}
+            parts = {name: self.layout.parts(self.state[name][row]) for name in names}
+            found = self.rule.of_params(parts, self.state, row, [len(each) for each in own.names])
+        else:
+            found = copy.deepcopy(self.kept[row])
+        return {number: state for number, state in zip(own.places, found, strict=False) if state}
+
+    def _load_own_state(self, row: int, state: Mapping[int, Mapping[str, Any]]) -> None:
+        assert isinstance(self.rule, ByObjects)
+        own = self.own[row]
+        given = [dict(state.get(number, {})) for number in own.places]
+        if not self.rule.whole:
+            self.kept[row] = copy.deepcopy(given)
+            return
+        groups = [place for place, names in enumerate(own.names) for _ in names]
+        parts = {name: self.layout.parts(each[row]) for name, each in self.state.items() if each.shape[1] > 1}
+        for number, (place, values) in enumerate(zip(groups, given, strict=True)):
+            for name in self.rule.matrices_of(place):
+                if name in values:
+                    parts[name][number].copy_(values[name])
+            for name, column in self.rule.columns_of(place).items():
+                if name in values:
+                    self.state[column][row, 0] = float(values[name])
 
     def _settings(self, row: int) -> dict[str, float]:
         return {name: float(column[row]) for name, column in self.settings.items()}

@@ -12,6 +12,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.compiled.program import Heat, Program
 from shoal.engines.step.exact.guard import Guard
@@ -39,6 +41,8 @@ class Update:
         Raises:
             InexactError: where the guard lets these runs not train together.
         """
+        if isinstance(stack.rule, ByObjects):
+            return Objects(stack, stack.rule, grads)
         found = _Flat.of(stack, grads, stack.settings)
         if found.key not in self._programs:
             self._programs[found.key] = found.program(self._heat)

@@ -166,7 +166,8 @@ class StackModule(pl.LightningModule):
         self._means = {"train": self._read("train", history, self._train.sizes(first, end), running.sums)}
         running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
         self._count_steps()
-        self._rates = lrs[-1][:, 0].tolist()
+        own = running.stack.own
+        self._rates = [each.used for each in own] if own else lrs[-1][:, 0].tolist()
         self._before = history.norms[-1].tolist()
         self._after = history.clipped_norms[-1].tolist() if history.clipped_norms else self._before
 

@@ -10,8 +10,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
-from shoal.engines.stack.rates import Rate
-from shoal.schedulers import Horizon
+from shoal.engines.stack.own import OwnOptimizer
+from shoal.engines.stack.rates import Rate, beyond_rate
+from shoal.engines.vectorized.configured import own_optimizer
+from shoal.schedulers import Horizon, Upstream
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
     "accelerator": ("cpu", "auto"),
@@ -50,8 +52,15 @@ class Member:
         stopping = next((each for each in job.callbacks.values() if isinstance(each, EarlyStopping)), None)
         return cls(job, module, stopping, monitor, mode)
 
-    def rate(self, horizon: Horizon) -> Rate:
-        """Its learning rate."""
+    def rate(self, horizon: Horizon) -> Rate | OwnOptimizer:
+        """Its learning rate; the optimizer object where there is no rule for it, or more of it changes with time.
+
+        Raises:
+            UnfitError: where a stack cannot be stepped by that.
+        """
+        optimizer, scheduler = self.job.optimizer, self.job.scheduler
+        if optimizer.stacked() is None or (isinstance(scheduler, Upstream) and beyond_rate(optimizer, scheduler)):
+            return own_optimizer(self.job, self.module, horizon)
         return Rate(self.job.optimizer, self.job.scheduler, horizon)
 
     def limits(self) -> tuple[float | None, float | None]:

@@ -58,24 +58,31 @@ def probe(
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0], _step(mapped)))
     places = range(len(modules)) if rows is None else rows
-    found = {row: _difference(result, row, modules[row], batch, mapped, clock) for row in places}
+    order = stack.layout.names
+    found = {row: _difference(result, row, modules[row], batch, mapped, clock, order) for row in places}
     return {row: why for row, why in found.items() if why}
 
 
 def _difference(
-    result: Stepped, row: int, module: pl.LightningModule, batch: Any, mapped: Mapped, clock: Clock
+    result: Stepped,
+    row: int,
+    module: pl.LightningModule,
+    batch: Any,
+    mapped: Mapped,
+    clock: Clock,
+    order: Sequence[str],
 ) -> str | None:
-    """In what a run differs alone."""
+    """In what a run differs alone; the gradients are of the parameters in this order."""
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     step = _step(mapped)
     alone = CapturedStep(module, step.stage, keeps=step.keeps)
-    before = _attributes(module)
+    before, names = _attributes(module), order if mapped.gradients else ()
     with generators_restored():
         try:
             seed_global(0)
-            first = _alone(alone, own, clock, gradients=mapped.gradients)
+            first = _alone(alone, own, clock, names)
             seed_global(1)
-            second = _alone(alone, own, clock, gradients=mapped.gradients)
+            second = _alone(alone, own, clock, names)
         except Exception as error:  # the run's own failure; it will meet it again when it trains alone
             return reason(error, module, step)
     changed, where = _changed(before, _attributes(module)), f"{step.name} ({_place(module, step)})"
@@ -124,15 +131,15 @@ class _Alone(NamedTuple):
         return [self.loss, *self.logged.values()]
 
 
-def _alone(step: CapturedStep, batch: Any, clock: Clock, *, gradients: bool) -> _Alone:
+def _alone(step: CapturedStep, batch: Any, clock: Clock, names: Sequence[str]) -> _Alone:
     module = step.module
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
     fixed = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}
-    with torch.set_grad_enabled(gradients):
+    values = [params[name] for name in names]
+    with torch.set_grad_enabled(bool(names)):
         outcome = step(params, fixed | dict(module.named_buffers()), batch, clock)
-        values = list(params.values())
-        grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if gradients else ()
-    whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=False)]
+        grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
+    whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
     return _Alone(outcome.loss.detach(), outcome.logged, outcome.outputs, whole)
 
 

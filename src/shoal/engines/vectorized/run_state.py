@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning
 
 from shoal.engines.position import Position
+from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate
 from shoal.engines.stack.stack import Stack, state_dict_of
 from shoal.engines.vectorized.member import Member
@@ -64,11 +65,11 @@ class PutBy:
         self.moments = {run: Moment(*moment) for run, moment in moments.items()}
 
 
-def checkpoint(member: Member, rate: Rate, stack: Stack, row: int, moment: Moment) -> dict[str, Any]:
+def checkpoint(member: Member, rate: Rate | OwnOptimizer, stack: Stack, row: int, moment: Moment) -> dict[str, Any]:
     """A run's state as a checkpoint of Lightning."""
     step = stack.steps[row]
     params = [param for param in member.module.parameters() if param.requires_grad]
-    groups, schedule = rate.torch_state(params, moment.epoch, step, moment.rate)
+    groups, schedules = rate.torch_state(params, moment.epoch, step, moment.rate)
     stopping = member.early_stopping
     found: dict[str, Any] = {
         "epoch": moment.epoch,
@@ -78,7 +79,7 @@ def checkpoint(member: Member, rate: Rate, stack: Stack, row: int, moment: Momen
         "loops": {},
         "callbacks": {stopping.state_key: moment.early_stopping} if stopping else {},
         "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],
-        "lr_schedulers": [schedule],
+        "lr_schedulers": schedules,
     }
     member.module.on_save_checkpoint(found)
     if moment.sums:

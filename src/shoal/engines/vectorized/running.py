@@ -9,19 +9,22 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from shoal.engines.course import Course
+from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
 from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.fitting import fitted
 from shoal.engines.stack.halving import Halving
+from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
+from shoal.optimizers import Own
 from shoal.schedulers import Horizon
 
 
@@ -48,20 +51,22 @@ class Running:
         """`steps` are those of another stack of the same kind, where there was one."""
         self.members = members
         settings = members[0].job.trainer
-        rule = members[0].job.optimizer.stacked()
+        self.horizon = self._horizon(settings)
+        self.rates = [member.rate(self.horizon) for member in members]
+        own = [rate for rate in self.rates if isinstance(rate, OwnOptimizer)]
+        rule = fitted(own[0], own[0].weights) if own else members[0].job.optimizer.stacked()
         assert rule is not None
         norms, values = zip(*(member.limits() for member in members), strict=True)
         self.stack = Stack.of(
             [member.module for member in members],
             rule,
-            rule.columns([member.job.optimizer for member in members]),
+            rule.columns([member.job.optimizer.in_stack for member in members]),
             limits=GradientLimits.of(norms, values),
+            own=own,
         )
         self.accumulate = int(settings.get("accumulate_grad_batches") or 1)
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
         self.judge = Judge(members, halving)
-        self.horizon = self._horizon(settings)
-        self.rates = [member.rate(self.horizon) for member in members]
         self.epoch = 0
         self.batch = 0
         """Batches done of the epoch that is under way: none, unless it was stopped or `max_steps` cuts it short."""
@@ -205,9 +210,15 @@ class Running:
         optimizer = checkpoint["optimizer_states"][0]
         self.stack.load_weights(row, checkpoint["state_dict"])
         self.stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
-        for schedule in checkpoint["lr_schedulers"]:
-            course = None if before is None else Course.of(before, self._horizon(before.trainer))
-            self.rates[run].load_torch(schedule, optimizer["param_groups"][0], course)
+        rate, course = self.rates[run], None if before is None else Course.of(before, self._horizon(before.trainer))
+        if isinstance(rate, OwnOptimizer):
+            rate.epochs = checkpoint["epoch"]
+            rate.load(optimizer["param_groups"], checkpoint["lr_schedulers"])
+            if course and not isinstance(member.job.optimizer, Own):
+                take_over(rate.optimizer, rate.scheduled[0].scheduler, course, Course.of(member.job, self.horizon))
+        else:
+            for schedule in checkpoint["lr_schedulers"]:
+                rate.load_torch(schedule, optimizer["param_groups"][0], course)
         stopping = member.early_stopping
         if stopping and stopping.state_key in checkpoint["callbacks"]:
             settings = CallbackSettings(member.job.callbacks, before)

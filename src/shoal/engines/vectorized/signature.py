@@ -71,8 +71,6 @@ def _structural(one: Any, other: Any) -> str:
 
 def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     """Why a run can share a stack with no other, from what can be seen without a step; or None."""
-    if optimizer.stacked() is None:
-        return f"the optimizer {_name(getattr(optimizer, 'cls', type(optimizer)))} has no stacked form"
     if not module.automatic_optimization:
         return f"{type(module).__name__} optimizes by hand"
     hook = _own_hook(module)

@@ -1,0 +1,86 @@
+"""What a stack keeps of the state of its runs' own optimizer objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from shoal.optimizers.rule import Column, Columns, Matrix, Rule, State
+
+Kinds = Mapping[str, Any]
+"""For each name in the state of a group of parameters the type of its matrix, or an example of what is one number."""
+
+
+@final
+@dataclass(frozen=True)
+class ByObjects(Rule[None]):
+    """No rule: the runs' own objects step them."""
+
+    settings = ()
+    state = ()
+
+    whole: bool
+    """Whether an object serves several runs, so that its state is matrices and numbers; otherwise each run has one."""
+    kinds: tuple[Kinds, ...] = ()
+    """Of each group."""
+
+    def init(self, params: Matrix) -> State:
+        state: State = {}
+        for place in range(len(self.kinds)):
+            state |= {
+                name: torch.zeros(params.shape, dtype=self.kinds[place][name]) for name in self.matrices_of(place)
+            }
+            columns = self.columns_of(place).values()
+            state |= {name: torch.zeros(len(params), 1, dtype=torch.float64) for name in columns}
+        return state
+
+    def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> None:
+        del settings, dtype
+
+    def of_steps(
+        self, settings: Mapping[str, Column], lrs: Columns, steps: Sequence[int], dtype: torch.dtype
+    ) -> list[tuple[Column, ...]]:
+        del settings, steps, dtype
+        return [()] * len(lrs)
+
+    def update(self, params: Matrix, grads: Matrix, state: State, settings: None, step: tuple[Column, ...]) -> None:
+        raise NotImplementedError
+
+    def matrices_of(self, place: int) -> list[str]:
+        """Names of what a group keeps for each number of its parameters."""
+        return [name for name, kind in self.kinds[place].items() if isinstance(kind, torch.dtype)]
+
+    def columns_of(self, place: int) -> dict[str, str]:
+        """For each name of what a group keeps as a single number that of its column in the stack."""
+        kinds = self.kinds[place].items()
+        return {name: f"{name}@{place}" for name, kind in kinds if not isinstance(kind, torch.dtype)}
+
+    def numbers_of(self, place: int, state: State, row: int) -> dict[str, Any]:
+        """The single numbers of a group as the object of this row keeps them."""
+        return {
+            name: self._number(self.kinds[place][name], state[column][row, 0])
+            for name, column in self.columns_of(place).items()
+        }
+
+    def of_params(self, parts: Mapping[str, Sequence[Tensor]], state: State, row: int, sizes: Sequence[int]) -> Any:
+        """The state of each parameter of a run as its own object has it: copies."""
+        return list(self._each(parts, state, row, sizes))
+
+    def _each(
+        self, parts: Mapping[str, Sequence[Tensor]], state: State, row: int, sizes: Sequence[int]
+    ) -> Iterator[dict[str, Any]]:
+        number = 0
+        for place, size in enumerate(sizes):
+            for _ in range(size):
+                matrices = {name: parts[name][number].clone() for name in self.matrices_of(place)}
+                yield {**self.numbers_of(place, state, row), **matrices}
+                number += 1
+
+    def _number(self, example: Any, value: Tensor) -> Any:
+        if isinstance(example, Tensor):
+            return value.to(example.dtype).reshape(example.shape).clone()
+        return type(example)(value.item())

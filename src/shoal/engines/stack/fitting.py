@@ -1,0 +1,157 @@
+"""Finds out how a stack can be stepped by its runs' own optimizer objects, by trying some steps of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shoal.engines.stack.by_objects import ByObjects, Kinds
+from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.objects import Objects
+from shoal.engines.stack.own import OwnOptimizer, UnfitError
+from shoal.engines.stack.parameter_layout import Layout
+from shoal.engines.stack.stack import Stack
+
+STEPS = 12
+"""Steps that are tried: what begins later than the first (a warm-up, a second kind of update) begins within them."""
+ROWS = 3
+"""Runs that are tried, whose gradients are of different sizes."""
+
+
+def fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
+    """How runs with optimizers like this one are stepped in a stack, to the bit as each is alone.
+
+    `params` are those of one run, in the optimizer's order.
+
+    Raises:
+        UnfitError: where no way is, as for one that has to compute the loss again.
+    """
+    try:
+        return _fitted(own, params)
+    except UnfitError:
+        raise
+    except Exception as error:  # whatever an optimizer of anybody's does
+        text = str(error).strip().partition("\n")[0]
+        raise UnfitError(f"{own.called} cannot step a stack: {type(error).__name__}: {text}") from error
+
+
+def _fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
+    kinds = _kinds(own, params[0])
+    ways = [*([ByObjects(whole=True, kinds=kinds)] if kinds is not None else []), ByObjects(whole=False)]
+    alone = [_alone(own, params, row) for row in range(ROWS)]
+    for way in ways:
+        try:
+            found = _stacked(own, params, way)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            if way.whole:  # it wants parameters of a certain shape
+                continue
+            raise
+        if all(
+            torch.equal(mine, other)
+            for each, row in zip(found, alone, strict=True)
+            for mine, other in zip(each, row, strict=True)
+        ):
+            return way
+    raise UnfitError(f"{own.called} gives other weights in a stack than alone")
+
+
+def _begun(params: Sequence[Tensor], row: int) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """First weights like those of a run, and gradients for each step; some are zero, as for what is never used."""
+    generator = torch.Generator().manual_seed(row)
+
+    def drawn(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype)
+
+    weights = [drawn(each) for each in params]
+    return weights, [[drawn(each).relu() * 10.0 ** (row - 1) for each in params] for _ in range(STEPS)]
+
+
+def _alone(own: OwnOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor]:
+    weights, steps = _begun(params, row)
+    values = iter([nn.Parameter(each) for each in weights])
+    groups = [[next(values) for _ in names] for names in own.names]
+    flat = [each for group in groups for each in group]
+    made = own.over(groups)
+    for param, old in zip(flat, own.weights, strict=True):
+        made.state[param].update(copy.deepcopy(own.optimizer.state.get(old, {})))  # which it may have before any step
+    _training(made)
+    for grads in steps:
+        for param, grad in zip(flat, grads, strict=True):
+            param.grad = grad
+        made.step(lambda: 1.0)
+    return [each.detach() for each in flat]
+
+
+def _stacked(own: OwnOptimizer, params: Sequence[Tensor], rule: ByObjects) -> list[list[Tensor]]:
+    begun = [_begun(params, row) for row in range(ROWS)]
+    names = [name for group in own.names for name in group]
+    layout = Layout.of(dict(zip(names, params, strict=True)))
+    matrix = layout.matrix([weights for weights, _ in begun])
+    copied = [_copied(own) for _ in range(ROWS)]
+    stack = Stack(
+        layout,
+        rule,
+        matrix,
+        {},
+        rule.init(matrix),
+        {},
+        GradientLimits.of([None] * ROWS, [None] * ROWS),
+        [0] * ROWS,
+        [True] * ROWS,
+        {},
+        copied,
+        [[] for _ in range(ROWS)],
+    )
+    grads = torch.zeros_like(matrix)
+    for number in range(STEPS):
+        if number % 5 == 0:  # as a new epoch
+            objects = Objects(stack, rule, grads)
+            objects.begin()
+        grads.copy_(layout.matrix([steps[number] for _, steps in begun]))
+        objects(())
+        stack.steps = [number + 1] * ROWS
+        if number % 5 == 4:
+            objects.keep()
+    return [layout.parts(row) for row in matrix]
+
+
+def _copied(own: OwnOptimizer) -> OwnOptimizer:
+    """One that may be changed."""
+    found = copy.copy(own)
+    found.optimizer = own.over(own.params)
+    found.scheduled = []
+    return found
+
+
+def _training(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    if callable(getattr(optimizer, "train", None)):
+        optimizer.train()  # type: ignore[attr-defined]
+    return optimizer
+
+
+def _kinds(own: OwnOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
+    """What the object keeps beside a parameter, by group; None where that is neither matrices nor single numbers."""
+    groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype))] for _ in own.names]
+    try:
+        made = _training(own.over(groups))
+        for [param] in groups * 2:
+            param.grad = torch.ones_like(param)
+        made.step()
+    except (RuntimeError, ValueError):  # it wants parameters of a certain shape
+        return None
+    found = [{name: _kind(value) for name, value in made.state[param].items()} for [param] in groups]
+    if any(kind is Ellipsis for each in found for kind in each.values()):
+        return None
+    return tuple({name: kind for name, kind in each.items() if kind is not None} for each in found)
+
+
+def _kind(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Tensor) and value.shape == (3, 2):
+        return value.dtype
+    return value.clone() if isinstance(value, Tensor) and value.numel() == 1 else Ellipsis

@@ -1,0 +1,194 @@
+"""The update of a stack by its runs' own optimizer objects, one for all neighboring runs of equal settings.
+
+Such an object is given the runs' rows as one parameter a group, and its state is seen as matrices of the stack; what it
+keeps beside a parameter as a single number is a column. One that acts on shapes or norms would not do to each run what
+it does alone: then there is one for each run, over views of its row. Which of the two it is `fitted` finds out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.own import OwnOptimizer
+from shoal.engines.stack.parameter_layout import Layout
+from shoal.engines.stack.stack import Stack
+from shoal.optimizers.rule import Column
+
+
+class Objects:
+    """Steps a stack by objects of its runs' optimizers; made anew for each epoch."""
+
+    def __init__(self, stack: Stack, rule: ByObjects, grads: Tensor) -> None:
+        self.stack = stack
+        self.rule = rule
+        self.grads = grads
+        self._owns = list({id(own): own for own in stack.own}.values())
+        self._changing = any(own.changes_by_step for own in self._owns)
+        self._parts = self._cut()
+
+    def __call__(self, step: tuple[Column, ...]) -> None:
+        """A step of every run."""
+        del step
+        for part in self._parts:
+            part.step()
+
+    def stepped(self, batch: int) -> None:
+        """Let the runs' schedulers follow the step that came after this batch."""
+        if self._changing:
+            self.keep()
+        for own in self._owns:
+            own.stepped(batch)
+        if self._changing:
+            self._parts = self._recut()
+
+    def begin(self) -> None:
+        """Let objects that tell training from evaluating train."""
+        self._switch("train")
+
+    def end(self, *, over: bool) -> None:
+        """Keep what they have come to; once an epoch is over, let them evaluate."""
+        if over:
+            self._switch("eval")
+        self.keep()
+
+    def keep(self) -> None:
+        """Have the stack, and the settings of its runs, be what the objects have come to."""
+        for part in self._parts:
+            part.keep()
+
+    def _switch(self, name: str) -> None:
+        for part in self._parts:
+            for each in part.objects:
+                if callable(getattr(each, name, None)):
+                    getattr(each, name)()
+
+    def _cut(self) -> list[_Part]:
+        keys = [own.key() for own in self.stack.own]
+        if not self.rule.whole:
+            return [_Apart(self, row, row + 1) for row in range(len(keys))]
+        starts = [row for row in range(len(keys)) if row == 0 or keys[row] != keys[row - 1]]
+        return [_Whole(self, a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
+
+    def _recut(self) -> list[_Part]:
+        """The same objects where the runs of each still agree, under their new settings."""
+        keys = [own.key() for own in self.stack.own]
+        if any(len(set(keys[part.first : part.end])) > 1 for part in self._parts):
+            return self._cut()
+        for part in self._parts:
+            part.set(self.stack.own[part.first].groups)
+        return self._parts
+
+
+class _Part:
+    """Rows that are stepped by the same objects."""
+
+    def __init__(self, whole: Objects, first: int, end: int) -> None:
+        self.stack, self.rule = whole.stack, whole.rule
+        self.first, self.end = first, end
+        self.own = self.stack.own[first]
+        layout = self.stack.layout
+        self.params = [
+            [_parameter(value, grad) for value, grad in zip(*pair, strict=True)]
+            for pair in zip(self._views(self.stack.params, layout), self._views(whole.grads, layout), strict=True)
+        ]
+        self.object = self.own.over(self.params)
+        self.objects = [self.object]
+
+    def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
+        """What of a matrix of the stack the object is given, by group."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """A step of these rows."""
+        self.object.step()
+
+    def set(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Go on under other settings."""
+        for mine, new in zip(self.object.param_groups, groups, strict=True):
+            mine.update(copy.deepcopy(dict(new)))
+
+    def keep(self) -> None:
+        """Have the stack hold what the object has come to."""
+        for own in {id(each): each for each in self.stack.own[self.first : self.end]}.values():
+            own.take(copy.deepcopy([{**group, "params": ()} for group in self.object.param_groups]))
+
+
+class _Whole(_Part):
+    """An object for neighboring rows, whose parameters and state are views of the stack's."""
+
+    def __init__(self, whole: Objects, first: int, end: int) -> None:
+        super().__init__(whole, first, end)
+        if self.stack.steps[first]:
+            for place, [param] in enumerate(self.params):
+                self.object.state[param] = {**self._seen(place), **self.rule.numbers_of(place, self.stack.state, first)}
+
+    def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
+        return [[matrix[self.first : self.end, begin:stop]] for begin, stop in _columns(self.own, layout)]
+
+    def _seen(self, place: int) -> dict[str, Tensor]:
+        """The state's matrices as the object sees them, of one of its groups."""
+        begin, stop = _columns(self.own, self.stack.layout)[place]
+        names = self.rule.matrices_of(place)
+        return {name: self.stack.state[name][self.first : self.end, begin:stop] for name in names}
+
+    def step(self) -> None:
+        self.object.step()
+        for place, [param] in enumerate(self.params):
+            state = self.object.state[param]
+            for name, view in self._seen(place).items():
+                if state[name].data_ptr() != view.data_ptr():
+                    view.copy_(state[name])  # one that it has made anew
+                    state[name] = view
+
+    def keep(self) -> None:
+        super().keep()
+        rows = torch.tensor([row for row in range(self.first, self.end) if self.stack.active[row]], dtype=torch.int64)
+        for place, [param] in enumerate(self.params):
+            for name, column in self.rule.columns_of(place).items():
+                if name in self.object.state[param]:
+                    self.stack.state[column][rows, 0] = float(self.object.state[param][name])
+
+
+class _Apart(_Part):
+    """An object for a single row, over views of each of its parameters."""
+
+    def __init__(self, whole: Objects, first: int, end: int) -> None:
+        super().__init__(whole, first, end)
+        flat = [param for group in self.params for param in group]
+        for param, state in zip(flat, self.stack.kept[first], strict=False):
+            self.object.state[param] = dict(state)
+
+    def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
+        parts = iter(layout.parts(matrix[self.first]))
+        return [[next(parts) for _ in names] for names in self.own.names]
+
+    def step(self) -> None:
+        if self.stack.active[self.first]:
+            self.object.step()
+
+    def keep(self) -> None:
+        if self.stack.active[self.first]:
+            super().keep()
+            flat = [param for group in self.params for param in group]
+            self.stack.kept[self.first] = [dict(self.object.state[param]) for param in flat]
+
+
+def _parameter(value: Tensor, grad: Tensor) -> nn.Parameter:
+    found = nn.Parameter(value)
+    found.grad = grad
+    return found
+
+
+def _columns(own: OwnOptimizer, layout: Layout) -> list[tuple[int, int]]:
+    """First and last column of each of the optimizer's groups."""
+    places, begins, n = layout.places, [], 0
+    for names in own.names:
+        begins.append(places[n][0])
+        n += len(names)
+    return list(zip(begins, [*begins[1:], layout.width], strict=True))

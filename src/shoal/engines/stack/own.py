@@ -1,0 +1,193 @@
+"""A run's own optimizer object and its schedulers: they say by which settings a stack steps, and take no step."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from shoal.errors import ConfigError, suggestion
+
+Group = dict[str, Any]
+"""The settings of some of a run's parameters, as torch's optimizers have them."""
+
+
+class UnfitError(Exception):
+    """An optimizer that a stack cannot take its steps by; the message says why."""
+
+
+@dataclass
+class Scheduled:
+    """A scheduler, and when it steps."""
+
+    scheduler: Any
+    interval: str = "epoch"
+    frequency: int = 1
+    monitor: str | None = None
+    """The metric that it watches."""
+    strict: bool = True
+    """Whether that metric must be there."""
+
+
+class OwnOptimizer:
+    """The optimizer of one run, over the parameters of its module, which stay as they are."""
+
+    by_step = False
+    scheduler = None
+
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, scheduled: Sequence[Scheduled]) -> None:
+        """The optimizer must have all parameters of the module that are trained.
+
+        Raises:
+            UnfitError: where it has not, or a scheduler watches a metric at every step.
+        """
+        self.optimizer = optimizer
+        self.scheduled = scheduled
+        names = {id(param): name for name, param in module.named_parameters() if param.requires_grad}
+        self.params: list[list[nn.Parameter]] = [
+            [param for param in group["params"] if id(param) in names] for group in optimizer.param_groups
+        ]
+        self.names = [[names[id(param)] for param in group] for group in self.params]
+        """Of the parameters of each group that are trained, in the optimizer's order."""
+        left = set(names.values()).difference(*self.names)
+        if left:
+            raise UnfitError(f"{self.called} does not have {min(left)}")
+        if any(each.monitor and each.interval == "step" for each in scheduled):
+            raise UnfitError("a scheduler watches a metric at every step")
+        if any(not group for group in self.params):
+            raise UnfitError(f"{self.called} has a group without parameters to train")
+        self.epochs = 0
+        self.used = self.lr
+        """The learning rate of the last step."""
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
+        self._fixed = repr({name: value for name, value in vars(optimizer).items() if isinstance(value, _PLAIN)})
+
+    @property
+    def called(self) -> str:
+        """The name of its class."""
+        return type(self.optimizer).__name__
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """All parameters that are trained, in the optimizer's order."""
+        return [param for group in self.params for param in group]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def groups(self) -> list[Group]:
+        """The settings of each group as they are now, without its parameters."""
+        return [{name: each for name, each in group.items() if name != "params"} for group in self._groups]
+
+    @property
+    def changes_by_step(self) -> bool:
+        """Whether a scheduler may change settings at every step."""
+        return any(each.interval == "step" for each in self.scheduled)
+
+    def key(self) -> str:
+        """What must agree for two runs to be stepped by one object."""
+        return f"{type(self.optimizer)} {self._fixed} {self.groups}"
+
+    def at(self, epoch: int, step: int) -> float:
+        """The learning rate now."""
+        del epoch, step
+        return self.lr
+
+    def stepped(self, batch: int) -> None:
+        """Tell schedulers that the optimizer has stepped after this batch of the epoch."""
+        self.used = self.lr
+        for each in self.scheduled:
+            if each.interval == "step" and (batch + 1) % each.frequency == 0:
+                each.scheduler.step()
+
+    def end_epoch(self, metrics: Mapping[str, float], *, validated: bool) -> None:
+        """Tell schedulers that an epoch is over; one that watches a metric of the validation waits for it.
+
+        Raises:
+            ConfigError: where it watches a metric that was not logged.
+        """
+        self.epochs += 1
+        for each in self.scheduled:
+            if each.interval != "epoch" or self.epochs % each.frequency:
+                continue
+            if each.monitor is None:
+                each.scheduler.step()
+            elif each.monitor in metrics:
+                each.scheduler.step(metrics[each.monitor])
+            elif each.strict and (validated or not each.monitor.startswith("val")):
+                hint = suggestion(each.monitor, metrics, kind="logged are")
+                raise ConfigError("scheduler.monitor", each.monitor, "was not logged", hint=hint)
+
+    def take(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Take over settings that steps have changed."""
+        for mine, theirs in zip(self._groups, groups, strict=True):
+            mine.update({name: value for name, value in theirs.items() if name != "params"})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and schedulers, to go on from."""
+        schedulers = [dict(each.scheduler.state_dict()) for each in self.scheduled]
+        return copy.deepcopy({"groups": self.groups, "schedulers": schedulers, "epochs": self.epochs})
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.epochs = saved["epochs"]
+        self.load(saved["groups"], saved["schedulers"])
+
+    def load(self, groups: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the groups of the optimizer's own state dict, and from those of its schedulers."""
+        for each, state in zip(self.scheduled, schedulers, strict=True):
+            each.scheduler.load_state_dict(copy.deepcopy(dict(state)))
+        self.take(copy.deepcopy(list(groups)))
+        self.used = self.lr
+
+    def torch_state(
+        self, params: Sequence[nn.Parameter], epoch: int, step: int, saved: Mapping[str, Any] | None
+    ) -> tuple[list[Group], list[dict[str, Any]]]:
+        """Parameter groups of the state dict, and the state dicts of the schedulers, where `saved` was taken."""
+        del params, epoch, step
+        saved = saved or self.state_dict()
+        groups, first = [], 0
+        for group, values in zip(self._groups, saved["groups"], strict=True):
+            n = len(group["params"])
+            groups.append({**values, "params": list(range(first, first + n))})
+            first += n
+        return groups, list(saved["schedulers"])
+
+    @property
+    def places(self) -> list[int]:
+        """The number that the optimizer's state dict gives each trained parameter."""
+        order = [id(param) for group in self._groups for param in group["params"]]
+        return [order.index(id(param)) for group in self.params for param in group]
+
+    @property
+    def _groups(self) -> list[Group]:
+        found: list[Group] = self.optimizer.param_groups
+        return found
+
+    def over(self, params: Sequence[Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
+        """The same object over other parameters, of each group those given, and without a state."""
+        memo = {
+            id(old): each[min(place, len(each) - 1)]
+            for mine, each in zip(self.params, params, strict=True)
+            for place, old in enumerate(mine)
+        }
+        new = type(self.optimizer).__new__(type(self.optimizer))
+        kept = {name: value for name, value in vars(self.optimizer).items() if name not in _NOT_COPIED}
+        new.__dict__.update(copy.deepcopy({**kept, "param_groups": self.groups}, memo))
+        new.state = defaultdict(dict)
+        for group, each in zip(new.param_groups, params, strict=True):
+            group["params"] = list(each)
+        return new
+
+
+_PLAIN = (bool, int, float, str, type(None))
+_NOT_COPIED = {"step", "state", "param_groups"}
+"""A scheduler puts a `step` of its own into the object."""
