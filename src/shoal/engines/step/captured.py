@@ -122,6 +122,8 @@ class CapturedStep:
         self.keeps = keeps
         self.entries: dict[str, Entry] = {}
         """How to read what the step logged, by name; known after the first call."""
+        self.gives_loss = stage == "train"
+        """Whether it gives a loss back, once that is known."""
         self._calling = _Calling(module, stage)
         self._shared = _shared(self._calling)
 
@@ -165,10 +167,11 @@ class CapturedStep:
                 del module.__dict__[name]
 
     def _loss(self, output: Any, params: Tensors) -> Tensor:
-        if self.stage == "val":
-            return next(iter(params.values())).new_zeros(())
         if isinstance(output, Mapping):
             output = output.get("loss")
+        if self.stage == "val":
+            self.gives_loss = isinstance(output, Tensor) and output.numel() == 1
+            return output.reshape(()) if self.gives_loss else next(iter(params.values())).new_zeros(())
         if not isinstance(output, Tensor):
             raise CannotStackError("returns no loss")
         if output.numel() != 1:

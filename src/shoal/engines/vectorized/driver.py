@@ -20,13 +20,14 @@ from torch import Tensor
 from shoal.engines import launching
 from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
+from shoal.engines.returned import added
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.logged import WEIGHT, Entry, Total
+from shoal.engines.step.logged import WEIGHT, Entry, Stage, Total
 from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.measuring import Measuring
 from shoal.engines.vectorized.probe import probe
@@ -264,7 +265,7 @@ class StackModule(pl.LightningModule):
 
     def _read(
         self,
-        stage: str,
+        stage: Stage,
         history: EpochHistory,
         sizes: Sequence[int],
         begun: Mapping[int, Mapping[str, Any]] | None = None,
@@ -275,9 +276,13 @@ class StackModule(pl.LightningModule):
         """
         result = {}
         self._sums = {run: {} for run in self.running.live}
-        for name, entry in self.running.steps.captured[stage].entries.items():
+        every, entries = history.logged, self.running.steps.captured[stage].entries
+        for name in self._returned(stage):
+            every = [{**logged, name: loss} for logged, loss in zip(every, history.losses, strict=True)]
+            entries = {**entries, name: Entry("mean")}
+        for name, entry in entries.items():
             total = self._begun(begun or {}, name, entry)
-            found = [(logged, size) for logged, size in zip(history.logged, sizes, strict=True) if name in logged]
+            found = [(logged, size) for logged, size in zip(every, sizes, strict=True) if name in logged]
             if found and not name.endswith(WEIGHT):
                 weights = [_weight(logged, name, size) for logged, size in found]
                 total = total.and_(entry, torch.stack([logged[name] for logged, _ in found]).double(), weights)
@@ -286,6 +291,13 @@ class StackModule(pl.LightningModule):
                 for run, row in self.running.live.items():
                     self._sums[run][name] = [total.value[row].clone(), total.weight]
         return result
+
+    def _returned(self, stage: Stage) -> set[str]:
+        """The name of the loss that a step of a module gives back, where it logs none itself."""
+        steps = self.running.steps.captured
+        if not (self.running.members[0].job.own_module and steps[stage].gives_loss):
+            return set()
+        return added(stage, torch.zeros(()), {name for each in steps.values() for name in each.entries})
 
     def _begun(self, begun: Mapping[int, Mapping[str, Any]], name: str, entry: Entry) -> Total:
         """The total of a metric in every row, over the batches that were done before."""

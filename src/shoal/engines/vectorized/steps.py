@@ -6,6 +6,7 @@ from shoal.engines.stack.update import Update
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.compiled.program import Heat
 from shoal.engines.step.exact.guard import Guard
+from shoal.engines.step.logged import Stage
 from shoal.engines.step.mapped import Mapped
 from shoal.engines.vectorized.member import Member
 
@@ -16,7 +17,7 @@ class Steps:
     def __init__(self, template: Member, *, accumulate: int) -> None:
         """The gradients of `accumulate` batches are added up."""
         keeps = bool(template.job.task.metric_names)
-        self.captured = {
+        self.captured: dict[Stage, CapturedStep] = {
             "train": CapturedStep(template.module, "train"),
             "val": CapturedStep(template.module, "val", keeps=keeps),
         }
