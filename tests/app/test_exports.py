@@ -16,8 +16,10 @@ import torch
 from safetensors import safe_open
 
 import shoal
+from shoal.errors import UsageError
 from shoal.loaded.export import export, onnx_run
 from shoal.loaded.run import Run
+from shoal.tasks import Supervised
 
 MIXED = ["task=csv", "task.path=t.csv", "task.target=y", "trainer.max_epochs=2", "task.categorical=[zone]"]
 
@@ -151,3 +153,39 @@ def test_numbers_alone_are_one_input_or_by_column_where_that_is_asked_for(workdi
     own = run.predict(rows).to_series().to_numpy()
     np.testing.assert_allclose(matrix[:, 0], own, rtol=1e-5)
     np.testing.assert_allclose(columns, own, rtol=1e-5)
+
+
+def test_a_network_that_looks_at_values_is_refused_as_a_graph_in_one_sentence(
+    workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = shoal.train(["task=samples", "task.x=[1,2,3]", "task.y=[1,2,3]", "model=affine", "trainer.max_epochs=1"])
+    run.presented = lambda which: branching(Run.presented(run, which))  # type: ignore[method-assign]
+
+    with pytest.raises(UsageError, match="depends on the values that it is given\n  --format safetensors"):
+        export(run, "pt2")
+
+    assert capfd.readouterr() == ("", "")
+    assert not list(run.path.glob("model*"))
+
+
+def branching(module: Supervised) -> Supervised:
+    class Branching(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = module.model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+    module.model = Branching()
+    return module
+
+
+def test_targets_side_by_side_are_exported_and_drawn(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["task=samples", "task.x=[[1,2],[3,4],[5,7]]", "task.y=[[1,2],[3,4],[5,6]]", "model=affine"]
+    run = shoal.train([*words, "trainer.max_epochs=1"])
+
+    exported = export(run, "pt2")
+
+    assert exported.difference <= 1e-6
+    assert "no figure" not in capsys.readouterr().err

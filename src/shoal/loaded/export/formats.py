@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import own_names, state_dict_of
+from shoal.errors import UsageError, brief
 from shoal.loaded.export.sample_rows import Feed, coded
 from shoal.loaded.export.whole import Signature, Whole
 
@@ -23,13 +28,41 @@ METADATA = "shoal.json"
 """The file within a .pt2 that says what it takes."""
 
 
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Where torch makes a graph of a network: what it prints of its own way there is for its developers.
+
+    Raises:
+        UsageError: where no graph can be made.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # about the exporter itself, and packages that it does not need here
+            yield
+    except Exception as error:  # whatever it is, it comes of the network's own code
+        depends = "data-dependent" in str(error)
+        why = "what it computes depends on the values that it is given" if depends else brief(error)
+        raise UsageError(
+            f"the network cannot be written as a graph: {why}", hint="--format safetensors writes its weights"
+        ) from error
+    finally:
+        logging.disable(before)
+
+
 def program(whole: Whole, given: Feed, takes: Signature) -> torch.export.ExportedProgram:
-    """The graph for any number of rows, as torch exports it."""
+    """The graph for any number of rows, as torch exports it.
+
+    Raises:
+        UsageError: where the network's way depends on the values that it is given.
+    """
     rows = torch.export.Dim("rows")
     example = {name: torch.from_numpy(values) for name, values in coded(given, takes).items()}
     x: Any = example[takes.matrix] if takes.matrix else example
     shapes = {0: rows} if takes.matrix else {name: {0: rows} for name in example}
-    return torch.export.export(whole, (x,), dynamic_shapes=(shapes,))
+    with tracing():
+        return torch.export.export(whole, (x,), dynamic_shapes=(shapes,))
 
 
 def write_pt2(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from shoal.errors import ShoalError, UsageError
 from shoal.loaded.export import onnx_run
-from shoal.loaded.export.formats import Predicts, program
+from shoal.loaded.export.formats import Predicts, program, tracing
 from shoal.loaded.export.sample_rows import Feed
 from shoal.loaded.export.whole import Signature, Whole
 from shoal.tasks.tables.encoding_graph import UNKNOWN
@@ -31,6 +30,8 @@ _INSIDE = "shoal/"
 """Before the names within the graph, so that none is that of a column."""
 _ML = ("ai.onnx.ml", 3)
 """The operators for texts, and their version."""
+_CODES = re.compile(r"^[\w.]+: (?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
+"""What stands before the reason that onnxruntime gives."""
 
 
 def write(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
@@ -54,10 +55,9 @@ def write(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str],
 
 def _exported(whole: Whole, given: Feed, takes: Signature) -> onnx.ModelProto:
     """The graph with numbers for everything, in the order of the signature."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's, about itself and about packages it does not need here
-        made = torch.onnx.export(program(whole, given, takes), dynamo=True, verbose=False)
+    traced = program(whole, given, takes)
+    with tracing():
+        made = torch.onnx.export(traced, dynamo=True, verbose=False)
     assert made is not None
     found: onnx.ModelProto = made.model_proto
     return found
@@ -142,7 +142,7 @@ def _predicted(path: Path, rows: Feed, takes: Signature) -> list[Tensor]:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["it ended without a word"]
-            raise ShoalError(f"onnxruntime cannot run the graph: {said[-1][:300]}", hint="try --format pt2")
+            raise ShoalError(f"onnxruntime cannot run the graph: {_CODES.sub('', said[-1])[:300]}", hint="--format pt2")
         values = onnx_run.read(found)
     return [_tensor(values[name], takes) for name in takes.outputs]
 

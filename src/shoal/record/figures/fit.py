@@ -158,7 +158,9 @@ def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor) -> 
 def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str) -> None:
     ends = [float(y.min()), float(y.max())]
     axes.plot(ends, ends, color=ORANGE, linewidth=2, label="prediction = target")
-    axes.scatter(y.reshape(-1), prediction[:, 0], s=_size(len(y)), color=BLUE, alpha=0.6, linewidths=0, label="samples")
+    axes.scatter(
+        y.reshape(-1), prediction.reshape(-1), s=_size(len(y)), color=BLUE, alpha=0.6, linewidths=0, label="samples"
+    )
     axes.set(xlabel=f"target {target}", ylabel="prediction", title="Prediction against target")
     axes.legend(frameon=False, fontsize=8)
 
