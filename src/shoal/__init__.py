@@ -2,7 +2,7 @@
 
 run = shoal.train(["task=parabola", "optimizer.lr=0.01"])
 run.metrics, run.predict([0.5]), run.figure
-shoal.load("outputs/parabola/20261122-101530-k3f9x2")
+shoal.load("last"), shoal.runs().table
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ from shoal.instructions import prepare
 
 if TYPE_CHECKING:
     from shoal.app.python import sweep, train
-    from shoal.loaded.run import Run, load
+    from shoal.loaded.addressed import load, runs
+    from shoal.loaded.run import Run
     from shoal.loaded.sweep import Sweep
 
 _HOMES = {
     "Run": "shoal.loaded.run",
     "Sweep": "shoal.loaded.sweep",
-    "load": "shoal.loaded.run",
+    "load": "shoal.loaded.addressed",
+    "runs": "shoal.loaded.addressed",
     "sweep": "shoal.app.python",
     "train": "shoal.app.python",
 }
 
-__all__ = ["Run", "Sweep", "load", "sweep", "train"]
+__all__ = ["Run", "Sweep", "load", "runs", "sweep", "train"]
 
 # Of any part of shoal this runs first, so before shoal imports torch or Lightning, and in every process of its own.
 prepare()
 install()
+
+
+def __dir__() -> list[str]:
+    """What there is, for completion: most of it is not imported yet."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

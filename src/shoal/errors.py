@@ -38,6 +38,10 @@ class ShoalError(Exception):
         self.hint = hint
         super().__init__(self.text())
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return self.text().splitlines()
+
     def text(self) -> str:
         """The message: the problem, and on a second line the way out."""
         lines = [f"error: {self.problem}"]

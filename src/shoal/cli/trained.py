@@ -117,7 +117,7 @@ def export(
 
 
 def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
-    from shoal.loaded.run import load
+    from shoal.loaded.run import load_run
     from shoal.review.reference import resolve_run
 
-    return load(resolve_run(reference, root).path, trusted=trust or ())
+    return load_run(resolve_run(reference, root).path, trusted=trust or ())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from shoal.errors import UsageError, from_source
 from shoal.instructions import offer
 from shoal.loaded.opened import OpenedRun, open_run
+from shoal.notebook import page
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 from shoal.rundir.log import quiet_logging
 
@@ -40,6 +41,24 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, status={self.status.value!r})"
+
+    def _repr_png_(self) -> bytes | None:
+        files = sorted(self.directory.figures.glob("*.png"))
+        return files[0].read_bytes() if files else None
+
+    def _repr_html_(self) -> str:
+        info = self.info
+        best = f"{info.best.value:.6g} in epoch {info.best.epoch}" if info.best else None
+        facts = {
+            "status": info.status.value,
+            "reason": info.reason,
+            f"best {info.best.metric}" if info.best else "best": best,
+            "tags": ", ".join(info.tags),
+            "note": info.note,
+            "settings": " ".join(info.overrides),
+            "directory": self.path,
+        }
+        return page(f"{info.task} {info.id}", facts, self._repr_png_())
 
     @property
     def directory(self) -> RunDir:
@@ -202,7 +221,7 @@ class Run:
         return load(path)
 
 
-def load(path: Path | str, *, trusted: Collection[str] = ()) -> Run:
+def load_run(path: Path | str, *, trusted: Collection[str] = ()) -> Run:
     """The run in a directory.
 
     Raises:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shoal.errors import UsageError
 from shoal.loaded.run import Run
+from shoal.notebook import page
+from shoal.review.wording import settings
 from shoal.rundir import Status, SweepDir, SweepInfo, read_info, read_sweep
 
 if TYPE_CHECKING:
     import polars
+
+    from shoal.review.entries import SweepEntry
+
+
+@dataclass(frozen=True)
+class SweepPicture:
+    """A picture in a file, which a notebook shows."""
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
 
 
 class Sweep:
@@ -25,6 +41,54 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.path)!r}, status={self.status.value!r}, {len(self.info.jobs)} jobs)"
+
+    def _repr_png_(self) -> bytes | None:
+        return self.directory.figure.read_bytes() if self.directory.figure.exists() else None
+
+    def _repr_html_(self) -> str:
+        info, best = self.info, self.best
+        found = best.info.best if best else None
+        facts = {
+            "status": info.status.value,
+            "runs": len(info.jobs),
+            "over": ", ".join(info.varies),
+            f"best {found.metric}" if found else "best": f"{found.value:.6g}" if found else None,
+            "with": settings(best.info.differs) if best else None,
+            "tags": ", ".join(info.tags),
+            "note": info.note,
+            "directory": self.path,
+        }
+        return page(f"{info.task} {info.id}", facts, self._repr_png_())
+
+    @property
+    def best(self) -> Run | None:
+        """The best run, by what the runs are judged by: of the setting whose mean over seeds and folds is best."""
+        from shoal.review.values import best_run
+
+        found = best_run(self._entry.runs)
+        return Run(found.path, trusted=self.trusted) if found else None
+
+    @property
+    def figure(self) -> SweepPicture | None:
+        """The metric against each swept setting, and the learning curves: shown in a notebook, else its file."""
+        return SweepPicture(self.directory.figure) if self.directory.figure.exists() else None
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the report, one HTML file; its path."""
+        from shoal.review.report import write_report
+
+        entry = self._entry
+        return write_report([entry], Path(path) if path else self.directory.report, title=f"{entry.task} {entry.id}")
+
+    @property
+    def _entry(self) -> SweepEntry:
+        from shoal.review.entries import SweepEntry
+        from shoal.review.reference import at_path
+
+        found = at_path(self.path)
+        if not isinstance(found, SweepEntry):
+            raise UsageError(f"{self.path} is no sweep")
+        return found
 
     @property
     def directory(self) -> SweepDir:

@@ -1,11 +1,11 @@
-"""How a run says how far it is: a bar on a terminal, a line now and then elsewhere."""
+"""How a run says how far it is: a bar on a terminal, a line that changes in a notebook, new lines elsewhere."""
 
 from __future__ import annotations
 
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, TextIO, cast
 
@@ -14,6 +14,7 @@ from annotated_types import Gt
 
 from shoal.judging import loss_curves
 from shoal.names import EPOCH
+from shoal.notebook import changing_line
 
 
 class Progress(pl.Callback):
@@ -26,13 +27,15 @@ class Progress(pl.Callback):
         self.line_seconds = line_seconds
         self._bar: Any = None
         self._task: Any = None
+        self._line: Callable[[str], None] | None = None
         self._row: Mapping[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to show, on a terminal with a bar."""
         self._began = self._shown = time.monotonic()
         self._first_step = trainer.global_step
-        if sys.stderr is not None and sys.stderr.isatty() and trainer.is_global_zero:
+        self._line = changing_line() if trainer.is_global_zero else None
+        if self._line is None and sys.stderr is not None and sys.stderr.isatty() and trainer.is_global_zero:
             self._bar = _bar()
             total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
             self._task = self._bar.add_task("", total=total, completed=trainer.current_epoch, losses="", rate="")
@@ -45,13 +48,13 @@ class Progress(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the state if the last time is long enough ago."""
         now = time.monotonic()
-        if now - self._shown >= (self.refresh_seconds if self._bar else self.line_seconds):
+        if now - self._shown >= (self.refresh_seconds if self._bar or self._line else self.line_seconds):
             self._shown = now
             self._show(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Show the final state, the last state having been saved, and give the terminal back."""
-        if self._bar:
+        if self._bar or self._line:
             self._show(trainer)
         self.stop()
 
@@ -63,7 +66,7 @@ class Progress(pl.Callback):
         """End the bar."""
         if self._bar:
             self._bar.stop()
-            self._bar = None
+        self._bar = self._line = None
 
     def _show(self, trainer: pl.Trainer) -> None:
         seconds = max(time.monotonic() - self._began, 1e-9)
@@ -74,8 +77,9 @@ class Progress(pl.Callback):
         elif trainer.is_global_zero:
             epoch = int(self._row.get(EPOCH, trainer.current_epoch - 1)) + 1
             of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+            text = f"epoch {epoch}{of}  {losses}  {rate}"
             with suppress(OSError, ValueError):  # nobody reads it any more
-                print(f"epoch {epoch}{of}  {losses}  {rate}", file=sys.stderr, flush=True)
+                self._line(text) if self._line else print(text, file=sys.stderr, flush=True)
 
 
 class _Terminal(io.TextIOBase):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shoal.errors import shown
+from shoal.notebook import changing_line
 from shoal.rundir import RunInfo, Status
 from shoal.streams import copied
 from shoal.sweeps.block import Advanced, Block
@@ -31,10 +32,12 @@ class SweepProgress:
         self._shown = time.monotonic()
         self._out: Any = sys.stderr
         self._live: Any = None
+        self._line: Callable[[str], None] | None = None
 
     def __enter__(self) -> SweepProgress:
+        self._line = changing_line()
         self._out = copied(sys.stderr)  # what is printed while a block trains in this process goes into its log
-        if self._out.isatty():
+        if self._line is None and self._out.isatty():
             from rich.console import Console
             from rich.live import Live
 
@@ -43,6 +46,8 @@ class SweepProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._line:
+            self._line(self.line())
         if self._live:
             self._live.stop()
         if self._out is not sys.stderr:
@@ -83,11 +88,13 @@ class SweepProgress:
     def show(self) -> None:
         """Show where the sweep stands, if the last time is long enough ago."""
         now = time.monotonic()
-        if now - self._shown < (REFRESH_SECONDS if self._live else LINE_SECONDS):
+        if now - self._shown < (REFRESH_SECONDS if self._live or self._line else LINE_SECONDS):
             return
         self._shown = now
         if self._live:
             self._live.update(self._text(), refresh=True)
+        elif self._line:
+            self._line(self.line())
         else:
             print(self.line(), file=self._out, flush=True)
 
