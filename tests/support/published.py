@@ -160,3 +160,26 @@ class Averaging(torch.optim.SGD):
             mean = state.setdefault("other", parameter.detach().clone())
             mean += (parameter - mean) / state["n"]
         return loss
+
+
+class Backed(Silent):
+    """Has a backbone that is trained late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(1, 2)
+        self.layer = nn.Sequential(self.backbone, nn.Linear(2, 1))
+
+    def configure_optimizers(self) -> Any:
+        trained = [each for each in self.parameters() if each.requires_grad]
+        return torch.optim.SGD(trained, lr=0.1)
+
+
+def noted(*given: Any) -> None:
+    """Take note of the beginning of a training."""
+    Path("order").write_text("fit ")
+
+
+def size(batch: Any) -> int:
+    """How many samples a batch has."""
+    return len(batch[0])

@@ -46,6 +46,7 @@ def start(
     """
     refuse_settings_of_sweeps(overrides)
     with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
+        found.place()
         values = found.values()
         _refuse_sweep(found)
         with located(found.origins), importing():

@@ -288,8 +288,9 @@ def _callable(path: str, key: str) -> Any:
 def _made_by(annotation: Any) -> type | None:
     """The class of what a parameter's function gives, where it wants a function without arguments."""
     for kind in (annotation, *get_args(annotation)):
-        if get_origin(kind) is Callable and get_args(kind)[0] == [] and isinstance(get_args(kind)[1], type):
-            return get_args(kind)[1]  # type: ignore[no-any-return]
+        takes, gives = get_args(kind) if get_origin(kind) is Callable and get_args(kind) else (None, None)
+        if takes == [] and isinstance(gives, type):
+            return gives
     return None
 
 

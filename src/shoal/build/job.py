@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from shoal import instructions, losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
+from shoal.build.callbacks_check import check_callbacks
 from shoal.build.constructors import Constructor, build, called, checked, constructor, target
 from shoal.build.directions import directed, refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
@@ -80,6 +81,7 @@ def job(config: Mapping[str, Any]) -> Job:
             loggers=_named(config["logger"], "logger", Logger),
         )
     )
+    check_callbacks(built)
     _check_monitors(built)
     check_length(built)
     _check_loss(built)

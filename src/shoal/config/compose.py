@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
@@ -79,6 +80,12 @@ class Composed:
         except Exception as error:
             raise self.located(translated(error, self.overrides, lambda _: self.config)) from error
         return dict(resolved)
+
+    def place(self) -> None:
+        """Let `${hydra:runtime.output_dir}` be the run directory, which Hydra says only once the run begins."""
+        with read_write(self.config.hydra.runtime), open_dict(self.config.hydra.runtime):
+            self.config.hydra.runtime.output_dir = str(self.directory().absolute())
+        HydraConfig.instance().set_config(self.config)
 
     def located(self, error: ShoalError) -> ShoalError:
         """The same error with the place its setting came from, where it is about a setting."""

@@ -58,6 +58,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._snapshot: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._saved_step = -1
+        self._last_shows: Mapping[str, Any] | None = None
+        """The weights in the last state that was written."""
         self._looked = False
         self._told = False
         self._rng: dict[str, Any] | None = None
@@ -212,6 +214,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self.sync()
         trainer.strategy.save_checkpoint(state, self.run.last)
         self._saved_at, self._saved_step, self._first = time.monotonic(), step, None
+        self._last_shows = state["state_dict"]
         if trainer.is_global_zero:
             self.write_best()
 
@@ -220,8 +223,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if self._snapshot is None:
             return
         self.sync()
-        step = self._snapshot["global_step"]
-        if step == self._saved_step:
+        shown = self._snapshot["state_dict"]
+        last = self._last_shows if self._snapshot["global_step"] == self._saved_step else None
+        if last is not None and equal(shown, last):  # else averaged weights are in the place of those it was judged by
             copy(self.run.last, self.run.best)
         else:
             SealedIO().save_checkpoint(self._snapshot, self.run.best)

@@ -25,6 +25,7 @@ class SealedIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
         torch.save(readable(checkpoint), buffer)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(Path(path), sealed(buffer.getvalue()))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from shoal.engines import lightning
 from shoal.engines.job import Job
@@ -147,6 +148,7 @@ class _Session:
         self.checkpoint.measure = self._measured if self.job.validates else None
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         self.interruption.checkpoint = self.checkpoint
+        self._place_others()
         if self.stacked:
             return single.fit(
                 self.job,
@@ -171,6 +173,13 @@ class _Session:
             before=self.before,
             over=self._is_over(),
         )
+
+    def _place_others(self) -> None:
+        """Let Lightning's own checkpoints lie in the run's directory, under the callback's name, unless it is told."""
+        for name, each in self.job.callbacks.items():
+            if isinstance(each, ModelCheckpoint) and each.dirpath is None:
+                each.dirpath = str(self.run.checkpoints / name)
+                each.CHECKPOINT_EQUALS_CHAR = "-"
 
     def _stays(self) -> bool:
         """Whether there is nothing left to train."""

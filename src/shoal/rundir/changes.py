@@ -22,7 +22,7 @@ class Change:
         return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[Change]:
+def differences(there: Mapping[Any, Any], here: Mapping[Any, Any], prefix: str = "") -> list[Change]:
     """The settings in which two configurations differ, but for those that say nothing of a result."""
     found = []
     for key in [*there, *(key for key in here if key not in there)]:
