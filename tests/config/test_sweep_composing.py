@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from shoal.config.compose import Composed, composed
+from shoal.config.compose import OF_SWEEPS, Composed, composed
 from shoal.config.multirun.compositions import Composer, Composition, values
 from shoal.config.multirun.job_config import config_yaml
 from shoal.config.multirun.ranges import Interval
@@ -110,7 +110,7 @@ def resolved(config: DictConfig) -> Any:
     except Exception as error:
         return type(error).__name__
     assert isinstance(found, dict)
-    return {key: value for key, value in found.items() if key != "sweep"}
+    return {key: value for key, value in found.items() if key not in OF_SWEEPS}
 
 
 def told(found: Composition) -> Any:
