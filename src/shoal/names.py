@@ -40,3 +40,8 @@ def repeated_over(settings: Iterable[str]) -> str:
 def halved(reason: str | None) -> bool:
     """Whether this is why a run that halving has stopped did not go on."""
     return reason is not None and reason.startswith(HALVED)
+
+
+def error_name(parameter: str) -> str:
+    """What the metric is called that has the standard error of a formula's parameter."""
+    return f"{parameter}/error"

@@ -19,6 +19,7 @@ GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbac
 NEEDS = {
     "task=csv": ["task.path=data.csv", "task.target=y"],
     "loss=cross_entropy": ["task=iris"],
+    "task=nist": ["model.expression=a*x", "model.start={a:1}"],
     "task=samples": ["task.x=[1,2]", "task.y=[2,4]"],
     "task=function": ["task.expression='sin(x)'"],
     "trainer=gpu": ["trainer.accelerator=cpu"],

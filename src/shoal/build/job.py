@@ -33,7 +33,7 @@ from shoal.engines.job import Job
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
 from shoal.instructions import NATIVE, PORTABLE
 from shoal.judging import judge
-from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS
+from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS, error_name
 from shoal.record import Checkpoint
 from shoal.record.callbacks import logged
 from shoal.record.derivative import has_derivative
@@ -332,11 +332,13 @@ def _check_expected(job: Job) -> None:
     """Refuse expectations of what is never logged, or of a step that is never reached."""
     wanted = expectations(job.config.get("expect"))
     if wanted:
-        derivative = {DERIVATIVE} if has_derivative(job.task) else set()
+        at_the_end = {DERIVATIVE} if has_derivative(job.task) else set()
+        if isinstance(job.model, models.Formula):
+            at_the_end |= set(map(error_name, job.model.trained))
         last = whole_length(job).steps if any(each.step for each in wanted) else None
         names = metrics(job)
         if names is not None:
-            refuse_unknown(wanted, names | derivative, last)
+            refuse_unknown(wanted, names | at_the_end, last)
 
 
 def metrics(job: Job) -> set[str] | None:

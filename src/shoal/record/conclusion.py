@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shoal.engines.job import Job
 from shoal.fits import measured_fit
 from shoal.models import FormulaNetwork
+from shoal.names import error_name
 from shoal.optimizers import LevenbergMarquardt, why_stopped
 from shoal.record.checkpoint_file import load
 from shoal.record.derivative import derivative_rmse
@@ -41,7 +42,13 @@ def concluded(module: Supervised, job: Job, last: Path, steps: int) -> Concluded
     assessment = module.task.assess(predicted(module, samples.x.cpu())) if data.encoding else None
     references = {} if job.own_module or not data.features else _references(module, job, samples)
     fit = _fit(module, data, last, steps) if isinstance(module.model, FormulaNetwork) else None
-    return Concluded(derivative_rmse(module, data), assessment.plain() if assessment else None, references, fit)
+    measures = {**derivative_rmse(module, data), **(errors_of(fit) if fit else {})}
+    return Concluded(measures, assessment.plain() if assessment else None, references, fit)
+
+
+def errors_of(fit: Mapping[str, Any]) -> dict[str, float]:
+    """The standard errors of a fit, as metrics."""
+    return {error_name(each["name"]): each["error"] for each in fit["parameters"] if each["error"] is not None}
 
 
 def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, Any]:

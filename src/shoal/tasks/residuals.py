@@ -13,7 +13,7 @@ from torch.func import vjp
 from shoal.expressions import Expression
 from shoal.losses import Loss, MeanSquaredError
 from shoal.models import FormulaNetwork
-from shoal.optimizers.squares.problem import LANES, Linearized, Params, Squared
+from shoal.optimizers.squares.problem import LANES, Linearized, Params, Squared, summed
 
 Samples = Float[Tensor, "_ _"]
 """A row for each run, or one for all."""
@@ -112,8 +112,8 @@ class FormulaProblem:
         squares = self.loss.squares(found, self.y)
         residuals = squares.residual * self.root
         slope = squares.slope * self.root
-        noise = (residuals.abs() * slope.abs() * (found.abs() + self.y.abs())).sum(-1) * _NOISE
-        return Squared((squares.cost * self.root.square()).sum(-1), residuals, noise), slope
+        noise = summed(residuals.abs() * slope.abs() * (found.abs() + self.y.abs())) * _NOISE
+        return Squared(summed(squares.cost * self.root.square()), residuals, noise), slope
 
 
 def problem_of(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from shoal.optimizers.squares.problem import Linearized, OfRuns, Params, Problem, Squared
+from shoal.optimizers.squares.problem import Linearized, OfRuns, Params, Problem, Squared, summed
 from shoal.optimizers.squares.triangular import Reflected, decomposed, solved
 
 RUNNING, GRADIENT, STEP, COST, STUCK = range(5)
@@ -88,10 +88,10 @@ def tried(
     point = problem.linearized(params)
     values = point.values
     jacobian = _free(problem, point, params)
-    norms = jacobian.square().sum(-1).sqrt().T
+    norms = summed(jacobian.square()).sqrt().T
     scale = torch.maximum(_FADING * damping.scale, norms)
     safe = torch.where(scale > 0, scale, 1.0)
-    size = values.residuals.square().sum(-1).sqrt()
+    size = summed(values.residuals.square()).sqrt()
     decomposition = decomposed(jacobian / safe.T[:, :, None], values.residuals[None])
     right = decomposition.rest[0][:, : params.shape[1]]
     cosine = _cosine(jacobian, values.residuals, norms, size)
@@ -104,9 +104,9 @@ def tried(
     trial = params + whole / safe
     trial = trial if problem.bounds is None else trial.maximum(problem.bounds[0]).minimum(problem.bounds[1])
     there = problem.values(trial)
-    image = (decomposition.upper * first.T[:, :, None]).sum(0)
-    foretold, gain = -(2 * right * image + image.square()).sum(-1), values.cost - there.cost
-    length = first.square().sum(-1).sqrt()
+    image = summed((decomposition.upper * first.T[:, :, None]).movedim(0, -1))
+    foretold, gain = -summed(2 * right * image + image.square()), values.cost - there.cost
+    length = summed(first.square()).sqrt()
     return _verdict(
         params,
         trial,
@@ -126,14 +126,14 @@ def _free(problem: Problem, point: Linearized, params: Params) -> Tensor:
     if problem.bounds is None:
         return point.jacobian
     low, high = problem.bounds
-    downhill = -(point.jacobian * point.values.residuals).sum(-1).T
+    downhill = -summed(point.jacobian * point.values.residuals).T
     held = ((params <= low) & (downhill < 0)) | ((params >= high) & (downhill > 0))
     return torch.where(held.T[:, :, None], 0.0, point.jacobian)
 
 
 def _cosine(jacobian: Tensor, residuals: Tensor, norms: Params, size: OfRuns) -> OfRuns:
     product = norms * size[:, None]
-    along = (jacobian * residuals).sum(-1).T.abs()
+    along = summed(jacobian * residuals).T.abs()
     return torch.where(product > 0, along / torch.where(product > 0, product, 1.0), 0.0).amax(1)
 
 
@@ -162,12 +162,14 @@ def _accelerated(
     n = params.shape[1]
     step = first / safe
     ahead = problem.values(params + _PROBE * step)
-    slope = (jacobian * step.T[:, :, None]).sum(0)
+    slope = torch.zeros_like(ahead.residuals)
+    for i, column in enumerate(jacobian):
+        slope = slope + column * step[:, i : i + 1]
     second = (2 / _PROBE) * ((ahead.residuals - point.values.residuals) / _PROBE - slope)
     right = of.reflect(second)[:, :n]
     below = small.reflect(torch.cat([right, torch.zeros_like(right)], dim=-1))
     bend = -0.5 * solved(small.upper, below[:, :n])
-    ratio = 2 * bend.square().sum(-1).sqrt() / first.square().sum(-1).sqrt()
+    ratio = 2 * summed(bend.square()).sqrt() / summed(first.square()).sqrt()
     return torch.where((ratio <= _BENT)[:, None], first + bend, first)
 
 

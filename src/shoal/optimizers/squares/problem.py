@@ -48,3 +48,8 @@ class Problem(Protocol):
 
     def select(self, rows: Tensor) -> Problem:
         """The problem of some of the runs."""
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sums over the last dimension: along memory, for across it the order of the terms depends on the neighbors."""
+    return values.contiguous().sum(-1)

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shoal.optimizers.squares.problem import summed
+
 
 class Reflected(NamedTuple):
     """A decomposed matrix: Q as reflections, R, and the reflected further columns."""
@@ -22,29 +24,29 @@ class Reflected(NamedTuple):
     """R by columns: `upper[j, :, i]` is its element in row i and column j."""
     rest: Float[Tensor, "others runs length"]
 
-    def reflect(self, column: Float[Tensor, "runs length"]) -> Tensor:
-        """Q transposed times a further column."""
+    def reflect(self, column: Tensor) -> Tensor:
+        """Q transposed times a further column, of shape (runs, length)."""
         for vector, scale in zip(self.vectors, self.scales, strict=True):
-            column = column - vector * ((vector * column).sum(-1, keepdim=True) * scale)
+            column = column - vector * (summed(vector * column)[:, None] * scale)
         return column
 
 
-def decomposed(columns: Float[Tensor, "columns runs length"], others: Float[Tensor, "others runs length"]) -> Reflected:
-    """Decompose the `columns`, and reflect the `others` with them."""
+def decomposed(columns: Tensor, others: Tensor) -> Reflected:
+    """Decompose the `columns`, and reflect the `others` with them; both of shape (columns, runs, length)."""
     n, length = len(columns), columns.shape[-1]
     work = torch.cat([columns, others])
     place = torch.arange(length)
     vectors, scales = [], []
     for k in range(n):
         below = torch.where(place >= k, work[k], 0.0)
-        size = (below * below).sum(-1).sqrt()
+        size = summed(below * below).sqrt()
         pivot = work[k, :, k]
         vector = below.clone()
         vector[:, k] = pivot + torch.where(pivot < 0, -size, size)
         norm = size * (size + pivot.abs())
         scale = torch.where(norm > 0, 1 / norm, 0.0)[:, None]
         part = work[k:]
-        work[k:] = part - vector * ((vector * part).sum(-1, keepdim=True) * scale)
+        work[k:] = part - vector * (summed(vector * part)[..., None] * scale)
         vectors.append(vector)
         scales.append(scale)
     return Reflected(vectors, scales, work[:n, :, :n].clone(), work[n:])

@@ -2,7 +2,8 @@
 
 from shoal.tasks.tables.file import TableFile
 from shoal.tasks.tables.iris import Iris
+from shoal.tasks.tables.nist import Nist
 from shoal.tasks.tables.restored import Restored
 from shoal.tasks.tables.table import Table
 
-__all__ = ["Iris", "Restored", "Table", "TableFile"]
+__all__ = ["Iris", "Nist", "Restored", "Table", "TableFile"]

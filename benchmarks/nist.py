@@ -1,0 +1,150 @@
+"""NIST's 27 nonlinear sets, each from its two starts: correct digits by shoal and by scipy's curve_fit, and the time.
+
+`python benchmarks/nist.py` prints the table of docs/nist.md. Needs scipy, of the extra `benchmark`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import yaml
+from scipy.optimize import curve_fit
+
+from shoal.expressions import parse
+from shoal.fits import covariance
+from shoal.optimizers import LevenbergMarquardt
+from shoal.optimizers.squares import Tolerances, solve
+from shoal.tasks.residuals import FormulaProblem
+from shoal.tasks.tables import Nist
+
+DIGITS = 11
+"""Of the certified values."""
+TIGHT = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
+PEERS = {
+    "lm": {"method": "lm"},
+    "lm tight": {"method": "lm", "maxfev": 100_000, **TIGHT},
+    "trf": {"method": "trf"},
+    "trf tight": {"method": "trf", "max_nfev": 100_000, **TIGHT},
+}
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A set: its formula, starts, data and certified values."""
+
+    name: str
+    names: tuple[str, ...]
+    formula: Callable[..., Any]
+    starts: list[list[float]]
+    values: list[float]
+    errors: list[float]
+    columns: dict[str, Any]
+    y: Any
+
+    @classmethod
+    def read(cls, file: Path) -> Certified:
+        """The set of an experiment."""
+        content = yaml.safe_load(file.read_text())
+        name = content["task"]["dataset"]
+        texts = content["hydra"]["sweeper"]["params"]["model.start"].strip("{}").split("},{")
+        starts = [dict(item.split(":") for item in text.split(",")) for text in texts]
+        names = tuple(starts[0])
+        wanted = {each["metric"]: float(each["value"]) for each in content["expect"]}
+        frame = Nist(dataset=name).frame()
+        columns = {column: frame[column].to_torch() for column in frame.columns}
+        y = columns.pop("y")
+        return cls(
+            name,
+            names,
+            parse(content["model"]["expression"], variables=(*columns, *names)),
+            [[float(start[each]) for each in names] for start in starts],
+            [wanted[each] for each in names],
+            [wanted[f"{each}/error"] for each in names],
+            columns,
+            y,
+        )
+
+    def digits(self, values: list[float], errors: list[float]) -> tuple[float, float]:
+        """Correct digits of the worst parameter and of the worst standard error."""
+        return min(map(digits, values, self.values)), min(map(digits, errors, self.errors))
+
+
+def digits(found: float, certified: float) -> float:
+    """The log relative error, at most the digits that are certified, at least 0."""
+    off = abs(found - certified) / abs(certified)
+    return max(0.0, min(DIGITS, -math.log10(off))) if off else float(DIGITS)
+
+
+def by_shoal(given: Certified) -> list[tuple[float, float]]:
+    """Both starts as one stack, at the defaults of `shoal fit`."""
+    columns = {name: column[None] for name, column in given.columns.items()}
+    problem = FormulaProblem.of(given.formula, given.names, columns, given.y[None])
+    start, usual = torch.tensor(given.starts, dtype=torch.float64), LevenbergMarquardt()
+    tolerances = (start.new_full((2,), each) for each in (usual.gradient, usual.step, usual.cost))
+    found = solve(problem, start, Tolerances(*tolerances), damping=usual.damping, acceleration=usual.acceleration)
+    results = []
+    for row in (0, 1):
+        point = problem.linearized(found.params[[row, row]])
+        variance = float(point.values.cost[0]) / (len(given.y) - len(given.names))
+        errors = (covariance(point.jacobian[:, 0]).matrix.diagonal() * variance).sqrt()
+        results.append(given.digits(found.params[row].tolist(), errors.tolist()))
+    return results
+
+
+def by_scipy(given: Certified, **how: Any) -> list[tuple[float, float]]:
+    """One start after the other."""
+    columns = {name: column.numpy() for name, column in given.columns.items()}
+    y = given.y.numpy()
+
+    def formula(_: Any, *values: float) -> Any:
+        arguments = {
+            name: torch.tensor(value, dtype=torch.float64) for name, value in zip(given.names, values, strict=True)
+        }
+        return given.formula(**{name: torch.from_numpy(each) for name, each in columns.items()}, **arguments).numpy()
+
+    results = []
+    for start in given.starts:
+        try:
+            values, matrix = curve_fit(formula, columns["x"], y, p0=start, **how)
+            results.append(given.digits(values.tolist(), numpy.sqrt(numpy.diag(matrix)).tolist()))
+        except (RuntimeError, ValueError):  # no end within its steps, or nothing finite
+            results.append((0.0, 0.0))
+    return results
+
+
+def main() -> None:
+    """Print the table, and the counts below it."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    folder = Path(__file__).parents[1] / "experiments"
+    sets = [Certified.read(file) for file in sorted(folder.glob("nist_*.yaml"))]
+    ways: dict[str, Callable[[Certified], list[tuple[float, float]]]] = {"shoal": by_shoal}
+    ways |= {f"scipy {name}": lambda given, how=how: by_scipy(given, **how) for name, how in PEERS.items()}
+    found: dict[str, list[list[tuple[float, float]]]] = {}
+    seconds = {}
+    for name, way in ways.items():
+        began = time.process_time()
+        found[name] = [way(given) for given in sets]
+        seconds[name] = time.process_time() - began
+    print(f"| set | {' | '.join(ways)} |\n|---|{'---|' * len(ways)}")
+    for i, given in enumerate(sets):
+        cells = [" ".join(f"{value:.1f}" for value, _ in found[name][i]) for name in ways]
+        print(f"| {given.name} | {' | '.join(cells)} |")
+    for least in (4, 6, 8):
+        counts = [sum(value >= least for pair in found[name] for value, _ in pair) for name in ways]
+        print(f"| fits of 54 with {least} digits or more | {' | '.join(map(str, counts))} |")
+    counts = [sum(error >= 4 for pair in found[name] for _, error in pair) for name in ways]
+    print(f"| standard errors with 4 digits or more | {' | '.join(map(str, counts))} |")
+    print(f"| CPU seconds | {' | '.join(f'{seconds[name]:.1f}' for name in ways)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The nonlinear sets of NIST's Statistical Reference Datasets, whose best fits are certified to eleven digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import polars as pl
+
+from shoal.errors import ConfigError, suggestion
+from shoal.tasks.tables.preparing import Kind
+from shoal.tasks.tables.table import Table
+
+OF_LOGARITHMS = ("Nelson",)
+"""Sets whose formula is one of the logarithm of y, which takes its place here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nist(Table):
+    """One of the 27 sets (Rogers et al., NIST Statistical Reference Datasets, 1998; in the public domain)."""
+
+    dataset: str = "Misra1a"
+    """Its name there."""
+    target: str = "y"
+    kind: Kind | None = "regression"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = _sets()["dataset"].unique().to_list()
+        if self.dataset not in known:
+            hint = suggestion(self.dataset, known)
+            raise ConfigError("dataset", self.dataset, "is none of the nonlinear sets", hint=hint)
+
+    @property
+    def name(self) -> str:
+        return self.dataset
+
+    def frame(self) -> pl.DataFrame:
+        found = _sets().filter(pl.col("dataset") == self.dataset).drop("dataset")
+        found = found if found["x2"].null_count() == 0 else found.drop("x2")
+        return found.with_columns(y=pl.col("y").log()) if self.dataset in OF_LOGARITHMS else found
+
+
+@cache
+def _sets() -> pl.DataFrame:
+    types = {"dataset": pl.String, **dict.fromkeys(("y", "x", "x2"), pl.Float64)}
+    return pl.read_csv(files(__package__).joinpath("nist.csv").read_bytes(), schema=types)
