@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,7 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import shoal
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.resume import resume
+from shoal.errors import ShoalError
 from shoal.record.interruption import Interrupted
+from shoal.record.recorder import Recorder
 from shoal.rundir import Status
 from stops import Stops
 
@@ -80,3 +85,91 @@ def test_without_an_event_file_that_is_said_once(workdir: Path, capsys: pytest.C
 
     assert (run.status, list(run.path.glob("events*"))) == (Status.COMPLETED, [])
     assert capsys.readouterr().err.count("self.logger.experiment writes nothing") == 1
+
+
+def test_a_run_that_draws_nothing_makes_no_writer(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "writer", property(lambda _: pytest.fail("nobody asked for it")))
+
+    run = trained("task=parabola", "task.batch_size=1000", "trainer.max_epochs=1")
+
+    assert run.status is Status.COMPLETED
+
+
+class WandbRun:
+    """A run of Weights & Biases as far as Lightning knows it; the newest is the one under way."""
+
+    begun: list[WandbRun]
+
+    def __init__(self, **settings: Any) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.exit_code: int | None = None
+        self.config = self
+        self.begun.append(self)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def define_metric(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log(self, row: dict[str, Any], **kwargs: Any) -> None:
+        assert self.exit_code is None
+        self.rows.append(row)
+
+    def finish(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+class Wandb(ModuleType):
+    """The package, which this one stands for."""
+
+    Run = RunDisabled = WandbRun
+
+    def init(self, **settings: Any) -> WandbRun:
+        return WandbRun(**settings)
+
+    @property
+    def run(self) -> WandbRun | None:
+        return next((each for each in WandbRun.begun if each.exit_code is None), None)
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> Wandb:
+    WandbRun.begun = []
+    package = Wandb("wandb")
+    for name in ("wandb", "wandb.sdk.lib", "wandb.wandb_run"):
+        monkeypatch.setitem(sys.modules, name, package)
+    monkeypatch.setattr("pytorch_lightning.loggers.wandb._WANDB_AVAILABLE", True)
+    return package
+
+
+WITH_WANDB = [
+    *("task=parabola", "task.n_samples=50", "task.batch_size=8", "callbacks=quiet"),
+    "+logger.wandb={_target_:pytorch_lightning.loggers.WandbLogger,save_dir:wandb}",
+]
+
+
+def test_each_run_of_a_process_is_a_run_of_its_own_in_weights_and_biases(wandb: Wandb, workdir: Path) -> None:
+    for _ in range(2):
+        shoal.train([*WITH_WANDB, "trainer.max_epochs=2"])
+    shoal.sweep([*WITH_WANDB, "trainer.max_epochs=2", "seed=0,1", "sweep.processes=0"])
+
+    epochs = [sum("val/loss" in row for row in each.rows) for each in WandbRun.begun]
+    assert epochs == [2, 2, 2, 2]
+    assert [each.exit_code for each in WandbRun.begun] == [0, 0, 0, 0]
+
+
+def test_a_run_that_fails_is_ended_as_failed_in_weights_and_biases(wandb: Wandb, workdir: Path) -> None:
+    with pytest.raises(ShoalError, match="diverged"):
+        shoal.train([*WITH_WANDB, "optimizer=sgd", "optimizer.lr=1e9", "trainer.max_epochs=20"])
+
+    assert [each.exit_code for each in WandbRun.begun] == [1]
+
+
+@pytest.mark.filterwarnings("ignore:There is a wandb run already in progress")
+def test_a_run_of_weights_and_biases_that_was_under_way_stays_so(wandb: Wandb, workdir: Path) -> None:
+    own = wandb.init()
+
+    shoal.train([*WITH_WANDB, "trainer.max_epochs=1"])
+
+    assert (WandbRun.begun, own.exit_code) == ([own], None)

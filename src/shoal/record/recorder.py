@@ -48,9 +48,17 @@ class Recorder(Logger):
         """The same, by the name that TensorBoard's logger has for it."""
         return self.save_dir
 
-    @cached_property
+    @property
     def experiment(self) -> Any:
-        """A `SummaryWriter` of torch's for pictures, texts, histograms and curves: into the run's event file."""
+        """A `SummaryWriter` of torch's for pictures, texts, histograms and curves: into the run's event file.
+
+        Lightning asks for it in every training, so it is made when something of it is wanted.
+        """
+        return _Awaiting(self)
+
+    @cached_property
+    def writer(self) -> Any:
+        """What `experiment` stands for."""
         if self.record.events is None:
             warn("self.logger.experiment writes nothing: there is no event file without logger=tensorboard")
             return _DummyExperiment()
@@ -111,3 +119,13 @@ class Recorder(Logger):
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         found += [each.largest for each in callbacks if isinstance(each, GradientNorm)]
         return max((norm for norm in found if math.isfinite(norm) and norm > 0), default=None)
+
+
+class _Awaiting:
+    """The writer of a recorder, once somebody asks for a part of it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recorder.writer, name)

@@ -24,6 +24,7 @@ from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.interruption import Interruption
+from shoal.record.other_loggers import finishing
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
@@ -64,7 +65,7 @@ def train(
         Diverged, Interrupted, ShoalError, or what the job itself raised: after it is recorded.
     """
     interruption = Interruption()
-    with claim(run), interruption.listening():
+    with claim(run), interruption.listening(), finishing(job.loggers.values()):
         return _Session(job, run, info, interruption, checkpoint, before, one_of_many, stacked).train()
 
 
