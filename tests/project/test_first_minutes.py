@@ -108,3 +108,16 @@ def test_shoal_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert codes == [0, 0]
     assert shown[: len(shown) // 2] == shown[len(shown) // 2 :]
     assert "Commands:" in shown
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [(None, "pip install pytest, then pytest test_coil.py"), (1, "pytest test_coil.py")]
+)
+def test_what_is_started_says_how_to_test_it(
+    there: int | None, said: str, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shoal.cli.starting.find_spec", lambda _: there)
+
+    run(["new", "task", "coil"])
+
+    assert f"test it         {said}\n" in capsys.readouterr().out

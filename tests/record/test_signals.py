@@ -41,6 +41,7 @@ def test_a_signal_saves_at_the_next_step_and_ends_with_its_exit_code(
     info = read_info(RunDir(path).info)
     assert info.status is Status.INTERRUPTED
     assert f"interrupted by {number.name} at step" in log.read_text()
+    assert f"go on: shoal resume {path}" in log.read_text()
     assert load(RunDir(path).last)["global_step"] > 0
 
 

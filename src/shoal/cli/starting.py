@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,8 @@ def new(
     started = start_piece(kind, name, here)
     for path in started.files:
         print(path.relative_to(here))
-    print(f"\ntrain with it   {started.command}\ntest it         pytest test_{name}.py")
+    first = "" if find_spec("pytest") else "pip install pytest, then "
+    print(f"\ntrain with it   {started.command}\ntest it         {first}pytest test_{name}.py")
 
 
 def schema(

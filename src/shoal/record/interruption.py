@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -27,6 +28,10 @@ class Interrupted(ShoalError):
     def __init__(self, number: int, when: str) -> None:
         self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
         super().__init__(f"interrupted by {signal.Signals(number).name} {when}")
+
+    def goes_on(self, path: Path) -> None:
+        """Say with what command the run in this directory goes on."""
+        self.hint = f"go on: shoal resume {path}"
 
 
 class Interruption(pl.Callback):

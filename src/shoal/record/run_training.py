@@ -23,7 +23,7 @@ from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
-from shoal.record.interruption import Interruption
+from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.other_loggers import finishing
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
@@ -113,6 +113,8 @@ class _Session:
             error = self.interruption.cause(raised)
             log.error("%s", brief(error))
             self._fail(error)
+            if isinstance(error, Interrupted):
+                error.goes_on(self.run.path)
             if error is not raised:
                 raise error from raised
             raise
