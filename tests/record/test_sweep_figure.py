@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -181,6 +182,48 @@ def test_the_median_of_runs_of_unequal_length_is_of_those_still_training() -> No
     axes = sweep_figure(runs, [], WORDING).axes[-1]
 
     assert "median of those still training" in labels(axes)
+
+
+def halving(n_runs: int) -> list[Drawn]:
+    """Runs of two settings, of which halving stops all but the first of each after two steps; they rise from 1 to 8."""
+    lengths = [8 if run < 2 else 2 for run in range(n_runs)]
+    return [
+        Drawn(
+            run=f"{run:04d}",
+            settings={"optimizer.lr": [0.1, 1.0][run % 2]},
+            value=1.0 + run,
+            halved=length == 2,
+            curve=[(step, float(step + run)) for step in range(1, length + 1)],
+        )
+        for run, length in enumerate(lengths)
+    ]
+
+
+def test_curves_end_where_their_runs_do_and_a_mean_where_the_first_of_its_runs_does() -> None:
+    axes = sweep_figure(halving(6), ["optimizer.lr"], WORDING).axes[-1]
+
+    means = [line for line in axes.get_lines() if str(line.get_label()).startswith("lr=")]
+    further = [line for line in axes.get_lines() if line not in means]
+    assert [list(line.get_xdata()) for line in means] == [[1, 2], [1, 2]]
+    assert [list(line.get_ydata()) for line in means] == [[3, 4], [4, 5]]
+    assert [list(line.get_xdata()) for line in further] == [[2, 3, 4, 5, 6, 7, 8]] * 2
+
+
+def test_a_median_of_many_runs_breaks_off_where_halving_leaves_few() -> None:
+    axes = sweep_figure(halving(60), [], WORDING).axes[-1]
+
+    (line,) = [line for line in axes.get_lines() if "of those still training" in str(line.get_label())]
+    steps = np.asarray(line.get_xdata())
+    assert [step for step in steps if not np.isnan(step)] == list(range(1, 9))
+    assert np.flatnonzero(np.isnan(steps)).tolist() == [2]
+
+
+def test_runs_that_halving_stopped_are_marked_and_left_out_of_the_medians() -> None:
+    (panel,) = panels(sweep_figure(halving(6), ["optimizer.lr"], WORDING))
+
+    (hollow,) = [each for each in panel.collections if each.get_label() == "stopped by halving"]
+    assert len(hollow.get_offsets()) == 4
+    assert "median" not in labels(panel)
 
 
 def test_settings_that_find_no_room_are_named() -> None:

@@ -292,3 +292,31 @@ def test_the_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
         write_report(find([tmp_path / "runs"]), path, title="a study")
 
     assert path.read_text() == "the report before"
+
+
+def test_the_mean_of_runs_of_unequal_length_ends_with_the_shortest(tmp_path: Path) -> None:
+    lengths = (1000, 300)
+    each = {seed: {"rows": curve(epochs, lr=0.01, seed=seed)} for seed, epochs in enumerate(lengths)}
+    make_sweep(tmp_path, {"optimizer.lr": [0.01], "seed": [0, 1]}, each=each)
+
+    report = gather(find([tmp_path]), title="")
+
+    [group] = report.groups
+    shared = group.curves["val/loss"]["x"]
+    long, short = (report.curves["val/loss"][row] for row in group.rows)
+    assert long is not None
+    assert short is not None
+    assert sorted((max(long["x"]), max(short["x"]))) == [299, 999]
+    assert len(shared) > 20
+    assert max(shared) <= 299
+
+
+def test_runs_that_halving_stopped_are_counted_and_not_ranked(tmp_path: Path) -> None:
+    stopped = {"reason": "halving after epoch 3: place 2 of 2, of which 1 go on"}
+    make_sweep(tmp_path, {"optimizer.lr": [0.01, 0.001], "seed": [0, 1]}, each={1: stopped, 2: stopped, 3: stopped})
+
+    _, page = pages(find([tmp_path]))
+
+    assert "1 trained to the end" in page.text
+    assert "3 stopped by halving" in page.text
+    assert [row.rank for row in gather(find([tmp_path]), title="").rows] == [1, None, None, None]

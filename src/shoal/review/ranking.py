@@ -13,6 +13,7 @@ from shoal.judging import yardstick as yardstick_of
 from shoal.names import halved, repeated_over, repeats
 from shoal.review.significance import LEVEL, holm, paired
 from shoal.review.spread import Spread, over
+from shoal.review.wording import counted
 from shoal.rundir.info import Status
 
 Key = TypeVar("Key", bound=Hashable)
@@ -75,8 +76,8 @@ class RankedSetting(Generic[Key]):
 class Ranking(Generic[Key]):
     """The settings of some runs, the best mean first.
 
-    A setting with a run that diverged or came to nan stands after those without, and one without a run that was trained
-    to the end last.
+    A setting with a run that diverged or came to nan stands after those without, one of which halving stopped a larger
+    share after those of which it stopped a smaller one, and one without a run that was trained to the end last.
     """
 
     yardstick: Yardstick
@@ -104,13 +105,19 @@ class Ranking(Generic[Key]):
             return "one run of each setting: whether the first is better by more than chance, more seeds can tell"
         tested = [setting for setting in others if setting.p is not None]
         same = sum(setting.may_be_first for setting in tested)
-        few = len(others) - len(tested)
+        few, n_over = (
+            len(others) - len(tested),
+            sum(setting.halved > 0 and not setting.spread.of for setting in self.settings),
+        )
         said = (
             f"{same} of {len(tested)} other settings cannot be told apart from the first "
             f"(paired t-test over {self.over}, Holm's correction, {LEVEL:.0%})"
         )
-        lacking = f"{few} have fewer than two {self.over} in common with it"
-        return "; ".join([*([said] if tested else []), *([lacking] if few else [])])
+        lacking = (
+            f"{counted(few, 'other setting')} with fewer than two {self.over} in common with the first cannot be tested"
+        )
+        stopped = f"of {counted(n_over, 'setting')} halving has stopped all runs"
+        return "; ".join([*([said] if tested else []), *([lacking] if few else []), *([stopped] if n_over else [])])
 
 
 def rank(
@@ -153,7 +160,9 @@ def _setting(members: Sequence[tuple[Key, RankedRun, str]], yardstick: Yardstick
 
 def _place(setting: RankedSetting[Any], way: str) -> tuple[Any, ...]:
     spread = setting.spread
-    return spread.runs == 0, spread.runs < spread.of, place(spread.mean, way)
+    # Halving has compared all runs: of a setting that it stopped more of, those that are left are the lucky ones.
+    stopped = setting.halved / max(1, setting.halved + spread.of)
+    return spread.runs == 0, spread.runs < spread.of, stopped, place(spread.mean, way)
 
 
 def _compared(settings: Sequence[RankedSetting[Key]]) -> list[RankedSetting[Key]]:

@@ -189,8 +189,12 @@ def _best(screen: Console, found: Ranking[RunEntry]) -> None:
     if found.over:
         told = [setting for setting in found.settings if setting.spread.of]
         best = told[: 2 * _TOP]
-        cells = [[*setting.spread.cells, chance(setting.p)] for setting in best]
-        columns = dict(zip((*HEADS, "p"), zip(*cells, strict=True), strict=True))
+        cells = [[*setting.spread.cells, str(setting.halved or ""), chance(setting.p)] for setting in best]
+        columns = {
+            name: each
+            for name, each in zip((*HEADS, "halved", "p"), zip(*cells, strict=True), strict=True)
+            if any(each)
+        }
         screen.print(f"\nsettings by the mean {metric} over {found.over}", style="bold")
         _table(screen, "", [as_text(setting.values, brief=True) or "all runs" for setting in best], columns)
         _lines(screen, [*cut(len(best), len(told)), found.yardstick.note, found.verdict])

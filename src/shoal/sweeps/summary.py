@@ -111,12 +111,12 @@ def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[i
 def _best_settings(info: SweepInfo, found: Ranking[int]) -> list[str]:
     keys = [key for key in info.varies if not repeats(key)]
     told = [setting for setting in found.settings if setting.spread.of]
-    rows = [[*keys, *HEADS, "p"]]
+    rows = [[*keys, *HEADS, "halved", "p"]]
     for setting in told[: 4 * TOP]:
         values = [shown(setting.values.get(key, ""), brief=True) for key in keys]
-        rows.append([*values, *setting.spread.cells, chance(setting.p)])
+        rows.append([*values, *setting.spread.cells, str(setting.halved or ""), chance(setting.p)])
     title = f"best of {counted(len(told), 'setting')} by the mean {found.yardstick.metric} over {found.over}"
-    return [title, *_aligned(rows), *(f"  {line}" for line in cut(len(rows) - 1, len(told)))]
+    return [title, *_aligned(_filled(rows)), *(f"  {line}" for line in cut(len(rows) - 1, len(told)))]
 
 
 def _over_repeats(results: Mapping[int, RunInfo], found: Ranking[int]) -> list[str]:
@@ -180,6 +180,12 @@ def _failures(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
     if len(reasons) > 2 * TOP:
         lines.append(f"  and {len(reasons) - 2 * TOP} more reasons: see the summary")
     return lines
+
+
+def _filled(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows without the columns that have nothing below their title."""
+    kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[1:])]
+    return [[row[place] for place in kept] for row in rows]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

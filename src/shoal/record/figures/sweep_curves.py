@@ -24,6 +24,8 @@ BEST_RUN = {False: "best run", True: "its best run"}
 """What the run is called whose curve stands for the best setting, also where a mean over several runs has the star."""
 _N_STEPS = 200
 """Steps at which curves of unequal steps are compared."""
+_MANY_LEFT = 0.9
+"""Share of the runs below which so few are left that a line over them is another line."""
 
 
 def curve(rows: Sequence[Mapping[str, float]], metric: str) -> list[tuple[float, float]]:
@@ -77,24 +79,39 @@ def _legend(axes: Axes, title: str, *, below: bool) -> None:
 
 
 def _group(axes: Axes, members: Sequence[Drawn], steps: np.ndarray, color: str, label: str) -> None:
-    """The mean over the runs of one configuration, and one standard deviation to either side."""
+    """The mean over the runs of one configuration and one standard deviation to either side, while all of them train.
+
+    Where some go on, as halving lets them, a thin line for each of those.
+    """
     if len(members) == 1:
         axes.plot(*zip(*members[0].curve, strict=True), color=color, linewidth=1.5, label=label, **_dots(members))
         return
     table = _table(members, steps)
-    mean, deviation = np.nanmean(table, axis=0), np.nanstd(table, axis=0, ddof=1)
-    low, high = np.fmax(mean - deviation, np.nanmin(table, axis=0)), mean + deviation
-    axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.plot(steps, mean, color=color, linewidth=1.6, label=label)
+    whole = ~np.isnan(table).any(axis=0)
+    shared = steps[whole]
+    mean, deviation = table[:, whole].mean(axis=0), table[:, whole].std(axis=0, ddof=1)
+    low, high = np.fmax(mean - deviation, table[:, whole].min(axis=0, initial=np.inf)), mean + deviation
+    axes.fill_between(shared, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(shared, mean, color=color, linewidth=1.6, label=label, marker="o" if len(shared) == 1 else None)
+    end = shared[-1] if len(shared) else -np.inf
+    for each in members:
+        further = [(x, y) for x, y in each.curve if x >= end]
+        if len(further) > 1:
+            axes.plot(*zip(*further, strict=True), color=color, linewidth=0.8, alpha=0.7)
 
 
 def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording) -> None:
-    """Many configurations, or a single one: every run where they can be told apart, and their median."""
+    """Many configurations, or a single one: every run where they can be told apart, and their median.
+
+    The median and the percentiles are of the runs that train at each step; they break off where many stop at once.
+    """
     if len(drawn) == 1:
         label = f"run {drawn[0].run}"
         axes.plot(*zip(*drawn[0].curve, strict=True), color=BLUE, linewidth=1.6, label=label, **_dots(drawn))
         return
     table = _table(drawn, steps)
+    seen = ~np.isnan(table).all(axis=0)
+    steps, table = steps[seen], table[:, seen]
     going_on = " of those still training" if np.isnan(table).any() else ""
     if len(drawn) <= MOST_LINES:
         for each in drawn:
@@ -103,9 +120,18 @@ def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording
     else:
         of = f"{MOST_CURVES} runs, best to worst" if len(drawn) >= MOST_CURVES else f"{len(drawn)} runs"
         for (low, high), alpha in (((10, 90), 0.35), ((25, 75), 0.5)):
-            band = np.nanpercentile(table, [low, high], axis=0)
-            axes.fill_between(steps, *band, color=GRAY, alpha=alpha, linewidth=0, label=f"{low} to {high} % of {of}")
-    axes.plot(steps, np.nanmedian(table, axis=0), color=BLUE, linewidth=1.6, label=f"median{going_on}")
+            xs, below, above = _broken(steps, table, np.nanpercentile(table, [low, high], axis=0))
+            label = f"{low} to {high} % of {of}{going_on}"
+            axes.fill_between(xs, below, above, color=GRAY, alpha=alpha, linewidth=0, label=label)
+    xs, middle = _broken(steps, table, np.nanmedian(table, axis=0)[None])
+    axes.plot(xs, middle, color=BLUE, linewidth=1.6, label=f"median{going_on}")
+
+
+def _broken(steps: np.ndarray, table: np.ndarray, lines: np.ndarray) -> list[np.ndarray]:
+    """The steps and lines over them, with a gap after each step after which a tenth of the runs or more stop."""
+    left = (~np.isnan(table)).sum(axis=0)
+    gaps = np.flatnonzero(left[1:] <= _MANY_LEFT * left[:-1]) + 1
+    return [np.insert(each.astype(float), gaps, np.nan) for each in (steps, *lines)]
 
 
 def _dots(members: Sequence[Drawn]) -> dict[str, Any]:
@@ -120,14 +146,11 @@ def _steps(drawn: Sequence[Drawn]) -> np.ndarray:
 
 
 def _table(members: Sequence[Drawn], steps: np.ndarray) -> np.ndarray:
-    """The metric of each run at each step, nan where it was not training; steps that no run has seen hold the last."""
+    """The metric of each run at each step, nan where it was not training."""
     rows = []
     for each in members:
         xs, ys = np.array(each.curve).T
         row = np.interp(steps, xs, ys)
         row[(steps < xs[0]) | (steps > xs[-1])] = np.nan
         rows.append(row)
-    table = np.array(rows)
-    seen = ~np.isnan(table).all(axis=0)
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(steps)), seen.argmax()))
-    return table[:, last]
+    return np.array(rows)

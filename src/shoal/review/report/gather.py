@@ -24,6 +24,8 @@ from shoal.rundir import Status, SweepDir
 
 _POINTS = 200_000
 """Points of all learning curves together; beyond that each curve keeps fewer."""
+_FEWEST = 20
+"""Points of a curve at least, if it has so many."""
 _METRICS = 6
 _SETTINGS = 12
 _LARGEST_FIGURE = 2_000_000
@@ -175,17 +177,32 @@ def _curves(entries: Sequence[RunEntry]) -> dict[str, list[dict[str, list[float]
             every.append({})
     names = dict.fromkeys(name for each in every for name in each)
     ordered = sorted(names, key=lambda name: not name.endswith("loss"))[:_METRICS]
-    points = max(20, min(200, _POINTS // max(1, len(entries) * len(ordered))))
-    return {name: [_thinned(each.get(name), points) for each in every] for name in ordered}
+    points = max(_FEWEST, min(200, _POINTS // max(1, len(entries) * len(ordered))))
+    return {name: _thinned([each.get(name) for each in every], points) for name in ordered}
 
 
-def _thinned(curve: MetricCurve | None, points: int) -> dict[str, list[float]] | None:
-    """At most so many points of a curve, first and last among them, with five digits."""
-    if curve is None:
-        return None
-    n = len(curve.x)
-    kept = range(n) if n <= points else [round(i * (n - 1) / (points - 1)) for i in range(points)]
-    return {"x": [curve.x[i] for i in kept], "y": [float(f"{curve.y[i]:.5g}") for i in kept]}
+def _thinned(curves: Sequence[MetricCurve | None], points: int) -> list[dict[str, list[float]] | None]:
+    """About so many points of each curve, first and last among them, with five digits.
+
+    They are points of the longest one where the curve has those: a mean needs runs of any length at the same places.
+    """
+    longest: MetricCurve | None = max(filter(None, curves), key=lambda curve: len(curve.x), default=None)
+    shared = {longest.x[i] for i in _spaced(len(longest.x), points)} if longest else set()
+    found: list[dict[str, list[float]] | None] = []
+    for curve in curves:
+        if curve is None:
+            found.append(None)
+            continue
+        n = len(curve.x)
+        kept = [i for i in range(n) if n <= points or curve.x[i] in shared or i in (0, n - 1)]
+        kept = kept if n <= points or len(kept) >= _FEWEST else _spaced(n, points)
+        found.append({"x": [curve.x[i] for i in kept], "y": [float(f"{curve.y[i]:.5g}") for i in kept]})
+    return found
+
+
+def _spaced(n: int, points: int) -> list[int]:
+    """So many places of n, or all where there are no more."""
+    return list(range(n)) if n <= points else [round(i * (n - 1) / (points - 1)) for i in range(points)]
 
 
 def _groups(

@@ -294,6 +294,14 @@
       traces.push({ x, y: mean, mode: x.length > 1 ? "lines" : "markers", type: "scatter", name, legendgroup: String(n), line: { color: shade, width: 2 },
         ...(group.rows.length === 1 ? { customdata: x.map(() => group.rows[0]) } : {}),
         hovertemplate: `${name}<br>%{x}: %{y:.4g} (${count(group.rows.length)})<extra></extra>` });
+      const end = x.length ? x[x.length - 1] : -Infinity;
+      if (group.rows.length > 1) group.rows.filter((i) => visible.has(i) && lines.metrics[metric][i]).forEach((i) => {
+        const [at, values] = lines.metrics[metric][i];
+        const further = lines.axes[at].map((place, k) => [place, values[k]]).filter(([place]) => place >= end);
+        if (further.length > 1) traces.push({ x: further.map(([place]) => place), y: further.map(([, value]) => value), mode: "lines", type: "scatter",
+          showlegend: false, legendgroup: String(n), line: { color: faded(shade, 0.7), width: 1 }, customdata: further.map(() => i),
+          hovertemplate: `${escaped(rows[i][ID])}<br>%{x}: %{y:.4g}<extra></extra>` });
+      });
     });
     const own = chosen === null ? null : lines.metrics[metric][chosen];
     if (own) {
