@@ -125,6 +125,17 @@ def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[
     assert as_here(here)
 
 
+def test_a_worker_that_is_wanted_back_saves_and_another_goes_on(workdir: Path, here: Path) -> None:
+    launcher = launched(*LONG, *behind("node", NOISY), "workers.n=1")
+
+    os.kill(next(iter(training(launcher))), signal.SIGTERM)
+
+    assert ended(launcher) == 0
+    assert "saved, to go on with another worker: SIGTERM came to its worker" in Path("log").read_text()
+    assert any(read_info(run.info).sessions == 2 for run in runs())
+    assert as_here(here)
+
+
 def test_ctrl_c_saves_what_trains_elsewhere_and_resume_may_train_it_here(workdir: Path, here: Path) -> None:
     launcher = launched(*LONG, *behind("node", NOISY), "workers.n=1")
     training(launcher)

@@ -15,7 +15,7 @@ from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweeps.block import Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
 from shoal.sweeps.executor import Executor, Happening, Lost
 from shoal.sweeps.ledger import Ledger
-from shoal.sweeps.serving import Finished
+from shoal.sweeps.serving import Finished, Preempted
 from shoal.sweeps.summary import spans
 from shoal.sweeps.sweep_progress import SweepProgress
 
@@ -90,6 +90,9 @@ class Execution:
             case block, Lost(reason):
                 self.progress.finished(block)
                 self._lost(block, reason)
+            case block, Preempted(reason):
+                self.progress.finished(block)
+                self._preempted(block, reason)
             case block, Finished():
                 self.progress.finished(block)
 
@@ -162,6 +165,29 @@ class Execution:
     def _left(self, block: Block) -> list[Assignment]:
         """The runs of a block that have not come to their end."""
         return [each for each in block.assignments if each.number not in self.results and not each.finished]
+
+    def _preempted(self, block: Block, reason: str) -> None:
+        """Let another worker go on with a block that was saved; where the sweep stops, it stays as it is."""
+        left = self._left(block)
+        if self.stopping:
+            for assignment in left:
+                self._ended(assignment.number, self._recorded(assignment, Status.INTERRUPTED, reason))
+            return
+        self.progress.tell(f"{counted(len(left), 'run')} saved, to go on with another worker: {reason}")
+        again = replace(block, assignments=tuple(map(self._resumed, block.assignments)))
+        self.progress.expect([again])
+        self._queue.appendleft(again)
+
+    def _resumed(self, assignment: Assignment) -> Assignment:
+        """The run as it goes on; one that has ended keeps the others of its stack company."""
+        if assignment.finished or assignment.number in self.results:
+            return replace(assignment, info=self.results.get(assignment.number, assignment.info), finished=True)
+        with contextlib.suppress(DamagedError):  # there is none where it had not begun
+            info = read_info(assignment.run.info)
+            return replace(
+                assignment, info=replace(info, sessions=info.sessions + 1, status=Status.RUNNING), resume=True
+            )
+        return assignment
 
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""

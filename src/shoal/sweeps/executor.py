@@ -12,7 +12,7 @@ from shoal.errors import ShoalError
 from shoal.sweeps.block import Advanced, Block, Event, Noted, RunEnded
 from shoal.sweeps.hosts import Hosts
 from shoal.sweeps.links import Link
-from shoal.sweeps.serving import Finished, Hello, asked, framed
+from shoal.sweeps.serving import Finished, Hello, Preempted, asked, framed
 
 POLL_SECONDS = 0.2
 """How long a signal may wait while nothing happens."""
@@ -25,7 +25,7 @@ class Lost:
     reason: str
 
 
-Happening = tuple[Block, Event | Lost | Finished]
+Happening = tuple[Block, Event | Lost | Preempted | Finished]
 NOBODY = Block(())
 """The block of what happens to a worker that has none."""
 Watch = Callable[[Block, Advanced], None]
@@ -142,7 +142,7 @@ class Workers(Executor):
         n = 0 if self._ends else waiting()
         while len(self._workers) < len(self._places) and n > sum(worker.starts for worker in self._workers):
             self._start()
-        return any(worker.block or (n and worker.starts) for worker in self._workers)
+        return any(worker.block or (n and (worker.starts or worker.leaves)) for worker in self._workers)
 
     def _start(self) -> None:
         """Start a worker; where the system allows no process beside those that there are, there are no more."""
@@ -175,8 +175,8 @@ class Workers(Executor):
                 yield from self._welcome(worker, event)
             elif event is not None:
                 yield worker.block or NOBODY, event
-                if isinstance(event, Finished):
-                    worker.block = None
+                if isinstance(event, Finished | Preempted):
+                    worker.block, worker.leaves = None, isinstance(event, Preempted)
 
     def _lost(self, worker: _Worker) -> Iterator[Happening]:
         self._workers.remove(worker)
@@ -184,7 +184,7 @@ class Workers(Executor):
         worker.link.close(patiently=False)
         if block is not None:
             yield block, Lost(reason)
-        else:
+        elif not worker.leaves:
             yield from self._refused(worker, f"worker {worker.number} ({self._places[worker.number]}): {reason}")
 
     def _refused(self, worker: _Worker, reason: str) -> Iterator[Happening]:
@@ -219,25 +219,27 @@ class _Worker:
         self.link = link
         self.starts = True
         """Whether it has not said yet that it is there: it may wait in a queue."""
+        self.leaves = False
+        """Whether it has said that it ends."""
         self.block: Block | None = None
 
     @property
     def idle(self) -> bool:
         """Whether it waits for a block."""
-        return not self.starts and self.block is None
+        return not (self.starts or self.leaves) and self.block is None
 
     def begin(self, block: Block) -> None:
         self.block = block
         self.link.send(framed(block))
 
-    def receive(self) -> Event | Hello | Finished | None:
+    def receive(self) -> Event | Hello | Finished | Preempted | None:
         """What the worker says; None where that is not all there yet.
 
         Raises:
             EOFError: where it is gone.
             OSError: likewise.
         """
-        found: Event | Hello | Finished | None = self.link.receive()
+        found: Event | Hello | Finished | Preempted | None = self.link.receive()
         return found
 
     def ask(self, number: int) -> None:

@@ -12,14 +12,18 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 from shoal import machine
+from shoal.sweeps.block import Ended, Event
 
 BLOCK, SIGNAL = b"B", b"S"
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals that have a training save and stop."""
 COMPARED = ("shoal", "torch")
 """Distributions that a worker has to have in the launcher's version."""
 
@@ -49,6 +53,13 @@ class Finished:
     """A block has come to its end."""
 
 
+@dataclass(frozen=True)
+class Preempted:
+    """Whoever lends the worker wants it back: what it trained is saved, and goes on where somebody else takes it up."""
+
+    reason: str
+
+
 def framed(block: Any) -> bytes:
     """A block as it is sent."""
     return BLOCK + pickle.dumps(block)
@@ -71,11 +82,26 @@ def serve(inbox: Connection, outbox: Connection) -> None:
 
         known: Known = {}
         while (block := inner.next()) is not None:
-            train_block(block, outbox.send, known)
+            held: list[Ended] = []
+            train_block(block, partial(_told, outbox, held), known)
             inner.busy = False
+            unasked = inner.unasked()
+            if held and unasked:
+                outbox.send(Preempted(f"{signal.Signals(unasked[0]).name} came to its worker"))
+                return
+            for each in held:
+                outbox.send(each)
             outbox.send(Finished())
     except (EOFError, OSError, KeyboardInterrupt):
         return  # what was not reported is known to be lost
+
+
+def _told(outbox: Connection, held: list[Ended], event: Event) -> None:
+    """Pass an event on; that a run was interrupted waits until it is known who has asked for that."""
+    if isinstance(event, Ended) and event.info.status == "interrupted":
+        held.append(event)
+    else:
+        outbox.send(event)
 
 
 class _Inner:
@@ -86,13 +112,28 @@ class _Inner:
         self._blocks: SimpleQueue[bytes | None] = SimpleQueue()
         self._gone = False
         self.busy = False
+        self._asked: list[int] = []
+        self._signals, written = os.pipe()
+        for end in (self._signals, written):
+            os.set_blocking(end, False)
+        # Python writes each signal there that it receives, whoever handles it: a training has handlers of its own.
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+
+    def unasked(self) -> list[int]:
+        """The signals that came, but for those that the launcher has sent."""
+        try:
+            received = [*os.read(self._signals, 4096)]
+        except BlockingIOError:
+            return []
+        return [each for each in received if each in STOPS and each not in self._asked]
 
     def listen(self) -> None:
         """Hear until the launcher is gone."""
         try:
             while frame := self._inbox.recv_bytes():
                 if frame.startswith(SIGNAL):
-                    os.kill(os.getpid(), int(frame[1:]))
+                    self._asked.append(int(frame[1:]))
+                    os.kill(os.getpid(), self._asked[-1])
                 else:
                     self._blocks.put(frame[1:])
         except (EOFError, OSError):
