@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import polars
@@ -65,7 +66,7 @@ def test_run_json_says_how_the_run_was_made_and_how_it_ended(run: Run) -> None:
     assert (info.epochs, info.steps, info.parameters, info.trainable) == (3, 6, 1153, 1153)
     assert info.choices["optimizer"] == "adam"
     assert info.overrides == [f"outputs={run.path.parent.parent}", *SHORT]
-    assert info.versions["torch"] == torch.__version__
+    assert info.versions["torch"] == version("torch")  # without the "+cu130" that torch itself may add
     assert info.hardware["accelerator"] == "cpu"
     assert info.seconds > 0
     assert info.started is not None

@@ -36,8 +36,7 @@ def test_regression_is_measured_in_the_units_of_the_target_beside_baselines(hous
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # Lightning with the newest torch
 def test_a_supervised_run_logs_the_measures_of_all_validation_outputs(houses_csv: Path) -> None:
-    import pytorch_lightning as lightning
-
+    from shoal.engines import launching
     from shoal.optimizers import SGD
     from shoal.schedulers import Constant
     from shoal.tasks import Batches, Supervised
@@ -48,7 +47,7 @@ def test_a_supervised_run_logs_the_measures_of_all_validation_outputs(houses_csv
     module = Supervised(
         model=nn.Linear(5, 1), task=task, loss=Auto(), optimizer=SGD(lr=0.1), scheduler=Constant(), seed=0
     )
-    trainer = lightning.Trainer(
+    trainer = launching.trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
     )
 

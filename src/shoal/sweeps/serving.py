@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shoal import machine
-from shoal.sweeps.block import Ended, Event
+from shoal.sweeps.block import Event, RunEnded
 
 BLOCK, SIGNAL = b"B", b"S"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -82,7 +82,7 @@ def serve(inbox: Connection, outbox: Connection) -> None:
 
         known: Known = {}
         while (block := inner.next()) is not None:
-            held: list[Ended] = []
+            held: list[RunEnded] = []
             train_block(block, partial(_told, outbox, held), known)
             inner.busy = False
             unasked = inner.unasked()
@@ -96,9 +96,9 @@ def serve(inbox: Connection, outbox: Connection) -> None:
         return  # what was not reported is known to be lost
 
 
-def _told(outbox: Connection, held: list[Ended], event: Event) -> None:
+def _told(outbox: Connection, held: list[RunEnded], event: Event) -> None:
     """Pass an event on; that a run was interrupted waits until it is known who has asked for that."""
-    if isinstance(event, Ended) and event.info.status == "interrupted":
+    if isinstance(event, RunEnded) and event.info.status == "interrupted":
         held.append(event)
     else:
         outbox.send(event)
