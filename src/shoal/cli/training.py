@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     )(train)
     app.command()(resume)
     app.command()(again)
+    app.command("find-lr")(find_lr)
 
 
 def _completed(incomplete: str) -> list[str]:
@@ -88,6 +90,35 @@ def again(
     if entry.info is None:
         raise DamagedError(f"{entry.path}: {entry.reason}")
     raise typer.Exit(again(entry.info, overrides or [], before_training=keep_what_is_imported, told=print).tell())
+
+
+def find_lr(
+    overrides: Overrides = None,
+    lowest: Annotated[float, typer.Option("--from", metavar="RATE", help="The lowest rate.")] = 1e-6,
+    highest: Annotated[float, typer.Option("--to", metavar="RATE", help="The highest rate.")] = 1.0,
+    rates: Annotated[int, typer.Option("--rates", "-n", min=2, help="How many, evenly on a logarithmic scale.")] = 64,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps with each.")] = 100,
+) -> None:
+    """Look for a learning rate: many of them at once in a stack, each for a few steps from the same beginning.
+
+    The sweep is kept, with its figure of the loss against the rate; its tag is find-lr.
+
+    \b
+    Examples:
+      shoal find-lr task=sin_x2
+      shoal find-lr task=iris optimizer=sgd --from 1e-4 --to 10 --steps 200
+    """
+    from shoal.app.rates import KEY, try_rates
+
+    tried = try_rates(overrides or [], lowest=lowest, highest=highest, n_rates=rates, n_steps=steps)
+    low, high = tried.near
+    print(f"\nlowest train/loss after {steps} steps: {tried.losses[tried.best]:.4g}, with {KEY}={tried.best:g}")
+    print(f"  nearly as low from {low:g} to {high:g}" + _diverged(tried.diverged_from))
+    print(f"  train with it: {shlex.join(['shoal', 'train', *(overrides or []), f'{KEY}={tried.best:g}'])}")
+
+
+def _diverged(rate: float | None) -> str:
+    return "" if rate is None else f"; from {rate:g} on it diverges"
 
 
 def _directory(reference: str, root: Path) -> Path:
