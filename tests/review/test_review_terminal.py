@@ -182,7 +182,7 @@ def test_a_reader_that_has_enough_is_no_error(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["runz"], "Did you mean 'runs'"),
+        (["runz"], "did you mean shoal runs?"),
         (["runs", "--topp", "3"], "Possible options: --top"),
         (["runs", "--top", "0"], "--top"),
         (["runs", "--status", "faild"], "did you mean failed?"),

@@ -20,7 +20,7 @@ class Looked:
     """The number of a batch in a step that is traced, which ends where the step looks at it.
 
     It is no int, but says that it is one: lists, tensors and NumPy take what is derived from int by its value, without
-    asking.
+    asking. That it is one says nothing of which it is: who checks the types of arguments does not look at it.
     """
 
     def __init__(self, noticing: Noticing) -> None:
@@ -28,7 +28,6 @@ class Looked:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[int]:  # type: ignore[override]
-        self._noticing.read = True
         return int
 
 
