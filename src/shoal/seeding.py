@@ -28,6 +28,7 @@ class Stream(StrEnum):
     INITIALISATION = "initialisation"
     ORDER = "order"
     DROPOUT = "dropout"
+    BOOTSTRAP = "bootstrap"
     USER = "user"
     """The global generators, for code of the user's that draws from them."""
 

@@ -12,8 +12,11 @@ import shoal
 from shoal.cli import run as command
 from shoal.errors import ConfigError
 from shoal.fits import covariance
+from shoal.fits.bootstrap import resampled, solution
 from shoal.fits.distributions import chi2_beyond, f_beyond, t_quantile
+from shoal.fits.measured import Ended
 from shoal.losses import Cauchy, Huber, SoftL1
+from shoal.tasks.residuals import FormulaProblem
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 MISRA1A = """x,y
@@ -202,3 +205,35 @@ def test_a_parameter_without_any_effect_is_not_determined() -> None:
 
     assert found.undetermined.tolist() == [False, True]
     assert found.matrix[0, 0] == pytest.approx(1 / 14)
+
+
+@pytest.mark.parametrize("resampling", ["residuals", "parametric"])
+def test_a_bootstrap_tells_of_the_errors_that_the_jacobian_does(table: Path, resampling: str) -> None:
+    words = [START, "model.bootstrap=400", f"model.resampling={resampling}"]
+
+    first, again = (fitted(*words)["bootstrap"] for _ in range(2))
+
+    assert first == again
+    assert first["failed"] == 0
+    for name, (value, error) in CERTIFIED.items():
+        low, high = first["intervals"][name]
+        assert low < value < high
+        assert first["errors"][name] == pytest.approx(error, rel=0.2)
+
+
+def test_a_row_drawn_twice_counts_as_two_and_resampled_fits_stay_apart(table: Path) -> None:
+    run = shoal.train([*WORDS, START])
+    end = Ended.of(run.presented("last"), run.job.data.train)
+    problem, drawn = end.problem.select(torch.tensor([0])), torch.Generator().manual_seed(0)
+    made = resampled(problem, end.params[0], 14, samples=40, resampling="cases", generator=drawn)
+
+    found = solution(made, end.params[:1].repeat(40, 1))
+
+    for row in (0, 7, 39):
+        alone = solution(made.select(torch.tensor([row, row])), end.params)
+        assert torch.equal(found.params[row], alone.params[0])
+    times = made.root[7, :14].square().round().long()
+    columns = {name: each[:, :14].repeat_interleave(times, dim=1) for name, each in problem.columns.items()}
+    y = problem.y[:, :14].repeat_interleave(times, dim=1)
+    repeated = solution(FormulaProblem.of(problem.expression, problem.names, columns, y), end.params)
+    torch.testing.assert_close(found.params[7], repeated.params[0], rtol=1e-7, atol=0)

@@ -54,6 +54,8 @@ class Fit:
     stopped: str | None = None
     """Why the optimizer stopped."""
     steps: int = 0
+    bootstrap: dict[str, Any] | None = None
+    """What resampled fits say, where they were asked for."""
     warnings: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:

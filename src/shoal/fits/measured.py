@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
 from shoal.fits.distributions import t_quantile
 from shoal.fits.fit import Fit, Parameter, correlations
 from shoal.losses import Loss
 from shoal.models import FormulaNetwork
+from shoal.seeding import Stream, generator
 from shoal.tasks import Data, Split, Supervised
 from shoal.tasks.residuals import FormulaProblem, problem_of
 
@@ -97,8 +99,24 @@ def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str |
         absolute=absolute,
         stopped=stopped,
         steps=steps,
+        bootstrap=_bootstrap(module, end, level),
         warnings=tuple(_warnings(network, end, found, freedom)),
     )
+
+
+def _bootstrap(module: Supervised, end: Ended, level: float) -> dict[str, Any] | None:
+    network = cast(FormulaNetwork, module.model)
+    if not network.bootstrap:
+        return None
+    return bootstrap(
+        end.problem.select(torch.tensor([0])),
+        end.params[0],
+        len(end.samples),
+        samples=network.bootstrap,
+        resampling=network.resampling,
+        level=level,
+        generator=generator(module.seed, Stream.BOOTSTRAP),
+    ).plain()
 
 
 def _parameters(

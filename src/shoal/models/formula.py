@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -33,6 +33,10 @@ class Formula(Model):
     """Parameters that keep the value they start with."""
     confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
     """Level of the confidence intervals."""
+    bootstrap: Annotated[int, Ge(0)] = 0
+    """Fits of resampled data, all of them one stack, for errors and intervals of their own; 0 for none."""
+    resampling: Literal["cases", "residuals", "parametric"] = "cases"
+    """What is drawn anew for them: rows, residuals around the fit, or normal noise of their size."""
 
     def __post_init__(self) -> None:
         parse(self.expression, variables=self.names)
@@ -123,6 +127,8 @@ class FormulaNetwork(nn.Module):
         self.names = tuple(formula.start)
         self.trained = formula.trained
         self.confidence = formula.confidence
+        self.bootstrap = formula.bootstrap
+        self.resampling = formula.resampling
         self.bounded = tuple(formula.bounds or ())
         for name, value in formula.start.items():
             start = torch.tensor(value)

@@ -19,6 +19,7 @@ def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
         odd = "; the formula may miss something" if fit["runs_test"] < 0.01 else ""
         yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"
     yield from _correlated(fit)
+    yield from _resampled(fit.get("bootstrap"), fit["level"])
     if fit["stopped"]:
         yield f"stopped after {fit['steps']} steps by {fit['stopped']}"
     yield from (f"warning: {warning}" for warning in fit["warnings"])
@@ -34,6 +35,16 @@ def _table(fit: Mapping[str, Any]) -> Iterator[str]:
             yield f"{line}{row['note'] or '-':>14}"
         else:
             yield f"{line}{row['error']:>14.6g}  {row['low']:.7g} to {row['high']:.7g}"
+
+
+def _resampled(found: Mapping[str, Any] | None, level: float) -> Iterator[str]:
+    """What the bootstrap says of each parameter."""
+    if not found:
+        return
+    failed = f", {found['failed']} of which came to no end" if found["failed"] else ""
+    yield f"bootstrap of {found['resampling']}, {found['samples']} fits{failed}"
+    for name, (low, high) in found["intervals"].items():
+        yield f"  {name}  {found['errors'][name]:.6g}  {100 * level:g} % from {low:.7g} to {high:.7g}"
 
 
 def _correlated(fit: Mapping[str, Any]) -> Iterator[str]:

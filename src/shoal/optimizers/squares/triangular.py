@@ -33,15 +33,14 @@ class Reflected(NamedTuple):
 
 def decomposed(columns: Tensor, others: Tensor) -> Reflected:
     """Decompose the `columns`, and reflect the `others` with them; both of shape (columns, runs, length)."""
-    n, length = len(columns), columns.shape[-1]
+    n = len(columns)
     work = torch.cat([columns, others])
-    place = torch.arange(length)
     vectors, scales = [], []
     for k in range(n):
-        below = torch.where(place >= k, work[k], 0.0)
-        size = summed(below * below).sqrt()
-        pivot = work[k, :, k]
-        vector = below.clone()
+        vector = work[k].clone()
+        vector[:, :k] = 0
+        size = summed(vector * vector).sqrt()
+        pivot = work[k, :, k].clone()
         vector[:, k] = pivot + torch.where(pivot < 0, -size, size)
         norm = size * (size + pivot.abs())
         scale = torch.where(norm > 0, 1 / norm, 0.0)[:, None]

@@ -1,0 +1,101 @@
+"""Errors and intervals by the bootstrap: the fits of resampled data, all of them one stack."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shoal.optimizers.squares import Solution, Tolerances, solve
+from shoal.optimizers.squares.levenberg import RUNNING, STUCK
+from shoal.tasks.residuals import FormulaProblem
+
+Resampling = Literal["cases", "residuals", "parametric"]
+STEP, COST = 1e-8, 1e-12
+"""Tolerances of a resampled fit: its parameters scatter by far more."""
+_DAMPING = 1e-3
+"""Of the first step: a resampled fit begins where the fit has ended."""
+_STEPS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """What the resampled fits say of each parameter, by name."""
+
+    resampling: str
+    samples: int
+    failed: int
+    """Resampled fits that came to no end; they are left out."""
+    errors: dict[str, float]
+    """Standard deviations."""
+    intervals: dict[str, tuple[float, float]]
+    """From quantile to quantile (Efron & Tibshirani, 1993, 13.3)."""
+
+    def plain(self) -> dict[str, Any]:
+        """As lists, dictionaries and numbers, for JSON."""
+        return asdict(self)
+
+
+def bootstrap(
+    problem: FormulaProblem,
+    params: Float[Tensor, " params"],
+    n: int,
+    *,
+    samples: int,
+    resampling: Resampling,
+    level: float,
+    generator: torch.Generator,
+) -> Bootstrap:
+    """Fit `samples` resampled sets of the first `n` samples of a problem with one row, from where its fit has ended."""
+    made = resampled(problem, params, n, samples=samples, resampling=resampling, generator=generator)
+    found = solution(made, params.repeat(samples, 1))
+    ended = (found.stopped != RUNNING) & (found.stopped != STUCK) & found.params.isfinite().all(1)
+    good = found.params[ended]
+    tail = (1 - level) / 2
+    ends = torch.quantile(good, torch.tensor([tail, 1 - tail], dtype=good.dtype), dim=0).T.tolist()
+    return Bootstrap(
+        resampling=resampling,
+        samples=samples,
+        failed=samples - len(good),
+        errors=dict(zip(problem.names, good.std(0).tolist(), strict=True)),
+        intervals={name: (low, high) for name, (low, high) in zip(problem.names, ends, strict=True)},
+    )
+
+
+def solution(problem: FormulaProblem, start: Float[Tensor, "runs params"]) -> Solution:
+    """The fits of resampled data as one stack."""
+    tolerances = (start.new_full((len(start),), each) for each in (0.0, STEP, COST))
+    return solve(problem, start, Tolerances(*tolerances), max_steps=_STEPS, damping=_DAMPING, acceleration=False)
+
+
+def resampled(
+    problem: FormulaProblem,
+    params: Float[Tensor, " params"],
+    n: int,
+    *,
+    samples: int,
+    resampling: Resampling,
+    generator: torch.Generator,
+) -> FormulaProblem:
+    """The problem of as many runs, each with its own draw: of rows, of residuals, or of normal noise."""
+    if resampling == "cases":
+        drawn = torch.randint(n, (samples, n), generator=generator)
+        counts = torch.zeros(samples, problem.y.shape[1], dtype=torch.float64)
+        counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
+        return replace(problem, root=problem.root * counts.sqrt())
+    values = problem.predictions(params.repeat(2, 1))[:1]
+    root = problem.root[:, :n]
+    weighted = (problem.y - values)[:, :n] * root
+    spread = (n / max(n - len(params), 1)) ** 0.5
+    if resampling == "residuals":
+        drawn = torch.randint(n, (samples, n), generator=generator)
+        noise = (weighted[0] - weighted.mean())[drawn] * spread
+    else:
+        size = weighted.square().mean().sqrt() * spread
+        noise = torch.randn(samples, n, generator=generator, dtype=torch.float64) * size
+    y = values.repeat(samples, 1)
+    y[:, :n] += noise / torch.where(root > 0, root, 1.0)
+    return replace(problem, y=y)
