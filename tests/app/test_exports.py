@@ -155,7 +155,7 @@ def test_numbers_alone_are_one_input_or_by_column_where_that_is_asked_for(workdi
     np.testing.assert_allclose(columns, own, rtol=1e-5)
 
 
-def test_a_network_that_looks_at_values_is_refused_as_a_graph_in_one_sentence(
+def test_a_network_that_looks_at_values_is_refused_in_one_sentence(
     workdir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = shoal.train(["task=samples", "task.x=[1,2,3]", "task.y=[1,2,3]", "model=affine", "trainer.max_epochs=1"])

@@ -112,7 +112,7 @@ def test_an_object_serves_several_runs_unless_it_looks_at_shapes_or_norms(name: 
     assert tried.groups == own(name).groups
 
 
-def test_an_optimizer_that_computes_the_loss_again_is_refused_with_the_reason() -> None:
+def test_an_optimizer_that_computes_the_loss_again_is_refused_with_reason() -> None:
     module = nn.Linear(2, 1)
     tried = OwnOptimizer(module, torch.optim.LBFGS(module.parameters()), [])
 

@@ -199,7 +199,7 @@ def halving(n_runs: int) -> list[Drawn]:
     ]
 
 
-def test_curves_end_where_their_runs_do_and_a_mean_where_the_first_of_its_runs_does() -> None:
+def test_curves_end_where_their_runs_do_and_means_with_their_first_run() -> None:
     axes = sweep_figure(halving(6), ["optimizer.lr"], WORDING).axes[-1]
 
     means = [line for line in axes.get_lines() if str(line.get_label()).startswith("lr=")]
