@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Interval
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -17,12 +17,12 @@ from shoal import instructions, losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
 from shoal.build.callbacks_check import check_callbacks
 from shoal.build.constructors import Constructor, build, called, checked, constructor, target
-from shoal.build.directions import directed, refuse_undirected
-from shoal.build.expectations import expectations, refuse_unknown
+from shoal.build.directions import directed
 from shoal.build.formula import check_formula, fitted
 from shoal.build.hydra_keys import PARTIAL, TARGET
-from shoal.build.length_check import check_length, whole_length
-from shoal.build.lightning_module import agreed, logs
+from shoal.build.length_check import check_length
+from shoal.build.lightning_module import agreed
+from shoal.build.logged_names import check_expected, check_monitors
 from shoal.build.samples_check import check_samples
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit
@@ -32,11 +32,7 @@ from shoal.engines import portable
 from shoal.engines.job import Job
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
 from shoal.instructions import NATIVE, PORTABLE
-from shoal.judging import judge
-from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS, error_name
-from shoal.record import Checkpoint
-from shoal.record.callbacks import logged
-from shoal.record.derivative import has_derivative
+from shoal.names import VAL_LOSS
 from shoal.seeding import MAX_SEED
 from shoal.tasks import Task
 
@@ -82,7 +78,7 @@ def job(config: Mapping[str, Any]) -> Job:
         )
     )
     check_callbacks(built)
-    _check_monitors(built)
+    check_monitors(built)
     check_length(built)
     _check_loss(built)
     check_samples(built)
@@ -91,7 +87,7 @@ def job(config: Mapping[str, Any]) -> Job:
     check_schedule(built)
     check_formula(built)
     check_solving(built)
-    _check_expected(built)
+    check_expected(built)
     return built
 
 
@@ -282,40 +278,6 @@ def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
     return {name: _built(node, f"{key}.{name}", kind, f"a Lightning {kind.__name__}") for name, node in wanted.items()}
 
 
-def _check_monitors(job: Job) -> None:
-    """Point `auto` at the validation loss, else at the training loss; refuse metrics that are never logged."""
-    names = metrics(job)
-    if names is None:
-        return  # known after the first epoch, which tells
-    for name, callback in job.callbacks.items():
-        if isinstance(callback, Checkpoint) and callback.monitor == "auto":
-            callback.monitor = judge(names) or "auto"
-        monitor = getattr(callback, "monitor", None)
-        if isinstance(monitor, str) and monitor != "auto":
-            _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
-            refuse_undirected(job.config["callbacks"].get(name), f"callbacks.{name}")
-        if isinstance(callback, EarlyStopping) and monitor in _of_training(job, names):
-            callback._check_on_train_epoch_end = True  # not after a validation, which has the epoch's before
-    watched = getattr(job.scheduler, "monitor", None)
-    if isinstance(watched, str):
-        _check_monitor("scheduler.monitor", watched, names, job)
-        refuse_undirected(job.config["scheduler"], "scheduler")
-
-
-def _of_training(job: Job, names: set[str]) -> set[str]:
-    """Names of what is logged as an epoch ends, whether it is validated or not."""
-    ours = logged(job.callbacks.values(), clips=True)
-    return ours | {name for name in names if name.startswith("train")}
-
-
-def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
-    if monitor in names:
-        return
-    if monitor == VAL_LOSS and not job.validates:
-        raise ConfigError(key, monitor, "is never logged: there are no validation samples", hint=f"use {TRAIN_LOSS}")
-    raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, names, kind="logged are"))
-
-
 def _check_loss(job: Job) -> None:
     """Refuse a loss of numbers for classes, and one of classes for numbers."""
     if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto | losses.Own):
@@ -326,33 +288,3 @@ def _check_loss(job: Job) -> None:
         problem = f"does not fit the targets of this task, which are {'classes' if classes else 'numbers'}"
         fitting = "loss=cross_entropy" if classes else "loss=mse"
         raise ConfigError("loss", name, problem, hint=f"use {fitting}, or loss=auto")
-
-
-def _check_expected(job: Job) -> None:
-    """Refuse expectations of what is never logged, or of a step that is never reached."""
-    wanted = expectations(job.config.get("expect"))
-    if wanted:
-        at_the_end = {DERIVATIVE} if has_derivative(job.task) else set()
-        if isinstance(job.model, models.Formula):
-            at_the_end |= set(map(error_name, job.model.trained))
-        last = whole_length(job).steps if any(each.step for each in wanted) else None
-        names = metrics(job)
-        if names is not None:
-            refuse_unknown(wanted, names | at_the_end, last)
-
-
-def metrics(job: Job) -> set[str] | None:
-    """Names of all that a run of this job logs; None where only its training can tell."""
-    ours = logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)
-    if job.own_module:
-        names = logs(job)
-        return None if names is None else names | ours
-    names = {TRAIN_LOSS}
-    if job.records:
-        shown = job.presented(job.module())
-        names |= shown.recorded().keys()
-    if job.validates:
-        names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
-    if job.trainer.get("log_every_n_steps") is not None:
-        names.add(f"{TRAIN_LOSS}_step")
-    return names | ours

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from shoal.build.job import metrics
+from shoal.build.logged_names import metrics
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import judge

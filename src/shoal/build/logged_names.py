@@ -1,0 +1,82 @@
+"""What a job will log, and the settings that name some of it: what is monitored, and what is expected."""
+
+from __future__ import annotations
+
+from pytorch_lightning.callbacks import EarlyStopping
+
+from shoal import models
+from shoal.build.directions import refuse_undirected
+from shoal.build.expectations import expectations, refuse_unknown
+from shoal.build.length_check import whole_length
+from shoal.build.lightning_module import logs
+from shoal.engines.job import Job
+from shoal.errors import ConfigError, suggestion
+from shoal.judging import judge
+from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS, error_name
+from shoal.record import Checkpoint
+from shoal.record.callbacks import logged
+from shoal.record.derivative import has_derivative
+
+
+def check_monitors(job: Job) -> None:
+    """Point `auto` at the validation loss, else at the training loss; refuse metrics that are never logged."""
+    names = metrics(job)
+    if names is None:
+        return  # known after the first epoch, which tells
+    for name, callback in job.callbacks.items():
+        if isinstance(callback, Checkpoint) and callback.monitor == "auto":
+            callback.monitor = judge(names) or "auto"
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor != "auto":
+            _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
+            refuse_undirected(job.config["callbacks"].get(name), f"callbacks.{name}")
+        if isinstance(callback, EarlyStopping) and monitor in _of_training(job, names):
+            callback._check_on_train_epoch_end = True  # not after a validation, which has the epoch's before
+    watched = getattr(job.scheduler, "monitor", None)
+    if isinstance(watched, str):
+        _check_monitor("scheduler.monitor", watched, names, job)
+        refuse_undirected(job.config["scheduler"], "scheduler")
+
+
+def _of_training(job: Job, names: set[str]) -> set[str]:
+    """Names of what is logged as an epoch ends, whether it is validated or not."""
+    ours = logged(job.callbacks.values(), clips=True)
+    return ours | {name for name in names if name.startswith("train")}
+
+
+def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:
+    if monitor in names:
+        return
+    if monitor == VAL_LOSS and not job.validates:
+        raise ConfigError(key, monitor, "is never logged: there are no validation samples", hint=f"use {TRAIN_LOSS}")
+    raise ConfigError(key, monitor, "is never logged", hint=suggestion(monitor, names, kind="logged are"))
+
+
+def check_expected(job: Job) -> None:
+    """Refuse expectations of what is never logged, or of a step that is never reached."""
+    wanted = expectations(job.config.get("expect"))
+    if wanted:
+        at_the_end = {DERIVATIVE} if has_derivative(job.task) else set()
+        if isinstance(job.model, models.Formula):
+            at_the_end |= set(map(error_name, job.model.trained))
+        last = whole_length(job).steps if any(each.step for each in wanted) else None
+        names = metrics(job)
+        if names is not None:
+            refuse_unknown(wanted, names | at_the_end, last)
+
+
+def metrics(job: Job) -> set[str] | None:
+    """Names of all that a run of this job logs; None where only its training can tell."""
+    ours = logged(job.callbacks.values(), clips=job.trainer.get("gradient_clip_val") is not None)
+    if job.own_module:
+        names = logs(job)
+        return None if names is None else names | ours
+    names = {TRAIN_LOSS}
+    if job.records:
+        shown = job.presented(job.module())
+        names |= shown.recorded().keys()
+    if job.validates:
+        names |= {VAL_LOSS, *(f"val/{name}" for name in job.task.metric_names)}
+    if job.trainer.get("log_every_n_steps") is not None:
+        names.add(f"{TRAIN_LOSS}_step")
+    return names | ours
