@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from checkout import ROOT
 from commands import typed
@@ -28,7 +29,21 @@ ELSEWHERE = {"pytest test_spring.py": "app/test_new.py", "shoal export last --fo
 """Commands that take long, and which other test runs them."""
 BEGUN = {"review.md": "test_docs_review.py"}
 """Pages whose commands need runs that are there, and which other test types them."""
-OWN = ("spring", "fourier", "lion", "logcosh", "spring_module")
+MOVED = ("from-a-script.md", "from-the-template.md")
+"""Pages with a program in files, each named in a line before its content."""
+OWN = (
+    "waves",
+    "src",
+    "src.models",
+    "src.models.wave_module",
+    "src.data",
+    "src.data.wave_datamodule",
+    "spring",
+    "fourier",
+    "lion",
+    "logcosh",
+    "spring_module",
+)
 """Modules that the page on extending begins."""
 
 
@@ -38,6 +53,12 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(page: str) -> list[str]:
     return [line for block in blocks(page, "sh") for line in block.splitlines() if line and not line.startswith("#")]
+
+
+def files(page: str) -> list[tuple[Path, str]]:
+    """The files that a page has, with their content."""
+    found = re.findall(r"^`([\w/.]+)`\n\n```\w+\n(.*?)^```", (DOCS / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [(Path(name), content) for name, content in found]
 
 
 def shortened(command: str) -> str:
@@ -65,6 +86,9 @@ def typing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page) and page not in BEGUN])
 def test_the_commands_of_a_page_do_what_it_says(page: str, typing: None) -> None:
+    for name, content in files(page) if page in MOVED else ():
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text(content)
     for command in commands(page):
         if command in ELSEWHERE:
             continue
@@ -127,3 +151,13 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     assert "WARNING" not in ended.stderr
     fetched = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?https?://")
     assert [path for path in (tmp_path / "site").rglob("*.html") if fetched.search(path.read_text())] == []
+
+
+def test_the_script_that_is_moved_over_runs_as_it_stands(workdir: Path) -> None:
+    ((_, source),) = [each for each in files("from-a-script.md") if each[0].name == "script.py"]
+    printed = io.StringIO()
+
+    with torch.random.fork_rng(), contextlib.redirect_stdout(printed):
+        exec(compile(source, "script.py", "exec", dont_inherit=True), {"__name__": "__main__"})
+
+    assert float(printed.getvalue().removeprefix("val loss ")) < 0.3
