@@ -143,12 +143,12 @@ def test_classes_come_out_of_an_onnx_file_by_their_names_with_probabilities(work
 
 def test_numbers_alone_are_one_input_or_by_column_where_that_is_asked_for(workdir: Path) -> None:
     rows = np.random.default_rng(0).uniform(1, 100, (80, 2)).round(2)
-    pl.DataFrame({"x": rows[:, 0], "b": rows[:, 1], "y": rows @ [30, 7]}).write_csv("t.csv")
+    pl.DataFrame({"owner's": rows[:, 0], "shoal/linear": rows[:, 1], "y": rows @ [30, 7]}).write_csv("t.csv")
     run = shoal.train(["task=csv", "task.path=t.csv", "task.target=y", "trainer.max_epochs=2", "loss=huber"])
 
     together, apart = (export(run, "onnx", workdir / f"{by}.onnx", by_column=by).path for by in (False, True))
     matrix = in_onnxruntime(together, {"x": rows.astype(np.float32)})["y"]
-    columns = in_onnxruntime(apart, {"x": rows[:, 0], "b": rows[:, 1]})["y"]
+    columns = in_onnxruntime(apart, {"owner_s": rows[:, 0], "shoal/linear": rows[:, 1]})["y"]
 
     own = run.predict(rows).to_series().to_numpy()
     np.testing.assert_allclose(matrix[:, 0], own, rtol=1e-5)

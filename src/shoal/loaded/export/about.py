@@ -54,7 +54,7 @@ _SECONDS = "whole seconds since 1970"
 
 def _input(field: Field, takes: Signature) -> dict[str, Any]:
     fitted = field.fitted or {}
-    found: dict[str, Any] = {"name": field.name, "kind": field.kind}
+    found: dict[str, Any] = {"name": field.name, "column": field.column, "kind": field.kind}
     if field.kind == "date":
         found["given as"] = f"{_SECONDS}-01-01, as numpy.datetime64[s] counts them"
     if field.codes is not None:
@@ -63,7 +63,7 @@ def _input(field: Field, takes: Signature) -> dict[str, Any]:
         found["unit"] = fitted["unit"]
     if "fill" in fitted:
         found["missing"] = "gives nan" if fitted["fill"] is None else f"is taken for {fitted['fill']}"
-    return found | ({"column of": takes.matrix} if takes.matrix else {})
+    return found | ({"in": takes.matrix} if takes.matrix else {})
 
 
 def _outputs(takes: Signature, data: Data) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _INSIDE = "shoal/"
-"""Before the names within the graph, so that none is that of a column."""
+"""Before the names within the graph, so that none is that of a column; with `_` before it where a column has it."""
 _ML = ("ai.onnx.ml", 3)
 """The operators for texts, and their version."""
 _CODES = re.compile(r"^[\w.]+: (?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
@@ -67,10 +67,13 @@ def _named(model: onnx.ModelProto, takes: Signature) -> onnx.ModelProto:
     """The same with the names of the columns outside, and texts where a number stands for one."""
     import onnx
 
-    model = onnx.compose.add_prefix(model, _INSIDE)
+    names = (*takes.inputs, *takes.outputs)
+    prefix = _INSIDE
+    while any(name.startswith(prefix) for name in names):
+        prefix = f"_{prefix}"
+    model = onnx.compose.add_prefix(model, prefix)
     graph, codes = model.graph, {field.name: field.codes for field in takes.fields}
     inside = [(value.name, value) for value in (*graph.input, *graph.output)]
-    names = (*takes.inputs, *takes.outputs)
     for (_, value), name in zip(inside, names, strict=True):
         value.name = name
         _call_rows(value)

@@ -30,7 +30,7 @@ def feed(table: pl.DataFrame, takes: Signature) -> Feed:
     dtype = str(takes.numbers).removeprefix("torch.")
     if takes.matrix:
         return {takes.matrix: table.cast(pl.Float64).to_numpy().astype(dtype)}
-    return {field.name: _array(table[field.name], field, dtype) for field in takes.fields}
+    return {field.name: _array(table[field.column], field, dtype) for field in takes.fields}
 
 
 def coded(given: Feed, takes: Signature) -> Feed:
@@ -51,7 +51,7 @@ def _column(field: Field, place: int) -> pl.Series:
         values = [_date(value) for value in values]
     if fitted.get("fill") is not None:
         values[place % N_ROWS] = None
-    return pl.Series(field.name, values)
+    return pl.Series(field.column, values)
 
 
 def _ends(fitted: Mapping[str, Any]) -> tuple[float, float]:

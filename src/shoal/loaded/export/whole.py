@@ -24,6 +24,8 @@ class Field:
     """A column that the graph takes."""
 
     name: str
+    """Of the input: the column's, its quotation marks replaced, since torch writes names into code."""
+    column: str
     kind: Kind = "number"
     codes: Mapping[str, int] | None = None
     """Of a category: the code of each way to write it."""
@@ -54,16 +56,18 @@ def signature(module: Supervised, data: Data, format: Format, *, by_column: bool
     """The signature of a trained module; an input a column where any is no number, or `by_column` asks for it."""
     encoding = data.encoding
     fitted = encoding.get("columns", [{"name": name} for name in data.features])
-    fields = tuple(_field(column, format) for column in fitted)
+    fields: list[Field] = []
+    for column in fitted:
+        fields.append(_field(column, _free(_unquoted(column["name"]), [field.name for field in fields]), format))
     parameter = next(module.model.parameters()).dtype
     apart = by_column or any(field.kind != "number" for field in fields)
     numbers = torch.float64 if _needs_double(fitted) or (apart and "columns" in encoding) else parameter
     taken = [field.name for field in fields] if apart else []
-    target = encoding.get("target") or (data.targets[0] if len(data.targets) == 1 else "y")
+    target = _unquoted(encoding.get("target") or (data.targets[0] if len(data.targets) == 1 else "y"))
     first = target if apart or encoding else "y"
     classes = tuple(encoding.get("classes", ()))
     outputs = (first, _free("probabilities", [*taken, first])) if classes else (first,)
-    return Signature(fields, None if apart else _free("x", outputs), numbers, outputs, classes)
+    return Signature(tuple(fields), None if apart else _free("x", outputs), numbers, outputs, classes)
 
 
 class Whole(nn.Module):
@@ -72,7 +76,7 @@ class Whole(nn.Module):
     def __init__(self, network: nn.Module, data: Data, format: Format, takes: Signature) -> None:
         super().__init__()
         self.network = network
-        self.names = None if takes.matrix else tuple(field.name for field in takes.fields)
+        self.names = None if takes.matrix else {field.column: field.name for field in takes.fields}
         self.outputs = takes.outputs
         self.dtype = next(network.parameters()).dtype
         fitted = data.encoding.get("columns")
@@ -81,15 +85,13 @@ class Whole(nn.Module):
 
     def forward(self, rows: Any) -> dict[str, Tensor]:
         """Predictions by the names of the outputs; of one target a number a row, where columns came in."""
-        x = self.encoder(rows) if self.encoder else self._plain(rows)
+        columns = {column: rows[name] for column, name in self.names.items()} if self.names else rows
+        x = self.encoder(columns) if self.encoder else torch.stack([*columns.values()], 1) if self.names else rows
         outputs = self.network(x.to(self.dtype))
         found = self.decoder(outputs) if self.decoder else (outputs,)
         if self.names and found[0].dim() > 1 and found[0].shape[1] == 1:
             found = (found[0][:, 0], *found[1:])
         return dict(zip(self.outputs, found, strict=True))
-
-    def _plain(self, rows: Any) -> Tensor:
-        return torch.stack([rows[name] for name in self.names], dim=1) if self.names else rows
 
 
 def _encoder(fitted: Sequence[Mapping[str, Any]], format: Format, takes: Signature) -> nn.Module:
@@ -100,16 +102,20 @@ def _encoder(fitted: Sequence[Mapping[str, Any]], format: Format, takes: Signatu
     )
 
 
-def _field(column: Mapping[str, Any], format: Format) -> Field:
+def _field(column: Mapping[str, Any], name: str, format: Format) -> Field:
     if "categories" in column:
-        return Field(column["name"], "category", encoding_graph.codes(column, format), column)
-    return Field(column["name"], "date" if column.get("kind") == Date.name else "number", None, column)
+        return Field(name, column["name"], "category", encoding_graph.codes(column, format), column)
+    return Field(name, column["name"], "date" if column.get("kind") == Date.name else "number", None, column)
 
 
 def _needs_double(fitted: Sequence[Mapping[str, Any]]) -> bool:
     """Whether numbers of a column differ by so little beside their size that float32 would not tell them apart."""
     half = torch.finfo(torch.float32).eps / 2
     return any(abs(column.get("mean", 0)) * half > _ROUNDED * column.get("scale", 1) for column in fitted)
+
+
+def _unquoted(name: str) -> str:
+    return name.replace("'", "_").replace('"', "_")
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
