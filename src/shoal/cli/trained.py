@@ -20,7 +20,7 @@ Last = Annotated[bool, typer.Option("--last", help="The last state instead of th
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    for command in (evaluate, predict, export):
+    for command in (evaluate, predict, export, figure):
         app.command(name="eval" if command is evaluate else None)(command)
 
 
@@ -114,6 +114,34 @@ def export(
     print(f"{written.path}: largest relative difference from the run's own predictions {written.difference:.1e}")
     for note in written.notes:
         print(f"  {note}")
+
+
+def figure(
+    run: Reference,
+    format: Annotated[Literal["pdf", "svg", "png"], typer.Option("--format", "-f", help="What to write.")] = "pdf",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where; else beside its figure.")] = None,
+    dpi: Annotated[int, typer.Option(min=20, max=2400, help="Dots an inch of a PNG.")] = 300,
+    trust: Trust = None,
+    root: Root = OUTPUTS,
+) -> None:
+    """Draw the figure of a run or a sweep anew, for a paper or a slide.
+
+    \b
+    Examples:
+      shoal figure last
+      shoal figure k3f9 --format svg
+      shoal figure best:val/loss --format png --dpi 600 --output fit.png
+    """
+    from shoal.app.figure import write_figure
+    from shoal.review.entries import SweepEntry
+    from shoal.review.reference import resolve
+
+    entry = resolve(run, root)
+    name = "sweep" if isinstance(entry, SweepEntry) else "fit"
+    again = name if format != "png" else f"{name}-{dpi}dpi"  # not in the place of the one whose digest is recorded
+    path = output or entry.path / "figures" / f"{again}.{format}"
+    write_figure(entry, path, format, dpi=dpi, trusted=trust or ())
+    print(path)
 
 
 def _run(reference: str, trust: list[str] | None, root: Path) -> Run:

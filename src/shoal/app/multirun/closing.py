@@ -33,6 +33,8 @@ from shoal.sweeps.processes import beside
 from shoal.sweeps.summary import ranked
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from shoal.record.figures.drawn import Leader
 
 Finished = tuple[RunInfo, History]
@@ -101,8 +103,13 @@ class Closing:
         return dict(sorted(known, key=lambda pair: (place(pair[1], way), pair[0])))
 
     def _overview(self) -> Path:
-        """The metric against each swept setting, and learning curves."""
         from shoal.record.figures import fit as figures
+
+        write_bytes(self.sweep.figure, figures.png(self.figure()))
+        return self.sweep.figure
+
+    def figure(self) -> Figure:
+        """The metric against each swept setting, and learning curves."""
         from shoal.record.figures.drawn import Drawn, Wording
         from shoal.record.figures.sweep import sweep_figure
         from shoal.record.figures.sweep_curves import MOST_CURVES
@@ -124,8 +131,7 @@ class Closing:
         wording = Wording(
             title=self._title(), metric=metric, rises=self._yardstick.way == "max", repeats=self._repeats()
         )
-        write_bytes(self.sweep.figure, figures.png(sweep_figure(drawn, settings, wording, self._leader())))
-        return self.sweep.figure
+        return sweep_figure(drawn, settings, wording, self._leader())
 
     def _leader(self) -> Leader | None:
         """The best setting, and the run that stands for it."""
