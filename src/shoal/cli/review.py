@@ -44,6 +44,7 @@ def runs(
     expand: Annotated[bool, typer.Option("--expand", "-x", help="List the runs of each sweep.")] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show what trains now, until it has ended.")] = False,
     root: Root = OUTPUTS,
 ) -> None:
     """List runs and sweeps, newest first.
@@ -62,6 +63,7 @@ def runs(
       shoal runs --tag paper
       shoal runs --columns +optimizer.lr,+model.hidden
       shoal runs k3f9x2
+      shoal runs --watch
       shoal runs --json | jq '.[0].final'
     """
     from shoal.review import listing
@@ -70,6 +72,8 @@ def runs(
     from shoal.review.reference import looked_into
     from shoal.review.terminal_table import console
 
+    if watch:
+        return _watch(paths or [root])
     gc.disable()  # ten thousand objects that all stay: searching them for garbage would take a third of the time
     found = find([looked_into(path, root) for path in paths or ()] or ([root] if root.is_dir() else []))
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
@@ -90,6 +94,15 @@ def runs(
         listing.write_listing(console(), entries, listing.asked_columns(columns, entries))
     else:
         print(_nothing(bool(found), paths or [root]), file=sys.stderr)
+
+
+def _watch(paths: list[Path]) -> None:
+    from shoal.review.terminal_table import console
+    from shoal.review.watching import watch
+
+    if not sys.stdout.isatty():
+        raise UsageError("--watch needs a terminal", hint="for a program: shoal runs --status running --json")
+    watch(console(), paths)
 
 
 def _nothing(any_runs: bool, paths: list[Path]) -> str:
