@@ -13,9 +13,9 @@ from shoal.cli import run as command
 from shoal.errors import ConfigError
 from shoal.fits import covariance
 from shoal.fits.bootstrap import resampled, solution
-from shoal.fits.distributions import chi2_beyond, f_beyond, t_quantile
 from shoal.fits.measured import Ended
 from shoal.losses import Cauchy, Huber, SoftL1
+from shoal.tails import chi2_beyond, f_beyond, t_quantile
 from shoal.tasks.residuals import FormulaProblem
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -237,3 +237,45 @@ def test_a_row_drawn_twice_counts_as_two_and_resampled_fits_stay_apart(table: Pa
     y = problem.y[:, :14].repeat_interleave(times, dim=1)
     repeated = solution(FormulaProblem.of(problem.expression, problem.names, columns, y), end.params)
     torch.testing.assert_close(found.params[7], repeated.params[0], rtol=1e-7, atol=0)
+
+
+def test_intervals_of_predictions_are_those_of_the_delta_method(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shoal.train([*WORDS, "model.expression=a+b*x", "model.start={a:0,b:1}"])
+    capsys.readouterr()
+
+    code = command(["predict", str(run.path), "--x", "100,500", "--interval", "0.9"])
+
+    x, y = (torch.tensor(column.to_list(), dtype=torch.float64) for column in pl.read_csv("t.csv"))
+    predicted = pl.read_csv(capsys.readouterr().out.encode())
+    fit = run.info.fit
+    assert code == 0
+    assert fit is not None
+    for row in predicted.iter_rows(named=True):
+        # Of a straight line, in closed form (Draper & Smith, 1998, 3.1).
+        share = 1 / len(x) + (row["x"] - float(x.mean())) ** 2 / float((x - x.mean()).square().sum())
+        for name, variance in (("y", 1 + share), ("y_curve", share)):
+            half = t_quantile(0.9, 12) * (fit["reduced"] * variance) ** 0.5
+            assert row[f"{name}_high"] - row["y"] == pytest.approx(half, rel=1e-7)
+            assert row["y"] - row[f"{name}_low"] == pytest.approx(half, rel=1e-7)
+    assert len(y) == 14
+
+
+def test_two_fits_are_compared_by_their_criteria_and_an_f_test(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        shoal.train([*WORDS, f"model.expression={formula}", f"model.start={start}"])
+        for formula, start in (("a*x", "{a:1}"), ("a*x+b*x**2", "{a:1,b:1}"))
+    ]
+    one, two = (run.info.fit for run in runs)
+    capsys.readouterr()
+
+    code = command(["compare", *(str(run.path) for run in runs)])
+
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert one is not None
+    assert two is not None
+    f = (one["cost"] - two["cost"]) / (two["cost"] / 12)
+    assert f"F(1, 12) = {f:.4g}, p " in shown
+    assert "weight by AIC" in shown

@@ -58,6 +58,9 @@ def predict(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; else the terminal.")] = None,
     x: Annotated[str | None, typer.Option("--x", metavar="VALUES", help="Inputs themselves: 0.5,0.7")] = None,
+    interval: Annotated[
+        float | None, typer.Option("--interval", metavar="LEVEL", help="Of a formula: intervals of this level, 0.95.")
+    ] = None,
     last: Last = False,
     trust: Trust = None,
     root: Root = OUTPUTS,
@@ -67,17 +70,20 @@ def predict(
     \b
     Examples:
       shoal predict last --x 0.5,0.7
+      shoal predict last --x 0.5,0.7 --interval 0.95
       shoal predict last --input x.csv --output y.csv
     """
     if (input is None) == (x is None):
         raise UsageError("give either --input or --x", hint="for example --x 0.5,0.7")
+    if interval is not None and not 0 < interval < 1:
+        raise UsageError(f"--interval {interval}: must be between 0 and 1", hint="for example --interval 0.95")
     from shoal.loaded.cautions import cautions
     from shoal.loaded.inputs import given, read
 
     which: Which = "last" if last else "best"
     trained = _run(run, trust, root)
     inputs = read(trained, input, which) if input else given(trained, x or "", which)
-    predicted = inputs.predicted()
+    predicted = inputs.predicted(interval)
     for caution in cautions(trained, which, inputs.table, predicted.table[:, inputs.table.width :]):
         print(f"warning: {caution}", file=sys.stderr)
     if output is None:

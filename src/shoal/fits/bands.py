@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import UsageError
-from shoal.fits.distributions import t_quantile
 from shoal.models import FormulaNetwork
+from shoal.tails import t_quantile
 from shoal.tasks.residuals import problem_of
 
 

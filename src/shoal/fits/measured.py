@@ -13,11 +13,11 @@ from torch import Tensor
 
 from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
-from shoal.fits.distributions import t_quantile
 from shoal.fits.fit import Fit, Parameter, correlations
 from shoal.losses import Loss
 from shoal.models import FormulaNetwork
 from shoal.seeding import Stream, generator
+from shoal.tails import t_quantile
 from shoal.tasks import Data, Split, Supervised
 from shoal.tasks.residuals import FormulaProblem, problem_of
 

@@ -28,9 +28,16 @@ class Inputs:
     separator: str = ","
     """What separates the columns where they are written as text."""
 
-    def predicted(self) -> Inputs:
-        """The table with the predictions beside it; they do not take the place of a column by their name."""
+    def predicted(self, interval: float | None = None) -> Inputs:
+        """The table with the predictions beside it; they do not take the place of a column by their name.
+
+        With an `interval`, a level, the ends of a formula's intervals stand beside them.
+        """
         predictions = self.run.predict(self.table, self.which)
+        if interval is not None:
+            from shoal.loaded.intervals import intervals
+
+            predictions = predictions.hstack(intervals(self.run, self.table, self.which, interval))
         named = [
             each.alias(f"{each.name}_predicted") if each.name in self.table.columns else each for each in predictions
         ]

@@ -14,6 +14,7 @@ from shoal.errors import DamagedError, shown
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.curves import MetricCurve, draw, histories
 from shoal.review.entries import RunEntry
+from shoal.review.fit_comparison import fits, measures, verdict
 from shoal.review.listing import short_ids
 from shoal.review.settings import read_settings
 from shoal.review.terminal_table import TableColumn, write_table
@@ -40,6 +41,11 @@ def compare(screen: Console, entries: Sequence[RunEntry], *, metric: str | None 
     for problem in problems:
         screen.print(problem, style="red")
     _titled(screen, "\nmetrics", _metrics(entries), _with_difference(names), "no run has a metric")
+    found = fits(entries)
+    if found:
+        _titled(screen, "\nfits", measures(found), names, "")
+        for line in verdict(names, entries):
+            screen.print(printable(line))
     by = yardstick(entries)
     if by and by.note:
         screen.print(f"\n{printable(by.note)}")
