@@ -78,10 +78,11 @@ def _classes(info: RunInfo) -> Iterator[str]:
 
 
 def _metric(name: str, info: RunInfo) -> str:
-    text = f"{info.final[name]:.6g}"
+    """The last value, and where it is another one that of the best state."""
+    text, best = f"{info.final[name]:.6g}", info.at_best.get(name)
     if info.best and info.best.metric == name:
-        text += f"   best {info.best.value:.6g} in epoch {info.best.epoch}"
-    return text
+        return f"{text}   best {info.best.value:.6g} in epoch {info.best.epoch}"
+    return text if best in (None, info.final[name]) else f"{text}   {best:.6g} at best"
 
 
 def _short(path: Path) -> str:

@@ -17,6 +17,7 @@ from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, Sw
 from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
+from shoal.review.ranking import INCIDENTAL
 from shoal.review.terminal_table import TableColumn, status_style, write_table
 from shoal.review.values import AT_BEST, Value, Values, unknown_status, yardstick
 from shoal.review.wording import ago, counted, duration, number, outcomes, printable, settings
@@ -26,7 +27,6 @@ from shoal.rundir.json_text import json_text
 WIDE = 120
 """Terminals narrower than this show the last letters of an id only."""
 
-_PLAIN_WORDS = ("task=", "outputs=", "hydra", "tags=", "note=")
 _FORMATS = {"age": ago, "time": duration}
 _RIGHT = {"age", "time", "best"}
 _SHRINKS = {"id": False, "task": True, "tags": True, "note": True, "what": True, "path": True, "reason": True}
@@ -146,7 +146,7 @@ def distinction(info: RunInfo | ListedRun, shared: Collection[str] = (), *, brie
     """
     if info.differs:
         return settings(info.differs, brief=brief)
-    words = [word for word in info.overrides if not word.startswith(_PLAIN_WORDS)]
+    words = [word for word in info.overrides if not word.startswith(INCIDENTAL)]
     words.sort(key=shared.__contains__)
     parts = [word.partition("=") for word in words]
     return settings({name.lstrip("+"): value for name, _, value in parts}, brief=brief)

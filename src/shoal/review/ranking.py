@@ -17,7 +17,7 @@ from shoal.review.wording import counted
 from shoal.rundir.info import Status
 
 Key = TypeVar("Key", bound=Hashable)
-_INCIDENTAL = ("task=", "outputs=", "hydra")
+INCIDENTAL = ("task=", "outputs=", "hydra", "tags=", "note=")
 """Words of a command line that set nothing that is learned from."""
 
 
@@ -193,5 +193,5 @@ def _settings(run: RankedRun) -> Mapping[str, Any]:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
     if run.differs:
         return run.differs
-    words = [word.lstrip("+") for word in run.overrides if not word.startswith(_INCIDENTAL)]
+    words = [word.lstrip("+") for word in run.overrides if not word.startswith(INCIDENTAL)]
     return {name: value for name, _, value in (word.partition("=") for word in words)}

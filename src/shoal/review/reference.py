@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from shoal.errors import UsageError, nearest
 from shoal.review.catalog import find, is_aside
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs, untimed
-from shoal.review.values import best_run, main_metric
+from shoal.review.values import best_run, yardstick
 from shoal.review.wording import printable
 
 _DEPTH = 3
@@ -122,7 +123,10 @@ def _inside(reference: str, sweep: SweepEntry) -> Entry:
 
 def _best(reference: str, entries: Sequence[Entry]) -> RunEntry:
     every = runs(entries)
-    metric = reference.partition(":")[2] or main_metric(every)
+    by = yardstick(every)
+    metric = reference.partition(":")[2] or (by.metric if by else None)
+    if by and by.note and reference == "best":
+        print(f"best: {printable(by.note)}", file=sys.stderr)
     found = best_run(every, metric) if metric else None
     if found:
         return found

@@ -12,6 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.curves import drawn
 from shoal.review.entries import RunEntry, SweepEntry
 from shoal.review.fit_lines import fit_lines
@@ -152,6 +153,12 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
         text = number(info.final[name])
         if info.best and info.best.metric == name:
             text += f", best {number(info.best.value)} in epoch {info.best.epoch}"
+        elif info.at_best.get(name, info.final[name]) != info.final[name] and name not in (
+            LR,
+            GRAD_NORM,
+            GRAD_NORM_CLIPPED,
+        ):
+            text += f", {number(info.at_best[name])} at best"
         yield printable(name), text
     for check in info.expected:
         yield "expected", printable(", ".join(f"{key} {shown(value)}" for key, value in check.items()))

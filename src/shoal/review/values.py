@@ -224,9 +224,15 @@ def _family(run: RunEntry) -> str:
 
 
 def best_run(entries: Iterable[RunEntry], metric: str | None = None) -> RunEntry | None:
-    """The best run of the setting with the best mean over seeds and folds, by this metric or by their yardstick."""
-    found = ranking(entries, metric)
-    return found.first if found else None
+    """The best run of the setting with the best mean over seeds and folds, by this metric or by their yardstick.
+
+    Where none was trained to the end, the best of those that were not.
+    """
+    every = list(entries)
+    found = ranking(every, metric)
+    if found is None or found.first is not None:
+        return found.first if found else None
+    return next(iter(ranked(every, found.yardstick.metric)), None)
 
 
 def unknown_status(status: str, statuses: Iterable[str]) -> UsageError:

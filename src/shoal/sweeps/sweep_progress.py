@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shoal.errors import shown
+from shoal.judging import measured, place, yardstick
+from shoal.names import halved
 from shoal.notebook import changing_line
 from shoal.rundir import RunInfo, Status
 from shoal.streams import copied
@@ -27,7 +29,8 @@ class SweepProgress:
         self.kept = done
         self.ended = 0
         self.bad: dict[Status, int] = {}
-        self.best: tuple[str, float, Mapping[str, Any]] | None = None
+        self._whole: list[RunInfo] = []
+        """The runs that were trained to the end."""
         self._pace = Pace()
         self._shown = time.monotonic()
         self._out: Any = sys.stderr
@@ -72,10 +75,8 @@ class SweepProgress:
         if info.status is not Status.COMPLETED:
             self.bad[info.status] = self.bad.get(info.status, 0) + 1
         self.ended += info.status is not Status.INTERRUPTED
-        if info.best and info.status is Status.COMPLETED:
-            sign = 1 if info.best.mode == "min" else -1
-            if self.best is None or sign * info.best.value < sign * self.best[1]:
-                self.best = info.best.metric, info.best.value, info.differs
+        if info.status is Status.COMPLETED and not halved(info.reason):
+            self._whole.append(info)
         self.show()
 
     def tell(self, text: str) -> None:
@@ -105,11 +106,17 @@ class SweepProgress:
         left = self._pace.seconds_left()
         if left is not None:
             parts.append(f"{clock(max(math.ceil(left), 1))} left")
-        if self.best:
-            metric, value, differs = self.best
-            at = " ".join(f"{name}={shown(setting, brief=True)}" for name, setting in differs.items())
-            parts.append(f"best {metric} {value:.4g} ({at})" if at else f"best {metric} {value:.4g}")
-        return "  ".join(parts)
+        return "  ".join([*parts, *self._best()])
+
+    def _best(self) -> list[str]:
+        """What the best run so far has come to, by what all of them can be compared by."""
+        by = yardstick(self._whole)
+        known = [(value, run) for run in self._whole if by and (value := measured(run, by.metric)) is not None]
+        if not by or not known:
+            return []
+        value, best = min(known, key=lambda pair: place(pair[0], by.way))
+        at = " ".join(f"{name}={shown(setting, brief=True)}" for name, setting in best.differs.items())
+        return [f"best {by.metric} {value:.4g} ({at})" if at else f"best {by.metric} {value:.4g}"]
 
     def _text(self) -> Any:
         """The line for a terminal: one line, however narrow it is."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shoal.build.logged_names import metrics
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
-from shoal.judging import judge
+from shoal.judging import judge, measured
 from shoal.names import DERIVATIVE, VAL_LOSS, halved
 from shoal.record.derivative import has_derivative
 from shoal.record.track import checkpoint_of
@@ -32,12 +32,10 @@ class Goal:
     """`minimize` or `maximize`."""
 
     def value(self, run: RunInfo) -> float | None:
-        """The best value where the run kept the best of this metric, else its last one."""
+        """What the run has come to: a metric as it was in its best state, the last value where none of it is known."""
         if self.name in FIELDS:
             return float(getattr(run, self.name))
-        if run.best and run.best.metric == self.name:
-            return run.best.value
-        return run.final.get(self.name)
+        return measured(run, self.name)
 
 
 @dataclass(frozen=True)

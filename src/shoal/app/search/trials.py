@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shoal.errors import shown
+from shoal.review.wording import cut
 from shoal.rundir import StudyInfo, TrialInfo
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def conclusion(study: Study, info: StudyInfo) -> list[str]:
     trials = study.get_trials(deepcopy=False)
     front = _front(study, info)
     if len(info.objectives) > 1:
-        head, told_of = f"Pareto front: {len(front)} of {len(trials)} trials", front
+        head, told_of, done = f"Pareto front: {len(front)} of {len(trials)} trials", front, front
     else:
         done = [trial for trial in trials if trial.state.name == "COMPLETE"]
         sign = 1 if "minimize" in info.objectives.values() else -1
@@ -94,8 +95,7 @@ def conclusion(study: Study, info: StudyInfo) -> list[str]:
         rows.append([str(trial.number), *(f"{value:.6g}" for value in trial.values), *settings, _runs(trial)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    more = [f"  and {len(told_of) - 4 * TOP} more"] if len(told_of) > 4 * TOP else []
-    return [f"{head}: {_counts(trials)}", *lines, *more]
+    return [f"{head}: {_counts(trials)}", *lines, *(f"  {line}" for line in cut(len(rows) - 1, len(done)))]
 
 
 def _front(study: Study, info: StudyInfo) -> list[FrozenTrial]:
