@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -158,5 +159,6 @@ if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     for name, text in documents([CONF], MEANINGS).items():
         (SCHEMAS / name).write_text(text, encoding="utf-8")
+    runpy.run_path(str(ROOT / "docs" / "api.py"), run_name="__main__")
     list(given_lines(CONF, SCHEMAS))
     list(given_lines(ROOT / "experiments", SCHEMAS, "experiment"))

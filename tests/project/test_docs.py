@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +140,16 @@ def test_the_reference_and_the_schemas_are_what_the_constructors_say() -> None:
         "run: python docs/reference.py"
     )
     assert "|  |\n" not in page, "a setting without a meaning"
+
+
+def test_the_page_of_names_is_what_the_docstrings_say() -> None:
+    names: dict[str, Any] = {"__file__": str(DOCS / "api.py"), "__name__": "api"}
+    exec(compile((DOCS / "api.py").read_text(), "api.py", "exec", dont_inherit=True), names)
+
+    page = names["page"]()
+
+    assert (DOCS / "api.md").read_text() == page, "run: python docs/api.py"
+    assert "### `shoal.train`" in page
 
 
 def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
