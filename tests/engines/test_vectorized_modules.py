@@ -113,7 +113,7 @@ def test_a_module_that_can_be_stacked_is_and_gives_what_it_gives_alone(
 @pytest.mark.parametrize(
     ("task", "why"),
     [
-        ("wave", "its samples come from data loaders"),
+        ("wave", "draws random numbers without a key"),
         ("curve task.module.dropout=0.1", "draws random numbers without a key"),
     ],
 )

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
+from shoal.engines.sampled import NotGatherableError, sampled
 from shoal.errors import ConfigError
 from shoal.losses import Loss, LossFunction
 from shoal.models import Formula, Model
@@ -133,7 +134,10 @@ class Job:
 
         Raises:
             ConfigError: where the loss has not a weight for each class.
+            NotGatherableError: where they come from data loaders whose samples cannot be gathered.
         """
+        if not self.in_memory:
+            return self._sampled
         overfits = bool(self.trainer.get("overfit_batches"))
         data, task = self.data, self.task
         size = task.training_batch(len(data.train))
@@ -141,6 +145,24 @@ class Job:
         train = Batches(self.weighted(data.train), batch_size=size, seed=seed, drop_last=task.drop_last)
         val = Batches(self.weighted(data.val), batch_size=task.val_batch_size) if data.val else None
         return train, val
+
+    @property
+    def why_not_in_memory(self) -> str | None:
+        """Why there are no `batches`; None where there are."""
+        try:
+            self.batches()
+        except NotGatherableError as error:
+            return str(error)
+        except Exception as error:  # whatever a data loader of the user's own does
+            return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return None
+
+    @cached_property
+    def _sampled(self) -> tuple[Batches, Batches | None]:
+        """What a user's own data loaders give."""
+        assert isinstance(self.task, LightningTask)
+        train, val = sampled(self.module(), self.task.drawn_datamodule(), self.seed, double=self.double)
+        return train, val if self.task.validates else None
 
     def test_batches(self) -> Batches | None:
         """Batches of the test part, where there is one."""

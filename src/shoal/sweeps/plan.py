@@ -105,8 +105,8 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     """Why a run cannot share a stack, or None where it can, as far as can be seen without a step."""
     if job.engine == "lightning":
         return "engine=lightning"
-    if not job.in_memory:
-        return "its samples come from data loaders, not from tensors in memory"
+    if not job.in_memory and job.why_not_in_memory:
+        return f"its samples come from data loaders: {job.why_not_in_memory}"
     wrong = unsupported(job.trainer)
     if wrong:
         return f"a stack cannot follow {wrong}"

@@ -18,7 +18,7 @@ from shoal.seeding import Stream, generator
 class Split:
     """Samples: one row of `x` and of `y` each."""
 
-    x: Float[Tensor, "samples features"]
+    x: Num[Tensor, "samples *features"]
     y: Num[Tensor, "samples *outputs"]
     weight: Float[Tensor, " samples"] | None = None
     """How much each sample counts in the loss, where they do not count alike."""

@@ -30,7 +30,7 @@ class Gathered:
         """A batch like one of an epoch's of this size: each run's first samples."""
         x = torch.stack([run.samples.x[:size] for run in runs])
         y = torch.stack([run.samples.y[:size] for run in runs])
-        return x.to(dtype), y.to(dtype) if y.is_floating_point() else y
+        return x.to(dtype) if x.is_floating_point() else x, y.to(dtype) if y.is_floating_point() else y
 
     def epoch(
         self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None
