@@ -121,6 +121,12 @@ ELSEWHERE = {
     "callbacks.progress.line_seconds": "the tests show no progress",
     "callbacks.progress": "the tests show no progress",
     "logger.tensorboard": "is a node",
+    "logger.csv.save_dir": "is written beside the record",
+    "logger.csv.name": "is written beside the record",
+    "logger.csv.version": "is written beside the record",
+    "logger.mlflow.experiment_name": "is written beside the record",
+    "logger.mlflow.run_name": "is written beside the record",
+    "logger.mlflow.tracking_uri": "is written beside the record",
     "sweep": "is no part of a run",
     "hydra": "is no part of a run",
 }

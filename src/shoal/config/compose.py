@@ -124,6 +124,7 @@ def composed(
     with importing_plugins(), naming_misread():
         experiments.install()
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
+        OmegaConf.register_new_resolver("hydra", _of_hydra, replace=True)
 
     def compose(wanted: Sequence[str]) -> DictConfig:
         with warnings.catch_warnings():
@@ -147,6 +148,18 @@ def composed(
             yield found
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+def _of_hydra(path: str) -> Any:
+    """What `${hydra:...}` reads.
+
+    Raises:
+        ValueError: where it is the directory of a run that has none yet, as in a sweep: Hydra gives None.
+    """
+    found = OmegaConf.select(HydraConfig.get(), path)  # type: ignore[arg-type]
+    if found is None and path == "runtime.output_dir":
+        raise ValueError("${hydra:runtime.output_dir} is known for a single run only, not while a sweep is planned")
+    return found
 
 
 def _check_verbose(config: DictConfig) -> None:

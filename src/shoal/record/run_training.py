@@ -31,6 +31,7 @@ from shoal.record.rate_told import RateTold
 from shoal.record.recorder import Recorder
 from shoal.record.run_record import RunRecord, warn
 from shoal.record.tensorboard import TensorBoard
+from shoal.record.trackers import usable
 from shoal.rundir import (
     RunDir,
     RunInfo,
@@ -164,7 +165,7 @@ class _Session:
                 over=self._is_over(),
             )
         others = [each for each in callbacks if each is not self.checkpoint]
-        loggers = [each for each in self.job.loggers.values() if not isinstance(each, TensorBoard)]
+        loggers = usable(each for each in self.job.loggers.values() if not isinstance(each, TensorBoard))
         return lightning.fit(
             self.job,
             self.module,
