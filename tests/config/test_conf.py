@@ -19,6 +19,8 @@ GROUPS = ("task", "model", "optimizer", "scheduler", "loss", "trainer", "callbac
 NEEDS = {
     "task=csv": ["task.path=data.csv", "task.target=y"],
     "loss=cross_entropy": ["task=iris"],
+    "loss=poisson": ["task=samples", "task.x=[1,2]", "task.y=[2,4]"],
+    "loss=binomial": ["task=samples", "task.x=[1,2]", "task.y=[0.2,0.4]"],
     "task=nist": ["model.expression=a*x", "model.start={a:1}"],
     "task=samples": ["task.x=[1,2]", "task.y=[2,4]"],
     "task=function": ["task.expression='sin(x)'"],

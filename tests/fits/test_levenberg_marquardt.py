@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from shoal.errors import ConfigError
 from shoal.fits import covariance
 from shoal.fits.bootstrap import resampled, solution
 from shoal.fits.measured import Ended
-from shoal.losses import Cauchy, Huber, SoftL1
+from shoal.losses import Binomial, Cauchy, Huber, Loss, Poisson, SoftL1
 from shoal.tails import chi2_beyond, f_beyond, t_quantile
 from shoal.tasks.residuals import FormulaProblem
 
@@ -120,11 +121,11 @@ def test_outliers_move_a_fit_by_a_robust_loss_little(table: Path, loss: str) -> 
     assert off[1] < 0.05
 
 
-@pytest.mark.parametrize("loss", [Huber(delta=0.5), SoftL1(delta=0.5), Cauchy(delta=0.5)])
-def test_what_a_solver_sees_of_a_loss_is_its_derivative(loss: Huber | SoftL1 | Cauchy) -> None:
-    prediction = torch.linspace(-3, 3, 13, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("loss", [Huber(delta=0.5), SoftL1(delta=0.5), Cauchy(delta=0.5), Poisson(), Binomial()])
+def test_what_a_solver_sees_of_a_loss_is_its_derivative(loss: Loss) -> None:
+    prediction = torch.linspace(0.1, 0.9, 13, dtype=torch.float64, requires_grad=True)
 
-    squares = loss.squares(prediction, torch.zeros_like(prediction))
+    squares = loss.squares(prediction, torch.full_like(prediction, 0.3))
 
     [slope] = torch.autograd.grad(squares.cost.sum(), prediction)
     torch.testing.assert_close(2 * squares.slope * squares.residual, slope)
@@ -145,6 +146,7 @@ def test_absolute_standard_errors_of_rows_set_the_size_of_the_errors(table: Path
     [
         (["task.batch_size=4"], "optimizer=lm takes its steps of all 14 training samples\n  task.batch_size=null"),
         (["loss=mae"], "is no loss of least squares"),
+        (["loss=binomial"], "is for targets from 0 to 1, and one is 10.07"),
         (["scheduler=cosine"], "has no effect on optimizer=lm"),
         (["trainer.gradient_clip_val=1"], "has no meaning for optimizer=lm"),
         (["trainer.precision=32-true"], "is too coarse for optimizer=lm"),
@@ -279,3 +281,28 @@ def test_two_fits_are_compared_by_their_criteria_and_an_f_test(table: Path, caps
     f = (one["cost"] - two["cost"]) / (two["cost"] / 12)
     assert f"F(1, 12) = {f:.4g}, p " in shown
     assert "weight by AIC" in shown
+
+
+def test_counts_and_shares_are_fitted_by_their_likelihood(workdir: Path) -> None:
+    counts, trials = [0, 3, 1, 4, 2, 2, 5, 1], [10, 20, 10, 20, 10, 10, 20, 10]
+    shares = [count / n for count, n in zip(counts, trials, strict=True)]
+    pl.DataFrame({"x": range(8), "c": counts, "n": trials, "s": shares}).write_csv("t.csv")
+    words = [*WORDS, "model.expression=a+0*x", "model.start={a:0.4}"]
+
+    poisson = shoal.train([*words, "task.target=c", "loss=poisson"]).info.fit
+    binomial = shoal.train([*words, "task.target=s", "task.weight=n", "loss=binomial"]).info.fit
+
+    mean, rate = sum(counts) / 8, sum(counts) / sum(trials)
+    logs = [
+        math.log(math.comb(n, k)) + k * math.log(rate) + (n - k) * math.log1p(-rate)
+        for k, n in zip(counts, trials, strict=True)
+    ]
+    assert poisson is not None
+    assert binomial is not None
+    assert poisson["parameters"][0]["value"] == pytest.approx(mean, rel=1e-9)
+    assert poisson["parameters"][0]["error"] == pytest.approx((mean / 8) ** 0.5, rel=1e-9)
+    likelihood = sum(k * math.log(mean) - mean - math.lgamma(k + 1) for k in counts)
+    assert poisson["aic"] == pytest.approx(2 - 2 * likelihood, rel=1e-9)
+    assert binomial["parameters"][0]["value"] == pytest.approx(rate, rel=1e-9)
+    assert binomial["parameters"][0]["error"] == pytest.approx((rate * (1 - rate) / sum(trials)) ** 0.5, rel=1e-9)
+    assert binomial["aic"] == pytest.approx(2 - 2 * sum(logs), rel=1e-9)

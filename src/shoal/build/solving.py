@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
-from shoal.losses import Loss
+from shoal.losses import Likelihood, Loss
 from shoal.models import Formula
 from shoal.optimizers import LevenbergMarquardt, Optimizer
 from shoal.schedulers import Constant
@@ -22,11 +22,13 @@ def whole(task: Task, optimizer: Optimizer) -> Task:
 
 
 def check_solving(job: Job) -> None:
-    """Refuse what an optimizer of least squares cannot follow.
+    """Refuse targets that a likelihood has no place for, and what an optimizer of least squares cannot follow.
 
     Raises:
         ConfigError: with the way out.
     """
+    if isinstance(job.loss, Likelihood) and job.in_memory:
+        _check_targets(job, job.loss)
     if not _wants_all(job.optimizer):
         return
     if job.in_memory and len(job.batches()[0]) > 1:
@@ -39,6 +41,17 @@ def check_solving(job: Job) -> None:
     _check_least_squares(job)
 
 
+def _check_targets(job: Job, loss: Likelihood) -> None:
+    low, high = loss.targets
+    y = job.data.train.y
+    outside = y[(y < low) | (y > high)]
+    if len(outside):
+        problem = f"is for targets from {low:g} to {high:g}, and one is {outside[0].item():g}"
+        scaled = job.data.encoding.get("scale", 1.0) != 1
+        hint = "task.standardize=false leaves the table as it is" if scaled else "loss=mse for numbers of any kind"
+        raise ConfigError("loss", type(loss).__name__, problem, hint=hint)
+
+
 def _check_least_squares(job: Job) -> None:
     if not isinstance(job.model, Formula):
         raise ConfigError("optimizer", "lm", "is for model=formula", hint="optimizer=lbfgs or adam for other models")
@@ -47,7 +60,9 @@ def _check_least_squares(job: Job) -> None:
         raise ConfigError("trainer.precision", job.trainer["precision"], problem, hint="trainer.precision=64-true")
     if not isinstance(job.loss, Loss) or type(job.loss).squares is Loss.squares:
         problem = "is no loss of least squares, which optimizer=lm minimises"
-        raise ConfigError("loss", type(job.loss).__name__, problem, hint="loss=mse, huber, soft_l1 or cauchy")
+        raise ConfigError(
+            "loss", type(job.loss).__name__, problem, hint="loss=mse, huber, soft_l1, cauchy, poisson or binomial"
+        )
     if not isinstance(job.scheduler, Constant):
         raise ConfigError(
             "scheduler", type(job.scheduler).__name__, "has no effect on optimizer=lm", hint="scheduler=none"

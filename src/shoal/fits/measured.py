@@ -14,7 +14,7 @@ from torch import Tensor
 from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
 from shoal.fits.fit import Fit, Parameter, correlations
-from shoal.losses import Loss
+from shoal.losses import Likelihood, Loss
 from shoal.models import FormulaNetwork
 from shoal.seeding import Stream, generator
 from shoal.tails import t_quantile
@@ -76,7 +76,7 @@ def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str |
     network = cast(FormulaNetwork, module.model)
     n = int((end.problem.root[0] > 0).sum())
     freedom = n - int((~end.held).sum())
-    absolute = bool(data.encoding.get("absolute"))
+    absolute = bool(data.encoding.get("absolute")) or isinstance(module.loss, Likelihood)
     variance = end.cost / freedom if freedom > 0 else math.nan
     scale = 1.0 if absolute else variance
     parameters = _parameters(network, end, found, scale, freedom, level)
@@ -90,7 +90,7 @@ def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str |
         cost=end.cost,
         reduced=_known(variance),
         deviation=_known(math.sqrt(variance)) if variance >= 0 else None,
-        r2=_explained(end),
+        r2=None if isinstance(module.loss, Likelihood) else _explained(end),
         aic=aic,
         bic=bic,
         covariance=_numbers(found.matrix * scale),
@@ -154,8 +154,14 @@ def _explained(end: Ended) -> float | None:
 
 
 def _criteria(end: Ended, n: int, absolute: bool) -> tuple[float | None, float | None]:
-    """AIC and BIC of normal residuals, as R has them: the unknown variance counts as a parameter."""
+    """AIC and BIC, as R has them: of normal residuals the unknown variance counts as a parameter."""
     k = int((~end.held).sum()) + (not absolute)
+    if isinstance(end.problem.loss, Likelihood):
+        weight = end.problem.root[0].square()
+        counted = weight > 0
+        best = end.problem.loss.at_best(end.problem.y[0][counted], weight[counted])
+        deviance = end.cost + float(best.sum())
+        return deviance + 2 * k, deviance + k * math.log(n)
     root = end.problem.root[0]
     logs = float(root[root > 0].log().sum()) * 2
     if absolute:

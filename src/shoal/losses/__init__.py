@@ -1,5 +1,6 @@
 """Losses: what a model's outputs are compared with the targets by. Each is called (prediction, target) -> scalar."""
 
+from shoal.losses.likelihood import Binomial, Likelihood, Poisson
 from shoal.losses.named import (
     Auto,
     Cauchy,
@@ -17,14 +18,17 @@ from shoal.losses.named import (
 
 __all__ = [
     "Auto",
+    "Binomial",
     "Cauchy",
     "CrossEntropy",
     "Huber",
+    "Likelihood",
     "Loss",
     "LossFunction",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Own",
+    "Poisson",
     "SoftL1",
     "SquaredLoss",
     "title",

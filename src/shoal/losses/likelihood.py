@@ -1,0 +1,65 @@
+"""Losses of counts and of shares: deviances, whose least value is the greatest likelihood."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shoal.losses.named import Loss, SquaredLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likelihood(Loss):
+    """Twice the logarithm of how much more likely the targets could be than the predictions make them."""
+
+    targets: ClassVar[tuple[float, float]]
+    """Between which all of them are."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.each(prediction, target).mean()
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.squares(prediction, target).cost.flatten(1).mean(1)
+
+    @abstractmethod
+    def at_best(self, target: Float[Tensor, " samples"], weight: Float[Tensor, " samples"]) -> Tensor:
+        """Minus twice the logarithm of the likelihood of targets that are predicted exactly, one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisson(Likelihood):
+    """Of counts, whose mean the prediction is; it must be above 0 (McCullagh & Nelder, 1989, 6.2)."""
+
+    targets: ClassVar[tuple[float, float]] = (0.0, torch.inf)
+
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        cost = 2 * (torch.xlogy(target, target) - torch.xlogy(target, prediction) + prediction - target)
+        root = prediction.rsqrt()
+        return SquaredLoss(cost + 0 * root, (prediction - target) * root, root)
+
+    def at_best(self, target: Tensor, weight: Tensor) -> Tensor:
+        return 2 * weight * (target - torch.xlogy(target, target) + torch.lgamma(target + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binomial(Likelihood):
+    """Of shares of successes, whose probability the prediction is; `task.weight` names the number of trials."""
+
+    targets: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
+        failures, others = 1 - target, 1 - prediction
+        known = torch.xlogy(target, target) + torch.xlogy(failures, failures)
+        cost = 2 * (known - torch.xlogy(target, prediction) - torch.xlogy(failures, others))
+        root = (prediction * others).rsqrt()
+        return SquaredLoss(cost + 0 * root, (prediction - target) * root, root)
+
+    def at_best(self, target: Tensor, weight: Tensor) -> Tensor:
+        hits, misses = weight * target, weight * (1 - target)
+        ways = torch.lgamma(weight + 1) - torch.lgamma(hits + 1) - torch.lgamma(misses + 1)
+        return -2 * (ways + weight * (torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)))
