@@ -20,6 +20,7 @@ from faults.training import OFTEN, SMALL, train, until
 from shoal.app.resume import resume
 from shoal.cli import train as main
 from shoal.errors import ShoalError, UsageError
+from shoal.record import run_training
 from shoal.rundir import RunDir, Status, new_id, read_history, read_info
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -120,7 +121,7 @@ def test_a_run_that_cannot_open_its_files_is_recorded_as_failed(tmp_path: Path) 
 def test_the_end_of_summer_time_leaves_duration_and_times_of_a_run_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training._Session._fit
+    real = run_training._Session._fit
 
     def fit(self: Any) -> Any:
         trainer = real(self)
@@ -128,7 +129,7 @@ def test_the_end_of_summer_time_leaves_duration_and_times_of_a_run_right(
         time.tzset()
         return trainer
 
-    monkeypatch.setattr(training._Session, "_fit", fit)
+    monkeypatch.setattr(run_training._Session, "_fit", fit)
     monkeypatch.setenv("TZ", "UTC-2")
     time.tzset()
     try:

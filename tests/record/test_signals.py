@@ -14,7 +14,7 @@ import pytest
 
 from faults import ended, forked
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
-from shoal.record import interruption
+from shoal.record import interruption, run_training
 from shoal.record.checkpoint_file import load
 from shoal.rundir import (
     RunDir,
@@ -66,13 +66,13 @@ def test_a_second_signal_stops_at_once_and_damages_nothing(tmp_path: Path) -> No
 def test_a_signal_when_all_is_done_leaves_a_completed_run_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training._Session._end
+    real = run_training._Session._end
 
     def late(self: Any, *args: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         real(self, *args)
 
-    monkeypatch.setattr(training._Session, "_end", late)
+    monkeypatch.setattr(run_training._Session, "_end", late)
 
     with pytest.raises(interruption.Interrupted) as raised:
         train(tmp_path / "run")
