@@ -123,3 +123,13 @@ def test_an_expectation_over_runs_is_missed_where_one_of_them_is_nan(over: str) 
     (outcome,) = compared_over([expected], [(info, History(Path("none"))) for info in infos])
 
     assert not outcome.holds
+
+
+def test_settings_whose_monitored_metric_is_nan_in_all_folds_are_told_by_their_last_states(tmp_path: Path) -> None:
+    rows = [{"step": 26, "epoch": 1, "val/loss": 0.5, "val/r2": math.nan}]
+    sweep = make_sweep(tmp_path, {"optimizer.lr": [0.1, 0.2], "task.fold": [0, 1]}, rows=rows, best=None)
+
+    text = summarize(sweep, read_sweep(sweep.info), results_of(sweep))
+
+    assert "in the end: what they monitored was never a number" in text.splitlines()[0]
+    assert "1 of 1 other settings cannot be told apart" in text

@@ -93,7 +93,9 @@ def _best(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int]) 
         return [*_best_runs(info, results, found), *note, *_verdict(found)]
     if len(found.settings) == 1:
         return [*_over_repeats(results, found), *note, _best_run(info, results, found)]
-    return [*_best_settings(info, found), *note, *_verdict(found), _best_run(info, results, found)]
+    title, *rows = _best_settings(info, found)
+    title += "" if _have_best(results) else ", in the end: what they monitored was never a number"
+    return [title, *rows, *note, *_verdict(found), _best_run(info, results, found)]
 
 
 def _best_runs(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int]) -> list[str]:
@@ -149,7 +151,11 @@ def _epoch(run: RunInfo) -> int:
 
 def _state(results: Mapping[int, RunInfo]) -> str:
     """Which state of the runs is told of."""
-    return "at their best" if any(run.best for run in results.values()) else "in the end"
+    return "at their best" if _have_best(results) else "in the end"
+
+
+def _have_best(results: Mapping[int, RunInfo]) -> bool:
+    return any(run.best for run in results.values())
 
 
 def _outcomes(info: SweepInfo, results: Mapping[int, RunInfo]) -> str:
