@@ -96,7 +96,7 @@ def test_a_stack_of_runs_with_loaders_trains_as_lightning_trains_each(name: str)
     assert all(torch.allclose(weights[key], value, rtol=1e-12) for key, value in module.state_dict().items())
 
 
-def test_gathering_leaves_generators_as_they_are_and_keeps_equal_samples_once() -> None:
+def test_gathering_leaves_generators_alone_and_keeps_equal_samples_once() -> None:
     samples = TensorDataset(torch.rand(20, 3), torch.rand(20, 1))
     own = torch.Generator().manual_seed(1)
     before = torch.get_rng_state(), own.get_state()

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau, St
 from driven import Kept, Stopped, job
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
-from shoal.engines.stack.fitting import fitted
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
+from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.driver import fit, unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running

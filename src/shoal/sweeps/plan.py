@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
-from shoal.engines.stack.fitting import fitted
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
+from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized import probe
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable

@@ -15,10 +15,10 @@ from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
 from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.clipping import GradientLimits
-from shoal.engines.stack.fitting import fitted
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
+from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
