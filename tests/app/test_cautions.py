@@ -70,6 +70,7 @@ def test_inputs_outside_the_interval_of_generated_samples_are_named(
 
         assert len(words) == bool(n)
         assert all(f"{n} of 3 rows are far outside" in word for word in words)
+        assert said(capsys, str(path), "--x", "nan") == ["warning: 1 of 1 predictions are not finite"]
 
 
 def test_a_model_no_better_than_the_mean_and_a_diverged_one_are_told(

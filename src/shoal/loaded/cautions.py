@@ -50,7 +50,7 @@ def _read(run: Run, which: Which, inputs: pl.DataFrame) -> pl.DataFrame:
     columns = run.columns(which)
     fitted = columns.encoding.get("columns")
     if fitted is None:
-        return inputs.select(pl.col(columns.features).cast(pl.Float64))
+        return inputs.select(pl.col(columns.features).cast(pl.Float64, strict=False))
     found = tabular(inputs.to_dict(), fitted, run.format(which))
     times = [column["name"] for column in fitted if column.get("kind") == Date.name]
     return found.with_columns(dict(dates.inputs(found[name], hours=False))["year"].alias(name) for name in times)
@@ -60,7 +60,7 @@ def _far(read: pl.DataFrame, ranges: Mapping[str, Sequence[float]]) -> Iterator[
     """Which columns have values far outside those of the training, and in how many rows."""
     found: dict[str, pl.Series] = {}
     for name, (low, high) in ranges.items():
-        values, margin = read[name], _FAR * (high - low)
+        values, margin = read[name].fill_nan(None), _FAR * (high - low)
         far = ((values < low - margin) | (values > high + margin)).fill_null(False)
         if margin and far.any():  # what never varied in training means nothing to the model of a table
             found[name] = far
