@@ -125,7 +125,7 @@ def test_an_expectation_over_runs_is_missed_where_one_of_them_is_nan(over: str) 
     assert not outcome.holds
 
 
-def test_settings_whose_monitored_metric_is_nan_in_all_folds_are_told_by_their_last_states(tmp_path: Path) -> None:
+def test_settings_with_nan_in_all_folds_are_told_by_their_last_states(tmp_path: Path) -> None:
     rows = [{"step": 26, "epoch": 1, "val/loss": 0.5, "val/r2": math.nan}]
     sweep = make_sweep(tmp_path, {"optimizer.lr": [0.1, 0.2], "task.fold": [0, 1]}, rows=rows, best=None)
 
