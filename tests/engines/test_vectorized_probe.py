@@ -239,12 +239,41 @@ class Hooked(Plain):
         self.layer.weight.grad = None
 
 
+class Idle(Plain):
+    """Has hooks that do nothing."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Left for those who come after."""
+
+    def on_after_backward(self) -> None:
+        pass
+
+
+class SetUp(Plain):
+    """Is set up by a Trainer."""
+
+    def setup(self, stage: str) -> None:
+        self.scale = 2.0
+
+
+def test_runs_whose_layers_have_hooks_share_a_stack() -> None:
+    one, other = Plain(0), Plain(1)
+    for each in (one, other):
+        nn.utils.parametrizations.weight_norm(each.layer)
+        each.layer.register_forward_hook(lambda *_: None)
+
+    assert difference(signature(one, SGD(), batch(1)), signature(other, SGD(), batch(1))) is None
+    assert probed([one, other]) == {}
+
+
 @pytest.mark.parametrize(
     ("module", "optimizer", "words"),
     [
         (Recurrent(), SGD(), "recurrent layers cannot be mapped"),
         (ByHand(), SGD(), "optimizes by hand"),
         (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),
+        (SetUp(), SGD(), "SetUp has its own setup, which a stack does not call"),
+        (Idle(), SGD(), None),
         (Plain(), SGD(), None),
     ],
 )

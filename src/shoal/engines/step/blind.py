@@ -103,7 +103,7 @@ class PerRun(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return (batch_norm if func is functional.batch_norm else func)(*args, **(kwargs or {}))
+        return _PER_RUN.get(func, func)(*args, **(kwargs or {}))
 
 
 def batch_norm(
@@ -133,3 +133,12 @@ def batch_norm(
     normed = (input - mean.view(shape)) / (var + eps).sqrt().view(shape)
     scaled = normed if weight is None else normed * weight.view(shape)
     return scaled if bias is None else scaled + bias.view(shape)
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """What `torch.nn.utils.parametrizations.weight_norm` makes of direction and length, in elementary operations."""
+    rest = [each for each in range(v.dim()) if each != dim]
+    return v * (g / v.square().sum(rest, keepdim=True).sqrt())
+
+
+_PER_RUN: dict[Any, Callable[..., Tensor]] = {functional.batch_norm: batch_norm, torch._weight_norm: weight_norm}

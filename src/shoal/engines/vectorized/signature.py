@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -32,7 +33,7 @@ def signature(module: pl.LightningModule, optimizer: Optimizer, batch: Any) -> S
         shapes[f"the type of {name}"] = str(value.dtype).removeprefix("torch.")
         shapes[f"whether {name} is trained"] = value.requires_grad
     parts: dict[str, Hashable] = {
-        f"{path or type(module).__name__}.{name}".replace("model.", "model "): _plain(value)
+        f"{path or type(module).__name__}.{name}".replace("model.", "model "): _plain(_without_ids(name, value))
         for path, part in module.named_modules()
         for name, value in vars(part).items()
         if name not in PER_RUN
@@ -87,6 +88,7 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
 
 
 _HOOKS = """
+    setup configure_model on_validation_start on_validation_end on_train_end on_fit_end
     on_fit_start on_train_start on_train_epoch_start on_train_batch_start on_train_batch_end on_train_epoch_end
     on_validation_epoch_start on_validation_batch_start on_validation_batch_end on_validation_epoch_end
     backward on_before_backward on_after_backward on_before_zero_grad optimizer_zero_grad on_before_optimizer_step
@@ -99,9 +101,28 @@ def _own_hook(module: pl.LightningModule) -> str | None:
     """The first hook that the module defines itself: a stack calls none, and does the work of `Supervised`'s."""
     for name in _HOOKS.split():
         owner = next(cls for cls in type(module).__mro__ if name in vars(cls))
-        if owner is not Supervised and not owner.__module__.startswith(("pytorch_lightning.", "lightning_fabric.")):
+        upstream = owner.__module__.startswith(("pytorch_lightning.", "lightning_fabric."))
+        if owner is not Supervised and not upstream and not _does_nothing(vars(owner)[name]):
             return name
     return None
+
+
+def _does_nothing(hook: Any) -> bool:
+    """Whether a function has no more than a description, or `pass`."""
+    code = getattr(hook, "__code__", None)
+    if code is None or code.co_consts[-1] is not None:
+        return False
+    return {each.opname for each in dis.get_instructions(code)} <= {
+        "RESUME",
+        "LOAD_CONST",
+        "RETURN_VALUE",
+        "RETURN_CONST",
+    }
+
+
+def _without_ids(name: str, value: Any) -> Any:
+    """The hooks of a part without the numbers that they are known by: every process counts them on."""
+    return list(value.values()) if name.endswith("_hooks") and isinstance(value, Mapping) else value
 
 
 def _plain(value: Any) -> Hashable:
