@@ -6,6 +6,9 @@ import csv
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from matplotlib.figure import Figure
 from commands import Ended, trained
 from pictures import PIXEL
 from shoal.record.figures.drawn import Drawn, Leader, Wording
+from shoal.record.figures.hue import strongest
 from shoal.record.figures.sweep import MOST_SETTINGS, sweep_figure
 from shoal.record.figures.sweep_curves import curve
 from shoal.review.catalog import find
@@ -284,3 +288,36 @@ def test_jobs_of_before_have_the_settings_that_are_swept_since(tmp_path: Path, m
 
     rows = list(csv.DictReader(SweepDir(path).summary.read_text().splitlines()))
     assert [(row["seed"], row["optimizer"]) for row in rows] == [("0", "adam"), ("1", ""), ("0", "sgd")]
+
+
+def crossed(**values: list[object]) -> list[Drawn]:
+    """A run for each combination; the optimizer matters most, the activation hardly."""
+    levels = {"adam": 1e-3, "sgd": 1e-1, "relu": 1.0, "tanh": 1.3}
+    found = []
+    for number, each in enumerate(product(*values.values())):
+        value = prod(levels.get(str(word), 1.0 + number / 100) for word in each)
+        found.append(Drawn(run=f"{number:04}", settings=dict(zip(values, each, strict=True)), value=value))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("values", "hue", "n_lines"),
+    [
+        ({"optimizer": ["adam", "sgd"], "lr": [0.1, 1.0, 10.0]}, "optimizer", 2),
+        ({"act": ["relu", "tanh"], "optimizer": ["adam", "sgd"], "lr": [0.1, 1.0]}, "optimizer", 0),
+        ({"lr": [0.1, 1.0, 10.0]}, None, 1),
+        ({"lr": [0.1, 1.0, 10.0], "width": [8, 16]}, None, 0),
+    ],
+)
+def test_runs_are_colored_by_what_matters_most_and_no_line_joins_pooled_ones(
+    values: dict[str, list[object]], hue: str | None, n_lines: int
+) -> None:
+    runs = [*crossed(**values), *(replace(each, run=f"{each.run}b") for each in crossed(**values))]
+
+    found = strongest(runs, list(values))
+    figure = sweep_figure(runs, list(values), Wording(title="a sweep", metric="val/loss"))
+
+    panel = figure.axes[list(values).index("lr")]
+    joined = [line for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
+    assert (found.key if found else None) == hue
+    assert len(joined) == n_lines

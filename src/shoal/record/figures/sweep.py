@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from shoal.errors import shown
 from shoal.record.figures.drawn import Drawn, Leader, Wording
-from shoal.record.figures.fit import BLUE, GRAY, ORANGE
+from shoal.record.figures.fit import GRAY, ORANGE
+from shoal.record.figures.hue import Hue, strongest, varying
 from shoal.record.figures.sweep_axes import (
     MOST_STRIPS,
     beside,
@@ -27,6 +28,7 @@ from shoal.record.figures.sweep_axes import (
 from shoal.record.figures.sweep_curves import draw_curves
 
 RED = "#CC3311"
+DARK = "#333333"
 MOST_SETTINGS = 7
 """Settings that get a panel at most; the others are named."""
 _HOLLOW = {"facecolors": "none", "edgecolors": GRAY, "linewidths": 0.8, "label": "stopped by halving"}
@@ -40,8 +42,11 @@ def sweep_figure(
     ended = [each for each in outcomes if each.value is not None]
     panels = len(drawn) or int(len(outcomes) > 1)
     figure, axes = _grid(panels, curves=any(each.curve for each in outcomes))
+    hue = strongest(outcomes, settings)
     for place, key in enumerate(drawn):
-        _against(axes[place], key, outcomes, best)
+        _against(axes[place], key, outcomes, best, hue)
+        others = [other for other in varying(outcomes, settings) if other != key]
+        _medians(axes[place], key, outcomes, others, hue)
     if panels and not drawn:
         _strip(axes[0], outcomes, best, wording.repeats)
     _level(axes[:panels], [each.value for each in ended if each.value is not None], wording)
@@ -64,21 +69,19 @@ def _grid(panels: int, *, curves: bool) -> tuple[Figure, list[Axes]]:
     return figure, [*axes, figure.add_subplot(last)]
 
 
-def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Leader | None) -> None:
+def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Leader | None, hue: Hue | None) -> None:
     """The runs over the values of one setting."""
     values = [each.settings.get(key) for each in outcomes]
     kind = kind_of_axis(key, values)
+    places = _places(key, outcomes)
     if kind == "names":
-        names = ordered(values)
-        places = [float(names.index(shown(value))) for value in values]
-        name_ticks(axes, [shortened(name) for name in names])
+        name_ticks(axes, [shortened(name) for name in ordered(values)])
     else:
-        places = [float(value) for value in values if isinstance(value, int | float)]
         if kind == "log":
             axes.set_xscale("log")
         set_ticks(axes, sorted(set(places)), kind)
         axes.set_xlim(*ends(places, kind))
-    dots = _runs(axes, places, outcomes, kind)
+    dots = _runs(axes, places, outcomes, kind, hue)
     if best is not None:
         of_setting = [
             x
@@ -89,41 +92,84 @@ def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Leader | Non
     axes.set_xlabel(key)
 
 
+def _places(key: str, outcomes: Sequence[Drawn]) -> list[float]:
+    """Where each run stands on the axis of a setting."""
+    values = [each.settings.get(key) for each in outcomes]
+    if kind_of_axis(key, values) == "names":
+        names = ordered(values)
+        return [float(names.index(shown(value))) for value in values]
+    return [float(value) for value in values if isinstance(value, int | float)]
+
+
+def _medians(axes: Axes, key: str, outcomes: Sequence[Drawn], others: Sequence[str], hue: Hue | None) -> None:
+    """The median at each value; a line through them only where the runs differ in nothing else, or in the hue alone."""
+    kind = kind_of_axis(key, [each.settings.get(key) for each in outcomes])
+    places = _places(key, outcomes)
+    whole = [(x, each) for x, each in zip(places, outcomes, strict=True) if each.value is not None and not each.halved]
+    there = sorted({x for x, _ in whole})
+    if not is_strip(there, len(whole)) or len(whole) == len(there):
+        return
+    if hue is None or others != [hue.key] or kind == "names":
+        groups = [[each.value for x, each in whole if x == at and each.value is not None] for at in there]
+        _middles(axes, there, groups, kind, joined=not others)
+        return
+    for name, (color, marker) in hue.looks.items():
+        own = [(x, each.value) for x, each in whole if hue.name(each) == name and each.value is not None]
+        at = sorted({x for x, _ in own})
+        middle = [float(np.median([y for x, y in own if x == place])) for place in at]
+        axes.plot(at, middle, color=color, marker=marker, markersize=5, linewidth=1.2, zorder=4)
+
+
 def _strip(axes: Axes, outcomes: Sequence[Drawn], best: Leader | None, repeats: str) -> None:
     """The runs of a single configuration."""
-    dots = _runs(axes, [0.0] * len(outcomes), outcomes, "names")
+    dots = _runs(axes, [0.0] * len(outcomes), outcomes, "names", None)
+    whole = [each.value for each in outcomes if each.value is not None and not each.halved]
+    if len(whole) > 1:
+        _middles(axes, [0.0], [whole], "names", joined=False)
     if best is not None:
         _star(axes, best, dots, 0.0)
     name_ticks(axes, [f"{len(outcomes)} {repeats}"])
 
 
-def _runs(axes: Axes, places: Sequence[float], outcomes: Sequence[Drawn], kind: str) -> dict[str, float]:
-    """A dot a run, the median and the middle of the runs at each place, a cross for each run without a value.
+def is_strip(places: Sequence[float], n_runs: int) -> bool:
+    """Whether the runs at each of these places stand beside each other there."""
+    return len(places) <= MOST_STRIPS or (len(places) <= 30 and n_runs >= 3 * len(places))
+
+
+def _runs(
+    axes: Axes, places: Sequence[float], outcomes: Sequence[Drawn], kind: str, hue: Hue | None
+) -> dict[str, float]:
+    """A dot a run, in the color and shape of its hue; a cross for each run without a value.
 
     Where the dot of each run stands.
     """
     look: dict[str, Any]
     found = [(x, each) for x, each in zip(places, outcomes, strict=True) if each.value is not None]
     distinct = sorted({x for x, _ in found})
-    few = len(distinct) <= MOST_STRIPS or (len(distinct) <= 30 and len(found) >= 3 * len(distinct))
-    room = room_between(distinct, kind) if few else 0.0
+    room = room_between(distinct, kind) if is_strip(distinct, len(found)) else 0.0
     dots = dict(zip((each.run for _, each in found), beside([x for x, _ in found], room, kind), strict=True))
     size = min(22.0, max(4.0, 2500.0 / max(len(found), 1)))
-    looks: dict[bool, dict[str, Any]] = {False: {"color": GRAY, "linewidths": 0, "label": "a run"}, True: _HOLLOW}
-    for stopped, look in looks.items():
-        told = [each for _, each in found if each.halved is stopped]
+    for look, told in _looks([each for _, each in found], hue):
         if told:
             xs, ys = [dots[each.run] for each in told], [each.value for each in told if each.value is not None]
             axes.scatter(xs, ys, s=size, alpha=0.7, zorder=2, **look)
-    whole = [(x, each.value) for x, each in found if not each.halved and each.value is not None]
-    there = sorted({x for x, _ in whole})
-    if few and len(whole) > len(there):
-        _middles(axes, there, [[y for x, y in whole if x == at] for at in there], kind)
     lost = [x for x, each in zip(places, outcomes, strict=True) if each.value is None]
     if lost:
         look = {"s": 24, "marker": "x", "color": RED, "transform": axes.get_xaxis_transform()}
         axes.scatter(beside(lost, room, kind), [0.97] * len(lost), label="failed, diverged or nan", **look)
     return dots
+
+
+def _looks(found: Sequence[Drawn], hue: Hue | None) -> list[tuple[dict[str, Any], list[Drawn]]]:
+    """How dots look, and the runs that they stand for; those that halving stopped are hollow."""
+    whole = [each for each in found if not each.halved]
+    looks: list[tuple[dict[str, Any], list[Drawn]]] = [(_HOLLOW, [each for each in found if each.halved])]
+    if hue is None:
+        return [({"color": GRAY, "linewidths": 0, "label": "a run"}, whole), *looks]
+    for name, (color, marker) in hue.looks.items():
+        look = {"color": color, "marker": marker, "linewidths": 0, "label": hue.label(name)}
+        looks.append((look, [each for each in whole if hue.name(each) == name]))
+    return looks
 
 
 def _star(axes: Axes, best: Leader, dots: Mapping[str, float], place: float | None) -> None:
@@ -134,14 +180,16 @@ def _star(axes: Axes, best: Leader, dots: Mapping[str, float], place: float | No
         axes.scatter([x], [best.value], zorder=5, label=best.over or f"best run, {best.run}", **look)
 
 
-def _middles(axes: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], kind: str) -> None:
-    """The median at each place, and what lies between the tenth and the ninetieth percentile."""
+def _middles(
+    axes: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], kind: str, *, joined: bool
+) -> None:
+    """The median at each place, `joined` by a line or not, and the tenth to the ninetieth percentile."""
     low, middle, high = np.array([np.percentile(group, [10, 50, 90]) for group in groups]).T
-    axes.vlines(places, low, high, color=BLUE, linewidth=1.4, zorder=3, label="10 to 90 %")
-    line = "none" if kind == "names" else "-"
+    axes.vlines(places, low, high, color=DARK, linewidth=1.4, zorder=3, label="10 to 90 %")
+    line = "-" if joined and kind != "names" else "none"
     look: dict[str, Any] = {"marker": "_" if kind == "names" else "o", "markersize": 16 if kind == "names" else 4}
-    axes.plot(places, middle, color=BLUE, linestyle=line, linewidth=1.2, markeredgewidth=2, zorder=4, **look)
-    axes.plot([], [], color=BLUE, marker="o", markersize=4, linewidth=1.2, label="median")
+    axes.plot(places, middle, color=DARK, linestyle=line, linewidth=1.2, markeredgewidth=2, zorder=4, **look)
+    axes.plot([], [], color=DARK, marker="o", markersize=4, linewidth=1.2, label="median")
 
 
 def _level(panels: Sequence[Axes], values: Sequence[float], wording: Wording) -> None:
@@ -160,5 +208,10 @@ def _level(panels: Sequence[Axes], values: Sequence[float], wording: Wording) ->
     figure = panels[0].get_figure()
     assert isinstance(figure, Figure)
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=min(len(handles), 6),
+        frameon=False,
+        fontsize=8,
     )
