@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from pytorch_lightning.callbacks import EarlyStopping
 
 from own_runs import SAMPLES, trained, write_task
+from shoal.app.composed_job import composed_job
 from shoal.app.start import start
+from shoal.record import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, read_history, read_info
+from shoal.sweeps.plan import why_alone
 
 pytestmark = [
     pytest.mark.usefixtures("undrawn"),
@@ -92,7 +98,24 @@ CALLBACKS = [
     f"{STOPPING}.patience=1 +callbacks.early_stopping.check_finite=false",
     f"{STOPPING}.patience=1 +callbacks.early_stopping.strict=false",
     f"{STOPPING}.monitor=lr callbacks.early_stopping.mode=min callbacks.early_stopping.patience=2",
+    f"{STOPPING}.patience=2 +callbacks.early_stopping.check_on_train_epoch_end=true trainer.max_epochs=9",
+    f"{STOPPING}.patience=1 +callbacks.early_stopping.check_on_train_epoch_end=true trainer.max_epochs=9"
+    " trainer.check_val_every_n_epoch=2",
+    f"{STOPPING}.patience=2 +callbacks.early_stopping.check_on_train_epoch_end=false trainer.max_epochs=9",
+    f"{STOPPING}.patience=1 +callbacks.early_stopping.log_rank_zero_only=true",
+    f"{STOPPING}.monitor=train/loss callbacks.early_stopping.patience=1 trainer.limit_val_batches=0",
+    "callbacks.checkpoint=null",
+    "callbacks.checkpoint=null task.val_fraction=0",
 ]
+LENGTHS = [
+    "trainer.min_epochs=3 trainer.max_steps=6 trainer.max_epochs=9",
+    "trainer.accumulate_grad_batches=3 trainer.limit_train_batches=4 trainer.max_steps=5",
+    "trainer.limit_train_batches=0.7 trainer.limit_val_batches=0.5 trainer.check_val_every_n_epoch=2",
+    "trainer.limit_train_batches=1.0 trainer.limit_val_batches=1.0",
+    "trainer.limit_train_batches=3 trainer.max_steps=7 trainer.check_val_every_n_epoch=2",
+    "trainer.max_steps=15 trainer.max_epochs=3",
+]
+"""Limits that meet, within an epoch and at its end."""
 HOW = {"fused", "foreach", "initial_lr"}
 """How an optimizer of torch computes, and what only a scheduler notes."""
 PIECES = [
@@ -168,9 +191,35 @@ def test_every_callback_of_the_configuration_is_compared() -> None:
     assert names == compared
 
 
+@pytest.mark.parametrize("callback", [EarlyStopping, Checkpoint])
+def test_every_setting_of_a_callback_that_a_stack_follows_is_compared(callback: type) -> None:
+    settings = set(inspect.signature(callback).parameters)
+
+    compared = {name for case in CALLBACKS for name in re.findall(r"callbacks\.\w+\.(\w+)", case)}
+    compared |= set(re.findall(rf"(?<={re.escape(STOPPING)}\.)\w+", " ".join(CALLBACKS)))
+    assert settings - compared == ({"every_n_train_steps"} if callback is Checkpoint else set())  # that trains alone
+
+
+def test_a_callback_that_inherits_from_one_that_a_stack_follows_trains_alone(workdir: Path) -> None:
+    class Mine(EarlyStopping):
+        """May do anything."""
+
+    job = composed_job([*WORDS, LENGTH])
+
+    reason = why_alone(replace(job, callbacks={"mine": Mine(monitor="val/loss")}), job.module())
+
+    assert reason == "callbacks.mine (Mine) needs a Trainer of its own"
+    assert why_alone(job, job.module()) is None
+
+
 @pytest.mark.parametrize(
     "words",
-    [f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values] + CALLBACKS + PIECES,
+    [
+        *(f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values),
+        *CALLBACKS,
+        *LENGTHS,
+        *PIECES,
+    ],
 )
 def test_the_engines_agree(words: str, workdir: Path) -> None:
     alone, stacked = run_by("lightning", words), run_by("vectorized", words)

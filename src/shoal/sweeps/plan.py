@@ -111,7 +111,7 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     if wrong:
         return f"a stack cannot follow {wrong}"
     for name, callback in job.callbacks.items():
-        if not isinstance(callback, KNOWN):
+        if type(callback) not in KNOWN:  # a class of the user's own may do more than its parent
             return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
         if isinstance(callback, Checkpoint) and callback.every_n_train_steps:
             return f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch"

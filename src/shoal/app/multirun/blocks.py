@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.working_tree import WorkingTree
-from shoal.errors import DamagedError
-from shoal.rundir import RunInfo, Status, read_config, read_info
+from shoal.errors import DamagedError, UsageError
+from shoal.rundir import JobInfo, RunDir, RunInfo, Status, read_config, read_info
 from shoal.rundir.layout import job_name
 from shoal.sweeps.block import Assignment, Block
 from shoal.sweeps.ledger import Ledger
@@ -63,6 +63,7 @@ class Blocks:
             info = read_info(run.info)
             if passenger:
                 return Assignment(number, run.path, config, info, finished=True)
+            _refuse_changed(run, info, job)
             info = replace(info, sessions=info.sessions + 1, status=Status.RUNNING)
             return Assignment(number, run.path, config, info, resume=True)
         sweep = self.ledger.info
@@ -78,3 +79,17 @@ class Blocks:
             git=self.tree.git,
         )
         return Assignment(number, run.path, config, info)
+
+
+def _refuse_changed(run: RunDir, info: RunInfo, job: JobInfo) -> None:
+    """Refuse to go on, as the sweep has it, with a run that somebody has gone on with by itself, and otherwise.
+
+    Raises:
+        UsageError: how it is finished.
+    """
+    since = info.overrides[len(job.overrides) :]
+    if since:
+        raise UsageError(
+            f"{run.path} has gone on by itself with {' '.join(since)}, which is no part of the sweep",
+            hint=f"finish it by itself, and then the sweep: shoal resume {run.path}",
+        )
