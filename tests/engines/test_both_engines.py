@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.composed_job import composed_job
 from shoal.app.start import start
+from shoal.errors import ConfigError
 from shoal.record import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, read_history, read_info
@@ -99,8 +100,6 @@ CALLBACKS = [
     f"{STOPPING}.patience=1 +callbacks.early_stopping.strict=false",
     f"{STOPPING}.monitor=lr callbacks.early_stopping.mode=min callbacks.early_stopping.patience=2",
     f"{STOPPING}.patience=2 +callbacks.early_stopping.check_on_train_epoch_end=true trainer.max_epochs=9",
-    f"{STOPPING}.patience=1 +callbacks.early_stopping.check_on_train_epoch_end=true trainer.max_epochs=9"
-    " trainer.check_val_every_n_epoch=2",
     f"{STOPPING}.patience=2 +callbacks.early_stopping.check_on_train_epoch_end=false trainer.max_epochs=9",
     f"{STOPPING}.patience=1 +callbacks.early_stopping.log_rank_zero_only=true",
     f"{STOPPING}.monitor=train/loss callbacks.early_stopping.patience=1 trainer.limit_val_batches=0",
@@ -198,6 +197,15 @@ def test_every_setting_of_a_callback_that_a_stack_follows_is_compared(callback: 
     compared = {name for case in CALLBACKS for name in re.findall(r"callbacks\.\w+\.(\w+)", case)}
     compared |= set(re.findall(rf"(?<={re.escape(STOPPING)}\.)\w+", " ".join(CALLBACKS)))
     assert settings - compared == ({"every_n_train_steps"} if callback is Checkpoint else set())  # that trains alone
+
+
+def test_early_stopping_between_two_validations_is_refused(workdir: Path) -> None:
+    words = f"{STOPPING}.check_on_train_epoch_end=true trainer.check_val_every_n_epoch=2"
+
+    with pytest.raises(ConfigError, match="looks after each epoch, and val/loss is measured in one of 2"):
+        composed_job(
+            [*WORDS, LENGTH, *words.replace("callbacks.early_stopping.", "+callbacks.early_stopping.").split()]
+        )
 
 
 def test_a_callback_that_inherits_from_one_that_a_stack_follows_trains_alone(workdir: Path) -> None:

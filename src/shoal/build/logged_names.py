@@ -30,12 +30,23 @@ def check_monitors(job: Job) -> None:
         if isinstance(monitor, str) and monitor != "auto":
             _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
             refuse_undirected(job.config["callbacks"].get(name), f"callbacks.{name}")
-        if isinstance(callback, EarlyStopping) and monitor in _of_training(job, names):
-            callback._check_on_train_epoch_end = True  # not after a validation, which has the epoch's before
+        if isinstance(callback, EarlyStopping):
+            _check_moment(f"callbacks.{name}", callback, job, of_training=monitor in _of_training(job, names))
     watched = getattr(job.scheduler, "monitor", None)
     if isinstance(watched, str):
         _check_monitor("scheduler.monitor", watched, names, job)
         refuse_undirected(job.config["scheduler"], "scheduler")
+
+
+def _check_moment(key: str, stopping: EarlyStopping, job: Job, *, of_training: bool) -> None:
+    """Let early stopping look when its metric is measured; refuse that it looks between two validations."""
+    every = job.trainer.get("check_val_every_n_epoch") or 1
+    if of_training:
+        stopping._check_on_train_epoch_end = True  # not after a validation, which has the epoch's before
+    elif stopping._check_on_train_epoch_end and every > 1:
+        problem = f"looks after each epoch, and {stopping.monitor} is measured in one of {every}"
+        hint = "null looks after each validation"
+        raise ConfigError(f"{key}.check_on_train_epoch_end", True, problem, hint=hint)
 
 
 def _of_training(job: Job, names: set[str]) -> set[str]:

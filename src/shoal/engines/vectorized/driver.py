@@ -331,7 +331,7 @@ class StackModule(pl.LightningModule):
             limit = n_of(settings.get("limit_val_batches"), len(val))
             self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
             self._val_sizes = val.sizes(end=limit)
-            if running.steps.captured["val"].keeps:
+            if self._val and running.steps.captured["val"].keeps:
                 tasks = [running.members[run].job.task for run in running.filled]
                 self._measuring = Measuring(tasks, [y for _, y, *_ in self._val])
 
