@@ -79,3 +79,17 @@ def global_generator(seed: int, stream: Stream, *position: int) -> Iterator[None
     finally:
         random.setstate(before[0])
         numpy.random.set_state(before[1])
+
+
+@contextmanager
+def generators_restored() -> Iterator[None]:
+    """Put the global random generators back afterwards."""
+    import numpy
+
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from shoal.seeding import Stream, derived, seed_global
+from shoal.seeding import Stream, derived, generators_restored, seed_global
 from shoal.tasks import Batches
 from shoal.tasks.data import Split
 from shoal.tasks.data_hooks import loaders
@@ -41,7 +41,7 @@ def sampled(
     own = [name for name in hooks if is_overridden(name, source)]
     if own:
         raise NotGatherableError(f"{type(source).__name__} has its own {own[0]}")
-    with _undisturbed():
+    with generators_restored():
         seed_global(seed)
         train, val = loaders(module, datamodule)
         if val is None or (isinstance(val, list) and not val):
@@ -74,7 +74,7 @@ class Sampled(Batches):
         """Indices of the samples in the order of this epoch."""
         if isinstance(self._loader.sampler, SequentialSampler):
             return torch.arange(len(self.samples))
-        with _undisturbed(), self._at(number):
+        with generators_restored(), self._at(number):
             if number:
                 seed_global(self._run_seed, number)
             torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)  # as an iterator of it does
@@ -147,18 +147,6 @@ def _once(value: Tensor) -> Tensor:
     digest = blake2b(content.view(torch.uint8).numpy().tobytes() if content.numel() else b"")
     digest.update(f"{content.shape} {content.dtype}".encode())
     return _kept.setdefault(digest.digest(), content)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put the global generators back afterwards."""
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 def _drawn() -> str:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -25,7 +22,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CannotStackError, CapturedStep
 from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Clock, Mapped, Stepped
-from shoal.seeding import seed_global
+from shoal.seeding import generators_restored, seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
 _PART = 1e-3
@@ -194,18 +191,6 @@ def _place(module: pl.LightningModule, step: CapturedStep | None) -> str:
         return f"{Path(inspect.getfile(type(module))).name}:{line}"
     except (OSError, TypeError):
         return type(module).__name__
-
-
-@contextmanager
-def generators_restored() -> Iterator[None]:
-    """Put the global random generators back afterwards."""
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 _OWN = {"_parameters", "_buffers", "_modules", "training"}

@@ -14,8 +14,8 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.step.mapped import Clock
-from shoal.engines.vectorized.probe import generators_restored
 from shoal.engines.vectorized.running import Running
+from shoal.seeding import generators_restored
 from shoal.tasks import Batches
 
 log = logging.getLogger(__name__)
