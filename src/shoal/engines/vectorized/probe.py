@@ -85,7 +85,7 @@ def _difference(
     changed, where = _changed(before, _attributes(module)), f"{step.name} ({_place(module, step)})"
     if changed:
         return f"{where} changes {changed}"
-    if not all(torch.equal(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
+    if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
         return f"{where} draws from a global random generator"
     if set(first.logged) != set(result.logged):
         return f"{where} logs other metrics alone than in the stack"
@@ -138,6 +138,11 @@ def _alone(step: CapturedStep, batch: Any, clock: Clock, names: Sequence[str]) -
         grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
     return _Alone(outcome.loss.detach(), outcome.logged, outcome.outputs, whole)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two results are equal to the bit; what is no number is like itself."""
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
 
 
 def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
