@@ -96,6 +96,19 @@ def test_the_report_opens_complete_and_without_a_complaint(
     assert browser.complaints() == []
 
 
+def test_on_paper_no_table_is_cut_and_no_row_is_hidden(browser: Browser, study: str) -> None:
+    opened(browser, study, width=718)  # A4 without its margins, in CSS pixels
+
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+
+    wide = "[...document.querySelectorAll('table, .plot')].filter(e => e.getBoundingClientRect().right > innerWidth)"
+    hidden = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollHeight > e.clientHeight + 2)"
+    assert browser.run(f"return {wide}.map(e => e.id)") == []
+    assert browser.run(f"return {hidden}.length") == 0
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_the_colors_follow_the_scheme(browser: Browser, study: str) -> None:
     backgrounds = []
     for dark in (False, True):
