@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ import torch
 import shoal
 from shoal.errors import ConfigError
 from shoal.expressions import names_in
+from shoal.expressions.tensors import TENSORS
 from shoal.models import Formula
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -100,6 +102,27 @@ def test_standard_errors_of_the_rows_weigh_them(table: Path) -> None:
     assert samples.weight[0] / samples.weight[-1] == pytest.approx(4)
     with pytest.raises(ConfigError, match="cannot stand beside"):
         shoal.train([*WORDS, FORMULA, START, "task.sigma=s", "task.weight=s"])
+
+
+class Doubled(torch.autograd.Function):
+    """The hyperbolic cosine with a derivative that is twice what it should be."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.cosh(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        [x] = ctx.saved_tensors
+        return 2 * grad * torch.sinh(x)
+
+
+def test_a_wrong_derivative_is_refused_before_it_trains(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TENSORS, "cosh", Doubled.apply)
+
+    with pytest.raises(ConfigError, match=r"d/db at x=0, b=0\.7 is .* by autograd"):
+        shoal.train([*WORDS, "model.expression=cosh(b+x)", "model.start={b:0.7}"])
 
 
 def test_a_formula_says_what_it_is_made_of() -> None:

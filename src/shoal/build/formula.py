@@ -20,6 +20,10 @@ from shoal.tasks.supervised import Supervised
 
 _PLACES = 3
 """Samples at which the derivatives are checked."""
+_OFF = 1e-3
+"""Share of itself that a derivative may be off by."""
+_SEEN = 1e-6
+"""What a parameter changes is seen in finite differences from this share of the value on."""
 
 
 def fitted(task: Task, model: Model) -> Task:
@@ -58,33 +62,41 @@ def _check_start(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
 
 def _check_derivatives(text: str, inputs: tuple[str, ...], start: tuple[tuple[str, float], ...], x: Tensor) -> None:
     for place in x.double().tolist():
-        for name, found in _derivatives(text, inputs, start, tuple(place)):
-            if not found.agrees and found.kink is None:
+        value, derivatives = _derivatives(text, inputs, start, tuple(place))
+        for (name, at), found in zip(start, derivatives, strict=True):
+            if _is_wrong(found, value, at):
                 slopes = f"{found.autograd:.6g} by autograd, {found.differences:.6g} by finite differences"
                 problem = f"d/d{name} at {found.at} is {slopes}"
                 raise ConfigError("model.expression", text, problem, hint="start elsewhere, or write the formula anew")
 
 
+def _is_wrong(found: Derivative, value: float, at: float) -> bool:
+    """Whether a derivative is off by more than differences of such values can be; a kink is no fault."""
+    if found.agrees or found.kink is not None:
+        return False
+    off = abs(found.autograd - found.differences)
+    size = max(abs(found.autograd), abs(found.differences))
+    return off > _OFF * size and off * (abs(at) or 1.0) > _SEEN * abs(value)
+
+
 @lru_cache(maxsize=1024)
 def _derivatives(
     text: str, inputs: tuple[str, ...], start: tuple[tuple[str, float], ...], place: tuple[float, ...]
-) -> list[tuple[str, Derivative]]:
-    """The derivative by each parameter there, by autograd and by finite differences."""
+) -> tuple[float, list[Derivative]]:
+    """The value there, and its derivative by each parameter, by autograd and by finite differences."""
     formula = parse(text, variables=(*inputs, *(name for name, _ in start)))
     function = Differentiated(text, formula.variables, formula, formula)
     values = dict([*zip(inputs, place, strict=True), *start])
     point = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-    return [
-        (
-            name,
-            compared(
-                label=f"d/d{name}",
-                at=points.shown(point),
-                along=Along(function, point, (name,), 0),
-                exact=lambda _: None,
-                tolerance=TOLERANCE,
-                given=False,
-            ),
+    derivatives = [
+        compared(
+            label=f"d/d{name}",
+            at=points.shown(point),
+            along=Along(function, point, (name,), 0),
+            exact=lambda _: None,
+            tolerance=TOLERANCE,
+            given=False,
         )
         for name, _ in start
     ]
+    return formula(**point).item(), derivatives

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from shoal.optimizers.squares.triangular import decomposed, inverse
 
@@ -36,7 +37,10 @@ def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " p
     undetermined[free[norms == 0]] = True
     free, norms = free[norms > 0], norms[norms > 0]
     if len(free):
-        columns = (jacobian[free] / norms[:, None])[:, None, :].repeat(1, 2, 1)
+        scaled = functional.pad(
+            jacobian[free] / norms[:, None], (0, len(free))
+        )  # as long as there are columns at least
+        columns = scaled[:, None, :].repeat(1, 2, 1)
         upper = decomposed(columns, columns[:0]).upper
         _, sizes, directions = torch.linalg.svd(upper[:, 0, :].T)
         tight = sizes > _SINGULAR * sizes[0]

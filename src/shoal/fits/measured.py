@@ -21,6 +21,8 @@ from shoal.tails import t_quantile
 from shoal.tasks import Data, Split, Supervised
 from shoal.tasks.residuals import FormulaProblem, problem_of
 
+_SLOPE = 1e-3
+"""Below this cosine the residuals count as at right angles to what the parameters change."""
 _FEW = 20
 """The runs test counts on more residuals than this."""
 
@@ -198,6 +200,9 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
     for i, name in enumerate(network.trained):
         if end.held[i]:
             warnings.append(f"{name} is at its bound, {float(end.params[0, i]):g}: its error is not known")
+    slope = _slope(end)
+    if slope > _SLOPE:
+        warnings.append(f"this is no minimum yet (the steps have ended at a slope of {slope:.1g}): errors mean little")
     if freedom <= 0:
         warnings.append(
             f"{len(network.trained)} parameters of {len(end.samples)} samples leave nothing to tell errors by"
@@ -207,6 +212,15 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
 
 def _numbers(matrix: Tensor) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(map(_known, row)) for row in matrix.tolist())
+
+
+def _slope(end: Ended) -> float:
+    """The largest cosine between the residuals and a column of the Jacobian that is free to move; 0 at a minimum."""
+    jacobian, residuals = end.jacobian[~end.held], end.residuals
+    product = jacobian.square().sum(-1).sqrt() * residuals.square().sum().sqrt()
+    cosines = torch.where(product > 0, (jacobian @ residuals).abs() / torch.where(product > 0, product, 1.0), 0.0)
+    noise = float(end.problem.values(end.params).noise[0]) / end.cost if end.cost > 0 else 1.0
+    return float(cosines.max()) if len(cosines) and noise < _SLOPE else 0.0
 
 
 def _known(value: float) -> float | None:

@@ -51,8 +51,8 @@ class FormulaProblem:
         bounds: tuple[Params, Params] | None = None,
     ) -> FormulaProblem:
         """The problem, its samples filled up with copies of the first that do not count."""
-        n = y.shape[1]
-        n_more = -n % LANES
+        n = max(y.shape[1], len(names))  # of fewer samples than parameters there is no triangle
+        n_more = n + -n % LANES - y.shape[1]
         root = torch.ones_like(y) if weight is None else weight.sqrt()
         return cls(
             expression,
