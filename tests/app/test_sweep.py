@@ -32,7 +32,7 @@ def test_every_job_of_a_sweep_leaves_an_ordinary_run_directory(workdir: Path) ->
         assert f"seed={settings['seed']}" in yaml.safe_load((run.hydra / "overrides.yaml").read_text())
         events = EventAccumulator(str(run.path)).Reload()
         assert len(events.Scalars("val/loss")) == 3
-    assert "best of 4 runs" in found.stdout
+    assert "best of 2 settings" in found.stdout
     assert (workdir / "sweep/summary.csv").read_text().count("completed") == 4
 
 

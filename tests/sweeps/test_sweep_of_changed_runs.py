@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 WORDS = ["task.n_samples=50", "task.batch_size=8", "trainer.max_epochs=4", "callbacks=quiet", "engine=lightning"]
 
 
-def test_a_run_that_went_on_under_other_settings_is_not_taken_back_to_those_of_its_sweep(
+def test_a_run_that_went_on_under_other_settings_is_left_as_it_is(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stops, change = Stops(monkeypatch), "callbacks.checkpoint.monitor=train/loss"
