@@ -127,6 +127,15 @@ def test_an_optimizer_that_leaves_a_parameter_out_is_refused_with_its_name() -> 
         OwnOptimizer(module, torch.optim.SGD([module.weight], lr=0.1), [])
 
 
+def test_an_optimizer_made_of_others_is_refused() -> None:
+    module = nn.Linear(2, 1)
+    made = torch.optim.SGD(module.parameters(), lr=0.1)
+    made.parts = [torch.optim.SGD(module.parameters(), lr=0.1)]  # type: ignore[attr-defined]
+
+    with pytest.raises(UnfitError, match="SGD is made of other optimizers"):
+        OwnOptimizer(module, made, [])
+
+
 def jobs_of(name: str, **changes: Any) -> list[Job]:
     """Two runs of one rate and one of another, in float32."""
     cls, settings = {**OPTIMIZERS, **APART}[name]

@@ -44,7 +44,7 @@ class OwnOptimizer:
         """The optimizer must have all parameters of the module that are trained.
 
         Raises:
-            UnfitError: where it has not, or a scheduler watches a metric at every step.
+            UnfitError: where it has not, or is made of other optimizers, or a scheduler watches a metric at every step.
         """
         self.optimizer = optimizer
         self.scheduled = scheduled
@@ -57,6 +57,8 @@ class OwnOptimizer:
         left = set(names.values()).difference(*self.names)
         if left:
             raise UnfitError(f"{self.called} does not have {min(left)}")
+        if any(_holds_optimizers(value) for value in vars(optimizer).values()):
+            raise UnfitError(f"{self.called} is made of other optimizers")
         if any(each.monitor and each.interval == "step" for each in scheduled):
             raise UnfitError("a scheduler watches a metric at every step")
         if any(not group for group in self.params):
@@ -186,6 +188,14 @@ class OwnOptimizer:
         for group, each in zip(new.param_groups, params, strict=True):
             group["params"] = list(each)
         return new
+
+
+def _holds_optimizers(value: Any) -> bool:
+    """Whether it is an optimizer or has some: their groups are those of the one that has them, which no copy keeps."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    each = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(one, torch.optim.Optimizer) for one in each)
 
 
 _PLAIN = (bool, int, float, str, type(None))
