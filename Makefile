@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static verify docs bench pictures torture lock clean
+.PHONY: help demo test check static verify docs bench corpus pictures torture lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -42,6 +42,9 @@ docs: .venv/.documented ## build the documentation into site/
 
 bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
+
+corpus: .venv/.tested ## train published code as it is (installs it into a temporary folder), and print what becomes of it
+	$(BIN)/python corpus/run.py
 
 pictures: .venv/.tested ## make the README's pictures anew (needs Chromium)
 	$(BIN)/python docs/pictures.py

@@ -6,6 +6,7 @@ stopped. Here a checkpoint is only ever taken between two steps, so there is not
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -70,7 +71,7 @@ def move(trainer: pl.Trainer, position: Position) -> None:
     fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     for epochs in (fit.epoch_progress.current, fit.epoch_progress.total):
         _set(epochs, position.epoch)
-    _set(loop.batch_progress.total, position.epoch * int(trainer.num_training_batches) + position.batch)
+    _set(loop.batch_progress.total, _n_before(trainer, position))
     _set(loop.automatic_optimization.optim_progress.optimizer.step.total, position.step)
     _set(loop.manual_optimization.optim_step_progress.total, position.step)
     loop._batches_that_stepped = position.step
@@ -82,3 +83,11 @@ def _set(tracker: _ReadyCompletedTracker, n: int) -> None:
     """Make a counter say that `n` have been begun and finished."""
     for stage in vars(tracker):
         setattr(tracker, stage, n)
+
+
+def _n_before(trainer: pl.Trainer, position: Position) -> int:
+    """How many batches come before a position; of data of unknown length as many as its steps took."""
+    n = trainer.num_training_batches
+    if math.isinf(n):
+        return position.step * trainer.accumulate_grad_batches
+    return position.epoch * int(n) + position.batch

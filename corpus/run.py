@@ -1,0 +1,154 @@
+"""Trains published code that was written without shoal, and says what becomes of each piece of it.
+
+    python corpus/run.py [--small] [WORD ...]
+
+`--small` leaves out what has to be installed first; WORDs choose pieces by their names. A piece is installed by pip
+into a temporary folder and imported from there: nothing of it is copied. The table says whether it trains, whether a
+sweep over two seeds stacks it and why not, and the largest difference of a weight to plain Lightning in float64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+
+import shoal
+from shoal.build.job import job
+from shoal.engines.loaders import Loaders
+from shoal.loaded.run import Run
+from shoal.record.checkpoint_file import load
+from shoal.rundir import read_config
+from shoal.seeding import seed_global
+
+PIECES = Path(__file__).parent / "pieces.yaml"
+LENGTH = ["trainer.max_epochs=2", "callbacks=quiet", "trainer.precision=64-true", "trainer.num_sanity_val_steps=0"]
+SAMPLES = ["task=parabola", "task.n_samples=64", "task.batch_size=null", "model.hidden=[4]"]
+OWN = {"model": "own", "loss": "own", "optimizer": "own"}
+Row = tuple[str, str, str, str, str]
+
+
+class Seeded(pl.Callback):
+    """Gives each epoch of plain Lightning the numbers that shoal gives it."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the global generators."""
+        seed_global(0, trainer.current_epoch)
+
+
+def words(piece: Mapping[str, Any]) -> list[str]:
+    """What is typed to train a piece; a task is written for a LightningModule."""
+    if "module" not in piece:
+        given = list(piece["words"])
+        return [*(word for word in SAMPLES if not ("model" in word and "~model" in given)), *LENGTH, *given]
+    node = {"_target_": "shoal.tasks.LightningTask", "seed": "${seed}", "module": piece["module"]}
+    node |= {"datamodule": piece["datamodule"]} if "datamodule" in piece else {}
+    content = {"defaults": [{f"override /{group}": choice} for group, choice in OWN.items()], "task": node}
+    path = Path("conf/task/piece.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# @package _global_\n" + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return ["task=piece", *LENGTH]
+
+
+def difference(run: Run) -> str:
+    """The largest difference of a weight of the trained run to one that plain Lightning trains."""
+    made = job(read_config(run.directory.config))
+    module, loaders = made.module_to_stack(), Loaders(made)
+    seed_global(0)
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        precision="64-true",
+        callbacks=[Seeded()],
+        logger=False,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, **loaders.arguments())
+    last = load(run.directory.last)
+    own = last["shoal"].get("going_on", last["state_dict"])
+    return f"{max(float((own[name] - each).abs().max()) for name, each in module.state_dict().items()):.1g}"
+
+
+def row(piece: Mapping[str, Any]) -> Row:
+    """Train one piece alone and in a sweep of two."""
+    name = str(piece["name"])
+    try:
+        run = shoal.train(words(piece))
+    except Exception as error:
+        return (name, "no", "no", said(error), "")
+    stacks, reason = stacked(piece)
+    try:
+        apart = difference(run)
+    except Exception as error:
+        apart = said(error)
+    return (name, "yes", stacks, reason, apart)
+
+
+def stacked(piece: Mapping[str, Any]) -> tuple[str, str]:
+    """Whether two seeds share a stack, and what the sweep says of them if not."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told), redirect_stdout(io.StringIO()):
+            sweep = shoal.sweep([*words(piece), "seed=0,1", "sweep.processes=0"])
+    except Exception as error:
+        return "no", said(error)
+    found = re.search(r"alone: [^:]*: (.*)", told.getvalue())
+    return ("no", found[1]) if found else ("yes" if sweep.runs else "no", "")
+
+
+def said(error: BaseException) -> str:
+    """An error in a line of a table."""
+    return " ".join(str(error).split()).removeprefix("error: ").replace("|", "/")[:160]
+
+
+def install(pieces: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Have pip put the packages of these pieces into a folder that Python looks into."""
+    wanted = [str(piece[key]) for piece in pieces for key in ("package", "requires") if key in piece]
+    if wanted:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *wanted]
+        subprocess.run(command, check=True)
+        sys.path.append(str(folder))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown."""
+    head = ("piece", "trains", "stacks", "reason", "difference to plain Lightning")
+    return "\n".join("| " + " | ".join(each) + " |" for each in (head, ("---",) * len(head), *rows))
+
+
+def main() -> int:
+    """Print the table; 1 where a piece does not train."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="leave out what has to be installed first")
+    parser.add_argument("words", nargs="*", help="parts of the names of pieces")
+    given = parser.parse_args()
+    pieces = yaml.safe_load(PIECES.read_text(encoding="utf-8"))
+    chosen = [each for each in pieces if not given.words or any(word in each["name"] for word in given.words)]
+    chosen = [each for each in chosen if not (given.small and "package" in each)]
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        install(chosen, Path(folder) / "packages")
+        rows = [row(piece) for piece in chosen]
+        print(table(rows))
+        os.chdir("/")
+    return int(any(each[1] != "yes" for each in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
