@@ -61,7 +61,9 @@ class Surface(Validated):
 
     def data(self) -> Data:
         x, noise = self.drawn()
-        train, val, test = self.split(x, self.truth(x) + noise)
+        y = self.truth(x)
+        # Targets of another form than they must have keep it, to be told: to a row a column of noise adds a square.
+        train, val, test = self.split(x, y + (noise.view_as(y) if y.numel() == noise.numel() else noise))
         return Data(train, val, features=self.features, targets=("y",), test=test)
 
     def drawn(self) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "samples outputs"]]:
