@@ -37,4 +37,4 @@ def test_a_result_of_a_wrong_type_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_wrong_shape_is_found() -> None:
     with pytest.raises(TypeCheckError):
-        Split(torch.zeros(3), torch.zeros(3, 1))
+        Split(torch.zeros(3, 1), torch.zeros(4, 1))
