@@ -43,6 +43,14 @@ def test_lightning_is_pytorch_lightning_though_it_is_not_installed() -> None:
     assert pl.callbacks.__spec__.name == "pytorch_lightning.callbacks"
 
 
+def test_a_folder_called_lightning_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lightning" / "20261128").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lightning", raising=False)
+
+    assert import_module("lightning").LightningModule is pl.LightningModule
+
+
 def test_what_neither_of_them_has_cannot_be_imported() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"lightning\.pytorch\.nothing"):
         import_module("lightning.pytorch.nothing")
@@ -82,6 +90,8 @@ def test_both_names_lead_to_the_lightning_that_is_there(
         (folder / "callbacks").mkdir(parents=True)
         (folder / "__init__.py").write_text("class LightningModule: ...")
         (folder / "callbacks/__init__.py").write_text("from .. import LightningModule")
+        if folder.parent != tmp_path:
+            (folder.parent / "__init__.py").touch()
     program = f"""
 {first}
 import shoal

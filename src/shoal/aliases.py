@@ -71,7 +71,10 @@ class _Finder(MetaPathFinder):
 
     def _root(self) -> ModuleSpec | None:
         """What `import lightning` finds where there is none: a module with what the published one has at its top."""
-        return None if PathFinder.find_spec(ROOT) else ModuleSpec(ROOT, _Root(), is_package=True)
+        found = PathFinder.find_spec(ROOT)
+        # A folder of that name in the working directory, with runs in it perhaps, would do for Python as a package.
+        is_package = found is not None and found.origin is not None
+        return None if is_package else ModuleSpec(ROOT, _Root(), is_package=True)
 
     @cached_property
     def _homes(self) -> tuple[bool, bool]:

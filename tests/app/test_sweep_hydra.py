@@ -117,7 +117,7 @@ def test_our_launcher_trains_what_hydras_sweeper_chose_as_a_stack(workdir: Path)
 
     assert code == 0
     assert [read_info(run.info).engine for run in runs()] == ["vectorized"] * 4
-    assert "best of 4 runs" in said
+    assert "best of 2 settings by the mean val/loss over seeds" in said
 
 
 def test_batches_of_hydras_sweeper_are_one_sweep(workdir: Path) -> None:

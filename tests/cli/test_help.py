@@ -35,7 +35,7 @@ def test_the_help_has_groups_with_choices_and_the_settings_used_most(
 ) -> None:
     text = shown(capsys)
 
-    assert "adam, adamw, own, rmsprop, sgd" in " ".join(text.split())
+    assert "adam, adamw, lbfgs, lm, muon, own, rmsprop, sgd" in " ".join(text.split())
     for key in USED_MOST:
         line = next(line for line in text.splitlines() if line.strip().startswith(f"{key}="))
         assert len(line.split()) > 2, "a setting without a sentence"

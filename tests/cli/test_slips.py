@@ -22,7 +22,7 @@ SETTINGS = {
     "optimizer.momentum=0.9": "optimizer=rmsprop or optimizer=sgd has it: optimizer.momentum=0.9",
     "callbacks.early_stopping.patience=3": "callbacks=early_stopping has it: callbacks.early_stopping.patience=3",
     "hydra.sweeper.n_trials=3": "did you mean sweep.n_trials=3 with -m hydra/sweeper=optuna?",
-    "data=mnist": "here it is task=NAME; available: csv, function",
+    "data=mnist": "here it is task=NAME; did you mean nist? available: csv, function",
     "data.train_val_test_split=1": "data is task here",
     "hparams_search=mnist_optuna": "-m hydra/sweeper=optuna sweep.n_trials=20",
     "ckpt_path=last.ckpt": "shoal resume RUN",

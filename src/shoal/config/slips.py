@@ -156,6 +156,8 @@ def _of_other_choices(first: str, last: str, value: str) -> str | None:
     ways = []
     for group in [first] if first in _SEARCHED else _SEARCHED:
         having = {choice: key for choice in choices(group) for key in _settings(group, choice) if last == _last(key)}
+        plainest = min(map(len, having.values()), default=0)
+        having = {choice: key for choice, key in having.items() if len(key) == plainest}  # parts of others' parts aside
         if having:
             named = " or ".join(f"{group}={choice}" for choice in having)
             ways.append(f"{named} has it: {_typed(next(iter(having.values())), value)}")
