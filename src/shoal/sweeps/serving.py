@@ -39,13 +39,12 @@ class Hello:
     """Its name."""
     kind: str
     """All that the system tells of the processor's kind."""
-    cores: int
 
     @classmethod
     def here(cls) -> Hello:
         """That of this process."""
         versions = {name: _version(name) for name in COMPARED}
-        return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind(), machine.cores())
+        return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind())
 
 
 @dataclass(frozen=True)
