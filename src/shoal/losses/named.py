@@ -128,8 +128,8 @@ class Huber(Loss):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftL1(Loss):
-    """The square of small differences, twice `delta` times the size of large ones, and a smooth curve between."""
+class Robust(Loss):
+    """A loss that is made of its `squares`."""
 
     delta: Annotated[float, Gt(0)] = 1.0
     """From where on a difference is large, in units of the target."""
@@ -139,6 +139,11 @@ class SoftL1(Loss):
 
     def each(self, prediction: Tensor, target: Tensor) -> Tensor:
         return _of_samples(self.squares(prediction, target).cost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftL1(Robust):
+    """The square of small differences, twice `delta` times the size of large ones, and a smooth curve between."""
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         error = prediction - target
@@ -147,17 +152,8 @@ class SoftL1(Loss):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cauchy(Loss):
+class Cauchy(Robust):
     """The square of small differences, the logarithm of large ones: outliers hardly count."""
-
-    delta: Annotated[float, Gt(0)] = 1.0
-    """From where on a difference is large, in units of the target."""
-
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.each(prediction, target).mean()
-
-    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return _of_samples(self.squares(prediction, target).cost)
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         error = prediction - target
