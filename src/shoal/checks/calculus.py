@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, MinLen
 
 from shoal import gradcheck
-from shoal.checks.check import Check, Measured, Occasion
+from shoal.checks.check import CheckOfItself, Measured
 from shoal.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Place = Number | str | dict[str, Number | list[Number]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Derivatives(Check):
+class Derivatives(CheckOfItself):
     """Autograd's derivatives against the analytic ones and finite differences, at a point or on an interval."""
 
     expression: str
@@ -36,7 +36,7 @@ class Derivatives(Check):
     tolerance: Annotated[float, Gt(0)] = 1e-6
     """Relative difference allowed between autograd and finite differences."""
 
-    def measure(self, occasion: Occasion) -> Measured:
+    def measure(self) -> Measured:
         found = gradcheck.check(
             self.expression,
             at=self.at,
@@ -59,7 +59,7 @@ GRAPHS = ("training", "evaluation", "detached")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accumulation(Check):
+class Accumulation(CheckOfItself):
     """What `.grad` holds after each of several calls of backward, and after it is cleared."""
 
     expressions: Annotated[tuple[str, ...], MinLen(1)]
@@ -69,7 +69,7 @@ class Accumulation(Check):
     times: Annotated[int, Ge(1)] = 1
     """How often all of them."""
 
-    def measure(self, occasion: Occasion) -> Measured:
+    def measure(self) -> Measured:
         found = gradcheck.accumulate(self.expressions, at=self.at, times=self.times)
         rows = [_gradients(call.gradients, "grad") for call in found.calls]
         rows[-1] |= _gradients(found.cleared, "grad cleared")
@@ -77,7 +77,7 @@ class Accumulation(Check):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activations(Check):
+class Activations(CheckOfItself):
     """Activation functions and their derivatives, as a figure and at whole numbers."""
 
     names: Annotated[tuple[str, ...], MinLen(1)] = ("relu", "sigmoid", "tanh")
@@ -87,7 +87,7 @@ class Activations(Check):
     tolerance: Annotated[float, Gt(0)] = 1e-6
     """Difference allowed between autograd and finite differences."""
 
-    def measure(self, occasion: Occasion) -> Measured:
+    def measure(self) -> Measured:
         curves = gradcheck.activation_curves(self.names, interval=self.interval)
         row: dict[str, float] = {}
         for curve in curves:

@@ -30,19 +30,20 @@ class Measured:
     """What run.json says of a training that was part of it, and recorded in the same directory."""
 
 
-@dataclass(frozen=True)
-class Occasion:
-    """What a check is made for."""
+class CheckOfItself(ABC):
+    """Measures what its own settings describe."""
 
-    config: Mapping[str, Any]
-    """The resolved configuration of the job that it may be about."""
-    run: RunDir
-    """A directory that may be trained in."""
-    info: RunInfo
+    @abstractmethod
+    def measure(self) -> Measured:
+        """What there is to find.
+
+        Raises:
+            ShoalError: where it cannot be measured.
+        """
 
 
-class Check(ABC):
-    """Measures something."""
+class CheckOfJob(ABC):
+    """Measures something of the job that it was configured with."""
 
     @abstractmethod
     def measure(self, occasion: Occasion) -> Measured:
@@ -51,3 +52,17 @@ class Check(ABC):
         Raises:
             ShoalError: where it cannot be measured.
         """
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """What a check of a job is made for."""
+
+    config: Mapping[str, Any]
+    """The resolved configuration of the job."""
+    run: RunDir
+    """A directory that may be trained in."""
+    info: RunInfo
+
+
+Check = CheckOfItself | CheckOfJob

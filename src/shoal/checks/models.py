@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from shoal import gradcheck
 from shoal.build.job import job
 from shoal.checks.calculus import GRAPHS
-from shoal.checks.check import Check, Measured, Occasion
+from shoal.checks.check import CheckOfJob, Measured, Occasion
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
@@ -24,7 +24,7 @@ from shoal.tasks import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossGradient(Check):
+class LossGradient(CheckOfJob):
     """The gradient of the job's loss by every parameter and by the inputs, against finite differences."""
 
     tolerance: Annotated[float, Gt(0)] = 1e-5
@@ -56,7 +56,7 @@ class LossGradient(Check):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graph(Check):
+class Graph(CheckOfJob):
     """Whether the job's model records a graph: in training, under evaluation, after detach."""
 
     def measure(self, occasion: Occasion) -> Measured:
@@ -72,7 +72,7 @@ class Graph(Check):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reload(Check):
+class Reload(CheckOfJob):
     """Train the job; predictions of a new model with the saved weights, and of the run loaded with its configuration.
 
     Both are compared, bit for bit, with those of the model that was trained.
@@ -101,7 +101,7 @@ class Reload(Check):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Devices(Check):
+class Devices(CheckOfJob):
     """Train the job on the CPU and on a GPU; where there is none, that asking for one is refused in words."""
 
     tolerance: Annotated[float, Gt(0)] = 1e-3

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from shoal.build.expectations import Expectation, compared, refuse_unknown
-from shoal.checks.check import AGREES, Check, Measured, Occasion
+from shoal.checks.check import AGREES, Check, CheckOfItself, Measured, Occasion
 from shoal.errors import brief
 from shoal.instructions import NATIVE, in_use
 from shoal.names import EPOCH, STEP
@@ -43,7 +43,7 @@ def record(
     began = time.monotonic()
     info = _opened(config, run, info)
     try:
-        measured = check.measure(Occasion(config, run, info))
+        measured = _measured(check, Occasion(config, run, info))
         log.info("%s", measured.text)
         print(measured.text)
         info = _concluded(measured, run, measured.info or info, wanted)
@@ -53,6 +53,10 @@ def record(
     info = replace(info, seconds=time.monotonic() - began, ended=now(), artifacts=seal(run.path, run.artifacts()))
     write_info(run.info, info)
     return info
+
+
+def _measured(check: Check, occasion: Occasion) -> Measured:
+    return check.measure() if isinstance(check, CheckOfItself) else check.measure(occasion)
 
 
 def _opened(config: Mapping[str, Any], run: RunDir, info: RunInfo) -> RunInfo:
