@@ -43,9 +43,9 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then: `import shoal` costs next to nothing."""
     if name == "__version__":
-        from importlib.metadata import version
+        from shoal.machine import installed
 
-        return version("shoal")
+        return installed("shoal")
     if name not in _HOMES:
         raise AttributeError(f"module 'shoal' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

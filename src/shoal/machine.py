@@ -53,6 +53,16 @@ def instructions() -> frozenset[str]:
     return frozenset((told.get("flags") or told.get("Features") or "").split())
 
 
+def installed(distribution: str) -> str:
+    """The version of what pip installed under this name; `not installed` where it did not."""
+    from importlib.metadata import PackageNotFoundError, version  # late: the same
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 @cache
 def _cpuinfo() -> str:
     try:

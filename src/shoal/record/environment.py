@@ -5,27 +5,21 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from shoal.machine import processor
+from shoal.machine import installed, processor
 
 PACKAGES = ("shoal", "torch", "hydra-core", "omegaconf", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Version of Python and of each package that a result may depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    found["pytorch-lightning"] = pl.__version__  # type: ignore[attr-defined]  # maybe the one within `lightning`
-    return found
+    lightning = pl.__version__  # type: ignore[attr-defined]  # maybe the one within `lightning`
+    packages = {package: installed(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **packages, "pytorch-lightning": lightning}
 
 
 def hardware(accelerator: str, devices: int, precision: str = "32-true") -> dict[str, Any]:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -43,7 +42,7 @@ class Hello:
     @classmethod
     def here(cls) -> Hello:
         """That of this process."""
-        versions = {name: _version(name) for name in COMPARED}
+        versions = {name: machine.installed(name) for name in COMPARED}
         return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind())
 
 
@@ -146,10 +145,3 @@ class _Inner:
         frame = self._blocks.get()
         self.busy = True
         return None if frame is None or self._gone else pickle.loads(frame)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "none"

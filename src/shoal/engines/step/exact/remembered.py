@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -67,9 +66,5 @@ def surroundings() -> list[str]:
 @cache
 def _libraries() -> str:
     """The versions of what computes, this package with the time of its last change among them."""
-    try:
-        own = version("shoal")
-    except PackageNotFoundError:
-        own = ""
     changed = max(path.stat().st_mtime_ns for path in Path(__file__).parents[3].rglob("*.py"))
-    return f"{own} {changed} {torch.__version__} {torch.__config__.show()}"
+    return f"{machine.installed('shoal')} {changed} {torch.__version__} {torch.__config__.show()}"
