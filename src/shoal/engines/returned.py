@@ -59,20 +59,13 @@ class Returned(pl.Callback):
         pl_module: pl.LightningModule,
         outputs: Any,
         batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        *where: int,
     ) -> None:
         """The same."""
         self._add("val", outputs, batch)
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *where: int
     ) -> None:
         """The same."""
         self._add("test", outputs, batch)
