@@ -55,6 +55,40 @@ def test_a_column_of_row_numbers_is_named(workdir: Path, name: str, values: Any)
     assert "warning" not in "".join(described(pl.read_csv("t.csv").with_columns(q=pl.lit(1.5)), features=("a", "b")))
 
 
+MISTAKEN = {
+    "holds -999 in 9 of 60 rows, far from its other values; task.missing_values=[...,-999]": [
+        -999.0 if i % 7 == 0 else i * 0.5 for i in range(60)
+    ],
+    "holds 9999 in 1 of 60 rows, far from": [9999.0 if i == 20 else i * 1.5 for i in range(60)],
+    "holds dates as 20240101, which are taken for numbers": [20240101 + i % 28 for i in range(60)],
+    "holds numbers in several units (g, kg), which are taken for categories": [
+        f"{i % 9}{'kg' if i % 2 else 'g'}" for i in range(60)
+    ],
+    "holds numbers in several units (cm, inch), which": [f"{i % 9} {'cm' if i % 2 else 'inch'}" for i in range(60)],
+}
+MEANT: list[list[object]] = [
+    [99 if i == 3 else i for i in range(60)],
+    [-9.0 if i % 2 else 1.5 for i in range(60)],
+    [20240101 + 50 * (i % 28) for i in range(60)],
+    [f"{i % 9}{'abc'[i % 3]}" for i in range(60)],
+    [f"{i % 4}{('th', 'st', 'nd', 'rd')[i % 4]}" for i in range(60)],
+]
+
+
+@pytest.mark.parametrize("said", MISTAKEN)
+def test_a_column_whose_cells_seem_to_mean_something_else_is_named(workdir: Path, said: str) -> None:
+    lines = described(drawn().with_columns(c=pl.Series(MISTAKEN[said])))
+
+    assert lines[-1].startswith(f"warning: c {said}")
+
+
+@pytest.mark.parametrize("values", MEANT)
+def test_a_column_that_may_well_mean_what_it_says_is_not_named(workdir: Path, values: list[object]) -> None:
+    lines = described(drawn().with_columns(c=pl.Series(values), d=pl.Series(values).shuffle(0)))
+
+    assert not [line for line in lines if line.startswith("warning")]
+
+
 def test_a_single_column_that_counts_is_what_a_function_is_learned_from(workdir: Path) -> None:
     lines = described(pl.DataFrame({"x": range(60), "y": [i**2 + 0.5 for i in range(60)]}))
 

@@ -171,6 +171,20 @@ TABLES = [
         (1000.5, 0.0),
         {"thousands": "apostrophe"},
     ),
+    Known(
+        "accounts.csv",
+        rows(lambda i: f'"(${i},{i:03d}.50)",({i}.25),"{i + 1},10,{i:03d}",{i + 0.5}', "a,b,india,y"),
+        "nnn",
+        (-0.5, -0.25, 110000.0),
+        {"thousands": "comma"},
+    ),
+    Known("blank.csv", rows(lambda i: f"{i},{i % 4},{i + 0.5}\n" + "\n" * (i % 2), "a,b,y\n"), "nn", (0.0, 0.0)),
+    Known(
+        "months.csv",
+        rows(lambda i: f"{1949 + i // 12}-{i % 12 + 1:02d},{i % 4},{i + 0.5}", "a,b,y"),
+        "dn",
+        ("1949-01-01T00:00:00", 0.0),
+    ),
     Known("minus.csv", rows(lambda i: f"\u2212{i}.5,{i % 4},{i + 0.5}", "a,b,y"), "nn", (-0.5, 0.0)),
 ]
 

@@ -139,6 +139,8 @@ def check_target(frame: pl.DataFrame, target: str) -> None:
     if target in frame.columns:
         return
     hint = suggestion(target, frame.columns, kind="columns")
+    if frame.width == 1 and target in frame.columns[0].split():
+        hint = f"the one column is {frame.columns[0]!r}: set task.delimiter=space"
     if mostly_numbers(frame.columns):
         hint = "its first row is taken for the names of the columns, and seems to hold none: set task.header=false"
     raise ConfigError("target", target, "no such column", hint=hint)
@@ -174,6 +176,8 @@ def _way_out(cells: pl.Series, error: UnreadableError, kind: Kind, format: Forma
         if len(slips) == 1
         else "correct them"
     )
+    if list(error.rows) == [0]:
+        missing = f"delete the row if it holds units or more names; {missing}"
     return f"{missing}, or set task.categorical=[{cells.name}] if the column holds categories"
 
 

@@ -18,6 +18,7 @@ _WRITTEN: dict[DateOrder, str] = {
     "dmy": rf"^(\d{{1,2}}){_BETWEEN}{_MONTH}{_BETWEEN}(\d{{4}}|\d{{2}}){_TIME}",
     "mdy": rf"^{_MONTH}{_BETWEEN}(\d{{1,2}}){_BETWEEN}(\d{{4}}|\d{{2}}){_TIME}",
 }
+_MONTH_OF_YEAR = r"^\d{4}[-/]\d{1,2}$"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CENTURY = 69
 """Years of two digits from this one on are of the 20th century, as POSIX has it."""
@@ -27,9 +28,9 @@ _DAY = 24 * 60 * 60
 def moments(texts: pl.Series, order: DateOrder) -> pl.Series:
     """Texts without blanks around them as dates with times; null where one is none in this order.
 
-    The time is the one that is written: a time zone behind it is passed over.
+    The time is the one that is written: a time zone behind it is passed over. A month, 2026-01, is its first day.
     """
-    parts = texts.str.extract_groups(_WRITTEN[order]).struct.unnest()
+    parts = texts.str.replace(_MONTH_OF_YEAR, "$0-01").str.extract_groups(_WRITTEN[order]).struct.unnest()
     *first, hour, minute, second, half = (parts[column] for column in parts.columns)
     day_month_year = dict(zip(order, first, strict=True))
     date = pl.DataFrame(

@@ -22,15 +22,21 @@ _SIGNS = r"%|\u2030|[A-Z]{0,3}\p{Sc}"
 """Per cent, per mille, and currencies with a sign: $, US$."""
 _CURRENCIES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|RUB|SEK|SGD|TRY|USD|ZAR"
 _DIGITS = r"(?:\d[\d.,'\u2019 \u00a0\u202f\u2009]*|[.,]\d+)(?:[eE][+\u2212-]?\d+)?"
+_PARENTHESES = r"^\((.*\d.*)\)$"
+"""How accountants write what is below zero: (45.12)."""
 _WRITTEN = rf"^({_SIGN})\s*({_SIGNS}|{_CURRENCIES})?\s*({_SIGN}{_DIGITS})\s*([^\d\s.,'+\u2212:_-].*)?$"
 """Sign, unit before, number, unit behind: any text that begins with a letter or a sign."""
 
 
 def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> pl.Series:
-    """Texts without blanks around them as floats; null where one is no number in this way of writing."""
+    """Texts without blanks around them as floats; null where one is no number in this way of writing.
+
+    Groups are of three digits; those before the last may be of two, as in India.
+    """
+    texts = _signed(texts)
     if thousands:
         group, point = _GROUPS[thousands], _DECIMALS[decimal]
-        grouped = texts.str.contains(rf"^{_SIGN}\d{{1,3}}(?:{group}\d{{3}})+(?:{point}\d*)?$")
+        grouped = texts.str.contains(rf"^{_SIGN}\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{point}\d*)?$")
         texts = texts.zip_with(~grouped.fill_null(False), texts.str.replace_all(group, ""))
     if decimal == "comma":
         plain = ~texts.str.contains(".", literal=True).fill_null(False)
@@ -43,7 +49,7 @@ def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> 
 
 def apart(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Splits each text into a number and a unit: null if it has no number, an empty unit if it has no unit."""
-    parts = texts.str.extract_groups(_WRITTEN).struct.unnest()
+    parts = _signed(texts).str.extract_groups(_WRITTEN).struct.unnest()
     sign, before, number, behind = (parts[column] for column in parts.columns)
     unit = (before.fill_null("") + behind.fill_null("").str.strip_chars()).set(number.is_null(), None)
     return (sign.fill_null("") + number.str.strip_chars()).rename(texts.name), unit.rename(texts.name)
@@ -51,7 +57,7 @@ def apart(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 def meant(texts: pl.Series) -> int:
     """How many texts are numbers in some way of writing, with a sign of a currency or per cent or without."""
-    bare = texts.str.replace_all(rf"{_SIGNS}", "").str.strip_chars()
+    bare = _signed(texts).str.replace_all(rf"{_SIGNS}", "").str.strip_chars()
     found = bare.is_null()
     for decimal, thousands in _ways():
         found |= numbers(bare, decimal, thousands).is_not_null()
@@ -80,6 +86,11 @@ def advice(texts: pl.Series, format: Format) -> str | None:
         f"if {example} is more than a thousand, set {_settings(other, group)}; "
         f"if it is less, {_settings(decimal, None)}"
     )
+
+
+def _signed(texts: pl.Series) -> pl.Series:
+    """Amounts in parentheses with a minus instead."""
+    return texts.str.replace(_PARENTHESES, "-$1") if texts.str.starts_with("(").any() else texts
 
 
 def _below_a_thousand(texts: pl.Series, group: Thousands) -> bool:

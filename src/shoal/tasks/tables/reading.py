@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
 import polars as pl
-from polars.exceptions import ComputeError, PolarsError
+from polars.exceptions import PolarsError
 
 from shoal.errors import ConfigError, nearest
 from shoal.origin import located
@@ -88,7 +88,17 @@ def _text(path: Path, format: Format) -> Read:
         _refuse(path, "is empty")
     _check_names(path, start)
     frame = _cells(path, start, _trimmed(data[start.ends :], start.separator))
-    return _named(path, frame, start, found.note)
+    filled = _filled(frame)
+    empty = len(frame) - len(filled)
+    notes = [found.note, f"{empty} empty {'row' if empty == 1 else 'rows'} left out" if empty else None]
+    return _named(path, filled, start, [note for note in notes if note])
+
+
+def _filled(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows that hold something; in a file of one column an empty line is a value that is missing."""
+    if frame.width < 2 or not frame[:, 0].null_count() + int((frame[:, 0] == "").sum()):
+        return frame
+    return frame.filter(pl.any_horizontal(pl.all().str.strip_chars().replace("", None).is_not_null()))
 
 
 def _single_blanks(data: bytes) -> bytes:
@@ -118,7 +128,7 @@ def _cells(path: Path, start: Head, body: bytes) -> pl.DataFrame:
             separator=start.separator,
             schema=dict.fromkeys(start.names, pl.String),
         )
-    except ComputeError:
+    except PolarsError:  # rows of another length than the header, a quote within a cell
         return _slowly(path, start, body)
     if frame.width > 1 and frame[:, -1].null_count():  # a row that is too short is filled up
         _check_ragged(path, start, records(body, start.separator))
@@ -137,11 +147,11 @@ def _slowly(path: Path, start: Head, body: bytes) -> pl.DataFrame:
     return pl.DataFrame(whole, schema=dict.fromkeys(start.names, pl.String), orient="row")
 
 
-def _named(path: Path, frame: pl.DataFrame, start: Head, note: str | None) -> Read:
+def _named(path: Path, frame: pl.DataFrame, start: Head, told: Sequence[str]) -> Read:
     """The table, its columns without names told apart: those before the others are the names of rows."""
     first = next((i for i, name in enumerate(frame.columns) if not name.startswith(UNNAMED)), 0)
     unnamed, others = tuple(frame.columns[:first]), frame.columns[first:]
-    notes = [*start.notes, *([note] if note else [])]
+    notes = [*start.notes, *told]
     if unnamed:
         notes.append(f"{_few('the first column', first)} without a name left out: task.features=[{','.join(unnamed)}]")
     empty = [name for name in others if name.startswith(UNNAMED)]

@@ -1,4 +1,7 @@
-"""Columns that a model had better not be given: those that count the rows, and those that give the target away."""
+"""Columns that a model had better not be given as they are.
+
+Those that count the rows, those that give the target away, and those whose cells mean something else than they seem to.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,55 @@ import polars as pl
 
 from shoal.tasks.tables.columns import Column
 from shoal.tasks.tables.kinds import Category, Number
+from shoal.tasks.tables.numerals import apart
 
 _FEWEST = 20
 """Rows of a table that is looked at: in a smaller one much happens by chance."""
+_MOST_UNITS = 6
 _IDENTIFIER = re.compile(r"(^|[_ .-])(id|idx|index|key|nr|no|number|row|unnamed: \d+)$", re.IGNORECASE)
 
 
+_MARK = re.compile(r"-?9{2,6}(\.0)?")
+"""Numbers that stand for a missing value in many a file."""
+_COMPACT = 10_000
+"""20240131 has the year before so many."""
+
+
 def warnings(frame: pl.DataFrame, features: Sequence[Column], target: Column) -> Iterator[str]:
-    """What to say of such columns, a line for each kind; of a table with a single feature nothing."""
-    if len(frame) < _FEWEST or len(features) < 2:
+    """What to say of such columns, a line for each kind."""
+    if len(frame) < _FEWEST:
         return
+    yield from _mistaken(frame, [*features, target])
+    if len(features) > 1:  # a function of one variable may well count
+        yield from _useless(frame, features, target)
+
+
+def _mistaken(frame: pl.DataFrame, columns: Sequence[Column]) -> Iterator[str]:
+    """What to say of columns whose cells seem to mean something else than they are taken for."""
+    for column in columns:
+        values = frame[column.name].drop_nulls()
+        if isinstance(column.kind, Category):
+            found = units(values)
+            if found:
+                yield (
+                    f"warning: {column.name} holds numbers in several units ({', '.join(found)}), which are taken for "
+                    "categories; write them in one unit"
+                )
+        elif isinstance(column.kind, Number):
+            for mark in marks(values):
+                yield (
+                    f"warning: {column.name} holds {mark:g} in {int((values == mark).sum())} of {len(frame)} rows, far "
+                    f"from its other values; task.missing_values=[...,{mark:g}] if it stands for no value"
+                )
+            if compact_dates(values):
+                yield (
+                    f"warning: {column.name} holds dates as {values[0]:.0f}, which are taken for numbers; "
+                    "write them as 2024-01-31"
+                )
+
+
+def _useless(frame: pl.DataFrame, features: Sequence[Column], target: Column) -> Iterator[str]:
+    """What to say of columns that count the rows or give the target away."""
     counting = [column.name for column in features if counts_rows(frame[column.name], column)]
     others = [column for column in features if column.name not in counting and not isinstance(column.kind, Category)]
     telling = [column.name for column in others if rises_with(frame[column.name], frame[target.name], target)]
@@ -35,6 +77,39 @@ def warnings(frame: pl.DataFrame, features: Sequence[Column], target: Column) ->
         verb = "gives" if len(telling) == 1 else "give"
         told = f"{', '.join(telling)} {verb} {target.name} away: each value goes with one of the target's"
         yield _warning(told, telling)
+
+
+def marks(values: pl.Series) -> list[float]:
+    """Numbers as -999 that are further from all others than these are from each other."""
+    found = []
+    for mark in {float(values.min()), float(values.max())}:  # type: ignore[arg-type]
+        others = values.filter(values != mark)
+        if _MARK.fullmatch(str(mark)) and others.n_unique() > 1:
+            least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
+            if min(abs(mark - least), abs(mark - most)) > most - least:
+                found.append(mark)
+    return sorted(found)
+
+
+def compact_dates(values: pl.Series) -> bool:
+    """Whether all whole numbers are dates as 20240131, of several days."""
+    if values.n_unique() < 3 or (values % 1 != 0).any():
+        return False
+    written = values.cast(pl.Int64, strict=False).cast(pl.String)
+    years = values // _COMPACT
+    return bool(years.is_between(1900, 2100).all() and written.str.to_date("%Y%m%d", strict=False).is_not_null().all())
+
+
+def units(values: pl.Series) -> list[str]:
+    """The units of texts that are numbers with one each, where these differ."""
+    numbers, found = apart(values)
+    if found.null_count() or (found == "").any():
+        return []
+    names = sorted(found.unique())
+    spaced = values.str.contains(" ", literal=True).all()
+    prefixed = any(name != other and name.endswith(other) for name in names for other in names)  # kg and g
+    several = 1 < len(names) <= numbers.n_unique() and len(names) < _MOST_UNITS
+    return names if several and (spaced or prefixed) else []
 
 
 def counts_rows(values: pl.Series, column: Column) -> bool:
