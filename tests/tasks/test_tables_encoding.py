@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ import torch
 
 from houses import houses, refused, written
 from shoal.errors import UsageError
-from shoal.tasks.tables import TableFile
+from shoal.tasks.tables import TableFile, columns, preparing
 
 
 def test_types_are_inferred_and_shown(houses_csv: Path) -> None:
@@ -179,3 +180,33 @@ def test_an_unseen_category_comes_with_the_nearest_seen_one(houses_csv: Path) ->
         task.encode({"area": [1.0], "rooms": [2], "city": ["Olso"]}, task.data())
 
     assert "did you mean Oslo? seen were: Bergen, Oslo" in caught.value.text()
+
+
+def test_a_table_is_examined_once_for_all_seeds_and_folds(houses_csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examined = Mock(wraps=columns.examined)
+    monkeypatch.setattr(columns, "examined", examined)
+    tasks = [
+        *(TableFile(path="houses.csv", target="price", seed=seed) for seed in range(3)),
+        *(TableFile(path="houses.csv", target="price", folds=2, fold=fold) for fold in range(2)),
+    ]
+
+    found = [task.data() for task in tasks]
+
+    assert examined.call_count == 4, "once for each column"
+    assert len({tuple(data.train.y.flatten().tolist()) for data in found}) == 5
+
+
+def test_samples_are_kept_for_many_seeds_as_long_as_they_are_small(
+    houses_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [TableFile(path="houses.csv", target="price", seed=seed) for seed in range(5)]
+
+    small = [task.data() for task in tasks]
+    small_again = [task.data() for task in tasks]
+    monkeypatch.setattr(preparing, "_KEPT_BYTES", 0)
+    others = [TableFile(path="houses.csv", target="price", seed=seed).data() for seed in (5, 6)]
+    large_again = tasks[0].data()
+
+    assert all(a is b for a, b in zip(small, small_again, strict=True))
+    assert large_again is not small[0]
+    assert TableFile(path="houses.csv", target="price", seed=6).data() is others[1]

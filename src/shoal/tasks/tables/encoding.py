@@ -36,11 +36,11 @@ def fit_columns(
     A category that is only in other rows is listed too: the model then has an input for it, though an untrained one.
     Numbers that are not to be `scaled` have a mean of 0 and a standard deviation of 1 here.
     """
-    return [_fit(frame[column.name], train, column, fills=fills, scaled=scaled) for column in columns]
+    known = frame[train.numpy()]
+    return [_fit(frame[each.name], known[each.name], each, fills=fills, scaled=scaled) for each in columns]
 
 
-def _fit(values: pl.Series, train: Tensor, column: Column, *, fills: bool, scaled: bool) -> dict[str, Any]:
-    known = values[train.numpy()]
+def _fit(values: pl.Series, known: pl.Series, column: Column, *, fills: bool, scaled: bool) -> dict[str, Any]:
     about = {"name": column.name, **column.kind.plain()}
     if isinstance(column.kind, Category):
         fill = known.drop_nulls().mode().sort().first() if fills else None
@@ -73,10 +73,11 @@ def moments(known: pl.Series) -> tuple[float, float]:
 
 def rounding(known: pl.Series) -> float:
     """What numbers may differ by although they mean the same: of those that came from a float32, by more."""
-    values = known.drop_nulls()
-    narrow = (values.cast(pl.Float32).cast(pl.Float64) == values).all() and (values % 1 != 0).any()
+    values = known.drop_nulls().to_numpy()
+    with numpy.errstate(over="ignore"):
+        narrow = (values.astype(numpy.float32) == values).all() and (values % 1 != 0).any()
     precision = numpy.finfo(numpy.float32 if narrow else numpy.float64).eps
-    return _ROUNDING * float(precision) * float(values.abs().max() or 0.0)  # type: ignore[arg-type]
+    return _ROUNDING * float(precision) * float(abs(values).max(initial=0.0))
 
 
 def names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

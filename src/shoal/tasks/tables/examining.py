@@ -1,0 +1,161 @@
+"""From a table to rows that can be used: its columns examined, its cells read, what is missing left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import polars as pl
+from torch import Tensor
+
+from shoal.errors import ConfigError
+from shoal.tasks.tables import columns, suspicious
+from shoal.tasks.tables import encoding as codes
+from shoal.tasks.tables.columns import Column
+from shoal.tasks.tables.labelled import weights
+
+if TYPE_CHECKING:
+    from shoal.tasks.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A table that was read and checked, before its rows are shared out: the same for every seed and fold."""
+
+    rows: pl.DataFrame
+    """Those that are used: the features, the target, and what they weigh."""
+    features: tuple[Column, ...]
+    target: Column
+    classes: tuple[str, ...]
+    """Those of the target, sorted; none where it is numbers."""
+    labels: Tensor | None
+    """The index of each row's class."""
+    n_rows: int
+    """Rows that are not blank, used or not."""
+    warnings: tuple[str, ...]
+    """What to say of columns that a model had better not be given."""
+
+
+@lru_cache(maxsize=2)
+def examined(task: Table, stamp: tuple[int, ...]) -> Examined:
+    """What a table holds; the same object while settings and `stamp` of files are the same.
+
+    Raises:
+        ConfigError: where the table is not as the settings say; its key is without `task.`.
+    """
+    del stamp  # it tells apart what has been examined
+    frame = task.frame()
+    classes = _means_classes(frame, task)
+    found = _columns(frame, task, classes=classes)
+    features, target = tuple(column for _, column in found[:-1]), found[-1][1]
+    clean = pl.DataFrame([values for values, _ in found])
+    weighted = clean if task.weighing is None else clean.with_columns(weights(frame, task.weighing, task.format))
+    kept = _without_missing(weighted, task)
+    label = kept[task.target]
+    _check_varies(label, task.target, classes=classes)
+    known = tuple(label.unique().sort().to_list()) if classes else ()
+    return Examined(
+        kept,
+        features,
+        target,
+        known,
+        codes.classes(label, known) if classes else None,
+        len(clean) - int(_empty(clean).sum()),
+        tuple(suspicious.warnings(clean, features, target)),
+    )
+
+
+def weight_key(task: Table) -> str:
+    """The setting that names the column of weights."""
+    return task.weighing.key if task.weighing else "weight"
+
+
+def _means_classes(frame: pl.DataFrame, task: Table) -> bool:
+    columns.check_target(frame, task.target)
+    if task.kind:
+        return task.kind == "classification"
+    return columns.means_classes(frame, task.target, task.format, numeric=task.target in task.numeric)
+
+
+def _columns(frame: pl.DataFrame, task: Table, *, classes: bool) -> list[tuple[pl.Series, Column]]:
+    """The values of the features, then of the target, and what each of them is."""
+    without = [*task.unnamed, *_beside(task)]
+    names = columns.chosen(frame, task.target, task.features, without=without, left_out=task.exclude)
+    _check_said(frame, task, names)
+    found = [
+        columns.examined(frame, name, task.format, categorical=name in task.categorical, numeric=name in task.numeric)
+        for name in names
+    ]
+    numeric = task.target in task.numeric
+    return [*found, columns.examined_target(frame, task.target, task.format, classes=classes, numeric=numeric)]
+
+
+def _check_said(frame: pl.DataFrame, task: Table, names: Sequence[str]) -> None:
+    """Refuse columns that are said to be something and are not used, and those of which two things are said."""
+    said: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+        "categorical": (task.categorical, names),
+        "numeric": (task.numeric, [*names, task.target]),
+    }
+    for key, (given, known) in said.items():
+        for name in given:
+            if name not in known:
+                raise ConfigError(key, given, f"{name!r} is not among the features: {', '.join(names)}")
+    for name in task.numeric:
+        if name in task.categorical:
+            raise ConfigError("numeric", task.numeric, f"{name!r} is in task.categorical too")
+    for name in _beside(task):
+        if name in (task.target, *names):
+            used = "the target" if name == task.target else "among the features"
+            raise ConfigError(weight_key(task), name, f"is {used}", hint="weights are a column of their own")
+
+
+def _beside(task: Table) -> list[str]:
+    """The column that is neither the target nor a feature, if there is one."""
+    return [task.weighing.column] if task.weighing else []
+
+
+def _empty(frame: pl.DataFrame) -> pl.Series:
+    """Which rows hold nothing: those of blank lines."""
+    return frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+
+
+def _without_missing(frame: pl.DataFrame, task: Table) -> pl.DataFrame:
+    """The rows that are used."""
+    some = ~_empty(frame)
+    counts = {name: n for name in frame.columns if (n := int((frame[name].is_null() & some).sum()))}
+    if counts and task.missing == "error":
+        rows = (frame.select(pl.any_horizontal(pl.all().is_null())).to_series() & some).arg_true()
+        name = next(name for name in counts if frame[name][rows[0]] is None)
+        raise ConfigError(
+            "path",
+            None,
+            f"row {rows[0] + 1} has no value for {name!r}; {len(rows)} of {int(some.sum())} rows miss one "
+            f"({', '.join(f'{name}: {n}' for name, n in counts.items())})",
+            hint="task.missing=drop leaves such rows out, task.missing=mean fills them in",
+        )
+    needed = [task.target, *_beside(task)]
+    kept = frame.filter(some).drop_nulls(None if task.missing == "drop" else needed)
+    if not len(kept):
+        raise ConfigError(
+            "missing", task.missing, "leaves no rows: every one misses a value", hint="use task.missing=mean"
+        )
+    return kept
+
+
+def _check_varies(target: pl.Series, name: str, *, classes: bool) -> None:
+    counts = target.value_counts(sort=True)
+    if len(counts) == 1 or (not classes and not isfinite(codes.moments(target)[1])):
+        what = "one class only" if classes else "the same value in every row"
+        raise ConfigError("target", name, f"has {what}: {target[0]!r}", hint="nothing can be learned from it")
+    rarest = counts.row(-1)
+    if classes and rarest[1] < 2:
+        problem = f"its class {rarest[0]!r} has a single row: it cannot be both for training and for validation"
+        raise ConfigError(
+            "target",
+            name,
+            problem,
+            hint="add rows of that class, or leave it out; if the target is a number, set task.kind=regression",
+        )
