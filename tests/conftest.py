@@ -35,6 +35,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """No function leaves the garbage collector off: whatever process calls it would grow for good."""
+    assert gc.isenabled(), f"{item.nodeid} has turned the garbage collector off"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Two threads only slow down models this small, and the tests run side by side; so do the processes they start."""
@@ -64,6 +69,14 @@ def parsed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def still_collected() -> Iterator[None]:
+    """A command spares for good all that is alive when it ends, garbage too; these processes do not end then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "freeze", lambda: None)
         yield
 
 

@@ -71,7 +71,6 @@ def test_what_follows_the_training_is_the_same_with_deferred_imports(
 
 
 def test_what_was_alive_is_collected_after_cheap_imports_as_before() -> None:
-    gc.enable()  # `shoal runs` turns it off for the rest of its process, which may have been this one
     cycle: list[Any] = []
     cycle.append(cycle)
     before = gc.get_freeze_count()

@@ -40,6 +40,13 @@ def cheap_imports() -> Iterator[None]:
         return
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+    with uncollected():
+        yield
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage within this, where next to everything that is made stays."""
     collecting = gc.isenabled()
     gc.disable()
     try:

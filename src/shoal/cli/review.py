@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from shoal.cli.arguments import OUTPUTS, AsJson, Paths, Reference, References, Root, Where, references_to
 from shoal.cli.exactly import print_exactly
 from shoal.errors import UsageError
+from shoal.startup import uncollected
 
 if TYPE_CHECKING:
     from shoal.review.entries import Entry, RunEntry
@@ -74,8 +74,8 @@ def runs(
 
     if watch:
         return _watch(paths or [root])
-    gc.disable()  # ten thousand objects that all stay: searching them for garbage would take a third of the time
-    found = find([looked_into(path, root) for path in paths or ()] or ([root] if root.is_dir() else []))
+    with uncollected():  # ten thousand objects that all stay: searching them would take a third of the time
+        found = find([looked_into(path, root) for path in paths or ()] or ([root] if root.is_dir() else []))
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
         found = list(found[0].runs)
     _one_of(as_json, as_csv)
@@ -191,6 +191,7 @@ def diff(
     print_diff(console(), resolve_run(a, root), resolve_run(b, root), patch=patch)
 
 
+@uncollected()
 def report(
     runs: References,
     output: Annotated[
@@ -217,7 +218,6 @@ def report(
     from shoal.review.report import write_report
     from shoal.review.wording import counted, size
 
-    gc.disable()
     entries = _entries(runs, root)
     one = entries[0] if len(entries) == 1 else None
     folder = Path(runs[0]) if len(runs) == 1 and Path(runs[0]).is_dir() else root
