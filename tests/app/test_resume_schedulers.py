@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ WORDS = [
     "optimizer.lr=0.02",
 ]
 """24 samples to train on are 4 steps an epoch, and 5 epochs 20 steps."""
-STOPS = {"lightning": [3, 8], "vectorized": [6]}
-"""Within an epoch, and between two."""
+STOPS = {"lightning": 3, "vectorized": None}
+"""Where a run is interrupted; it goes on to the end of a third epoch, and is made longer then."""
 CONSTANT, EXPONENTIAL = (
     "{_target_:torch.optim.lr_scheduler.ConstantLR,total_iters:2}",
     ("{_target_:torch.optim.lr_scheduler.ExponentialLR,gamma:0.5}"),
@@ -51,7 +52,7 @@ SCHEDULERS = {
     "ExponentialLR": "gamma:0.7",
     "LambdaLR": f"lr_lambda:{WARM}",
     "LinearLR": "total_iters:3",
-    "MultiStepLR": "milestones:[1,3]",
+    "MultiStepLR": "milestones:[1,4]",
     "MultiplicativeLR": f"lr_lambda:{WARM}",
     "OneCycleLR": "max_lr:0.05,total_steps:5",
     "PolynomialLR": "total_iters:6,power:2.0",
@@ -100,14 +101,15 @@ def train(path: str, *words: str) -> RunDir:
     return run
 
 
-def stopped_and_resumed(path: str, words: list[str], steps: list[int], stops: Stops) -> RunDir:
-    for i, step in enumerate([*steps, None]):
-        stops.before(step)
-        if step is None:
-            resume(Path(path), trusted=["own_rates"])
-        else:
-            with pytest.raises(Interrupted):
-                train(path, *words) if i == 0 else resume(Path(path), trusted=["own_rates"])
+def stopped_and_resumed(path: str, words: list[str], step: int | None, stops: Stops) -> RunDir:
+    """A run that was interrupted before a step, if so, came to an end after three epochs, and went on to five."""
+    stops.before(step)
+    with pytest.raises(Interrupted) if step else nullcontext():
+        train(path, *words, "trainer.max_epochs=3")
+    stops.before(None)
+    if step:
+        resume(Path(path), trusted=["own_rates"])
+    resume(Path(path), ["trainer.max_epochs=5"], trusted=["own_rates"])
     return RunDir(Path(path))
 
 

@@ -299,6 +299,17 @@ def test_a_limit_behind_an_interrupted_run_is_refused(workdir: Path, monkeypatch
             resume(Path("run"), [change])
 
 
+def test_a_run_that_ended_below_min_steps_was_not_ended_by_early_stopping(workdir: Path) -> None:
+    words = [*WORDS, "callbacks.early_stopping.patience=1", "trainer.min_steps=26", "optimizer.lr=0.5"]
+    whole, info = start([*words, "trainer.max_epochs=12", "hydra.run.dir=whole"])
+
+    start([*words, "trainer.max_epochs=5", "hydra.run.dir=short"])
+    short, _ = resume(Path("short"), ["trainer.max_epochs=12"])
+
+    assert info.steps == 26
+    assert differences(state(whole.path)["history"], state(short.path)["history"]) == []
+
+
 @pytest.mark.parametrize("engine", ["lightning", "vectorized"])
 def test_min_epochs_holds_early_stopping_back_after_a_resume_too(
     engine: str, workdir: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict, namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 
 from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.loaded.run import Run
 from shoal.record.interruption import Interrupted
+from shoal.record.weights import cloned
 from shoal.rundir import RunDir, read_history, read_info
 from stops import Stops
 
@@ -33,6 +36,23 @@ def train(path: str, name: str, epochs: int = 8) -> RunDir:
     callback = f"+callbacks.average={{_target_:pytorch_lightning.callbacks.{CALLBACKS[name]}}}"
     run, _ = start([*WORDS, callback, f"trainer.max_epochs={epochs}", f"hydra.run.dir={path}"])
     return run
+
+
+def test_a_copied_state_keeps_what_its_containers_are() -> None:
+    weights = torch.ones(2)
+    state = {
+        "milestones": Counter([2, 2, 5]),
+        "sums": defaultdict(list, {"a": [weights]}),
+        "state_dict": OrderedDict(a=weights),
+        "moment": namedtuple("Moment", "first second")(weights, 2),
+    }
+
+    copied = cloned(state)
+
+    assert differences(state, copied) == []
+    assert copied["sums"]["b"] == []
+    assert copied["state_dict"]["a"] is not weights
+    assert copied["moment"].first is not weights
 
 
 @pytest.mark.parametrize("name", CALLBACKS)

@@ -101,8 +101,10 @@ def refuse_stopped(changes: Sequence[Change], state: Mapping[str, Any], was: Map
     Raises:
         UsageError: how to go on with it.
     """
+    from shoal.engines.length import may_end
+
     stopping = [each for key, each in state["callbacks"].items() if key.startswith("EarlyStopping")]
-    free = state["epoch"] >= (was["trainer"].get("min_epochs") or 0)
+    free = may_end(was["trainer"], epochs=state["epoch"], steps=state["global_step"])
     elsewhere = [each for each in changes if each.key not in LIMITS]
     if free and not elsewhere and any(each["stopping_reason"] for each in stopping):
         raise UsageError(

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ChainedScheduler, ReduceLROnPlateau
 
 from shoal.engines.job import Job
 from shoal.optimizers import Optimizer
@@ -60,7 +60,7 @@ def take_over(optimizer: torch.optim.Optimizer, schedule: Any, before: Course, a
     """
     params = [param for group in optimizer.param_groups for param in group["params"]]
     watches = isinstance(schedule, ReduceLROnPlateau)
-    time = 0 if watches else schedule.last_epoch
+    time = 0 if watches else _time(schedule)
     (old_groups, old), (new_groups, new) = (course.at(time, params) for course in (before, after))
     for group, was, now in zip(optimizer.param_groups, old_groups, new_groups, strict=True):
         changes = _changes(was, now)
@@ -71,6 +71,11 @@ def take_over(optimizer: torch.optim.Optimizer, schedule: Any, before: Course, a
     if watches and (before.monitor != after.monitor or "mode" in changes):
         changes |= {"best": new["best"], "num_bad_epochs": 0}
     schedule.load_state_dict({**schedule.state_dict(), **changes})
+
+
+def _time(schedule: Any) -> int:
+    """How many steps a scheduler has taken; several in a chain step together, and the chain counts none."""
+    return int(schedule._schedulers[0].last_epoch if isinstance(schedule, ChainedScheduler) else schedule.last_epoch)
 
 
 def unfit(before: Optimizer, after: Optimizer) -> str | None:

@@ -21,6 +21,11 @@ def n_batches(trainer: Mapping[str, Any], n: int) -> int:
     return n_of(trainer.get("overfit_batches") or trainer.get("limit_train_batches"), n)
 
 
+def may_end(trainer: Mapping[str, Any], *, epochs: int, steps: int) -> bool:
+    """Whether a training of this length may be stopped before its end, as far as `min_epochs` and `min_steps` say."""
+    return epochs >= (trainer.get("min_epochs") or 0) and steps >= (trainer.get("min_steps") or 0)
+
+
 def horizon(trainer: Mapping[str, Any], n: int | None) -> Horizon:
     """How long a run will train if nothing stops it, its epochs having `n` batches; None where only a loader knows."""
     accumulated = trainer.get("accumulate_grad_batches") or 1

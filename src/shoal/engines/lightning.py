@@ -20,7 +20,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from shoal.engines import launching
 from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
-from shoal.engines.length import horizon, n_batches
+from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.loaders import Loaders, n_counted_twice
 from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
@@ -87,7 +87,8 @@ class Positioner(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
         move(trainer, self.start)
-        self.settings.restore(over=self.over and self.start.epoch >= int(self.job.trainer.get("min_epochs") or 0))
+        free = may_end(self.job.trainer, epochs=self.start.epoch, steps=self.start.step)
+        self.settings.restore(over=self.over and free)
         trainer.should_stop |= (self.over and self.before is None) or signaled(self.job.callbacks)
         if self.before is not None:
             _take_over(trainer, self.before, self.job)

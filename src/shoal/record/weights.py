@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,12 @@ def cloned(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, dict):
-        return type(value)((key, cloned(item)) for key, item in value.items())
+        found = copy.copy(value)  # not made of pairs: a Counter would count them, a defaultdict lose its default
+        for key, item in value.items():
+            found[key] = cloned(item)
+        return found
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(cloned, value))
     if isinstance(value, list | tuple):
-        return type(value)(cloned(item) for item in value)
+        return type(value)(map(cloned, value))
     return value

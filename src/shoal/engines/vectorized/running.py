@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
-from shoal.engines.length import horizon, n_batches
+from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.position import Position
 from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.clipping import GradientLimits
@@ -223,7 +223,8 @@ class Running:
         if stopping and stopping.state_key in checkpoint["callbacks"]:
             settings = CallbackSettings(member.job.callbacks, before)
             stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
-            settings.restore(over=over and checkpoint["epoch"] >= self.judge.min_epochs)
+            free = may_end(member.job.trainer, epochs=checkpoint["epoch"], steps=checkpoint["global_step"])
+            settings.restore(over=over and free)
         self.epoch, self.batch = checkpoint["epoch"], batch
         self.sums[run] = {name: list(total) for name, total in checkpoint.get("sums", {}).items()}
         for filling in range(len(self.rows), len(self.stack)):
