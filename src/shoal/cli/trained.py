@@ -13,8 +13,12 @@ from shoal.cli.exactly import print_exactly
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
+    from shoal.loaded.ensemble import Ensemble
     from shoal.loaded.run import Run, Which
 
+Best = Annotated[
+    int | None, typer.Option("--best", metavar="N", min=1, help="Of a sweep: its N best runs, not one setting's.")
+]
 Last = Annotated[bool, typer.Option("--last", help="The last state instead of the best.")]
 
 
@@ -31,19 +35,23 @@ def evaluate(
         typer.Option("--input", "--data", "-i", help="A table with targets, or where that of the training is now."),
     ] = None,
     test: Annotated[bool, typer.Option("--test", help="The test part instead of the validation samples.")] = False,
+    best: Best = None,
     last: Last = False,
     trust: Trust = None,
     root: Root = OUTPUTS,
 ) -> None:
     """Measure a trained run again: on its validation samples, on its test part, or on a table with targets.
 
+    Of a sweep the mean of what its runs predict is measured: of the best setting all seeds and folds.
+
     \b
     Examples:
       shoal eval last
       shoal eval best:val/loss --test
       shoal eval last --data labelled.csv
+      shoal eval k3f9 --best 5 --test
     """
-    measured = _run(run, trust, root).evaluate("last" if last else "best", test=test, path=input)
+    measured = _trained(run, best, trust, root).evaluate("last" if last else "best", test=test, path=input)
     for name, value in measured.items():
         print(f"{name}\t{value:.6g}")
 
@@ -59,18 +67,23 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; else the terminal.")] = None,
     x: Annotated[str | None, typer.Option("--x", metavar="VALUES", help="Inputs themselves: 0.5,0.7")] = None,
     interval: Annotated[
-        float | None, typer.Option("--interval", metavar="LEVEL", help="Of a formula: intervals of this level, 0.95.")
+        float | None, typer.Option("--interval", metavar="LEVEL", help="Intervals of this level beside each.")
     ] = None,
+    best: Best = None,
     last: Last = False,
     trust: Trust = None,
     root: Root = OUTPUTS,
 ) -> None:
     """Predict with a trained run.
 
+    With a sweep its runs predict together, of the best setting all seeds and folds: their mean, and how they differ.
+    Intervals come from the fit of a formula, else they are calibrated on the test part.
+
     \b
     Examples:
       shoal predict last --x 0.5,0.7
       shoal predict last --x 0.5,0.7 --interval 0.95
+      shoal predict k3f9 --best 5 --input x.csv
       shoal predict last --input x.csv --output y.csv
     """
     if (input is None) == (x is None):
@@ -81,11 +94,13 @@ def predict(
     from shoal.loaded.inputs import given, read
 
     which: Which = "last" if last else "best"
-    trained = _run(run, trust, root)
+    trained = _trained(run, best, trust, root)
     inputs = read(trained, input, which) if input else given(trained, x or "", which)
     predicted = inputs.predicted(interval)
     for caution in cautions(trained, which, inputs.table, predicted.table[:, inputs.table.width :]):
         print(f"warning: {caution}", file=sys.stderr)
+    for note in predicted.notes:
+        print(note, file=sys.stderr)
     if output is None:
         print_exactly(predicted.text())
     else:
@@ -102,11 +117,14 @@ def export(
     by_column: Annotated[
         bool, typer.Option("--by-column", help="An input for each column by its name, also where all are numbers.")
     ] = False,
+    best: Best = None,
     last: Last = False,
     trust: Trust = None,
     root: Root = OUTPUTS,
 ) -> None:
     """Write a trained model for other programs, and check that it predicts the same.
+
+    Of a sweep one graph with the mean of its runs, of the best setting all seeds and folds.
 
     \b
     Examples:
@@ -116,7 +134,7 @@ def export(
     """
     from shoal.loaded.export import export as write
 
-    written = write(_run(run, trust, root), format, output, "last" if last else "best", by_column=by_column)
+    written = write(_trained(run, best, trust, root), format, output, "last" if last else "best", by_column=by_column)
     print(f"{written.path}: largest relative difference from the run's own predictions {written.difference:.1e}")
     for note in written.notes:
         print(f"  {note}")
@@ -150,8 +168,18 @@ def figure(
     print(path)
 
 
-def _run(reference: str, trust: list[str] | None, root: Path) -> Run:
+def _trained(reference: str, best: int | None, trust: list[str] | None, root: Path) -> Run | Ensemble:
     from shoal.loaded.run import load_run
-    from shoal.review.reference import resolve_run
+    from shoal.review.entries import SweepEntry
+    from shoal.review.reference import resolve
 
-    return load_run(resolve_run(reference, root).path, trusted=trust or ())
+    entry = resolve(reference, root)
+    if isinstance(entry, SweepEntry):
+        from shoal.loaded.ensemble import ensemble
+
+        found = ensemble(entry, best, trusted=trust or ())
+        print(found.told, file=sys.stderr)
+        return found
+    if best is not None:
+        raise UsageError(f"--best {best} is for a sweep; {reference} is a run")
+    return load_run(entry.path, trusted=trust or ())

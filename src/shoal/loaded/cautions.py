@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 from polars import selectors
 
+from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.run import Run, Which
 from shoal.rundir import Status
 from shoal.tasks.tables import dates
@@ -20,10 +21,22 @@ _MOST = 5
 """Columns that are named."""
 
 
-def cautions(run: Run, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:
-    """Sentences: of a run that learned nothing, of inputs it never saw the like of, of values that were filled in."""
+def cautions(by: Run | Ensemble, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:
+    """Sentences: of a run that learned nothing, of inputs it never saw the like of, of values that were filled in.
+
+    Of an ensemble's members, which were trained on much the same, the first one speaks of the inputs.
+    """
+    if not isinstance(by, Run):
+        of_members = [f"{run.path}: {caution}" for run in by.members for caution in _of_run(run)]
+        return [*of_members, *_of_inputs(by.first, which, inputs, predictions)]
+    return [*_of_run(by), *_of_inputs(by, which, inputs, predictions)]
+
+
+def _of_inputs(run: Run, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> Iterator[str]:
     read = _read(run, which, inputs)
-    return [*_of_run(run), *_of_predictions(predictions), *_far(read, run.ranges(which)), *_filled(run, which, read)]
+    yield from _of_predictions(predictions)
+    yield from _far(read, run.ranges(which))
+    yield from _filled(run, which, read)
 
 
 def _of_run(run: Run) -> Iterator[str]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
+from torch import Tensor
 
 from shoal.engines.job import Job
 from shoal.engines.lightning import evaluate as measured
 from shoal.errors import UsageError
+from shoal.loaded.conformal import HeldOut
 from shoal.loaded.run import Run, Which
 from shoal.loaded.table_file import table
 from shoal.record.run_record import unchanged
@@ -44,7 +48,7 @@ def evaluate(run: Run, which: Which = "best", *, test: bool = False, path: Path 
         return measured(job, module, test=test)
 
 
-def _job(run: Run, config: dict[str, Any], *, test: bool) -> Job:
+def _job(run: Run, config: dict[str, Any], *, test: bool = False) -> Job:
     """The job, its samples being those that the run was trained with."""
     with run.building():
         from shoal.build.job import job, task
@@ -74,7 +78,62 @@ def _here(trainer: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def evaluate_together(
+    runs: Sequence[Run], which: Which, *, test: bool = False, path: Path | None = None
+) -> dict[str, float]:
+    """Metrics of the mean of what several runs say, in the units of the first one's outputs.
+
+    Raises:
+        UsageError: where neither the test part nor a table is to be measured, or there is no such thing.
+    """
+    if path is None and not test:
+        problem = "each of its runs holds back other samples for validation: what one was not trained on, others were"
+        raise UsageError(problem, hint="--test measures the test part, of task.test_fraction; --input a labelled table")
+    found = [_rows_of(run, which, path, test=test) for run in runs]
+    outputs = [_outputs(shown, samples) for shown, samples in found]
+    shown, samples = found[0]
+    data = [run.columns(which) for run in runs]
+    if "classes" in data[0].encoding:
+        together = torch.stack([each.double().softmax(dim=1) for each in outputs]).mean(dim=0).log()
+    else:
+        own = [each.of_targets.in_own_units(values) for each, values in zip(data, outputs, strict=True)]
+        together = data[0].of_targets.standard(torch.stack(own).double().mean(dim=0))
+    return _measures(shown, samples, together.to(outputs[0].dtype), "test" if path is None else "input")
+
+
+def held_out(run: Run, which: Which) -> HeldOut:
+    """What a run says of its test part, which is the same for all seeds and folds, beside what is true.
+
+    Raises:
+        UsageError: where it has none.
+    """
+    job = _job(run, run.config)
+    if job.data.test is None:
+        problem = f"intervals are calibrated on a test part, and {run.path} has none"
+        raise UsageError(problem, hint="task.test_fraction or task.test_path keeps one; a formula's need none")
+    shown, samples, data = job.presented(run.loaded(job, which)), job.data.test, run.columns(which)
+    classes = tuple(data.encoding.get("classes", ()))
+    predicted = pl.DataFrame(shown.task.decode(_outputs(shown, samples), data))
+    if classes:
+        return HeldOut(
+            predicted, pl.DataFrame({predicted.columns[0]: [classes[i] for i in samples.y.tolist()]}), classes
+        )
+    truth = data.of_targets.in_own_units(samples.y.double())
+    return HeldOut(predicted, pl.DataFrame(truth.numpy(), schema=list(data.targets)))
+
+
 def _of_table(run: Run, which: Which, path: Path, *, test: bool) -> dict[str, float]:
+    shown, samples = _rows_of(run, which, path, test=test)
+    return _measures(shown, samples, _outputs(shown, samples), "input")
+
+
+def _rows_of(run: Run, which: Which, path: Path | None, *, test: bool) -> tuple[Supervised, Split]:
+    """The trained module, with the rows of a labelled table, or with those of its test part."""
+    if path is None:
+        job = _job(run, run.config, test=True)
+        if job.data.test is None:
+            raise UsageError(f"the test part of {run.path} is no rows of inputs and targets")
+        return job.presented(run.loaded(job, which)), job.weighted(job.data.test)
     if test:
         raise UsageError("--test and --input do not go together", hint="--input measures all rows of another table")
     job = run.trained(which)
@@ -82,19 +141,23 @@ def _of_table(run: Run, which: Which, path: Path, *, test: bool) -> dict[str, fl
         raise UsageError(f"--input is for tables; {run.path} was not trained on one")
     with new_tensors(double=job.double):
         samples = job.task.labelled(table(path, job.task.format).frame)
-    shown = job.presented(run.loaded(job, which))
-    return _measured(shown, job.weighted(samples))
+    return job.presented(run.loaded(job, which)), job.weighted(samples)
 
 
-def _measured(module: Supervised, samples: Split) -> dict[str, float]:
-    """The loss and the task's own measures of all samples at once."""
+def _outputs(module: Supervised, samples: Split) -> Tensor:
     dtype = next(module.model.parameters()).dtype
-    x, *targets = (each.to(dtype) if each.is_floating_point() else each for each in samples.tensors)
     with torch.no_grad():
-        outputs = module(x)
+        found: Tensor = module(samples.x.to(dtype) if samples.x.is_floating_point() else samples.x)
+    return found
+
+
+def _measures(module: Supervised, samples: Split, outputs: Tensor, part: str) -> dict[str, float]:
+    """The loss and the task's own measures of all samples at once."""
+    _, *targets = (each.to(outputs.dtype) if each.is_floating_point() else each for each in samples.tensors)
+    with torch.no_grad():
         loss = module.measured(outputs, *targets)
     metrics = module.task.metrics(outputs, targets[0])
-    return {"input/loss": float(loss), **{f"input/{name}": value for name, value in metrics.items()}}
+    return {f"{part}/loss": float(loss), **{f"{part}/{name}": value for name, value in metrics.items()}}
 
 
 def _digest(path: Path) -> str | None:

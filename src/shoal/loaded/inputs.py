@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from shoal.errors import ShoalError, UsageError
+from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.run import Run, Which
 from shoal.loaded.table_file import table
 from shoal.tasks.tables.encoding import tabular
@@ -18,30 +19,34 @@ from shoal.tasks.tables.kinds import Number, restored
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs for a trained run, a row each, in the columns of a table that may have others."""
+    """Inputs for what was trained, a row each, in the columns of a table that may have others."""
 
-    run: Run
+    by: Run | Ensemble
+    """What predicts."""
     which: Which
-    """The state of the run that predicts."""
+    """Its state."""
     table: pl.DataFrame
     format: Format
     separator: str = ","
     """What separates the columns where they are written as text."""
+    notes: tuple[str, ...] = ()
+    """What intervals in the table rest on."""
 
     def predicted(self, interval: float | None = None) -> Inputs:
         """The table with the predictions beside it; they do not take the place of a column by their name.
 
-        With an `interval`, a level, the ends of a formula's intervals stand beside them.
+        With an `interval`, a level, the ends of intervals stand beside them.
         """
-        predictions = self.run.predict(self.table, self.which)
+        predictions, notes = self.by.predict(self.table, self.which), self.notes
         if interval is not None:
             from shoal.loaded.intervals import intervals
 
-            predictions = predictions.hstack(intervals(self.run, self.table, self.which, interval))
+            ends, notes = intervals(self.by, self.table, predictions, self.which, interval)
+            predictions = predictions.hstack(ends)
         named = [
             each.alias(f"{each.name}_predicted") if each.name in self.table.columns else each for each in predictions
         ]
-        return replace(self, table=self.table.hstack(named))
+        return replace(self, table=self.table.hstack(named), notes=notes)
 
     def text(self) -> str:
         """The table as CSV, separated as what was read."""
@@ -68,31 +73,31 @@ class Inputs:
             raise ShoalError(f"cannot write {path}: {error.strerror or error}") from error
 
     def _typed(self) -> pl.DataFrame:
-        fitted = self.run.columns(self.which).encoding.get("columns", ())
+        fitted = self.by.columns(self.which).encoding.get("columns", ())
         if not fitted:
             return self.table
         columns = {column["name"]: self.table[column["name"]] for column in fitted}
         return self.table.with_columns(tabular(columns, fitted, self.format))
 
 
-def read(run: Run, path: Path, which: Which = "best") -> Inputs:
+def read(by: Run | Ensemble, path: Path, which: Which = "best") -> Inputs:
     """The inputs in a file, read as the table of the training was.
 
     Raises:
         UsageError: where there is no table, or one that is written in another way.
     """
-    format = run.format(which)
+    format = by.format(which)
     found = table(path, format)
-    return Inputs(run, which, found.frame, format, found.separator)
+    return Inputs(by, which, found.frame, format, found.separator)
 
 
-def given(run: Run, text: str, which: Which = "best") -> Inputs:
+def given(by: Run | Ensemble, text: str, which: Which = "best") -> Inputs:
     """Values from the command line: one input, or several in turn. Decimals are behind a point here.
 
     Raises:
         UsageError: where they are not a whole number of inputs.
     """
-    words, known = [word.strip() for word in text.split(",")], run.columns(which)
+    words, known = [word.strip() for word in text.split(",")], by.columns(which)
     names = known.features
     if not names or len(words) % len(names):
         n = f"{len(words)} value{'s' if len(words) != 1 else ''}"
@@ -104,7 +109,7 @@ def given(run: Run, text: str, which: Which = "best") -> Inputs:
         else words[i :: len(names)]
         for i, name in enumerate(names)
     }
-    return Inputs(run, which, pl.DataFrame(columns), run.format(which))
+    return Inputs(by, which, pl.DataFrame(columns), by.format(which))
 
 
 def _numbers(words: list[str]) -> list[float] | list[str]:

@@ -1,27 +1,45 @@
-"""Intervals around the predictions of a formula, from what run.json says of its fit."""
+"""Intervals around predictions: of a formula from what run.json says of its fit, of all else by calibration."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 import torch
 
-from shoal.errors import UsageError
 from shoal.fits import bands
+from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.run import Run, Which
 from shoal.models import FormulaNetwork
+from shoal.tasks import Data, Supervised
 from shoal.tasks.precision import new_tensors
 
 
-def intervals(run: Run, table: pl.DataFrame, which: Which, level: float) -> pl.DataFrame:
-    """The ends of two intervals for each row: `y_low` to `y_high` of a new value, `y_curve_low` and so on of the curve.
+def intervals(
+    by: Run | Ensemble, table: pl.DataFrame, predicted: pl.DataFrame, which: Which, level: float
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Columns for each row of a table that was predicted, and what they rest on, in sentences.
+
+    Of a formula the ends of two intervals: `y_low` to `y_high` of a new value, `y_curve_low` and so on of the curve.
+    Else those of a new value, or of classes `y_set`, those that cannot be ruled out: see `shoal.loaded.conformal`.
 
     Raises:
-        UsageError: where the run fits no formula, or its data do not determine all parameters.
+        UsageError: where the data do not determine all of a formula's parameters, or there is no test part.
     """
-    fit = run.info.fit
-    module, columns = run.presented(which), run.columns(which)
-    if fit is None or not isinstance(module.model, FormulaNetwork):
-        raise UsageError(f"{run.path} fits no formula: its predictions have no intervals", hint="model=formula")
+    if isinstance(by, Run):
+        fit, module = by.info.fit, by.presented(which)
+        if fit is not None and isinstance(module.model, FormulaNetwork):
+            return _of_formula(module, fit, by.columns(which), table, level), ()
+        by = Ensemble([by], by.path)
+    found = by.calibrated(level, which)
+    return found.columns(predicted), (found.told,)
+
+
+def _of_formula(
+    module: Supervised, fit: Mapping[str, Any], columns: Data, table: pl.DataFrame, level: float
+) -> pl.DataFrame:
+    assert isinstance(module.model, FormulaNetwork)
     with torch.no_grad(), new_tensors(double=True):
         x = module.task.encode({name: list(table[name]) for name in table.columns}, columns)
         middle = module.model(x.to(next(module.model.parameters())))[:, 0].double()

@@ -61,6 +61,11 @@ class Run:
         return page(f"{info.task} {info.id}", facts, self._repr_png_())
 
     @property
+    def members(self) -> tuple[Run, ...]:
+        """The runs that predict: this one."""
+        return (self,)
+
+    @property
     def directory(self) -> RunDir:
         """Where each file lies."""
         return RunDir(self.path)

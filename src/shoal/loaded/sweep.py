@@ -16,6 +16,7 @@ from shoal.rundir import Status, SweepDir, SweepInfo, read_info, read_sweep
 if TYPE_CHECKING:
     import polars
 
+    from shoal.loaded.ensemble import Ensemble
     from shoal.review.entries import SweepEntry
 
 
@@ -67,6 +68,16 @@ class Sweep:
 
         found = best_run(self._entry.runs)
         return Run(found.path, trusted=self.trusted) if found else None
+
+    def ensemble(self, best: int | None = None) -> Ensemble:
+        """Runs that predict together: of the best setting all seeds and folds, or the `best` few runs.
+
+        Raises:
+            UsageError: where no run, or not so many, were trained to the end.
+        """
+        from shoal.loaded.ensemble import ensemble
+
+        return ensemble(self._entry, best, trusted=self.trusted)
 
     @property
     def figure(self) -> SweepPicture | None:

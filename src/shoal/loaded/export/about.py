@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export.whole import Field, Signature
 from shoal.loaded.run import Run, Which
 from shoal.tasks import Data
@@ -14,11 +15,11 @@ VERSION = "shoal"
 """The package whose version is noted."""
 
 
-def metadata(run: Run, which: Which, takes: Signature, data: Data) -> dict[str, str]:
+def metadata(by: Run | Ensemble, which: Which, takes: Signature, data: Data) -> dict[str, str]:
     """Texts by their names; what has parts is JSON."""
-    info = run.info
+    info = by.members[0].info
     return {
-        **origin(run, which),
+        **origin(by, which),
         "shoal.task": info.task,
         "shoal.inputs": _json([_input(field, takes) for field in takes.fields]),
         "shoal.outputs": _json(_outputs(takes, data)),
@@ -26,10 +27,11 @@ def metadata(run: Run, which: Which, takes: Signature, data: Data) -> dict[str, 
     }
 
 
-def origin(run: Run, which: Which) -> dict[str, str]:
-    """From which run a file comes, and by which version."""
-    info = run.info
-    return {"shoal.version": info.versions.get(VERSION, ""), "shoal.run": info.id, "shoal.state": which}
+def origin(by: Run | Ensemble, which: Which) -> dict[str, str]:
+    """From which runs a file comes, and by which version."""
+    infos = [run.info for run in by.members]
+    ids = ", ".join(info.id for info in infos)
+    return {"shoal.version": infos[0].versions.get(VERSION, ""), "shoal.run": ids, "shoal.state": which}
 
 
 def told(takes: Signature) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +14,25 @@ import torch
 from torch import Tensor
 
 from shoal.errors import ShoalError, UsageError
+from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export import onnx_file
 from shoal.loaded.export.about import metadata, origin, told
 from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
 from shoal.loaded.export.sample_rows import feed, rows
+from shoal.loaded.export.together import Together, alike
 from shoal.loaded.export.whole import Whole, signature
 from shoal.loaded.run import Run, Which
 from shoal.rundir import write_bytes
 from shoal.rundir.atomic import UnwritableError
 from shoal.tasks import Data, LightningTask, Supervised
+from shoal.tasks.tables import format as tables
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 """Largest difference between the predictions of the run and of what was exported, by the precision of the network,
 in multiples of the largest output of the network: of a table in standard deviations of its target."""
 _LEAST = 1e-12
+_Found = tuple[float, tuple[str, ...]]
+"""The difference, and the notes."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +47,23 @@ class Exported:
 
 
 def export(
-    run: Run, kind: Format, output: Path | None = None, which: Which = "best", *, by_column: bool = False
+    by: Run | Ensemble, kind: Format, output: Path | None = None, which: Which = "best", *, by_column: bool = False
 ) -> Exported:
-    """Write the model of a run, read it back, and compare what it predicts for raw rows.
+    """Write the model of a run, or of several as one, read it back, and compare what it predicts for raw rows.
 
     onnx: for any runtime; pt2: `torch.export`. Both hold the graph from the columns of a table to the target in its own
-    units, or to the class. safetensors: the weights alone; what builds the network and encodes rows is metadata.
+    units, or to the class. safetensors: the weights of one run; what builds the network and encodes rows is metadata.
 
     Raises:
-        UsageError: where a package is missing, or the network has no inputs.
+        UsageError: where a package is missing, or the network has no inputs; where runs read rows in different ways.
         ShoalError: where what was exported predicts something else, or cannot be written; no file is left then.
     """
-    path = output or run.directory.path / f"model{SUFFIXES[kind]}"
+    path = output or by.path / f"model{SUFFIXES[kind]}"
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, f"model{SUFFIXES[kind]}")
         with torch.no_grad():
             found = (
-                _weights(run, which, written) if kind == "safetensors" else _graph(run, kind, which, written, by_column)
+                _weights(by, which, written) if kind == "safetensors" else _graph(by, kind, which, written, by_column)
             )
         try:
             write_bytes(path, written.read_bytes())
@@ -67,21 +72,34 @@ def export(
     return Exported(path, *found)
 
 
-def _graph(run: Run, kind: Format, which: Which, path: Path, by_column: bool) -> tuple[float, tuple[str, ...]]:
-    module, data, format = run.presented(which), run.columns(which), run.format(which)
-    _check_inputs(module)
-    takes = signature(module, data, format, by_column=by_column)
+def _graph(
+    by: Run | Ensemble, kind: Format, which: Which, path: Path, by_column: bool
+) -> tuple[float, tuple[str, ...]]:
+    data, format = by.columns(which), by.format(which)
+    wholes = [_whole(run, which, format, by_column) for run in by.members]
+    takes = alike([whole.takes for whole in wholes])
+    whole = wholes[0] if isinstance(by, Run) else Together(wholes)
     raw = rows(takes)
-    whole = Whole(module.model, data, format, takes).eval()
     write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
-    predicts = write(whole, feed(raw, takes), takes, metadata(run, which, takes, data), path)
-    expected = _Expected(run, which, module, data)
+    predicts = write(whole.eval(), feed(raw, takes), takes, metadata(by, which, takes, data), path)
+    modules = [run.presented(which) for run in by.members]
+    expected = _Expected(by, which, modules, data)
     apart = max(expected.apart(predicts(feed(part, takes)), part) for part in (raw, raw[:1]))
-    return _checked(apart, module), (*told(takes), *expected.notes(raw))
+    return _checked(apart, modules[0]), (*told(takes), *expected.notes(raw))
 
 
-def _weights(run: Run, which: Which, path: Path) -> tuple[float, tuple[str, ...]]:
+def _whole(run: Run, which: Which, format: tables.Format, by_column: bool) -> Whole:
     module, data = run.presented(which), run.columns(which)
+    _check_inputs(module)
+    return Whole(module.model, data, format, signature(module, data, format, by_column=by_column))
+
+
+def _weights(by: Run | Ensemble, which: Which, path: Path) -> _Found:
+    if not isinstance(by, Run):
+        raise UsageError(
+            f"{by.path} is several runs: safetensors holds the weights of one", hint="--format onnx or pt2"
+        )
+    run, module, data = by, by.presented(which), by.columns(which)
     about = {**origin(run, which), "config": json.dumps(run.config), "format": "pt"}
     if data.encoding:
         about["encoding"] = json.dumps(plain(data.encoding), ensure_ascii=False)
@@ -114,22 +132,21 @@ def _dtype(module: Supervised) -> torch.dtype:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What the run itself predicts."""
+    """What the runs themselves predict."""
 
-    run: Run
+    by: Run | Ensemble
     which: Which
-    module: Supervised
+    modules: Sequence[Supervised]
     data: Data
 
     def apart(self, outputs: list[Tensor], raw: pl.DataFrame) -> float:
         """The largest difference of a graph's outputs, in multiples of the network's largest output."""
         if "columns" not in self.data.encoding:
-            x = raw.cast(pl.Float64).to_torch().to(_dtype(self.module))
-            return _apart(outputs[0].reshape(len(raw), -1), self.module.model(x))
-        predicted = self.run.predict(raw, self.which)
+            return _apart(outputs[0].reshape(len(raw), -1), self._outputs(raw))
+        predicted = self.by.predict(raw, self.which)
         classes = self.data.encoding.get("classes")
         if not classes:
-            values = predicted.to_torch().double()
+            values = predicted.select(self.data.targets).to_torch().double()
             return _apart(self._standard(outputs[0].reshape(values.shape)), self._standard(values))
         expected = predicted.select(f"p_{name}" for name in classes).to_torch()
         labels = torch.tensor([classes.index(name) for name in predicted.to_series()])
@@ -142,14 +159,20 @@ class _Expected:
         """What the graph has not: how a task of the user's own reads rows and outputs."""
         if "columns" in self.data.encoding:
             return []
-        x = raw.cast(pl.Float64).to_torch().to(_dtype(self.module))
-        outputs = self.module.model(x)
-        name = type(self.module.task).__name__
+        outputs = self._outputs(raw)
+        name = type(self.modules[0].task).__name__
         try:
-            plain = self.run.predict(raw, self.which).cast(pl.Float64).to_torch().to(outputs.dtype).equal(outputs)
+            predicted = self.by.predict(raw, self.which)[:, : outputs.shape[1]]
+            values = predicted.cast(pl.Float64).to_torch()
+            plain = values.shape == outputs.shape and _apart(values, outputs) < TOLERANCE[torch.float32]
         except (ShoalError, pl.exceptions.PolarsError):
             plain = False
         return [] if plain else [f"it is the network alone: what {name} makes of rows and outputs is not in it."]
+
+    def _outputs(self, raw: pl.DataFrame) -> Tensor:
+        """Those of the network, or the mean of those of several."""
+        x = raw.cast(pl.Float64).to_torch().to(_dtype(self.modules[0]))
+        return torch.stack([module.model(x) for module in self.modules]).mean(dim=0)
 
     def _standard(self, values: Tensor) -> Tensor:
         encoding = self.data.encoding

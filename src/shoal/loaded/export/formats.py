@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from shoal.engines.stack.stack import own_names, state_dict_of
 from shoal.errors import UsageError, brief
 from shoal.loaded.export.sample_rows import Feed, coded
-from shoal.loaded.export.whole import Signature, Whole
+from shoal.loaded.export.whole import Signature
 
 Format = Literal["onnx", "pt2", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "safetensors": ".safetensors"}
@@ -51,7 +51,7 @@ def tracing() -> Iterator[None]:
         logging.disable(before)
 
 
-def program(whole: Whole, given: Feed, takes: Signature) -> torch.export.ExportedProgram:
+def program(whole: nn.Module, given: Feed, takes: Signature) -> torch.export.ExportedProgram:
     """The graph for any number of rows, as torch exports it.
 
     Raises:
@@ -65,7 +65,7 @@ def program(whole: Whole, given: Feed, takes: Signature) -> torch.export.Exporte
         return torch.export.export(whole, (x,), dynamic_shapes=(shapes,))
 
 
-def write_pt2(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
+def write_pt2(whole: nn.Module, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
     """Write torch's graph with its weights, and its description beside them."""
     torch.export.save(program(whole, given, takes), path, extra_files={METADATA: json.dumps(dict(about), indent=2)})
     loaded = torch.export.load(path).module()

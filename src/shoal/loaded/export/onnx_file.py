@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shoal.errors import ShoalError, UsageError
 from shoal.loaded.export import onnx_run
 from shoal.loaded.export.formats import Predicts, program, tracing
 from shoal.loaded.export.sample_rows import Feed
-from shoal.loaded.export.whole import Signature, Whole
+from shoal.loaded.export.whole import Signature
 from shoal.tasks.tables.encoding_graph import UNKNOWN
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _CODES = re.compile(r"^[\w.]+: (?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
 """What stands before the reason that onnxruntime gives."""
 
 
-def write(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
+def write(whole: nn.Module, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
     """Write the graph; what it predicts is computed by onnxruntime in a process of its own.
 
     Raises:
@@ -53,7 +53,7 @@ def write(whole: Whole, given: Feed, takes: Signature, about: Mapping[str, str],
     return lambda rows: _predicted(path, rows, takes)
 
 
-def _exported(whole: Whole, given: Feed, takes: Signature) -> onnx.ModelProto:
+def _exported(whole: nn.Module, given: Feed, takes: Signature) -> onnx.ModelProto:
     """The graph with numbers for everything, in the order of the signature."""
     traced = program(whole, given, takes)
     with tracing():

@@ -76,6 +76,7 @@ class Whole(nn.Module):
     def __init__(self, network: nn.Module, data: Data, format: Format, takes: Signature) -> None:
         super().__init__()
         self.network = network
+        self.takes = takes
         self.names = None if takes.matrix else {field.column: field.name for field in takes.fields}
         self.outputs = takes.outputs
         self.dtype = next(network.parameters()).dtype
