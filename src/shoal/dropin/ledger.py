@@ -1,0 +1,169 @@
+"""Which jobs of a command are done, kept until all are: the same command then goes on where it was killed.
+
+It lies in the user's cache folder, since the sweep's directory is to have the files that any launcher leaves there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from omegaconf import OmegaConf
+
+from shoal.dropin.program import Job, Program
+from shoal.engines.step.cache import folder
+
+_open: dict[str, Ledger] = {}
+"""By command: a sweeper may launch several times."""
+
+
+class Ledger:
+    """The jobs of a sweep that have begun and that are done, written as they come."""
+
+    def __init__(self, file: IO[str], program: Program) -> None:
+        """`file` is locked, and may hold the ledger of a command that was killed."""
+        self.file = file
+        self.sweep_dir = ""
+        self.begun: dict[int, dict[str, Any]] = {}
+        self.done: dict[int, dict[str, Any]] = {}
+        for entry in _entries(file):
+            self._take(entry)
+        if self.sweep_dir and not os.path.isdir(self.sweep_dir):
+            self._forget()
+        self.continues = bool(self.begun)
+        """Whether there is something to go on with."""
+        if self.continues:
+            self._go_on(program)
+        else:
+            self.start(program)
+
+    @classmethod
+    def of(cls, program: Program, *, resume: bool) -> Ledger:
+        """That of the command that runs."""
+        key = _key(program)
+        if key not in _open:
+            file = _locked(key)
+            if not resume:
+                file.truncate(0)
+            _open[key] = cls(file, program)
+            atexit.register(_open[key].close)
+        return _open[key]
+
+    def start(self, program: Program) -> None:
+        """Be the ledger of a new sweep."""
+        self._forget()
+        path = os.path.abspath(program.sweep_dir)
+        times = base64.b64encode(pickle.dumps(OmegaConf.get_cache(program.config).get("now", {}))).decode()
+        self._write({"sweep": path, "times": times})
+
+    def returned(self, job: Job) -> bytes | None:
+        """What a job returned that is done, packed."""
+        entry = self.done.get(job.number)
+        return base64.b64decode(entry["returned"]) if entry else None
+
+    def differs(self, jobs: list[Job]) -> bool:
+        """Whether one of these jobs is another than the one of its number that has begun."""
+        return any(job.number in self.begun and self.begun[job.number]["job"] != list(job.overrides) for job in jobs)
+
+    def clear(self, job: Job) -> None:
+        """Remove what a job has left that began and did not end: nobody else has written into its directory."""
+        entry = self.begun.get(job.number)
+        if entry is None or not entry["new"] or job.number in self.done:
+            return
+        others = [each["folder"] for number, each in self.begun.items() if number != job.number]
+        path = entry["folder"]
+        if all(os.path.commonpath([path, each]) != path for each in [self.sweep_dir, *others]):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def begins(self, job: Job, path: Path) -> None:
+        """A job is about to write into this directory."""
+        self._write({"begun": job.number, "job": list(job.overrides), "folder": str(path), "new": not path.exists()})
+
+    def ends(self, job: Job, returned: bytes) -> None:
+        """A job is done."""
+        self._write({"done": job.number, "returned": base64.b64encode(returned).decode()})
+
+    def keep(self) -> None:
+        """Leave the ledger for the next command when this process ends."""
+        atexit.unregister(self.close)
+
+    def close(self) -> None:
+        """Remove the ledger: its sweep is over."""
+        if not isinstance(self.file, io.StringIO):
+            with contextlib.suppress(OSError):
+                os.unlink(self.file.name)
+        self.file.close()
+
+    def _go_on(self, program: Program) -> None:
+        """Let times in the configuration be those of the killed command, and so the sweep's directory."""
+        fresh = program.sweep_dir
+        cache = OmegaConf.get_cache(program.config)
+        OmegaConf.set_cache(program.config, {**cache, "now": self._times})
+        if os.path.abspath(program.sweep_dir) != os.path.abspath(fresh) and os.listdir(fresh) == ["multirun.yaml"]:
+            (fresh / "multirun.yaml").unlink()
+            os.removedirs(fresh)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        if "sweep" in entry:
+            self.sweep_dir = entry["sweep"]
+            self._times = pickle.loads(base64.b64decode(entry["times"]))
+        elif "begun" in entry:
+            self.begun[entry["begun"]] = entry
+        else:
+            self.done[entry["done"]] = entry
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._take(entry)
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
+
+    def _forget(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.begun, self.done = {}, {}
+
+
+def _key(program: Program) -> str:
+    """What makes two commands the same: the folder, the program and its configuration, times not resolved."""
+    text = [os.getcwd(), os.path.abspath(sys.argv[0]), OmegaConf.to_yaml(program.config)]
+    return hashlib.blake2b("\0".join(text).encode(), digest_size=16).hexdigest()
+
+
+def _locked(key: str) -> IO[str]:
+    """The first file of a command that no other process has; one in memory where the user has no cache folder."""
+    try:
+        place = folder("sweeps")
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(100):
+            file = open(place / f"{key}-{number}.jsonl", "a+", encoding="utf-8")  # noqa: SIM115
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+            else:
+                return file
+    except (OSError, RuntimeError):
+        pass
+    return io.StringIO()
+
+
+def _entries(file: IO[str]) -> Iterator[dict[str, Any]]:
+    file.seek(0)
+    text = file.read()
+    if text and not text.endswith("\n"):
+        file.write("\n")  # of a process that was killed the last line may be cut
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)

@@ -1,0 +1,76 @@
+"""Jobs in one process: each begins, and those that wait for each other are let go on together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from hydra.core.utils import JobReturn
+
+from shoal.dropin.program import Job, Program, directory
+from shoal.dropin.returned import failed
+from shoal.dropin.routines import Routine, signals_left_alone
+from shoal.seeding import seed_global
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Who wants to know what becomes of jobs."""
+
+    def begins(self, job: Job, path: Path) -> None:
+        """A job is about to write into this directory."""
+
+    def notes(self, job: Job, text: str) -> None:
+        """There is something to say of how a job runs."""
+
+    def ends(self, job: Job, returned: JobReturn) -> None:
+        """A job is done."""
+
+
+Together = Callable[[Sequence[Routine]], None]
+"""Does for jobs that all wait what they wait for, and resumes each of them."""
+
+
+def run(program: Program, jobs: Sequence[Job], listener: Listener, together: Together) -> None:
+    """Run jobs, in their order as far as they do not wait for each other."""
+    with signals_left_alone():
+        begun = [(job, _begun(program, job, listener)) for job in jobs]
+        while waiting := [routine for _, routine in begun if routine.waits_for is not None]:
+            together(waiting)
+            for job, routine in begun:
+                _tell(job, routine, listener)
+
+
+def one_by_one(program: Program, jobs: Sequence[Job], listener: Listener) -> None:
+    """Run jobs in their order and in this thread, as Hydra's own launcher does."""
+    for job in jobs:
+        config = program.composed(job)
+        listener.begins(job, directory(config))
+        listener.ends(job, program.run(config))
+        program.log_as_launcher()
+
+
+def _begun(program: Program, job: Job, listener: Listener) -> Routine:
+    def function() -> JobReturn:
+        if job.number:  # one that does not seed is to draw other numbers than those before it
+            seed_global(torch.initial_seed(), job.number)
+        config = program.composed(job)
+        listener.begins(job, directory(config))
+        return program.run(config)
+
+    routine = Routine(function)
+    routine.resume()
+    _tell(job, routine, listener)
+    return routine
+
+
+def _tell(job: Job, routine: Routine, listener: Listener) -> None:
+    """Say what is new of a job."""
+    for text in routine.notes:
+        listener.notes(job, text)
+    routine.notes.clear()
+    if routine.waits_for is None and not routine.told:
+        routine.told = True
+        listener.ends(job, failed(job, routine.error) if routine.error else routine.result)

@@ -1,0 +1,166 @@
+"""Worker processes that run jobs: copies of the program's own, so that they know all that it knows.
+
+One that dies takes its own jobs along. Those of them that had begun are begun again, each in a process of its own: who
+dies then was it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import torch
+from hydra.core.utils import JobReturn
+
+from shoal.dropin.program import Job
+from shoal.dropin.returned import FailedError, failed, packed, unpacked
+from shoal.dropin.running import Listener
+
+Work = Callable[[Sequence[Job], Listener], None]
+"""Runs jobs in this process."""
+
+
+def possible() -> str | None:
+    """Why there can be no such processes here, or None."""
+    if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+        return "this system has no copies of a process"
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return "the program has begun to use CUDA"
+    return None
+
+
+def run(blocks: Sequence[Sequence[Job]], work: Work, listener: Listener, *, processes: int, threads: int) -> None:
+    """Run blocks of jobs, each block in one process, as many at a time as there are `processes`."""
+    left = [_Block(list(block)) for block in blocks]
+    workers: list[_Worker] = []
+    try:
+        while left or workers:
+            while left and len(workers) < processes:
+                workers.append(_Worker(left.pop(0), work, threads, [each.pipe for each in workers]))
+            ready = wait([each.pipe for each in workers])
+            for worker in [each for each in workers if each.pipe in ready]:
+                if not worker.hear(listener):
+                    workers.remove(worker)
+                    left[:0] = worker.left(listener)
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+@dataclass
+class _Block:
+    """Jobs for a process."""
+
+    jobs: list[Job]
+    alone: bool = False
+    """Whether its only job was in a process that died."""
+    begun: set[int] = field(default_factory=set)
+
+
+class _Worker:
+    """A process with a block, as who started it sees it."""
+
+    def __init__(self, block: _Block, work: Work, threads: int, others: Sequence[Connection]) -> None:
+        context = multiprocessing.get_context("fork")
+        self.block = block
+        self.pipe, theirs = context.Pipe()
+        strangers = [self.pipe, *others]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of copying a process that has threads
+            self.process = context.Process(target=_serve, args=(theirs, strangers, block.jobs, work, threads))
+            self.process.start()
+        theirs.close()
+
+    def hear(self, listener: Listener) -> bool:
+        """Take what it says; False where it has ended."""
+        try:
+            kind, job, said = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return False
+        if kind == "begins":
+            self.block.begun.add(job.number)
+            listener.begins(job, said)
+            self.pipe.send(None)
+        elif kind == "notes":
+            listener.notes(job, said)
+        else:
+            self.block.jobs.remove(job)
+            listener.ends(job, unpacked(said))
+        return True
+
+    def left(self, listener: Listener) -> Iterator[_Block]:
+        """What is left to do where it has died."""
+        jobs, begun = self.block.jobs, self.block.begun
+        if self.block.alone and jobs and jobs[0].number in begun:
+            listener.ends(jobs[0], failed(jobs[0], FailedError(_ending(self.process.exitcode))))
+            return
+        for job in jobs:
+            if job.number in begun:
+                yield _Block([job], alone=True)
+        rest = [job for job in jobs if job.number not in begun]
+        if rest:
+            yield _Block(rest, alone=self.block.alone)
+
+    def kill(self) -> None:
+        """End it now."""
+        self.process.kill()
+        self.process.join()
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with {code}"
+
+
+class _Telling:
+    """Tells the process that started this one."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def begins(self, job: Job, path: Path) -> None:
+        self.pipe.send(("begins", job, path))
+        self.pipe.recv()
+
+    def notes(self, job: Job, text: str) -> None:
+        self.pipe.send(("notes", job, text))
+
+    def ends(self, job: Job, returned: JobReturn) -> None:
+        data, lost = packed(returned)
+        if lost:
+            self.notes(job, lost)
+        self.pipe.send(("ends", job, data))
+
+
+def _serve(pipe: Connection, strangers: Sequence[Connection], jobs: Sequence[Job], work: Work, threads: int) -> None:
+    """The process's own part."""
+    _end_with_parent()
+    atexit._clear()  # what is to be done when the other process ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which goes to all of them; the other one ends this one
+    for each in strangers:
+        each.close()
+    torch.set_num_threads(threads)
+    work(jobs, _Telling(pipe))
+    atexit._run_exitfuncs()
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process when the one that started it is gone."""
+    parent = os.getppid()
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (AttributeError, OSError):
+        return
+    if os.getppid() != parent:
+        os._exit(1)

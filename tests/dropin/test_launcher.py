@@ -1,0 +1,121 @@
+"""Any Hydra program with `hydra/launcher=shoal`: the same files and values as with Hydra's own launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobStatus
+
+from foreign import files, swept
+from shoal.dropin import ledger, workers
+
+CONFIG = """
+seed: 0
+ends: well
+hydra: {sweep: {dir: swept, subdir: "${hydra:job.num}"}, job: {chdir: true, env_set: {OF_THE_JOB: "${hydra:job.num}"}}}
+"""
+
+
+def task(cfg: Any) -> float:
+    if cfg.seed == 1:
+        ENDINGS[cfg.ends]()
+    with open("written", "a", encoding="utf-8") as file:
+        file.write(f"{cfg.seed} {os.environ['OF_THE_JOB']} {HydraConfig.get().job.num}\n")
+    return cfg.seed / 2
+
+
+def _raises() -> None:
+    raise ValueError("no")
+
+
+ENDINGS = {
+    "well": lambda: None,
+    "raises": _raises,
+    "exits": lambda: sys.exit(3),
+    "vanishes": lambda: os._exit(0),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
+def test_jobs_leave_and_return_what_they_do_with_hydras_own_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    basic = swept(task, CONFIG, ["seed=range(3)"], monkeypatch, folder=tmp_path / "basic")
+
+    found = swept(task, CONFIG, ["seed=range(3)", "hydra/launcher=shoal"], monkeypatch, folder=tmp_path / "shoal")
+
+    assert [each.return_value for each in found] == [each.return_value for each in basic] == [0, 0.5, 1]
+    assert [each.cfg for each in found] == [each.cfg for each in basic]
+    assert [each.working_dir for each in found] == [each.working_dir for each in basic]
+    mine, theirs = files(tmp_path / "shoal" / "swept"), files(tmp_path / "basic" / "swept")
+    assert list(mine) == list(theirs)
+    same = [name for name in mine if not name.endswith("overrides.yaml")]
+    assert [mine[name] for name in same] == [theirs[name] for name in same]
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("raises", "ValueError: no"),
+        ("exits", "FailedError: SystemExit: 3"),
+        ("vanishes", "FailedError: its process ended with 0"),
+        ("killed", "FailedError: its process was ended by SIGKILL"),
+    ],
+)
+def test_a_job_that_dies_takes_no_other_along(
+    ending: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["hydra/launcher=shoal", "hydra.launcher.processes=1", "seed=range(3)", f"ends={ending}"]
+
+    found = swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
+
+    assert [each.status for each in found] == [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED]
+    error = found[1]._return_value
+    assert f"{type(error).__name__}: {error}" == told
+    assert [(tmp_path / "swept" / str(n) / "written").read_text() for n in (0, 2)] == ["0 0 0\n", "2 2 2\n"]
+
+
+def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["hydra/launcher=shoal", "seed=range(4)", "hydra.sweep.dir=swept/${now:%f}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "run", _killed_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
+    for each in ledger._open.values():
+        each.file.close()
+    ledger._open.clear()
+
+    found = swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
+
+    assert [each.return_value for each in found] == [0, 0.5, 1, 1.5]
+    written = [path.read_text() for path in sorted(tmp_path.glob("swept/*/*/written"))]
+    assert written == [f"{n} {n} {n}\n" for n in range(4)]
+    assert len(list((tmp_path / "swept").iterdir())) == 1
+
+
+def _killed_after_one(blocks: Any, work: Any, listener: Any, **_: Any) -> None:
+    """The first job ends; the second has written something when the launcher is killed."""
+    first, second = [job for block in blocks for job in block][:2]
+    work([first], listener)
+    begins = listener.begins
+
+    def half(job: Any, path: Path) -> None:
+        begins(job, path)
+        path.mkdir()
+        (path / "written").write_text("half")
+        raise KeyboardInterrupt
+
+    listener.begins = half
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shoal.dropin.running.failed", lambda job, error: _again(error))
+        work([second], listener)
+
+
+def _again(error: BaseException) -> Any:
+    raise error
