@@ -35,8 +35,8 @@ def one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
         yield
 
 
-def stack_of(seeds: list[int], build: Callable[[int], nn.Module] = mlp) -> Stack:
-    optimizers = [OPTIMIZERS["adam"](seed) for seed in seeds]
+def stack_of(seeds: list[int], build: Callable[[int], nn.Module] = mlp, optimizer: str = "adam") -> Stack:
+    optimizers = [OPTIMIZERS[optimizer](seed) for seed in seeds]
     rule = optimizers[0].stacked()
     return Stack.of([build(seed) for seed in seeds], rule, rule.columns(optimizers))
 
@@ -163,10 +163,10 @@ def test_a_step_that_computes_otherwise_later_is_compared_again() -> None:
     assert all(map(same_bits, everything(mine, 2), everything(theirs, 0)))
 
 
-def updated(seeds: list[int], guard: Guard, limit: float | None = None) -> Stack:
+def updated(seeds: list[int], guard: Guard, limit: float | None = None, optimizer: str = "adam") -> Stack:
     """A stack after a step."""
     guard.on = len(seeds) > 1
-    stack = stack_of(seeds)
+    stack = stack_of(seeds, optimizer=optimizer)
     stack.limits = GradientLimits.of([limit] * len(stack), [None] * len(stack))
     [batch] = stacked([samples(seed, 1) for seed in [*seeds, *seeds[-1:] * (len(stack) - len(seeds))]])
     training = Training(stack, mapped(), Update(guard=guard))
@@ -185,6 +185,16 @@ def test_the_optimizers_update_is_compared_too() -> None:
 
     assert same_bits(stack.params[1], alone.params[0])
     assert ["sqrt gives a run other bits" in note and "optimizer's update" in note for note in guard.notes(3)] == [True]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_runs_with_and_without_a_setting_share_a_stack(optimizer: str) -> None:
+    guard = Guard()
+
+    stack, alone = updated([0, 1, 2, 3], guard, optimizer=optimizer), updated([2], guard, optimizer=optimizer)
+
+    assert same_bits(stack.params[2], alone.params[0])
+    assert guard.notes(4) == []
 
 
 def test_the_norm_of_the_gradient_is_compared_too() -> None:

@@ -99,7 +99,7 @@ class StackedAdam(Rule[_Settings]):
         if not self.decoupled:
             grads = decayed(params, grads, settings.weight_decay)
         elif settings.weight_decay.any:
-            params.mul_(remaining)
+            settings.weight_decay.put(params * remaining, params)
         mean = state["exp_avg"].lerp_(grads, settings.fresh1)
         square = state["exp_avg_sq"].lerp_(grads * grads, settings.fresh2)
         params.addcdiv_(mean * size, root(square).add_(eps))

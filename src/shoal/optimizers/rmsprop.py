@@ -71,7 +71,8 @@ class StackedRMSprop(Rule[_Settings]):
         square = state["square_avg"].lerp_(grads * grads, settings.fresh)
         direction = grads / root(square).add_(settings.eps)
         if settings.momentum.any:
-            buffer = state["momentum_buffer"].mul_(settings.momentum.value).add_(direction)
+            buffer = state["momentum_buffer"]
+            settings.momentum.put(buffer * settings.momentum.value + direction, buffer)
             direction = settings.momentum.choose(buffer, direction)
         params.addcmul_(direction, *step)
 

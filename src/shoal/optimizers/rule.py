@@ -104,6 +104,10 @@ class Some(NamedTuple):
         """The rows of `yes` for the runs that use the setting, else those of `no`, bit for bit."""
         return yes if self.all else torch.where(self.used, yes, no)
 
+    def put(self, new: Matrix, into: Matrix) -> None:
+        """Write the rows of `new` for the runs that use the setting; what the others have stays as it is."""
+        into.copy_(self.choose(new, into))
+
 
 def decayed(params: Matrix, grads: Matrix, weight_decay: Some) -> Matrix:
     """The gradient of the loss with an L2 penalty, for the runs that have one."""

@@ -79,7 +79,7 @@ class StackedSGD(Rule[_Settings]):
 
 def _with_momentum(direction: Matrix, buffer: Matrix, settings: _Settings) -> Matrix:
     momentum, nesterov = settings.momentum, settings.nesterov
-    buffer.mul_(momentum.value).add_(direction)
+    momentum.put(buffer * momentum.value + direction, buffer)
     ahead = buffer
     if nesterov.any:
         ahead = nesterov.choose(torch.addcmul(direction, buffer, momentum.value), buffer)
