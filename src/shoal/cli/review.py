@@ -116,7 +116,14 @@ def _one_of(json: bool, csv: bool) -> None:
         raise UsageError("--json and --csv exclude each other")
 
 
-def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
+def show(
+    run: Reference,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Of a sweep: how much each setting mattered (shoal[importance]).")
+    ] = False,
+    as_json: AsJson = False,
+    root: Root = OUTPUTS,
+) -> None:
     """Show a run or a sweep: result, settings, artifacts with digests checked, environment, loss curve.
 
     RUN is an id or the beginning of its last part, `last`, `best`, `best:val/loss`, a path, or inside a sweep
@@ -128,6 +135,7 @@ def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
       shoal show k3f9
       shoal show best:val/loss
       shoal show k3f9/12
+      shoal show k3f9 --importance
       shoal show multirun/2026-11-22/10-15-30/0
       shoal show last --json | jq '.settings["optimizer.lr"]'
     """
@@ -141,7 +149,9 @@ def show(run: Reference, as_json: AsJson = False, root: Root = OUTPUTS) -> None:
     if as_json:
         print_exactly(in_full(entry) + "\n")
     elif isinstance(entry, SweepEntry):
-        show_sweep(console(), entry)
+        show_sweep(console(), entry, importance=importance)
+    elif importance:
+        raise UsageError(f"--importance is for a sweep; {run} is a run")
     else:
         show_run(console(), entry)
 

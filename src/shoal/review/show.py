@@ -50,8 +50,14 @@ def show_run(screen: Console, run: RunEntry) -> None:
             screen.print(f"no curve: {printable(missing)}")
 
 
-def show_sweep(screen: Console, sweep: SweepEntry) -> None:
-    """Print a sweep: how many jobs ended how, its best runs, and the runs that did not complete."""
+def show_sweep(screen: Console, sweep: SweepEntry, *, importance: bool = False) -> None:
+    """Print a sweep: how many jobs ended how, its best runs, and the runs that did not complete.
+
+    With `importance` also how much each setting mattered, which takes seconds.
+
+    Raises:
+        UsageError: where what computes it is missing.
+    """
     _head(screen, sweep)
     if sweep.info:
         _facts(screen, [("command", command(sweep.info)), ("took", duration(sweep.info.seconds))])
@@ -63,6 +69,8 @@ def show_sweep(screen: Console, sweep: SweepEntry) -> None:
     found = ranking(sweep.runs, tested=True)
     if found and found.order:
         _best(screen, found)
+    if importance:
+        _importance(screen, sweep)
     broken = [run for run in sweep.runs if run.status not in ("completed", "running")]
     if broken:
         screen.print(f"\n{counted(len(broken), 'run')} not completed", style="bold")
@@ -215,6 +223,20 @@ def _best(screen: Console, found: Ranking[RunEntry]) -> None:
     _lines(screen, cut(min(_TOP, len(runs)), len(runs)))
     if not found.over:
         _lines(screen, [found.yardstick.note, found.verdict])
+
+
+def _importance(screen: Console, sweep: SweepEntry) -> None:
+    """How much each setting mattered."""
+    from shoal.review.importance import LEAST, importance
+
+    found = importance(sweep.runs)
+    screen.print("\nhow much each setting mattered", style="bold")
+    if found is None:
+        _lines(screen, [f"that takes two settings that differ, and {LEAST} runs that ended"])
+        return
+    if found.shares:
+        _table(screen, "", list(found.shares), {"share": [_ratio(share) for share in found.shares.values()]})
+    _lines(screen, [found.told])
 
 
 def _lines(screen: Console, lines: Iterable[str | None]) -> None:

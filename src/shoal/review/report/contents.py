@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from shoal.review.importance import Importance
 from shoal.review.spread import Spread
 
 HALVED = "halved"
@@ -89,6 +90,8 @@ class Report:
     notes: list[str]
     """What is to be known of the comparison."""
     settings: list[Setting]
+    importance: Importance | None
+    """How much each setting mattered; None where that cannot be told."""
     metrics: list[str]
     """Further metrics of the leaderboard."""
     rows: list[Row]

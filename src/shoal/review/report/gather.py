@@ -13,6 +13,7 @@ from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved, repeats
 from shoal.review.comparison import differing
 from shoal.review.curves import MetricCurve, histories
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
+from shoal.review.importance import available, importance
 from shoal.review.ranking import Ranking
 from shoal.review.report.contents import HALVED, Picture, Repetitions, Report, Row, Setting
 from shoal.review.report.environments import environments
@@ -65,6 +66,7 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
         over=ranked_settings.over if ranked_settings else "",
         notes=[note for note in (by and by.note, ranked_settings and ranked_settings.verdict) if note],
         settings=settings,
+        importance=importance(found) if available() else None,
         metrics=metrics,
         rows=rows,
         curves=curves,
