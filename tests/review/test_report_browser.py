@@ -56,7 +56,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a report on a sweep."""
     folder = tmp_path_factory.mktemp("study")
-    grid = {"optimizer.lr": [0.0001, 0.001, 0.01, 0.03, 0.1], "model.hidden": [[16], [32, 32]], "seed": [0, 1, 2]}
+    grid = {"optimizer.lr": [0.0001, 0.001, 0.01, 0.03, 0.1], "model.hidden": [[32, 32], [16]], "seed": [0, 1, 2]}
     make_sweep(folder, grid, diverged=[25], failed=[4])
     return write_report(find([folder]), folder / "report.html", title="parabola study").as_uri()
 
@@ -245,3 +245,37 @@ def test_a_report_on_one_run_opens(browser: Browser, tmp_path: Path) -> None:
 
     assert rows(browser, 0) == ["1"]
     assert browser.complaints() == []
+
+
+def test_dragging_over_an_axis_of_all_settings_filters_by_it(browser: Browser, study: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    opened(browser, study)
+    area = browser.driver.find_element(By.CSS_SELECTOR, "#parallel")
+    browser.run("arguments[0].scrollIntoView({ block: 'center' })", area)
+    browser.wait("document.querySelector('#parallel .nsewdrag')")
+    drag = browser.driver.find_element(By.CSS_SELECTOR, "#parallel .nsewdrag")
+    axis = browser.run("return document.querySelector('#parallel')._fullLayout.xaxis.d2p(0)")
+    middle, top = drag.size["width"] / 2, -drag.size["height"] / 2
+
+    actions = ActionChains(browser.driver).move_to_element_with_offset(drag, axis - middle - 20, top + 5)
+    actions.click_and_hold().move_by_offset(40, drag.size["height"] * 0.5).release().perform()
+
+    browser.wait("document.getElementById('filter').value")
+    assert browser.run("return document.getElementById('filter').value") == "optimizer.lr>=0.01 optimizer.lr<=0.1"
+    assert set(rows(browser, 3)) == {"0.01", "0.03", "0.1"}
+
+
+def test_categories_stand_in_the_order_typed_and_several_are_one_condition(browser: Browser, study: str) -> None:
+    opened(browser, study)
+    browser.run("document.getElementById('against1').scrollIntoView()")
+    browser.wait("document.querySelector('#against1 .xtick')")
+
+    ticks = browser.run("return [...document.querySelectorAll('#against1 .xtick')].map(tick => tick.textContent)")
+    browser.run("const box = document.getElementById('filter'); box.value = 'model.hidden=[16]|[8]';"
+                "box.dispatchEvent(new Event('input'))")  # fmt: skip
+    browser.wait("document.getElementById('count').textContent.includes(' of ')")
+
+    assert ticks == ["[32,32]", "[16]"]
+    assert set(rows(browser, 4)) == {"[16]"}

@@ -22,6 +22,8 @@ class Setting:
     logarithmic: bool
     repeats: bool
     """A seed or a fold: runs that differ in nothing else are repetitions of each other."""
+    order: list[Any]
+    """Its values that are no numbers, as they were typed: in the order in which the jobs have them."""
 
 
 @dataclass(frozen=True, kw_only=True)

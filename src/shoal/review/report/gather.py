@@ -45,7 +45,7 @@ def gather(entries: Sequence[Entry], *, title: str) -> Report:
     order = ranked(completed, metric) if metric else []
     ordered = [*order, *(run for run in found if run not in order)]
     values = _values(ordered, [str(name) for name in sweep.info.varies] if sweep and sweep.info else [])
-    settings = _settings(values)
+    settings = _settings(values, ordered)
     metrics = _metrics(ordered, metric)
     rows = [
         _row(run, index + 1 if index < len(order) else None, metric, metrics, [values[s.name][index] for s in settings])
@@ -121,8 +121,9 @@ def _configuration(run: RunEntry) -> Mapping[str, Any]:
     }
 
 
-def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
+def _settings(values: Mapping[str, Sequence[Any]], entries: Sequence[RunEntry]) -> list[Setting]:
     """Each setting that differs, repetitions last."""
+    by_job = sorted(range(len(entries)), key=lambda row: entries[row].path)
     settings = []
     for name, column in values.items():
         present = [value for value in column if value is not None]
@@ -133,6 +134,7 @@ def _settings(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
                 numeric=numeric,
                 logarithmic=numeric and min(present) > 0 and max(present) / min(present) >= 20,
                 repeats=repeats(name),
+                order=[] if numeric else list(dict.fromkeys(_shown(column[row]) for row in by_job)),
             )
         )
     return sorted(settings, key=lambda setting: setting.repeats)
@@ -155,7 +157,7 @@ def _row(run: RunEntry, rank: int | None, metric: str | None, metrics: Sequence[
         path=str(run.path),
         status=HALVED if run.status == Status.COMPLETED and halved(run.reason) else run.status,
         rank=rank,
-        values=[value if value is None or _is_number(value) else shown(value) for value in values],
+        values=[_shown(value) for value in values],
         metric=_finite(metric_of(run, metric) if metric else None),
         finals=[_finite(info.final.get(name)) if info else None for name in metrics],
         epochs=info.epochs if info else None,
@@ -163,6 +165,11 @@ def _row(run: RunEntry, rank: int | None, metric: str | None, metrics: Sequence[
         command=command(info) if info else "",
         reason=run.reason or "",
     )
+
+
+def _shown(value: Any) -> Any:
+    """The value as the page has it."""
+    return value if value is None or _is_number(value) else shown(value)
 
 
 def _finite(value: float | None) -> float | None:

@@ -48,7 +48,8 @@
     if (value === null) return false;
     const number = Number(parts[3]);
     const order = typeof value === "number" && !Number.isNaN(number) ? value - number : compare(String(value), parts[3]);
-    return { "<": order < 0, ">": order > 0, "<=": order <= 0, ">=": order >= 0, "=": order === 0, "!=": order !== 0 }[parts[2]];
+    return { "<": order < 0, ">": order > 0, "<=": order <= 0, ">=": order >= 0, "!=": order !== 0,
+      "=": order === 0 || parts[3].split("|").includes(shown(value)) }[parts[2]];
   }
 
   function filter() {
@@ -127,7 +128,8 @@
     const sorted = [...values].sort((a, b) => a - b);
     return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
   };
-  const levels = (k) => [...new Set(rows.filter((row) => row[RANK]).map((row) => row[VALUES][k]).filter((value) => value !== null))].sort(compare);
+  const inOrder = (k) => (a, b) => data.settings[k].numeric ? compare(a, b) : data.settings[k].order.indexOf(a) - data.settings[k].order.indexOf(b);
+  const levels = (k) => [...new Set(rows.filter((row) => row[RANK]).map((row) => row[VALUES][k]).filter((value) => value !== null))].sort(inOrder(k));
 
   /** Whether the values of a setting have their true distances on an axis; else they stand side by side, as on a grid with 0, 0.01 and 10. */
   function spaced(k) {
@@ -158,7 +160,26 @@
         const i = event.points[0]?.customdata;
         if (typeof i === "number") choose(i);
       });
+      if (id === "parallel") box.on("plotly_selected", (event) => event?.range && brush(event.range));
     }
+  }
+
+  /** What was marked on the axes of the parallel coordinates stands as conditions in the filter, where it can be read and changed. */
+  function brush({ x, y }) {
+    const names = [...data.settings.map((setting) => setting.name), data.metric];
+    const [from, to] = [Math.ceil(Math.min(...x)), Math.floor(Math.max(...x))];
+    const axes = from <= to ? [...names.keys()].filter((k) => from <= k && k <= to) : [Math.round((x[0] + x[1]) / 2)];
+    const kept = $("filter").value.split(/\s+/).filter((word) => word && !axes.some((k) => condition.exec(word)?.[1] === names[k]));
+    const marked = axes.flatMap((k) => {
+      const place = scale(k).place;
+      const values = k < data.settings.length ? levels(k) : ranked().map(({ row }) => row[METRIC]);
+      const within = values.filter((value) => place(value) >= Math.min(...y) && place(value) <= Math.max(...y));
+      if (!within.length || within.length === values.length) return [];
+      if (k < data.settings.length && !data.settings[k].numeric) return [`${names[k]}=${within.join("|")}`];
+      return [`${names[k]}>=${Math.min(...within)}`, `${names[k]}<=${Math.max(...within)}`];
+    });
+    $("filter").value = [...kept, ...marked].join(" ");
+    filter();
   }
 
   /** A logarithmic axis labels 1, 2 and 5 where it spans little, else whole powers; a linear one is Plotly's own. */
@@ -179,7 +200,7 @@
     const place = (value) => (continuous ? value : known.indexOf(value));
     const at = new Map();
     points.forEach(({ row }) => at.set(row[VALUES][k], [...(at.get(row[VALUES][k]) ?? []), row[METRIC]]));
-    const medians = [...at.entries()].sort((a, b) => compare(a[0], b[0]));
+    const medians = [...at.entries()].sort((a, b) => inOrder(k)(a[0], b[0]));
     const [first] = series();
     const traces = [
       { x: points.map(({ row }) => place(row[VALUES][k])), y: values, mode: "markers", type: "scatter",
@@ -241,7 +262,7 @@
     const ticks = scales.flatMap((one, k) => one.ticks.map((tick) => ({ x: k, y: one.place(tick), text: escaped(clipped(shown(tick), 14)),
       showarrow: false, xanchor: k === n - 1 ? "left" : "right", xshift: k === n - 1 ? 5 : -5, font: { size: 12 }, bgcolor: faded(color("--paper"), 0.75), borderpad: 1 })));
     const heads = names.map((name, k) => ({ x: k, y: 1.1, text: `<b>${escaped(clipped(name, 24))}</b>`, showarrow: false }));
-    plot("parallel", traces.reverse(), { hovermode: "closest", margin: { l: 75, r: 75, t: 10, b: 10 }, annotations: [...ticks, ...heads],
+    plot("parallel", traces.reverse(), { hovermode: "closest", dragmode: "select", selections: [], margin: { l: 75, r: 75, t: 10, b: 10 }, annotations: [...ticks, ...heads],
       xaxis: { visible: false, range: [-0.12, n - 0.88], fixedrange: true }, yaxis: { visible: false, range: [-0.08, 1.18], fixedrange: true },
       shapes: names.map((_, k) => ({ type: "line", x0: k, x1: k, y0: 0, y1: 1, layer: "below", line: { color: color("--faint"), width: 1 } })) });
   }
