@@ -14,9 +14,13 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, Python and torch all take."""
+_MULTIPLIERS = (-49064778989728563, -4265267296055464877)
+"""Of the 64-bit finaliser of MurmurHash3 (Appleby), as signed integers."""
 
 
 class Stream(StrEnum):
@@ -28,6 +32,8 @@ class Stream(StrEnum):
     INITIALISATION = "initialisation"
     ORDER = "order"
     DROPOUT = "dropout"
+    STEP = "step"
+    """What the steps of a stack's runs draw."""
     BOOTSTRAP = "bootstrap"
     USER = "user"
     """The global generators, for code of the user's that draws from them."""
@@ -48,6 +54,13 @@ def derived(seed: int, stream: Stream, *position: int) -> int:
 def generator(seed: int, stream: Stream, *position: int) -> torch.Generator:
     """A CPU generator at the start of `stream` at `position`."""
     return torch.Generator().manual_seed(derived(seed, stream, *position))
+
+
+def hashed(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """The finaliser of MurmurHash3: every bit of the result depends on every bit of the int64 `value`."""
+    for multiplier in _MULTIPLIERS:
+        value = (value ^ (value >> 33 & (2**31 - 1))) * multiplier
+    return value ^ (value >> 33 & (2**31 - 1))
 
 
 def seed_global(seed: int, *position: int) -> None:

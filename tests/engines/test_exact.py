@@ -17,12 +17,13 @@ from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
+from shoal.engines.step.clock import Clock
 from shoal.engines.step.compiled import kernel, operations
 from shoal.engines.step.exact import guard as guard_module
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.guard import Guard, InexactError
 from shoal.engines.step.exact.rows import same_bits
-from shoal.engines.step.mapped import Clock, Mapped, Outcome, Stepped
+from shoal.engines.step.mapped import Mapped, Outcome, Stepped
 from stacks import OPTIMIZERS, columns, mlp, samples, squared_error, stacked
 
 aten = torch.ops.aten

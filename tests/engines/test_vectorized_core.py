@@ -14,7 +14,7 @@ from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.mapped import Clock
+from shoal.engines.step.clock import Clock
 from shoal.models import MLP, Dropout
 from shoal.models.dropout import keyed
 from shoal.optimizers import SGD, Optimizer

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import own_modules
-from own_runs import LOADERS, SAMPLES, trained, write_task
+from own_runs import SAMPLES, trained, write_task
 from shoal.cli import train as main
 from shoal.loaded.export import export
 from shoal.loaded.run import Run
@@ -29,8 +29,7 @@ LINES = {
 
 @pytest.fixture
 def folder(workdir: Path) -> Path:
-    """A working directory with two tasks that train a LightningModule of the user's own."""
-    write_task("wave", "Wave", LOADERS, dropout=0.1, lr=0.01)
+    """A working directory with a task that trains a LightningModule of the user's own."""
     write_task("curve", "Wave", SAMPLES, dropout=0.0, lr=0.01)
     return workdir
 
@@ -108,19 +107,3 @@ def test_a_module_that_can_be_stacked_is_and_gives_what_it_gives_alone(
     (stacked,) = [run for run in map(Run, Path("outputs/curve").glob("*/*")) if run.path.name == "0003"]
     assert stacked.info.final["val_loss"] == pytest.approx(alone.info.final["val_loss"], rel=1e-9)
     assert set(stacked.metrics.columns) == set(alone.metrics.columns)
-
-
-@pytest.mark.parametrize(
-    ("task", "why"),
-    [
-        ("wave", "draws random numbers without a key"),
-        ("curve task.module.dropout=0.1", "draws random numbers without a key"),
-    ],
-)
-def test_a_sweep_says_why_a_module_trains_alone(
-    task: str, why: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = main(["-m", *f"task={task}".split(), "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"])
-
-    assert code == 0
-    assert why in "".join(capsys.readouterr())

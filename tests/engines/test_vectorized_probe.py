@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.mapped import Clock, Mapped
+from shoal.engines.step.clock import Clock
+from shoal.engines.step.mapped import Mapped
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.signature import difference, signature, unstackable
 from shoal.optimizers import SGD, Adam, Optimizer

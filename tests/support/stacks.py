@@ -13,7 +13,8 @@ from torch.func import functional_call
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import EpochHistory, Training
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.mapped import Clock, Mapped, Outcome
+from shoal.engines.step.clock import Clock
+from shoal.engines.step.mapped import Mapped, Outcome
 from shoal.models import MLP
 from shoal.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shoal.seeding import Stream, derived
-
-_MULTIPLIERS = (-49064778989728563, -4265267296055464877)
-"""Of the 64-bit finaliser of MurmurHash3 (Appleby), as signed integers."""
+from shoal.seeding import Stream, derived, hashed
 
 
 class Dropout(nn.Module):
@@ -30,7 +27,7 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         position = torch.arange(x.numel(), device=x.device).view(x.shape)
-        uniform = (_hashed(_hashed(position) ^ self.key) >> 11 & (2**53 - 1)).to(torch.float64) / 2**53
+        uniform = (hashed(hashed(position) ^ self.key) >> 11 & (2**53 - 1)).to(torch.float64) / 2**53
         return x * ((uniform >= self.p).to(x.dtype) / (1 - self.p))
 
     def extra_repr(self) -> str:
@@ -42,10 +39,3 @@ def keyed(model: nn.Module, seed: int, epoch: int, step: int) -> None:
     for module in model.modules():
         if isinstance(module, Dropout):
             module.key.fill_(derived(seed, Stream.DROPOUT, epoch, step, module.layer))
-
-
-def _hashed(value: Tensor) -> Tensor:
-    """The finaliser of MurmurHash3: every bit of the result depends on every bit of the int64 `value`."""
-    for multiplier in _MULTIPLIERS:
-        value = (value ^ (value >> 33 & (2**31 - 1))) * multiplier
-    return value ^ (value >> 33 & (2**31 - 1))

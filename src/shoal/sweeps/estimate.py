@@ -13,7 +13,7 @@ from shoal.build.job import job as build
 from shoal.engines.job import Job
 from shoal.engines.length import n_of
 from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.mapped import Clock
+from shoal.engines.step.clock import Clock
 from shoal.optimizers import Own
 from shoal.sweeps.block import Block
 from shoal.sweeps.costs import BY_LIGHTNING, DISPATCH

@@ -15,7 +15,8 @@ from shoal.engines.stack.clipping import clip, row_norms
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import Update
-from shoal.engines.step.mapped import Clock, Mapped
+from shoal.engines.step.clock import Clock
+from shoal.engines.step.mapped import Mapped
 from shoal.optimizers.rule import Column
 from shoal.optimizers.squares import Problem
 

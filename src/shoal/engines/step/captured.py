@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
-from shoal.engines.step.mapped import Clock, Outcome, Tensors
+from shoal.engines.step.mapped import Outcome, Tensors
 
 
 class CannotStackError(Exception):
@@ -136,7 +137,7 @@ class CapturedStep:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
-        with self._observed(batch, clock) as caught:
+        with self._observed(batch, clock) as caught, clock.drawing():
             output = functional_call(self._calling, named, (batch, clock.batch_number()), tie_weights=False)
         self._note({name: entry for name, (_, entry) in caught.items()})
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}

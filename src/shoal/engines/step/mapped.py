@@ -23,50 +23,18 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from shoal.engines.step.blind import PerRun, WholeVectors
+from shoal.engines.step.clock import Clock
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
+from shoal.engines.step.drawn.replacing import unvalidated
 from shoal.engines.step.exact.calls import Observed, Place
 from shoal.engines.step.exact.grouped import Grouped
 from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
-from shoal.engines.step.looked import Looked
 from shoal.engines.step.passes import simplified
 
 log = logging.getLogger(__name__)
 
 Tensors = Mapping[str, Tensor]
-
-
-class Clock:
-    """Where in its training a step stands; `read` says whether the step has looked.
-
-    The engine itself looks at `now`, which does not count.
-    """
-
-    def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0) -> None:
-        self.set(epoch, batch, step)
-        self.read = False
-        self.watched = False
-        """Whether the number of the batch notices that it is looked at."""
-
-    def set(self, epoch: int, batch: int, step: int) -> None:
-        """Move to an epoch, a batch of it and the number of optimizer steps done."""
-        self.now = (epoch, batch, step)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        self.read = True
-        return self.now[0]
-
-    def batch_number(self) -> Any:
-        """Batches done in this epoch, as the step is given it."""
-        return Looked(self) if self.watched else self.now[1]
-
-    @property
-    def step(self) -> int:
-        """Optimizer steps done."""
-        self.read = True
-        return self.now[2]
 
 
 class Outcome(NamedTuple):
@@ -118,10 +86,16 @@ class Trace:
 
     program: Program
     names: Names
+    draws: bool
+    """Whether it makes anything of the keys."""
 
     def __call__(self, inputs: Sequence[Tensor]) -> Stepped:
-        """Run it on parameters, buffers and the batch's tensors."""
+        """Run it on parameters, buffers, the batch's tensors and the keys."""
         return self.names.of(self.program(*inputs))
+
+
+_WRITTEN = "vmap: inplace arithmetic"
+"""Begins what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
 
 
 def forms(inputs: Sequence[Tensor]) -> Any:
@@ -133,7 +107,7 @@ class _Flat:
     """A mapped step as a function of tensors alone."""
 
     def __init__(self, mapped: Mapped, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
-        leaves, self._spec = pytree.tree_flatten(batch)
+        leaves, self._spec = pytree.tree_flatten((batch, clock.keys_of(trains=mapped.gradients, needed=mapped.draws)))
         self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves]
         self.clock = clock
         self._mapped = mapped
@@ -147,11 +121,20 @@ class _Flat:
         return self._names
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        try:
+            return self._stepped(inputs)
+        except RuntimeError as error:
+            if self._mapped.fresh or _WRITTEN not in str(error):
+                raise
+            self._mapped.fresh = True
+            return self._stepped(inputs)
+
+    def _stepped(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         params = dict(zip(self._params, inputs, strict=False))
         rest = inputs[len(params) :]
         buffers = dict(zip(self._buffers, rest, strict=False))
-        batch = pytree.tree_unflatten(rest[len(buffers) :], self._spec)
-        found = self._mapped.plain(params, buffers, batch, self.clock)
+        batch, keys = pytree.tree_unflatten(rest[len(buffers) :], self._spec)
+        found = self._mapped.plain(params, buffers, batch, self.clock, keys)
         self._names = Names(list(found.logged), list(found.buffers), len(found.outputs))
         return [found.losses, *found.logged.values(), *found.buffers.values(), *found.outputs, *found.grads]
 
@@ -173,6 +156,10 @@ class Mapped:
     """Whether to try the trace."""
     refused: str | None = None
     """Why the step was not traced, once that is known."""
+    fresh: bool = False
+    """Whether the step writes to tensors that it makes, which are each run's own then."""
+    draws: bool = True
+    """Whether the step makes anything of the keys, as far as is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
     _guarded: dict[Any, Trace] = field(default_factory=dict, repr=False)
     """Those that the guard has passed."""
@@ -206,19 +193,23 @@ class Mapped:
         if self._ready(flat) is None:
             self._untraced(flat)
 
-    def plain(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
-        """The same by `vmap` each time."""
+    def plain(
+        self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: tuple[Tensor, ...] = ()
+    ) -> Stepped:
+        """The same by `vmap` each time; `keys` are of what the runs draw."""
 
-        def alone(params: Tensors, buffers: Tensors, batch: Any) -> tuple[Tensor, tuple[Tensor, Any, Any, Any]]:
-            with PerRun():
+        def alone(
+            params: Tensors, buffers: Tensors, batch: Any, key: tuple[Tensor, ...]
+        ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any]]:
+            with PerRun(), unvalidated(), clock.of_run(*key, fresh=self.fresh):
                 loss, logged, new, outputs = self.step(params, buffers, batch, clock)
             return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs)
 
         if self.gradients:
-            grads, (losses, logged, new, outputs) = vmap(grad(alone, has_aux=True))(params, buffers, batch)
+            grads, (losses, logged, new, outputs) = vmap(grad(alone, has_aux=True))(params, buffers, batch, keys)
             return Stepped(losses, logged, new, list(outputs), [grads[name] for name in params])
         with torch.no_grad():
-            _, (losses, logged, new, outputs) = vmap(alone)(params, buffers, batch)
+            _, (losses, logged, new, outputs) = vmap(alone)(params, buffers, batch, keys)
         return Stepped(losses, logged, new, list(outputs), [])
 
     def _ready(self, flat: _Flat) -> Trace | None:
@@ -243,14 +234,14 @@ class Mapped:
 
         subject = OfProgram(trace.program, small)
         self.guard.settle(subject, flat.inputs, trace.program.text)
-        return Trace(subject.program, trace.names)
+        return Trace(subject.program, trace.names, trace.draws)
 
     def _trace(self, flat: _Flat, inputs: Sequence[Tensor]) -> Trace | None:
         """The step as a graph for inputs of these shapes, or None where it cannot be traced."""
         key = forms(inputs)
         if key in self._traces:
             return self._traces[key]
-        flat.clock.read, flat.clock.watched = False, True
+        flat.clock.read, flat.clock.drawn, flat.clock.watched = False, False, True
         # Without a context `make_fx` makes a fake mode for each value, which takes half of its time.
         try:
             with tracing(TracingContext(FakeTensorMode(allow_non_fake_inputs=True))):
@@ -264,9 +255,11 @@ class Mapped:
         if flat.clock.read:
             self.refused = "the step looks at the clock"
         if self.refused:
+            self.draws = True
             log.info("The step is mapped anew each time: %s", self.refused)
             return None
-        self._traces[key] = Trace(of_graph(simplified(graph), self.heat, self.what), flat.names)
+        self._traces[key] = Trace(of_graph(simplified(graph), self.heat, self.what), flat.names, flat.clock.drawn)
+        self.draws = any(trace.draws for trace in self._traces.values())
         return self._traces[key]
 
     def _untraced(self, flat: _Flat) -> Stepped:

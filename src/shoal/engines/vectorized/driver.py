@@ -27,8 +27,8 @@ from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
+from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT, Entry, Stage, Total
-from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.measuring import Measuring
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
@@ -100,14 +100,14 @@ def unlike_alone(running: Running) -> dict[int, str]:
         train = Gathered([train for train, _ in batches])
         n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
         for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
-            rows, clock = some if number else None, Clock(0, number, number // running.accumulate)
+            rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)
             found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
             if found:
                 return found
         val = [val for _, val in batches if val is not None]
         n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
         for number, batch in enumerate(Gathered(val).epoch(0, end=n, dtype=dtype) if n else ()):
-            rows, clock = some if number else None, Clock(0, number, 0)
+            rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
             found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
             if found:
                 return found
@@ -323,6 +323,7 @@ class StackModule(pl.LightningModule):
             return
         settings = running.members[0].job.trainer
         batches = [running.members[run].job.batches() for run in running.filled]
+        self._clock.keys = running.keys
         self._train = Gathered([train for train, _ in batches])
         self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
         self._val: list[Any] = []

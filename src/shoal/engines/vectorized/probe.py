@@ -20,8 +20,9 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CannotStackError, CapturedStep
+from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT
-from shoal.engines.step.mapped import Clock, Mapped, Stepped
+from shoal.engines.step.mapped import Mapped, Stepped
 from shoal.seeding import generators_restored, seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
@@ -74,7 +75,8 @@ def _difference(
     step = _step(mapped)
     alone = CapturedStep(module, step.stage, keeps=step.keeps)
     before, names = _attributes(module), order if mapped.gradients else ()
-    with generators_restored():
+    key = [keys[row] for keys in clock.keys_of(trains=mapped.gradients)]
+    with generators_restored(), clock.of_run(*key):
         try:
             seed_global(0)
             first = _alone(alone, own, clock, names)

@@ -12,8 +12,9 @@ from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
+from shoal.engines.step.clock import Clock
+from shoal.engines.step.drawn.keys import Keys
 from shoal.engines.step.exact.guard import InexactError
-from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 from shoal.tasks import Batches
@@ -63,7 +64,8 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     steps, members = running.steps, [running.members[run] for run in filled]
     steps.guard.on = len(set(filled)) > 1  # a run alone is what the others are compared with
     batches = [member.job.batches() for member in members]
-    trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step)
+    keys = Keys([member.job.seed for member in members])
+    trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step, keys=keys)
     with steady(), generators_restored():
         Training(stack, steps.train, steps.update)
         for batch in _kinds([train for train, _ in batches], trainer.get("limit_train_batches"), stack):

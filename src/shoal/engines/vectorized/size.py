@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.mapped import Clock
+from shoal.engines.step.clock import Clock
 
 FEWEST, MOST = 16, 1024
 """Runs of a stack, whatever the cache."""
