@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import cast
 
+import numpy
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -65,8 +66,8 @@ def evaluate(statements: Iterable[Statement], values: Mapping[str, Tensor], func
         return torch.as_tensor(result, dtype=torch.float64)
     first = next(iter(values.values()))
     tensor = result if isinstance(result, Tensor) else torch.full_like(first, result)
-    shape = torch.broadcast_shapes(*(value.shape for value in values.values()))  # type: ignore[no-untyped-call]
-    return tensor.expand(shape)
+    # By NumPy: torch's own function imports SymPy, which takes half a second.
+    return tensor.expand(numpy.broadcast_shapes(*(value.shape for value in values.values())))
 
 
 def _run(statement: Statement, known: Mapping[str, Tensor | float], functions: Functions) -> Tensor | float:

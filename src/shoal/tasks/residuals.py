@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import vjp
 
 from shoal.expressions import Expression
 from shoal.losses import Loss, MeanSquaredError
@@ -73,16 +72,13 @@ class FormulaProblem:
         return self._judged(self.predictions(params))[0]
 
     def linearized(self, params: Params) -> Linearized:
-        spread = self._spread(params)
-        found, pull, *_ = vjp(self._called, *spread)
-        slopes = torch.stack(pull(torch.ones_like(found)))
+        found, slopes = self._differentiated(params)
         values, slope = self._judged(found)
         return Linearized(values, slopes * slope)
 
     def slopes(self, params: Params) -> Float[Tensor, "params runs samples"]:
         """The derivative of the formula's value at each sample by each parameter."""
-        found, pull, *_ = vjp(self._called, *self._spread(params))
-        return torch.stack(pull(torch.ones_like(found)))
+        return self._differentiated(params)[1]
 
     def select(self, rows: Tensor) -> FormulaProblem:
         def some(each: Tensor) -> Tensor:
@@ -101,6 +97,19 @@ class FormulaProblem:
         """Each parameter once for every sample: a function of it is then computed as one of a column is."""
         n = self.y.shape[1]
         return [params[:, i : i + 1].expand(-1, n).contiguous() for i in range(len(self.names))]
+
+    def _differentiated(self, params: Params) -> tuple[Tensor, Tensor]:
+        """The formula's value at each sample, and its derivative by each parameter.
+
+        By plain autograd, of a number: the transforms of torch.func import the compiler, and the derivative of a tensor
+        SymPy, which takes a second.
+        """
+        spread = [each.requires_grad_() for each in self._spread(params.detach())]
+        with torch.enable_grad():
+            found = self._called(*spread)
+            total = (found * torch.ones_like(found)).sum()
+        slopes = torch.autograd.grad(total, spread, materialize_grads=True)
+        return found.detach(), torch.stack(slopes)
 
     def _called(self, *spread: Tensor) -> Tensor:
         shape = spread[0].shape
