@@ -28,7 +28,7 @@ _SEEN = 1e-6
 
 def fitted(task: Task, model: Model) -> Task:
     """The task as a formula is fitted to it; any other model has it as it is."""
-    return task.of_formula(model.names) if isinstance(model, Formula) else task
+    return task.of_formula(model.names, model.by) if isinstance(model, Formula) else task
 
 
 def check_formula(job: Job) -> None:
@@ -45,16 +45,19 @@ def check_formula(job: Job) -> None:
     x = job.data.train.x.to(next(module.parameters()).dtype)
     _check_start(job.model, module.model, x)
     places = torch.linspace(0, len(x) - 1, min(_PLACES, len(x))).long()
-    _check_derivatives(job.model.expression, tuple(module.model.inputs), tuple(job.model.start.items()), x[places])
+    columns = x[:, list(module.model.places.values())]
+    _check_derivatives(job.model.expression, module.model.inputs, tuple(job.model.start.items()), columns[places])
 
 
 def _check_start(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
     with torch.no_grad():
         values = network(x)[:, 0]
+    columns = x[:, list(network.places.values())]
     bad = (~values.isfinite()).nonzero()
     if len(bad):
         row = int(bad[0])
-        place = ", ".join(f"{name}={value:g}" for name, value in zip(network.inputs, x[row].tolist(), strict=True))
+        there = zip(network.inputs, columns[row].tolist(), strict=True)
+        place = ", ".join(f"{name}={value:g}" for name, value in there)
         at = f" at {place}" if place else ""
         problem = f"the formula is {values[row].item()} there{at}, and in {len(bad)} of {len(x)} rows"
         raise ConfigError("model.start", dict(model.start), problem, hint=f"start where {model.expression} is finite")

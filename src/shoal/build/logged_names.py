@@ -69,7 +69,7 @@ def check_expected(job: Job) -> None:
     if wanted:
         at_the_end = {DERIVATIVE} if has_derivative(job.task) else set()
         if isinstance(job.model, models.Formula):
-            at_the_end |= set(map(error_name, job.model.trained))
+            at_the_end |= set(map(error_name, job.presented(job.module()).recorded()))
         last = whole_length(job).steps if any(each.step for each in wanted) else None
         names = metrics(job)
         if names is not None:

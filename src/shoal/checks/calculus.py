@@ -103,7 +103,7 @@ class Activations(CheckOfItself):
 def _figure(curves: Sequence[gradcheck.ActivationCurve]) -> Figure:
     from matplotlib.figure import Figure
 
-    from shoal.record.figures.fit import BLUE, GRAY, ORANGE
+    from shoal.record.figures.colors import BLUE, GRAY, ORANGE
 
     figure = Figure(figsize=(3.6 * len(curves), 3.2), layout="constrained")
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):

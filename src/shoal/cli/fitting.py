@@ -21,6 +21,7 @@ def fit(
         typer.Argument(metavar="[NAME=START]... [KEY=VALUE]...", help="Starts, and any settings.", show_default=False),
     ] = None,
     sigma: Annotated[str | None, typer.Option("--sigma", help="Column with the standard error of each row.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Column of the groups that are fitted one by one.")] = None,
 ) -> None:
     """Fit a formula to a table by least squares: its parameters, with their errors.
 
@@ -32,6 +33,7 @@ def fit(
       shoal fit data.csv 'y = b1*(1-exp(-b2*x))' b1=500 b2=1e-4
       shoal fit data.csv 'y = a*x+b' a=1 b=0 --sigma dy task.absolute_sigma=true
       shoal fit data.csv 'y = a*exp(-k*t)' a=1 k=1 'model.bounds={k:[0,null]}' loss=soft_l1
+      shoal fit data.csv 'y = a*exp(-k*t)' a=1 k=1 --by batch 'model.shared=[k]'
     """
     from shoal.app.train import train
     from shoal.config.fit_words import fit_words
@@ -40,6 +42,8 @@ def fit(
     given = words or []
     if sigma is not None:
         given = [f"task.sigma={sigma}", *given]
+    if by is not None:
+        given = [f"model.by={by}", *given]
     overrides = fit_words(data, formula, given)
     ended = train(overrides, command=["train.py", *overrides], before_training=keep_what_is_imported)
     raise typer.Exit(ended.tell())

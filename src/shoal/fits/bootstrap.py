@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -44,12 +45,16 @@ def bootstrap(
     params: Float[Tensor, " params"],
     n: int,
     *,
+    labels: Sequence[str],
     samples: int,
     resampling: Resampling,
     level: float,
     generator: torch.Generator,
 ) -> Bootstrap:
-    """Fit `samples` resampled sets of the first `n` samples of a problem with one row, from where its fit has ended."""
+    """Fit `samples` resampled sets of the first `n` samples of a problem with one row, from where its fit has ended.
+
+    `labels` name the numbers that are fitted.
+    """
     made = resampled(problem, params, n, samples=samples, resampling=resampling, generator=generator)
     found = solution(made, params.repeat(samples, 1))
     ended = (found.stopped != RUNNING) & (found.stopped != STUCK) & found.params.isfinite().all(1)
@@ -60,8 +65,8 @@ def bootstrap(
         resampling=resampling,
         samples=samples,
         failed=samples - len(good),
-        errors=dict(zip(problem.names, good.std(0).tolist(), strict=True)),
-        intervals={name: (low, high) for name, (low, high) in zip(problem.names, ends, strict=True)},
+        errors=dict(zip(labels, good.std(0).tolist(), strict=True)),
+        intervals={name: (low, high) for name, (low, high) in zip(labels, ends, strict=True)},
     )
 
 
@@ -82,7 +87,7 @@ def resampled(
 ) -> FormulaProblem:
     """The problem of as many runs, each with its own draw: of rows, of residuals, or of normal noise."""
     if resampling == "cases":
-        drawn = torch.randint(n, (samples, n), generator=generator)
+        drawn = _rows(problem, n, samples, generator)
         counts = torch.zeros(samples, problem.y.shape[1], dtype=torch.float64)
         counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
         return replace(problem, root=problem.root * counts.sqrt())
@@ -99,3 +104,15 @@ def resampled(
     y = values.repeat(samples, 1)
     y[:, :n] += noise / torch.where(root > 0, root, 1.0)
     return replace(problem, y=y)
+
+
+def _rows(problem: FormulaProblem, n: int, samples: int, generator: torch.Generator) -> Tensor:
+    """Rows drawn with replacement: of groups each keeps the number of its rows."""
+    if problem.member is None:
+        return torch.randint(n, (samples, n), generator=generator)
+    group = problem.member[0, :n].to(torch.int64).argmax(1)
+    order = group.argsort(stable=True)
+    counts = group.bincount()
+    first = (counts.cumsum(0) - counts)[group]
+    place = torch.rand(samples, n, generator=generator, dtype=torch.float64) * counts[group]
+    return order[first + place.long()]

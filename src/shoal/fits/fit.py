@@ -24,6 +24,22 @@ class Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfGroup:
+    """What a fit says of the samples of one group."""
+
+    name: str
+    samples: int
+    cost: float
+    r2: float | None
+    freedom: int | None = None
+    """Degrees of freedom, where the group has nothing in common with others."""
+    reduced: float | None = None
+    """The cost by degree of freedom, then."""
+    weight: float = 1.0
+    """Of the group's samples, in the mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """What the data say of a formula."""
 
@@ -51,12 +67,16 @@ class Fit:
     were independent."""
     absolute: bool = False
     """Whether the standard errors of the rows are taken as they are."""
+    weight: float = 1.0
+    """Of the samples, in the mean."""
     stopped: str | None = None
     """Why the optimizer stopped."""
     steps: int = 0
     bootstrap: dict[str, Any] | None = None
     """What resampled fits say, where they were asked for."""
     warnings: tuple[str, ...] = ()
+    groups: tuple[OfGroup, ...] = ()
+    """Of each group, where there are some."""
 
     def plain(self) -> dict[str, Any]:
         """As lists, dictionaries and numbers, for JSON."""

@@ -14,11 +14,11 @@ from torch import Tensor
 from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
 from shoal.fits.fit import Fit, Parameter, correlations
-from shoal.losses import Likelihood, Loss
+from shoal.losses import Likelihood, Loss, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.seeding import Stream, generator
 from shoal.tails import t_quantile
-from shoal.tasks import Data, Split, Supervised
+from shoal.tasks import Split, Supervised
 from shoal.tasks.residuals import FormulaProblem, problem_of
 
 _SLOPE = 1e-3
@@ -38,14 +38,18 @@ class Ended:
     @classmethod
     def of(cls, module: Supervised, samples: Split) -> Ended:
         """The end that the module's parameters stand at, on these samples."""
-        network = cast(FormulaNetwork, module.model)
+        return cls.at(cast(FormulaNetwork, module.model), module.loss, samples)
+
+    @classmethod
+    def at(cls, network: FormulaNetwork, loss: LossFunction, samples: Split) -> Ended:
+        """The same of a formula under a loss."""
         values = {name: value.detach().double() for name, value in network.values().items()}
         twice = [each.double()[None].repeat(2, *[1] * each.dim()) for each in samples.tensors]
         fixed = {name: each.double()[None].repeat(2, *[1] * each.dim()) for name, each in network.named_buffers()}
         trained = {name: values[name] for name in network.trained}
-        loss = module.loss if isinstance(module.loss, Loss) and type(module.loss).squares is not Loss.squares else None
-        problem = problem_of(network, cast(Loss, loss), twice, trained, fixed)
-        return cls(problem, torch.stack(list(trained.values())).repeat(2, 1), samples)
+        squared = isinstance(loss, Loss) and type(loss).squares is not Loss.squares
+        problem = problem_of(network, cast(Loss, loss) if squared else None, twice, trained, fixed, together=True)
+        return cls(problem, torch.cat([value.reshape(-1) for value in trained.values()]).repeat(2, 1), samples)
 
     @property
     def jacobian(self) -> Float[Tensor, "params samples"]:
@@ -63,6 +67,22 @@ class Ended:
         return float(self.problem.values(self.params).cost[0])
 
     @property
+    def logs(self) -> float:
+        """The sum of the logarithms of the weights of the samples that count."""
+        root = self.problem.root[0]
+        return float(root[root > 0].log().sum()) * 2
+
+    @property
+    def weight(self) -> float:
+        """Of the samples that count, in the mean."""
+        return float(self.problem.root[0].square().sum()) / max(self.n, 1)
+
+    @property
+    def n(self) -> int:
+        """How many samples count."""
+        return int((self.problem.root[0] > 0).sum())
+
+    @property
     def held(self) -> Bool[Tensor, " params"]:
         """Parameters that stand at a bound."""
         if self.problem.bounds is None:
@@ -71,74 +91,83 @@ class Ended:
         return (self.params[0] <= low) | (self.params[0] >= high)
 
 
-def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str | None = None, steps: int = 0) -> Fit:
-    """The fit of a formula to the training samples."""
-    end = Ended.of(module, data.train)
-    found = covariance(end.jacobian, end.held)
-    network = cast(FormulaNetwork, module.model)
-    n = int((end.problem.root[0] > 0).sum())
-    freedom = n - int((~end.held).sum())
-    absolute = bool(data.encoding.get("absolute")) or isinstance(module.loss, Likelihood)
-    variance = end.cost / freedom if freedom > 0 else math.nan
-    scale = 1.0 if absolute else variance
-    parameters = _parameters(network, end, found, scale, freedom, level)
-    aic, bic = _criteria(end, n, absolute)
-    sure = [i for i, each in enumerate(network.trained) if _named(parameters, each).error is not None]
-    return Fit(
-        parameters=parameters,
-        level=level,
-        samples=n,
-        freedom=freedom,
-        cost=end.cost,
-        reduced=_known(variance),
-        deviation=_known(math.sqrt(variance)) if variance >= 0 else None,
-        r2=None if isinstance(module.loss, Likelihood) else _explained(end),
-        aic=aic,
-        bic=bic,
-        covariance=_numbers(found.matrix * scale),
-        correlations=correlations(found.matrix[sure][:, sure].tolist()),
-        runs_test=_signs(end),
-        absolute=absolute,
-        stopped=stopped,
-        steps=steps,
-        bootstrap=_bootstrap(module, end, level),
-        warnings=tuple(_warnings(network, end, found, freedom)),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What a fit was made with beside its samples, and how it ended."""
 
+    loss: LossFunction
+    seed: int
+    absolute: bool
+    """Whether the standard errors of the rows are taken as they are."""
+    level: float
+    stopped: str | None = None
+    steps: int = 0
 
-def _bootstrap(module: Supervised, end: Ended, level: float) -> dict[str, Any] | None:
-    network = cast(FormulaNetwork, module.model)
-    if not network.bootstrap:
-        return None
-    return bootstrap(
-        end.problem.select(torch.tensor([0])),
-        end.params[0],
-        len(end.samples),
-        samples=network.bootstrap,
-        resampling=network.resampling,
-        level=level,
-        generator=generator(module.seed, Stream.BOOTSTRAP),
-    ).plain()
+    def fit(self, network: FormulaNetwork, samples: Split) -> Fit:
+        """The fit of a formula to samples; groups of them have parameters in common, if there are any."""
+        end = Ended.at(network, self.loss, samples)
+        found = covariance(end.jacobian, end.held)
+        freedom = end.n - int((~end.held).sum())
+        variance = end.cost / freedom if freedom > 0 else math.nan
+        scale = 1.0 if self.absolute else variance
+        parameters = _parameters(network, end, found, scale, freedom, self.level)
+        aic, bic = _criteria(end, self.absolute)
+        sure = [i for i, label in enumerate(network.labels) if _named(parameters, label).error is not None]
+        return Fit(
+            parameters=parameters,
+            level=self.level,
+            samples=end.n,
+            freedom=freedom,
+            cost=end.cost,
+            reduced=known(variance),
+            deviation=known(math.sqrt(variance)) if variance >= 0 else None,
+            r2=None if isinstance(self.loss, Likelihood) else explained([end]),
+            aic=aic,
+            bic=bic,
+            covariance=_numbers(found.matrix * scale),
+            correlations=correlations(found.matrix[sure][:, sure].tolist()),
+            runs_test=_signs(end),
+            absolute=self.absolute,
+            weight=end.weight,
+            stopped=self.stopped,
+            steps=self.steps,
+            bootstrap=self._bootstrap(network, end),
+            warnings=tuple(_warnings(network, end, found, freedom)),
+        )
+
+    def _bootstrap(self, network: FormulaNetwork, end: Ended) -> dict[str, Any] | None:
+        if not network.bootstrap:
+            return None
+        return bootstrap(
+            end.problem.select(torch.tensor([0])),
+            end.params[0],
+            len(end.samples),
+            labels=network.labels,
+            samples=network.bootstrap,
+            resampling=network.resampling,
+            level=self.level,
+            generator=generator(self.seed, Stream.BOOTSTRAP),
+        ).plain()
 
 
 def _parameters(
     network: FormulaNetwork, end: Ended, found: Covariance, scale: float, freedom: int, level: float
 ) -> tuple[Parameter, ...]:
-    values = {name: float(value.detach()) for name, value in network.values().items()}
+    places = {label: i for i, label in enumerate(network.labels)}
     t = t_quantile(level, freedom) if freedom > 0 else math.nan
     parameters = []
-    for name in network.names:
-        if name not in network.trained:
-            parameters.append(Parameter(name=name, value=values[name], note="fixed"))
+    for label, value in ((label, float(value.detach())) for label, value in network.recorded().items()):
+        if label not in places:
+            parameters.append(Parameter(name=label, value=value, note="fixed"))
             continue
-        i = network.trained.index(name)
+        i = places[label]
         error = math.sqrt(found.matrix[i, i] * scale) if scale >= 0 else math.nan
         note = "at its bound" if end.held[i] else "not determined" if not math.isfinite(error) else ""
         if note:
-            parameters.append(Parameter(name=name, value=values[name], note=note))
+            parameters.append(Parameter(name=label, value=value, note=note))
         else:
-            low, high = values[name] - t * error, values[name] + t * error
-            parameters.append(Parameter(name=name, value=values[name], error=error, low=low, high=high))
+            low, high = value - t * error, value + t * error
+            parameters.append(Parameter(name=label, value=value, error=error, low=low, high=high))
     return tuple(parameters)
 
 
@@ -146,30 +175,36 @@ def _named(parameters: Sequence[Parameter], name: str) -> Parameter:
     return next(each for each in parameters if each.name == name)
 
 
-def _explained(end: Ended) -> float | None:
+def explained(ends: Sequence[Ended]) -> float | None:
     """R2: the share of the targets' weighted variance that the formula explains."""
-    weight = end.problem.root[0].square()
-    y = end.problem.y[0]
+    weight = torch.cat([end.problem.root[0].square() for end in ends])
+    y = torch.cat([end.problem.y[0] for end in ends])
     around = weight * (y - (weight * y).sum() / weight.sum()).square()
     total = float(around.sum())
-    return 1 - end.cost / total if total > 0 else None
+    return 1 - sum(end.cost for end in ends) / total if total > 0 else None
 
 
-def _criteria(end: Ended, n: int, absolute: bool) -> tuple[float | None, float | None]:
-    """AIC and BIC, as R has them: of normal residuals the unknown variance counts as a parameter."""
+def _criteria(end: Ended, absolute: bool) -> tuple[float | None, float | None]:
+    """AIC and BIC of a fit."""
     k = int((~end.held).sum()) + (not absolute)
     if isinstance(end.problem.loss, Likelihood):
         weight = end.problem.root[0].square()
         counted = weight > 0
         best = end.problem.loss.at_best(end.problem.y[0][counted], weight[counted])
         deviance = end.cost + float(best.sum())
-        return deviance + 2 * k, deviance + k * math.log(n)
-    root = end.problem.root[0]
-    logs = float(root[root > 0].log().sum()) * 2
+        return deviance + 2 * k, deviance + k * math.log(end.n)
+    return criteria(end.cost, end.n, end.logs, k, absolute=absolute)
+
+
+def criteria(cost: float, n: int, logs: float, k: int, *, absolute: bool) -> tuple[float | None, float | None]:
+    """AIC and BIC, as R has them: of normal residuals the unknown variance counts as one of the `k` parameters.
+
+    `logs` is the sum of the logarithms of the weights.
+    """
     if absolute:
-        deviance = end.cost + n * math.log(2 * math.pi) - logs
-    elif end.cost > 0:
-        deviance = n * (math.log(2 * math.pi * end.cost / n) + 1) - logs
+        deviance = cost + n * math.log(2 * math.pi) - logs
+    elif cost > 0:
+        deviance = n * (math.log(2 * math.pi * cost / n) + 1) - logs
     else:
         return None, None
     return deviance + 2 * k, deviance + k * math.log(n)
@@ -193,11 +228,11 @@ def _signs(end: Ended) -> float | None:
 
 def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: int) -> list[str]:
     warnings = []
-    loose = [name for name, each in zip(network.trained, found.undetermined.tolist(), strict=True) if each]
+    loose = [name for name, each in zip(network.labels, found.undetermined.tolist(), strict=True) if each]
     if loose:
         together = "together" if len(loose) > 1 else "at all"
         warnings.append(f"the data do not determine {', '.join(loose)} {together}: the Jacobian is singular")
-    for i, name in enumerate(network.trained):
+    for i, name in enumerate(network.labels):
         if end.held[i]:
             warnings.append(f"{name} is at its bound, {float(end.params[0, i]):g}: its error is not known")
     slope = _slope(end)
@@ -205,13 +240,13 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
         warnings.append(f"this is no minimum yet (the steps have ended at a slope of {slope:.1g}): errors mean little")
     if freedom <= 0:
         warnings.append(
-            f"{len(network.trained)} parameters of {len(end.samples)} samples leave nothing to tell errors by"
+            f"{len(network.labels)} parameters of {len(end.samples)} samples leave nothing to tell errors by"
         )
     return warnings
 
 
 def _numbers(matrix: Tensor) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(map(_known, row)) for row in matrix.tolist())
+    return tuple(tuple(map(known, row)) for row in matrix.tolist())
 
 
 def _slope(end: Ended) -> float:
@@ -223,5 +258,6 @@ def _slope(end: Ended) -> float:
     return float(cosines.max()) if len(cosines) and noise < _SLOPE else 0.0
 
 
-def _known(value: float) -> float | None:
+def known(value: float) -> float | None:
+    """A number, or None where it is not finite."""
     return value if math.isfinite(value) else None

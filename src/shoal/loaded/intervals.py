@@ -43,7 +43,7 @@ def _of_formula(
     with torch.no_grad(), new_tensors(double=True):
         x = module.task.encode({name: list(table[name]) for name in table.columns}, columns)
         middle = module.model(x.to(next(module.model.parameters())))[:, 0].double()
-    found = bands(module.model, fit, x, level)
+    found = bands(module.model, module.loss, fit, x, level)
     own = columns.of_targets.in_own_units
     ends = {
         f"{columns.targets[0]}{name}{side}": own((middle + sign * half)[:, None])[:, 0].tolist()

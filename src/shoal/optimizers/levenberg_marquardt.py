@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, final
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shoal.optimizers.optimizer import Optimizer
 from shoal.optimizers.rule import Column, Matrix, Rule, State
-from shoal.optimizers.squares import Damping, Problem, Tolerances, tried
+from shoal.optimizers.squares import Damping, Problem, Tolerances, columns_of_runs, rows_of_fits, tried
 from shoal.optimizers.squares.levenberg import COST, GRADIENT, RUNNING, STEP, STUCK
 
 WHY = {
@@ -22,7 +22,7 @@ WHY = {
     STUCK: "no step, however short, makes the cost smaller",
 }
 """Why a fit has stopped, in words that begin with the tolerance."""
-_STATE = ("factor", "growth", "scale", "length", "stopped")
+_STATE = ("factor", "growth", "scale", "length", "ended", "stopped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Solver(torch.optim.Optimizer):
     @property
     def stopped(self) -> str | None:
         """Why it has stopped, once it has."""
-        return _why(float(next(iter(self.state.values()))["stopped"])) if self.state else None
+        return why_stopped(dict(enumerate(self.state.values())))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -76,18 +76,23 @@ class Solver(torch.optim.Optimizer):
         params, state = self._gathered(trained)
         settings = _Settings(*(params.new_full((2,), float(group[name])) for name in _Settings._fields))
         params, state = _stepped(self.problem(), params, state, settings)
-        for i, param in enumerate(trained):
-            param.copy_(params[0, i])
-            self.state[param] = {name: value[0, i].clone() for name, value in state.items()}
+        sizes = [param.numel() for param in trained]
+        parts = {name: torch.split(value[0], sizes) for name, value in state.items()}
+        for i, (param, values) in enumerate(zip(trained, torch.split(params[0], sizes), strict=True)):
+            param.copy_(values.view_as(param))
+            self.state[param] = {name: part[i].view_as(param).clone() for name, part in parts.items()}
         return loss
 
     def _gathered(self, trained: list[nn.Parameter]) -> tuple[Tensor, State]:
         """Parameters and state as two equal rows: a single one would be summed by other kernels."""
-        params = torch.stack([param.detach() for param in trained])[None].repeat(2, 1)
+        params = _row([param.detach() for param in trained])
         if not self.state:
             return params, _fresh(params)
-        found = {name: torch.stack([self.state[param][name] for param in trained]) for name in _STATE}
-        return params, {name: value[None].repeat(2, 1) for name, value in found.items()}
+        return params, {name: _row([self.state[param][name] for param in trained]) for name in _STATE}
+
+
+def _row(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])[None].repeat(2, 1)
 
 
 class _Settings(NamedTuple):
@@ -101,7 +106,7 @@ class _Settings(NamedTuple):
 @final
 @dataclass(frozen=True)
 class StackedLevenbergMarquardt(Rule[_Settings]):
-    """The same over a stack, each run with its own damping. Every parameter is one number."""
+    """The same over a stack, each run, and each fit of a run that is made of several, with its own damping."""
 
     settings = _Settings._fields
     state = _STATE
@@ -128,30 +133,43 @@ class StackedLevenbergMarquardt(Rule[_Settings]):
 
 def why_stopped(state: Mapping[int, Mapping[str, Any]]) -> str | None:
     """Why a fit has stopped, from the "state" of its optimizer's state dict; None for any other optimizer's."""
-    codes = [float(each["stopped"]) for each in state.values() if "stopped" in each]
+    codes = [float(each["stopped"].reshape(-1)[0]) for each in state.values() if "stopped" in each]
     return _why(codes[0]) if codes else None
 
 
 def _fresh(params: Tensor) -> State:
-    damping = Damping.fresh(params)
-    columns = {name: value[:, None] if value.dim() == 1 else value for name, value in damping._asdict().items()}
-    return {**{name: each.expand_as(params).clone() for name, each in columns.items()}, "stopped": 0 * params}
+    found = {name: _beside(value).expand_as(params).clone() for name, value in Damping.fresh(params)._asdict().items()}
+    return {**found, "ended": 0 * params, "stopped": 0 * params}
 
 
 def _stepped(problem: Problem, params: Tensor, state: State, settings: _Settings) -> tuple[Tensor, State]:
-    """A step of every row: new parameters and new state, each of (runs, params)."""
-    damping = Damping(state["factor"][:, 0], state["growth"][:, 0], state["scale"], state["length"][:, 0])
+    """A step of every run: new parameters and new state, each of (runs, params)."""
+    n = problem.fits
+    rows = {name: rows_of_fits(value, n) for name, value in state.items()}
+    before = rows_of_fits(params, n)
+    damping = Damping(rows["factor"][:, 0], rows["growth"][:, 0], rows["scale"], rows["length"][:, 0])
+    settings = _Settings(*(each.repeat_interleave(n) for each in settings))
     found = tried(
         problem,
-        params,
+        before,
         damping,
         Tolerances(settings.gradient, settings.step, settings.cost),
         initial=settings.damping,
         accelerated=settings.acceleration > 0,
     )
-    kept = found.damping._asdict() | {"stopped": found.stopped.to(params.dtype)}
-    columns = {name: value[:, None] if value.dim() == 1 else value for name, value in kept.items()}
-    return found.params, {name: value.expand_as(params) for name, value in columns.items()}
+    # Of the fits of a run some end before others.
+    still = (rows["ended"][:, 0] != RUNNING) & (n > 1)
+    ended = torch.where(still, rows["ended"][:, 0], found.stopped.to(params.dtype))
+    of_runs = ended.view(-1, n)
+    stopped = torch.where((of_runs == RUNNING).any(1), RUNNING, of_runs.amax(1)).to(params.dtype)
+    kept = damping.where(still, found.damping)._asdict() | {"ended": ended}
+    columns = {name: columns_of_runs(_beside(value).expand_as(before), n) for name, value in kept.items()}
+    moved = columns_of_runs(torch.where(still[:, None], before, found.params), n)
+    return moved, {**columns, "stopped": stopped[:, None].expand_as(params)}
+
+
+def _beside(value: Tensor) -> Tensor:
+    return value[:, None] if value.dim() == 1 else value
 
 
 def _why(code: float) -> str | None:

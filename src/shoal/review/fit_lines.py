@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -18,6 +18,7 @@ def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
     if fit["runs_test"] is not None:
         odd = "; the formula may miss something" if fit["runs_test"] < 0.01 else ""
         yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"
+    yield from _of_groups(fit.get("groups", ()))
     yield from _correlated(fit)
     yield from _resampled(fit.get("bootstrap"), fit["level"])
     if fit["stopped"]:
@@ -35,6 +36,18 @@ def _table(fit: Mapping[str, Any]) -> Iterator[str]:
             yield f"{line}{row['note'] or '-':>14}"
         else:
             yield f"{line}{row['error']:>14.6g}  {row['low']:.7g} to {row['high']:.7g}"
+
+
+def _of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How well the formula fits each group."""
+    if not groups:
+        return
+    width = max(len("group"), *(len(group["name"]) for group in groups))
+    yield f"{'group':<{width}}  {'samples':>7}  {'cost':>12}  {'variance':>12}  R2"
+    for group in groups:
+        variance = "-" if group["reduced"] is None else f"{group['reduced']:.6g}"
+        r2 = "-" if group["r2"] is None else f"{group['r2']:.6g}"
+        yield f"{group['name']:<{width}}  {group['samples']:>7}  {group['cost']:>12.6g}  {variance:>12}  {r2}"
 
 
 def _resampled(found: Mapping[str, Any] | None, level: float) -> Iterator[str]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from shoal.expressions import Expression
 from shoal.losses import Loss, MeanSquaredError
 from shoal.models import FormulaNetwork
 from shoal.optimizers.squares.problem import LANES, Linearized, Params, Squared, summed
+from shoal.tasks.groups import Given
 
 Samples = Float[Tensor, "_ _"]
 """A row for each run, or one for all."""
@@ -26,7 +27,7 @@ class FormulaProblem:
 
     expression: Expression
     names: tuple[str, ...]
-    """The parameters, in the order of their columns."""
+    """The parameters, in the order of their columns; one that each group has anew has a column for each."""
     columns: Mapping[str, Samples]
     fixed: Mapping[str, Float[Tensor, "_ 1"]]
     y: Samples
@@ -35,6 +36,12 @@ class FormulaProblem:
     loss: Loss = MeanSquaredError()  # noqa: RUF009  frozen
     bounds: tuple[Params, Params] | None = None
     """A row for each run, or one for all."""
+    own: tuple[str, ...] = ()
+    """The parameters that each group has anew."""
+    member: Bool[Tensor, "_ samples groups"] | None = None
+    """Which group each sample is of, where there are groups."""
+    fits: int = 1
+    """How many fits, each of which has a row, a run is made of."""
 
     @classmethod
     def of(
@@ -48,9 +55,12 @@ class FormulaProblem:
         fixed: Mapping[str, Float[Tensor, "_ 1"]] | None = None,
         loss: Loss | None = None,
         bounds: tuple[Params, Params] | None = None,
+        own: Sequence[str] = (),
+        member: Bool[Tensor, "_ samples groups"] | None = None,
     ) -> FormulaProblem:
         """The problem, its samples filled up with copies of the first that do not count."""
-        n = max(y.shape[1], len(names))  # of fewer samples than parameters there is no triangle
+        n_params = len(names) + len(own) * (0 if member is None else member.shape[-1] - 1)
+        n = max(y.shape[1], n_params)  # of fewer samples than parameters there is no triangle
         n_more = n + -n % LANES - y.shape[1]
         root = torch.ones_like(y) if weight is None else weight.sqrt()
         return cls(
@@ -62,6 +72,8 @@ class FormulaProblem:
             torch.cat([root, torch.zeros_like(root[:, :1]).expand(-1, n_more)], dim=1).contiguous(),
             loss or MeanSquaredError(),
             bounds,
+            tuple(own),
+            None if member is None else _filled(member, n_more),
         )
 
     def predictions(self, params: Params) -> Float[Tensor, "runs samples"]:
@@ -74,11 +86,11 @@ class FormulaProblem:
     def linearized(self, params: Params) -> Linearized:
         found, slopes = self._differentiated(params)
         values, slope = self._judged(found)
-        return Linearized(values, slopes * slope)
+        return Linearized(values, self._by_column(slopes) * slope)
 
     def slopes(self, params: Params) -> Float[Tensor, "params runs samples"]:
         """The derivative of the formula's value at each sample by each parameter."""
-        return self._differentiated(params)[1]
+        return self._by_column(self._differentiated(params)[1])
 
     def select(self, rows: Tensor) -> FormulaProblem:
         def some(each: Tensor) -> Tensor:
@@ -91,12 +103,34 @@ class FormulaProblem:
             y=some(self.y),
             root=some(self.root),
             bounds=None if self.bounds is None else (some(self.bounds[0]), some(self.bounds[1])),
+            member=None if self.member is None else some(self.member),
         )
 
     def _spread(self, params: Params) -> list[Tensor]:
         """Each parameter once for every sample: a function of it is then computed as one of a column is."""
         n = self.y.shape[1]
-        return [params[:, i : i + 1].expand(-1, n).contiguous() for i in range(len(self.names))]
+        at, spread = 0, []
+        for name in self.names:
+            if self.member is not None and name in self.own:
+                columns = params[:, None, at : at + self.member.shape[-1]]
+                spread.append(torch.where(self.member, columns, 0.0).sum(-1))
+                at += self.member.shape[-1]
+            else:
+                spread.append(params[:, at : at + 1].expand(-1, n).contiguous())
+                at += 1
+        return spread
+
+    def _by_column(self, slopes: Float[Tensor, "names runs samples"]) -> Float[Tensor, "params runs samples"]:
+        """Derivatives by each parameter of a sample as those by the numbers that are fitted."""
+        if self.member is None:
+            return slopes
+        member = self.member.movedim(-1, 0)
+        return torch.cat(
+            [
+                torch.where(member, slope, 0.0) if name in self.own else slope[None]
+                for name, slope in zip(self.names, slopes, strict=True)
+            ]
+        )
 
     def _differentiated(self, params: Params) -> tuple[Tensor, Tensor]:
         """The formula's value at each sample, and its derivative by each parameter.
@@ -126,37 +160,65 @@ class FormulaProblem:
 
 
 def problem_of(
-    network: FormulaNetwork, loss: Loss | None, batch: Sequence[Tensor], params: Tensors, fixed: Tensors
+    network: FormulaNetwork,
+    loss: Loss | None,
+    batch: Sequence[Tensor],
+    params: Tensors,
+    fixed: Tensors,
+    *,
+    together: bool = False,
 ) -> FormulaProblem:
     """The problem of runs with this network, from tensors that have the runs as their first dimension.
 
     `params` are the trained parameters by name, `fixed` the network's buffers. The columns of the problem's own
-    parameters are in the order of the network's.
+    parameters are in the order of the network's. Groups that have nothing in common are fits of their own, unless they
+    are wanted `together`.
     """
     x, y, *weight = batch
-    runs = len(x)
-    bounds = [_interval(name, fixed, runs, x.dtype) for name in params] if network.bounded else None
-    return FormulaProblem.of(
+    given = Given(
+        {name: x[:, :, place].contiguous() for name, place in network.places.items()},
+        y[:, :, 0].contiguous(),
+        weight[0] if weight else None,
+        x[:, :, network.marks] > 0 if network.groups else None,
+        {name: fixed[name].view(len(x), 1) for name in network.names if name not in params},
+        _bounds(network, params, fixed),
+    )
+    fits = 1
+    if network.apart and not together:
+        fits, given = len(network.groups), given.apart()
+    problem = FormulaProblem.of(
         network.expression,
         tuple(params),
-        {name: x[:, :, i].contiguous() for i, name in enumerate(network.inputs)},
-        y[:, :, 0].contiguous(),
-        weight=weight[0] if weight else None,
-        fixed={name: fixed[name].view(runs, 1) for name in network.names if name not in params},
+        given.columns,
+        given.y,
+        weight=given.weight,
+        fixed=given.fixed,
         loss=loss,
-        bounds=None
-        if bounds is None
-        else (torch.stack([low for low, _ in bounds], 1), torch.stack([high for _, high in bounds], 1)),
+        bounds=given.bounds,
+        own=() if given.member is None else network.own,
+        member=given.member,
     )
+    return replace(problem, fits=fits)
 
 
-def _interval(name: str, fixed: Tensors, runs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _bounds(network: FormulaNetwork, params: Tensors, fixed: Tensors) -> tuple[Params, Params] | None:
+    """The bounds of each number that is fitted, where any has some."""
+    if not network.bounded:
+        return None
+    columns = [_interval(fixed, name, len(network.labelled(name))) for name in params]
+    low, high = (torch.cat(ends, dim=1) for ends in zip(*columns, strict=True))
+    return low, high
+
+
+def _interval(fixed: Tensors, name: str, n: int) -> tuple[Params, Params]:
+    """The bounds of a parameter of `n` numbers."""
+    runs, *_ = next(iter(fixed.values())).shape
     found = fixed.get(f"{name} bounds")
     if found is None:
-        infinite = torch.full((runs,), torch.inf, dtype=dtype)
+        infinite = next(iter(fixed.values())).new_full((runs, n), torch.inf)
         return -infinite, infinite
-    return found[:, 0], found[:, 1]
+    return found[:, :1].expand(-1, n), found[:, 1:].expand(-1, n)
 
 
-def _filled(column: Samples, n_more: int) -> Samples:
-    return torch.cat([column, column[:, :1].expand(-1, n_more)], dim=1).contiguous()
+def _filled(column: Tensor, n_more: int) -> Tensor:
+    return torch.cat([column, column[:, :1].expand(-1, n_more, *column.shape[2:])], dim=1).contiguous()

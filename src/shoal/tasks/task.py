@@ -115,9 +115,12 @@ class Task(ABC):
         del outputs
         return None
 
-    def of_formula(self, names: Sequence[str]) -> Task:
-        """The task for a formula with these names: in its own units, and with no more inputs than the formula has."""
-        del names
+    def of_formula(self, names: Sequence[str], by: str | None = None) -> Task:
+        """The task for a formula with these names: in its own units, and with no more inputs than the formula has.
+
+        `by` names the column that parts the samples into groups.
+        """
+        del names, by
         return self
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:

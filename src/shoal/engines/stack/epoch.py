@@ -144,11 +144,11 @@ class Training:
             self._step_of_some(numbers)
 
     def _solve(self, numbers: tuple[Column, ...]) -> None:
-        """The step of a rule that looks at residuals; every parameter is one number."""
+        """The step of a rule that looks at residuals; it sees the parameters without gaps between them."""
         del numbers
         assert self.problem is not None
         stack = self.stack
-        places = torch.tensor([first for first, _ in stack.layout.places])
+        places = torch.cat([torch.arange(first, first + size) for first, size in stack.layout.places])
         settings = stack.rule.prepared(stack.settings, stack.params.dtype)
         state = {name: value[:, places] for name, value in stack.state.items()}
         params, state = stack.rule.solve(stack.params[:, places], state, settings, self.problem(stack, self._batch))

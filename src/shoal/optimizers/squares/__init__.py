@@ -4,8 +4,20 @@ A number of a row depends neither on how many rows there are nor on what stands 
 bit, as a function or a sum, is computed over whole rows of samples, whose number is padded.
 """
 
+from shoal.optimizers.squares.apart import columns_of_runs, rows_of_fits
 from shoal.optimizers.squares.levenberg import Damping, Tolerances, Tried, tried
 from shoal.optimizers.squares.problem import Linearized, Problem
 from shoal.optimizers.squares.solution import Solution, solve
 
-__all__ = ["Damping", "Linearized", "Problem", "Solution", "Tolerances", "Tried", "solve", "tried"]
+__all__ = [
+    "Damping",
+    "Linearized",
+    "Problem",
+    "Solution",
+    "Tolerances",
+    "Tried",
+    "columns_of_runs",
+    "rows_of_fits",
+    "solve",
+    "tried",
+]

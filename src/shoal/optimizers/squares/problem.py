@@ -40,6 +40,10 @@ class Problem(Protocol):
     def bounds(self) -> tuple[Params, Params] | None:
         """The least and the greatest value of each parameter, where any has one."""
 
+    @property
+    def fits(self) -> int:
+        """How many fits with nothing in common a run is made of; each of them has a row."""
+
     def values(self, params: Params) -> Squared:
         """The cost there."""
 

@@ -22,6 +22,7 @@ from shoal.names import STEP
 from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
+from shoal.record.figures.colors import BLUE, GRAY, ORANGE
 from shoal.record.figures.formula import draw_formula
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Network, Supervised
@@ -29,8 +30,6 @@ from shoal.tasks.assessment import Assessment
 
 log = logging.getLogger("shoal")
 
-BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#999999"
-"""Of the palette of Okabe and Ito, told apart by color-blind readers too."""
 N_POINTS = 2000
 """Samples drawn at most."""
 _MOST_NAMES = 12
@@ -84,9 +83,11 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
         x = samples.x[:N_POINTS].cpu()
         y = samples.y[:N_POINTS].cpu()
         prediction = predicted(module, x)
-        if len(data.features) == 1 and isinstance(module.model, FormulaNetwork) and info is not None and info.fit:
-            draw_formula(fit, module.model, data, info.fit)
-            _residuals(residuals, x[:, 0], prediction - y.reshape(prediction.shape), data.features[0])
+        network = module.model
+        if isinstance(network, FormulaNetwork) and len(network.places) == 1 and info is not None and info.fit:
+            draw_formula(fit, network, module.loss, data, info.fit)
+            [(column, place)] = network.places.items()
+            _residuals(residuals, x[:, place], prediction - y.reshape(prediction.shape), column)
         elif data.is_curve:
             _curve(fit, module, data)
             y, prediction = (

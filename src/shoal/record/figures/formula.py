@@ -7,38 +7,70 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from shoal.errors import UsageError
-from shoal.fits import bands
+from shoal.fits import bands as half_widths
+from shoal.losses import LossFunction
 from shoal.models import FormulaNetwork
+from shoal.record.figures.colors import COLORS, GRAY
 from shoal.tasks import Data
 
-_COLOR, _DATA = "#0072B2", "#999999"
 _POINTS = 300
 _MOST = 2000
 """Samples drawn at most."""
+_SHADES = {"prediction": 0.15, "confidence": 0.35}
 
 
-def draw_formula(axes: Axes, network: FormulaNetwork, data: Data, fit: Mapping[str, Any]) -> None:
-    """Data, curve and bands of a formula of one column."""
-    samples = data.train
-    x, y = samples.x[:_MOST, 0].double(), samples.y[:_MOST].reshape(-1).double()
-    errors = None if samples.weight is None else samples.weight[:_MOST].double().rsqrt()
-    axes.errorbar(x, y, yerr=errors, fmt="o", markersize=3, color=_DATA, elinewidth=0.8, label="data")
-    place = torch.linspace(float(x.min()), float(x.max()), _POINTS, dtype=torch.float64)[:, None]
+def draw_formula(axes: Axes, network: FormulaNetwork, loss: LossFunction, data: Data, fit: Mapping[str, Any]) -> None:
+    """Data, curve and bands of a formula of one column; of groups, each has a color, and the first few are drawn."""
+    [(column, place)] = network.places.items()
+    x, y = data.train.x[:_MOST].double(), data.train.y[:_MOST].reshape(-1).double()
+    weight = None if data.train.weight is None else data.train.weight[:_MOST].double()
+    at = torch.linspace(float(x[:, place].min()), float(x[:, place].max()), _POINTS, dtype=torch.float64)
+    if not network.groups:
+        _data(axes, x[:, place], y, weight, GRAY, "data")
+        names = {kind: f"{100 * fit['level']:g} % {kind}" for kind in _SHADES}
+        _curve(axes, network, loss, fit, at[:, None], at, color=COLORS[0], label="fit", bands=names)
+    for name, mark, color in zip(network.groups, network.marks, COLORS, strict=False):
+        own = x[:, mark] > 0
+        _data(axes, x[own, place], y[own], None if weight is None else weight[own], color, None)
+        points = torch.zeros(_POINTS, x.shape[1], dtype=torch.float64)
+        points[:, place], points[:, mark] = at, 1
+        _curve(axes, network, loss, fit, points, at, color=color, label=name, bands={"confidence": None})
+    left = len(network.groups) - len(COLORS)
+    more = f", the first {len(COLORS)} of {len(network.groups)} groups" if left > 0 else ""
+    axes.set(xlabel=column, ylabel=data.targets[0], title=f"Fit{more}")
+    axes.legend(frameon=False, fontsize=8, title=network.formula.by)
+
+
+def _data(axes: Axes, x: Tensor, y: Tensor, weight: Tensor | None, color: str, label: str | None) -> None:
+    """Samples; an error bar is as long as the standard error that its weight stands for."""
+    errors = None if weight is None else torch.where(weight > 0, weight, torch.nan).rsqrt()
+    axes.errorbar(x, y, yerr=errors, fmt="o", markersize=3, color=color, elinewidth=0.8, label=label)
+
+
+def _curve(
+    axes: Axes,
+    network: FormulaNetwork,
+    loss: LossFunction,
+    fit: Mapping[str, Any],
+    points: Tensor,
+    at: Tensor,
+    *,
+    color: str,
+    label: str,
+    bands: Mapping[str, str | None],
+) -> None:
+    """The formula at `points`, drawn over `at`, with the bands that are named."""
     with torch.no_grad():
-        curve = network(place.to(next(network.parameters()).dtype))[:, 0].double()
+        curve = network(points.to(next(network.parameters()).dtype))[:, 0].double()
     try:
-        found = bands(network, fit, place, fit["level"])
+        found = half_widths(network, loss, fit, points, fit["level"])._asdict()
     except UsageError:
-        found = None
-    if found is not None:
-        level = f"{100 * fit['level']:g} %"
-        names = (("prediction", found.prediction, 0.15), ("confidence", found.confidence, 0.35))
-        for name, half, alpha in names:
-            axes.fill_between(
-                place[:, 0], curve - half, curve + half, color=_COLOR, alpha=alpha, linewidth=0, label=f"{level} {name}"
-            )
-    axes.plot(place[:, 0], curve, color=_COLOR, linewidth=1.6, label="fit")
-    axes.set(xlabel=data.features[0], ylabel=data.targets[0], title="Fit")
-    axes.legend(frameon=False, fontsize=8)
+        found = {}
+    for kind, name in bands.items():
+        if kind in found:
+            ends = (curve - found[kind], curve + found[kind])
+            axes.fill_between(at, *ends, color=color, alpha=_SHADES[kind], linewidth=0, label=name)
+    axes.plot(at, curve, color=color, linewidth=1.6, label=label)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from shoal.errors import shown
+from shoal.record.figures.colors import COLORS
 from shoal.record.figures.drawn import Drawn
-from shoal.record.figures.metric_curves import COLORS
 from shoal.record.figures.sweep_axes import kind_of_axis, label_of, ordered
 
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from shoal.names import STEP
-from shoal.record.figures.fit import BLUE, GREEN, ORANGE, scaled
+from shoal.record.figures.colors import COLORS
+from shoal.record.figures.fit import scaled
 from shoal.rundir import History
-
-COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of the palette of Okabe and Ito; more groups than these begin anew."""
 
 
 def curves_figure(groups: Mapping[str, Sequence[History]], metrics: Sequence[str], *, title: str) -> Figure:

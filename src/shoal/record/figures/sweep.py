@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shoal.errors import shown
+from shoal.record.figures.colors import GRAY, ORANGE
 from shoal.record.figures.drawn import Drawn, Leader, Wording
-from shoal.record.figures.fit import GRAY, ORANGE
 from shoal.record.figures.hue import Hue, strongest, varying
 from shoal.record.figures.sweep_axes import (
     MOST_STRIPS,

@@ -11,9 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from shoal.errors import shown
 from shoal.names import STEP
+from shoal.record.figures.colors import BLUE, COLORS, GRAY
 from shoal.record.figures.drawn import Drawn, Leader, Wording
-from shoal.record.figures.fit import BLUE, GRAY
-from shoal.record.figures.metric_curves import COLORS
 from shoal.record.figures.sweep_axes import LONGEST_LABEL, label_of, set_scale
 
 MOST_LINES = 40

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, suggestion
 from shoal.tasks import assessment
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import baselines, restored
+from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.column_list import listing
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.labelled import Missing, Weighing
@@ -98,21 +99,30 @@ class Table(Validated):
         column = self.weight if self.sigma is None else self.sigma
         return None if column is None else Weighing(column, of_errors=self.sigma is not None)
 
-    def of_formula(self, names: Sequence[str]) -> Table:
-        """The table as it is, in the columns that a formula with these names has."""
+    def of_formula(self, names: Sequence[str], by: str | None = None) -> Table:
+        """The table as it is, in the columns that a formula with these names has, and in that of its groups."""
         features = self.features
         if features is None:
             beside = (self.target, *self.exclude, *([self.weighing.column] if self.weighing else []))
             columns = [name for name in self.frame().columns if name in names and name not in beside]
             features = tuple(columns) or None
+        if by is not None:
+            if by not in self.frame().columns:
+                raise ConfigError("model.by", by, "no such column", hint=suggestion(by, self.frame().columns))
+            features = (*(name for name in features or () if name != by), by)
         return replace(
             self,
             features=features,
+            categorical=self.categorical if by is None or by in self.categorical else (*self.categorical, by),
             exclude=self.exclude if self.features else (),
             kind=self.kind or "regression",
             val_fraction=0.0 if self.val_fraction == "auto" else self.val_fraction,
             standardize=False if self.standardize == "auto" else self.standardize,
         )
+
+    @property
+    def names(self) -> Sequence[str]:
+        return codes.names(self.prepared.data.encoding["columns"])
 
     @property
     def inputs(self) -> int:
