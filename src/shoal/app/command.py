@@ -17,7 +17,7 @@ from shoal.config.compose import PRIMARY, composed
 from shoal.config.folders import own_conf, user_conf
 from shoal.config.help import text as help_on
 from shoal.config.misread import naming_misread
-from shoal.config.plugins import importing_plugins
+from shoal.config.plugins import importing_plugins, own_launcher
 from shoal.config.quoting import quoted
 from shoal.errors import ExitCode, UsageError
 from shoal.startup import keep_what_is_imported
@@ -94,7 +94,7 @@ def _hydra(words: list[str], args: Any) -> int:
     # Hydra takes no option between two overrides.
     sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
     try:
-        with naming_misread():
+        with naming_misread(), own_launcher():
             hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_train)()
     except (HydraException, OmegaConfBaseException, MarkedYAMLError):
         overrides = args.overrides if args.cfg else []

@@ -21,7 +21,7 @@ from shoal.config.hydra_config import WORKERS, chosen_options, read_from
 from shoal.config.hydra_errors import translated
 from shoal.config.misread import naming_misread
 from shoal.config.origins import COMMAND_LINE, Origins, composed_files
-from shoal.config.plugins import importing_plugins
+from shoal.config.plugins import importing_plugins, own_launcher
 from shoal.config.search_path import check_search_path, search_path
 from shoal.errors import ConfigError, ShoalError
 from shoal.rundir.layout import job_name, new_id
@@ -132,7 +132,7 @@ def composed(
             return hydra.compose_config(config_name or PRIMARY, list(wanted), mode, with_log_configuration=False)
 
     try:
-        with naming_misread():
+        with naming_misread(), own_launcher():
             try:
                 config = compose(overrides)
                 _check_one_task(config)
@@ -144,7 +144,7 @@ def composed(
                 check_search_path(config)
             except ConfigError as error:
                 raise found.located(error) from error
-        with naming_misread(), read_from(config):
+        with naming_misread(), own_launcher(), read_from(config):
             yield found
     finally:
         GlobalHydra.instance().hydra = outer

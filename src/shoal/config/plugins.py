@@ -8,9 +8,14 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
 
 from shoal.errors import UsageError
 
+_OTHER = "shoal.yaml"
+"""What the store calls the launcher that Hydra offers to every program."""
 HINT = "it was written for another version of Hydra: update it, or uninstall it"
 
 
@@ -39,6 +44,18 @@ def importing_plugins() -> Iterator[None]:
         found = re.search(r"Error importing '([^']+)'", text)
         if found:
             print(f"warning: {found[1]} is left out: {text.split(chr(9))[-1].strip()}; {HINT}", file=sys.stderr)
+
+
+@contextmanager
+def own_launcher() -> Iterator[None]:
+    """Let `hydra/launcher=shoal` mean the launcher in conf/ within this, not the one that is for any other program."""
+    launchers: Any = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    other = launchers.pop(_OTHER, None)
+    try:
+        yield
+    finally:
+        if other is not None:
+            launchers[_OTHER] = other
 
 
 def _plugin(error: Exception) -> str | None:
