@@ -12,10 +12,27 @@ from typing import Any
 
 import pytest
 
+import shoal
 from checkout import SUPPORT
 from shoal.startup import cheap_imports
 
 PROGRAM = SUPPORT / "programs" / "after_training.py"
+NOT_TO_BE_LOADED = frozenset(
+    {
+        "sympy",
+        "mpmath",
+        "torch._dynamo.eval_frame",
+        "torch._inductor",
+        "torch.distributed.fsdp",
+        "torch.distributed.tensor",
+        "torch.onnx",
+        "scipy.signal.windows",
+        "scipy.optimize._minimize",
+        "scipy.stats",
+        "onnx",
+    }
+)
+"""What only compiling, deriving formulas, several processes or a format of files takes."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +85,19 @@ def test_what_follows_the_training_is_the_same_with_deferred_imports(
 
     assert plain != "failed"
     assert deferred == plain
+
+
+def test_commands_for_what_was_trained_load_no_more_than_its_training(tmp_path: Path) -> None:
+    shoal.train(["task=parabola", "trainer.max_epochs=1", "callbacks=quiet", f"hydra.run.dir={tmp_path / 'run'}"])
+    env = os.environ | {"SHOAL_EAGER_IMPORTS": "0"}
+
+    program = str(SUPPORT / "programs" / "commands.py")
+    done = subprocess.run([sys.executable, program], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    loaded = {name for names in json.loads(done.stdout).values() for name in names}
+    assert "torch" in loaded
+    assert loaded & NOT_TO_BE_LOADED == set()
 
 
 def test_what_was_alive_is_collected_after_cheap_imports_as_before() -> None:

@@ -4,7 +4,7 @@ Torch's optimizers and Lightning import `torch._dynamo`, the compiler, at a cost
 nothing in eager mode and a class to ask `isinstance` about. Torchmetrics imports `scipy.signal` and `scipy.optimize`,
 where scipy is installed, at a cost of another 0.6 s: for one attribute and one function.
 
-Within `cheap_imports` those importers, each named below, get those few things at once. The module's own code has not
+After `defer` those importers, each named below, get those few things at once. The module's own code has not
 run then, as if nobody had imported it. Whatever else is asked of it, and whoever else imports it, runs its code first,
 in the same module object; nothing that was handed out before then behaves differently from the real thing.
 The environment variable SHOAL_EAGER_IMPORTS=1 turns all of this off.
@@ -38,10 +38,15 @@ def cheap_imports() -> Iterator[None]:
     if _chosen_against():
         yield
         return
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    defer()
     with uncollected():
         yield
+
+
+def defer() -> None:
+    """From now on defer what can be, whoever imports torch and Lightning, and wherever."""
+    if not _chosen_against() and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from shoal.cli.boundary import DEBUG, debugging, tell
 from shoal.errors import ExitCode, UsageError, nearest
-from shoal.startup import keep_what_is_imported
+from shoal.startup import defer, keep_what_is_imported
 from shoal.streams import keep_standard_streams
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run(words: Sequence[str]) -> int:
     if sys.platform == "win32":
         return tell(UsageError(NOT_ON_WINDOWS), debug=False)
     keep_standard_streams()
+    defer()
     atexit.register(keep_what_is_imported)
     try:
         return _done(list(words))
