@@ -14,9 +14,9 @@ from driven import Kept, job
 from own_modules import Wave
 from shoal.engines.job import Job
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.functions import REPLACEMENTS
-from shoal.engines.step.drawn.keys import Keys
+from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.drawn.numbers import Draws
+from shoal.engines.step.drawn.replacements import REPLACEMENTS
 from shoal.engines.step.mapped import Mapped, Outcome, Stepped
 from shoal.engines.vectorized.driver import fit, unlike_alone
 from shoal.engines.vectorized.member import Member
@@ -75,7 +75,7 @@ def stepped(
         return Outcome(found.to(dtype).mean(), {}, {}, (found,))
 
     runs = len(seeds)
-    clock = Clock(*at, keys=Keys(seeds))
+    clock = Clock(*at, keys=StepKeys(seeds))
     mapped = mapped or Mapped(step, traced=traced)
     weights = torch.linspace(0.5, 1.5, 12, dtype=dtype).expand(runs, 12).contiguous()
     return mapped({"w": weights}, {}, X.to(dtype).expand(runs, 4, 12).contiguous(), clock)
@@ -104,7 +104,7 @@ def test_each_batch_of_each_epoch_has_numbers_of_its_own(at: tuple[int, int]) ->
 
 
 def test_training_and_validation_draw_apart() -> None:
-    keys = Keys([5])
+    keys = StepKeys([5])
 
     assert not torch.equal(keys.at(0, 0, trains=True), keys.at(0, 0, trains=False))
 
@@ -119,7 +119,7 @@ def test_what_is_drawn_does_not_depend_on_how_the_step_is_run() -> None:
 
 def test_a_step_that_draws_nothing_asks_for_no_keys() -> None:
     mapped = Mapped(_still)
-    keys = Keys(SEEDS)
+    keys = StepKeys(SEEDS)
     asked: list[int] = []
     keys.at = lambda *args, **kwargs: asked.append(1) or keys.none  # type: ignore[method-assign,func-returns-value]
 
@@ -147,7 +147,7 @@ def own_job(seed: int) -> Job:
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
-def test_runs_whose_modules_draw_train_in_a_stack_as_alone_and_go_on_to_the_bit() -> None:
+def test_runs_that_draw_train_in_a_stack_as_alone_and_go_on_to_the_bit() -> None:
     kept, alone, rest = Kept(save_after=2), Kept(), Kept()
     running, single, again = (
         Running([Member.of(own_job(seed)) for seed in seeds]) for seeds in ((0, 1, 2), [1], (0, 1, 2))
@@ -183,11 +183,11 @@ def _still(params: Any, buffers: Any, batch: Any, clock: Clock) -> Outcome:
 
 
 def _rows(mapped: Mapped, at: tuple[int, int]) -> Tensor:
-    return mapped({"w": torch.ones(4, 12)}, {}, X.expand(4, 4, 12), Clock(*at, keys=Keys(SEEDS))).outputs[0][:3]
+    return mapped({"w": torch.ones(4, 12)}, {}, X.expand(4, 4, 12), Clock(*at, keys=StepKeys(SEEDS))).outputs[0][:3]
 
 
 N = 1024
-KEYS = [key for number in range(8) for key in Keys(range(32)).at(0, number, trains=True)]
+KEYS = [key for number in range(8) for key in StepKeys(range(32)).at(0, number, trains=True)]
 """Of 32 runs in each of 8 steps."""
 
 

@@ -79,7 +79,7 @@ def test_what_a_module_shares_is_one_row_of_a_stack_and_saved_once(workdir: Path
         ("ItemLater", "jobs 0-1: own_modules.py:{} takes a tensor's value with .item()"),
         ("Branches", "own_modules.py:{} branches on a tensor's value"),
         ("Draws", "training_step (own_modules.py:{}) draws from a global random generator"),
-        ("Recurrent", "recurrent layers cannot be mapped over a stack"),
+        ("Recurrent", "an LSTM gains nothing in a stack"),
         ("OptimizesOddly", "alone: 0-1: LBFGS cannot step a stack: TypeError"),
     ],
 )

@@ -270,7 +270,7 @@ def test_runs_whose_layers_have_hooks_share_a_stack() -> None:
 @pytest.mark.parametrize(
     ("module", "optimizer", "words"),
     [
-        (Recurrent(), SGD(), "recurrent layers cannot be mapped"),
+        (Recurrent(), SGD(), "an LSTM gains nothing in a stack"),
         (ByHand(), SGD(), "optimizes by hand"),
         (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),
         (SetUp(), SGD(), "SetUp has its own setup, which a stack does not call"),

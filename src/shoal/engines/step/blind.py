@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
@@ -95,50 +93,3 @@ class WholeVectors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return blind(func, *args, **(kwargs or {}))
-
-
-class PerRun(TorchFunctionMode):
-    """Replaces functions that a mapping would spread over all runs at once by ones that keep to each run."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        return _PER_RUN.get(func, func)(*args, **(kwargs or {}))
-
-
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """`torch.nn.functional.batch_norm` in elementary operations."""
-    shape = [1, -1] + [1] * (input.dim() - 2)
-    if training:
-        dims = [dim for dim in range(input.dim()) if dim != 1]
-        mean = input.mean(dims)
-        var = (input - mean.view(shape)).square().mean(dims)
-        n = input.numel() // input.shape[1]
-        if running_mean is not None and running_var is not None:
-            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
-            running_var.mul_(1 - momentum).add_(var.detach() * (momentum * n / (n - 1)))
-    else:
-        assert running_mean is not None
-        assert running_var is not None
-        mean, var = running_mean, running_var
-    normed = (input - mean.view(shape)) / (var + eps).sqrt().view(shape)
-    scaled = normed if weight is None else normed * weight.view(shape)
-    return scaled if bias is None else scaled + bias.view(shape)
-
-
-def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
-    """What `torch.nn.utils.parametrizations.weight_norm` makes of direction and length, in elementary operations."""
-    rest = [each for each in range(v.dim()) if each != dim]
-    return v * (g / v.square().sum(rest, keepdim=True).sqrt())
-
-
-_PER_RUN: dict[Any, Callable[..., Tensor]] = {functional.batch_norm: batch_norm, torch._weight_norm: weight_norm}

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from shoal.engines.step.drawn.keys import Keys
+from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.drawn.replacing import Drawing
 from shoal.engines.step.looked import Looked
 
@@ -19,7 +19,7 @@ class Clock:
     The engine itself looks at `now`, which does not count.
     """
 
-    def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0, *, keys: Keys | None = None) -> None:
+    def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0, *, keys: StepKeys | None = None) -> None:
         """`keys` are of what the runs draw; without them they draw from torch's generator, which is not mapped."""
         self.set(epoch, batch, step)
         self.keys = keys

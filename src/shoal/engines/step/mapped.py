@@ -22,7 +22,7 @@ from torch.func import functionalize, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from shoal.engines.step.blind import PerRun, WholeVectors
+from shoal.engines.step.blind import WholeVectors
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
 from shoal.engines.step.drawn.replacing import unvalidated
@@ -31,6 +31,7 @@ from shoal.engines.step.exact.grouped import Grouped
 from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
+from shoal.engines.step.per_run import PerRun
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,8 @@ class Trace:
         return self.names.of(self.program(*inputs))
 
 
-_WRITTEN = "vmap: inplace arithmetic"
-"""Begins what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
+_WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape")
+"""In what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
 
 
 def forms(inputs: Sequence[Tensor]) -> Any:
@@ -124,7 +125,7 @@ class _Flat:
         try:
             return self._stepped(inputs)
         except RuntimeError as error:
-            if self._mapped.fresh or _WRITTEN not in str(error):
+            if self._mapped.fresh or not any(words in str(error) for words in _WRITTEN):
                 raise
             self._mapped.fresh = True
             return self._stepped(inputs)

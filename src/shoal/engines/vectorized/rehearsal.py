@@ -13,7 +13,7 @@ from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.keys import Keys
+from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
@@ -64,7 +64,7 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     steps, members = running.steps, [running.members[run] for run in filled]
     steps.guard.on = len(set(filled)) > 1  # a run alone is what the others are compared with
     batches = [member.job.batches() for member in members]
-    keys = Keys([member.job.seed for member in members])
+    keys = StepKeys([member.job.seed for member in members])
     trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step, keys=keys)
     with steady(), generators_restored():
         Training(stack, steps.train, steps.update)

@@ -19,7 +19,7 @@ from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
 from shoal.engines.stack.stepping import fitted
-from shoal.engines.step.drawn.keys import Keys
+from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
@@ -97,9 +97,9 @@ class Running:
         return [*self.rows, *self.rows[-1:] * (len(self.stack) - len(self.rows))]
 
     @property
-    def keys(self) -> Keys:
+    def keys(self) -> StepKeys:
         """What the steps of all rows draw from."""
-        return Keys([self.members[run].job.seed for run in self.filled])
+        return StepKeys([self.members[run].job.seed for run in self.filled])
 
     @property
     def step(self) -> int:

@@ -82,8 +82,8 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
         return "the model has no parameters to train"
     if len({param.dtype for param in trained}) > 1 or not trained[0].is_floating_point() or trained[0].is_complex():
         return "the parameters are not all of one floating-point type"
-    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-        return "recurrent layers cannot be mapped over a stack"
+    if any(isinstance(part, nn.LSTM) for part in module.modules()):
+        return "an LSTM gains nothing in a stack"
     return None
 
 

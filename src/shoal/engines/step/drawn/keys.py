@@ -14,7 +14,7 @@ BLOCK = 256
 """Batches whose keys are made together."""
 
 
-class Keys:
+class StepKeys:
     """The keys of the runs in the rows of a stack."""
 
     def __init__(self, seeds: Sequence[int]) -> None:

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from shoal.engines.step.drawn.functions import OPENED, REPLACEMENTS
 from shoal.engines.step.drawn.numbers import Draws, NotDrawnError
+from shoal.engines.step.drawn.replacements import OPENED, REPLACEMENTS
+from shoal.engines.step.recurrent import LAYERS, is_padded
 
 _FRESH = """
     zeros ones empty full tensor as_tensor arange linspace logspace eye
@@ -78,7 +79,9 @@ def unvalidated() -> Iterator[None]:
 
 
 def _draws(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call draws: attention does where it drops out."""
+    """Whether a call draws: attention and recurrent layers do where they drop out."""
+    if func in LAYERS:
+        return is_padded(args) and bool(args[4] > 1 and args[5] and args[6])
     if func is not functional.scaled_dot_product_attention:
         return True
     return bool(args[4] if len(args) > 4 else kwargs.get("dropout_p"))

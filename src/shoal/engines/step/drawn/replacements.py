@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shoal.engines.step.drawn.numbers import Draws, NotDrawnError
+from shoal.engines.step.recurrent import LAYERS, recurrent
 
 Replacement = Callable[..., Any]
 """Given the draws of the step, and then what the function was given."""
@@ -239,6 +240,13 @@ def _attention(
     return _dropout(draws, weights.softmax(-1), dropout_p, True) @ value
 
 
+def _recurrent(function: Any) -> Replacement:
+    def layers(draws: Draws, *args: Any) -> tuple[Tensor, Tensor]:
+        return recurrent(function, args, lambda value, p: _dropout(draws, value, p, True))
+
+    return layers
+
+
 _METHODS: dict[str, Callable[..., Tensor]] = {
     "uniform_": _uniform,
     "normal_": _normal,
@@ -272,6 +280,7 @@ REPLACEMENTS: dict[Any, Replacement] = {
     functional.scaled_dot_product_attention: _attention,
     **{getattr(torch.Tensor, name): _in_place(number) for name, number in _METHODS.items()},
     **{getattr(torch, name): function for name, function in _DROPOUTS.items()},
+    **{function: _recurrent(function) for function in LAYERS},
     **{getattr(torch, f"{name}_"): _written(function) for name, function in _DROPOUTS.items()},
 }
 """By function of torch's."""

@@ -1,0 +1,106 @@
+"""Operations that torch's mapping over runs cannot take, or takes for each run: in a stack as alone, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from shoal.engines.step.clock import Clock
+from shoal.engines.step.drawn.keys import StepKeys
+from shoal.engines.step.mapped import Mapped, Outcome, Stepped
+
+Given = Tensor
+X = torch.linspace(-1, 1.3, 48).view(4, 12)
+PLACES = torch.tensor([[0, 2, 1, 3, 2, 2, 0, 1, 3, 3, 1, 0]]).expand(4, 12)
+
+
+def filled(x: Given) -> Tensor:
+    found = torch.zeros(4, 12)
+    for row in range(4):
+        found[row] = x[row] * row
+    return found
+
+
+def counted(x: Given) -> Tensor:
+    found = torch.empty(3).fill_(2.0)
+    found += x.sum()
+    table = torch.ones(5, dtype=torch.float32)
+    table[1:3] = x[0, :2]
+    return found.sum() * table
+
+
+def flagged(x: Given) -> Tensor:
+    found = x.clone()
+    found[x < 0] = 0.5
+    found[x[:, 0] > 0] = x.sum()
+    return found
+
+
+MADE: dict[str, Callable[[Given], Tensor]] = {
+    "rows of a new tensor": filled,
+    "new tensors": counted,
+    "flags": flagged,
+    "scattered": lambda x: torch.zeros_like(x).scatter_(0, PLACES, x),
+    "scattered numbers": lambda x: x.clone().scatter_(0, PLACES, 2.0) * x,
+    "clamped": lambda x: x.clone().clamp_(-0.5, 0.5).lerp_(x, 0.3).addcmul_(x, x, value=2),
+    "summed": lambda x: x.clone().cumsum_(1).tril_(),
+    "seen otherwise": lambda x: functional.conv2d(x.view(4, 1, 3, 4), KERNEL).view(4, -1) * 2,
+    "a choice": lambda x: functional.gumbel_softmax(x, hard=True) * 0 + x,
+}
+KERNEL = torch.linspace(-1, 1, 12).view(3, 1, 2, 2)
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "gru": lambda: nn.GRU(3, 4),
+    "gru both ways": lambda: nn.GRU(3, 2, num_layers=2, bidirectional=True, batch_first=True, bias=False),
+    "rnn": lambda: nn.RNN(3, 4, num_layers=2),
+    "rnn relu": lambda: nn.RNN(3, 4, nonlinearity="relu"),
+    "cells": lambda: nn.GRUCell(3, 4),
+}
+
+
+def mapped(function: Callable[[Any, Tensor], Tensor], params: dict[str, Tensor], x: Tensor, runs: int) -> Stepped:
+    def step(params: Any, buffers: Any, batch: Any, clock: Clock) -> Outcome:
+        with clock.drawing():
+            return Outcome(function(params, batch).square().mean(), {}, {})
+
+    stacked = {name: torch.stack([value * (1 + run / 10) for run in range(runs)]) for name, value in params.items()}
+    clock = Clock(keys=StepKeys(range(runs)))
+    return Mapped(step, traced=False)(stacked, {}, x.expand(runs, *x.shape).contiguous(), clock)
+
+
+def agrees(function: Callable[[Any, Tensor], Tensor], params: dict[str, Tensor], x: Tensor) -> None:
+    many, two = (mapped(function, params, x, runs) for runs in (4, 2))
+
+    for run in range(2):
+        own = {name: (value * (1 + run / 10)).requires_grad_() for name, value in params.items()}
+        loss = function(own, x).square().mean()
+        grads = torch.autograd.grad(loss, list(own.values()))
+        torch.testing.assert_close(many.losses[run], loss)
+        for mine, other in zip(many.grads, grads, strict=True):
+            torch.testing.assert_close(mine[run], other)
+    assert torch.equal(many.losses[:2], two.losses)
+    assert all(torch.equal(mine[:2], other) for mine, other in zip(many.grads, two.grads, strict=True))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_writes_in_place_or_looks_otherwise_is_mapped(name: str) -> None:
+    agrees(lambda params, x: MADE[name](x * params["w"]), {"w": torch.linspace(0.5, 1.5, 12)}, X)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_recurrent_layers_are_mapped(name: str) -> None:
+    torch.manual_seed(0)
+    layers = LAYERS[name]()
+    params = {name: param.detach().clone() for name, param in layers.named_parameters()}
+    x = torch.randn(5, 3) if name == "cells" else torch.randn(6, 5, 3)
+
+    def function(params: Any, x: Tensor) -> Tensor:
+        found = functional_call(layers, params, (x,))
+        return found if isinstance(found, Tensor) else found[0] * found[1].sum()
+
+    agrees(function, params, x)
