@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from browser import Browser, chromium, needs_browser
+from browser import Browser, chromium, needs_axe, needs_browser
 from runs import make_run, make_sweep
 from shoal.review.catalog import find
 from shoal.review.report import write_report
@@ -94,6 +94,16 @@ def test_the_report_opens_complete_and_without_a_complaint(
     assert all(count for _, count in plots)
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
     assert browser.complaints() == []
+
+
+@needs_axe
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_nothing_on_the_page_is_a_barrier(width: int, dark: bool, browser: Browser, study: str) -> None:
+    opened(browser, study, width=width, dark=dark)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    click(browser, "[data-show]")
+
+    assert browser.barriers() == []
 
 
 def test_on_paper_no_table_is_cut_and_no_row_is_hidden(browser: Browser, study: str) -> None:

@@ -15,11 +15,14 @@ from checkout import ROOT
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
 DRIVER = shutil.which("chromedriver")
+AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+"""Deque's checks of what people with disabilities meet on a page; `.ci/run` fetches them."""
 SCREENSHOTS = ROOT / "screenshots"
 
 needs_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="there is no chromium and chromedriver: apt-get install chromium chromium-driver"
 )
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="there is no axe-core: .ci/run fetches it")
 
 _FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -50,6 +53,12 @@ class Browser:
         while not self.run(f"return Boolean({condition})"):
             assert time.monotonic() < end, f"never true in the page: {condition}"
             time.sleep(0.02)
+
+    def barriers(self) -> list[str]:
+        """What axe-core finds on the page that keeps people from using it: the rule, and where it is broken."""
+        self.driver.execute_script(AXE.read_text(encoding="utf-8"))
+        found = self.driver.execute_async_script("axe.run(document).then(arguments[0])")
+        return [f"{rule['id']}: {node['html'][:120]}" for rule in found["violations"] for node in rule["nodes"]]
 
     def screenshot(self, name: str) -> None:
         """Keep a picture of the whole page for a person to look at."""
