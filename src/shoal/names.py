@@ -21,6 +21,9 @@ EPOCH = "epoch"
 IMMATERIAL = ("outputs", "debug", "resume", "tags", "note")
 """Settings at the top of a configuration that have no part in what a result is."""
 
+RUN_DIRECTORY = "<run directory>"
+"""Stands in a configuration for the directory of its run, until that is known."""
+
 HALVED = "halving after epoch"
 """How the reason of a run begins that halving has stopped."""
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -97,12 +98,24 @@ def global_generator(seed: int, stream: Stream, *position: int) -> Iterator[None
 @contextmanager
 def generators_restored() -> Iterator[None]:
     """Put the global random generators back afterwards."""
-    import numpy
-
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    states = global_states()
     try:
         yield
     finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        set_global_states(states)
+
+
+def global_states() -> tuple[Any, Any, torch.Tensor]:
+    """Where Python's, NumPy's and torch's global generators are."""
+    import numpy
+
+    return random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+
+
+def set_global_states(states: tuple[Any, Any, torch.Tensor]) -> None:
+    """Put the global generators back where they were."""
+    import numpy
+
+    random.setstate(states[0])
+    numpy.random.set_state(states[1])
+    torch.set_rng_state(states[2])

@@ -125,8 +125,10 @@ ELSEWHERE = {
     "logger.csv.name": "is written beside the record",
     "logger.csv.version": "is written beside the record",
     "logger.mlflow.experiment_name": "is written beside the record",
-    "logger.mlflow.run_name": "is written beside the record",
     "logger.mlflow.tracking_uri": "is written beside the record",
+    "logger.wandb.project": "is written beside the record",
+    "logger.wandb.save_dir": "is written beside the record",
+    "logger.wandb.offline": "is written beside the record",
     "sweep": "is no part of a run",
     "hydra": "is no part of a run",
 }

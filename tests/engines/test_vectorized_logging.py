@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from driven import Kept, job
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
-from shoal.engines.step.captured import CannotStackError, CapturedStep
+from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.driver import fit, unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running

@@ -250,13 +250,6 @@ class Idle(Plain):
         pass
 
 
-class SetUp(Plain):
-    """Is set up by a Trainer."""
-
-    def setup(self, stage: str) -> None:
-        self.scale = 2.0
-
-
 def test_runs_whose_layers_have_hooks_share_a_stack() -> None:
     one, other = Plain(0), Plain(1)
     for each in (one, other):
@@ -273,7 +266,6 @@ def test_runs_whose_layers_have_hooks_share_a_stack() -> None:
         (Recurrent(), SGD(), "an LSTM gains nothing in a stack"),
         (ByHand(), SGD(), "optimizes by hand"),
         (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),
-        (SetUp(), SGD(), "SetUp has its own setup, which a stack does not call"),
         (Idle(), SGD(), None),
         (Plain(), SGD(), None),
     ],

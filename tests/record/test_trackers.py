@@ -7,10 +7,11 @@ from typing import Any
 
 import polars
 import pytest
+import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 import shoal
-from shoal.errors import ConfigError
+from shoal.record import trackers
 from shoal.rundir import Status
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -42,6 +43,11 @@ def test_lightning_s_csv_is_written_into_the_run_a_row_a_step(workdir: Path) -> 
     assert any(run.path.glob("events.out.tfevents.*"))
 
 
+@pytest.fixture(autouse=True)
+def _asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "_down", {})
+
+
 @pytest.mark.parametrize("kind", ["Down", "Deaf"])
 def test_a_tracker_that_is_down_is_one_warning(kind: str, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     node = f"{{_target_: {__name__}.{kind}, save_dir: tracked}}"
@@ -53,6 +59,18 @@ def test_a_tracker_that_is_down_is_one_warning(kind: str, workdir: Path, capsys:
     assert capsys.readouterr().err.count(told) == 1
 
 
-def test_the_directory_of_a_run_is_not_taken_for_one_of_a_sweep(workdir: Path) -> None:
-    with pytest.raises(ConfigError, match="is known for a single run only"):
-        shoal.sweep([*WORDS, "logger=csv", "seed=0,1"])
+def test_runs_of_a_stack_tell_their_loggers_what_each_of_them_measured(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down = f"+logger.mine={{_target_: {__name__}.Down, save_dir: tracked}}"
+
+    sweep = shoal.sweep([*WORDS, "logger=csv", down, "seed=0,1", "sweep.processes=0"])
+
+    for run in sweep.runs:
+        table = polars.read_csv(run.path / "csv" / "metrics.csv")
+        assert run.info.engine == "vectorized"
+        assert table["step"].to_list() == [4, 8]
+        assert table["val/loss"].to_list() == pytest.approx(run.metrics["val/loss"].to_list())
+        told = yaml.safe_load((run.path / "csv" / "hparams.yaml").read_text())
+        assert told == {"seed": run.info.seed, "run": run.info.id, "path": str(run.path.absolute())}
+    assert capsys.readouterr().err.count("warning  Down is left out from here on: ConnectionError") == 1

@@ -24,6 +24,7 @@ from shoal.config.origins import COMMAND_LINE, Origins, composed_files
 from shoal.config.plugins import importing_plugins, own_launcher
 from shoal.config.search_path import check_search_path, search_path
 from shoal.errors import ConfigError, ShoalError
+from shoal.names import RUN_DIRECTORY
 from shoal.rundir.layout import job_name, new_id
 
 PRIMARY = "train"
@@ -151,14 +152,10 @@ def composed(
 
 
 def _of_hydra(path: str) -> Any:
-    """What `${hydra:...}` reads.
-
-    Raises:
-        ValueError: where it is the directory of a run that has none yet, as in a sweep: Hydra gives None.
-    """
+    """What `${hydra:...}` reads; of the directory of a run that has none yet, as in a sweep, what stands for it."""
     found = OmegaConf.select(HydraConfig.get(), path)  # type: ignore[arg-type]
     if found is None and path == "runtime.output_dir":
-        raise ValueError("${hydra:runtime.output_dir} is known for a single run only, not while a sweep is planned")
+        return RUN_DIRECTORY
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -52,12 +53,19 @@ class GradientNorm(pl.Callback):
         if last:
             self._measured = {GRAD_NORM: measured}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Measure after clipping."""
-        if self._measured and trainer.gradient_clip_val is not None:
-            self._measured[GRAD_NORM_CLIPPED] = norm(pl_module)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure after clipping and before the step, in which an optimizer may use the gradients' memory."""
+        clip = pl_module.configure_gradient_clipping
+        if trainer.gradient_clip_val is None:
+            return
+
+        @functools.wraps(clip)
+        def clipped(*args: Any, **kwargs: Any) -> None:
+            clip(*args, **kwargs)
+            if self._measured:
+                self._measured[GRAD_NORM_CLIPPED] = norm(pl_module)
+
+        pl_module.configure_gradient_clipping = clipped  # type: ignore[method-assign]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what was measured."""

@@ -59,12 +59,7 @@ class Recorder(Logger):
     @cached_property
     def writer(self) -> Any:
         """What `experiment` stands for."""
-        if self.record.events is None:
-            warn("self.logger.experiment writes nothing: there is no event file without logger=tensorboard")
-            return _DummyExperiment()
-        from shoal.record.experiment import Experiment  # late: few runs need it
-
-        return Experiment(self.record.events, self.record.run.path)
+        return experiment_of(self.record)
 
     def attach(self, trainer: pl.Trainer) -> None:
         """The Trainer whose steps are counted."""
@@ -119,6 +114,16 @@ class Recorder(Logger):
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         found += [each.largest for each in callbacks if isinstance(each, GradientNorm)]
         return max((norm for norm in found if math.isfinite(norm) and norm > 0), default=None)
+
+
+def experiment_of(record: RunRecord) -> Any:
+    """A `SummaryWriter` into the event file of a record; one that writes nothing where there is none."""
+    if record.events is None:
+        warn("self.logger.experiment writes nothing: there is no event file without logger=tensorboard")
+        return _DummyExperiment()
+    from shoal.record.experiment import Experiment  # late: few runs need it
+
+    return Experiment(record.events, record.run.path)
 
 
 class _Awaiting:

@@ -30,7 +30,6 @@ from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
 from shoal.record.recorder import Recorder
 from shoal.record.run_record import RunRecord, warn
-from shoal.record.tensorboard import TensorBoard
 from shoal.record.trackers import usable
 from shoal.rundir import (
     RunDir,
@@ -165,12 +164,11 @@ class _Session:
                 over=self._is_over(),
             )
         others = [each for each in callbacks if each is not self.checkpoint]
-        loggers = usable(each for each in self.job.loggers.values() if not isinstance(each, TensorBoard))
         return lightning.fit(
             self.job,
             self.module,
             callbacks=[_Attach(self.recorder, self.checkpoint), *told, self.interruption, *others, self.checkpoint],
-            loggers=[self.recorder, *loggers],
+            loggers=[self.recorder, *usable(self.job, self.run, self.info)],
             io=SealedIO(),
             checkpoint=self.origin,
             start=self._position(),

@@ -57,6 +57,7 @@ def fit(
         Diverged: where a loss or a gradient is not finite.
     """
     member = Member.of(job)
+    member.trainer.loggers = [recorder]
     running = Running([member])
     if state:
         running.load_checkpoint(0, state, batch=state[EXTRA]["position"][1], before=before, over=over)

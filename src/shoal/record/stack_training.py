@@ -29,6 +29,7 @@ from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
 from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.run_logger import RunLogger
 from shoal.record.scalars import encoded
 from shoal.record.track import StackRun, Track, checkpoint_of
 from shoal.rundir import RunInfo, Status, claim
@@ -143,6 +144,9 @@ class _Session:
                 None if each.finished else Track(place, each, files.get(place), bests.get(place), versions)
                 for place, each in enumerate(runs)
             ]
+        for track, member in zip(self.tracks, self.running.members, strict=True):
+            if track:
+                track.hear(member)
         self._names = [each.run.path.name for each in runs]
         self._saved_at = time.monotonic()
 
@@ -308,7 +312,9 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     for place, (each, how) in enumerate(zip(runs, checkpoints, strict=True)):
         try:
             each.job.batches()
-            members.append(Member.of(each.job, monitor=how.monitor, mode=how.way))
+            member = Member.of(each.job, monitor=how.monitor, mode=how.way)
+            member.trainer.loggers = [RunLogger(each.run)]
+            members.append(member)
         except (Exception, SystemExit) as error:
             broken[place] = brief(error)
     if broken:

@@ -19,7 +19,9 @@ from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.generators import generator_states, restore_generators
 from shoal.record.hyperparameters import hyperparameters, results
+from shoal.record.run_logger import RunLogger
 from shoal.record.run_record import RunRecord
+from shoal.record.trackers import tell
 from shoal.rundir import (
     Best,
     RunDir,
@@ -70,11 +72,19 @@ class Track:
         self.began = files["began"] if files else self.record.began
         """How long the event file was before the first row."""
         self._opened_at = time.monotonic()
+        self._logger = RunLogger(given.run)
 
     @property
     def info(self) -> RunInfo:
         """What run.json says, or will say in the end."""
         return self.record.info
+
+    def hear(self, member: Member) -> None:
+        """Take down what hooks of the run write to its logger."""
+        for each in member.trainer.loggers:
+            if isinstance(each, RunLogger):
+                self._logger = each
+        self._logger.open(self.record)
 
     def add(self, row: RunEpoch, unlogged: Collection[str]) -> dict[str, float]:
         """Put an epoch into the history; the metrics it measured, but for those that no history has."""
@@ -82,6 +92,8 @@ class Track:
             self._before_part = self.record.flush()
         left_out = self._dropped.union(unlogged)
         metrics = {name: value for name, value in row.metrics.items() if name not in left_out}
+        given, self._logger.given = self._logger.given, {}
+        metrics |= given
         self.record.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})  # its event comes with the stack's
         self._epochs, self._steps = row.epoch + 1, row.step
         monitor = row.monitor or self._monitor.monitor
@@ -154,6 +166,7 @@ class Track:
 
     def end(self, status: Status, reason: str | None, notes: Sequence[str]) -> None:
         """Write the final run.json, once all other files are in place; `notes` are what there is to say of the bits."""
+        tell(self.job, self.run, self.info, self.record.history.rows, failed=status is not Status.COMPLETED)
         self.record.close(
             status,
             reason,

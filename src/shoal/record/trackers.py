@@ -4,35 +4,88 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
+from shoal.engines.job import Job
 from shoal.errors import brief
+from shoal.names import STEP
+from shoal.record.hyperparameters import hyperparameters
+from shoal.record.other_loggers import finishing
 from shoal.record.run_record import warn
+from shoal.record.tensorboard import TensorBoard
+from shoal.rundir import RunDir, RunInfo
 
 _CALLS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "WANDB_INIT_TIMEOUT": "20",
+}
 """How long a tracker waits for a server that does not answer, unless the environment says so: its own is minutes."""
+AGAIN_SECONDS = 600.0
+"""After so long a tracker that did not answer is asked again: the runs of a sweep must not wait for it one by one."""
+_down: dict[type[Logger], float] = {}
+"""When loggers of a class were found not to answer."""
 
 
-def usable(loggers: Iterable[Logger]) -> list[Logger]:
-    """The loggers that answer, the failures to come kept from the training."""
+def usable(job: Job, run: RunDir, info: RunInfo) -> list[Logger]:
+    """A job's loggers beside the event file, as far as they answer, the failures to come kept from the training.
+
+    Each is told the run's name and directory, and by what it differs from others.
+    """
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    return [guarded(each) for each in loggers if _answers(each)]
+    found = []
+    for logger in job.loggers.values():
+        if not isinstance(logger, TensorBoard) and not _is_down(logger):
+            _name(logger, run, info)
+            if _answers(logger):
+                found.append(guarded(logger))
+                logger.log_hyperparams(
+                    {**hyperparameters(info, job.config), "run": info.id, "path": str(run.path.absolute())}
+                )
+    return found
+
+
+def tell(job: Job, run: RunDir, info: RunInfo, rows: Sequence[Mapping[str, float]], *, failed: bool) -> None:
+    """Tell a job's loggers beside the event file of a run that has come to its end."""
+    with finishing(job.loggers.values()):
+        for logger in usable(job, run, info):
+            for row in rows:
+                metrics = {name: value for name, value in row.items() if name != STEP}
+                logger.log_metrics(metrics, step=int(row[STEP]))
+            logger.finalize("failed" if failed else "success")
+
+
+def _name(logger: Logger, run: RunDir, info: RunInfo) -> None:
+    """Give what the tracker keeps the name of the run, unless the configuration has named it."""
+    if isinstance(logger, MLFlowLogger) and logger._run_id is None:
+        logger._run_name = logger._run_name or info.id
+        logger.tags = {"path": str(run.path.absolute()), **(logger.tags or {})}
+    if isinstance(logger, WandbLogger):
+        named = logger._wandb_init.get("name") or info.id
+        logger._name = named
+        tags = [*(logger._wandb_init.get("tags") or []), run.path.name]
+        logger._wandb_init.update(name=named, tags=tags)
+
+
+def _is_down(logger: Logger) -> bool:
+    return time.monotonic() - _down.get(type(logger), -AGAIN_SECONDS) < AGAIN_SECONDS
 
 
 def _answers(logger: Logger) -> bool:
-    guard = _Guard(type(logger).__name__)
+    guard = _Guard(type(logger))
     guard.around(lambda: getattr(logger, "experiment", None))()
     return not guard.failed
 
 
 def guarded(logger: Logger) -> Logger:
     """The logger, its failures kept from the training, and what is logged at one step given to it as one row."""
-    guard = _Guard(type(logger).__name__)
+    guard = _Guard(type(logger))
     for name in _CALLS:
         setattr(logger, name, guard.around(getattr(logger, name)))
     rows, finalize = _Rows(logger.log_metrics), logger.finalize
@@ -48,7 +101,7 @@ def guarded(logger: Logger) -> Logger:
 class _Guard:
     """Keeps failures from the training: the first is told of, and nothing is called after it."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: type[Logger]) -> None:
         self.kind = kind
         self.failed = False
 
@@ -61,7 +114,8 @@ class _Guard:
                 return call(*args, **kwargs)
             except Exception as error:  # whatever it is: the record of the run is complete without it
                 self.failed = True
-                warn(f"{self.kind} is left out from here on: {brief(error)}")
+                _down[self.kind] = time.monotonic()
+                warn(f"{self.kind.__name__} is left out from here on: {brief(error)}")
                 return None
 
         return guarded

@@ -14,6 +14,8 @@ from shoal.engines.job import Job
 from shoal.engines.length import n_of
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
+from shoal.engines.vectorized.hooked import begun
+from shoal.engines.vectorized.member import Member
 from shoal.optimizers import Own
 from shoal.sweeps.block import Block
 from shoal.sweeps.costs import BY_LIGHTNING, DISPATCH
@@ -74,7 +76,9 @@ def _steps(job: Job) -> int:
 
 def _measured(job: Job) -> _Step:
     """The median time of a few training steps of a run by itself."""
-    module = job.module_to_stack()
+    member = Member.of(job)
+    begun(member)
+    module = member.module
     train, _ = job.batches()
     optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
     step = CapturedStep(module, "train")

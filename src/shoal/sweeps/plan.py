@@ -11,14 +11,15 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from shoal.engines.job import Job
-from shoal.engines.length import horizon, n_batches
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized import probe
+from shoal.engines.vectorized.hook_names import not_called, upstream
+from shoal.engines.vectorized.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
-from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress, TensorBoard
+from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress
 
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
@@ -61,15 +62,20 @@ class Plan:
         if reason:
             self.alone[number] = reason
             return
+        member = Member(job, module)
         try:
-            own = _own(job, module)
+            own = _own(member.attached())
         except UnfitError as error:
             self.alone[number] = str(error)
+            return
+        except Exception as error:  # whatever the module does where it is set up
+            self.alone[number] = probe.reason(error, module)
             return
         found = _signature(job, module, own)
         key = tuple(found.items())
         if key not in self._places:
             try:
+                begun(member)
                 footprint = _footprint(job, module)
                 if own:
                     fitted(own, own.weights)
@@ -111,21 +117,22 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     if wrong:
         return f"a stack cannot follow {wrong}"
     for name, callback in job.callbacks.items():
-        if type(callback) not in KNOWN:  # a class of the user's own may do more than its parent
+        if type(callback) in KNOWN:  # a class of the user's own may do more than its parent
+            if isinstance(callback, Checkpoint) and callback.every_n_train_steps:
+                return f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch"
+            continue
+        if isinstance(callback, KNOWN) or upstream(callback):
             return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
-        if isinstance(callback, Checkpoint) and callback.every_n_train_steps:
-            return f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch"
+        if hook := not_called(callback):
+            return f"callbacks.{name} ({type(callback).__name__}) has {hook}, which a stack does not call"
     if sum(isinstance(callback, EarlyStopping) for callback in job.callbacks.values()) > 1:
         return "it has several EarlyStopping callbacks"
-    for name, logger in job.loggers.items():
-        if not isinstance(logger, TensorBoard):
-            return f"logger.{name} ({type(logger).__name__}) needs a Trainer of its own"
     return unstackable(module, job.optimizer)
 
 
-def _own(job: Job, module: pl.LightningModule) -> OwnOptimizer | None:
-    """The optimizer object that a job is stepped by, where it is not by a rule."""
-    rate = Member(job, module).rate(horizon(job.trainer, n_batches(job.trainer, len(job.batches()[0]))))
+def _own(member: Member) -> OwnOptimizer | None:
+    """The optimizer object that a run is stepped by, where it is not by a rule."""
+    rate = member.rate(member.trainer.horizon)
     return rate if isinstance(rate, OwnOptimizer) else None
 
 

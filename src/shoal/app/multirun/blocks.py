@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.working_tree import WorkingTree
 from shoal.errors import DamagedError, UsageError
+from shoal.names import RUN_DIRECTORY
 from shoal.rundir import JobInfo, RunDir, RunInfo, Status, read_config, read_info
 from shoal.rundir.layout import job_name
 from shoal.sweeps.block import Assignment, Block
@@ -58,7 +61,7 @@ class Blocks:
         """A job as a block has it: new, or going on. A `passenger` has ended, and only keeps its place in the stack."""
         job = self.ledger.jobs[number]
         run, asked = self.asked.folder.run(job), self.asked.jobs.get(job.hash)
-        config = asked.values if asked else read_config(run.config)
+        config = within(asked.values, run.path) if asked else read_config(run.config)
         with contextlib.suppress(DamagedError):
             info = read_info(run.info)
             if passenger:
@@ -79,6 +82,19 @@ class Blocks:
             git=self.tree.git,
         )
         return Assignment(number, run.path, config, info)
+
+
+def within(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """A job's configuration with the directory of its run where it is asked for."""
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(RUN_DIRECTORY, str(path.absolute()))
+        if isinstance(value, Mapping):
+            return {key: placed(item) for key, item in value.items()}
+        return [placed(item) for item in value] if isinstance(value, list) else value
+
+    return dict(placed(config)) if RUN_DIRECTORY in repr(config) else config
 
 
 def _refuse_changed(run: RunDir, info: RunInfo, job: JobInfo) -> None:

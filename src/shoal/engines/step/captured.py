@@ -21,16 +21,15 @@ from torch.utils import _pytree as pytree
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.mapped import Outcome, Tensors
-
-
-class CannotStackError(Exception):
-    """A step needs something that a stack cannot give it."""
+from shoal.engines.step.step_trainer import StepTrainer, switch
+from shoal.engines.step.unfit import CannotStackError
 
 
 class _Catching:
     """Stands before a module's own class while one of its steps runs."""
 
     _caught: dict[str, tuple[Any, Entry]]
+    _trainer: Any
     _clock: Clock
     _stage: Stage
     _n_samples: int
@@ -63,8 +62,10 @@ class _Catching:
         return self._clock.step
 
     @property
-    def trainer(self) -> NoReturn:
-        raise CannotStackError("uses self.trainer")
+    def trainer(self) -> Any:
+        if self._trainer is None:
+            raise CannotStackError("uses self.trainer")
+        return StepTrainer(self._trainer, self._clock, self._stage)
 
     @property
     def logger(self) -> NoReturn:
@@ -79,8 +80,24 @@ class _Catching:
 
 
 @cache
-def _catching(cls: type[nn.Module]) -> type[nn.Module]:
-    return type(cls.__name__, (_Catching, cls), {"__module__": cls.__module__})
+def _catching(cls: type[nn.Module], hooked: frozenset[str] = frozenset()) -> type[nn.Module]:
+    given = {name: property(*_looking(name)) for name in hooked}
+    return type(cls.__name__, (_Catching, cls), {"__module__": cls.__module__, **given})
+
+
+def _looking(name: str) -> tuple[Any, Any]:
+    """Reads and writes an attribute that hooks change: then a step is another one in each epoch."""
+
+    def read(self: Any) -> Any:
+        self._clock.read = True
+        if name not in self._agreed:
+            raise CannotStackError(f"looks at self.{name}, which a hook sets otherwise in each run")
+        return vars(self)[name]
+
+    def write(self: Any, value: Any) -> None:
+        vars(self)[name] = value
+
+    return read, write
 
 
 class _Calling(nn.Module):
@@ -125,6 +142,10 @@ class CapturedStep:
         """How to read what the step logged, by name; known after the first call."""
         self.gives_loss = stage == "train"
         """Whether it gives a loss back, once that is known."""
+        self.hooked: frozenset[str] = frozenset()
+        """Attributes of the module that hooks change between steps."""
+        self.agreed: frozenset[str] = frozenset()
+        """Those of them that are the same in all runs now."""
         self._calling = _Calling(module, stage)
         self._shared = _shared(self._calling)
 
@@ -154,12 +175,11 @@ class CapturedStep:
         module: Any = self.module
         cls: Any = type(self.module)
         caught: dict[str, tuple[Any, Entry]] = {}
-        training = self.stage == "train"
-        if module.training != training:
-            module.train(training)
+        switch(module, training=self.stage == "train")
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
+        watched["_agreed"] = self.agreed
         module.__dict__.update(watched)
-        module.__class__ = _catching(cls)
+        module.__class__ = _catching(cls, self.hooked)
         try:
             yield caught
         finally:

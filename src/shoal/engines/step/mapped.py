@@ -184,6 +184,12 @@ class Mapped:
         trace = self._ready(flat)
         return self._untraced(flat) if trace is None else trace(flat.inputs)
 
+    def forget(self) -> None:
+        """Trace the step anew: it has changed since."""
+        self._traces.clear()
+        self._guarded.clear()
+        self.refused = None
+
     def rehearse(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
         """Have everything ready for a call like this.
 

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.core import optimizer as lightning
 
 from shoal.engines.job import Job
-from shoal.engines.length import n_batches
 from shoal.engines.stack.own import OwnOptimizer, Scheduled, UnfitError
 from shoal.optimizers import Own
 from shoal.schedulers import Horizon
-
-
-@dataclass
-class _Planned:
-    """What `configure_optimizers` may ask its Trainer: how long the training will be."""
-
-    max_epochs: int | None
-    max_steps: int
-    estimated_stepping_batches: float
-    num_training_batches: int
-    accumulate_grad_batches: int
-    world_size: int = 1
-    num_devices: int = 1
-    num_nodes: int = 1
-    current_epoch: int = 0
-    global_step: int = 0
 
 
 def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> OwnOptimizer:
@@ -59,28 +38,8 @@ def _made(job: Job, module: pl.LightningModule, horizon: Horizon) -> Any:
     if not isinstance(job.optimizer, Own):
         optimizer = job.optimizer.of(module)
         return {"optimizer": optimizer, "lr_scheduler": job.scheduler.alone(optimizer, horizon)}
-    with _trained_so_long(job, module, horizon):
-        return module.configure_optimizers()
+    return module.configure_optimizers()
 
 
 def _watched(config: Any) -> str | None:
     return str(config.monitor) if config.reduce_on_plateau else None
-
-
-@contextmanager
-def _trained_so_long(job: Job, module: pl.LightningModule, horizon: Horizon) -> Iterator[None]:
-    settings = job.trainer
-    before, module._trainer = (
-        module._trainer,
-        _Planned(  # type: ignore[assignment]
-            settings.get("max_epochs"),
-            settings.get("max_steps", -1),
-            math.inf if horizon.steps is None else horizon.steps,
-            n_batches(settings, len(job.batches()[0])),
-            int(settings.get("accumulate_grad_batches") or 1),
-        ),
-    )
-    try:
-        yield
-    finally:
-        module._trainer = before

@@ -92,6 +92,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
     Of rounding this says nothing: see `rehearse`.
     """
     running.steps.guard.on = False
+    running.begin_epoch()
     modules, dtype = [member.module for member in running.members], running.stack.params.dtype
     some = range(0, len(modules), -(-len(modules) // COMPARED))
     batches = [running.members[run].job.batches() for run in running.filled]
@@ -153,6 +154,8 @@ class StackModule(pl.LightningModule):
         n_steps = math.ceil(n_batches / running.accumulate)
         end = first + n_batches
         self._cut_short = end < self._n_train
+        self._means, self._measures = {}, []
+        running.begin_epoch()
         rates = [running.rates[run] for run in running.rows]
         step = running.step
         clock.set(running.epoch, first, step)
@@ -164,7 +167,7 @@ class StackModule(pl.LightningModule):
         history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
-        self._means = {"train": self._read("train", history, self._train.sizes(first, end), running.sums)}
+        self._means["train"] = self._read("train", history, self._train.sizes(first, end), running.sums)
         running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
         self._count_steps()
         own = running.stack.own
@@ -186,18 +189,23 @@ class StackModule(pl.LightningModule):
         if self._cut_short:
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
+        self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
         self._means["val"] = self._read("val", history, self._val_sizes)
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
+        self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._of_runs("val"))
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""
         running = self.running
         if self._cut_short:
             self._tell_cut_short()
+        self.running.call_hooks("on_train_epoch_end", metrics=self._of_runs("val", "train"))
         metrics = {run: self._measured(row, run) for run, row in running.live.items()}
         validated = None if self._cut_short else "val" in self._means or not self.validates
         rows = running.end_epoch(metrics, validated=validated)
+        over = {each.run: running.rows.index(each.run) for each in rows if each.ended not in (None, "diverged")}
+        running.hooks.end(over, running.stack)
         self.listener.epoch_ended(rows, running)
         if shrink(running):
             self._gather()
@@ -248,7 +256,13 @@ class StackModule(pl.LightningModule):
         metrics |= self._norms(row, run)
         metrics[LR] = self._rates[row]
         metrics |= {name: values[row] for name, values in train.items()}
+        metrics |= self.running.hooks.logged(run)
         return metrics | (self._recorded(row, run) if self._records[run] else {})
+
+    def _of_runs(self, *stages: str) -> dict[int, dict[str, float]]:
+        """What the steps of these stages have measured of each run in this epoch."""
+        found = [means for stage in stages for means in self._means.get(stage, {}).items()]
+        return {run: {name: values[row] for name, values in found} for run, row in self.running.live.items()}
 
     def _norms(self, row: int, run: int) -> dict[str, float]:
         """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""

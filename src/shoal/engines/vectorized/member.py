@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal.engines.job import Job
+from shoal.engines.length import horizon, n_batches
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate, beyond_rate
 from shoal.engines.vectorized.configured import own_optimizer
+from shoal.engines.vectorized.hook_names import hooks_of, upstream
+from shoal.engines.vectorized.run_trainer import RunTrainer
 from shoal.schedulers import Horizon, Upstream
+from shoal.seeding import generators_restored, seed_global
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
     "accelerator": ("cpu", "auto"),
@@ -50,7 +57,52 @@ class Member:
         """The run that a job describes, its weights drawn."""
         module = job.module_to_stack()
         stopping = next((each for each in job.callbacks.values() if isinstance(each, EarlyStopping)), None)
-        return cls(job, module, stopping, monitor, mode)
+        return cls(job, module, stopping, monitor, mode).attached()
+
+    def attached(self) -> Member:
+        """This run, its module set up as Lightning does it before the module configures its optimizers."""
+        module, job = self.module, self.job
+        module.trainer = self.trainer  # type: ignore[assignment]
+        for each in self._called:
+            each.log, each.log_dict = self._log, self._log_dict  # type: ignore[attr-defined]
+        if job.own_module and any(is_overridden(name, module) for name in ("setup", "configure_model")):
+            with generators_restored():
+                seed_global(job.seed)
+                module.setup("fit")
+                module.configure_model()
+            if job.double:
+                module.double()
+        return self
+
+    @cached_property
+    def trainer(self) -> RunTrainer:
+        """What the run sees of a Trainer."""
+        return RunTrainer(self.job, self.module, horizon(self.job.trainer, n_batches(self.job.trainer, self._n)))
+
+    @property
+    def _n(self) -> int:
+        return len(self.job.batches()[0])
+
+    def _log(self, *args: Any, **kwargs: Any) -> None:
+        self.module.log(*args, **kwargs)
+
+    def _log_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.module.log_dict(*args, **kwargs)
+
+    def callback_states(self) -> dict[str, Any]:
+        """What the callbacks that a stack calls keep in a checkpoint."""
+        found = {each.state_key: copy.deepcopy(each.state_dict()) for each in self._called}
+        return {key: state for key, state in found.items() if state}
+
+    def load_callbacks(self, states: Mapping[str, Any]) -> None:
+        """Let them go on from there."""
+        for each in self._called:
+            if each.state_key in states:
+                each.load_state_dict(copy.deepcopy(states[each.state_key]))
+
+    @property
+    def _called(self) -> list[pl.Callback]:
+        return [each for each in self.job.callbacks.values() if not upstream(each) and hooks_of(each)]
 
     def rate(self, horizon: Horizon) -> Rate | OwnOptimizer:
         """Its learning rate; the optimizer object where there is no rule for it, or more of it changes with time.
@@ -60,8 +112,10 @@ class Member:
         """
         optimizer, scheduler = self.job.optimizer, self.job.scheduler
         if optimizer.stacked() is None or (isinstance(scheduler, Upstream) and beyond_rate(optimizer, scheduler)):
-            return own_optimizer(self.job, self.module, horizon)
-        return Rate(self.job.optimizer, self.job.scheduler, horizon)
+            self.trainer.rate = own_optimizer(self.job, self.module, horizon)
+        else:
+            self.trainer.rate = Rate(optimizer, scheduler, horizon)
+        return self.trainer.rate
 
     def limits(self) -> tuple[float | None, float | None]:
         """The largest norm and the largest value of its gradient."""

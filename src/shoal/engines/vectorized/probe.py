@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.captured import CannotStackError, CapturedStep
+from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Mapped, Stepped
+from shoal.engines.step.unfit import CannotStackError
 from shoal.seeding import generators_restored, seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
@@ -164,6 +165,8 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
     text = str(error)
     frame = _innermost(error)
     where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else _place(module, step)
+    if isinstance(error, CannotStackError) and error.within:
+        return f"{error.within} ({where}) {text}"
     if isinstance(error, CannotStackError):
         return f"{step.name if step else 'training_step'} ({where}) {text}"
     if ".item()" in text or "data-dependent" in text:

@@ -28,6 +28,8 @@ class Moment:
     """Batches done of an epoch that is under way."""
     sums: dict[str, list[Any]] = field(default_factory=dict)
     """Sum and number of samples of what its steps have logged."""
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    """What its own callbacks keep, by their keys."""
 
     def plain(self) -> list[Any]:
         """The values from which `Moment(*values)` is made again."""
@@ -77,7 +79,7 @@ def checkpoint(member: Member, rate: Rate | OwnOptimizer, stack: Stack, row: int
         "pytorch-lightning_version": _LIGHTNING,
         "state_dict": state_dict_of(member.module, stack.weights(row)),
         "loops": {},
-        "callbacks": {stopping.state_key: moment.early_stopping} if stopping else {},
+        "callbacks": {**({stopping.state_key: moment.early_stopping} if stopping else {}), **moment.callbacks},
         "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],
         "lr_schedulers": schedules,
     }

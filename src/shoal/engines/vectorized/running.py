@@ -20,6 +20,7 @@ from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.step.drawn.keys import StepKeys
+from shoal.engines.vectorized.hooked import Hooks
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
@@ -80,6 +81,7 @@ class Running:
         """Those that the stack has had."""
         self.unfit: set[int] = set()
         """Numbers of runs that cannot be a stack of their own."""
+        self.hooks = Hooks(members, self.steps)
         self._best = PutBy(self.stack)
         self._last = PutBy(self.stack)
         """Of the runs that have ended."""
@@ -142,12 +144,29 @@ class Running:
                 self._last.put(each.run, self.stack, row, partial.get(each.run) or self._moment(each.run))
         return epochs
 
+    def begin_epoch(self) -> None:
+        """Call the hooks of an epoch's beginning, unless they were called."""
+        if self.hooks.begin(self.stack, self.live, self.epoch):
+            self._fill()
+
+    def call_hooks(self, *names: str, metrics: Mapping[int, Mapping[str, float]] | None = None) -> None:
+        """Call the hooks of these names of each run that is left; `metrics` are what it has measured in this epoch."""
+        if self.hooks.call(names, self.stack, self.live, self.epoch, metrics):
+            self._fill()
+
+    def _fill(self) -> None:
+        """Let rows that have no run of their own be copies of the last one."""
+        for filling in range(len(self.rows), len(self.stack)):
+            self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
+
     def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float], validated: bool | None) -> RunEpoch:
         divergence, step = self.stack.diverged.get(row), self.stack.steps[row]
         found = self.judge.ended_epoch(
             run, metrics, n_epochs=self.epoch, step=step, divergence=divergence, validated=validated
         )
         why = self.stack.rule.stopped(self.stack.state, row)
+        if self.hooks.stops(run) and self.epoch >= self.judge.min_epochs:
+            why = "a hook set trainer.should_stop"
         if why and not found.ended:
             found = replace(found, ended="stopped", reason=why)
         if found.ended != "diverged" and validated is not None:
@@ -233,8 +252,9 @@ class Running:
             settings.restore(over=over and free)
         self.epoch, self.batch = checkpoint["epoch"], batch
         self.sums[run] = {name: list(total) for name, total in checkpoint.get("sums", {}).items()}
-        for filling in range(len(self.rows), len(self.stack)):
-            self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
+        self._fill()
+        member.load_callbacks(checkpoint["callbacks"])
+        member.module.on_load_checkpoint(dict(checkpoint))
 
     def _horizon(self, trainer: Mapping[str, Any]) -> Horizon:
         """How long a run will train under these settings of the Trainer if nothing stops it."""
@@ -244,7 +264,8 @@ class Running:
         stopping = self.members[run].early_stopping
         early_stopping = dict(stopping.state_dict()) if stopping else None
         rate = self.rates[run].state_dict()
-        return Moment(self.epoch, early_stopping, rate, self.batch, dict(self.sums.get(run, {})))
+        sums, callbacks = dict(self.sums.get(run, {})), self.members[run].callback_states()
+        return Moment(self.epoch, early_stopping, rate, self.batch, sums, callbacks)
 
     def position(self, run: int) -> Position:
         """Where the run's state stands that `checkpoint` gives."""
@@ -281,9 +302,10 @@ class Running:
         self.endings, self.judge.best_values = dict(saved["endings"]), dict(saved["best_values"])
         self.judge.rungs, self.batch = saved["rungs"], saved["batch"]
         self.sums = {run: dict(sums) for run, sums in saved["sums"].items()}
-        for run, (_, early_stopping, rate, *_) in saved["moments"].items():
+        for run, (_, early_stopping, rate, *rest) in saved["moments"].items():
             stopping = self.members[run].early_stopping
             if stopping:
                 stopping.load_state_dict(copy.deepcopy(early_stopping))
             if rate:
                 self.rates[run].load_state_dict(rate)
+            self.members[run].load_callbacks(rest[2] if len(rest) > 2 else {})

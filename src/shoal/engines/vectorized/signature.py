@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -11,8 +10,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from shoal.engines.vectorized.hook_names import not_called
 from shoal.optimizers import Optimizer
-from shoal.tasks import Supervised
 
 PER_RUN = frozenset(
     {"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"}
@@ -74,7 +73,7 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     """Why a run can share a stack with no other, from what can be seen without a step; or None."""
     if not module.automatic_optimization:
         return f"{type(module).__name__} optimizes by hand"
-    hook = _own_hook(module)
+    hook = not_called(module)
     if hook:
         return f"{type(module).__name__} has its own {hook}, which a stack does not call"
     trained = [param for param in module.parameters() if param.requires_grad]
@@ -85,39 +84,6 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     if any(isinstance(part, nn.LSTM) for part in module.modules()):
         return "an LSTM gains nothing in a stack"
     return None
-
-
-_HOOKS = """
-    setup configure_model on_validation_start on_validation_end on_train_end on_fit_end
-    on_fit_start on_train_start on_train_epoch_start on_train_batch_start on_train_batch_end on_train_epoch_end
-    on_validation_epoch_start on_validation_batch_start on_validation_batch_end on_validation_epoch_end
-    backward on_before_backward on_after_backward on_before_zero_grad optimizer_zero_grad on_before_optimizer_step
-    optimizer_step configure_gradient_clipping lr_scheduler_step transfer_batch_to_device on_before_batch_transfer
-    on_after_batch_transfer
-"""
-
-
-def _own_hook(module: pl.LightningModule) -> str | None:
-    """The first hook that the module defines itself: a stack calls none, and does the work of `Supervised`'s."""
-    for name in _HOOKS.split():
-        owner = next(cls for cls in type(module).__mro__ if name in vars(cls))
-        upstream = owner.__module__.startswith(("pytorch_lightning.", "lightning_fabric."))
-        if owner is not Supervised and not upstream and not _does_nothing(vars(owner)[name]):
-            return name
-    return None
-
-
-def _does_nothing(hook: Any) -> bool:
-    """Whether a function has no more than a description, or `pass`."""
-    code = getattr(hook, "__code__", None)
-    if code is None or code.co_consts[-1] is not None:
-        return False
-    return {each.opname for each in dis.get_instructions(code)} <= {
-        "RESUME",
-        "LOAD_CONST",
-        "RETURN_VALUE",
-        "RETURN_CONST",
-    }
 
 
 def _without_ids(name: str, value: Any) -> Any:

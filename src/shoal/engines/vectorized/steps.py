@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from shoal.engines.stack.update import Update
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.compiled.program import Heat
@@ -26,3 +28,21 @@ class Steps:
         self.train = Mapped(self.captured["train"], share=1 / accumulate, heat=heat, guard=self.guard)
         self.val = Mapped(self.captured["val"], gradients=False, heat=heat, guard=self.guard)
         self.update = Update(heat, self.guard)
+
+    @property
+    def hooked(self) -> frozenset[str]:
+        """Attributes of a module that hooks change."""
+        return self.captured["train"].hooked
+
+    def follow(self, module: nn.Module, names: frozenset[str], agreed: frozenset[str]) -> None:
+        """Take these attributes to be as they are in `module`, which a run of the stack trains.
+
+        A step may look at those that are `agreed`; one that does is another step from now on.
+        """
+        template, own = self.captured["train"].module, vars(module)
+        vars(template).update({name: own[name] for name in names if name in own})
+        if names != self.hooked:
+            for mapped in (self.train, self.val):
+                mapped.forget()
+        for each in self.captured.values():
+            each.hooked, each.agreed = names, agreed

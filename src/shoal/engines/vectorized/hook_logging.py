@@ -1,0 +1,91 @@
+"""What a hook at the end of an epoch logs of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.connectors.logger_connector.fx_validator import _FxValidator
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from shoal.engines.step.logged import Entry, NotLoggableError, Total, arguments, entries, in_dictionary
+from shoal.engines.step.unfit import CannotStackError
+
+
+class Given:
+    """What has been logged, by name."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+        self._found: dict[str, tuple[Entry, list[float]]] = {}
+
+    def add(self, given: Mapping[str, Any]) -> None:
+        """Add what a call of `self.log` was given."""
+        options = _FxValidator.functions.get(self.hook)
+        if options is None or given["on_step"]:
+            raise CannotStackError(f"logs {given['name']}, which Lightning allows at the end of no step there")
+        value = given["value"]
+        if isinstance(value, Metric):
+            value = value.compute()
+        try:
+            found = entries("val", {**given, "on_step": False, "on_epoch": True})
+        except NotLoggableError as error:
+            raise CannotStackError(str(error)) from None
+        for name, entry in found.items():
+            self._found.setdefault(name, (entry, []))[1].append(float(value))
+
+    @property
+    def every(self) -> dict[str, Tensor]:
+        """The numbers of the epoch, for callbacks."""
+        return {name: _number(entry, values) for name, (entry, values) in self._found.items()}
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """Those that are columns of the history."""
+        return {name: float(_number(*found)) for name, found in self._found.items() if found[0].shown}
+
+
+def _number(entry: Entry, values: list[float]) -> Tensor:
+    column = torch.tensor(values, dtype=torch.float64)[:, None]
+    return Total.nothing(entry, 1).and_(entry, column, [1.0] * len(values)).number(entry)[0]
+
+
+class _Logging:
+    """Stands before a module's own class while one of its hooks runs."""
+
+    _given: Given
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        self._given.add(arguments(self, name, value, *args, **kwargs))
+
+    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        for name, (value, settings) in in_dictionary(self, dictionary, *args, **kwargs).items():
+            self.log(name, value, **settings)
+
+    def optimizers(self, *args: Any, **kwargs: Any) -> Any:
+        found = self.trainer.optimizers  # type: ignore[attr-defined]
+        return found[0] if len(found) == 1 else found
+
+
+@cache
+def _class(cls: type[nn.Module]) -> type[nn.Module]:
+    return type(cls.__name__, (_Logging, cls), {"__module__": cls.__module__})
+
+
+@contextmanager
+def logging_in(module: pl.LightningModule, hook: str) -> Iterator[Given]:
+    """Catch what the module logs."""
+    given, watched = Given(hook), cast(Any, module)
+    cls = watched.__class__
+    vars(module)["_given"] = given
+    watched.__class__ = _class(cls)
+    try:
+        yield given
+    finally:
+        watched.__class__ = cls
+        del vars(module)["_given"]

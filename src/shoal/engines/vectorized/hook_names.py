@@ -1,0 +1,76 @@
+"""Which hooks of a module or a callback a stack calls, and which keep a run out of one."""
+
+from __future__ import annotations
+
+import dis
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LambdaCallback
+
+BEGINNING = ("setup", "on_fit_start", "on_train_start")
+TRAINING = ("on_train_epoch_start", "on_train_epoch_end")
+VALIDATION = (
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_epoch_end",
+    "on_validation_end",
+)
+END = ("on_train_end", "on_fit_end", "teardown")
+CALLED = (*BEGINNING, *TRAINING, *VALIDATION, *END)
+"""Hooks that are called for each run, at the ends of epochs."""
+
+_OF_STEPS = """
+    on_train_batch_start on_train_batch_end on_validation_batch_start on_validation_batch_end
+    backward on_before_backward on_after_backward on_before_zero_grad optimizer_zero_grad on_before_optimizer_step
+    optimizer_step configure_gradient_clipping lr_scheduler_step transfer_batch_to_device on_before_batch_transfer
+    on_after_batch_transfer on_validation_model_eval on_validation_model_train on_validation_model_zero_grad
+    on_sanity_check_start on_sanity_check_end on_exception
+"""
+_OF_CHECKPOINTS = "on_save_checkpoint on_load_checkpoint"
+_LIGHTNING = ("pytorch_lightning.", "lightning_fabric.")
+_BASES = (pl.LightningModule, pl.Callback, LambdaCallback)
+
+
+def hooks_of(owner: Any) -> list[str]:
+    """The hooks of a module or a callback that a stack calls, as far as they do something."""
+    module = isinstance(owner, pl.LightningModule)  # which is set up before the stack is made
+    return [name for name in CALLED if _own(owner, name) and not (module and name == "setup")]
+
+
+def not_called(owner: Any) -> str | None:
+    """The first hook of a module or a callback that does something, and that a stack does not call."""
+    names = _OF_STEPS + _OF_CHECKPOINTS if isinstance(owner, pl.Callback) else _OF_STEPS
+    return next((name for name in names.split() if _own(owner, name)), None)
+
+
+def upstream(callback: pl.Callback) -> bool:
+    """Whether it is a callback of Lightning's, which asks its Trainer for more than a stack can say."""
+    return type(callback) is not LambdaCallback and _upstream(type(callback))
+
+
+def _own(owner: Any, name: str) -> bool:
+    hook = vars(owner).get(name)  # given to the object itself, as LambdaCallback does
+    if hook is None:
+        where = next((cls for cls in type(owner).__mro__ if name in vars(cls)), None)
+        if where is None or where in _BASES or _upstream(where) or where.__module__.startswith("shoal."):
+            return False
+        hook = vars(where)[name]
+    return not _does_nothing(hook)
+
+
+def _upstream(cls: type) -> bool:
+    return cls.__module__.startswith(_LIGHTNING) and ".demos." not in cls.__module__
+
+
+def _does_nothing(hook: Any) -> bool:
+    """Whether a function has no more than a description, or `pass`."""
+    code = getattr(hook, "__code__", None)
+    if code is None or code.co_consts[-1] is not None:
+        return False
+    return {each.opname for each in dis.get_instructions(code)} <= {
+        "RESUME",
+        "LOAD_CONST",
+        "RETURN_VALUE",
+        "RETURN_CONST",
+    }

@@ -1,0 +1,220 @@
+"""The hooks of a stack's runs at the ends of epochs: those of each run's module and callbacks, as if it trained alone.
+
+While they run, the run's weights are in its module, and its `RunTrainer` stands where the run does. What they log is
+part of the epoch, and what they change of the weights is the stack's. Other attributes that they change, a step may
+read as long as they are the same in all runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shoal.engines.stack.stack import Stack
+from shoal.engines.step.step_trainer import switch
+from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.attributes import Attributes
+from shoal.engines.vectorized.hook_logging import logging_in
+from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, hooks_of, upstream
+from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.steps import Steps
+from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
+
+
+class Hooks:
+    """The hooks of the runs of a stack."""
+
+    def __init__(self, members: Sequence[Member], steps: Steps) -> None:
+        self.members = members
+        self.steps = steps
+        every = {run: _RunHooks(member) for run, member in enumerate(members)}
+        self._runs = {run: hooks for run, hooks in every.items() if hooks.calls}
+        self._begun: int | None = None
+
+    def begin(self, stack: Stack, live: Mapping[int, int], epoch: int) -> bool:
+        """Call those of the beginning of a training and of an epoch, unless they were called; as `call`."""
+        first, anew, self._begun = self._begun is None, self._begun != epoch, epoch
+        names = (*(BEGINNING if first else ()), *(["on_train_epoch_start"] if anew else []))
+        for hooks in self._runs.values() if anew else ():
+            hooks.begin_epoch()
+        return self.call(names, stack, live, epoch)
+
+    def call(
+        self,
+        names: Sequence[str],
+        stack: Stack,
+        live: Mapping[int, int],
+        epoch: int,
+        metrics: Mapping[int, Mapping[str, float]] | None = None,
+    ) -> bool:
+        """Call those of these names for runs in these rows; whether any of them has changed its weights.
+
+        `metrics` are what the runs have measured in this epoch.
+        """
+        changed, called = False, [run for run in live if run in self._runs and self._runs[run].has(names)]
+        with generators_restored():
+            for run in called:
+                row, hooks = live[run], self._runs[run]
+                if row not in stack.diverged:
+                    hooks.at(epoch, stack.steps[row], (metrics or {}).get(run, {}))
+                    changed |= hooks.run(names, stack, row)
+        if called:
+            self._agree([self.members[run].module for run in live])
+        return changed
+
+    def end(self, runs: Mapping[int, int], stack: Stack) -> None:
+        """Call those of the end of a training for runs in these rows; what they change is no part of it."""
+        with generators_restored():
+            for run, row in runs.items():
+                if run in self._runs and self._runs[run].has(END):
+                    self._runs[run].run(END, stack, row, keeps=False)
+
+    def logged(self, run: int) -> Mapping[str, float]:
+        """What a run's hooks have logged in this epoch."""
+        return self._runs[run].logged if run in self._runs else {}
+
+    def stops(self, run: int) -> bool:
+        """Whether one of them told the run's Trainer to stop."""
+        return run in self._runs and self._runs[run].trainer.should_stop
+
+    def _agree(self, live: Sequence[nn.Module]) -> None:
+        """Let the steps see what hooks have set of the modules, as far as it is the same in all runs."""
+        changed = frozenset[str]().union(*(hooks.attributes.changed for hooks in self._runs.values()))
+        names = self.steps.hooked | changed
+        if names:
+            self.steps.follow(live[0], names, frozenset(name for name in names if _agree(live, name)))
+
+
+def begun(member: Member) -> None:
+    """Call the hooks after which a run's first step comes, its module as it is: for a look at that step."""
+    hooks = _RunHooks(member)
+    with generators_restored():
+        seed_global(member.job.seed)
+        for name in (*BEGINNING, "on_train_epoch_start"):
+            hooks.call(name)
+
+
+class _RunHooks:
+    """The hooks of one run."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.trainer = member.trainer
+        self.logged: dict[str, float] = {}
+        self.attributes = Attributes(member.module)
+        self.calls: dict[str, list[Callable[[], Any]]] = {}
+        for each in member.job.callbacks.values():
+            for name in () if upstream(each) else hooks_of(each):
+                self._add(name, getattr(each, name), self.trainer, member.module)
+        for name in hooks_of(member.module):
+            self._add(name, getattr(member.module, name))
+        self._generators: Any = None
+
+    def has(self, names: Sequence[str]) -> bool:
+        """Whether there is one of these names."""
+        return any(name in self.calls for name in names)
+
+    def at(self, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Let the run's Trainer stand there."""
+        trainer = self.trainer
+        trainer.current_epoch, trainer.global_step = epoch, step
+        trainer.callback_metrics |= {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+
+    def begin_epoch(self) -> None:
+        """Log anew, and draw from the generators as they are when an epoch begins."""
+        self.logged, self._generators = {}, None
+
+    def run(self, names: Sequence[str], stack: Stack, row: int, *, keeps: bool = True) -> bool:
+        """Call those of these names; whether they have changed the weights, which the stack is given if it `keeps`."""
+        if self._generators is None:
+            seed_global(self.member.job.seed, self.trainer.current_epoch)
+        else:
+            set_global_states(self._generators)
+        try:
+            weights = _Weights(self.member.module, stack, row)
+            switch(self.member.module, training=True)
+            self.attributes.note()
+            for name in names:
+                self.call(name)
+            switch(self.member.module, training=True)
+            self.attributes.compare()
+            self.trainer.check()
+            changed = weights.changed()
+        except CannotStackError as error:
+            error.within = error.within or f"a hook of {type(self.member.module).__name__}"
+            raise
+        self._generators = global_states()
+        if changed and keeps:
+            weights.give()
+        return bool(changed) and keeps
+
+    def call(self, name: str) -> None:
+        """Call those of this name, the module as it is."""
+        module, validates = self.member.module, name in VALIDATION
+        switch(module, training=not validates)
+        self.trainer.validates(now=validates)
+        try:
+            with logging_in(module, name) as given, torch.set_grad_enabled(not validates):
+                for call in self.calls.get(name, ()):
+                    call()
+        except CannotStackError as error:
+            error.within = error.within or f"{type(module).__name__}.{name}"
+            raise
+        finally:
+            self.trainer.validates(now=False)
+        self.logged |= given.shown
+        self.trainer.callback_metrics |= given.every
+
+    def _add(self, name: str, hook: Callable[..., Any], *given: Any) -> None:
+        stage = ["fit"] if name in ("setup", "teardown") else []
+        self.calls.setdefault(name, []).append(lambda: hook(*given, *stage))
+
+
+class _Weights:
+    """A run's weights, put into its module."""
+
+    def __init__(self, module: nn.Module, stack: Stack, row: int) -> None:
+        self.module = module
+        parts = zip(stack.layout.names, stack.layout.parts(stack.params[row]), strict=True)
+        self.places = {**dict(parts), **{name: value[row] for name, value in stack.buffers.items()}}
+        own = _tensors(module)
+        self.kinds = _kinds(own)
+        with torch.no_grad():
+            for name, place in self.places.items():
+                own[name].copy_(place)
+
+    def changed(self) -> bool:
+        """Whether the module has other ones by now.
+
+        Raises:
+            CannotStackError: where it has none for a place, or is to train others than before.
+        """
+        now = _tensors(self.module)
+        if _kinds(now) != self.kinds:
+            raise CannotStackError("changes which parameters are trained")
+        return not all(torch.equal(now[name], place) for name, place in self.places.items())
+
+    def give(self) -> None:
+        """Let the stack have those of the module."""
+        now = _tensors(self.module)
+        with torch.no_grad():
+            for name, place in self.places.items():
+                place.copy_(now[name])
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> list[Any]:
+    return [(name, each.shape, each.dtype, each.requires_grad) for name, each in tensors.items()]
+
+
+def _agree(modules: Sequence[nn.Module], name: str) -> bool:
+    """Whether an attribute is there in all modules, and a plain value that is the same."""
+    values = [vars(module).get(name) for module in modules]
+    plain = all(isinstance(value, bool | int | float | str | type(None)) for value in values)
+    return plain and all(type(value) is type(values[0]) and value == values[0] for value in values)

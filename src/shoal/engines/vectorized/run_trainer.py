@@ -1,0 +1,163 @@
+"""The Trainer as a run of a stack sees it: its own, as if the run trained alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
+from torch import Tensor
+
+from shoal.engines.job import Job
+from shoal.engines.length import n_batches, n_of
+from shoal.engines.stack.own import OwnOptimizer
+from shoal.engines.stack.rates import Rate
+from shoal.engines.step.unfit import CannotStackError
+from shoal.schedulers import Horizon
+
+
+class RunTrainer:
+    """What the hooks of a module and of callbacks may ask of the Trainer, and tell it.
+
+    Whatever else is asked of it is a `CannotStackError`.
+    """
+
+    world_size = num_devices = num_nodes = 1
+    global_rank = local_rank = node_rank = 0
+    is_global_zero = True
+    fast_dev_run = sanity_checking = False
+    progress_bar_callback = early_stopping_callback = checkpoint_callback = None
+    train_dataloader = val_dataloaders = None
+
+    def __init__(self, job: Job, module: pl.LightningModule, horizon: Horizon) -> None:
+        settings = job.trainer
+        self._job = job
+        self.horizon = horizon
+        self.lightning_module = self.model = module
+        self.callbacks = list(job.callbacks.values())
+        self.max_epochs: int | None = settings.get("max_epochs")
+        self.max_steps: int = settings.get("max_steps", -1)
+        self.min_epochs: int | None = settings.get("min_epochs")
+        self.min_steps: int | None = settings.get("min_steps")
+        self.estimated_stepping_batches = math.inf if horizon.steps is None else horizon.steps
+        self.accumulate_grad_batches = int(settings.get("accumulate_grad_batches") or 1)
+        self.check_val_every_n_epoch: int | None = settings.get("check_val_every_n_epoch", 1)
+        self.gradient_clip_val = settings.get("gradient_clip_val")
+        self.gradient_clip_algorithm = settings.get("gradient_clip_algorithm")
+        self.precision = "64-true" if job.double else "32-true"
+        self.state = TrainerState(TrainerStatus.RUNNING, TrainerFn.FITTING, RunningStage.TRAINING)
+        self.current_epoch = 0
+        self.global_step = 0
+        self.should_stop = False
+        self.callback_metrics: dict[str, Tensor] = {}
+        self.logged_metrics: dict[str, Tensor] = {}
+        self.loggers: Sequence[Logger] = []
+        self.rate: Rate | OwnOptimizer | None = None
+        """What the run is stepped by, once that is known."""
+        self._shown: torch.optim.Optimizer | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise CannotStackError(f"asks its Trainer for {name}, which a run of a stack does not have")
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first of its loggers, which writes into the run's directory."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run's directory."""
+        return getattr(self.logger, "log_dir", None)
+
+    default_root_dir = log_dir
+
+    @property
+    def progress_bar_metrics(self) -> Mapping[str, float]:
+        """The numbers of the epoch so far."""
+        return {name: float(value) for name, value in self.callback_metrics.items()}
+
+    @property
+    def num_training_batches(self) -> int:
+        """Batches of an epoch."""
+        return n_batches(self._job.trainer, len(self._job.batches()[0]))
+
+    @property
+    def num_val_batches(self) -> list[int]:
+        """Batches of the validation."""
+        val = self._job.batches()[1]
+        return [] if val is None else [n_of(self._job.trainer.get("limit_val_batches"), len(val))]
+
+    @cached_property
+    def datamodule(self) -> pl.LightningDataModule | None:
+        """One like the run's, prepared and set up."""
+        made = getattr(self._job.task, "drawn_datamodule", lambda: None)()
+        if made is not None:
+            made.prepare_data()
+            made.setup("fit")
+        return made
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizer of the run; where a rule steps it, one like it to be looked at."""
+        if isinstance(self.rate, OwnOptimizer):
+            return [self.rate.optimizer]
+        assert self.rate is not None
+        self._shown = self._shown or self._job.optimizer.of(self.lightning_module)
+        for group, settings in zip(self._shown.param_groups, self._like(), strict=True):
+            group.update(settings)
+        return [self._shown]
+
+    @property
+    def lr_scheduler_configs(self) -> list[Any]:
+        """The schedulers of the run, and when they step."""
+        if isinstance(self.rate, OwnOptimizer):
+            return list(self.rate.scheduled)
+        raise CannotStackError("asks for its scheduler: a stack steps all runs by a rule")
+
+    @property
+    def training(self) -> bool:
+        """Whether it does not validate now."""
+        return self.state.stage is RunningStage.TRAINING
+
+    @property
+    def validating(self) -> bool:
+        """Whether it validates now."""
+        return self.state.stage is RunningStage.VALIDATING
+
+    @property
+    def evaluating(self) -> bool:
+        """The same."""
+        return self.validating
+
+    testing = predicting = False
+
+    def validates(self, *, now: bool) -> None:
+        """Let it say whether it validates."""
+        self.state.stage = RunningStage.VALIDATING if now else RunningStage.TRAINING
+
+    def check(self) -> None:
+        """See that nobody has set what only its looks are shown of.
+
+        Raises:
+            CannotStackError: where somebody has.
+        """
+        if self._shown is not None and self._like() != _settings(self._shown):
+            raise CannotStackError("sets the optimizer's settings: a stack steps all runs by a rule")
+
+    def _like(self) -> list[dict[str, Any]]:
+        """The settings of the optimizer now."""
+        assert self.rate is not None
+        lr = self.rate.at(self.current_epoch, self.global_step)
+        fixed = _settings(self._job.optimizer.of(self.lightning_module))
+        return [{**group, "lr": lr} for group in fixed]
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]

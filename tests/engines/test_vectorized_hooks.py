@@ -1,0 +1,124 @@
+"""Hooks at the ends of epochs: in a stack they do for each run what they do where it trains alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+
+import hooked
+from driven import Kept
+from driven import job as described
+from shoal.engines import lightning
+from shoal.engines.job import Job
+from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probe import reason
+from shoal.engines.vectorized.running import Running
+from shoal.optimizers import SGD
+from shoal.sweeps.plan import why_alone
+from shoal.tasks import LightningTask, Parabola
+
+
+class Rows(Logger):
+    """Keeps what is logged, by epoch."""
+
+    name = version = "rows"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {name: float(value) for name, value in metrics.items()}
+        self.rows.setdefault(int(row.pop("epoch", max(self.rows, default=0))), {}).update(row)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """None."""
+
+
+def job(module: type[pl.LightningModule], seed: int, *callbacks: pl.Callback, n: int = 40, **changes: Any) -> Job:
+    samples = Parabola(seed=seed, n_samples=n, batch_size=10, val_batch_size=7)
+    task = LightningTask(seed=seed, module=module, samples=samples)
+    made = described(seed, task=task, optimizer=SGD(lr=0.05), **{"max_epochs": 4, **changes})
+    made.callbacks.update({str(number): each for number, each in enumerate(callbacks)})
+    return made
+
+
+def alone(made: Job) -> dict[int, dict[str, float]]:
+    rows = Rows()
+    module = made.module()
+    lightning.fit(made, module, callbacks=list(made.callbacks.values()), loggers=[rows])
+    return rows.rows
+
+
+def trained(running: Running, kept: Kept) -> None:
+    with lightning.expected_warnings():
+        driver.fit(running, kept)
+
+
+def stacked(*jobs: Job) -> Kept:
+    running, kept = Running([Member.of(each) for each in jobs]), Kept()
+    assert driver.unlike_alone(running) == {}
+    trained(running, kept)
+    return kept
+
+
+def test_hooks_do_for_each_run_what_they_do_where_it_trains_alone() -> None:
+    found = stacked(*(job(hooked.Annealed, seed, hooked.Counts()) for seed in range(3)))
+
+    for seed in range(3):
+        expected = alone(job(hooked.Annealed, seed, hooked.Counts()))
+        rows = {each.epoch: dict(each.metrics) for each in found.rows[seed]}
+        assert len(rows) == 4
+        for epoch, row in expected.items():
+            assert {"val/norm", "val/same", "drawn", "steps", "rate", "n"} <= set(row)
+            assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
+
+
+def test_a_callback_ends_a_run_of_a_stack_and_keeps_its_state() -> None:
+    running, kept = Running([Member.of(job(hooked.Fitted, seed, hooked.Counts(2 + seed))) for seed in (0, 1)]), Kept()
+
+    trained(running, kept)
+
+    assert [[each.ended for each in kept.rows[run]] for run in (0, 1)] == [
+        [None, "stopped"],
+        [None, None, "stopped"],
+    ]
+    counts = hooked.Counts()
+    assert running.checkpoint(1)["callbacks"][counts.state_key] == {"n": 3}
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (hooked.OwnPenalty, "looks at self.beta, which a hook sets otherwise in each run"),
+        (hooked.Freezes, "changes which parameters are trained"),
+        (hooked.Asks, "Asks.on_train_epoch_end (hooked.py:"),
+        (hooked.Asks, "asks its Trainer for strategy"),
+        (hooked.SetsRate, "sets the optimizer's settings"),
+    ],
+)
+def test_what_hooks_do_that_a_stack_cannot_follow_is_named(module: type[pl.LightningModule], words: str) -> None:
+    running = Running([Member.of(job(module, seed, n=20)) for seed in (0, 1)])
+
+    with pytest.raises(CannotStackError) as error:
+        trained(running, Kept())
+
+    assert words in reason(error.value, running.members[0].module)
+
+
+def test_a_callback_with_hooks_of_batches_trains_alone() -> None:
+    class Watches(pl.Callback):
+        """Looks at each batch."""
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.seen = args
+
+    made = job(hooked.Fitted, 0, Watches())
+
+    assert why_alone(made, made.module()) == "callbacks.0 (Watches) has on_train_batch_end, which a stack does not call"

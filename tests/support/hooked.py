@@ -1,0 +1,94 @@
+"""LightningModules and callbacks with hooks at the ends of epochs, as they are published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from own_modules import Batch, Regression
+
+
+class Fitted(Regression):
+    """A linear fit."""
+
+    def __init__(self, lr: float = 0.05) -> None:
+        super().__init__()
+        self.layers, self.lr = torch.nn.Linear(1, 1), lr
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Annealed(Fitted):
+    """Sets in each epoch how much its penalty counts, and keeps its weights within bounds."""
+
+    def setup(self, stage: str) -> None:
+        self.scale = 0.1
+
+    def on_train_epoch_start(self) -> None:
+        self.beta = self.current_epoch / self.trainer.max_epochs
+        self.began = torch.rand(())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss + self.beta * self.scale * self.layers.weight.square().sum()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/norm", self.layers.weight.norm())
+        self.log("val/same", self.trainer.callback_metrics["val/loss"])
+
+    def on_train_epoch_end(self) -> None:
+        with torch.no_grad():
+            self.layers.weight.clamp_(max=0.6)
+        self.log_dict({"drawn": self.began + torch.rand(()), "steps": float(self.global_step)}, logger=True)
+        self.log("rate", self.optimizers().param_groups[0]["lr"])
+
+
+class OwnPenalty(Annealed):
+    """Its penalty follows from the run's own weights."""
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.beta = self.layers.weight.item()
+
+
+class Freezes(Fitted):
+    """Trains fewer of its parameters later on."""
+
+    def on_train_epoch_end(self) -> None:
+        self.layers.bias.requires_grad_(False)
+
+
+class Asks(Fitted):
+    """Asks its Trainer for what a stack does not have."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log("n", float(len(self.trainer.strategy.model.parameters())))
+
+
+class SetsRate(Fitted):
+    """Sets its learning rate by hand."""
+
+    def on_train_epoch_end(self) -> None:
+        self.optimizers().param_groups[0]["lr"] *= 0.5
+
+
+class Counts(pl.Callback):
+    """Counts epochs, and stops the run after some of them."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.most, self.n = most, 0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.n += 1
+        self.log("n", float(self.n))
+        trainer.should_stop = self.n >= self.most
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"n": self.n}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.n = state_dict["n"]
