@@ -63,7 +63,8 @@ def _write_in_place(graph: Graph) -> None:
         if not (isinstance(source, Node) and _is_kernels(source) and layout(target) == layout(source)):
             continue
         call, _ = _origin(source)
-        if last_read.get(memory[target], -1) <= place[call] and _looks(call, target, memory) <= {target}:
+        over = {target} if _is_pointwise(call) else set()
+        if last_read.get(memory[target], -1) <= place[call] and _looks(call, target, memory) <= over:
             _put(source, target)
             copy.replace_all_uses_with(source)
             graph.erase_node(copy)
@@ -91,13 +92,19 @@ def _write_over_dead_inputs(graph: Graph) -> None:
 def _may_write(node: Node) -> bool:
     """Whether a node's result may go where an input lies, and goes to no other place yet."""
     if _is_kernels(node):
-        return _destination(node) is None
+        return _destination(node) is None and _is_pointwise(_origin(node)[0])
     return node.target in _IN_PLACE and not needs_whole_vectors(node)
 
 
 def _is_kernels(node: Node) -> bool:
     """Whether a node is one of a kernel's results."""
     return node.target is result
+
+
+def _is_pointwise(call: Node) -> bool:
+    """Whether a kernel's results may go where its inputs lie."""
+    assert isinstance(call.target, Kernel)
+    return call.target.pointwise
 
 
 def _is_fresh(node: Node) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from shoal.engines.step.graph import evaluated
 
 class Kernel:
     """A group of operations in one loop, for inputs that all have the shapes and strides it was made for."""
+
+    pointwise: ClassVar[bool] = True
+    """Whether an output may lie where an input does: all that an element needs is read before any of it is written."""
 
     def __init__(self, group: KernelGroup, loop: Loop, values: Mapping[Node, Tensor], function: Any) -> None:
         self.__name__ = f"{'_'.join(str(node.name) for node in group.nodes)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from shoal.engines.step.compiled.groups import KernelGroup, groups
 from shoal.engines.step.compiled.kernel import Kernel, result
 from shoal.engines.step.compiled.library import CannotCompileError, Library
 from shoal.engines.step.compiled.operations import definitions
+from shoal.engines.step.compiled.product import SOURCE, Product, products
 from shoal.engines.step.compiled.source import Loop, loop
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.rows import made, same_bits, varied
@@ -157,15 +158,17 @@ class _Draft:
             describe(node, value)
         loops = [(group, loop(group, values)) for group in groups(self.module.graph)]
         self.loops: list[tuple[KernelGroup, Loop]] = [(group, found) for group, found in loops if found is not None]
-        if not self.loops:
+        self.products = products(module.graph, values)
+        if not self.loops and not self.products:
             raise CannotCompileError("no operations that gain by it")
         texts = dict.fromkeys(found.text for _, found in self.loops)
         self.names = {text: f"kernel_{number}" for number, text in enumerate(texts)}
         self.library = Library("\n".join([definitions(), *(f"void {name}{text}" for text, name in self.names.items())]))
+        self.product_library = Library(SOURCE) if self.products else None
 
     def ready(self) -> bool:
         """Whether the compiler is done."""
-        return self.library.ready()
+        return self.library.ready() and (self.product_library is None or self.product_library.is_done)
 
     def finished(self, inputs: Sequence[Tensor]) -> GraphModule:
         """The graph with kernels in it: those that agree to the bit with what they stand for.
@@ -180,12 +183,25 @@ class _Draft:
         agreeing = [kernel for kernel in kernels if kernel.agrees(values)]
         for kernel in set(kernels) - set(agreeing):
             log.info("Left to torch, because other bits would come of compiling it: %s", kernel.__name__)
+        agreeing += self._products(values)
         if not agreeing:
             raise CannotCompileError("no kernel agrees with torch")
         for kernel in agreeing:
             _replace(self.module, kernel)
             log.debug("Compiled: %s", kernel.__name__)
         return lowered(self.module)
+
+    def _products(self, values: Mapping[Node, Tensor]) -> list[Kernel]:
+        """Those products that are faster than the library's and have its bits; none where they cannot be compiled."""
+        if self.product_library is None:
+            return []
+        try:
+            functions = self.product_library.functions()
+        except CannotCompileError as error:
+            log.debug("Products are left to torch: %s", error)
+            return []
+        found = [Product(group, numbers, values, functions.product) for group, numbers in self.products]
+        return [each for each in found if each.is_faster(values) and each.agrees(values)]
 
 
 class _Recorder(Interpreter):
