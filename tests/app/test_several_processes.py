@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from shoal.app.start import start
 from shoal.engines import launching
 from shoal.engines.lightning import build_trainer
 from shoal.engines.loaders import n_counted_twice
+from shoal.engines.shares import shared
 from shoal.errors import ConfigError
 from shoal.loaded.run import Run
 from shoal.rundir import read_info
@@ -130,6 +132,36 @@ def test_a_run_of_a_gpu_is_measured_where_there_is_none(
 
     assert measured["val/loss"] == info.final["val/loss"]
     assert "there is no GPU here: measured on the CPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n_processes", [2, 3, 7])
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+@pytest.mark.parametrize("n", [9, 10, 21, 29])
+def test_processes_share_samples_in_equally_many_batches(n: int, size: int, n_processes: int) -> None:
+    loader = DataLoader(TensorDataset(torch.arange(n)), batch_size=size)
+
+    found = [shared(loader, rank=rank, n_processes=n_processes) for rank in range(n_processes)]
+
+    taken = [[batch.tolist() for (batch,) in each] for each in found if each]
+    assert len(taken) == (n_processes if n >= n_processes * taken_batches(n, size, n_processes) else 0)
+    assert len({len(batches) for batches in taken}) <= 1
+    assert [len(each) for each in found if each] == [len(batches) for batches in taken]
+    assert all(1 <= len(batch) <= size for batches in taken for batch in batches)
+    if taken:
+        assert sorted(sample for batches in taken for batch in batches for sample in batch) == list(range(n))
+
+
+def taken_batches(n: int, size: int, n_processes: int) -> int:
+    """How many batches the largest share is."""
+    return math.ceil(math.ceil(n / n_processes) / size)
+
+
+def test_a_shuffled_loader_is_shared_in_one_order() -> None:
+    loader = DataLoader(TensorDataset(torch.arange(9)), batch_size=2, shuffle=True)
+
+    shares = [shared(loader, rank=rank, n_processes=2) for rank in range(2)]
+
+    assert sorted(int(x) for each in shares if each for (batch,) in each for x in batch) == list(range(9))
 
 
 @pytest.mark.parametrize(("n", "twice"), [(8, 0), (9, 1)])

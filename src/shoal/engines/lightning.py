@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,6 +27,7 @@ from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
 from shoal.engines.resumed import CallbackSettings, signaled
 from shoal.engines.returned import Returned
+from shoal.engines.shares import share
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
 from shoal.tasks.announce import announce
@@ -94,10 +96,7 @@ class Positioner(pl.Callback):
             _take_over(trainer, self.before, self.job)
         _watch_where_measured(trainer)
         if n := n_counted_twice(trainer.val_dataloaders):
-            log.warning(
-                "%d validation samples count twice, so that each process has equally many: as many as the processes "
-                "can share equally, or trainer.use_distributed_sampler=false, measures each once", n
-            )  # fmt: skip
+            _warn_of_padding(trainer, n)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give this epoch its order, and code that draws from global generators its numbers."""
@@ -170,6 +169,7 @@ def fit(
         _drop_unused_hooks(callback)
     trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io)
     install(trainer)
+    share(trainer)
     launching.log_starter(trainer)
     if isinstance(module, Supervised):
         module.logs_steps = job.trainer["log_every_n_steps"] is not None
@@ -208,6 +208,17 @@ def _drop_unused_hooks(callback: pl.Callback) -> None:
     for name in BATCH_HOOKS:
         if getattr(type(callback), name) is getattr(pl.Callback, name):
             setattr(callback, name, None)
+
+
+def _warn_of_padding(trainer: pl.Trainer, n: int) -> None:
+    """Say that the metrics of a training are not quite those of its samples."""
+    told = (
+        f"{n} validation samples count twice, so that each process has equally many: as many as the processes can "
+        "share equally, or trainer.use_distributed_sampler=false, measures each once"
+    )
+    log.warning("%s", told)
+    if trainer.is_global_zero:
+        print(f"warning: {told}", file=sys.stderr)
 
 
 def _take_over(trainer: pl.Trainer, before: Job, job: Job) -> None:

@@ -39,7 +39,8 @@ class Returned(pl.Callback):
     """Adds up what the steps give back, and logs the mean over an epoch where the module has logged no loss by then."""
 
     def __init__(self) -> None:
-        self._sums: dict[Part, tuple[Tensor, int]] = {}
+        self._sums: dict[Part, Tensor] = {}
+        """The sum of the losses, each times its number of samples, and of these numbers."""
         self._needed: dict[Part, bool] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -75,8 +76,9 @@ class Returned(pl.Callback):
         if loss is None:
             return
         size = _size(batch)
-        total, n = self._sums.get(part) or (torch.zeros((), dtype=torch.float64, device=loss.device), 0)
-        self._sums[part] = (total + loss.reshape(()).double() * size, n + size)
+        nothing = torch.zeros(2, dtype=torch.float64, device=loss.device)
+        total, n = self._sums.get(part, nothing)
+        self._sums[part] = torch.stack([total + loss.reshape(()).double() * size, n + size])
 
     def _followed(self, hook: Callable[..., Any], trainer: pl.Trainer, part: Part) -> Callable[..., Any]:
         @functools.wraps(hook)
@@ -94,8 +96,8 @@ class Returned(pl.Callback):
         if part not in self._needed:
             self._needed[part] = not _has_loss(part, trainer.callback_metrics)
         if self._needed[part]:
-            total, n = found
-            announce(trainer, {_NAMES[part]: float(trainer.strategy.reduce(total / n))})
+            total, n = trainer.strategy.reduce(found, reduce_op="sum")
+            announce(trainer, {_NAMES[part]: float(total / n)})
 
 
 def _has_loss(part: Part, names: Any) -> bool:
