@@ -19,7 +19,8 @@ from shoal.review.comparison import compare, diff
 from shoal.review.curves import drawn, whole_axis
 from shoal.review.entries import RunEntry, SweepEntry
 from shoal.review.plain import in_full
-from shoal.review.show import command, show_run, show_sweep
+from shoal.review.show_run import command, show_run
+from shoal.review.show_sweep import show_sweep
 from shoal.rundir import RunDir, Status, read_info
 
 

@@ -40,7 +40,7 @@ _ELSEWHERE = {
     "experiments": "train --help experiment",
 }
 """What other programs call a command, and what it is called here."""
-_COMMANDS = ("fitting", "training", "trained", "verifying", "review", "removing", "starting")
+_COMMANDS = ("fitting", "training", "trained", "verifying", "review", "browsing", "removing", "starting")
 """Modules of this package that add their commands to the app, in the order of the help."""
 
 

@@ -18,7 +18,7 @@ from shoal.review.ranking import Ranking
 from shoal.review.report.contents import HALVED, Picture, Repetitions, Report, Row, Setting
 from shoal.review.report.environments import environments
 from shoal.review.settings import read_settings
-from shoal.review.show import command
+from shoal.review.show_run import command
 from shoal.review.values import metric_of, ranked, ranking
 from shoal.review.wording import settings as as_text
 from shoal.rundir import Status, SweepDir
