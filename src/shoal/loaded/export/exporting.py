@@ -17,9 +17,9 @@ from shoal.errors import ShoalError, UsageError
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export import onnx_file
 from shoal.loaded.export.about import metadata, origin, told
+from shoal.loaded.export.averaged_graphs import AveragedGraphs, alike
 from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
 from shoal.loaded.export.sample_rows import feed, rows
-from shoal.loaded.export.together import Together, alike
 from shoal.loaded.export.whole import Whole, signature
 from shoal.loaded.run import Run, Which
 from shoal.rundir import write_bytes
@@ -78,7 +78,7 @@ def _graph(
     data, format = by.columns(which), by.format(which)
     wholes = [_whole(run, which, format, by_column) for run in by.members]
     takes = alike([whole.takes for whole in wholes])
-    whole = wholes[0] if isinstance(by, Run) else Together(wholes)
+    whole = wholes[0] if isinstance(by, Run) else AveragedGraphs(wholes)
     raw = rows(takes)
     write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
     predicts = write(whole.eval(), feed(raw, takes), takes, metadata(by, which, takes, data), path)

@@ -12,7 +12,7 @@ from shoal.errors import UsageError
 from shoal.loaded.export.whole import Signature, Whole
 
 
-class Together(nn.Module):
+class AveragedGraphs(nn.Module):
     """Graphs that take the same; of classes it gives the one whose mean probability is the greatest."""
 
     def __init__(self, wholes: Sequence[Whole]) -> None:
