@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils import _pytree as pytree
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from driven import Kept, job
 from own_modules import Loaders, Plain
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
 from shoal.engines.sampled import NotGatherableError, Sampled
+from shoal.engines.stack.gathered import side_by_side
+from shoal.engines.streamed import Streamed
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
@@ -25,7 +38,10 @@ from shoal.optimizers import SGD
 from shoal.tasks import LightningTask
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*", "ignore:.*have no `val_dataloader`.*"
+    "ignore:.*LeafSpec.*",
+    "ignore:.*ambiguous collection.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*have no `val_dataloader`.*",
 )
 
 
@@ -34,11 +50,19 @@ class Noting(Plain):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: dict[int, list[Tensor]] = {}
+        self.given: dict[int, list[Any]] = {}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.given.setdefault(self.current_epoch, []).append(batch[0])
-        return super().training_step(batch, batch_idx)
+        self.given.setdefault(self.current_epoch, []).append(batch)
+        x, y = pytree.tree_leaves(batch)[:2]
+        return super().training_step((x, y), batch_idx)
+
+
+class Named(Plain):
+    """Takes a dictionary."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step((batch["x"], batch["more"][0]), batch_idx)
 
 
 class Whole(Loaders):
@@ -57,11 +81,73 @@ class Ordered(Loaders):
         return DataLoader(self.samples[0], batch_size=16)
 
 
+class Changing(Dataset[Any]):
+    """Draws a part of each sample anew, from each of the global generators."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        return torch.full((1,), random.random() + numpy.random.rand()) + torch.rand(1), torch.tensor([float(place)])
+
+
+class Flowing(IterableDataset[Any]):
+    """Gives samples one after the other, and does not say how many."""
+
+    def __iter__(self) -> Any:
+        return iter([(torch.full((1,), float(n)), torch.rand(1)) for n in range(10)])
+
+
+FIXED = TensorDataset(torch.rand(10, 1), torch.rand(10, 1))
+
+
+class Other(Loaders):
+    """Has other data for training."""
+
+    def __init__(self, train: Callable[[], Any]) -> None:
+        super().__init__()
+        self.train = train
+
+    def train_dataloader(self) -> Any:
+        return self.train()
+
+
+class Turned(Other):
+    """Changes each batch by itself."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch[0] + torch.rand(1), batch[1]
+
+
+def _named(samples: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    x, y = (torch.stack(each) for each in zip(*samples, strict=True))
+    return {"x": x, "more": [y, (2 * y,)]}
+
+
+def _centered(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    x, y = (torch.stack(each) for each in zip(*samples, strict=True))
+    return x - x.mean(), y
+
+
+def _by_threes() -> DataLoader[Any]:
+    return DataLoader(FIXED, batch_sampler=BatchSampler(RandomSampler(FIXED), 3, drop_last=True))
+
+
+WEIGHTED = WeightedRandomSampler(torch.arange(1.0, 11.0).tolist(), 7)
 DATA: dict[str, Callable[[], Any]] = {
     "shuffled": Loaders,
     "its own generator": lambda: Loaders(generator=True),
     "whole batches": Whole,
     "ordered": Ordered,
+    "named": lambda: Other(lambda: DataLoader(FIXED, 4, collate_fn=_named, shuffle=True)),
+    "three": lambda: Other(lambda: DataLoader(TensorDataset(*FIXED.tensors, torch.arange(10)), 4, shuffle=True)),
+    "weighted": lambda: Other(lambda: DataLoader(FIXED, 4, sampler=WEIGHTED)),
+    "batches of its own": lambda: Other(_by_threes),
+    "drawn anew": lambda: Other(lambda: DataLoader(Changing(), 4, shuffle=True)),
+    "one after the other": lambda: Other(lambda: DataLoader(Flowing(), 4)),
+    "made of a batch": lambda: Other(lambda: DataLoader(FIXED, 4, collate_fn=_centered)),
+    "several": lambda: Other(lambda: [DataLoader(FIXED, 4, shuffle=True), DataLoader(FIXED, 6)]),
+    "changed later": lambda: Turned(lambda: DataLoader(FIXED, 4)),
 }
 
 
@@ -71,24 +157,34 @@ def own_job(seed: int, data: Callable[[], Any], module: Callable[[], Any] = Plai
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_a_stack_has_the_samples_of_a_loader_in_the_order_of_each_epoch(name: str) -> None:
+def test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch(name: str) -> None:
     alone = own_job(1, DATA[name], Noting)
     module: Any = alone.module()
     fit_alone(alone, module)
 
-    batches, _ = own_job(1, DATA[name]).batches()
+    train, _ = own_job(1, DATA[name]).sources()
+    batches = side_by_side([train, train])
 
     for epoch in range(3):
-        order = batches.order(epoch)[: len(batches) * batches.batch_size]
-        assert torch.equal(batches.samples.x[order], torch.cat(module.given[epoch]))
+        found = list(batches.epoch(epoch, dtype=torch.float64))
+        assert len(found) == len(module.given[epoch]) == len(batches)
+        for mine, theirs in zip(found, module.given[epoch], strict=True):
+            assert equal(pytree.tree_map(lambda leaf: leaf[1], mine), theirs)
 
 
-@pytest.mark.parametrize("name", ["shuffled", "ordered"])
+def equal(one: Any, other: Any) -> bool:
+    leaves, structure = pytree.tree_flatten(one)
+    others, theirs = pytree.tree_flatten(other)
+    return structure == theirs and all(torch.equal(mine, its) for mine, its in zip(leaves, others, strict=True))
+
+
+@pytest.mark.parametrize("name", ["shuffled", "ordered", "drawn anew", "named"])
 def test_a_stack_of_runs_with_loaders_trains_as_lightning_trains_each(name: str) -> None:
-    running = Running([Member.of(own_job(seed, DATA[name])) for seed in range(3)])
+    module_class = Named if name == "named" else Plain
+    running = Running([Member.of(own_job(seed, DATA[name], module_class)) for seed in range(3)])
     fit(running, Kept())
 
-    alone = own_job(2, DATA[name])
+    alone = own_job(2, DATA[name], module_class)
     module = alone.module()
     fit_alone(alone, module)
 
@@ -108,32 +204,7 @@ def test_gathering_leaves_generators_alone_and_keeps_equal_samples_once() -> Non
     assert torch.equal(own.get_state(), before[1])
     assert torch.equal(orders[0], orders[2])
     assert not torch.equal(orders[0], orders[1])
-    assert one.samples.x is other.samples.x
-
-
-class Changing(Dataset[Any]):
-    """Draws a part of each sample anew."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
-        return torch.ones(1) + torch.rand(1), torch.ones(1)
-
-
-class Flowing(IterableDataset[Any]):
-    """Gives samples one after the other."""
-
-    def __iter__(self) -> Any:
-        return iter([(torch.ones(1), torch.ones(1))] * 8)
-
-
-FIXED = TensorDataset(torch.rand(8, 1), torch.rand(8, 1))
-
-
-def _centered(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    x, y = (torch.stack(each) for each in zip(*samples, strict=True))
-    return x - x.mean(), y
+    assert one.tensors[0] is other.tensors[0]
 
 
 @pytest.mark.parametrize(
@@ -141,9 +212,8 @@ def _centered(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     [
         (lambda: DataLoader(Changing(), 4), "change each time"),
         (lambda: DataLoader(Flowing(), 4), "one after the other"),
-        (lambda: DataLoader(TensorDataset(torch.rand(8, 1)), 4), "no pairs"),
+        (lambda: DataLoader(["a", "b"], 2), "not of tensors alone"),
         (lambda: DataLoader(FIXED, 4, collate_fn=_centered), "depends on the batch"),
-        (lambda: DataLoader(FIXED, 4, sampler=WeightedRandomSampler(torch.ones(8), 5)), "each sample once"),
         (lambda: DataLoader(TensorDataset(*[torch.zeros(1, 1).expand(1 << 20, 200)] * 2)), "GiB"),
         (lambda: [DataLoader(FIXED, 4)], "a list of its own kind"),
         (lambda: DataLoader(FIXED, batch_size=None), "of its own kind"),
@@ -154,10 +224,26 @@ def test_samples_that_cannot_be_gathered_are_refused_with_the_reason(loader: Cal
         Sampled(loader(), 0, double=False)
 
 
-def test_a_job_whose_samples_cannot_be_gathered_says_why() -> None:
-    class Drawing(Loaders):
-        def train_dataloader(self) -> DataLoader[Any]:
-            return DataLoader(Changing(), 4)
+def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
+    words = own_job(0, lambda: Other(lambda: DataLoader(["a", "b"], 2)))
 
-    assert own_job(0, Drawing).why_not_in_memory == "its samples change each time they are fetched"
-    assert own_job(0, Loaders).why_not_in_memory is None
+    assert words.why_without_sources == "its batches are not of tensors alone"
+    assert own_job(0, Loaders).why_without_sources is None
+
+
+class Shrinking(IterableDataset[Any]):
+    """Has a sample less each time."""
+
+    n = 12
+
+    def __iter__(self) -> Any:
+        self.n -= 1
+        return iter([(torch.ones(1), torch.ones(1))] * self.n)
+
+
+def test_a_loader_that_has_another_number_of_batches_later_ends_the_stack() -> None:
+    source = Streamed(DataLoader(Shrinking(), 1), 0, None, double=False, trains=True)
+
+    assert len(source) == 10
+    with pytest.raises(RuntimeError, match="gives 9 batches in epoch 1, and 10 in the first one"):
+        list(source.epoch(1))

@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from shoal.engines.sampled import NotGatherableError, sampled
+from shoal.engines.sampled import NotGatherableError
+from shoal.engines.sources import Source, sources
 from shoal.errors import ConfigError
 from shoal.losses import Loss, LossFunction
 from shoal.models import Formula, Model
@@ -134,10 +135,7 @@ class Job:
 
         Raises:
             ConfigError: where the loss has not a weight for each class.
-            NotGatherableError: where they come from data loaders whose samples cannot be gathered.
         """
-        if not self.in_memory:
-            return self._sampled
         overfits = bool(self.trainer.get("overfit_batches"))
         data, task = self.data, self.task
         size = task.training_batch(len(data.train))
@@ -146,11 +144,20 @@ class Job:
         val = Batches(self.weighted(data.val), batch_size=task.val_batch_size) if data.val else None
         return train, val
 
+    def sources(self) -> tuple[Source, Source | None]:
+        """What a stack gets its training and its validation batches from.
+
+        Raises:
+            ConfigError: as for the batches of samples in memory.
+            NotGatherableError: where they come from data loaders that a stack cannot have them from.
+        """
+        return self.batches() if self.in_memory else self._own_sources
+
     @property
-    def why_not_in_memory(self) -> str | None:
-        """Why there are no `batches`; None where there are."""
+    def why_without_sources(self) -> str | None:
+        """Why there are no `sources`; None where there are."""
         try:
-            self.batches()
+            self.sources()
         except NotGatherableError as error:
             return str(error)
         except Exception as error:  # whatever a data loader of the user's own does
@@ -158,10 +165,10 @@ class Job:
         return None
 
     @cached_property
-    def _sampled(self) -> tuple[Batches, Batches | None]:
+    def _own_sources(self) -> tuple[Source, Source | None]:
         """What a user's own data loaders give."""
         assert isinstance(self.task, LightningTask)
-        train, val = sampled(self.module(), self.task.drawn_datamodule(), self.seed, double=self.double)
+        train, val = sources(self.module(), self.task.drawn_datamodule(), self.seed, double=self.double)
         return train, val if self.task.validates else None
 
     def test_batches(self) -> Batches | None:

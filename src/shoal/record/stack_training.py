@@ -311,7 +311,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     members, broken = [], {}
     for place, (each, how) in enumerate(zip(runs, checkpoints, strict=True)):
         try:
-            each.job.batches()
+            each.job.sources()
             member = Member.of(each.job, monitor=how.monitor, mode=how.way)
             member.trainer.loggers = [RunLogger(each.run)]
             members.append(member)

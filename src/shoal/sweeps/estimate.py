@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.utils import _pytree as pytree
 
 from shoal.build.job import job as build
 from shoal.engines.job import Job
@@ -68,7 +69,7 @@ def seconds(blocks: Sequence[Block], processes: int) -> tuple[float, int]:
 
 
 def _steps(job: Job) -> int:
-    n_batches = n_of(job.trainer.get("limit_train_batches"), len(job.batches()[0]))
+    n_batches = n_of(job.trainer.get("limit_train_batches"), len(job.sources()[0]))
     n_epochs, n_steps = job.trainer.get("max_epochs") or -1, job.trainer.get("max_steps") or -1
     bounds = [n for n in (n_epochs * n_batches, n_steps) if n > 0]
     return min(bounds) if bounds else math.ceil(n_batches)
@@ -79,14 +80,14 @@ def _measured(job: Job) -> _Step:
     member = Member.of(job)
     begun(member)
     module = member.module
-    train, _ = job.batches()
+    train, _ = job.sources()
     optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
     step = CapturedStep(module, "train")
     params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
 
     def gradient(times: int) -> None:
         module.zero_grad()
-        batch = tuple(torch.cat([each] * times) for each in train.samples.first(train.batch_size))
+        batch = pytree.tree_map(lambda each: torch.cat([each] * times), train.first())
         torch.autograd.backward(step(params, buffers, batch, Clock()).loss)
 
     threads = torch.get_num_threads()

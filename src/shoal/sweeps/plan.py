@@ -111,8 +111,8 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     """Why a run cannot share a stack, or None where it can, as far as can be seen without a step."""
     if job.engine == "lightning":
         return "engine=lightning"
-    if not job.in_memory and job.why_not_in_memory:
-        return f"its samples come from data loaders: {job.why_not_in_memory}"
+    if not job.in_memory and job.why_without_sources:
+        return f"its samples come from data loaders: {job.why_without_sources}"
     wrong = unsupported(job.trainer)
     if wrong:
         return f"a stack cannot follow {wrong}"
@@ -137,28 +137,25 @@ def _own(member: Member) -> OwnOptimizer | None:
 
 
 def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -> Signature:
-    train, val = job.batches()
+    train, val = job.sources()
     settings: Mapping[str, Hashable] = {
         f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN
     }
     return {
-        **signature(module, job.optimizer.in_stack, train.samples.first(train.batch_size)),
+        **signature(module, job.optimizer.in_stack, train.first()),
         **({"the optimizer": own.called, "the optimizer's groups": str(own.names)} if own else {}),
         **settings,
-        "the number of training samples": len(train.samples),
-        "the number of batches": len(train),
-        "the number of validation samples": len(val.samples) if val else 0,
-        "the validation batch size": val.batch_size if val else 0,
+        **{name.format("training"): value for name, value in train.key.items()},
+        **{name.format("validation"): value for name, value in (val.key if val else {}).items()},
         "what the task measures": tuple(job.task.metric_names),
         "the number of threads": job.threads,
     }
 
 
 def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
-    train, val = job.batches()
-    parts = [train.samples, val.samples] if val else [train.samples]
-    samples = sum(each.numel() * each.element_size() for part in parts for each in part.tensors)
-    return Footprint.of(module, train.samples.first(train.batch_size), samples=samples)
+    train, val = job.sources()
+    samples = train.n_bytes + (val.n_bytes if val else 0)
+    return Footprint.of(module, train.first(), samples=samples)
 
 
 def _count(group: Group, processes: int, size: int | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -41,6 +41,39 @@ class Batches:
         first, self._first = self._first, 0
         parts = [torch.split(each, self.batch_size) for each in self.epoch(self._epoch)]
         yield from islice(zip(*parts, strict=True), first, len(self))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What the batches are parts of."""
+        return self.samples.tensors
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the samples."""
+        return sum(each.numel() * each.element_size() for each in self.tensors)
+
+    @property
+    def key(self) -> Mapping[str, Hashable]:
+        """What runs must agree in whose batches are to lie side by side, by what it is called of a part of the data."""
+        n = len(self.samples)
+        return {
+            "the number of {} samples": n,
+            "the {} batch size": self.batch_size,
+            "the number of {} batches": len(self),
+        }
+
+    def batch(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """A batch made of its parts."""
+        return tuple(parts)
+
+    def first(self) -> tuple[Tensor, ...]:
+        """The first samples, as many as a batch has."""
+        return self.samples.first(self.batch_size)
+
+    def sizes(self) -> list[int]:
+        """Samples of each batch of an epoch."""
+        n, size = len(self.samples), self.batch_size
+        return [min(size, n - begin) for begin in range(0, n, size)][: len(self)]
 
     def at(self, epoch: int, batch: int = 0) -> None:
         """The next iteration gives `epoch`, from its batch number `batch` on; the one after starts at its beginning."""

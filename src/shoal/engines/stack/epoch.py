@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.clipping import clip, row_norms
 from shoal.engines.stack.objects import Objects
@@ -27,6 +28,8 @@ class EpochHistory:
 
     losses: list[Float[Tensor, " runs"]] = field(default_factory=list)
     logged: list[dict[str, Tensor]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Samples of each batch."""
     norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
     """Norm of the gradient before clipping, for each optimizer step."""
     clipped_norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
@@ -108,6 +111,7 @@ class Training:
         )
         history.losses.append(result.losses)
         history.logged.append(result.logged)
+        history.sizes.append(_n_samples(batch))
         if not _all_finite(result.losses):
             self._stop(result.losses.isfinite(), "loss", history)
         self._take_buffers(result.buffers)
@@ -176,6 +180,12 @@ class Training:
                 stack.diverged[row] = Divergence(stack.steps[row], what, max(norms, default=None))
 
 
+def _n_samples(batch: Any) -> int:
+    """The length of the first tensor of each run's batch, as Lightning counts samples."""
+    lengths = (leaf.shape[1] for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim() > 1)
+    return int(next(lengths, 1))
+
+
 def _all_finite(values: Tensor) -> bool:
     """False where any is not finite, and where their sum is too large."""
     return math.isfinite(float(values.sum()))
@@ -190,5 +200,6 @@ def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock)
         result = mapped(views, stack.buffers, batch, clock)
         history.losses.append(result.losses)
         history.logged.append(result.logged)
+        history.sizes.append(_n_samples(batch))
         history.outputs.extend(result.outputs)
     return history

@@ -1,57 +1,118 @@
-"""Batches of a stack, gathered from samples in memory by each run's own order."""
+"""Batches of a stack: those of its runs side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from shoal.tasks import Batches
+
+@runtime_checkable
+class InMemory(Protocol):
+    """The batches of a run, gathered from samples in memory."""
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """Inputs, targets and whatever else a sample has: a row for each."""
+
+    def __len__(self) -> int: ...
+
+    def sizes(self) -> list[int]:
+        """Samples of each batch of an epoch."""
+
+    def order(self, number: int) -> Int[Tensor, " samples"]:
+        """Places of the samples in the order of an epoch."""
+
+    def batch(self, parts: Sequence[Tensor]) -> Any:
+        """A batch made of its parts."""
+
+
+@runtime_checkable
+class AsTheyCome(Protocol):
+    """The batches of a run, which only its own data loader can tell."""
+
+    def __len__(self) -> int: ...
+
+    def kinds(self) -> list[Any]:
+        """A batch of each size."""
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        """Those of an epoch."""
 
 
 class Gathered:
     """The batches of several runs side by side; every run has as many samples and the same batch size."""
 
-    def __init__(self, runs: Sequence[Batches]) -> None:
+    def __init__(self, runs: Sequence[InMemory]) -> None:
         self.runs = runs
-        self.batch_size = runs[0].batch_size
-        self.n_samples = len(runs[0].samples)
-        self._parts = [_Part(each) for each in zip(*(run.samples.tensors for run in runs), strict=True)]
-        self._starts = torch.tensor([[i * self.n_samples] for i in range(len(runs))])
+        self._sizes = runs[0].sizes()
+        n_samples = len(runs[0].tensors[0])
+        self._parts = [_Part(each) for each in zip(*(run.tensors for run in runs), strict=True)]
+        self._starts = torch.tensor([[i * n_samples] for i in range(len(runs))])
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def kinds(self, *, dtype: torch.dtype, end: int) -> Iterator[Any]:
+        """A batch like those of an epoch for each size among the first: each run's first samples."""
+        for size in dict.fromkeys(self._sizes[:end]):
+            parts = zip(*(run.tensors for run in self.runs), strict=True)
+            firsts = [torch.stack([each[:size] for each in part]) for part in parts]
+            yield self._batch(firsts, dtype)
+
+    def epoch(self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None) -> Iterator[Any]:
+        """The epoch's batches, their tensors of shape (runs, batch, ...); numbers in `dtype`.
+
+        They are those from `first` to before `end`.
+        """
+        orders = torch.stack([run.order(number) for run in self.runs])[:, : sum(self._sizes)]
+        places = (torch.split(each, self._sizes, dim=1) for each in (orders, orders + self._starts))
+        for shared, own in islice(zip(*places, strict=True), first, end):
+            yield self._batch([part.take(shared if part.shared else own) for part in self._parts], dtype)
+
+    def _batch(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Any:
+        return self.runs[0].batch([_in(each, dtype) for each in parts])
+
+
+class Streams:
+    """The batches of several runs side by side, each from its own data loader."""
+
+    def __init__(self, runs: Sequence[AsTheyCome]) -> None:
+        self.runs = runs
 
     def __len__(self) -> int:
         return len(self.runs[0])
 
-    @staticmethod
-    def first(runs: Sequence[Batches], size: int, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """A batch like one of an epoch's of this size: each run's first samples."""
-        x = torch.stack([run.samples.x[:size] for run in runs])
-        y = torch.stack([run.samples.y[:size] for run in runs])
-        return x.to(dtype) if x.is_floating_point() else x, y.to(dtype) if y.is_floating_point() else y
+    def kinds(self, *, dtype: torch.dtype, end: int) -> Iterator[Any]:
+        """A batch of each size, as far as is known before."""
+        for each in zip(*(run.kinds()[:end] for run in self.runs), strict=True):
+            yield _beside(each, dtype)
 
-    def epoch(
-        self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None
-    ) -> Iterator[tuple[Tensor, ...]]:
-        """The epoch's batches (x, y), or with weights behind, of shape (runs, batch, ...); numbers in `dtype`.
+    def epoch(self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None) -> Iterator[Any]:
+        """As of those in memory. A run that fills up the stack has the batches of the one that it is a copy of."""
+        different = {id(run): run for run in self.runs}
+        batches = zip(*(run.epoch(number) for run in different.values()), strict=True)
+        for each in islice(batches, first, end):
+            own = dict(zip(different, each, strict=True))
+            yield _beside([own[id(run)] for run in self.runs], dtype)
 
-        They are those from `first` to before `end`.
-        """
-        orders = torch.stack([run.order(number) for run in self.runs])
-        places = (torch.split(each, self.batch_size, dim=1) for each in (orders, orders + self._starts))
-        for shared, own in islice(zip(*places, strict=True), first, self._end(end)):
-            parts = [part.take(shared if part.shared else own) for part in self._parts]
-            yield tuple(each.to(dtype) if each.is_floating_point() else each for each in parts)
 
-    def sizes(self, first: int = 0, end: int | None = None) -> list[int]:
-        """Samples of each batch, from `first` to before `end`."""
-        n, size = self.n_samples, self.batch_size
-        return [min(size, n - begin) for begin in range(0, n, size)][first : self._end(end)]
+def side_by_side(runs: Sequence[Any]) -> Gathered | Streams:
+    """The batches of the runs of a stack, all of one kind."""
+    return Streams(runs) if runs[0].order is None else Gathered(runs)
 
-    def _end(self, end: int | None) -> int:
-        return len(self) if end is None else min(end, len(self))
+
+def _beside(batches: Sequence[Any], dtype: torch.dtype) -> Any:
+    return pytree.tree_map(lambda *leaves: _in(torch.stack(leaves), dtype), batches[0], *batches[1:])
+
+
+def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 class _Part:

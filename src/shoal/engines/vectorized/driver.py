@@ -23,7 +23,7 @@ from shoal.engines.position import Position, move
 from shoal.engines.returned import added
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
-from shoal.engines.stack.gathered import Gathered
+from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
@@ -95,10 +95,10 @@ def unlike_alone(running: Running) -> dict[int, str]:
     running.begin_epoch()
     modules, dtype = [member.module for member in running.members], running.stack.params.dtype
     some = range(0, len(modules), -(-len(modules) // COMPARED))
-    batches = [running.members[run].job.batches() for run in running.filled]
+    batches = [running.members[run].job.sources() for run in running.filled]
     settings = running.members[0].job.trainer
     with steady():
-        train = Gathered([train for train, _ in batches])
+        train = side_by_side([train for train, _ in batches])
         n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
         for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
             rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)
@@ -107,7 +107,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
                 return found
         val = [val for _, val in batches if val is not None]
         n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
-        for number, batch in enumerate(Gathered(val).epoch(0, end=n, dtype=dtype) if n else ()):
+        for number, batch in enumerate(side_by_side(val).epoch(0, end=n, dtype=dtype) if n else ()):
             rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
             found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
             if found:
@@ -167,7 +167,7 @@ class StackModule(pl.LightningModule):
         history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
-        self._means["train"] = self._read("train", history, self._train.sizes(first, end), running.sums)
+        self._means["train"] = self._read("train", history, running.sums)
         running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
         self._count_steps()
         own = running.stack.own
@@ -191,7 +191,7 @@ class StackModule(pl.LightningModule):
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
-        self._means["val"] = self._read("val", history, self._val_sizes)
+        self._means["val"] = self._read("val", history)
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
         self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._of_runs("val"))
 
@@ -228,7 +228,7 @@ class StackModule(pl.LightningModule):
         running = self.running
         done = first + len(history.losses)
         if done > first:
-            self._read("train", history, self._train.sizes(first, done), running.sums)
+            self._read("train", history, running.sums)
             running.batch, running.sums = done, self._sums
         self._count_steps()
         self.listener.stopped(running)
@@ -281,7 +281,6 @@ class StackModule(pl.LightningModule):
         self,
         stage: Stage,
         history: EpochHistory,
-        sizes: Sequence[int],
         begun: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> dict[str, list[float]]:
         """Numbers of the epoch from what its batches logged, not all of them the same.
@@ -296,7 +295,7 @@ class StackModule(pl.LightningModule):
             entries = {**entries, name: Entry("mean")}
         for name, entry in entries.items():
             total = self._begun(begun or {}, name, entry)
-            found = [(logged, size) for logged, size in zip(every, sizes, strict=True) if name in logged]
+            found = [(logged, size) for logged, size in zip(every, history.sizes, strict=True) if name in logged]
             if found and not name.endswith(WEIGHT):
                 weights = [_weight(logged, name, size) for logged, size in found]
                 total = total.and_(entry, torch.stack([logged[name] for logged, _ in found]).double(), weights)
@@ -336,16 +335,15 @@ class StackModule(pl.LightningModule):
         if not running.rows:
             return
         settings = running.members[0].job.trainer
-        batches = [running.members[run].job.batches() for run in running.filled]
+        batches = [running.members[run].job.sources() for run in running.filled]
         self._clock.keys = running.keys
-        self._train = Gathered([train for train, _ in batches])
+        self._train = side_by_side([train for train, _ in batches])
         self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
         self._val: list[Any] = []
         if batches[0][1] is not None:
-            val = Gathered([val for _, val in batches if val is not None])
+            val = side_by_side([val for _, val in batches if val is not None])
             limit = n_of(settings.get("limit_val_batches"), len(val))
             self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
-            self._val_sizes = val.sizes(end=limit)
             if self._val and running.steps.captured["val"].keeps:
                 tasks = [running.members[run].job.task for run in running.filled]
                 self._measuring = Measuring(tasks, [y for _, y, *_ in self._val])

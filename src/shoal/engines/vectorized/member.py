@@ -36,6 +36,7 @@ _EXPECTED: dict[str, tuple[Any, ...]] = {
     "log_every_n_steps": (None,),
     "max_time": (None,),
     "min_steps": (None, -1, 0),
+    "reload_dataloaders_every_n_epochs": (None, 0),
     "plugins": (None, []),
 }
 """Settings that a stack follows only with these values."""
@@ -81,7 +82,7 @@ class Member:
 
     @property
     def _n(self) -> int:
-        return len(self.job.batches()[0])
+        return len(self.job.sources()[0])
 
     def _log(self, *args: Any, **kwargs: Any) -> None:
         self.module.log(*args, **kwargs)

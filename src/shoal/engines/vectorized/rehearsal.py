@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-
-from torch import Tensor
+from typing import Any
 
 from shoal.engines.length import n_of
+from shoal.engines.sources import Source
 from shoal.engines.stack.epoch import Training
-from shoal.engines.stack.gathered import Gathered
+from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
@@ -17,7 +17,6 @@ from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
-from shoal.tasks import Batches
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def _fits(running: Running, smaller: Stack, rows: Sequence[int]) -> bool:
 def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     steps, members = running.steps, [running.members[run] for run in filled]
     steps.guard.on = len(set(filled)) > 1  # a run alone is what the others are compared with
-    batches = [member.job.batches() for member in members]
+    batches = [member.job.sources() for member in members]
     keys = StepKeys([member.job.seed for member in members])
     trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step, keys=keys)
     with steady(), generators_restored():
@@ -75,10 +74,8 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     running.sizes[len(stack)] = None
 
 
-def _kinds(runs: Sequence[Batches], limit: float | int | None, stack: Stack) -> Iterator[tuple[Tensor, Tensor]]:
+def _kinds(runs: Sequence[Source], limit: float | int | None, stack: Stack) -> Iterator[Any]:
     """A batch of each size that an epoch has."""
     if runs:
-        n, size = len(runs[0].samples), runs[0].batch_size
-        sizes = [min(size, n - begin) for begin in range(0, n, size)]
-        for each in dict.fromkeys(sizes[: n_of(limit, len(sizes))]):
-            yield Gathered.first(runs, each, dtype=stack.params.dtype)
+        batches = side_by_side(runs)
+        yield from batches.kinds(dtype=stack.params.dtype, end=n_of(limit, len(batches)))

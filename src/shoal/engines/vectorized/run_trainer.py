@@ -86,12 +86,12 @@ class RunTrainer:
     @property
     def num_training_batches(self) -> int:
         """Batches of an epoch."""
-        return n_batches(self._job.trainer, len(self._job.batches()[0]))
+        return n_batches(self._job.trainer, len(self._job.sources()[0]))
 
     @property
     def num_val_batches(self) -> list[int]:
         """Batches of the validation."""
-        val = self._job.batches()[1]
+        val = self._job.sources()[1]
         return [] if val is None else [n_of(self._job.trainer.get("limit_val_batches"), len(val))]
 
     @cached_property

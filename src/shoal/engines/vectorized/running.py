@@ -258,7 +258,7 @@ class Running:
 
     def _horizon(self, trainer: Mapping[str, Any]) -> Horizon:
         """How long a run will train under these settings of the Trainer if nothing stops it."""
-        return horizon(trainer, n_batches(trainer, len(self.members[0].job.batches()[0])))
+        return horizon(trainer, n_batches(trainer, len(self.members[0].job.sources()[0])))
 
     def _moment(self, run: int) -> Moment:
         stopping = self.members[run].early_stopping
