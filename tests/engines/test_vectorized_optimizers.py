@@ -23,6 +23,7 @@ from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel
 from shoal.names import TRAIN_LOSS
 from shoal.optimizers import Own, Upstream
+from shoal.optimizers.parts import Together
 from shoal.schedulers import OneCycle, Plateau
 from shoal.tasks import LightningTask, Parabola
 
@@ -75,6 +76,16 @@ class Normed(torch.optim.Optimizer):
                 param.sub_(param.grad / (param.grad.norm() + 1e-6), alpha=group["lr"] / self.state[param]["n"])
 
 
+class Both(Together):
+    """Has an optimizer for the matrices, and one for the rest."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        matrices, rest = [], []
+        for param in params:
+            (matrices if param.dim() > 1 else rest).append(param)
+        super().__init__([torch.optim.NAdam(matrices, lr), torch.optim.SGD(rest, lr, momentum=0.9)])
+
+
 OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "NAdam": (torch.optim.NAdam, {}),
     "RAdam": (torch.optim.RAdam, {"weight_decay": 0.01}),
@@ -88,12 +99,13 @@ OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "foreach": (torch.optim.NAdam, {"foreach": True}),
     "dampened": (torch.optim.SGD, {"momentum": 0.9, "dampening": 0.1}),
     "Averaged": (Averaged, {}),
+    "Both": (Both, {}),
 }
 APART: dict[str, tuple[Any, dict[str, Any]]] = {
     "Adafactor": (torch.optim.Adafactor, {}),
     "Normed": (Normed, {}),
 }
-CHOSEN = ["NAdam", "Averaged", "Normed"]
+CHOSEN = ["NAdam", "Both", "Averaged", "Normed"]
 
 
 def own(name: str) -> OwnOptimizer:
@@ -127,7 +139,7 @@ def test_an_optimizer_that_leaves_a_parameter_out_is_refused_with_its_name() -> 
         OwnOptimizer(module, torch.optim.SGD([module.weight], lr=0.1), [])
 
 
-def test_an_optimizer_made_of_others_is_refused() -> None:
+def test_an_optimizer_made_of_others_with_groups_of_their_own_is_refused() -> None:
     module = nn.Linear(2, 1)
     made = torch.optim.SGD(module.parameters(), lr=0.1)
     made.parts = [torch.optim.SGD(module.parameters(), lr=0.1)]  # type: ignore[attr-defined]

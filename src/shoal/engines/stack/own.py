@@ -57,8 +57,9 @@ class OwnOptimizer:
         left = set(names.values()).difference(*self.names)
         if left:
             raise UnfitError(f"{self.called} does not have {min(left)}")
-        if any(_holds_optimizers(value) for value in vars(optimizer).values()):
-            raise UnfitError(f"{self.called} is made of other optimizers")
+        groups = {id(group) for group in optimizer.param_groups}
+        if any(id(group) not in groups for part in self._parts for group in part.param_groups):
+            raise UnfitError(f"{self.called} is made of other optimizers, whose groups are not its own")
         if any(each.monitor and each.interval == "step" for each in scheduled):
             raise UnfitError("a scheduler watches a metric at every step")
         if any(not group for group in self.params):
@@ -67,12 +68,13 @@ class OwnOptimizer:
         self.used = self.lr
         """The learning rate of the last step."""
         optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
-        self._fixed = repr({name: value for name, value in vars(optimizer).items() if isinstance(value, _PLAIN)})
+        self._fixed = repr([_plain(each) for each in (optimizer, *self._parts)])
 
     @property
     def called(self) -> str:
-        """The name of its class."""
-        return type(self.optimizer).__name__
+        """The name of its class, and of what it is made of."""
+        own, *parts = (type(each).__name__ for each in (self.optimizer, *self._parts))
+        return f"{own} of {' and '.join(parts)}" if parts else own
 
     @property
     def weights(self) -> list[nn.Parameter]:
@@ -96,7 +98,7 @@ class OwnOptimizer:
 
     def key(self) -> str:
         """What must agree for two runs to be stepped by one object."""
-        return f"{type(self.optimizer)} {self._fixed} {self.groups}"
+        return f"{self.called} {self._fixed} {self.groups}"
 
     def at(self, epoch: int, step: int) -> float:
         """The learning rate now."""
@@ -181,21 +183,36 @@ class OwnOptimizer:
             for mine, each in zip(self.params, params, strict=True)
             for place, old in enumerate(mine)
         }
-        new = type(self.optimizer).__new__(type(self.optimizer))
-        kept = {name: value for name, value in vars(self.optimizer).items() if name not in _NOT_COPIED}
-        new.__dict__.update(copy.deepcopy({**kept, "param_groups": self.groups}, memo))
-        new.state = defaultdict(dict)
-        for group, each in zip(new.param_groups, params, strict=True):
-            group["params"] = list(each)
-        return new
+        groups: dict[int, Group] = {}
+        for group, values, each in zip(self._groups, copy.deepcopy(self.groups, memo), params, strict=True):
+            groups[id(group)] = {**values, "params": list(each)}
+        made = [(old, type(old).__new__(type(old))) for old in (self.optimizer, *self._parts)]
+        copies: dict[int, Any] = memo | {id(old): new for old, new in made}
+        state: defaultdict[Any, Any] = defaultdict(dict)
+        for old, new in made:
+            kept = {name: value for name, value in vars(old).items() if name not in _NOT_COPIED}
+            new.__dict__.update(copy.deepcopy(kept, copies))
+            new.param_groups = [groups[id(group)] for group in old.param_groups]
+            new.state = state  # of one parameter each has its own
+        return made[0][1]
+
+    @property
+    def _parts(self) -> list[torch.optim.Optimizer]:
+        """The optimizers that it is made of."""
+        return [each for value in vars(self.optimizer).values() for each in _optimizers(value)]
 
 
-def _holds_optimizers(value: Any) -> bool:
-    """Whether it is an optimizer or has some: their groups are those of the one that has them, which no copy keeps."""
+def _optimizers(value: Any) -> list[torch.optim.Optimizer]:
+    """A value where it is an optimizer; those in it."""
     if isinstance(value, Mapping):
         value = list(value.values())
     each = value if isinstance(value, list | tuple) else [value]
-    return any(isinstance(one, torch.optim.Optimizer) for one in each)
+    return [one for one in each if isinstance(one, torch.optim.Optimizer)]
+
+
+def _plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The attributes that are numbers and the like."""
+    return {name: value for name, value in vars(optimizer).items() if isinstance(value, _PLAIN)}
 
 
 _PLAIN = (bool, int, float, str, type(None))
