@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import polars as pl
 from torch import Tensor
@@ -16,9 +15,7 @@ from shoal.tasks.tables import columns, suspicious
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.columns import Column
 from shoal.tasks.tables.labelled import weights
-
-if TYPE_CHECKING:
-    from shoal.tasks.tables.table import Table
+from shoal.tasks.tables.table_settings import TableSettings
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Examined:
 
 
 @lru_cache(maxsize=2)
-def examined(task: Table, stamp: tuple[int, ...]) -> Examined:
+def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
     """What a table holds; the same object while settings and `stamp` of files are the same.
 
     Raises:
@@ -68,19 +65,19 @@ def examined(task: Table, stamp: tuple[int, ...]) -> Examined:
     )
 
 
-def weight_key(task: Table) -> str:
+def weight_key(task: TableSettings) -> str:
     """The setting that names the column of weights."""
     return task.weighing.key if task.weighing else "weight"
 
 
-def _means_classes(frame: pl.DataFrame, task: Table) -> bool:
+def _means_classes(frame: pl.DataFrame, task: TableSettings) -> bool:
     columns.check_target(frame, task.target)
     if task.kind:
         return task.kind == "classification"
     return columns.means_classes(frame, task.target, task.format, numeric=task.target in task.numeric)
 
 
-def _columns(frame: pl.DataFrame, task: Table, *, classes: bool) -> list[tuple[pl.Series, Column]]:
+def _columns(frame: pl.DataFrame, task: TableSettings, *, classes: bool) -> list[tuple[pl.Series, Column]]:
     """The values of the features, then of the target, and what each of them is."""
     without = [*task.unnamed, *_beside(task)]
     names = columns.chosen(frame, task.target, task.features, without=without, left_out=task.exclude)
@@ -93,7 +90,7 @@ def _columns(frame: pl.DataFrame, task: Table, *, classes: bool) -> list[tuple[p
     return [*found, columns.examined_target(frame, task.target, task.format, classes=classes, numeric=numeric)]
 
 
-def _check_said(frame: pl.DataFrame, task: Table, names: Sequence[str]) -> None:
+def _check_said(frame: pl.DataFrame, task: TableSettings, names: Sequence[str]) -> None:
     """Refuse columns that are said to be something and are not used, and those of which two things are said."""
     said: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         "categorical": (task.categorical, names),
@@ -112,7 +109,7 @@ def _check_said(frame: pl.DataFrame, task: Table, names: Sequence[str]) -> None:
             raise ConfigError(weight_key(task), name, f"is {used}", hint="weights are a column of their own")
 
 
-def _beside(task: Table) -> list[str]:
+def _beside(task: TableSettings) -> list[str]:
     """The column that is neither the target nor a feature, if there is one."""
     return [task.weighing.column] if task.weighing else []
 
@@ -122,7 +119,7 @@ def _empty(frame: pl.DataFrame) -> pl.Series:
     return frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
 
 
-def _without_missing(frame: pl.DataFrame, task: Table) -> pl.DataFrame:
+def _without_missing(frame: pl.DataFrame, task: TableSettings) -> pl.DataFrame:
     """The rows that are used."""
     some = ~_empty(frame)
     counts = {name: n for name in frame.columns if (n := int((frame[name].is_null() & some).sum()))}

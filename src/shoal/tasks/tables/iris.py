@@ -7,8 +7,8 @@ from importlib.resources import files
 
 import polars as pl
 
-from shoal.tasks.tables.preparing import Kind
 from shoal.tasks.tables.table import Table
+from shoal.tasks.tables.table_settings import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

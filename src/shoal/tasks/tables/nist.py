@@ -9,8 +9,8 @@ from importlib.resources import files
 import polars as pl
 
 from shoal.errors import ConfigError, suggestion
-from shoal.tasks.tables.preparing import Kind
 from shoal.tasks.tables.table import Table
+from shoal.tasks.tables.table_settings import Kind
 
 OF_LOGARITHMS = ("Nelson",)
 """Sets whose formula is one of the logarithm of y, which takes its place here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import polars as pl
 import torch
@@ -17,12 +17,9 @@ from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.columns import Column
 from shoal.tasks.tables.examining import Examined, examined, weight_key
 from shoal.tasks.tables.labelled import labelled
+from shoal.tasks.tables.table_settings import Kind, TableSettings
 
-if TYPE_CHECKING:
-    from shoal.tasks.tables.table import Table
-
-Kind = Literal["regression", "classification"]
-_Key = tuple["Table", tuple[int, ...], torch.dtype]
+_Key = tuple[TableSettings, tuple[int, ...], torch.dtype]
 _KEPT_BYTES = 128 * 2**20
 """Of samples that are kept for whoever asks again: a sweep over seeds asks for each of its splits several times."""
 _KEPT_AT_LEAST = 2
@@ -47,7 +44,7 @@ _kept: OrderedDict[_Key, Prepared] = OrderedDict()
 """What was asked for last, the oldest first."""
 
 
-def prepared(task: Table, stamp: tuple[int, ...], dtype: torch.dtype) -> Prepared:
+def prepared(task: TableSettings, stamp: tuple[int, ...], dtype: torch.dtype) -> Prepared:
     """The samples of a table, of the default `dtype`; the same object while settings and `stamp` of files are the same.
 
     Raises:
@@ -71,7 +68,7 @@ def _n_bytes(found: Prepared) -> int:
     return sum(part.x.nbytes + part.y.nbytes for part in parts if part is not None)
 
 
-def _prepared(task: Table, stamp: tuple[int, ...]) -> Prepared:
+def _prepared(task: TableSettings, stamp: tuple[int, ...]) -> Prepared:
     # Whoever shares out the rows in another way finds the same table examined.
     found = examined(replace(task, seed=0, val_fraction=0.0, test_fraction=0.0, folds=None, fold=0), stamp)
     return Prepared(
@@ -84,7 +81,7 @@ def _prepared(task: Table, stamp: tuple[int, ...]) -> Prepared:
     )
 
 
-def _encoded(found: Examined, task: Table) -> Data:
+def _encoded(found: Examined, task: TableSettings) -> Data:
     frame, label, labels = found.rows, found.rows[task.target], found.labels
     train, val, test = task.shares.parts(len(frame), labels)
     fills, scaled = task.missing == "mean", bool(task.standardize)
@@ -113,7 +110,7 @@ def _encoded(found: Examined, task: Table) -> Data:
     )
 
 
-def _of_numbers(known: pl.Series, task: Table) -> dict[str, Any]:
+def _of_numbers(known: pl.Series, task: TableSettings) -> dict[str, Any]:
     if not task.standardize:
         return {"mean": 0.0, "scale": 1.0}
     mean, scale = codes.moments(known)
@@ -124,14 +121,14 @@ def _of_classes(labels: Tensor, known: tuple[str, ...]) -> dict[str, Any]:
     return {"classes": list(known), "counts": torch.bincount(labels, minlength=len(known)).tolist()}
 
 
-def _checked(samples: Split, task: Table, part: str) -> Split:
+def _checked(samples: Split, task: TableSettings, part: str) -> Split:
     """The samples, if any of them counts."""
     if samples.weight is not None and not samples.weight.any():
         raise ConfigError(weight_key(task), task.weight, f"is 0 in all {part} rows")
     return samples
 
 
-def _tested(data: Data, task: Table) -> Data:
+def _tested(data: Data, task: TableSettings) -> Data:
     """The samples with those of the table for the test, where there is one."""
     frame = task.test_frame()
     if frame is None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
-import polars as pl
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
@@ -20,84 +18,18 @@ from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import baselines, restored
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.column_list import listing
-from shoal.tasks.tables.format import Format
-from shoal.tasks.tables.labelled import Missing, Weighing
-from shoal.tasks.tables.preparing import Kind, Prepared, prepared
+from shoal.tasks.tables.preparing import Prepared, prepared
+from shoal.tasks.tables.table_settings import TableSettings
 from shoal.tasks.task import Task
-from shoal.tasks.validated import Validated
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(Validated):
+class Table(TableSettings):
     """One column of a table from others; numbers are standardised, categories one-hot encoded.
 
     The table is read when its samples, inputs or outputs are first asked for, not before: a model that is already
     trained needs no table.
     """
-
-    target: str
-    """Column to predict."""
-    features: tuple[str, ...] | None = None
-    """Columns to predict it from; all others where null."""
-    exclude: tuple[str, ...] = ()
-    """Columns to leave out where it is predicted from all others."""
-    categorical: tuple[str, ...] = ()
-    """Columns of numbers that are names of categories, such as postal codes."""
-    numeric: tuple[str, ...] = ()
-    """Columns of texts that are numbers all the same: with zeros before them, which are codes else."""
-    kind: Kind | None = None
-    """What the target is; where null: classes if it is text, true or false, or at most 10 distinct whole
-    numbers with three rows to each."""
-    missing: Missing = "error"
-    """What to do with a row without a value: refuse the table, leave the row out, or put in the mean of the column
-    (its most frequent category). A row without a target is never used."""
-    weight: str | None = None
-    """Column with how much each row counts in the loss: numbers of at least 0. It is no feature."""
-    sigma: str | None = None
-    """Column with the standard error of each row's target, in its units: a row counts as 1/sigma**2. It is no
-    feature."""
-    absolute_sigma: bool = False
-    """Take these standard errors as they are for those of a formula's parameters; else only their ratios count, and
-    their size is told from the residuals."""
-    standardize: bool | Literal["auto"] = "auto"
-    """Put numbers, the target among them, on a scale with mean 0 and standard deviation 1; auto does, unless a formula
-    is fitted, which is one of the numbers as they are."""
-
-    @abstractmethod
-    def frame(self) -> pl.DataFrame:
-        """The whole table."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What the table is called in texts."""
-
-    @property
-    def format(self) -> Format:
-        """How texts in the table are written, and in the tables that the trained model predicts."""
-        return Format()
-
-    @property
-    def unnamed(self) -> tuple[str, ...]:
-        """Columns that hold the names of rows: left out unless they are asked for."""
-        return ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What whoever trains should know of how the table was read."""
-        return ()
-
-    def test_frame(self) -> pl.DataFrame | None:
-        """A table of its own for the test; None where the test part, if any, is a share of the whole one."""
-        return None
-
-    @property
-    def weighing(self) -> Weighing | None:
-        """What tells how much each row counts, if anything does."""
-        if self.weight is not None and self.sigma is not None:
-            raise ConfigError("sigma", self.sigma, "cannot stand beside task.weight", hint="set one of them")
-        column = self.weight if self.sigma is None else self.sigma
-        return None if column is None else Weighing(column, of_errors=self.sigma is not None)
 
     def of_formula(self, names: Sequence[str], by: str | None = None) -> Table:
         """The table as it is, in the columns that a formula with these names has, and in that of its groups."""

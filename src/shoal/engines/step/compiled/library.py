@@ -79,18 +79,13 @@ class Library:
             with suppress(OSError):
                 new.unlink()
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the compiler is done, well or not."""
-        return self._compiling is None or not self._compiling.is_alive()
-
     def ready(self) -> bool:
         """Whether the functions can be had; does not wait.
 
         Raises:
             CannotCompileError: where the compiler failed.
         """
-        if not self.is_done:
+        if self._compiling is not None and self._compiling.is_alive():
             return False
         if self._problem is not None:
             raise CannotCompileError(self._problem)

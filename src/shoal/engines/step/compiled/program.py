@@ -9,6 +9,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,7 +169,13 @@ class _Draft:
 
     def ready(self) -> bool:
         """Whether the compiler is done."""
-        return self.library.ready() and (self.product_library is None or self.product_library.is_done)
+        return self.library.ready() and self._has_products()
+
+    def _has_products(self) -> bool:
+        """Whether the compiler is done with products, well or not."""
+        with suppress(CannotCompileError):
+            return self.product_library is None or self.product_library.ready()
+        return True
 
     def finished(self, inputs: Sequence[Tensor]) -> GraphModule:
         """The graph with kernels in it: those that agree to the bit with what they stand for.
