@@ -6,6 +6,16 @@ import os
 
 _OF_A_STEP = ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
 """What srun tells each process that it starts; a batch script is told all but the step."""
+_ACCOUNTS = {
+    "job": "SLURM_JOB_ID",
+    "step": "SLURM_STEP_ID",
+    "array": "SLURM_ARRAY_JOB_ID",
+    "task": "SLURM_ARRAY_TASK_ID",
+    "cluster": "SLURM_CLUSTER_NAME",
+    "partition": "SLURM_JOB_PARTITION",
+    "node": "SLURMD_NODENAME",
+    "gpus": "SLURM_JOB_GPUS",
+}
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 """SLURM numbers from here on the steps that no srun of the user's began: that of a batch script, of an interactive
 shell, of an external process (`SLURM_MAX_NORMAL_STEP_ID` in its slurm.h)."""
@@ -32,5 +42,10 @@ def in_a_job() -> bool:
 
 def forget_step() -> None:
     """Let this process be one of its own, though `srun` started it: it trains with no other."""
-    for name in _OF_A_STEP:
+    for name in _OF_A_STEP[1:]:  # the step stays what it is in SLURM's accounts
         os.environ.pop(name, None)
+
+
+def whereabouts() -> dict[str, str]:
+    """By what SLURM's accounts and logs name where this process runs; nothing outside of a job."""
+    return {key: os.environ[name] for key, name in _ACCOUNTS.items() if os.environ.get(name)} if in_a_job() else {}

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from shoal.engines import srun
 from shoal.machine import installed, processor
 
 PACKAGES = ("shoal", "torch", "hydra-core", "omegaconf", "numpy")
@@ -34,6 +35,7 @@ def hardware(accelerator: str, devices: int, precision: str = "32-true") -> dict
         "devices": devices,
         "precision": precision,
         "gpus": gpus,
+        **({"slurm": slurm} if (slurm := srun.whereabouts()) else {}),
     }
 
 
