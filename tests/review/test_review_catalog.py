@@ -21,7 +21,7 @@ from shoal.review.catalog import find
 from shoal.review.entries import DAMAGED, RunEntry, SweepEntry, runs, untimed
 from shoal.review.listed import ListedRun
 from shoal.review.reference import completions, resolve
-from shoal.rundir import RunInfo, Status
+from shoal.rundir import RunInfo, Status, SweepDir, SweepInfo, write_sweep
 
 
 def test_runs_and_sweeps_are_found_newest_first(tmp_path: Path) -> None:
@@ -191,6 +191,20 @@ def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
 
     assert {name: entry.status for name, entry in found.items()} == {"a": "lost", "b": "running", "c": "running"}
     assert "shoal resume a" in found["a"].reason
+
+
+@pytest.mark.parametrize(("silent", "status"), [(0, "running"), (3600, "lost")])
+def test_a_sweep_elsewhere_is_lost_with_its_runs_once_it_is_silent(silent: int, status: str, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "sweep")
+    make_run(tmp_path, path=sweep.path / "0000", status=Status.RUNNING, pid=1, host="another-machine")
+    info = SweepInfo(id="s", task="parabola", status=Status.RUNNING, pid=1, host="another-machine", beats=15.0)
+    write_sweep(sweep.info, info)
+    touched = sweep.info.stat().st_mtime - silent
+    os.utime(sweep.info, (touched, touched))
+
+    (entry,) = find([tmp_path])
+
+    assert [entry.status, *(run.status for run in entry.runs)] == [status, status]
 
 
 def test_directories_of_another_hydra_program_are_found(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 
 import cluster
 from faults import ended, forked
+from shoal import machine
 from shoal.app.train import go_on
 from shoal.cli import train as main
 from shoal.rundir import Status, read_info
@@ -32,6 +33,17 @@ LONG = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.ch
 NOISY = """#!/bin/sh
 echo "Welcome to node 7; you have mail"
 exec "$@"
+"""
+
+
+CUT_OFF = """#!/bin/sh
+# A network between the launcher and a worker, which lives on when that is gone.
+echo $$ > group
+mkfifo in.$$ out.$$
+setsid sh -c 'echo $$ > holder.$$; exec sleep 300' 3<> in.$$ 4<> out.$$ > /dev/null &
+setsid "$@" < in.$$ > out.$$ &
+cat out.$$ &
+cat > in.$$
 """
 
 
@@ -90,14 +102,27 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def until(holds: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
+
+
+def contents() -> dict[str, bytes]:
+    """Every file of the run directories."""
+    return {str(path): path.read_bytes() for path in Path("sweep").rglob("*") if path.is_file()}
+
+
 def as_here(here: Path) -> bool:
     """Whether all runs are completed, with the bits of those by processes of this machine."""
     assert statuses() == ["completed"] * 4
     return all(same(mine, theirs) for mine, theirs in zip(runs(), runs(here), strict=True))
 
 
-def test_a_worker_that_is_killed_costs_its_block_only(elsewhere: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *elsewhere)
+@pytest.mark.usefixtures("slurm")
+def test_a_worker_that_is_killed_costs_its_block_only(workdir: Path, here: Path) -> None:
+    launcher = launched(*LONG, "workers=slurm", "workers.partition=short")
     victim = next(iter(training(launcher)))
 
     os.kill(victim, signal.SIGKILL)
@@ -108,19 +133,40 @@ def test_a_worker_that_is_killed_costs_its_block_only(elsewhere: list[str], here
     assert as_here(here)
 
 
+def test_a_worker_that_is_cut_off_and_goes_on_writing_is_not_believed(workdir: Path, here: Path) -> None:
+    launcher = launched(*LONG, *behind("node", CUT_OFF), "workers.n=1")
+    (frozen,) = training(launcher)
+    os.kill(frozen, signal.SIGSTOP)
+    run = next(each for each in runs() if each.info.exists())
+
+    os.killpg(int(Path("group").read_text()), signal.SIGKILL)
+    code = ended(launcher)
+    before = contents()
+    os.kill(frozen, signal.SIGCONT)
+    gone = until(lambda: not alive(frozen))
+    for holder in Path().glob("holder.*"):
+        os.kill(int(holder.read_text()), signal.SIGKILL)
+
+    assert code == 0
+    assert "to start again, each by itself: its process was killed by SIGKILL" in Path("log").read_text()
+    assert gone
+    assert contents() == before
+    assert len(run.events()) == 1
+    assert read_info(run.info).start in ("1-3", "1-4")
+    assert not Path("sweep/.leases").exists()
+    assert as_here(here)
+
+
 def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[str], here: Path) -> None:
     launcher = launched(*LONG, *elsewhere)
     workers = training(launcher)
 
     os.kill(launcher, signal.SIGKILL)
     ended(launcher)
-    deadline = time.monotonic() + 5
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = [each for each in workers if alive(each)]
+    gone = until(lambda: not any(map(alive, workers)), seconds=5)
     again = sweep(*LONG, *elsewhere)
 
-    assert left == []
+    assert gone
     assert again.returncode == 0
     assert as_here(here)
 
@@ -164,7 +210,7 @@ def test_workers_that_cannot_be_started_are_told_with_what_they_said(workdir: Pa
 
 
 def test_a_worker_with_another_version_is_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_version", lambda name: "9.9")
+    monkeypatch.setattr(machine, "installed", lambda name: "9.9")
 
     found = sweep(*LONG, *behind("node", NOISY), "workers.n=1")
 

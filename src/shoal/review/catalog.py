@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shoal.errors import DamagedError, UsageError
-from shoal.review.entries import Entry, RunEntry, SweepEntry, began, without_path
+from shoal.review.entries import LOST, Entry, RunEntry, SweepEntry, began, without_path
 from shoal.review.listed import ListedRun, decode_listed
 from shoal.rundir import read_sweep
 
@@ -159,9 +159,13 @@ def _without_info(folder: Path, names: set[str]) -> RunEntry:
 def _sweep(folder: Path, folders: list[str]) -> SweepEntry:
     runs = tuple(entry for entry in _inside(folder, sorted(folders), 0) if isinstance(entry, RunEntry))
     try:
-        return SweepEntry(folder, runs, read_sweep(folder / "sweep.json"))
+        sweep = SweepEntry(folder, runs, read_sweep(folder / "sweep.json"))
     except DamagedError as error:
         return SweepEntry(folder, runs, damage=without_path(error, folder))
+    if sweep.status == LOST:
+        for run in runs:
+            run.abandoned = True
+    return sweep
 
 
 def _listed(folder: Path) -> tuple[set[str], list[str]]:

@@ -16,6 +16,7 @@ from shoal.errors import DamagedError
 from shoal.names import halved
 from shoal.review.listed import ListedRun
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, decode_info
+from shoal.rundir.heartbeat import stopped
 
 DAMAGED = "damaged"
 """Status of a run whose run.json cannot be read."""
@@ -44,6 +45,8 @@ class RunEntry:
     """What is wrong with the directory, as far as that is known."""
     content: bytes = field(default=b"", repr=False)
     """Of run.json, for what `ListedRun` leaves out."""
+    abandoned: bool = False
+    """Whether the process that ran its sweep is gone, and with it all that trained for that."""
 
     @property
     def info(self) -> RunInfo | None:
@@ -77,7 +80,7 @@ class RunEntry:
             return DAMAGED
         if summary is None:
             return UNKNOWN
-        if summary.status is Status.RUNNING and gone(summary.pid, summary.host):
+        if summary.status is Status.RUNNING and (self.abandoned or gone(summary.pid, summary.host)):
             return LOST
         return str(summary.status)
 
@@ -124,7 +127,7 @@ class SweepEntry:
         """One of `STATUSES`."""
         if self.info is None:
             return DAMAGED
-        if self.info.status is Status.RUNNING and gone(self.info.pid, self.info.host):
+        if self.info.status is Status.RUNNING and self._gone():
             return LOST
         return str(self.info.status)
 
@@ -132,8 +135,16 @@ class SweepEntry:
     def reason(self) -> str | None:
         """Why sweep.json cannot be read, or that its process is gone."""
         if self.status == LOST and self.info:
-            return f"pid {self.info.pid} is gone; the same command again goes on"
+            where = "" if self.info.host == _host() else f" on {self.info.host}"
+            return f"pid {self.info.pid}{where} is gone; the same command again goes on"
         return self.damage
+
+    def _gone(self) -> bool:
+        """Whether the process that ran it is gone, on whichever machine."""
+        assert self.info
+        if self.info.host == _host() or self.info.beats is None:
+            return gone(self.info.pid, self.info.host)
+        return stopped(self.dir.info, self.info.beats)
 
     @property
     def dir(self) -> SweepDir:

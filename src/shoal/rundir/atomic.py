@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from shoal.errors import ShoalError
 from shoal.rundir.json_text import json_text
+from shoal.rundir.lease import ensure, place
 
 FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What the system says when there is no more room."""
@@ -47,7 +48,7 @@ class _Together:
         if path in self.partials:
             partial = self.partials.pop(path)
             _fsync(partial)
-            partial.replace(path)
+            place(partial, path)
             _fsync_folder(path.parent)
 
     def close(self) -> None:
@@ -61,7 +62,7 @@ class _Together:
             try:
                 if partial in errors:
                     raise errors.pop(partial)
-                partial.replace(path)
+                place(partial, path)
             except OSError as error:
                 _remove(partial)
                 errors[path] = error
@@ -114,7 +115,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         if waiting is not None:
             waiting.partials[path] = partial
         else:
-            partial.replace(path)
+            place(partial, path)
             _fsync_folder(path.parent)
     except OSError as error:
         _remove(partial)
@@ -150,7 +151,7 @@ def share(path: Path, other: Path) -> None:
     try:
         partial.unlink(missing_ok=True)
         os.link(path, partial)
-        partial.replace(other)
+        place(partial, other)
         _fsync_folder(other.parent)
     except OSError:  # a file system without links, or one that is gone
         copy(path, other)
@@ -173,6 +174,7 @@ def append(path: Path, content: bytes) -> int:
         ShoalError: where it cannot be written.
     """
     _settle(path)
+    ensure()
     try:
         with path.open("r+b") as file:
             file.seek(0, os.SEEK_END)
@@ -188,6 +190,7 @@ def remove(path: Path) -> None:
     Raises:
         ShoalError: where the system does not let us.
     """
+    ensure()
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

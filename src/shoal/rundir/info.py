@@ -67,6 +67,8 @@ class RunInfo:
     """In a sweep: its id."""
     job: int | None = None
     """In a sweep: the number of the job."""
+    start: str | None = None
+    """In a worker elsewhere: the number of the launch, and in that of the start of a block, that trained it last."""
     pid: int | None = None
     host: str | None = None
     started: str | None = None

@@ -78,6 +78,10 @@ class SweepInfo:
     """The settings that differ between jobs."""
     pid: int | None = None
     host: str | None = None
+    launches: int = 0
+    """How often it was begun or gone on with."""
+    beats: float | None = None
+    """Seconds after which its process touches this file again, as long as the sweep is running."""
     started: str | None = None
     ended: str | None = None
     seconds: float = 0.0
@@ -137,6 +141,11 @@ class SweepDir:
     def blocks(self) -> Path:
         """Folder of the states of stacks that are in training."""
         return self.path / ".blocks"
+
+    @property
+    def leases(self) -> Path:
+        """Folder of a file for each block in training elsewhere: what its process writes counts while that is there."""
+        return self.path / ".leases"
 
     def run(self, job: JobInfo) -> RunDir:
         """The run directory of a job."""

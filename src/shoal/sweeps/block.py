@@ -46,6 +46,8 @@ class Block:
     """Whether runs of a stack that get other bits in it than alone are trained each by itself."""
     group: int | None = None
     """Blocks of one group have runs of one kind: a process uses the compiled steps of one block for the next."""
+    lease: Path | None = None
+    """What its process may write is wanted as long as this file is there; without one it is in any case."""
 
     @property
     def numbers(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
@@ -14,6 +14,7 @@ from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.sweeps.block import Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
 from shoal.sweeps.executor import Executor, Happening, Lost
+from shoal.sweeps.leases import Leases
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.serving import Finished, Preempted
 from shoal.sweeps.summary import spans
@@ -23,6 +24,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 """The terminal is gone: the sweep goes on."""
 BAD = (Status.FAILED, Status.DIVERGED)
+FINAL = (Status.COMPLETED, *BAD)
+TRIES = 4
+"""How often a run is lost with a worker elsewhere until it is held to be its own fault: machines fail, too."""
 MOST_TOLD = 10
 """Runs that failed or diverged that have a line each as it happens."""
 
@@ -39,6 +43,7 @@ class Execution:
         begin: Callable[[Block], None],
         ended: Callable[[int, RunInfo], None] = lambda number, info: None,
         fail_fast: bool = False,
+        leases: Leases | None = None,
     ) -> None:
         self.executor = executor
         self.ledger = ledger
@@ -46,12 +51,16 @@ class Execution:
         self.begin = begin
         self.ended = ended
         self.fail_fast = fail_fast
+        self.leases = leases
+        """Of workers that may live on where they are taken for lost."""
         self.received: int | None = None
         self.stopping = False
         self.results: dict[int, RunInfo] = {}
         self._queue: deque[Block] = deque()
         self._n_bad = 0
         self._noted: set[str] = set()
+        self._losses: Counter[int] = Counter()
+        """How often a run was lost with its worker."""
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
@@ -60,6 +69,8 @@ class Execution:
         with self._listening():
             for happening in self.executor.run(self._take, self.progress.advanced, lambda: len(self._queue)):
                 self._account(happening)
+        if self.leases:
+            self.leases.revoke_all()
         for number, job in self.ledger.jobs.items():
             if job.status is Status.RUNNING:
                 self.ledger.update(number, Status.INTERRUPTED, "stopped at once: it goes on from its last checkpoint")
@@ -73,6 +84,9 @@ class Execution:
         for assignment in block.assignments:
             if not assignment.finished:
                 self.ledger.update(assignment.number, Status.RUNNING)
+        if self.leases:
+            block = self.leases.granted(block)
+            self.progress.expect([block])
         return block
 
     def _account(self, happening: Happening) -> None:
@@ -88,13 +102,19 @@ class Execution:
             case _, Noted(warning):
                 self._note(warning)
             case block, Lost(reason):
-                self.progress.finished(block)
+                self._over(block, lost=True)
                 self._lost(block, reason)
             case block, Preempted(reason):
-                self.progress.finished(block)
+                self._over(block)
                 self._preempted(block, reason)
             case block, Finished():
-                self.progress.finished(block)
+                self._over(block)
+
+    def _over(self, block: Block, *, lost: bool = False) -> None:
+        """No more comes of this start of a block."""
+        self.progress.finished(block)
+        if self.leases:
+            (self.leases.revoked if lost else self.leases.ended)(block)
 
     def _ended(self, number: int, info: RunInfo) -> None:
         if number in self.results:  # a stack that fails tells of its runs once, and its process of all it was given
@@ -182,8 +202,8 @@ class Execution:
         """The run as it goes on; one that has ended keeps the others of its stack company."""
         if assignment.finished or assignment.number in self.results:
             return replace(assignment, info=self.results.get(assignment.number, assignment.info), finished=True)
-        with contextlib.suppress(DamagedError):  # there is none where it had not begun
-            info = read_info(assignment.run.info)
+        info = self._written(assignment)
+        if info is not None:  # there is none where it had not begun
             return replace(
                 assignment, info=replace(info, sessions=info.sessions + 1, status=Status.RUNNING), resume=True
             )
@@ -191,7 +211,12 @@ class Execution:
 
     def _lost(self, block: Block, reason: str) -> None:
         """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""
+        for each in self._left(block):
+            info = self._written(each)
+            if info and info.status in FINAL and info.ended:  # it did not live to say so
+                self._ended(each.number, info)
         left = self._left(block)
+        self._losses.update(each.number for each in left)
         if self.stopping:
             for assignment in left:
                 self._ended(assignment.number, self._recorded(assignment, Status.INTERRUPTED, reason))
@@ -202,21 +227,29 @@ class Execution:
             again = [replace(block, assignments=(assignment,), state=None) for assignment in left]
             self.progress.expect(again)
             self._queue.extend(again)
+        elif left and self.leases and self._losses[left[0].number] < TRIES:
+            self.progress.tell(f"1 run to go on with another worker: {reason}")
+            going = replace(block, assignments=(left[0] if block.stacked else self._resumed(left[0]),))
+            self.progress.expect([going])
+            self._queue.append(going)
         else:
             for assignment in left:
                 self._ended(assignment.number, self._recorded(assignment, Status.FAILED, reason))
 
     def _recorded(self, assignment: Assignment, status: Status, reason: str) -> RunInfo:
-        """Write the run.json that a process did not live to write; one that it did write stands."""
-        info = assignment.info
-        with contextlib.suppress(DamagedError):
-            info = read_info(assignment.run.info)
-        if info.finished and info.status is not status and info.ended:
-            return info
-        info = replace(info, status=status, reason=reason)
+        """Write the run.json that a process did not live to write."""
+        info = replace(self._written(assignment) or assignment.info, status=status, reason=reason)
         with contextlib.suppress(ShoalError):
             write_info(assignment.run.info, info)
         return info
+
+    def _written(self, assignment: Assignment) -> RunInfo | None:
+        """What this start of the run wrote into run.json; None where it did not, whatever another one may have."""
+        with contextlib.suppress(DamagedError):
+            info = read_info(assignment.run.info)
+            mine = (assignment.info.start, assignment.info.sessions)
+            return info if (info.start, info.sessions) == mine else None
+        return None
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:

@@ -23,6 +23,8 @@ class Hosts(ABC):
 
     hint = "train on this machine: workers=local"
     """What to do where none can be started."""
+    apart = False
+    """Whether one may live on where it is taken for lost, and write where another one goes on."""
 
     @abstractmethod
     def places(self) -> Sequence[str]:
@@ -65,6 +67,7 @@ class Remote(Hosts):
     """
 
     python: str | None = None
+    apart = True
 
     def link(self, number: int) -> Link:
         return Commanded([*self.before(number), self.python or sys.executable, *PROGRAM])

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shoal import machine
+from shoal.rundir.lease import holding, watch
 from shoal.sweeps.block import Event, RunEnded
 
 BLOCK, SIGNAL = b"B", b"S"
@@ -73,7 +74,8 @@ def serve(inbox: Connection, outbox: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     inner = _Inner(inbox)
-    threading.Thread(target=inner.listen, daemon=True).start()
+    for work in (inner.listen, watch):
+        threading.Thread(target=work, daemon=True).start()
     try:
         outbox.send(Hello.here())
         from shoal.sweeps.block_training import Known, train_block  # late: the launcher has had its answer by then
@@ -81,7 +83,8 @@ def serve(inbox: Connection, outbox: Connection) -> None:
         known: Known = {}
         while (block := inner.next()) is not None:
             held: list[RunEnded] = []
-            train_block(block, partial(_told, outbox, held), known)
+            with holding(block.lease):
+                train_block(block, partial(_told, outbox, held), known)
             inner.busy = False
             unasked = inner.unasked()
             if held and unasked:

@@ -10,7 +10,7 @@ from shoal.app.multirun.asked import Asked
 from shoal.config.multirun.job_config import differs, flat
 from shoal.errors import UsageError, shown
 from shoal.names import IMMATERIAL
-from shoal.rundir import JobInfo, Status, SweepInfo, read_config, read_sweep
+from shoal.rundir import JobInfo, Status, SweepInfo, heartbeat, read_config, read_sweep
 from shoal.rundir.info import note_of, now, tags_of
 from shoal.rundir.layout import job_name
 
@@ -37,6 +37,8 @@ def opened(asked: Asked) -> SweepInfo:
         varies=varies,
         pid=os.getpid(),
         host=socket.gethostname(),
+        launches=(before.launches if before else 0) + 1,
+        beats=heartbeat.SECONDS,
         started=(before.started if before else None) or now(),
         seconds=before.seconds if before else 0.0,
         jobs=_numbered(asked, before.jobs if before else [], varies),

@@ -24,10 +24,12 @@ from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, claim, read_info
 from shoal.rundir.atomic import share, unwritable
+from shoal.rundir.heartbeat import beating
 from shoal.streams import say
 from shoal.sweeps.block import Assignment, Block
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import Executor, InProcess, Workers
+from shoal.sweeps.leases import Leases
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.plan import Plan
 from shoal.sweeps.summary import summarize
@@ -46,6 +48,7 @@ class Sweeping:
         self.asked = asked
         self.folder, self.jobs, self.settings = asked.folder, asked.jobs, asked.settings
         self.ledger = Ledger(self.folder, opened(asked))
+        self.leases = Leases(self.folder, self.ledger.info.launches)
         self.plan = Plan()
         self.tree = WorkingTree(self.folder)
         self._drawn: list[Path] = []
@@ -63,7 +66,8 @@ class Sweeping:
             say(dry_run(self.asked, self.ledger, self.plan, blocks, len(todo)))
             return {}
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        with claim(self.folder):
+        with claim(self.folder), beating(self.folder.info):
+            self.leases.revoke_all()
             self.ledger.write()
             execution = self._execute(blocks, len(todo))
             results = self._results(execution.results)
@@ -111,7 +115,13 @@ class Sweeping:
             if warning := other_instructions(blocks):
                 progress.tell(warning)
             execution = Execution(
-                executor, self.ledger, progress, begin=self._begin, ended=self._ended, fail_fast=self.settings.fail_fast
+                executor,
+                self.ledger,
+                progress,
+                begin=self._begin,
+                ended=self._ended,
+                fail_fast=self.settings.fail_fast,
+                leases=self.leases if self.asked.hosts.apart else None,
             )
             execution.run(blocks)
         return execution

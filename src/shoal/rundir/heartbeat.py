@@ -1,0 +1,48 @@
+"""Whether the process of a sweep lives, told by the file it touches and the clock of the file system that holds it.
+
+The clocks of two machines differ; those of one file system's times do not, whoever reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SECONDS = 15.0
+"""Between two beats."""
+MISSED = 12
+"""Beats that fail to come before the process is taken for gone: a network drive may show the last ones late."""
+
+
+@contextmanager
+def beating(path: Path) -> Iterator[None]:
+    """Touch the file now and then meanwhile, in a thread: a long wait for a worker is no end."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(SECONDS):
+            with suppress(OSError):  # what is wrong with the disk, the next write tells
+                os.utime(path)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def stopped(path: Path, beats: float) -> bool:
+    """Whether a file that is touched every `beats` seconds was not for long; False where that cannot be told."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            now = os.fstat(probe.fileno()).st_mtime
+        with path.open("rb") as file:  # opened, since a network drive may answer `stat` from memory
+            return now - os.fstat(file.fileno()).st_mtime > MISSED * beats
+    except OSError:
+        return False
