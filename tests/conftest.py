@@ -22,6 +22,11 @@ settings.register_profile("untimed", deadline=None)  # how long an example takes
 settings.load_profile("untimed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Models that are trained for a moment are no better than the mean: saying so is no mistake of a test."""
+    config.addinivalue_line("filterwarnings", "ignore::shoal.errors.Caution")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Refuse tests for each of a set, whose order is another in each process: those side by side must agree."""
     for mark in metafunc.definition.iter_markers("parametrize"):

@@ -95,6 +95,10 @@ class UsageError(ShoalError):
     exit_code = ExitCode.USAGE
 
 
+class Caution(UserWarning):
+    """What whoever predicts should know before the predictions are believed."""
+
+
 class DamagedError(ShoalError):
     """A file of a run does not hold what was written: its digest differs, or it is cut short."""
 

@@ -9,7 +9,7 @@ import pytest
 
 import shoal
 from shoal.cli import run
-from shoal.errors import ShoalError
+from shoal.errors import Caution, ShoalError
 
 
 def table(rows: list[str]) -> str:
@@ -81,9 +81,12 @@ def test_a_model_no_better_than_the_mean_and_a_diverged_one_are_told(
         shoal.train(["task=parabola", "optimizer=sgd", "optimizer.lr=1e9", "hydra.run.dir=lost"])
 
     (idle,), (lost,) = said(capsys, "idle", "--x", "5,3,4,1"), said(capsys, "lost", "--x", "0.5")
+    with pytest.warns(Caution) as warned:
+        shoal.load("lost").predict([0.5])
 
     assert idle.startswith("warning: the model is no better than one that always says the shares of the classes")
     assert lost.startswith("warning: this run diverged (val/loss is ")
+    assert [f"warning: {each.message}" for each in warned] == [lost]
 
 
 def test_a_precision_that_a_cpu_has_not_is_told_once_and_recorded_as_it_is(

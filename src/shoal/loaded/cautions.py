@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 from polars import selectors
 
+from shoal.errors import Caution
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.run import Run, Which
 from shoal.rundir import Status
@@ -19,6 +22,12 @@ _FAR = 0.1
 """How far outside the range of the training is far, as a share of that range."""
 _MOST = 5
 """Columns that are named."""
+
+
+def warn(by: Run | Ensemble, which: Which, inputs: Mapping[str, Sequence[Any]], predictions: pl.DataFrame) -> None:
+    """Let whoever predicts from Python know, as Python does."""
+    for caution in cautions(by, which, pl.DataFrame(inputs, strict=False), predictions):
+        warnings.warn(caution, Caution, stacklevel=3)
 
 
 def cautions(by: Run | Ensemble, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:

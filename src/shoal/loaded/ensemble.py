@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import UsageError
-from shoal.loaded.run import Run, Which
+from shoal.loaded.run import Run, Which, named
 from shoal.review.wording import counted, settings
 
 if TYPE_CHECKING:
@@ -51,10 +51,20 @@ class Ensemble:
         Of numbers the standard deviation over the members `NAME_std` and quantiles `NAME_q05`, `NAME_q95`; of classes
         `NAME_agreement`, the share of members that say the same.
 
+        What should be known before they are believed is a warning, a `shoal.errors.Caution`.
+
         Raises:
             UsageError: where the members predict other things.
         """
-        return _together([run.predict(x, which) for run in self.members], self.columns(which))
+        from shoal.loaded.cautions import warn
+
+        found = self.predictions(x, which)
+        warn(self, which, named(x, self.columns(which).features), found)
+        return found
+
+    def predictions(self, x: Any, which: Which = "best") -> polars.DataFrame:
+        """The same, without a word."""
+        return _together([run.predictions(x, which) for run in self.members], self.columns(which))
 
     def columns(self, which: Which = "best") -> Data:
         """The names of inputs and predictions.

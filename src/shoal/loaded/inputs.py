@@ -37,7 +37,7 @@ class Inputs:
 
         With an `interval`, a level, the ends of intervals stand beside them.
         """
-        predictions, notes = self.by.predict(self.table, self.which), self.notes
+        predictions, notes = self.by.predictions(self.table, self.which), self.notes
         if interval is not None:
             from shoal.loaded.intervals import intervals
 

@@ -125,7 +125,18 @@ class Run:
         x: Sequence[Any] | numpy.ndarray[Any, Any] | Mapping[str, Sequence[Any]] | polars.DataFrame,
         which: Which = "best",
     ) -> polars.DataFrame:
-        """Predictions for inputs, a row each: numbers (one a sample, or a row a sample), or named columns."""
+        """Predictions for inputs, a row each: numbers (one a sample, or a row a sample), or named columns.
+
+        What should be known before they are believed is a warning, a `shoal.errors.Caution`.
+        """
+        from shoal.loaded.cautions import warn
+
+        found = self.predictions(x, which)
+        warn(self, which, named(x, self.columns(which).features), found)
+        return found
+
+    def predictions(self, x: Any, which: Which = "best") -> polars.DataFrame:
+        """The same, without a word."""
         import polars
         import torch
 
@@ -134,7 +145,7 @@ class Run:
         module, columns = self.presented(which), self.columns(which)
         dtype = next(module.model.parameters()).dtype
         with torch.no_grad(), new_tensors(double=dtype == torch.float64):
-            encoded = module.task.encode(_named(x, columns.features), columns)
+            encoded = module.task.encode(named(x, columns.features), columns)
             outputs = module.model(encoded.to(dtype))
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         return polars.DataFrame(module.task.decode(outputs, columns))
@@ -237,7 +248,7 @@ def load_run(path: Path | str, *, trusted: Collection[str] = ()) -> Run:
     return Run(path, trusted=trusted)
 
 
-def _named(x: Any, features: Sequence[str]) -> dict[str, list[Any]]:
+def named(x: Any, features: Sequence[str]) -> dict[str, list[Any]]:
     """Inputs as named columns.
 
     Raises:

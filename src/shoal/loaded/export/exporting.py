@@ -143,7 +143,7 @@ class _Expected:
         """The largest difference of a graph's outputs, in multiples of the network's largest output."""
         if "columns" not in self.data.encoding:
             return _apart(outputs[0].reshape(len(raw), -1), self._outputs(raw))
-        predicted = self.by.predict(raw, self.which)
+        predicted = self.by.predictions(raw, self.which)
         classes = self.data.encoding.get("classes")
         if not classes:
             values = predicted.select(self.data.targets).to_torch().double()
@@ -162,7 +162,7 @@ class _Expected:
         outputs = self._outputs(raw)
         name = type(self.modules[0].task).__name__
         try:
-            predicted = self.by.predict(raw, self.which)[:, : outputs.shape[1]]
+            predicted = self.by.predictions(raw, self.which)[:, : outputs.shape[1]]
             values = predicted.cast(pl.Float64).to_torch()
             plain = values.shape == outputs.shape and _apart(values, outputs) < TOLERANCE[torch.float32]
         except (ShoalError, pl.exceptions.PolarsError):
