@@ -22,10 +22,10 @@ from shoal.names import STEP
 from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
-from shoal.record.figures.colors import BLUE, GRAY, ORANGE
+from shoal.record.figures.colors import BLUE, DARK, GRAY, ORANGE
 from shoal.record.figures.formula import draw_formula
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
-from shoal.tasks import Data, Network, Supervised
+from shoal.tasks import Data, Network, Split, Supervised
 from shoal.tasks.assessment import Assessment
 
 log = logging.getLogger("shoal")
@@ -74,7 +74,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
     if derivatives:
         _slopes(panels[1], data, *derivatives)
     figure.suptitle(title, fontsize=10)
-    samples = data.val or data.train
+    samples, part = (data.val, "validation") if data.val else (data.train, "training")
     assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
     if assessment:
         _confusion(fit, assessment)
@@ -87,19 +87,19 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
         if isinstance(network, FormulaNetwork) and len(network.places) == 1 and info is not None and info.fit:
             draw_formula(fit, network, module.loss, data, info.fit)
             [(column, place)] = network.places.items()
-            _residuals(residuals, x[:, place], prediction - y.reshape(prediction.shape), column)
+            _residuals(residuals, x[:, place], prediction - y.reshape(prediction.shape), column, part)
         elif data.is_curve:
             _curve(fit, module, data)
             y, prediction = (
                 data.of_targets.in_own_units(values) for values in (y.reshape(prediction.shape), prediction)
             )
-            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], prediction - y, data.features[0])
+            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], prediction - y, data.features[0], part)
         else:
             y, prediction = (
                 _in_own_units(module, values, data) for values in (y.reshape(prediction.shape), prediction)
             )
-            _scatter(fit, y, prediction, data.targets[0])
-            _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction")
+            _scatter(fit, y, prediction, data.targets[0], part)
+            _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction", part)
     else:
         _path(fit, history, data.targets[0], module.task.solution)
     _losses(losses, history)
@@ -135,10 +135,22 @@ def png(figure: Figure) -> bytes:
 
 
 def _curve(axes: Axes, module: Supervised, data: Data) -> None:
-    x = data.of_inputs.in_own_units(data.train.x[:N_POINTS].cpu())[:, 0]
-    y = data.of_targets.in_own_units(data.train.y[:N_POINTS].cpu().reshape(len(x), -1))[:, 0]
     points = grid(data)
+    x, y = _in_units(data.train, data)
     axes.scatter(x, y, s=_size(len(x)), color=GRAY, alpha=0.5, linewidths=0, label="training data")
+    if data.val is not None:  # hollow triangles: they can be told apart without colors
+        x, y = _in_units(data.val, data)
+        axes.scatter(
+            x,
+            y,
+            s=1.5 * _size(len(x)),
+            marker="^",
+            facecolors="none",
+            edgecolors=DARK,
+            linewidths=0.7,
+            alpha=0.8,
+            label="validation data",
+        )
     truth = module.task.truth(points)
     if truth is not None:
         axes.plot(points[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
@@ -146,6 +158,12 @@ def _curve(axes: Axes, module: Supervised, data: Data) -> None:
     axes.plot(points[:, 0], prediction, color=BLUE, linestyle="--", linewidth=1.8, label="prediction")
     axes.set(xlabel=data.features[0], ylabel=data.targets[0], title="Fit")
     axes.legend(frameon=False, fontsize=8)
+
+
+def _in_units(samples: Split, data: Data) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of as many samples as are drawn, a number each."""
+    x, y = samples.x[:N_POINTS].cpu(), samples.y[:N_POINTS].cpu()
+    return data.of_inputs.in_own_units(x)[:, 0], data.of_targets.in_own_units(y.reshape(len(x), -1))[:, 0]
 
 
 def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor) -> None:
@@ -156,11 +174,17 @@ def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor) -> 
     axes.legend(frameon=False, fontsize=8)
 
 
-def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str) -> None:
+def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str, part: str) -> None:
     ends = [float(y.min()), float(y.max())]
     axes.plot(ends, ends, color=ORANGE, linewidth=2, label="prediction = target")
     axes.scatter(
-        y.reshape(-1), prediction.reshape(-1), s=_size(len(y)), color=BLUE, alpha=0.6, linewidths=0, label="samples"
+        y.reshape(-1),
+        prediction.reshape(-1),
+        s=_size(len(y)),
+        color=BLUE,
+        alpha=0.6,
+        linewidths=0,
+        label=f"{part} samples",
     )
     axes.set(xlabel=f"target {target}", ylabel="prediction", title="Prediction against target")
     axes.legend(frameon=False, fontsize=8)
@@ -195,10 +219,10 @@ def _in_own_units(module: Supervised, values: Tensor, data: Data) -> Tensor:
     return torch.tensor([columns[name] for name in data.targets]).T
 
 
-def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str) -> None:
+def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str, part: str) -> None:
     axes.axhline(0, color=ORANGE, linewidth=1)
     axes.scatter(x, residuals[:, 0], s=_size(len(x)), color=BLUE, alpha=0.6, linewidths=0)
-    axes.set(xlabel=name, ylabel="prediction - target", title="Residuals")
+    axes.set(xlabel=name, ylabel="prediction - target", title=f"Residuals of {part} samples")
     axes.locator_params(axis="x", nbins=6)
 
 
@@ -213,12 +237,12 @@ def _path(axes: Axes, history: History, name: str, solution: float | None) -> No
 
 def _losses(axes: Axes, history: History) -> None:
     axes.set(xlabel="step", ylabel="loss", title="Loss")
-    named = zip(loss_curves(history.columns), (BLUE, ORANGE), strict=True)
-    curves = {name: (_column(history, name), color) for name, color in named if name}
-    for name, ((steps, values), color) in curves.items():
+    drawn: list[float] = []
+    for name, color, line in zip(loss_curves(history.columns), (BLUE, ORANGE), ("-", "--"), strict=True):
+        steps, values = _column(history, name) if name else ([], [])
         if values:
-            axes.plot(steps, values, color=color, marker=_dot(len(values)), label=name)
-    drawn = [value for (_, values), _ in curves.values() for value in values]
+            axes.plot(steps, values, color=color, linestyle=line, marker=_dot(len(values)), label=name)
+            drawn += values
     if drawn:
         axes.legend(frameon=False, fontsize=8)
     scaled(axes, drawn)

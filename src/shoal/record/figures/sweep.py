@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shoal.errors import shown
-from shoal.record.figures.colors import GRAY, ORANGE
+from shoal.record.figures.colors import DARK, GRAY, ORANGE
 from shoal.record.figures.drawn import Drawn, Leader, Wording
 from shoal.record.figures.hue import Hue, strongest, varying
 from shoal.record.figures.sweep_axes import (
@@ -28,7 +28,6 @@ from shoal.record.figures.sweep_axes import (
 from shoal.record.figures.sweep_curves import draw_curves
 
 RED = "#CC3311"
-DARK = "#333333"
 MOST_SETTINGS = 7
 """Settings that get a panel at most; the others are named."""
 _HOLLOW = {"facecolors": "none", "edgecolors": GRAY, "linewidths": 0.8, "label": "stopped by halving"}
