@@ -13,6 +13,7 @@ from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate
 from shoal.engines.stack.stack import Stack, state_dict_of
 from shoal.engines.vectorized.member import Member
+from shoal.tasks import Supervised
 
 _LIGHTNING = str(pytorch_lightning.__version__)  # type: ignore[attr-defined]
 
@@ -84,6 +85,6 @@ def checkpoint(member: Member, rate: Rate | OwnOptimizer, stack: Stack, row: int
         "lr_schedulers": schedules,
     }
     member.module.on_save_checkpoint(found)
-    if moment.sums:
+    if moment.sums or isinstance(member.module, Supervised):  # which adds up alone what the stack does for it here
         found["sums"] = dict(moment.sums)
     return found
