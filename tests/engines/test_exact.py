@@ -208,6 +208,26 @@ def test_the_norm_of_the_gradient_is_compared_too() -> None:
     assert ["linalg_vector_norm gives a run other" in note for note in guard.notes(3)] == [True]
 
 
+def convolutional(seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Linear(1, 64),
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, 2, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(2, 3, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(48, 1),
+        )
+
+
+def test_what_lies_otherwise_in_a_stack_is_taken_as_it_lies() -> None:
+    assert alike(mapped(build=convolutional), [0, 1, 2], convolutional)
+
+
 def test_runs_that_stand_still_keep_their_numbers_and_spare_the_others() -> None:
     stack, frozen, guard = stack_of([3, 4, 5]), stack_of([3, 4, 5]), Guard(on=True)
     frozen.active[1] = False

@@ -8,7 +8,7 @@ chooses one of two numbers: of 0 and -0, which are equal, the last elements may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,8 +44,11 @@ def depends_on_place(target: Any) -> bool:
     return pointwise and target.overloadpacket not in EXACT
 
 
-def in_whole_vectors(operation: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    """A pointwise operation on copies of its inputs that fill whole vectors."""
+def in_whole_vectors(operation: Callable[..., Tensor], strides: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
+    """A pointwise operation on copies of its inputs that fill whole vectors.
+
+    Its result lies in memory by the `strides` that it has otherwise: what follows was traced with them.
+    """
     shape = _broadcast(args)
     n = shape.numel()
     size = -(-n // VECTORS) * VECTORS
@@ -57,14 +60,17 @@ def in_whole_vectors(operation: Callable[..., Tensor], *args: Any, **kwargs: Any
         whole[:n].view(shape).copy_(arg)
         return whole
 
-    return operation(*map(filled, args), **kwargs)[:n].view(shape)
+    result = operation(*map(filled, args), **kwargs)[:n].view(shape)
+    if all(a == b for a, b, size in zip(result.stride(), strides, shape, strict=True) if size > 1):
+        return result
+    return result.new_empty_strided(shape, strides).copy_(result)
 
 
 def blind(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """An operation of torch's, in whole vectors where its last bits would depend on where an element stands."""
     result = operation(*args, **kwargs)
     if depends_on_place(operation) and is_elementwise(result, args) and not fills_vectors(result, args):
-        return in_whole_vectors(operation, *args, **kwargs)
+        return in_whole_vectors(operation, result.stride(), *args, **kwargs)
     return result
 
 

@@ -67,7 +67,7 @@ def evaluated(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
     """An operation of torch's on tensors, blind to where in the stack an element stands."""
     assert callable(node.target)
     if needs_whole_vectors(node):
-        return in_whole_vectors(node.target, *args, **kwargs)
+        return in_whole_vectors(node.target, value(node).stride(), *args, **kwargs)
     return node.target(*args, **kwargs)
 
 

@@ -10,7 +10,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from shoal.engines.step.blind import in_whole_vectors
 from shoal.engines.step.compiled.kernel import Kernel, result
-from shoal.engines.step.graph import dense, layout, needs_whole_vectors, same_values, writes
+from shoal.engines.step.graph import dense, layout, needs_whole_vectors, same_values, value, writes
 
 aten = torch.ops.aten
 
@@ -163,7 +163,7 @@ def _give_whole_vectors(graph: Graph) -> None:
     """Make pointwise operations blind to where in the stack an element stands."""
     for node in graph.nodes:
         if needs_whole_vectors(node):
-            node.args = (node.target, *node.args)
+            node.args = (node.target, tuple(value(node).stride()), *node.args)
             node.target = in_whole_vectors
 
 

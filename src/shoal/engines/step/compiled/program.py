@@ -91,6 +91,11 @@ class Program:
             self._compile(inputs)
         return outputs
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known by what it goes on."""
+        return self._settled
+
     def tried(self, *inputs: Tensor) -> Any:
         """The same, which does not count towards compiling it."""
         return self._run(*inputs)
