@@ -43,8 +43,8 @@ docs: .venv/.documented ## build the documentation into site/
 bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
 
-corpus: .venv/.tested ## train published code as it is (installs it into a temporary folder), and print what becomes of it
-	$(BIN)/python corpus/run.py
+corpus: .venv/.tested ## train published code as it is (installs it into a temporary folder), and write what becomes of it to docs/corpus.md
+	$(BIN)/python corpus/run.py --write docs/corpus.md
 
 pictures: .venv/.tested ## make the README's pictures anew (needs Chromium)
 	$(BIN)/python docs/pictures.py

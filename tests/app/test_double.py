@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import shoal
+from shoal.app.composed_job import composed_job
+from shoal.build.shapes import check_fit
 from shoal.loaded.export import export
 from shoal.loaded.run import Run
 
@@ -46,6 +48,15 @@ def test_samples_and_state_and_predictions_are_float64_to_the_last_bit(engine: s
     predicted = run.predict([3.0]).to_series()[0]
     weight, bias = (each.item() for each in run.model().parameters())
     assert predicted in (3.0 * weight + bias, 3.0 * bias + weight)
+
+
+def test_a_model_of_torch_s_is_checked_in_float64_too(workdir: Path) -> None:
+    node = "+model={_target_: torch.nn.Linear, in_features: 1, out_features: 1}"
+
+    job = composed_job(["task=parabola", "~model", node, DOUBLE])
+
+    assert job.data.train.x.dtype == torch.float64
+    check_fit(job)
 
 
 def test_both_engines_train_the_same_in_float64(workdir: Path) -> None:

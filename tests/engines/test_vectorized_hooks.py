@@ -15,7 +15,7 @@ from driven import job as described
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized import driver
+from shoal.engines.vectorized import driver, timing
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.running import Running
@@ -122,3 +122,15 @@ def test_a_callback_with_hooks_of_batches_trains_alone() -> None:
     made = job(hooked.Fitted, 0, Watches())
 
     assert why_alone(made, made.module()) == "callbacks.0 (Watches) has on_train_batch_end, which a stack does not call"
+
+
+def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running([Member.of(job(hooked.Fitted, seed, n=20)) for seed in range(4)])
+    running.steps.guard.on = False
+    figures = iter([0.040, 0.002, 0.004, 0.002])
+    monkeypatch.setattr(timing, "_seconds", lambda do: next(figures))
+
+    assert timing.slower(running) == (
+        "a step takes 10.0 ms a run in a stack of 4, and 2.3 ms alone; another sweep.block may do better"
+    )
+    assert timing.slower(running) is None

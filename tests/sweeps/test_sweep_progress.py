@@ -6,20 +6,18 @@ import contextlib
 import io
 import os
 import pty
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from shoal.cli import train as main
-from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
-from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded
-from shoal.sweeps.estimate import time_in_words
+from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded, Unstacked
+from shoal.sweeps.estimate import estimated
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import InProcess
 from shoal.sweeps.ledger import Ledger
@@ -140,13 +138,36 @@ def test_nothing_is_left_to_say_when_all_is_done(clock: Clock) -> None:
     assert pace.seconds_left() is None
 
 
-def test_a_sweep_whose_data_loaders_decide_is_given_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.sweeps.estimate.build", lambda config: cast(Job, SimpleNamespace(in_memory=False)))
+def test_a_reason_that_keeps_a_whole_block_apart_is_told_once_for_its_group() -> None:
+    stacks = [replace(block(numbers), group=0) for numbers in ([0, 1], [2, 3], [4, 5])]
+    told: list[str] = []
+    alone: list[Block] = []
+
+    def run(take: Callable[[], Block | None], *_: Any) -> Iterator[Any]:
+        first, second = take(), take()
+        for each in (first, second):
+            assert each is not None
+            yield each, Unstacked(dict.fromkeys(each.numbers, "it cannot"))
+        while (each := take()) is not None:
+            alone.append(each)
+
+    executor, progress = Mock(spec=InProcess, run=run), Mock(spec=SweepProgress, tell=told.append)
+    execution = Execution(executor, Mock(spec=Ledger, jobs={}), progress, begin=lambda _: None)
+
+    execution.run(stacks)
+
+    assert told == ["alone  jobs 0-5: it cannot"]
+    assert sorted(number for each in alone for number in each.numbers) == list(range(6))
+    assert not any(each.stacked for each in alone)
+
+
+def test_an_estimate_tells_of_what_breaks_instead_of_breaking() -> None:
     alone = [block([number], stacked=False) for number in range(2)]
 
-    said = time_in_words(alone, 2)
+    found = estimated(alone, 2)
 
-    assert said == "how long it takes is not known before it trains: its data loaders decide"
+    assert (found.seconds, found.unknown) == (0.0, 2)
+    assert found.in_words(2).startswith("how long it takes could not be measured: ")
 
 
 def test_the_line_says_what_may_be_long_last() -> None:

@@ -62,7 +62,7 @@ def _check_samples(job: Job, samples: Split) -> None:
 
 
 def _outputs(job: Job, x: Tensor) -> Tensor:
-    module = job.module().eval()
+    module = job.module_to_stack().eval()
     with global_generator(job.seed, Stream.USER), torch.no_grad():
         try:
             outputs: Any = job.presented(module).model(x)

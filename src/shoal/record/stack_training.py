@@ -21,6 +21,7 @@ from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.steps import Steps
+from shoal.engines.vectorized.timing import slower
 from shoal.errors import DamagedError, brief
 from shoal.names import GRAD_NORM
 from shoal.record import environment
@@ -136,6 +137,8 @@ class _Session:
             self.running.load_state_dict(saved["running"])
             tell_of_others(runs[0].info)
         rehearse(self.running, exact=exact)
+        if saved is None and not halving and (why := slower(self.running)):
+            raise UnfitRunsError(dict.fromkeys(range(len(runs)), why))
         files = saved["files"] if saved else {}
         bests = saved["bests"] if saved else {}
         versions = environment.versions()

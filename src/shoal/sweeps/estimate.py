@@ -1,107 +1,200 @@
-"""How long a sweep will take, from a measured step of each kind of block."""
+"""How long a sweep will take, from a few epochs of each kind of block, trained for it and forgotten."""
 
 from __future__ import annotations
 
-import math
+import io
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NoReturn
 
+import pytorch_lightning as pl
 import torch
-from torch.utils import _pytree as pytree
 
 from shoal.build.job import job as build
+from shoal.engines import lightning
 from shoal.engines.job import Job
-from shoal.engines.length import n_of
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.clock import Clock
-from shoal.engines.vectorized.hooked import begun
+from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
-from shoal.optimizers import Own
+from shoal.engines.vectorized.probe import reason
+from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.run_epoch import RunEpoch
+from shoal.engines.vectorized.running import Running
+from shoal.engines.vectorized.timing import slower
+from shoal.errors import brief
+from shoal.rundir.log import quiet_logging
+from shoal.seeding import generators_restored
 from shoal.sweeps.block import Block
-from shoal.sweeps.costs import BY_LIGHTNING, DISPATCH
+from shoal.sweeps.costs import START_SECONDS, STORED_SECONDS
 from shoal.sweeps.sweep_progress import clock
 
-START_SECONDS = 2.0
-"""Before the first step and after the last: the processes, the trace of the step, the figures."""
-OVERHEAD_SECONDS = 0.02
-"""Around the training of a run: directories, files, the Trainer."""
-LARGER = 8
-"""How much larger a batch is made to see what the arithmetic of one costs."""
+EPOCHS = 3
+"""Epochs that are trained; the first is not counted."""
+BATCHES = 50
+"""Batches of an epoch at most that are trained; one with more takes as much longer."""
 
 
 @dataclass(frozen=True)
-class _Step:
-    """Seconds of a training step of a run by itself."""
+class Measured:
+    """What a block of a kind takes."""
 
-    whole: float
-    arithmetic: float
-    """What it takes longer where the batch is larger by as much as it is long."""
+    begins: float
+    """Seconds until its first epoch is done, beside that epoch itself."""
+    epoch: float
+    """Seconds of an epoch."""
+    apart: str | None = None
+    """Why its runs train alone, where they were to share a stack; then the seconds are those of one of them."""
 
     def of(self, block: Block) -> float:
-        """The share of one run of the block in a step of the block."""
-        return self.arithmetic + DISPATCH * self.whole if block.stacked else BY_LIGHTNING * self.whole
+        """Seconds of a whole block."""
+        n = len(block.assignments)
+        trained = self.begins + self.epoch * _epochs(build(block.assignments[0].config))
+        return trained * (n if self.apart else 1) + STORED_SECONDS * n
 
 
-def time_in_words(blocks: Sequence[Block], processes: int) -> str:
-    """An estimate of the wall time for the terminal, and what it leaves out."""
-    found, unknown = seconds(blocks, processes)
-    if not found:
-        return "how long it takes is not known before it trains: its data loaders decide"
-    left_out = f", without {unknown} that wait for data loaders" if unknown else ""
-    return f"about {clock(found)} with {processes} {'process' if processes == 1 else 'processes'}{left_out}"
+@dataclass(frozen=True)
+class Estimate:
+    """What a dry run finds out by trying."""
+
+    seconds: float
+    """Of the whole sweep; 0 where nothing could be measured."""
+    unknown: int
+    """Runs whose time is not known."""
+    apart: dict[str, list[int]]
+    """Jobs that will leave their stacks, by the reason."""
+    problems: list[str]
+
+    def in_words(self, processes: int) -> str:
+        """The time, for the terminal, and what it leaves out."""
+        if not self.seconds:
+            return f"how long it takes could not be measured: {'; '.join(self.problems) or 'there is nothing to train'}"
+        left_out = f", without {self.unknown} runs: {'; '.join(self.problems)}" if self.unknown else ""
+        return f"about {clock(self.seconds)} with {processes} {'process' if processes == 1 else 'processes'}{left_out}"
 
 
-def seconds(blocks: Sequence[Block], processes: int) -> tuple[float, int]:
-    """An estimate of the wall time from measured steps; and how many runs it leaves out."""
-    total, unknown = 0.0, 0
-    known: dict[str, _Step] = {}
-    for block in blocks:
-        job = build(block.assignments[0].config)
-        if not job.in_memory:
-            unknown += len(block.assignments)
-            continue
-        key = str({**block.assignments[0].config, "seed": 0, "optimizer": 0} if block.group is None else block.group)
-        if key not in known:
-            known[key] = _measured(job)
-        total += len(block.assignments) * (OVERHEAD_SECONDS + known[key].of(block) * _steps(job))
-    return (START_SECONDS + total / min(processes, len(blocks)), unknown) if total else (0.0, unknown)
+def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
+    """The wall time of these blocks, tried one of each kind; what goes wrong in it is part of the answer."""
+    known: dict[str, Measured | str] = {}
+    total, longest, unknown, apart = 0.0, 0.0, 0, dict[str, list[int]]()
+    with _quietly():
+        for block in blocks:
+            found = known.setdefault(key := _kind(block), known.get(key) or _tried(block))
+            if isinstance(found, str):
+                unknown += len(block.assignments)
+                continue
+            if found.apart:
+                apart.setdefault(found.apart, []).extend(block.numbers)
+            each = found.of(block)
+            total, longest = total + each, max(longest, each / (len(block.assignments) if found.apart else 1))
+    problems = list(dict.fromkeys(each for each in known.values() if isinstance(each, str)))
+    wall = max(total / processes, longest) + START_SECONDS if total else 0.0
+    return Estimate(wall, unknown, apart, problems)
 
 
-def _steps(job: Job) -> int:
-    n_batches = n_of(job.trainer.get("limit_train_batches"), len(job.sources()[0]))
-    n_epochs, n_steps = job.trainer.get("max_epochs") or -1, job.trainer.get("max_steps") or -1
-    bounds = [n for n in (n_epochs * n_batches, n_steps) if n > 0]
-    return min(bounds) if bounds else math.ceil(n_batches)
+def _kind(block: Block) -> str:
+    """What must be the same for blocks to take as long as each other."""
+    if block.group is not None:
+        return f"{block.group} {len(block.assignments)}"
+    config = block.assignments[0].config
+    return str({**config, "seed": 0, "optimizer": {**(config.get("optimizer") or {}), "lr": 0}})
 
 
-def _measured(job: Job) -> _Step:
-    """The median time of a few training steps of a run by itself."""
-    member = Member.of(job)
-    begun(member)
-    module = member.module
-    train, _ = job.sources()
-    optimizer = None if isinstance(job.optimizer, Own) else job.optimizer.alone(module.parameters())
-    step = CapturedStep(module, "train")
-    params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-
-    def gradient(times: int) -> None:
-        module.zero_grad()
-        batch = pytree.tree_map(lambda each: torch.cat([each] * times), train.first())
-        torch.autograd.backward(step(params, buffers, batch, Clock()).loss)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(job.threads)
-    one, more = _median(lambda: gradient(1)), _median(lambda: gradient(LARGER))
-    update = _median(optimizer.step) if optimizer is not None else 0.0
-    torch.set_num_threads(threads)
-    return _Step(one + update, max(more - one, 0.0) / (LARGER - 1))
+def _tried(block: Block) -> Measured | str:
+    try:
+        jobs = [_short(build(assignment.config)) for assignment in block.assignments]
+        with generators_restored():
+            return _stack(jobs) if block.stacked else _alone(jobs[0])
+    except (Exception, SystemExit) as error:  # whatever a user's code does: the sweep will tell of it
+        return brief(error)
 
 
-def _median(do: Callable[[], object]) -> float:
-    times = []
-    for _ in range(7):
-        began = time.perf_counter()
-        do()
-        times.append(time.perf_counter() - began)
-    return sorted(times)[len(times) // 2]
+def _stack(jobs: Sequence[Job]) -> Measured:
+    began = time.perf_counter()
+    running = Running([Member.of(job) for job in jobs])
+    why = next(iter(driver.unlike_alone(running).values()), None)
+    if why is None:
+        rehearse(running, exact=False)
+        why = slower(running)
+    if why is not None:
+        return replace(_alone(jobs[0]), apart=why)
+    times = _Times()
+    try:
+        driver.fit(running, times)
+    except Exception as error:  # what a hook does that no stack can follow
+        return replace(_alone(jobs[0]), apart=reason(error, running.members[0].module))
+    return _measured(times.ends, began, jobs[0])
+
+
+def _alone(job: Job) -> Measured:
+    began, times = time.perf_counter(), _Ends()
+    lightning.fit(job, job.module(), callbacks=[*job.callbacks.values(), times])
+    return _measured(times.ends, began, job)
+
+
+def _measured(ends: Sequence[float], began: float, job: Job) -> Measured:
+    """The seconds of an epoch, from when some of them ended."""
+    epochs = [later - earlier for earlier, later in pairwise(ends)] or [ends[0] - began]
+    epoch = sorted(epochs)[len(epochs) // 2]
+    return Measured(max(ends[0] - began - epoch, 0.0), epoch * _left_out(job))
+
+
+def _short(job: Job) -> Job:
+    """The job, trained for a few epochs of a few batches, with nothing that writes."""
+    limits = {"limit_train_batches": BATCHES, "limit_val_batches": BATCHES}
+    given = {name: job.trainer.get(name) for name in limits}
+    limited = {name: most if given[name] in (None, 1.0) else given[name] for name, most in limits.items()}
+    trainer = {**job.trainer, **limited, "max_epochs": EPOCHS, "max_steps": -1, "min_epochs": None}
+    return replace(job, trainer=trainer, callbacks={}, loggers={})
+
+
+def _left_out(job: Job) -> float:
+    """How much longer an epoch is than what was trained of it."""
+    n = len(job.sources()[0]) if job.why_without_sources is None else BATCHES
+    return max(1.0, n / BATCHES) if job.trainer["limit_train_batches"] == BATCHES else 1.0
+
+
+def _epochs(job: Job) -> float:
+    epochs, steps = job.trainer.get("max_epochs") or -1, job.trainer.get("max_steps") or -1
+    n = len(job.sources()[0]) if steps > 0 and job.why_without_sources is None else 1
+    bounds = [each for each in (epochs, steps / n if steps > 0 else -1) if each > 0]
+    return min(bounds, default=1)
+
+
+class _Ends(pl.Callback):
+    """When the epochs of a run ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.ends.append(time.perf_counter())
+
+
+class _Times:
+    """When the epochs of a stack ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
+        self.ends.append(time.perf_counter())
+
+    def is_asked_to_stop(self) -> bool:
+        return False
+
+    def stopped(self, running: Running) -> NoReturn:
+        raise AssertionError("nobody asks it to")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """One thread, as a worker has it, and nothing of what is tried on the terminal."""
+    threads, unheard = torch.get_num_threads(), io.StringIO()
+    torch.set_num_threads(1)
+    try:
+        with quiet_logging(), lightning.expected_warnings(), redirect_stdout(unheard), redirect_stderr(unheard):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -61,6 +61,9 @@ class Execution:
         self._noted: set[str] = set()
         self._losses: Counter[int] = Counter()
         """How often a run was lost with its worker."""
+        self._in_training: list[Block] = []
+        self._apart_groups: set[int] = set()
+        """Groups of which it is told already that they train alone."""
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
@@ -80,6 +83,7 @@ class Execution:
         if not self._queue:
             return None
         block = self._queue.popleft()
+        self._in_training.append(block)
         self.begin(block)
         for assignment in block.assignments:
             if not assignment.finished:
@@ -154,12 +158,32 @@ class Execution:
             self.ledger.place(number, None)
         for reason in dict.fromkeys(reasons.values()):
             numbers = [number for number, each in reasons.items() if each == reason]
-            self.progress.tell(f"alone  {'job' if len(numbers) == 1 else 'jobs'} {spans(numbers)}: {reason}")
+            if len(numbers) == len(self._left(block)) and block.group is not None:
+                numbers = self._whole_group(block.group, numbers)
+            if numbers:
+                self.progress.tell(f"alone  {'job' if len(numbers) == 1 else 'jobs'} {spans(numbers)}: {reason}")
         together = tuple(assignment for assignment in block.assignments if assignment.number not in reasons)
         alone = [Block((assignment,)) for assignment in block.assignments if assignment.number in reasons]
         again = [*alone, *([replace(block, assignments=together)] if together else [])]
         self.progress.expect(again)
         self._queue.extendleft(again)
+
+    def _whole_group(self, group: int, numbers: list[int]) -> list[int]:
+        """Take what keeps a whole block from stacking to hold for its group; the jobs that are to be told of."""
+        if group in self._apart_groups:
+            return []
+        self._apart_groups.add(group)
+        waiting = [each for each in self._queue if each.group == group]
+        for each in waiting:
+            self._queue.remove(each)
+            left = self._left(each)
+            for assignment in left:
+                self.ledger.place(assignment.number, None)
+            again = [Block((assignment,)) for assignment in left]
+            self.progress.expect(again)
+            self._queue.extend(again)
+        told = [each for each in [*waiting, *self._in_training] if each.group == group]
+        return sorted({*numbers, *(each.number for block in told for each in self._left(block))})
 
     def _by_themselves(self, block: Block, reason: str) -> None:
         """Train each run of a block in a stack of its own, and let it say why."""

@@ -34,7 +34,7 @@ def division(asked: Asked, plan: Plan, blocks: Sequence[Block], n: int) -> str:
 
 def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n: int) -> str:
     """The jobs, how they are divided, why they are not all of one group, and an estimate of the time."""
-    from shoal.sweeps.estimate import time_in_words
+    from shoal.sweeps.estimate import estimated
 
     rows = [
         f"{job_name(number)}  " + " ".join(f"{key}={shown(value)}" for key, value in job.differs.items())
@@ -44,7 +44,9 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     lines = [*rows, division(asked, plan, blocks, n)]
     lines += [f"  stack: {spans(block.numbers)}" for block in blocks if block.stacked]
     lines += [f"  group {i}: {plan.why_apart(i)}" for i in range(1, len(plan.groups))]
-    return "\n".join([*lines, time_in_words(blocks, asked.n_workers)])
+    found = estimated(blocks, asked.n_workers)
+    lines += [f"  alone: {spans(sorted(numbers))}: {reason}" for reason, numbers in found.apart.items()]
+    return "\n".join([*lines, found.in_words(asked.n_workers)])
 
 
 def other_instructions(blocks: Sequence[Block]) -> str | None:

@@ -80,9 +80,9 @@ def _difference(
     with generators_restored(), clock.of_run(*key):
         try:
             seed_global(0)
-            first = _alone(alone, own, clock, names)
+            first = by_itself(alone, own, clock, names)
             seed_global(1)
-            second = _alone(alone, own, clock, names)
+            second = by_itself(alone, own, clock, names)
         except Exception as error:  # the run's own failure; it will meet it again when it trains alone
             return reason(error, module, step)
     changed, where = _changed(before, _attributes(module)), f"{step.name} ({_place(module, step)})"
@@ -131,7 +131,8 @@ class _Alone(NamedTuple):
         return [self.loss, *self.logged.values()]
 
 
-def _alone(step: CapturedStep, batch: Any, clock: Clock, names: Sequence[str]) -> _Alone:
+def by_itself(step: CapturedStep, batch: Any, clock: Clock, names: Sequence[str]) -> _Alone:
+    """What a module's own step gives, its gradients those of the parameters of these names."""
     module = step.module
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
     fixed = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}
@@ -171,11 +172,15 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
         return f"{step.name if step else 'training_step'} ({where}) {text}"
     if ".item()" in text or "data-dependent" in text:
         takes = frame is not None and ".item(" in (frame.line or "")
-        return f"{where} takes a tensor's value with .item()" if takes else f"{where} branches on a tensor's value"
+        if takes:
+            return f"{where} takes a tensor's value with .item(): a tensor can be logged and computed with as it is"
+        return f"{where} branches on a tensor's value: torch.where chooses without a branch"
     if "random" in text:
         return f"{where} draws random numbers without a key"
     if "dynamic shape" in text or "nonzero" in text:
-        return f"{where} makes a tensor whose shape depends on values"
+        return f"{where} makes a tensor whose shape depends on values: a product with the mask has a fixed one"
+    if "requires_grad_()" in text or "does not require grad" in text or "not have been used in the graph" in text:
+        return f"{where} has autograd differentiate within the step: torch.func.grad and jacrev do it in a stack too"
     return f"{where}: {type(error).__name__}: {text.strip().partition(chr(10))[0]}"
 
 
