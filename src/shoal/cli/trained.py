@@ -14,7 +14,8 @@ from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.loaded.ensemble import Ensemble
-    from shoal.loaded.run import Run, Which
+    from shoal.loaded.run import Run
+    from shoal.loaded.trained_run import Which
 
 Best = Annotated[
     int | None, typer.Option("--best", metavar="N", min=1, help="Of a sweep: its N best runs, not one setting's.")
@@ -97,7 +98,7 @@ def predict(
     trained = _trained(run, best, trust, root)
     inputs = read(trained, input, which) if input else given(trained, x or "", which)
     predicted = inputs.predicted(interval)
-    for caution in cautions(trained, which, inputs.table, predicted.table[:, inputs.table.width :]):
+    for caution in cautions(trained.members, which, inputs.table, predicted.table[:, inputs.table.width :]):
         print(f"warning: {caution}", file=sys.stderr)
     for note in predicted.notes:
         print(note, file=sys.stderr)

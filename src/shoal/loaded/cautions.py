@@ -11,8 +11,7 @@ import polars as pl
 from polars import selectors
 
 from shoal.errors import Caution
-from shoal.loaded.ensemble import Ensemble
-from shoal.loaded.run import Run, Which
+from shoal.loaded.trained_run import TrainedRun, Which
 from shoal.rundir import Status
 from shoal.tasks.tables import dates
 from shoal.tasks.tables.encoding import tabular
@@ -24,31 +23,32 @@ _MOST = 5
 """Columns that are named."""
 
 
-def warn(by: Run | Ensemble, which: Which, inputs: Mapping[str, Sequence[Any]], predictions: pl.DataFrame) -> None:
+def warn(
+    runs: Sequence[TrainedRun], which: Which, inputs: Mapping[str, Sequence[Any]], predictions: pl.DataFrame
+) -> None:
     """Let whoever predicts from Python know, as Python does."""
-    for caution in cautions(by, which, pl.DataFrame(inputs, strict=False), predictions):
+    for caution in cautions(runs, which, pl.DataFrame(inputs, strict=False), predictions):
         warnings.warn(caution, Caution, stacklevel=3)
 
 
-def cautions(by: Run | Ensemble, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:
-    """Sentences: of a run that learned nothing, of inputs it never saw the like of, of values that were filled in.
+def cautions(runs: Sequence[TrainedRun], which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:
+    """Sentences: of runs that learned nothing, of inputs they never saw the like of, of values that were filled in.
 
-    Of an ensemble's members, which were trained on much the same, the first one speaks of the inputs.
+    Of several runs that predict together, which were trained on much the same, the first one speaks of the inputs.
     """
-    if not isinstance(by, Run):
-        of_members = [f"{run.path}: {caution}" for run in by.members for caution in _of_run(run)]
-        return [*of_members, *_of_inputs(by.first, which, inputs, predictions)]
-    return [*_of_run(by), *_of_inputs(by, which, inputs, predictions)]
+    several = len(runs) > 1
+    of_runs = [f"{run.path}: {told}" if several else told for run in runs for told in _of_run(run)]
+    return [*of_runs, *_of_inputs(runs[0], which, inputs, predictions)]
 
 
-def _of_inputs(run: Run, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> Iterator[str]:
+def _of_inputs(run: TrainedRun, which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> Iterator[str]:
     read = _read(run, which, inputs)
     yield from _of_predictions(predictions)
     yield from _far(read, run.ranges(which))
     yield from _filled(run, which, read)
 
 
-def _of_run(run: Run) -> Iterator[str]:
+def _of_run(run: TrainedRun) -> Iterator[str]:
     info = run.info
     if info.status is Status.DIVERGED:
         what = (info.reason or "").partition(":")[0]
@@ -67,7 +67,7 @@ def _of_predictions(predictions: pl.DataFrame) -> Iterator[str]:
         yield f"{bad} of {len(predictions)} predictions are not finite"
 
 
-def _read(run: Run, which: Which, inputs: pl.DataFrame) -> pl.DataFrame:
+def _read(run: TrainedRun, which: Which, inputs: pl.DataFrame) -> pl.DataFrame:
     """The inputs as values: missing ones null, dates as years with their fraction."""
     columns = run.columns(which)
     fitted = columns.encoding.get("columns")
@@ -95,7 +95,7 @@ def _far(read: pl.DataFrame, ranges: Mapping[str, Sequence[float]]) -> Iterator[
         yield f"{n} of {_rows(read)} are far outside what the run was trained on: {_few(told)}"
 
 
-def _filled(run: Run, which: Which, read: pl.DataFrame) -> Iterator[str]:
+def _filled(run: TrainedRun, which: Which, read: pl.DataFrame) -> Iterator[str]:
     """How many missing values were filled in, and with what."""
     fills = {column["name"]: column.get("fill") for column in run.columns(which).encoding.get("columns", ())}
     told = [

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import UsageError
-from shoal.loaded.run import Run, Which, named
+from shoal.loaded.run import Run
+from shoal.loaded.trained_run import Which, named
 from shoal.review.wording import counted, settings
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Ensemble:
         from shoal.loaded.cautions import warn
 
         found = self.predictions(x, which)
-        warn(self, which, named(x, self.columns(which).features), found)
+        warn(self.members, which, named(x, self.columns(which).features), found)
         return found
 
     def predictions(self, x: Any, which: Which = "best") -> polars.DataFrame:

@@ -17,8 +17,8 @@ from shoal.engines.job import Job
 from shoal.engines.lightning import evaluate as measured
 from shoal.errors import UsageError
 from shoal.loaded.conformal import HeldOut
-from shoal.loaded.run import Run, Which
 from shoal.loaded.table_file import table
+from shoal.loaded.trained_run import TrainedRun, Which
 from shoal.record.run_record import unchanged
 from shoal.rundir.log import quiet_logging
 from shoal.tasks import Split, Supervised
@@ -26,7 +26,9 @@ from shoal.tasks.precision import new_tensors
 from shoal.tasks.tables import Restored
 
 
-def evaluate(run: Run, which: Which = "best", *, test: bool = False, path: Path | None = None) -> dict[str, float]:
+def evaluate(
+    run: TrainedRun, which: Which = "best", *, test: bool = False, path: Path | None = None
+) -> dict[str, float]:
     """Metrics of the validation samples, of the test part, or of all rows of a labelled table in `path`.
 
     A table that is the one of the training, wherever it is now, stands for that one: of its rows those are measured
@@ -48,7 +50,7 @@ def evaluate(run: Run, which: Which = "best", *, test: bool = False, path: Path 
         return measured(job, module, test=test)
 
 
-def _job(run: Run, config: dict[str, Any], *, test: bool = False) -> Job:
+def _job(run: TrainedRun, config: dict[str, Any], *, test: bool = False) -> Job:
     """The job, its samples being those that the run was trained with."""
     with run.building():
         from shoal.build.job import job, task
@@ -79,7 +81,7 @@ def _here(trainer: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_together(
-    runs: Sequence[Run], which: Which, *, test: bool = False, path: Path | None = None
+    runs: Sequence[TrainedRun], which: Which, *, test: bool = False, path: Path | None = None
 ) -> dict[str, float]:
     """Metrics of the mean of what several runs say, in the units of the first one's outputs.
 
@@ -101,7 +103,7 @@ def evaluate_together(
     return _measures(shown, samples, together.to(outputs[0].dtype), "test" if path is None else "input")
 
 
-def held_out(run: Run, which: Which) -> HeldOut:
+def held_out(run: TrainedRun, which: Which) -> HeldOut:
     """What a run says of its test part, which is the same for all seeds and folds, beside what is true.
 
     Raises:
@@ -122,12 +124,12 @@ def held_out(run: Run, which: Which) -> HeldOut:
     return HeldOut(predicted, pl.DataFrame(truth.numpy(), schema=list(data.targets)))
 
 
-def _of_table(run: Run, which: Which, path: Path, *, test: bool) -> dict[str, float]:
+def _of_table(run: TrainedRun, which: Which, path: Path, *, test: bool) -> dict[str, float]:
     shown, samples = _rows_of(run, which, path, test=test)
     return _measures(shown, samples, _outputs(shown, samples), "input")
 
 
-def _rows_of(run: Run, which: Which, path: Path | None, *, test: bool) -> tuple[Supervised, Split]:
+def _rows_of(run: TrainedRun, which: Which, path: Path | None, *, test: bool) -> tuple[Supervised, Split]:
     """The trained module, with the rows of a labelled table, or with those of its test part."""
     if path is None:
         job = _job(run, run.config, test=True)

@@ -10,8 +10,9 @@ import polars as pl
 
 from shoal.errors import ShoalError, UsageError
 from shoal.loaded.ensemble import Ensemble
-from shoal.loaded.run import Run, Which
+from shoal.loaded.run import Run
 from shoal.loaded.table_file import table
+from shoal.loaded.trained_run import Which
 from shoal.tasks.tables.encoding import tabular
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Number, restored

@@ -10,7 +10,8 @@ import torch
 
 from shoal.fits import bands
 from shoal.loaded.ensemble import Ensemble
-from shoal.loaded.run import Run, Which
+from shoal.loaded.run import Run
+from shoal.loaded.trained_run import Which
 from shoal.models import FormulaNetwork
 from shoal.tasks import Data, Supervised
 from shoal.tasks.precision import new_tensors

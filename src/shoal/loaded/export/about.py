@@ -8,7 +8,8 @@ from typing import Any
 
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export.whole import Field, Signature
-from shoal.loaded.run import Run, Which
+from shoal.loaded.run import Run
+from shoal.loaded.trained_run import Which
 from shoal.tasks import Data
 
 VERSION = "shoal"

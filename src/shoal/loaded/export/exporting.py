@@ -21,7 +21,8 @@ from shoal.loaded.export.averaged_graphs import AveragedGraphs, alike
 from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
 from shoal.loaded.export.sample_rows import feed, rows
 from shoal.loaded.export.whole import Whole, signature
-from shoal.loaded.run import Run, Which
+from shoal.loaded.run import Run
+from shoal.loaded.trained_run import TrainedRun, Which
 from shoal.rundir import write_bytes
 from shoal.rundir.atomic import UnwritableError
 from shoal.tasks import Data, LightningTask, Supervised
@@ -88,7 +89,7 @@ def _graph(
     return _checked(apart, modules[0]), (*told(takes), *expected.notes(raw))
 
 
-def _whole(run: Run, which: Which, format: tables.Format, by_column: bool) -> Whole:
+def _whole(run: TrainedRun, which: Which, format: tables.Format, by_column: bool) -> Whole:
     module, data = run.presented(which), run.columns(which)
     _check_inputs(module)
     return Whole(module.model, data, format, signature(module, data, format, by_column=by_column))
