@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -178,7 +178,7 @@ def now() -> str:
 
 def write_info(path: Path, info: RunInfo) -> None:
     """Replace run.json."""
-    write_json(path, asdict(info))
+    write_json(path, info)
 
 
 def read_info(path: Path) -> RunInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ class SweepDir:
 
 def write_sweep(path: Path, info: SweepInfo) -> None:
     """Replace sweep.json."""
-    write_json(path, asdict(info))
+    write_json(path, info)
 
 
 def read_sweep(path: Path) -> SweepInfo:
