@@ -10,6 +10,7 @@ from multiprocessing.connection import wait
 
 from shoal.errors import ShoalError
 from shoal.sweeps.block import Advanced, Block, Event, Noted, RunEnded
+from shoal.sweeps.carrying import Brought, Parcel
 from shoal.sweeps.hosts import Hosts
 from shoal.sweeps.links import Link
 from shoal.sweeps.serving import Finished, Hello, Preempted, asked, framed
@@ -173,6 +174,8 @@ class Workers(Executor):
                 continue
             if isinstance(event, Hello):
                 yield from self._welcome(worker, event)
+            elif isinstance(event, Brought):
+                event.put(worker.block or NOBODY)
             elif event is not None:
                 yield worker.block or NOBODY, event
                 if isinstance(event, Finished | Preempted):
@@ -230,16 +233,16 @@ class _Worker:
 
     def begin(self, block: Block) -> None:
         self.block = block
-        self.link.send(framed(block))
+        self.link.send(framed(block if self.link.shared else Parcel.of(block)))
 
-    def receive(self) -> Event | Hello | Finished | Preempted | None:
+    def receive(self) -> Event | Hello | Finished | Preempted | Brought | None:
         """What the worker says; None where that is not all there yet.
 
         Raises:
             EOFError: where it is gone.
             OSError: likewise.
         """
-        found: Event | Hello | Finished | Preempted | None = self.link.receive()
+        found: Event | Hello | Finished | Preempted | Brought | None = self.link.receive()
         return found
 
     def ask(self, number: int) -> None:

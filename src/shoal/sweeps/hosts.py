@@ -63,14 +63,17 @@ class Processes(Hosts):
 class Remote(Hosts):
     """Processes behind a command that carries their standard input and output.
 
-    The folders of the sweep, of the data and of the user's modules have to be the same there: a shared file system.
+    The folders of the sweep, of the data and of the user's modules are the same there, on a `shared` file system; or
+    else the run directories are carried there and back, with the files that the configuration names.
     """
 
     python: str | None = None
+    shared: bool = True
     apart = True
 
     def link(self, number: int) -> Link:
-        return Commanded([*self.before(number), self.python or sys.executable, *PROGRAM])
+        command = [*self.before(number), self.python or sys.executable, *PROGRAM]
+        return Commanded(command, shared=self.shared)
 
     @abstractmethod
     def before(self, number: int) -> list[str]:

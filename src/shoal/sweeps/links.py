@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from shoal.sweeps.processes import context, without_main
@@ -30,26 +31,30 @@ PATIENCE = 5.0
 class Surroundings:
     """Where and how a worker is to work: as its launcher does."""
 
-    folder: str
+    folder: str | None
+    """None: one of its own."""
     path: Sequence[str]
     """Where it finds the user's modules."""
     environment: Mapping[str, str]
 
     @classmethod
-    def here(cls) -> Surroundings:
-        """Those of this process."""
+    def here(cls, *, shared: bool) -> Surroundings:
+        """Those of this process, for one that finds its folders where they are if they are `shared`."""
         carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
-        return cls(os.getcwd(), [os.path.abspath(each) for each in sys.path], carried)
+        path = [os.path.abspath(each) for each in sys.path]
+        return cls(os.getcwd(), path, carried) if shared else cls(None, [""], carried)
 
-    def enter(self) -> None:
-        """Work there from now on.
+    def enter(self) -> Path | None:
+        """Work there from now on; the folder that is to be taken away in the end, where it was made for that.
 
         Raises:
             OSError: where there is no such folder.
         """
-        os.chdir(self.folder)
+        own = None if self.folder else Path(tempfile.mkdtemp(prefix="shoal-"))
+        os.chdir(self.folder or str(own))
         sys.path += [each for each in self.path if each not in sys.path]
         os.environ.update(self.environment)
+        return own
 
 
 class Link(ABC):
@@ -57,6 +62,8 @@ class Link(ABC):
 
     inbox: Connection
     outbox: Connection
+    shared = True
+    """Whether the worker finds the folders of the launcher where they are."""
 
     def send(self, frame: bytes) -> None:
         """Send it; that the worker is gone is told when it is next heard."""
@@ -114,7 +121,8 @@ class Forked(Link):
 class Commanded(Link):
     """A process somewhere, behind a command that carries its standard input and output."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, shared: bool = True) -> None:
+        self.shared = shared
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the link); a pipe that nobody reads would stop it
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, start_new_session=True)
@@ -126,7 +134,7 @@ class Commanded(Link):
         self._process.stdout.close()
         self._heard: bytes | None = b""
         with contextlib.suppress(OSError):
-            self.outbox.send(Surroundings.here())
+            self.outbox.send(Surroundings.here(shared=shared))
 
     def receive(self) -> Any | None:
         if self._heard is not None and not self._begun():

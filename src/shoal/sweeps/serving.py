@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from shoal import machine
 from shoal.rundir.lease import holding, watch
-from shoal.sweeps.block import Event, RunEnded
+from shoal.sweeps.block import Block, Event, RunEnded
+from shoal.sweeps.carrying import Brought, Parcel
 
+Bring = Callable[..., None]
+"""Sends the directories of these runs, and where it is asked for the `state` of the whole stack."""
 BLOCK, SIGNAL = b"B", b"S"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals that have a training save and stop."""
@@ -69,11 +76,14 @@ def asked(number: int) -> bytes:
     return SIGNAL + str(number).encode()
 
 
-def serve(inbox: Connection, outbox: Connection) -> None:
-    """Train what comes, and tell of it; a launcher that is gone ends the process, whatever it does."""
+def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> None:
+    """Train what comes, and tell of it; a launcher that is gone ends the process, whatever it does.
+
+    The folder that is its `own` goes with it.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    inner = _Inner(inbox)
+    inner = _Inner(inbox, own)
     for work in (inner.listen, watch):
         threading.Thread(target=work, daemon=True).start()
     try:
@@ -83,8 +93,9 @@ def serve(inbox: Connection, outbox: Connection) -> None:
         known: Known = {}
         while (block := inner.next()) is not None:
             held: list[RunEnded] = []
-            with holding(block.lease):
-                train_block(block, partial(_told, outbox, held), known)
+            with _at_hand(block, outbox) as (block, bring), holding(block.lease):
+                train_block(block, partial(_told, outbox, held, bring), known)
+                bring(*(each.number for each in held), state=True)
             inner.busy = False
             unasked = inner.unasked()
             if held and unasked:
@@ -95,21 +106,45 @@ def serve(inbox: Connection, outbox: Connection) -> None:
             outbox.send(Finished())
     except (EOFError, OSError, KeyboardInterrupt):
         return  # what was not reported is known to be lost
+    finally:
+        inner.clear()
 
 
-def _told(outbox: Connection, held: list[RunEnded], event: Event) -> None:
+def _told(outbox: Connection, held: list[RunEnded], bring: Bring, event: Event) -> None:
     """Pass an event on; that a run was interrupted waits until it is known who has asked for that."""
     if isinstance(event, RunEnded) and event.info.status == "interrupted":
         held.append(event)
-    else:
-        outbox.send(event)
+        return
+    if isinstance(event, RunEnded):
+        bring(event.number)
+    outbox.send(event)
+
+
+@contextmanager
+def _at_hand(given: Block | Parcel, outbox: Connection) -> Iterator[tuple[Block, Bring]]:
+    """The block with its files where this process finds them, and what brings them back to where they came from."""
+    if isinstance(given, Block):
+        yield given, lambda *numbers, state=False: None
+        return
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        block = given.opened(Path(folder) / "sweep")
+        paths = {each.number: each.path for each in block.assignments}
+
+        def bring(*numbers: int, state: bool = False) -> None:
+            for number in numbers:
+                outbox.send(Brought.run(number, paths[number]))
+            if state:
+                outbox.send(Brought.state_of(block))
+
+        yield block, bring
 
 
 class _Inner:
     """What a thread hears while the main thread trains."""
 
-    def __init__(self, inbox: Connection) -> None:
+    def __init__(self, inbox: Connection, own: Path | None) -> None:
         self._inbox = inbox
+        self._own = own
         self._blocks: SimpleQueue[bytes | None] = SimpleQueue()
         self._gone = False
         self.busy = False
@@ -140,8 +175,14 @@ class _Inner:
         except (EOFError, OSError):
             self._gone = True
             if self.busy:  # nobody is left to hear of it: the block is begun again by whoever goes on
+                self.clear()
                 os._exit(1)
             self._blocks.put(None)
+
+    def clear(self) -> None:
+        """Take away the folder that is this process's own."""
+        if self._own:
+            shutil.rmtree(self._own, ignore_errors=True)
 
     def next(self) -> Any | None:
         """The next block; None where there will be none."""

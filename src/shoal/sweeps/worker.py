@@ -27,10 +27,10 @@ def main() -> None:
     except EOFError:
         return
     try:
-        surroundings.enter()
+        own = surroundings.enter()
     except OSError as error:
         sys.exit(f"cannot enter the launcher's directory: {error}")
-    serve(inbox, outbox)
+    serve(inbox, outbox, own)
 
 
 if __name__ == "__main__":
