@@ -33,6 +33,7 @@ class SweepProgress:
         """The runs that were trained to the end."""
         self._pace = Pace()
         self._shown = time.monotonic()
+        self._pause = 0.0
         self._out: Any = sys.stderr
         self._live: Any = None
         self._line: Callable[[str], None] | None = None
@@ -88,16 +89,17 @@ class SweepProgress:
 
     def show(self) -> None:
         """Show where the sweep stands, if the last time is long enough ago."""
-        now = time.monotonic()
-        if now - self._shown < (REFRESH_SECONDS if self._live or self._line else LINE_SECONDS):
+        began = time.monotonic()
+        if began - self._shown < max(REFRESH_SECONDS if self._live or self._line else LINE_SECONDS, self._pause):
             return
-        self._shown = now
         if self._live:
             self._live.update(self._text(), refresh=True)
         elif self._line:
             self._line(self.line())
         else:
             print(self.line(), file=self._out, flush=True)
+        self._shown = time.monotonic()
+        self._pause = 20 * (self._shown - began)  # of very many runs it takes long to find the best
 
     def line(self) -> str:
         """Runs done and failed, the time left, and the best so far; what may be long comes last."""
