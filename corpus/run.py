@@ -51,11 +51,15 @@ Row = tuple[str, str, str, str, str, str]
 
 
 class Seeded(pl.Callback):
-    """Gives each epoch of plain Lightning the numbers that shoal gives it."""
+    """Gives each epoch of plain Lightning the numbers and the batches that shoal gives it."""
+
+    def __init__(self, loaders: Loaders) -> None:
+        self.loaders = loaders
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed the global generators."""
+        """Seed the global generators, and have the order of the epoch."""
         seed_global(0, trainer.current_epoch)
+        self.loaders.begin(trainer, trainer.current_epoch, 0)
 
 
 def words(piece: Mapping[str, Any]) -> list[str]:
@@ -81,7 +85,7 @@ def difference(run: Run) -> str:
         max_epochs=2,
         accelerator="cpu",
         precision="64-true",
-        callbacks=[Seeded()],
+        callbacks=[Seeded(loaders)],
         logger=False,
         num_sanity_val_steps=0,
         enable_checkpointing=False,

@@ -80,6 +80,22 @@ def test_hooks_do_for_each_run_what_they_do_where_it_trains_alone() -> None:
             assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
 
 
+def test_what_steps_append_to_lists_of_the_module_is_there_for_its_hooks() -> None:
+    found = stacked(*(job(hooked.Gathers, seed) for seed in range(2)))
+
+    expected = alone(job(hooked.Gathers, 1))
+    rows = {each.epoch: dict(each.metrics) for each in found.rows[1]}
+    for epoch, row in expected.items():
+        assert row["samples"] == 32
+        assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
+
+
+def test_a_step_that_looks_at_what_it_appends_trains_alone() -> None:
+    running = Running([Member.of(job(hooked.Looks, seed, n=20)) for seed in (0, 1)])
+
+    assert "looks at self.training_step_outputs, which it fills" in driver.unlike_alone(running)[0]
+
+
 def test_a_callback_ends_a_run_of_a_stack_and_keeps_its_state() -> None:
     running, kept = Running([Member.of(job(hooked.Fitted, seed, hooked.Counts(2 + seed))) for seed in (0, 1)]), Kept()
 

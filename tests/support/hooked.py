@@ -92,3 +92,40 @@ class Counts(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.n = state_dict["n"]
+
+
+class Gathers(Fitted):
+    """Keeps what its steps give for the end of the epoch, as modules do since Lightning 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training_step_outputs: list[Any] = []
+
+    def on_validation_epoch_start(self) -> None:
+        self.outputs: list[Tensor] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.training_step_outputs.append({"loss": loss, "size": len(batch[0])})
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.outputs.append(self(batch[0]))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("spread", torch.cat(self.outputs).std())
+
+    def on_train_epoch_end(self) -> None:
+        losses = [each["loss"] for each in self.training_step_outputs]
+        self.log("worst", torch.stack(losses).max())
+        self.log("samples", float(sum(each["size"] for each in self.training_step_outputs)))
+        self.training_step_outputs.clear()
+
+
+class Looks(Gathers):
+    """Looks at what it has gathered."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * (1 + len(self.training_step_outputs))

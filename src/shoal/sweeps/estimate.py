@@ -37,7 +37,7 @@ BATCHES = 50
 
 
 @dataclass(frozen=True)
-class Measured:
+class BlockTime:
     """What a block of a kind takes."""
 
     begins: float
@@ -76,7 +76,7 @@ class Estimate:
 
 def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
     """The wall time of these blocks, tried one of each kind; what goes wrong in it is part of the answer."""
-    known: dict[str, Measured | str] = {}
+    known: dict[str, BlockTime | str] = {}
     total, longest, unknown, apart = 0.0, 0.0, 0, dict[str, list[int]]()
     with _quietly():
         for block in blocks:
@@ -101,7 +101,7 @@ def _kind(block: Block) -> str:
     return str({**config, "seed": 0, "optimizer": {**(config.get("optimizer") or {}), "lr": 0}})
 
 
-def _tried(block: Block) -> Measured | str:
+def _tried(block: Block) -> BlockTime | str:
     try:
         jobs = [_short(build(assignment.config)) for assignment in block.assignments]
         with generators_restored():
@@ -110,7 +110,7 @@ def _tried(block: Block) -> Measured | str:
         return brief(error)
 
 
-def _stack(jobs: Sequence[Job]) -> Measured:
+def _stack(jobs: Sequence[Job]) -> BlockTime:
     began = time.perf_counter()
     running = Running([Member.of(job) for job in jobs])
     why = next(iter(driver.unlike_alone(running).values()), None)
@@ -127,17 +127,17 @@ def _stack(jobs: Sequence[Job]) -> Measured:
     return _measured(times.ends, began, jobs[0])
 
 
-def _alone(job: Job) -> Measured:
+def _alone(job: Job) -> BlockTime:
     began, times = time.perf_counter(), _Ends()
     lightning.fit(job, job.module(), callbacks=[*job.callbacks.values(), times])
     return _measured(times.ends, began, job)
 
 
-def _measured(ends: Sequence[float], began: float, job: Job) -> Measured:
+def _measured(ends: Sequence[float], began: float, job: Job) -> BlockTime:
     """The seconds of an epoch, from when some of them ended."""
     epochs = [later - earlier for earlier, later in pairwise(ends)] or [ends[0] - began]
     epoch = sorted(epochs)[len(epochs) // 2]
-    return Measured(max(ends[0] - began - epoch, 0.0), epoch * _left_out(job))
+    return BlockTime(max(ends[0] - began - epoch, 0.0), epoch * _left_out(job))
 
 
 def _short(job: Job) -> Job:

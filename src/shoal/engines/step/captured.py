@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.filled import Fills
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.mapped import Outcome, Tensors
 from shoal.engines.step.step_trainer import StepTrainer, switch
@@ -142,6 +143,8 @@ class CapturedStep:
         """How to read what the step logged, by name; known after the first call."""
         self.gives_loss = stage == "train"
         """Whether it gives a loss back, once that is known."""
+        self.fills = Fills(module)
+        """What the step appends to lists of the module."""
         self.hooked: frozenset[str] = frozenset()
         """Attributes of the module that hooks change between steps."""
         self.agreed: frozenset[str] = frozenset()
@@ -158,11 +161,11 @@ class CapturedStep:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
-        with self._observed(batch, clock) as caught, clock.drawing():
+        with self._observed(batch, clock) as caught, self.fills.watched() as filled, clock.drawing():
             output = functional_call(self._calling, named, (batch, clock.batch_number()), tie_weights=False)
         self._note({name: entry for name, (_, entry) in caught.items()})
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
-        return Outcome(self._loss(output, params), logged, new, (output,) if self.keeps else ())
+        return Outcome(self._loss(output, params), logged | filled, new, (output,) if self.keeps else ())
 
     def _note(self, found: Mapping[str, Entry]) -> None:
         """Remember how to read what was logged."""
@@ -179,7 +182,7 @@ class CapturedStep:
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
         watched["_agreed"] = self.agreed
         module.__dict__.update(watched)
-        module.__class__ = _catching(cls, self.hooked)
+        module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
         try:
             yield caught
         finally:

@@ -106,6 +106,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
             if found:
                 return found
         val = [val for _, val in batches if val is not None]
+        running.call_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
         n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
         for number, batch in enumerate(side_by_side(val).epoch(0, end=n, dtype=dtype) if n else ()):
             rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
@@ -165,6 +166,7 @@ class StackModule(pl.LightningModule):
         )
         stop = self.listener.is_asked_to_stop
         history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
+        running.refill("train", history.logged)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
         self._means["train"] = self._read("train", history, running.sums)
@@ -192,6 +194,7 @@ class StackModule(pl.LightningModule):
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
         self._means["val"] = self._read("val", history)
+        self.running.refill("val", history.logged)
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
         self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._of_runs("val"))
 

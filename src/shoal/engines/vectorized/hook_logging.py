@@ -17,7 +17,7 @@ from shoal.engines.step.logged import Entry, NotLoggableError, Total, arguments,
 from shoal.engines.step.unfit import CannotStackError
 
 
-class Given:
+class HookLog:
     """What has been logged, by name."""
 
     def __init__(self, hook: str) -> None:
@@ -58,7 +58,7 @@ def _number(entry: Entry, values: list[float]) -> Tensor:
 class _Logging:
     """Stands before a module's own class while one of its hooks runs."""
 
-    _given: Given
+    _given: HookLog
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         self._given.add(arguments(self, name, value, *args, **kwargs))
@@ -78,9 +78,9 @@ def _class(cls: type[nn.Module]) -> type[nn.Module]:
 
 
 @contextmanager
-def logging_in(module: pl.LightningModule, hook: str) -> Iterator[Given]:
+def logging_in(module: pl.LightningModule, hook: str) -> Iterator[HookLog]:
     """Catch what the module logs."""
-    given, watched = Given(hook), cast(Any, module)
+    given, watched = HookLog(hook), cast(Any, module)
     cls = watched.__class__
     vars(module)["_given"] = given
     watched.__class__ = _class(cls)

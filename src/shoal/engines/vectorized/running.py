@@ -20,6 +20,7 @@ from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.step.drawn.keys import StepKeys
+from shoal.engines.step.logged import Stage
 from shoal.engines.vectorized.hooked import Hooks
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
@@ -148,6 +149,11 @@ class Running:
         """Call the hooks of an epoch's beginning, unless they were called."""
         if self.hooks.begin(self.stack, self.live, self.epoch):
             self._fill()
+
+    def refill(self, stage: Stage, steps: Sequence[Mapping[str, Tensor]]) -> None:
+        """Let each run's module have in its lists what its steps have appended."""
+        for run, row in self.live.items():
+            self.steps.captured[stage].fills.refill(self.members[run].module, steps, row)
 
     def call_hooks(self, *names: str, metrics: Mapping[int, Mapping[str, float]] | None = None) -> None:
         """Call the hooks of these names of each run that is left; `metrics` are what it has measured in this epoch."""

@@ -46,3 +46,4 @@ class Steps:
                 mapped.forget()
         for each in self.captured.values():
             each.hooked, each.agreed = names, agreed
+            each.fills.hooked = frozenset(name for name in names if type(own.get(name)) is list)

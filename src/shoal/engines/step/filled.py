@@ -1,0 +1,132 @@
+"""Lists of a module that its steps fill for the hooks at the end of an epoch, such as `self.validation_step_outputs`.
+
+What a step appends to one becomes tensors among those that it logs, under names that say of which item they are a part;
+before the hooks each run's module gets its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from shoal.engines.step.unfit import CannotStackError
+
+MARK = "\0filled"
+"""Begins the names of such tensors."""
+
+
+@dataclass
+class Item:
+    """How an item is made of its tensors."""
+
+    attribute: str
+    spec: Any
+    leaves: list[Any]
+    """What is no tensor of it; None in the place of each tensor."""
+
+
+class Fills:
+    """The items that the steps of a module append."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.items: list[Item] = []
+        self.hooked: frozenset[str] = frozenset()
+        """Lists that hooks change between steps, at which no step may look."""
+
+    @property
+    def names(self) -> set[str]:
+        """The lists that are filled."""
+        return {item.attribute for item in self.items}
+
+    @contextmanager
+    def watched(self) -> Iterator[dict[str, Tensor]]:
+        """The tensors that a step appends, by their names, known when the block ends."""
+        own, found = vars(self.module), dict[str, Tensor]()
+        kept = {name: value for name, value in own.items() if type(value) is list}
+        own.update({name: _Watched(name, value, name in self.hooked) for name, value in kept.items()})
+        try:
+            yield found
+            for name in kept:
+                if not isinstance(own.get(name), _Watched):
+                    raise CannotStackError(f"changes self.{name}")
+                for value in own[name].finished():
+                    found |= self._named(name, value, len(found))
+        finally:
+            own.update(kept)
+
+    def refill(self, module: nn.Module, steps: Sequence[Mapping[str, Tensor]], row: int) -> None:
+        """Append to the lists of a run's module what it would have appended in these steps; it is in this row."""
+        for logged in steps if self.items else ():
+            parts: dict[tuple[int, int], dict[int, Tensor]] = {}
+            for name, value in logged.items():
+                if name.startswith(MARK):
+                    place, item, leaf = map(int, name.removeprefix(MARK).split(":"))
+                    parts.setdefault((place, item), {})[leaf] = value[row]
+            for (_, item), tensors in parts.items():
+                made = self.items[item]
+                leaves = [tensors.get(place, leaf) for place, leaf in enumerate(made.leaves)]
+                vars(module)[made.attribute].append(pytree.tree_unflatten(leaves, made.spec))
+
+    def _named(self, attribute: str, value: Any, place: int) -> dict[str, Tensor]:
+        leaves, spec = pytree.tree_flatten(value)
+        constant = [None if isinstance(leaf, Tensor) else _value(leaf) for leaf in leaves]
+        item = Item(attribute, spec, constant)
+        if item not in self.items:
+            self.items.append(item)
+        begin = f"{MARK}{place}:{self.items.index(item)}:"
+        tensors = {number: leaf.detach() for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
+        return {f"{begin}{number}": leaf for number, leaf in (tensors or {-1: torch.zeros(())}).items()}
+
+
+def _value(leaf: Any) -> Any:
+    """A plain value; the number of the batch is looked at, since it is another one in each step."""
+    return int(leaf) if isinstance(leaf, int) and not isinstance(leaf, bool) else leaf
+
+
+class _Watched(list[Any]):
+    """A list while a step runs: what the step appends is kept apart, and it may not read what it fills."""
+
+    def __init__(self, name: str, items: list[Any], hooked: bool) -> None:
+        super().__init__(items)
+        self._name = name
+        self._appended: list[Any] = []
+        self._read = False
+        self._hooked = hooked
+
+    def append(self, item: Any) -> None:
+        self._appended.append(item)
+
+    def extend(self, items: Any) -> None:
+        self._appended.extend(items)
+
+    def finished(self) -> list[Any]:
+        """What was appended."""
+        if self._read and (self._appended or self._hooked):
+            raise CannotStackError(
+                f"looks at self.{self._name}, which {'a hook changes' if self._hooked else 'it fills'}"
+            )
+        return self._appended
+
+    def __iter__(self) -> Iterator[Any]:
+        self._read = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._read = True
+        return super().__len__()
+
+    def __getitem__(self, place: Any) -> Any:
+        self._read = True
+        return super().__getitem__(place)
+
+    def _changes(self, *_: Any) -> NoReturn:
+        raise CannotStackError(f"changes self.{self._name}")
+
+    clear = pop = insert = remove = sort = reverse = __setitem__ = __delitem__ = __iadd__ = _changes  # type: ignore[assignment]
