@@ -139,18 +139,33 @@ class Noisy(Wave):
         return super().forward(x + 0.1 * torch.randn_like(x)) + torch.distributions.Normal(0.0, 0.1).rsample()
 
 
-def own_job(seed: int) -> Job:
+class Pictured(Wave):
+    """Looks at its input as at pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2))
+        self.last = nn.Linear(24, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pictures = self.pictures(x.view(-1, 1, 1, 1) * torch.linspace(-1, 1, 6).view(1, 1, 3, 2))
+        found: Tensor = self.last(pictures.view(len(x), -1))
+        return found
+
+
+def own_job(seed: int, module: Callable[[], Any]) -> Job:
     samples = Parabola(seed=seed, n_samples=40, batch_size=16)
-    task = LightningTask(module=Noisy, samples=samples, seed=seed)
+    task = LightningTask(module=module, samples=samples, seed=seed)
     chosen: dict[str, Any] = {"task": task, "model": OwnModel(), "loss": OwnLoss(), "optimizer": SGD(lr=0.05)}
     return job(seed, precision="32-true", max_epochs=4, **chosen)
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
-def test_runs_that_draw_train_in_a_stack_as_alone_and_go_on_to_the_bit() -> None:
+@pytest.mark.parametrize("module", [Noisy, Pictured])
+def test_runs_that_draw_train_in_a_stack_as_alone_and_go_on_to_the_bit(module: Callable[[], Any]) -> None:
     kept, alone, rest = Kept(save_after=2), Kept(), Kept()
     running, single, again = (
-        Running([Member.of(own_job(seed)) for seed in seeds]) for seeds in ((0, 1, 2), [1], (0, 1, 2))
+        Running([Member.of(own_job(seed, module)) for seed in seeds]) for seeds in ((0, 1, 2), [1], (0, 1, 2))
     )
 
     assert unlike_alone(running) == {}

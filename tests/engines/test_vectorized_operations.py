@@ -14,6 +14,7 @@ from torch.nn import functional
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.mapped import Mapped, Outcome, Stepped
+from shoal.engines.step.recurrent import own_weights
 
 Given = Tensor
 X = torch.linspace(-1, 1.3, 48).view(4, 12)
@@ -103,4 +104,9 @@ def test_recurrent_layers_are_mapped(name: str) -> None:
         found = functional_call(layers, params, (x,))
         return found if isinstance(found, Tensor) else found[0] * found[1].sum()
 
-    agrees(function, params, x)
+    with own_weights(layers):
+        agrees(function, params, x)
+
+    assert all(
+        mine is own for mine, own in zip(getattr(layers, "_flat_weights", ()), layers.parameters(), strict=False)
+    )

@@ -22,6 +22,7 @@ from shoal.engines.step.clock import Clock
 from shoal.engines.step.filled import Fills
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.mapped import Outcome, Tensors
+from shoal.engines.step.recurrent import own_weights
 from shoal.engines.step.step_trainer import StepTrainer, switch
 from shoal.engines.step.unfit import CannotStackError
 
@@ -161,7 +162,12 @@ class CapturedStep:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
-        with self._observed(batch, clock) as caught, self.fills.watched() as filled, clock.drawing():
+        with (
+            self._observed(batch, clock) as caught,
+            self.fills.watched() as filled,
+            clock.drawing(),
+            own_weights(self.module),
+        ):
             output = functional_call(self._calling, named, (batch, clock.batch_number()), tie_weights=False)
         self._note({name: entry for name, (_, entry) in caught.items()})
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 Cell = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -33,6 +34,22 @@ def _relu(given: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None) -> 
 
 LAYERS: dict[Any, Cell] = {torch.gru: _gru, torch.rnn_tanh: _tanh, torch.rnn_relu: _relu}
 """By the functions of torch's layers. An LSTM gains nothing in a stack."""
+
+
+@contextmanager
+def own_weights(module: nn.Module) -> Iterator[None]:
+    """Let recurrent layers have their own weights afterwards: `functional_call` leaves in them those it was given."""
+    layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
+    before = [{name: list(vars(layer)[name]) for name in _LISTS if name in vars(layer)} for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, lists in zip(layers, before, strict=True):
+            vars(layer).update(lists)
+
+
+_LISTS = ("_flat_weights", "_flat_weight_refs")
+"""In which a recurrent layer has its weights a second time."""
 
 
 def is_padded(args: Sequence[Any]) -> bool:
