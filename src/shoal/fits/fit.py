@@ -72,6 +72,8 @@ class Fit:
     stopped: str | None = None
     """Why the optimizer stopped."""
     steps: int = 0
+    profile: dict[str, tuple[float | None, float | None]] | None = None
+    """Intervals by the profile likelihood, where they were asked for; None for an end that is not there."""
     bootstrap: dict[str, Any] | None = None
     """What resampled fits say, where they were asked for."""
     warnings: tuple[str, ...] = ()

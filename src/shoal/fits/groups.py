@@ -81,6 +81,7 @@ def _together(measuring: Measuring, network: FormulaNetwork, parts: Mapping[str,
         weight=sum(end.weight * end.n for end in ends) / max(n, 1),
         stopped=measuring.stopped,
         steps=measuring.steps,
+        profile=_profile(fits),
         bootstrap=_bootstrap(fits),
         warnings=tuple(
             f"{network.formula.by}={name}: {warning}" for name, fit in fits.items() for warning in fit.warnings
@@ -139,6 +140,14 @@ def _blocks(network: FormulaNetwork, fits: Mapping[str, Fit]) -> _Matrix:
             for j in range(len(network.own)):
                 matrix[i * n + g][j * n + g] = fits[group].covariance[i][j] if group in fits else None
     return tuple(map(tuple, matrix))
+
+
+def _profile(fits: Mapping[str, Fit]) -> dict[str, tuple[float | None, float | None]] | None:
+    """The intervals of all groups."""
+    found = {
+        f"{parameter}[{name}]": ends for name, fit in fits.items() for parameter, ends in (fit.profile or {}).items()
+    }
+    return found or None
 
 
 def _bootstrap(fits: Mapping[str, Fit]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
 from shoal.fits.fit import Fit, Parameter, correlations
+from shoal.fits.profile import Profile, profile
 from shoal.losses import Likelihood, Loss, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.seeding import Stream, generator
@@ -23,6 +24,7 @@ from shoal.tasks.residuals import FormulaProblem, problem_of
 
 _SLOPE = 1e-3
 """Below this cosine the residuals count as at right angles to what the parameters change."""
+_BETTER = "a smaller cost was met beside the fit, while others were profiled: start from elsewhere"
 _FEW = 20
 """The runs test counts on more residuals than this."""
 
@@ -113,6 +115,7 @@ class Measuring:
         parameters = _parameters(network, end, found, scale, freedom, self.level)
         aic, bic = _criteria(end, self.absolute)
         sure = [i for i, label in enumerate(network.labels) if _named(parameters, label).error is not None]
+        profiled = self._profile(network, end, found, sure, scale, freedom)
         return Fit(
             parameters=parameters,
             level=self.level,
@@ -131,9 +134,19 @@ class Measuring:
             weight=end.weight,
             stopped=self.stopped,
             steps=self.steps,
+            profile=profiled and dict(zip((network.labels[i] for i in sure), profiled.ends, strict=True)),
             bootstrap=self._bootstrap(network, end),
-            warnings=tuple(_warnings(network, end, found, freedom)),
+            warnings=(*_warnings(network, end, found, freedom), *([_BETTER] if profiled and profiled.better else [])),
         )
+
+    def _profile(
+        self, network: FormulaNetwork, end: Ended, found: Covariance, sure: list[int], scale: float, freedom: int
+    ) -> Profile | None:
+        if not network.profile or not sure:
+            return None
+        one = end.problem.select(torch.tensor([0]))
+        t = t_quantile(self.level, freedom)
+        return profile(one, end.params[0], found.matrix * scale, sure, variance=scale, t=t)
 
     def _bootstrap(self, network: FormulaNetwork, end: Ended) -> dict[str, Any] | None:
         if not network.bootstrap:

@@ -37,6 +37,8 @@ class Formula(Model):
     """Fits of resampled data, all of them one stack, for errors and intervals of their own; 0 for none."""
     resampling: Literal["cases", "residuals", "parametric"] = "cases"
     """What is drawn anew for them: rows, residuals around the fit, or normal noise of their size."""
+    profile: bool = False
+    """Find intervals by the profile likelihood too, which lean as the formula bends."""
     by: str | None = None
     """Column whose values part the rows into groups, each of which has parameters of its own."""
     shared: tuple[str, ...] = ()
@@ -173,6 +175,7 @@ class FormulaNetwork(nn.Module):
         self.confidence = formula.confidence
         self.bootstrap = formula.bootstrap
         self.resampling = formula.resampling
+        self.profile = formula.profile
         self.bounded = tuple(formula.bounds or ())
         for name, value in formula.start.items():
             start = torch.full((len(groups),), value) if name in self.own else torch.tensor(value)

@@ -20,6 +20,7 @@ def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
         yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"
     yield from _of_groups(fit.get("groups", ()))
     yield from _correlated(fit)
+    yield from _profiled(fit.get("profile"), fit["level"])
     yield from _resampled(fit.get("bootstrap"), fit["level"])
     if fit["stopped"]:
         yield f"stopped after {fit['steps']} steps by {fit['stopped']}"
@@ -48,6 +49,16 @@ def _of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         variance = "-" if group["reduced"] is None else f"{group['reduced']:.6g}"
         r2 = "-" if group["r2"] is None else f"{group['r2']:.6g}"
         yield f"{group['name']:<{width}}  {group['samples']:>7}  {group['cost']:>12.6g}  {variance:>12}  {r2}"
+
+
+def _profiled(found: Mapping[str, Sequence[float | None]] | None, level: float) -> Iterator[str]:
+    """The intervals by the profile likelihood."""
+    if not found:
+        return
+    yield f"profile likelihood, {100 * level:g} %"
+    for name, (low, high) in found.items():
+        ends = ["-inf" if low is None else f"{low:.7g}", "inf" if high is None else f"{high:.7g}"]
+        yield f"  {name}  from {ends[0]} to {ends[1]}"
 
 
 def _resampled(found: Mapping[str, Any] | None, level: float) -> Iterator[str]:
