@@ -134,7 +134,9 @@ class Measuring:
             weight=end.weight,
             stopped=self.stopped,
             steps=self.steps,
-            profile=profiled and dict(zip((network.labels[i] for i in sure), profiled.ends, strict=True)),
+            profile=None
+            if profiled is None
+            else dict(zip((network.labels[i] for i in sure), profiled.ends, strict=True)),
             bootstrap=self._bootstrap(network, end),
             warnings=(*_warnings(network, end, found, freedom), *([_BETTER] if profiled and profiled.better else [])),
         )
