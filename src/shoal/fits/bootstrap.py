@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from shoal.optimizers.squares import Solution, Tolerances, solve
+from shoal.fits.nearby import nearby
+from shoal.optimizers.squares import Tolerances, solve
 from shoal.optimizers.squares.levenberg import RUNNING, STUCK
 from shoal.tasks.residuals import FormulaProblem
 
@@ -56,9 +57,8 @@ def bootstrap(
     `labels` name the numbers that are fitted.
     """
     made = resampled(problem, params, n, samples=samples, resampling=resampling, generator=generator)
-    found = solution(made, params.repeat(samples, 1))
-    ended = (found.stopped != RUNNING) & (found.stopped != STUCK) & found.params.isfinite().all(1)
-    good = found.params[ended]
+    found, ended = solution(made, params.repeat(samples, 1))
+    good = found[ended]
     tail = (1 - level) / 2
     ends = torch.quantile(good, torch.tensor([tail, 1 - tail], dtype=good.dtype), dim=0).T.tolist()
     return Bootstrap(
@@ -70,10 +70,25 @@ def bootstrap(
     )
 
 
-def solution(problem: FormulaProblem, start: Float[Tensor, "runs params"]) -> Solution:
-    """The fits of resampled data as one stack."""
-    tolerances = (start.new_full((len(start),), each) for each in (0.0, STEP, COST))
-    return solve(problem, start, Tolerances(*tolerances), max_steps=_STEPS, damping=_DAMPING, acceleration=False)
+def solution(problem: FormulaProblem, start: Float[Tensor, "fits params"]) -> tuple[Tensor, Bool[Tensor, " fits"]]:
+    """The fits of resampled data as one stack, and which of them have come to an end.
+
+    What stays near the start is found by few large operations; the others, and all within bounds, go longer ways.
+    """
+    params, ended = start.clone(), torch.zeros(len(start), dtype=torch.bool)
+    if problem.bounds is None:
+        params, ended = nearby(problem, start, step=STEP, cost=COST)
+    left = (~ended).nonzero()[:, 0]
+    if len(left):
+        # A single row would be summed by other kernels.
+        rows = left if len(left) > 1 else left.repeat(2)
+        tolerances = Tolerances(*(start.new_full((len(rows),), each) for each in (0.0, STEP, COST)))
+        found = solve(
+            problem.select(rows), start[rows], tolerances, max_steps=_STEPS, damping=_DAMPING, acceleration=False
+        )
+        params[rows] = found.params
+        ended[rows] = (found.stopped != RUNNING) & (found.stopped != STUCK)
+    return params, ended & params.isfinite().all(1)
 
 
 def resampled(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.engines.job import Job
+from shoal.engines.stack.allocator import keep_memory
 from shoal.fits import measured_fit
 from shoal.models import FormulaNetwork
 from shoal.names import error_name
@@ -54,6 +55,7 @@ def errors_of(fit: Mapping[str, Any]) -> dict[str, float]:
 def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, Any]:
     state = load(last)["optimizer_states"][0]["state"] if isinstance(module.optimizer, LevenbergMarquardt) else {}
     level = cast(FormulaNetwork, module.model).confidence
+    keep_memory()  # resampled fits have temporaries of megabytes
     return measured_fit(module, data, level=level, stopped=why_stopped(state), steps=steps).plain()
 
 
