@@ -90,6 +90,16 @@ def test_what_steps_append_to_lists_of_the_module_is_there_for_its_hooks() -> No
         assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
 
 
+def test_metrics_with_a_state_are_told_what_each_run_s_steps_called_them_with() -> None:
+    found = stacked(*(job(hooked.Measures, seed) for seed in range(2)))
+
+    expected = alone(job(hooked.Measures, 1))
+    rows = {each.epoch: dict(each.metrics) for each in found.rows[1]}
+    for epoch, row in expected.items():
+        assert {"train/mean_epoch", "val/error", "val/best", "val/mse", "val/mae"} <= set(row)
+        assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
+
+
 def test_a_step_that_looks_at_what_it_appends_trains_alone() -> None:
     running = Running([Member.of(job(hooked.Looks, seed, n=20)) for seed in (0, 1)])
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, MinMetric
 
 from own_modules import Batch, Regression
 
@@ -129,3 +130,32 @@ class Looks(Gathers):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
         return loss * (1 + len(self.training_step_outputs))
+
+
+class Measures(Fitted):
+    """Has metrics with a state, as the usual template has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_mean, self.val_error, self.best = MeanMetric(), MeanAbsoluteError(), MinMetric()
+        self.several = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()}, prefix="val/")
+
+    def on_train_start(self) -> None:
+        self.best.reset()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = torch.nn.functional.mse_loss(self(batch[0]), batch[1])
+        self.train_mean(loss)
+        self.log("train/mean", self.train_mean, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.val_error.update(self(batch[0]), batch[1])
+        self.several(self(batch[0]), batch[1])
+        self.log("val/error", self.val_error, on_step=False, on_epoch=True)
+        self.log_dict(self.several)
+
+    def on_validation_epoch_end(self) -> None:
+        self.best(self.val_error.compute())
+        self.log("val/best", self.best.compute())

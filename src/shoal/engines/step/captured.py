@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
+from torchmetrics import Metric
 
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.filled import Fills
@@ -32,6 +33,7 @@ class _Catching:
 
     _caught: dict[str, tuple[Any, Entry]]
     _trainer: Any
+    _fills: Fills
     _clock: Clock
     _stage: Stage
     _n_samples: int
@@ -44,6 +46,9 @@ class _Catching:
             found = entries(self._stage, given)
         except NotLoggableError as error:
             raise CannotStackError(str(error)) from None
+        if isinstance(value, Metric):
+            self._fills.metrics.log(value, found)
+            return
         if any(key in self._caught for key in found):
             raise CannotStackError(f"logs {name} more than once")
         self._caught |= {key: (value, entry) for key, entry in found.items()}
@@ -51,7 +56,7 @@ class _Catching:
             weight = given["batch_size"], Entry("last", shown=False)
             self._caught |= {f"{key}{WEIGHT}": weight for key, entry in found.items() if entry.reduction == "mean"}
 
-    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+    def log_dict(self, dictionary: Any, *args: Any, **kwargs: Any) -> None:
         for name, (value, settings) in in_dictionary(self, dictionary, *args, **kwargs).items():
             self.log(name, value, **settings)
 
@@ -158,6 +163,11 @@ class CapturedStep:
         """The name of the method."""
         return self._calling.step
 
+    @property
+    def of_metrics(self) -> dict[str, Entry]:
+        """How to read the metrics with a state that the step logged."""
+        return {name: entry for name, (_, entry) in self.fills.metrics.logged.items()}
+
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
@@ -186,7 +196,7 @@ class CapturedStep:
         caught: dict[str, tuple[Any, Entry]] = {}
         switch(module, training=self.stage == "train")
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
-        watched["_agreed"] = self.agreed
+        watched |= {"_agreed": self.agreed, "_fills": self.fills}
         module.__dict__.update(watched)
         module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
         try:

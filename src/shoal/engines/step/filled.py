@@ -1,7 +1,7 @@
-"""Lists of a module that its steps fill for the hooks at the end of an epoch, such as `self.validation_step_outputs`.
+"""What the steps of a module leave in it for the end of an epoch: items in lists, and what metrics are called with.
 
-What a step appends to one becomes tensors among those that it logs, under names that say of which item they are a part;
-before the hooks each run's module gets its own.
+Both become tensors among those that a step logs, under names that say of which item they are a part; before the hooks
+each run's module gets its own, in lists such as `self.validation_step_outputs` and by calls of its metrics.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from shoal.engines.step.metrics import Metrics
 from shoal.engines.step.unfit import CannotStackError
 
 MARK = "\0filled"
@@ -26,6 +27,8 @@ class Item:
     """How an item is made of its tensors."""
 
     attribute: str
+    called: bool
+    """Whether it is the arguments of a metric, not an item of a list."""
     spec: Any
     leaves: list[Any]
     """What is no tensor of it; None in the place of each tensor."""
@@ -36,6 +39,7 @@ class Fills:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.metrics = Metrics(module)
         self.items: list[Item] = []
         self.hooked: frozenset[str] = frozenset()
         """Lists that hooks change between steps, at which no step may look."""
@@ -51,13 +55,17 @@ class Fills:
         own, found = vars(self.module), dict[str, Tensor]()
         kept = {name: value for name, value in own.items() if type(value) is list}
         own.update({name: _Watched(name, value, name in self.hooked) for name, value in kept.items()})
+        calls: list[tuple[str, Any]] = []
         try:
-            yield found
+            with self.metrics.watched(lambda path, given: calls.append((path, given))):
+                yield found
             for name in kept:
                 if not isinstance(own.get(name), _Watched):
                     raise CannotStackError(f"changes self.{name}")
                 for value in own[name].finished():
                     found |= self._named(name, value, len(found))
+            for path, given in calls:
+                found |= self._named(path, given, len(found), called=True)
         finally:
             own.update(kept)
 
@@ -72,12 +80,17 @@ class Fills:
             for (_, item), tensors in parts.items():
                 made = self.items[item]
                 leaves = [tensors.get(place, leaf) for place, leaf in enumerate(made.leaves)]
-                vars(module)[made.attribute].append(pytree.tree_unflatten(leaves, made.spec))
+                whole = pytree.tree_unflatten(leaves, made.spec)
+                if made.called:
+                    path, _, method = made.attribute.rpartition(".")
+                    getattr(module.get_submodule(path), method)(*whole[0], **whole[1])
+                else:
+                    vars(module)[made.attribute].append(whole)
 
-    def _named(self, attribute: str, value: Any, place: int) -> dict[str, Tensor]:
+    def _named(self, attribute: str, value: Any, place: int, *, called: bool = False) -> dict[str, Tensor]:
         leaves, spec = pytree.tree_flatten(value)
         constant = [None if isinstance(leaf, Tensor) else _value(leaf) for leaf in leaves]
-        item = Item(attribute, spec, constant)
+        item = Item(attribute, called, spec, constant)
         if item not in self.items:
             self.items.append(item)
         begin = f"{MARK}{place}:{self.items.index(item)}:"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from shoal.engines.step.unfit import CannotStackError
 
@@ -45,7 +45,7 @@ class Attributes:
 
 def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
     for path, part in module.named_modules():
-        if not isinstance(part, Metric):
+        if not isinstance(part, Metric | MetricCollection):
             for name, value in vars(part).items():
                 if name not in _UPSTREAM or (name == "training" and path):
                     yield (path, name), _mark(value)

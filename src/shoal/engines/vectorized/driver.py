@@ -128,7 +128,7 @@ class StackModule(pl.LightningModule):
         self._clock = Clock(running.epoch, 0, running.step)
         self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
         self._records = [member.job.records for member in running.members]
-        self._means: dict[str, Mapping[str, list[float]]] = {}
+        self._means: dict[str, dict[str, list[float]]] = {}
         self._measures: list[Mapping[str, float]] = []
         self._sums: dict[int, dict[str, list[Any]]] = {}
         self._gather()
@@ -169,7 +169,7 @@ class StackModule(pl.LightningModule):
         running.refill("train", history.logged)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
-        self._means["train"] = self._read("train", history, running.sums)
+        self._means["train"] = self._read("train", history, running.sums) | running.metrics("train")
         running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
         self._count_steps()
         own = running.stack.own
@@ -193,10 +193,11 @@ class StackModule(pl.LightningModule):
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
-        self._means["val"] = self._read("val", history)
         self.running.refill("val", history.logged)
+        self._means["val"] = self._read("val", history) | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
         self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._of_runs("val"))
+        self.running.reset_metrics("val")
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""
@@ -204,6 +205,7 @@ class StackModule(pl.LightningModule):
         if self._cut_short:
             self._tell_cut_short()
         self.running.call_hooks("on_train_epoch_end", metrics=self._of_runs("val", "train"))
+        self.running.reset_metrics("train")
         metrics = {run: self._measured(row, run) for run, row in running.live.items()}
         validated = None if self._cut_short else "val" in self._means or not self.validates
         rows = running.end_epoch(metrics, validated=validated)

@@ -63,7 +63,7 @@ class _Logging:
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         self._given.add(arguments(self, name, value, *args, **kwargs))
 
-    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+    def log_dict(self, dictionary: Any, *args: Any, **kwargs: Any) -> None:
         for name, (value, settings) in in_dictionary(self, dictionary, *args, **kwargs).items():
             self.log(name, value, **settings)
 

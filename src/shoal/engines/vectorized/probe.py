@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torchmetrics import Metric, MetricCollection
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
@@ -216,6 +217,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
     return {
         f"{path}.{name}" if path else name: value.copy() if isinstance(value, dict | list | set) else value
         for path, part in module.named_modules()
+        if not isinstance(part, Metric | MetricCollection)  # they are told later what they were called with
         for name, value in vars(part).items()
         if name not in _OWN
     }

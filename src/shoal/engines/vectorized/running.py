@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import nan
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -90,7 +91,7 @@ class Running:
     @property
     def unlogged(self) -> frozenset[str]:
         """Names of what the steps measure for callbacks only."""
-        found = [each.entries.items() for each in self.steps.captured.values()]
+        found = [every.items() for each in self.steps.captured.values() for every in (each.entries, each.of_metrics)]
         shown = {name for entries in found for name, entry in entries if entry.shown}
         return frozenset(name for entries in found for name, _ in entries if name not in shown)
 
@@ -154,6 +155,19 @@ class Running:
         """Let each run's module have in its lists what its steps have appended."""
         for run, row in self.live.items():
             self.steps.captured[stage].fills.refill(self.members[run].module, steps, row)
+
+    def metrics(self, stage: Stage) -> dict[str, list[float]]:
+        """What the metrics of the runs' modules have come to, for each row of the stack."""
+        own = self.steps.captured[stage].fills.metrics
+        rows = {row: own.values(self.members[run].module) for run, row in self.live.items()}
+        nothing = dict.fromkeys(own.logged, nan)
+        every = [rows.get(row, nothing) for row in range(len(self.stack))]
+        return {name: [each[name] for each in every] for name in own.logged}
+
+    def reset_metrics(self, stage: Stage) -> None:
+        """Begin anew with the metrics that the steps log."""
+        for run in self.live:
+            self.steps.captured[stage].fills.metrics.reset(self.members[run].module)
 
     def call_hooks(self, *names: str, metrics: Mapping[int, Mapping[str, float]] | None = None) -> None:
         """Call the hooks of these names of each run that is left; `metrics` are what it has measured in this epoch."""
