@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing.connection import wait
 
 from shoal.errors import ShoalError
@@ -100,6 +100,11 @@ class Workers(Executor):
         self._killed = False
         self._told: set[str] = set()
         """Processors unlike the launcher's that were named."""
+
+    @cached_property
+    def _here(self) -> Hello:
+        """What this process would say of itself."""
+        return Hello.here()
 
     def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         try:
@@ -196,7 +201,7 @@ class Workers(Executor):
 
     def _welcome(self, worker: _Worker, hello: Hello) -> Iterator[Happening]:
         """Take a worker that has what this process has."""
-        here = Hello.here()
+        here = self._here
         differing = [
             f"{name} {hello.versions[name]}, the launcher {mine}"
             for name, mine in here.versions.items()
