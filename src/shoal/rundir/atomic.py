@@ -100,6 +100,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         ShoalError: where the file cannot be written; `path` then holds what it held before.
     """
+    ensure()
     partial = path.with_name(f".{path.name}{SUFFIX}")
     needed, waiting = 0, _together.get()
     if waiting is not None:
