@@ -1,4 +1,4 @@
-"""The nonlinear sets of NIST's Statistical Reference Datasets, whose best fits are certified to eleven digits."""
+"""The nonlinear and the linear sets of NIST's Statistical Reference Datasets, whose best fits are certified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_LOGARITHMS = ("Nelson",)
 
 @dataclass(frozen=True, kw_only=True)
 class Nist(Table):
-    """One of the 27 sets (Rogers et al., NIST Statistical Reference Datasets, 1998; in the public domain)."""
+    """One of 27 nonlinear and 11 linear sets (Rogers et al., Statistical Reference Datasets, 1998; public domain)."""
 
     dataset: str = "Misra1a"
     """Its name there."""
@@ -30,7 +30,7 @@ class Nist(Table):
         known = _sets()["dataset"].unique().to_list()
         if self.dataset not in known:
             hint = suggestion(self.dataset, known)
-            raise ConfigError("dataset", self.dataset, "is none of the nonlinear sets", hint=hint)
+            raise ConfigError("dataset", self.dataset, "is none of the sets", hint=hint)
 
     @property
     def name(self) -> str:
@@ -38,11 +38,15 @@ class Nist(Table):
 
     def frame(self) -> pl.DataFrame:
         found = _sets().filter(pl.col("dataset") == self.dataset).drop("dataset")
-        found = found if found["x2"].null_count() == 0 else found.drop("x2")
+        found = found.select(column for column in found if column.null_count() == 0)
         return found.with_columns(y=pl.col("y").log()) if self.dataset in OF_LOGARITHMS else found
 
 
 @cache
 def _sets() -> pl.DataFrame:
-    types = {"dataset": pl.String, **dict.fromkeys(("y", "x", "x2"), pl.Float64)}
-    return pl.read_csv(files(__package__).joinpath("nist.csv").read_bytes(), schema=types)
+    return pl.concat([_read("nist.csv"), _read("nist_linear.csv")], how="diagonal")
+
+
+def _read(name: str) -> pl.DataFrame:
+    found = pl.read_csv(files(__package__).joinpath(name).read_bytes(), infer_schema=False)
+    return found.with_columns(pl.exclude("dataset").cast(pl.Float64))
