@@ -280,7 +280,7 @@ def main(arguments: Sequence[str]) -> None:
         library, own = rates()
         rate = max(library, own) if own == own else library
         print(f"batched products: {library / 1e9:.0f} GFLOP/s by MKL, {own / 1e9:.0f} by shoal's own kernel")
-        print(f"{machine.kind()}; the limit is {FLOP / rate * 1e3:.1f} ms a run")
+        print(f"{machine.processor()}; the limit is {FLOP / rate * 1e3:.1f} ms a run")
         print(f"{'runs':>5} {'way':<12} {'ms a run':>9} {'of jax':>7} {'of plain':>9} {'of limit':>9} {'start':>8}")
         for size in map(int, chosen.sizes.split(",")):
             report(size, measure(size, chosen.epochs, chosen.repeats, python), rate)

@@ -11,6 +11,7 @@ timed, so traces, compilations and checks do not count. A model that does not st
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import statistics
@@ -97,7 +98,7 @@ def job(kind: Kind, seed: int, epochs: int) -> Job:
         loss=CrossEntropy() if kind.classes else MeanSquaredError(),
         optimizer=Adam(lr=1e-3),
         scheduler=Constant(),
-        trainer={"max_epochs": epochs, "log_every_n_steps": None, "accelerator": "cpu"},
+        trainer={"max_epochs": epochs, "log_every_n_steps": None, "accelerator": "cpu", "enable_model_summary": False},
         callbacks={},
         loggers={},
         seed=seed,
@@ -227,8 +228,9 @@ def main(arguments: Sequence[str]) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     keep_memory()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     program.HOT = 0.0
-    print(f"{machine.kind()}, torch {torch.__version__}, {chosen.seeds} seeds, CPU ms a run and epoch\n")
+    print(f"{machine.processor()}, torch {torch.__version__}, {chosen.seeds} seeds, CPU ms a run and epoch\n")
     print("| model | plain loop | alone | stack | alone / stack | plain loop / stack |\n|---|---|---|---|---|---|")
     gains = []
     for name, kind in ZOO.items():

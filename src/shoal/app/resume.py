@@ -21,6 +21,7 @@ from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.changes import Change, differences
 from shoal.rundir.info import note_of, tags_of
 from shoal.rundir.log import log_through, quiet_logging
+from shoal.startup import cheap_imports
 
 if TYPE_CHECKING:
     from shoal.engines.job import Job
@@ -50,8 +51,9 @@ def resume(
         with located(Origins(otherwise=str(found.run.config))):
             choose(config.get("numerics"))
 
-        from shoal.app.work import TrainingWork
-        from shoal.build.job import job, task
+        with cheap_imports():
+            from shoal.app.work import TrainingWork
+            from shoal.build.job import job, task
         from shoal.record.run_record import unchanged
 
         with located(Origins(overrides, otherwise=str(found.run.config))):
