@@ -158,6 +158,15 @@ class CapturedStep:
         self._calling = _Calling(module, stage)
         self._shared = _shared(self._calling)
 
+    def like(self, module: pl.LightningModule) -> CapturedStep:
+        """The same step of another module."""
+        return type(self)(module, self.stage, keeps=self.keeps)
+
+    def held(self) -> dict[str, Tensor]:
+        """What of the module the step is given beside the parameters that are trained."""
+        frozen = {n: param.detach() for n, param in self.module.named_parameters() if not param.requires_grad}
+        return frozen | dict(self.module.named_buffers())
+
     @property
     def name(self) -> str:
         """The name of the method."""

@@ -75,7 +75,7 @@ def _difference(
     """In what a run differs alone; the gradients are of the parameters in this order."""
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     step = _step(mapped)
-    alone = CapturedStep(module, step.stage, keeps=step.keeps)
+    alone = step.like(module)
     before, names = _attributes(module), order if mapped.gradients else ()
     key = [keys[row] for keys in clock.keys_of(trains=mapped.gradients)]
     with generators_restored(), clock.of_run(*key):
@@ -108,6 +108,8 @@ def _difference(
     whole = math.hypot(*(float(grad.norm()) for grad in grads))
     if not all(_close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
         return f"{where} gives another gradient alone than in the stack"
+    if not all(_close(result.buffers[name][row], other) for name, other in first.buffers.items()):
+        return f"{where} leaves another state alone than in the stack"
     if not all(_close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
         return f"{where} gives other outputs alone than in the stack"
     return None
@@ -123,6 +125,7 @@ class _Alone(NamedTuple):
 
     loss: Tensor
     logged: dict[str, Tensor]
+    buffers: dict[str, Tensor]
     outputs: tuple[Tensor, ...]
     grads: list[Tensor]
 
@@ -136,13 +139,12 @@ def by_itself(step: CapturedStep, batch: Any, clock: Clock, names: Sequence[str]
     """What a module's own step gives, its gradients those of the parameters of these names."""
     module = step.module
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
-    fixed = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}
     values = [params[name] for name in names]
     with torch.set_grad_enabled(bool(names)):
-        outcome = step(params, fixed | dict(module.named_buffers()), batch, clock)
+        outcome = step(params, step.held(), batch, clock)
         grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
-    return _Alone(outcome.loss.detach(), outcome.logged, outcome.outputs, whole)
+    return _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -157,6 +159,8 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
     """
     if not (mine.isfinite().all() and other.isfinite().all()):
         return bool((mine.isfinite() == other.isfinite()).all())
+    if not (other.is_floating_point() or other.is_complex()):
+        return torch.equal(mine, other)
     tolerance = _TOLERANCE.get(mine.dtype, 1e-3)
     size = max(float(other.norm()), _PART * beside, tolerance)
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size

@@ -24,7 +24,7 @@ Signature = Mapping[str, Hashable]
 STRUCTURE = "the module's structure"
 
 
-def signature(module: pl.LightningModule, optimizer: Optimizer, batch: Any) -> Signature:
+def signature(module: pl.LightningModule, optimizer: object, batch: Any) -> Signature:
     """What other runs must agree in with a run of this module, optimizer and first batch."""
     shapes: dict[str, Hashable] = {}
     for name, value in [*module.named_parameters(), *module.named_buffers()]:

@@ -41,10 +41,15 @@ class Footprint:
     """What is kept of it in memory."""
 
     @classmethod
-    def of(cls, module: pl.LightningModule, batch: Any, *, samples: int = 0) -> Footprint:
-        """The footprint of a run with this module and first batch; its own samples are `samples` bytes."""
+    def of(
+        cls, module: pl.LightningModule, batch: Any, *, samples: int = 0, step: CapturedStep | None = None
+    ) -> Footprint:
+        """The footprint of a run with this module and first batch; its own samples are `samples` bytes.
+
+        `step` is its training step, where that is none of the usual kind.
+        """
         parameters = sum(each.numel() * each.element_size() for each in module.parameters())
-        activations = _saved(module, batch)
+        activations = _saved(step or CapturedStep(module, "train"), batch)
         return cls(COPIES * parameters + activations, KEPT * COPIES * parameters + 2 * activations + samples)
 
     def most(self, *, processes: int = 1) -> int:
@@ -59,8 +64,9 @@ class Footprint:
         return 1 << (max(wanted, 1).bit_length() - 1)
 
 
-def _saved(module: pl.LightningModule, batch: Any) -> int:
+def _saved(step: CapturedStep, batch: Any) -> int:
     """Bytes that a training step keeps for its backward pass, beside the parameters."""
+    module = step.module
     known = {each.data_ptr() for each in module.parameters()}
     found: dict[int, int] = {}
 
@@ -70,10 +76,8 @@ def _saved(module: pl.LightningModule, batch: Any) -> int:
         return value
 
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
-    fixed = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}
-    step = CapturedStep(module, "train")
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(noted, lambda value: value):
-        kept = step(params, fixed | dict(module.named_buffers()), batch, Clock())
+        kept = step(params, step.held(), batch, Clock())
     del kept
     return sum(found.values())
 
