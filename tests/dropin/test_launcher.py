@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 
 from foreign import files, swept
-from shoal.dropin import ledger, workers
+from shoal.dropin import jobs_done, workers
 
 CONFIG = """
 seed: 0
@@ -87,9 +87,9 @@ def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path, m
         patch.setattr(workers, "run", _killed_after_one)
         with pytest.raises(KeyboardInterrupt):
             swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
-    for each in ledger._open.values():
+    for each in jobs_done._open.values():
         each.file.close()
-    ledger._open.clear()
+    jobs_done._open.clear()
 
     found = swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
 
@@ -113,7 +113,7 @@ def _killed_after_one(blocks: Any, work: Any, listener: Any, **_: Any) -> None:
 
     listener.begins = half
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shoal.dropin.running.failed", lambda job, error: _again(error))
+        patch.setattr("shoal.dropin.one_process.failed", lambda job, error: _again(error))
         work([second], listener)
 
 

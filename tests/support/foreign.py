@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytest
+import torch
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from torch import Tensor
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 
@@ -56,3 +60,39 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in ("hydra.yaml", "multirun.yaml")
     }
+
+
+def differences(mine: Path, theirs: Path) -> list[str]:
+    """In what two sweeps differ: files, and what checkpoints and tables of metrics hold beyond 1e-5 of each number."""
+    names, others = set(files(mine)), set(files(theirs))
+    found = [f"only one has {name}" for name in sorted(names ^ others)]
+    for name in sorted(names & others):
+        if name.endswith(".ckpt"):
+            load = partial(torch.load, weights_only=False)
+            found += _unlike(load(mine / name), load(theirs / name), name)
+        elif name.endswith(".csv"):
+            found += _unlike(_table(mine / name), _table(theirs / name), name)
+    return found
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return [{name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _unlike(one: Any, other: Any, where: str) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        if list(one) != list(other):
+            return [f"{where}: {list(one)} and {list(other)}"]
+        return [text for key in one for text in _unlike(one[key], other[key], f"{where} {key}")]
+    if isinstance(one, list | tuple):
+        if len(one) != len(other):
+            return [f"{where}: {len(one)} and {len(other)}"]
+        return [t for n, (a, b) in enumerate(zip(one, other, strict=True)) for t in _unlike(a, b, f"{where} {n}")]
+    if isinstance(one, Tensor) and isinstance(other, Tensor) and one.is_floating_point():
+        same = one.dtype == other.dtype and torch.allclose(one, other, rtol=1e-5, atol=1e-9, equal_nan=True)
+        return [] if same else [f"{where}: {one} and {other}"]
+    if isinstance(one, float) and isinstance(other, float):
+        return [] if one == pytest.approx(other, rel=1e-5, abs=1e-9, nan_ok=True) else [f"{where}: {one} and {other}"]
+    same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
+    return [] if same else [f"{where}: {one} and {other}"]

@@ -48,8 +48,8 @@ class StacksLauncher(Launcher):
             return own.launch(
                 self.config, self.hydra_context, job_overrides, initial_job_idx, study=self.study, more=self.more
             )
-        from shoal.dropin.launch import Settings, launch
-        from shoal.dropin.program import Program
+        from shoal.dropin.hydra_launch import Settings, launch
+        from shoal.dropin.hydra_program import HydraProgram
 
-        program = Program(self.hydra_context, self.task_function, self.config)
+        program = HydraProgram(self.hydra_context, self.task_function, self.config)
         return launch(program, job_overrides, initial_job_idx, Settings(**self.settings))

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 from hydra.core.utils import JobReturn
 
-from shoal.dropin.program import Job
-from shoal.dropin.returned import FailedError, failed, packed, unpacked
-from shoal.dropin.running import Listener
+from shoal.dropin.hydra_program import HydraJob
+from shoal.dropin.job_returns import FailedError, failed, packed, unpacked
+from shoal.dropin.one_process import Overseer
 
-Work = Callable[[Sequence[Job], Listener], None]
+Work = Callable[[Sequence[HydraJob], Overseer], None]
 """Runs jobs in this process."""
 
 
@@ -38,7 +38,7 @@ def possible() -> str | None:
     return None
 
 
-def run(blocks: Sequence[Sequence[Job]], work: Work, listener: Listener, *, processes: int, threads: int) -> None:
+def run(blocks: Sequence[Sequence[HydraJob]], work: Work, listener: Overseer, *, processes: int, threads: int) -> None:
     """Run blocks of jobs, each block in one process, as many at a time as there are `processes`."""
     left = [_Block(list(block)) for block in blocks]
     workers: list[_Worker] = []
@@ -60,7 +60,7 @@ def run(blocks: Sequence[Sequence[Job]], work: Work, listener: Listener, *, proc
 class _Block:
     """Jobs for a process."""
 
-    jobs: list[Job]
+    jobs: list[HydraJob]
     alone: bool = False
     """Whether its only job was in a process that died."""
     begun: set[int] = field(default_factory=set)
@@ -80,7 +80,7 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def hear(self, listener: Listener) -> bool:
+    def hear(self, listener: Overseer) -> bool:
         """Take what it says; False where it has ended."""
         try:
             kind, job, said = self.pipe.recv()
@@ -98,7 +98,7 @@ class _Worker:
             listener.ends(job, unpacked(said))
         return True
 
-    def left(self, listener: Listener) -> Iterator[_Block]:
+    def left(self, listener: Overseer) -> Iterator[_Block]:
         """What is left to do where it has died."""
         jobs, begun = self.block.jobs, self.block.begun
         if self.block.alone and jobs and jobs[0].number in begun:
@@ -129,21 +129,23 @@ class _Telling:
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
 
-    def begins(self, job: Job, path: Path) -> None:
+    def begins(self, job: HydraJob, path: Path) -> None:
         self.pipe.send(("begins", job, path))
         self.pipe.recv()
 
-    def notes(self, job: Job, text: str) -> None:
+    def notes(self, job: HydraJob, text: str) -> None:
         self.pipe.send(("notes", job, text))
 
-    def ends(self, job: Job, returned: JobReturn) -> None:
+    def ends(self, job: HydraJob, returned: JobReturn) -> None:
         data, lost = packed(returned)
         if lost:
             self.notes(job, lost)
         self.pipe.send(("ends", job, data))
 
 
-def _serve(pipe: Connection, strangers: Sequence[Connection], jobs: Sequence[Job], work: Work, threads: int) -> None:
+def _serve(
+    pipe: Connection, strangers: Sequence[Connection], jobs: Sequence[HydraJob], work: Work, threads: int
+) -> None:
     """The process's own part."""
     _end_with_parent()
     atexit._clear()  # what is to be done when the other process ends

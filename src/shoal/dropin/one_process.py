@@ -9,23 +9,23 @@ from typing import Protocol, runtime_checkable
 import torch
 from hydra.core.utils import JobReturn
 
-from shoal.dropin.program import Job, Program, directory
-from shoal.dropin.returned import failed
+from shoal.dropin.hydra_program import HydraJob, HydraProgram, directory
+from shoal.dropin.job_returns import failed
 from shoal.dropin.routines import Routine, signals_left_alone
 from shoal.seeding import seed_global
 
 
 @runtime_checkable
-class Listener(Protocol):
+class Overseer(Protocol):
     """Who wants to know what becomes of jobs."""
 
-    def begins(self, job: Job, path: Path) -> None:
+    def begins(self, job: HydraJob, path: Path) -> None:
         """A job is about to write into this directory."""
 
-    def notes(self, job: Job, text: str) -> None:
+    def notes(self, job: HydraJob, text: str) -> None:
         """There is something to say of how a job runs."""
 
-    def ends(self, job: Job, returned: JobReturn) -> None:
+    def ends(self, job: HydraJob, returned: JobReturn) -> None:
         """A job is done."""
 
 
@@ -33,7 +33,7 @@ Together = Callable[[Sequence[Routine]], None]
 """Does for jobs that all wait what they wait for, and resumes each of them."""
 
 
-def run(program: Program, jobs: Sequence[Job], listener: Listener, together: Together) -> None:
+def run(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer, together: Together) -> None:
     """Run jobs, in their order as far as they do not wait for each other."""
     with signals_left_alone():
         begun = [(job, _begun(program, job, listener)) for job in jobs]
@@ -43,7 +43,7 @@ def run(program: Program, jobs: Sequence[Job], listener: Listener, together: Tog
                 _tell(job, routine, listener)
 
 
-def one_by_one(program: Program, jobs: Sequence[Job], listener: Listener) -> None:
+def one_by_one(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer) -> None:
     """Run jobs in their order and in this thread, as Hydra's own launcher does."""
     for job in jobs:
         config = program.composed(job)
@@ -52,7 +52,7 @@ def one_by_one(program: Program, jobs: Sequence[Job], listener: Listener) -> Non
         program.log_as_launcher()
 
 
-def _begun(program: Program, job: Job, listener: Listener) -> Routine:
+def _begun(program: HydraProgram, job: HydraJob, listener: Overseer) -> Routine:
     def function() -> JobReturn:
         if job.number:  # one that does not seed is to draw other numbers than those before it
             seed_global(torch.initial_seed(), job.number)
@@ -66,7 +66,7 @@ def _begun(program: Program, job: Job, listener: Listener) -> Routine:
     return routine
 
 
-def _tell(job: Job, routine: Routine, listener: Listener) -> None:
+def _tell(job: HydraJob, routine: Routine, listener: Overseer) -> None:
     """Say what is new of a job."""
     for text in routine.notes:
         listener.notes(job, text)

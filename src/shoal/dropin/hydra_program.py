@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 @dataclass(frozen=True)
-class Job:
+class HydraJob:
     """A job of a sweep: its number, and what it overrides."""
 
     number: int
@@ -27,7 +27,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Program:
+class HydraProgram:
     """A task function with its configuration."""
 
     context: HydraContext
@@ -48,7 +48,7 @@ class Program:
         """Let logging be that of the sweep itself."""
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
 
-    def composed(self, job: Job) -> DictConfig:
+    def composed(self, job: HydraJob) -> DictConfig:
         """The configuration of a job."""
         config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
         with open_dict(config):
@@ -78,6 +78,6 @@ def directory(config: DictConfig) -> Path:
         HydraConfig.instance().cfg = before
 
 
-def jobs(overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
+def jobs(overrides: Sequence[Sequence[str]], first: int) -> list[HydraJob]:
     """The jobs of a launch, numbered from `first`."""
-    return [Job(first + place, tuple(each)) for place, each in enumerate(overrides)]
+    return [HydraJob(first + place, tuple(each)) for place, each in enumerate(overrides)]

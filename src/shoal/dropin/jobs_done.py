@@ -22,17 +22,17 @@ from typing import IO, Any
 
 from omegaconf import OmegaConf
 
-from shoal.dropin.program import Job, Program
+from shoal.dropin.hydra_program import HydraJob, HydraProgram
 from shoal.engines.step.cache import folder
 
-_open: dict[str, Ledger] = {}
+_open: dict[str, JobsDone] = {}
 """By command: a sweeper may launch several times."""
 
 
-class Ledger:
+class JobsDone:
     """The jobs of a sweep that have begun and that are done, written as they come."""
 
-    def __init__(self, file: IO[str], program: Program) -> None:
+    def __init__(self, file: IO[str], program: HydraProgram) -> None:
         """`file` is locked, and may hold the ledger of a command that was killed."""
         self.file = file
         self.sweep_dir = ""
@@ -50,7 +50,7 @@ class Ledger:
             self.start(program)
 
     @classmethod
-    def of(cls, program: Program, *, resume: bool) -> Ledger:
+    def of(cls, program: HydraProgram, *, resume: bool) -> JobsDone:
         """That of the command that runs."""
         key = _key(program)
         if key not in _open:
@@ -61,23 +61,23 @@ class Ledger:
             atexit.register(_open[key].close)
         return _open[key]
 
-    def start(self, program: Program) -> None:
+    def start(self, program: HydraProgram) -> None:
         """Be the ledger of a new sweep."""
         self._forget()
         path = os.path.abspath(program.sweep_dir)
         times = base64.b64encode(pickle.dumps(OmegaConf.get_cache(program.config).get("now", {}))).decode()
         self._write({"sweep": path, "times": times})
 
-    def returned(self, job: Job) -> bytes | None:
+    def returned(self, job: HydraJob) -> bytes | None:
         """What a job returned that is done, packed."""
         entry = self.done.get(job.number)
         return base64.b64decode(entry["returned"]) if entry else None
 
-    def differs(self, jobs: list[Job]) -> bool:
+    def differs(self, jobs: list[HydraJob]) -> bool:
         """Whether one of these jobs is another than the one of its number that has begun."""
         return any(job.number in self.begun and self.begun[job.number]["job"] != list(job.overrides) for job in jobs)
 
-    def clear(self, job: Job) -> None:
+    def clear(self, job: HydraJob) -> None:
         """Remove what a job has left that began and did not end: nobody else has written into its directory."""
         entry = self.begun.get(job.number)
         if entry is None or not entry["new"] or job.number in self.done:
@@ -87,11 +87,11 @@ class Ledger:
         if all(os.path.commonpath([path, each]) != path for each in [self.sweep_dir, *others]):
             shutil.rmtree(path, ignore_errors=True)
 
-    def begins(self, job: Job, path: Path) -> None:
+    def begins(self, job: HydraJob, path: Path) -> None:
         """A job is about to write into this directory."""
         self._write({"begun": job.number, "job": list(job.overrides), "folder": str(path), "new": not path.exists()})
 
-    def ends(self, job: Job, returned: bytes) -> None:
+    def ends(self, job: HydraJob, returned: bytes) -> None:
         """A job is done."""
         self._write({"done": job.number, "returned": base64.b64encode(returned).decode()})
 
@@ -106,7 +106,7 @@ class Ledger:
                 os.unlink(self.file.name)
         self.file.close()
 
-    def _go_on(self, program: Program) -> None:
+    def _go_on(self, program: HydraProgram) -> None:
         """Let times in the configuration be those of the killed command, and so the sweep's directory."""
         fresh = program.sweep_dir
         cache = OmegaConf.get_cache(program.config)
@@ -135,7 +135,7 @@ class Ledger:
         self.begun, self.done = {}, {}
 
 
-def _key(program: Program) -> str:
+def _key(program: HydraProgram) -> str:
     """What makes two commands the same: the folder, the program and its configuration, times not resolved."""
     text = [os.getcwd(), os.path.abspath(sys.argv[0]), OmegaConf.to_yaml(program.config)]
     return hashlib.blake2b("\0".join(text).encode(), digest_size=16).hexdigest()

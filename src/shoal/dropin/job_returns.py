@@ -7,8 +7,9 @@ import traceback
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
 
-from shoal.dropin.program import Job
+from shoal.dropin.hydra_program import HydraJob
 
 
 class FailedError(Exception):
@@ -24,20 +25,37 @@ class _RemoteError(Exception):
 
 def packed(returned: JobReturn) -> tuple[bytes, str | None]:
     """The return of a job as bytes, and what of it gets lost."""
-    failed = returned.status is JobStatus.FAILED
-    text = _told(returned._return_value) if failed else ""
+    is_failed, value, lost = returned.status is JobStatus.FAILED, returned._return_value, None
+    text = _told(value) if is_failed else ""
+    for name in ("cfg", "hydra_cfg"):
+        config = getattr(returned, name)
+        if config is not None and _unsendable(config):
+            setattr(returned, name, _untyped(config))
+    error = _unsendable(value)
+    if error and is_failed:
+        returned.return_value = FailedError(f"{type(value).__name__}: {value}")
+    elif error:
+        returned.return_value = None
+        lost = f"what it returns cannot be sent ({type(error).__name__}: {error}); None stands for it"
+    return pickle.dumps((returned, text)), lost
+
+
+def _unsendable(value: Any) -> Exception | None:
+    """Why a value does not get to another process, or None."""
     try:
-        if not failed:
-            return pickle.dumps((returned, "")), None
-        pickle.loads(pickle.dumps(returned._return_value))
-        return pickle.dumps((returned, text)), None
+        pickle.loads(pickle.dumps(value))
     except Exception as error:  # whatever a value of anybody's does when it is pickled
-        value = returned._return_value
-        returned.return_value = FailedError(f"{type(value).__name__}: {value}") if failed else None
-        lost = (
-            None if failed else f"what it returns cannot be sent ({type(error).__name__}: {error}); None stands for it"
-        )
-        return pickle.dumps((returned, text)), lost
+        return error
+    return None
+
+
+def _untyped(config: DictConfig) -> DictConfig:
+    """The same configuration without the classes of its nodes, of which some are made while a program runs."""
+    found = OmegaConf.create(OmegaConf.to_container(config))
+    assert isinstance(found, DictConfig)
+    OmegaConf.copy_cache(config, found)
+    OmegaConf.set_struct(found, OmegaConf.is_struct(config))
+    return found
 
 
 def unpacked(data: bytes) -> JobReturn:
@@ -49,7 +67,7 @@ def unpacked(data: bytes) -> JobReturn:
     return returned
 
 
-def failed(job: Job, error: BaseException) -> JobReturn:
+def failed(job: HydraJob, error: BaseException) -> JobReturn:
     """The return of a job that ended otherwise than by its function's end."""
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)

@@ -11,15 +11,15 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 
 from shoal import machine
-from shoal.dropin import running, workers
-from shoal.dropin.ledger import Ledger
-from shoal.dropin.program import Job, Program, jobs
-from shoal.dropin.returned import packed, unpacked
+from shoal.dropin import one_process, workers
+from shoal.dropin.hydra_program import HydraJob, HydraProgram, jobs
+from shoal.dropin.job_returns import packed, unpacked
+from shoal.dropin.jobs_done import JobsDone
 
 log = logging.getLogger("hydra.shoal")
 
-MOST = 64
-"""Jobs that are begun in a process at a time."""
+FEWEST, MOST = 4, 64
+"""Jobs that are begun in a process at a time, where there are so many."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Settings:
     resume: bool = True
 
 
-def launch(program: Program, overrides: Sequence[Sequence[str]], first: int, settings: Settings) -> list[JobReturn]:
+def launch(
+    program: HydraProgram, overrides: Sequence[Sequence[str]], first: int, settings: Settings
+) -> list[JobReturn]:
     """Run these jobs, those excepted that are done; what each returned, in their order."""
     setup_globals()
     every = jobs(overrides, first)
     program.log_as_launcher()
-    ledger = Ledger.of(program, resume=settings.resume)
+    ledger = JobsDone.of(program, resume=settings.resume)
     if ledger.differs(every):
         ledger.start(program)
     program.sweep_dir.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def launch(program: Program, overrides: Sequence[Sequence[str]], first: int, set
     return [unpacked(data) for job in every if (data := listener.returns[job.number]) is not None]
 
 
-def _announce(program: Program, every: Sequence[Job], left: Sequence[Job]) -> None:
+def _announce(program: HydraProgram, every: Sequence[HydraJob], left: Sequence[HydraJob]) -> None:
     if len(left) < len(every):
         done = len(every) - len(left)
         log.info(f"Going on with the sweep in {program.sweep_dir}: {done} of {len(every)} jobs are done")
@@ -60,14 +62,14 @@ def _announce(program: Program, every: Sequence[Job], left: Sequence[Job]) -> No
         log.info(f"\t#{job.number} : {job.text}")
 
 
-def _run(program: Program, left: Sequence[Job], listener: _Listener, settings: Settings) -> None:
+def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, settings: Settings) -> None:
     """Run the jobs where and how they can."""
     if program.has_callbacks:
         log.info("The jobs run one by one: hydra.callbacks are to see them so")
-        running.one_by_one(program, left, listener)
+        one_process.one_by_one(program, left, listener)
         return
-    work = partial(_work, program)
     wanted = machine.cores() if settings.processes is None else settings.processes
+    work = partial(_work, program, max(wanted, 1))
     reason = workers.possible()
     if reason or not wanted:
         if reason:
@@ -79,32 +81,39 @@ def _run(program: Program, left: Sequence[Job], listener: _Listener, settings: S
     workers.run(blocks, work, listener, processes=wanted, threads=max(1, machine.cores() // max(n, 1)))
 
 
-def shared_out(jobs: Sequence[Job], processes: int) -> list[list[Job]]:
+def shared_out(jobs: Sequence[HydraJob], processes: int) -> list[list[HydraJob]]:
     """Blocks of neighbors, for each process one or several."""
-    size = max(1, min(MOST, -(-len(jobs) // max(processes, 1))))
+    size = max(FEWEST, min(MOST, -(-len(jobs) // processes)))
     return [list(jobs[place : place + size]) for place in range(0, len(jobs), size)]
 
 
-def _work(program: Program, jobs: Sequence[Job], listener: running.Listener) -> None:
-    running.run(program, jobs, listener, lambda waiting: None)
+def _work(program: HydraProgram, processes: int, jobs: Sequence[HydraJob], listener: one_process.Overseer) -> None:
+    """Run jobs in this process."""
+    from shoal.dropin.gathering import Gathering
+    from shoal.dropin.lightning_loops import Trainings, patched  # late: they need Lightning
+    from shoal.dropin.meeting import Meeting
+
+    meeting = Meeting(processes)
+    with patched(Trainings(Gathering(at_once=len(jobs) > 1))):
+        one_process.run(program, jobs, listener, meeting.together)
 
 
 @dataclass
 class _Listener:
     """Keeps the ledger."""
 
-    ledger: Ledger
+    ledger: JobsDone
     returns: dict[int, bytes | None]
     """What each job returned, packed."""
 
-    def begins(self, job: Job, path: Path) -> None:
+    def begins(self, job: HydraJob, path: Path) -> None:
         self.ledger.clear(job)
         self.ledger.begins(job, path)
 
-    def notes(self, job: Job, text: str) -> None:
+    def notes(self, job: HydraJob, text: str) -> None:
         log.info(f"\t#{job.number} {text}")
 
-    def ends(self, job: Job, returned: JobReturn) -> None:
+    def ends(self, job: HydraJob, returned: JobReturn) -> None:
         data, lost = packed(returned)
         self.returns[job.number] = data
         self.ledger.ends(job, data)

@@ -1,0 +1,102 @@
+"""Why a training of a job has to run as Lightning runs it, from what can be seen before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+UPSTREAM = ("pytorch_lightning.", "lightning_fabric.", "lightning.pytorch.", "lightning.fabric.")
+_LOGGERS = ("TensorBoardLogger", "CSVLogger", "ExperimentWriter")
+_BY_BATCH = """
+    on_train_batch_start on_train_batch_end on_validation_batch_start on_validation_batch_end on_before_zero_grad
+    on_before_backward on_after_backward on_before_optimizer_step
+"""
+_OF_MODULE = f"""
+    {_BY_BATCH} backward optimizer_zero_grad optimizer_step configure_gradient_clipping lr_scheduler_step
+    transfer_batch_to_device on_before_batch_transfer on_after_batch_transfer
+"""
+_KNOWN = """
+    ModelCheckpoint EarlyStopping TQDMProgressBar RichProgressBar ProgressBar LearningRateMonitor ModelSummary
+    RichModelSummary Callback
+"""
+"""Callbacks of Lightning's whose hooks by batch do nothing in a stack's epoch, or are called for it."""
+
+
+def why_alone(trainer: Any) -> str | None:
+    """Why this Trainer's `fit` has to run as it does, or None."""
+    return next(_reasons(trainer, trainer.lightning_module), None)
+
+
+def _reasons(trainer: Any, module: Any) -> Iterator[str]:
+    yield from _of_trainer(trainer)
+    yield from _of_callbacks(trainer)
+    yield from _of_module(trainer, module)
+
+
+def _of_trainer(trainer: Any) -> Iterator[str]:
+    strategy = trainer.strategy
+    if trainer.world_size > 1 or type(strategy).__name__ != "SingleDeviceStrategy":
+        yield f"it trains with {type(strategy).__name__}"
+    if strategy.root_device.type != "cpu":
+        yield f"it trains on {strategy.root_device}"
+    if trainer.precision not in ("32-true", "64-true"):
+        yield f"its precision is {trainer.precision}"
+    settings = {
+        "fast_dev_run": (trainer.fast_dev_run, 0),
+        "overfit_batches": (int(trainer.overfit_batches > 0), 0),
+        "barebones": (trainer.barebones, False),
+        "detect_anomaly": (trainer._detect_anomaly, False),
+        "reload_dataloaders_every_n_epochs": (trainer.reload_dataloaders_every_n_epochs, 0),
+        "accumulate_grad_batches": (trainer.accumulate_grad_batches, 1),
+        "val_check_interval": (trainer.val_check_interval, 1.0),
+    }
+    for name, (value, expected) in settings.items():
+        if value != expected or (isinstance(value, int) and isinstance(expected, float)):
+            yield f"trainer.{name} is {value}"
+    if trainer.check_val_every_n_epoch is None or getattr(trainer, "_val_check_time_interval", None) is not None:
+        yield "its validation does not come at the end of an epoch"
+    if type(trainer.profiler).__name__ != "PassThroughProfiler":
+        yield "it has a profiler"
+    for each in trainer.loggers:
+        if type(each).__name__ not in _LOGGERS or not type(each).__module__.startswith(UPSTREAM):
+            yield f"it logs with {type(each).__name__}, of which there may be one at a time"
+
+
+def _of_callbacks(trainer: Any) -> Iterator[str]:
+    for each in trainer.callbacks:
+        for hook in _BY_BATCH.split():
+            owner = next((cls for cls in type(each).__mro__ if hook in vars(cls)), type(each))
+            if owner.__name__ not in _KNOWN.split() or not owner.__module__.startswith(UPSTREAM):
+                yield f"{type(each).__name__} has its own {hook}"
+        if getattr(each, "_every_n_train_steps", 0) or getattr(each, "_train_time_interval", None) is not None:
+            yield f"{type(each).__name__} saves within an epoch"
+        if type(each).__name__ == "LearningRateMonitor" and any(
+            config.interval == "step" for config in trainer.lr_scheduler_configs
+        ):
+            yield "LearningRateMonitor looks at every step"
+
+
+def _of_module(trainer: Any, module: Any) -> Iterator[str]:
+    name = type(module).__name__
+    if not module.automatic_optimization:
+        yield f"{name} optimizes by hand"
+    if len(trainer.optimizers) != 1:
+        yield f"{name} has {len(trainer.optimizers)} optimizers"
+    for source in (module, trainer.datamodule):
+        for hook in _OF_MODULE.split():
+            owner = next((cls for cls in type(source).__mro__ if hook in vars(cls)), None)
+            if owner is not None and not owner.__module__.startswith(UPSTREAM):
+                yield f"{type(source).__name__} has its own {hook}"
+    if trainer.model is not module:
+        yield f"{name} is wrapped"
+    trained = [param for param in module.parameters() if param.requires_grad]
+    if len({param.dtype for param in trained}) != 1 or not trained[0].is_floating_point():
+        yield "its parameters are not all of one floating-point type"
+    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
+        yield "recurrent layers cannot be mapped over a stack"
+    if any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in module.modules()):
+        yield f"a part of {name} has hooks"
+    if any(config.interval == "step" and config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
+        yield "a scheduler watches a metric at every step"

@@ -1,0 +1,250 @@
+"""The samples of data loaders, gathered once: batches are taken out of tensors then, in the order of the real sampler.
+
+A job's data set is looked at as bytes: of jobs whose data sets are equal the samples are fetched once for all. They are
+fetched from a copy, so that a job whose samples turn out to be no fixed tensors trains as if nobody had looked.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import random
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from shoal.engines.sampled import NotGatherableError
+from shoal.seeding import generators_restored
+
+MOST = 1 << 30
+"""Bytes of samples that are gathered of a data set."""
+KNOWN = (RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
+"""Samplers that draw all of an epoch's order when it begins."""
+_SEEN_AGAIN = 16
+"""One sample in so many is fetched again, to see whether it is the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleTensors:
+    """What a data set and its `collate_fn` give, as tensors with all samples as their first dimension."""
+
+    leaves: list[Tensor]
+    spec: Any
+
+    def batch(self, places: Tensor) -> Any:
+        """The batch of these samples."""
+        return pytree.tree_unflatten([leaf.index_select(0, places) for leaf in self.leaves], self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """The samples of a loader, which may be some of those that are gathered."""
+
+    samples: SampleTensors
+    indices: Tensor | None
+
+    def places(self, batch: Sequence[int]) -> Tensor:
+        """Where the samples of a batch are."""
+        chosen = torch.as_tensor(batch, dtype=torch.int64)
+        return chosen if self.indices is None else self.indices[chosen]
+
+
+class GatheredIterator(_BaseDataLoaderIter):
+    """Iterates over a data loader as its own iterator does, its samples taken out of tensors."""
+
+    def __init__(self, loader: Any, feed: Feed) -> None:
+        super().__init__(loader)
+        self.feed = feed
+        self._ahead: deque[Any] = deque()
+
+    def order(self) -> list[Any]:
+        """The batches that are still to come, as lists of indices; they come nonetheless."""
+        self._ahead.extend(self._sampler_iter)
+        return list(self._ahead)
+
+    def _reset(self, loader: Any, first_iter: bool = False) -> None:
+        super()._reset(loader, first_iter)
+        self._ahead.clear()
+
+    def _next_data(self) -> Any:
+        batch = self._ahead.popleft() if self._ahead else next(self._sampler_iter)
+        return self.feed.samples.batch(self.feed.places(batch))
+
+
+class Gathering:
+    """The samples that were gathered in this process."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        """`at_once` says to gather what is iterated over for the first time; otherwise that is for the second."""
+        self._times = 0 if at_once else 1
+        self._kept: weakref.WeakValueDictionary[bytes, SampleTensors] = weakref.WeakValueDictionary()
+        self._lately: deque[SampleTensors] = deque(maxlen=4)
+        self._feeds: weakref.WeakKeyDictionary[Any, Feed | None] = weakref.WeakKeyDictionary()
+        self._seen: dict[bytes, int] = {}
+        self._refused: dict[bytes, str] = {}
+        self.reasons: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        """Why a loader's samples are not gathered."""
+
+    def feed(self, loader: Any) -> Feed | None:
+        """The samples of a loader; None where its own iterator has to fetch them."""
+        if loader not in self._feeds:
+            try:
+                found = self._feed(loader)
+            except NotGatherableError as error:
+                self.reasons[loader] = str(error)
+                found = None
+            except Exception as error:  # whatever a data set of anybody's does when it is copied or fetched from
+                self.reasons[loader] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+                found = None
+            if found is None and loader not in self.reasons:
+                return None  # not yet
+            self._feeds[loader] = found
+        return self._feeds[loader]
+
+    def _feed(self, loader: Any) -> Feed | None:
+        _refuse(loader)
+        dataset, indices = _whole(loader.dataset)
+        content = _content((dataset, loader.collate_fn))
+        key = blake2b(content).digest()
+        if key in self._refused:
+            raise NotGatherableError(self._refused[key])
+        samples = self._kept.get(key)
+        if samples is None:
+            self._seen[key] = self._seen.get(key, 0) + 1
+            if self._seen[key] <= self._times:
+                return None
+            samples = self._fetched(key, content)
+        return Feed(samples, indices)
+
+    def _fetched(self, key: bytes, content: bytes) -> SampleTensors:
+        dataset, collate = pickle.loads(content)
+        try:
+            with generators_restored():
+                samples = _samples(dataset, collate)
+        except Exception as error:
+            self._refused[key] = str(error)
+            raise
+        self._kept[key] = samples
+        self._lately.append(samples)
+        return samples
+
+
+class _ByContent(pickle.Pickler):
+    """Makes equal bytes of equal tensors; torch writes where they lie in memory."""
+
+    def reducer_override(self, value: Any) -> Any:
+        plain = type(value) is Tensor and value.layout is torch.strided and value.device.type == "cpu"
+        if plain and not value.requires_grad and value.dtype in _OF_NUMPY:
+            return _tensor, (value.contiguous().numpy(),)
+        return NotImplemented
+
+
+_OF_NUMPY = (torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.from_numpy(values.copy())
+
+
+def _content(value: Any) -> bytes:
+    file = io.BytesIO()
+    _ByContent(file, protocol=5).dump(value)
+    return file.getvalue()
+
+
+def _refuse(loader: Any) -> None:
+    if type(loader) is not DataLoader or type(loader.batch_sampler) is not BatchSampler or not loader.batch_size:
+        raise NotGatherableError(f"its batches come from a {type(loader).__name__} of its own kind")
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+        raise NotGatherableError("its samples come one after the other")
+    if type(loader.sampler) not in KNOWN:
+        raise NotGatherableError(f"its order comes from a {type(loader.sampler).__name__} of its own kind")
+    init: Any = loader.worker_init_fn
+    if init is not None and not (isinstance(init, partial) and init.func.__name__ == "pl_worker_init_function"):
+        raise NotGatherableError("its worker processes begin with a function of its own")
+
+
+def _whole(dataset: Any) -> tuple[Any, Tensor | None]:
+    """The data set that the samples are a larger part of, and which of them they are."""
+    indices: Tensor | None = None
+    while type(dataset) is Subset and 4 * len(dataset.indices) > _size(dataset.dataset):
+        own = torch.as_tensor(list(dataset.indices), dtype=torch.int64)
+        indices = own if indices is None else own[indices]
+        dataset = dataset.dataset
+    return dataset, indices
+
+
+def _size(dataset: Any) -> int:
+    return len(dataset)
+
+
+def _samples(dataset: Any, collate: Any) -> SampleTensors:
+    n = len(dataset)
+    if not n:
+        raise NotGatherableError("there are none")
+    one, spec = _leaves(collate(_fetch(dataset, range(1))), 1)
+    if n * sum(each.numel() * each.element_size() for each in one) > MOST:
+        raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
+    again = range(0, n, max(1, min(_SEEN_AGAIN, n // 64)))
+    before = _drawn()
+    fetched = _fetch(dataset, range(n))
+    whole, some = collate(fetched), collate(_fetch(dataset, again))
+    if before != _drawn():
+        raise NotGatherableError("its samples are drawn each time they are fetched")
+    (leaves, _), (twice, _) = _leaves(whole, n), _leaves(some, len(again))
+    if not _same([leaf[again.start : again.stop : again.step] for leaf in leaves], twice):
+        raise NotGatherableError("its samples change each time they are fetched")
+    few = min(n, 3)
+    if not _same([leaf[:few] for leaf in leaves], _leaves(collate(fetched[:few]), few)[0]):
+        raise NotGatherableError("what it makes of a sample depends on the batch")
+    return SampleTensors(leaves, spec)
+
+
+def _fetch(dataset: Any, places: range) -> Any:
+    if getattr(dataset, "__getitems__", None):
+        return dataset.__getitems__(list(places))
+    return [dataset[place] for place in places]
+
+
+def _leaves(batch: Any, n: int) -> tuple[list[Tensor], Any]:
+    leaves, spec = pytree.tree_flatten(batch)
+    if not leaves or any(not isinstance(each, Tensor) or not each.dim() or len(each) != n for each in leaves):
+        raise NotGatherableError("its batches are not of tensors alone, a row for each sample")
+    if any(each.device.type != "cpu" or each.requires_grad or each.layout is not torch.strided for each in leaves):
+        raise NotGatherableError("its batches are not of plain tensors in memory")
+    return leaves, spec
+
+
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    """Whether the tensors are equal to the bit, and alike."""
+    return len(one) == len(other) and all(
+        mine.dtype == theirs.dtype
+        and torch.equal(mine.isnan(), theirs.isnan())
+        and torch.equal(mine.nan_to_num(), theirs.nan_to_num())
+        for mine, theirs in zip(one, other, strict=True)
+    )
+
+
+def _drawn() -> str:
+    """Where the global generators are."""
+    return f"{random.getstate()} {numpy.random.get_state()[1:3]} {torch.get_rng_state().tolist()}"  # type: ignore[index]

@@ -1,0 +1,152 @@
+"""Where the jobs of a process meet: those that wait for an epoch train it in stacks, each its own again afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal.dropin.routines import Routine
+from shoal.dropin.stacked import Stacked
+from shoal.dropin.untouched import Untouched
+from shoal.dropin.waiting import Trained, Waiting
+from shoal.engines.stack.own import UnfitError
+from shoal.engines.step.metered import MeteredStep
+from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.signature import difference
+from shoal.engines.vectorized.size import Footprint
+from shoal.seeding import generators_restored
+
+Answer = Trained | str
+"""What an epoch came to, or why it has to be trained alone."""
+
+
+@dataclass
+class Meeting:
+    """The stacks of a process."""
+
+    processes: int
+    stacks: list[_Party] = field(default_factory=list)
+
+    def together(self, waiting: Sequence[Routine]) -> None:
+        """Train what is waited for, and let everyone go on."""
+        answers: dict[Routine, Answer] = {}
+        self._regroup(waiting, answers)
+        for party in self.stacks:
+            party.train(waiting, answers)
+        self.stacks = [party for party in self.stacks if len(party.routines) > 0]
+        for routine in waiting:
+            routine.resume(answers.get(routine, "no other job can share its stack"))
+
+    def _regroup(self, waiting: Sequence[Routine], answers: dict[Routine, Answer]) -> None:
+        """Make stacks of the jobs that are in none."""
+        known = {id(routine.waits_for.fit) for party in self.stacks for routine in party.waiting(waiting)}
+        free = [routine for routine in waiting if id(routine.waits_for.fit) not in known]
+        for group in _groups(free, answers):
+            for block in self._blocks(group):
+                self.stacks += _parties(block, answers)
+
+    def _blocks(self, group: list[Routine]) -> list[list[Routine]]:
+        """The jobs of a group, in as many stacks as the processor's cache is good for."""
+        job: Waiting = group[0].waits_for
+        batch = job.batch(job.train, 0, next(iter(job.fit.own.weights)).dtype)
+        module = job.fit.module
+        try:
+            with Untouched([module]), generators_restored():
+                step = MeteredStep(module, "train")
+                most = max(2, Footprint.of(module, batch, step=step).most(processes=self.processes))
+        except Exception:  # whatever its step does outside of a Trainer: that it cannot be stacked is told by the probe
+            most = len(group)
+        return [group[place : place + most] for place in range(0, len(group), most)]
+
+
+def _groups(free: Sequence[Routine], answers: dict[Routine, Answer]) -> list[list[Routine]]:
+    groups: list[list[Routine]] = []
+    for routine in free:
+        mine: Waiting = routine.waits_for
+        reason = "no other job trains beside it"
+        for group in groups:
+            other: Waiting = group[0].waits_for
+            unlike = difference(other.fit.alike, mine.fit.alike)
+            if unlike is None and (other.epoch, other.step) == (mine.epoch, mine.step):
+                group.append(routine)
+                break
+            reason = unlike or "it is at another epoch"
+        else:
+            groups.append([routine])
+            answers[routine] = reason
+    return [group for group in groups if len(group) > 1]
+
+
+def _parties(block: list[Routine], answers: dict[Routine, Answer]) -> list[_Party]:
+    """A stack of these jobs, those excepted that would not train in it as they do alone."""
+    while len(block) > 1:
+        try:
+            stacked = Stacked([routine.waits_for for routine in block])
+            unlike = stacked.unlike({row: routine.waits_for for row, routine in enumerate(block)})
+        except (UnfitError, CannotStackError) as error:
+            unlike = dict.fromkeys(range(len(block)), str(error))
+        except Exception as error:  # what a program of anybody's does is not to be foreseen
+            unlike = dict.fromkeys(range(len(block)), _told(error))
+        if not unlike:
+            return [_Party(stacked, dict(enumerate(block)))]
+        answers.update({block[row]: reason for row, reason in unlike.items()})
+        block = [routine for row, routine in enumerate(block) if row not in unlike]
+    return []
+
+
+@dataclass
+class _Party:
+    """A stack and its jobs, by row."""
+
+    stacked: Stacked
+    routines: dict[int, Routine]
+
+    def waiting(self, waiting: Sequence[Routine]) -> list[Routine]:
+        """Those that wait for an epoch of the training that they are in it with."""
+        fits = [self.stacked.fits[member] for member in self.stacked.rows]
+        present = set(map(id, waiting))
+        self.routines = {
+            row: routine
+            for row, routine in self.routines.items()
+            if id(routine) in present and routine.waits_for.fit is fits[row]
+        }
+        return list(self.routines.values())
+
+    def train(self, waiting: Sequence[Routine], answers: dict[Routine, Answer]) -> None:
+        """An epoch of those that are left."""
+        self.waiting(waiting)
+        if not self.routines:
+            return
+        if self.stacked.shrink(list(self.routines)):
+            self.routines = dict(enumerate(self.routines.values()))
+        jobs: dict[int, Waiting] = {row: routine.waits_for for row, routine in self.routines.items()}
+        schedules = {row: job.fit.own.state_dict() for row, job in jobs.items() if job.fit.own.changes_by_step}
+        try:
+            found: dict[int, Any] = dict(self._looked_at(jobs))
+            left = {row: job for row, job in jobs.items() if row not in found}
+            found |= self.stacked.epoch(left) if left else {}
+        except Exception as error:  # likewise; nothing of the jobs' own has changed
+            found = dict.fromkeys(jobs, _told(error))
+        self._tell_of_validation()
+        for row, answer in found.items():
+            answers[self.routines[row]] = answer
+            if isinstance(answer, str):
+                if row in schedules:
+                    jobs[row].fit.own.load_state_dict(schedules[row])
+                del self.routines[row]
+
+    def _tell_of_validation(self) -> None:
+        if self.stacked.why_not_validated:
+            for routine in self.routines.values():
+                routine.notes.append(f"validates alone: {self.stacked.why_not_validated}")
+            self.stacked.why_not_validated = ""
+
+    def _looked_at(self, jobs: dict[int, Waiting]) -> dict[int, str]:
+        """Of jobs whose modules look otherwise than when they came: those that the stack no longer fits."""
+        changed = [row for row, job in jobs.items() if job.changed]
+        return self.stacked.unlike(jobs, rows=changed) if changed else {}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

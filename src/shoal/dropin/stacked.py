@@ -1,0 +1,298 @@
+"""Jobs that train their epochs as one stack: before and after each, module and optimizer are a job's own."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from shoal.dropin.untouched import Untouched
+from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting
+from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.epoch import EpochHistory, Training
+from shoal.engines.stack.stack import SMALLEST, Stack
+from shoal.engines.stack.steady import steady
+from shoal.engines.stack.stepping import fitted
+from shoal.engines.stack.update import Update
+from shoal.engines.step.clock import Clock
+from shoal.engines.step.compiled.program import Heat
+from shoal.engines.step.exact.guard import Guard, InexactError
+from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.metered import MARK, MeteredStep, put
+from shoal.engines.vectorized.probe import probe
+from shoal.seeding import generators_restored
+
+log = logging.getLogger(__name__)
+
+Rows = Mapping[int, Waiting]
+"""Jobs by their rows of the stack."""
+
+
+class Stacked:
+    """A stack of jobs, and the programs for their steps."""
+
+    def __init__(self, members: Sequence[Waiting]) -> None:
+        """The jobs begin in it; each keeps the row that it has among them.
+
+        Raises:
+            UnfitError: where it cannot be stepped by their optimizers.
+            CannotStackError: where their metrics have other states than tensors.
+        """
+        fits = [each.fit for each in members]
+        first = fits[0]
+        self.fits = fits
+        self.rows = list(range(len(fits)))
+        """The member in each row; rows beyond are copies of the last."""
+        rule = fitted(first.own, first.own.weights)
+        heat, self._guard = Heat(), Guard()
+        self._guard.exact = True
+        self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
+        self._train = Mapped(self._steps["train"], heat=heat, guard=self._guard)
+        self._val = Mapped(self._steps["val"], gradients=False, heat=heat, guard=self._guard)
+        self._update = Update(heat, self._guard)
+        norms, values = zip(*(each.limits for each in fits), strict=True)
+        limits = GradientLimits.of(norms, values)
+        modules = [each.module for each in fits]
+        self.stack = Stack.of(modules, rule, {}, limits=limits, own=[each.own for each in fits])
+        self._held = [MeteredStep(module, "train") for module in modules]
+        held = [step.held() for step in self._held]
+        filled = [*self.rows, *self.rows[-1:] * (len(self.stack) - len(self.rows))]
+        self.stack.buffers |= {
+            name: torch.stack([held[row][name] for row in filled]) for name in held[0] if name.startswith(MARK)
+        }
+        self._ready: set[Any] = set()
+        self._validates: bool | None = None
+        self.why_not_validated = ""
+
+    def unlike(self, jobs: Rows, *, rows: Sequence[int] | None = None) -> dict[int, str]:
+        """For each job that would not train here as it does alone, why, by row; of those in `rows`."""
+        self._guard.on = False
+        found: dict[int, str] = {}
+        with self._computing(jobs):
+            self._refresh(jobs)
+            modules = [self.fits[member].module for member in self.rows]
+            untouched = Untouched(modules)
+            for number in range(min(2, len(next(iter(jobs.values())).train.places))):
+                waiting = next(iter(jobs.values()))
+                clock = Clock(waiting.epoch, number, waiting.step + number)
+                batch = self._batch(jobs, "train", number)
+                with untouched:
+                    found |= probe(self.stack, self._train, modules, batch, clock, rows=rows)
+        return found | {row: f"training_step changes {name}" for row, name in untouched.changed.items()}
+
+    def epoch(self, jobs: Rows) -> dict[int, Trained | str]:
+        """Train an epoch of the jobs in these rows; for each what it came to, or why it has to train it alone."""
+        with self._computing(jobs):
+            self._refresh(jobs)
+            self.stack.active = [row in jobs or row >= len(self.rows) for row in range(len(self.stack))]
+            self.stack.diverged = {}
+            waiting = next(iter(jobs.values()))
+            self._rehearse(jobs)
+            n = len(waiting.train.places)
+            training = Training(self.stack, self._train, self._update)
+            batches = (self._batch(jobs, "train", number) for number in range(n))
+            rates = [torch.zeros(len(self.stack), 1, dtype=torch.float64)]
+            history = training.epoch(batches, rates, Clock(waiting.epoch, 0, waiting.step), n_batches=n)
+            found = {row: self._trained(row, job, history, training._grads) for row, job in jobs.items()}
+            self._validate(jobs, found)
+        return found
+
+    def shrink(self, rows: Sequence[int]) -> bool:
+        """Keep these rows alone once they are half of the stack or fewer; whether any were dropped."""
+        if len(rows) > len(self.stack) // 2 or len(self.stack) <= SMALLEST:
+            return False
+        self.rows = [self.rows[row] for row in rows]
+        self.stack = self.stack.select(list(rows), size=SMALLEST)
+        self._ready.clear()
+        return True
+
+    @contextmanager
+    def _computing(self, jobs: Rows) -> Iterator[None]:
+        """As the jobs' steps compute; afterwards their modules are in the modes that they were in."""
+        before = torch.get_default_dtype()
+        modes = [(part, part.training) for fit in self.fits for part in fit.module.modules()]
+        if next(iter(jobs.values())).fit.double:
+            torch.set_default_dtype(torch.float64)
+        try:
+            with steady(), generators_restored(), torch.enable_grad():
+                yield
+        finally:
+            torch.set_default_dtype(before)
+            for part, mode in modes:
+                part.training = mode
+
+    def _refresh(self, jobs: Rows) -> None:
+        """Take over what has changed in the jobs' own modules and optimizers since the last epoch here."""
+        for row, job in jobs.items():
+            module, optimizer = job.fit.module, job.fit.own.optimizer
+            if job.fit.versions is None or job.fit.versions != job.fit.now():
+                params = {name: param.detach() for name, param in module.named_parameters()}
+                self.stack.load_weights(row, {**params, **dict(module.named_buffers())})
+                self.stack.load_optimizer_state(row, optimizer.state_dict()["state"], steps=job.step)
+            self.stack.steps[row] = job.step
+            for name, value in self._held[self.rows[row]].held().items():
+                if name.startswith(MARK):
+                    self.stack.buffers[name][row] = value
+        last = len(self.rows) - 1
+        for filling in range(len(self.rows), len(self.stack)):
+            self.stack.copy_row(filling, self.stack, last)
+
+    def _batch(self, jobs: Rows, stage: str, number: int) -> Any:
+        """A batch of every row; rows of jobs that are not there have that of one that is."""
+        parts = self._parts(jobs, stage)
+        samples = parts[0].feed.samples
+        if all(part.feed.samples is samples for part in parts):
+            places = torch.stack([part.places[number] for part in parts])
+            shape = places.shape
+            leaves = [leaf.index_select(0, places.flatten()).view(*shape, *leaf.shape[1:]) for leaf in samples.leaves]
+        else:
+            each = [[leaf[part.places[number]] for leaf in part.feed.samples.leaves] for part in parts]
+            leaves = [torch.stack(list(leaf)) for leaf in zip(*each, strict=True)]
+        dtype = self.stack.params.dtype
+        if dtype == torch.float64:
+            leaves = [leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
+        return pytree.tree_unflatten(leaves, samples.spec)
+
+    def _parts(self, jobs: Rows, stage: str) -> list[EpochBatches]:
+        some = next(iter(jobs.values()))
+        found = [jobs.get(row, some) for row in range(len(self.rows))]
+        found += found[-1:] * (len(self.stack) - len(found))
+        return [each.train if stage == "train" else _validation(each) for each in found]
+
+    def _rehearse(self, jobs: Rows) -> None:
+        """Have the programs ready that give each job the bits it has in any stack."""
+        self._guard.on = len(self.rows) > 1
+        if not self._rehearsed(jobs):
+            self._guard.exact = False
+            log.info("the bits of these jobs may depend on which of them train together")
+            self._rehearsed(jobs)
+
+    def _rehearsed(self, jobs: Rows) -> bool:
+        waiting = next(iter(jobs.values()))
+        sizes = waiting.train.sizes
+        try:
+            for number in {size: place for place, size in reversed(list(enumerate(sizes)))}.values():
+                key = len(self.stack), sizes[number]
+                if key not in self._ready:
+                    clock = Clock(waiting.epoch, number, waiting.step)
+                    self._train.rehearse(
+                        self.stack.views(), self.stack.buffers, self._batch(jobs, "train", number), clock
+                    )
+                    self._ready.add(key)
+        except InexactError:
+            return False
+        return True
+
+    def _trained(self, row: int, job: Waiting, history: EpochHistory, grads: Tensor) -> Trained | str:
+        if row in self.stack.diverged:
+            return f"{self.stack.diverged[row]}"
+        train = self._passed("train", row, history.losses, history.logged, job.train.sizes, self.stack.buffers)
+        if isinstance(train, str):
+            return train
+        layout, own = self.stack.layout, job.fit.own
+        parts = {name: layout.parts(each[row]) for name, each in self.stack.state.items() if each.shape[1] > 1}
+        rule = self.stack.rule
+        assert isinstance(rule, ByObjects)
+        state = (
+            rule.of_params(parts, self.stack.state, row, [len(names) for names in own.names])
+            if rule.whole
+            else copy.deepcopy(self.stack.kept[row])
+        )
+        params = [part.clone() for part in layout.parts(self.stack.params[row])]
+        return Trained(params, [part.clone() for part in layout.parts(grads[row])], state, train, None)
+
+    def _passed(
+        self,
+        stage: str,
+        row: int,
+        losses: Sequence[Tensor],
+        logged: Sequence[Mapping[str, Tensor]],
+        sizes: tuple[int, ...],
+        buffers: Mapping[str, Tensor],
+    ) -> Passed | str:
+        """What the steps gave this row; or why it cannot be told."""
+        if any(each.keys() != logged[0].keys() for each in logged):
+            return "its steps do not all log the same"
+        values = {name: torch.stack([each[name][row] for each in logged]) for name in logged[0]}
+        given = {**values, **{name: value[row] for name, value in buffers.items() if name.startswith(MARK)}}
+        given["the loss"] = torch.stack([each[row] for each in losses])
+        for name, value in given.items():
+            if value.is_floating_point() and bool(value.isnan().any() or (name in values and value.isinf().any())):
+                return f"{name} is not finite"
+        step = self._steps[stage]
+        own = {name: value[row].clone() for name, value in buffers.items()}
+        return Passed(values, sizes, step.calls, step.metrics, step.updates, own)
+
+    def _validate(self, jobs: Rows, found: dict[int, Trained | str]) -> None:
+        """Let the jobs that trained have their validation as well, where it comes next."""
+        left = {row: job for row, job in jobs.items() if isinstance(found[row], Trained)}
+        if not left or any(job.val is None for job in left.values()) or self._validates is False:
+            return
+        modules = [self.fits[member].module for member in self.rows]
+        if self._validates is None:
+            self._guard.on = False
+            clock = Clock(next(iter(left.values())).epoch, 0, self._step(left))
+            batch = self._batch(left, "val", 0)
+            with Untouched(modules) as untouched:
+                self._put(left)
+                unlike = probe(self.stack, self._val, modules, batch, clock, rows=list(left))
+            unlike |= {row: f"validation_step changes {name}" for row, name in untouched.changed.items()}
+            self._guard.on = len(self.rows) > 1
+            self._validates, self.why_not_validated = not unlike, next(iter(unlike.values()), "")
+            if unlike:
+                return
+        self._evaluate(left, found)
+
+    def _step(self, jobs: Rows) -> int:
+        return max(self.stack.steps[row] for row in jobs)
+
+    def _put(self, jobs: Rows) -> None:
+        """Have the modules be as their rows are; who looks at them puts everything back."""
+        for row in jobs:
+            module = self.fits[self.rows[row]].module
+            weights = self.stack.weights(row)
+            named = [*module.named_parameters(), *module.named_buffers()]
+            new = {id(value): _like(value, weights[name]) for name, value in named}
+            for part in module.modules():
+                for own in (part._parameters, part._buffers):
+                    own.update({name: new[id(value)] for name, value in own.items() if value is not None})
+            for name, value in weights.items():
+                if name.startswith(MARK):
+                    put(module, name, value)
+
+    def _evaluate(self, jobs: Rows, found: dict[int, Trained | str]) -> None:
+        waiting = next(iter(jobs.values()))
+        buffers, views = dict(self.stack.buffers), self.stack.views()
+        losses, logged = [], []
+        sizes = _validation(waiting).sizes
+        for number in range(len(sizes)):
+            clock = Clock(waiting.epoch, number, self._step(jobs))
+            try:
+                result = self._val(views, buffers, self._batch(jobs, "val", number), clock)
+            except InexactError:
+                self._guard.exact = False
+                result = self._val(views, buffers, self._batch(jobs, "val", number), clock)
+            buffers = result.buffers
+            losses.append(result.losses)
+            logged.append(result.logged)
+        for row in jobs:
+            passed = self._passed("val", row, losses, logged, sizes, buffers)
+            trained = found[row]
+            assert isinstance(trained, Trained)
+            trained.val = None if isinstance(passed, str) else passed
+
+
+def _validation(job: Waiting) -> EpochBatches:
+    assert job.val is not None
+    return job.val
+
+
+def _like(value: Tensor, new: Tensor) -> Tensor:
+    return nn.Parameter(new, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else new

@@ -1,0 +1,56 @@
+"""Modules whose steps are tried: afterwards they are as if nobody had."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Untouched:
+    """Puts attributes of modules and of their parts back; what was in lists and in tensors as well."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.changed: dict[int, str] = {}
+        """For each module whose tensors, neither parameters nor buffers, were changed in place the first of them."""
+        self._modules = modules
+        self._kept: list[list[tuple[str, nn.Module, dict[str, Any], dict[str, Any]]]] = []
+
+    def __enter__(self) -> Untouched:
+        self._kept = [[_kept(path, part) for path, part in module.named_modules()] for module in self._modules]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, parts in enumerate(self._kept):
+            for path, part, attributes, contents in parts:
+                vars(part).clear()
+                vars(part).update(attributes)
+                for name, content in contents.items():
+                    if not _put_back(attributes[name], content):
+                        self.changed.setdefault(number, f"self.{path}.{name}".replace("..", "."))
+
+
+def _kept(path: str, part: nn.Module) -> tuple[str, nn.Module, dict[str, Any], dict[str, Any]]:
+    attributes = dict(vars(part))
+    contents = {name: copy.copy(value) for name, value in attributes.items() if isinstance(value, list | dict | set)}
+    tensors = {name: value.detach().clone() for name, value in attributes.items() if isinstance(value, Tensor)}
+    return path, part, attributes, {**contents, **tensors}
+
+
+def _put_back(value: Any, content: Any) -> bool:
+    """Have it hold what it held; False where that was a tensor that held something else."""
+    if isinstance(value, Tensor):
+        if torch.equal(value.detach().nan_to_num(), content.nan_to_num()):
+            return True
+        with torch.no_grad():
+            value.copy_(content)
+        return False
+    value.clear()
+    value.extend(content) if isinstance(value, list) else value.update(content)
+    return True

@@ -1,0 +1,159 @@
+"""A job before an epoch of its training: what a stack needs of it to train the epoch, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torchmetrics import Metric
+
+from shoal.dropin.gathering import Feed, GatheredIterator
+from shoal.engines.stack.own import OwnOptimizer, Scheduled
+from shoal.engines.vectorized.signature import Signature, signature
+
+
+@dataclass
+class EpochBatches:
+    """The batches of an epoch: samples, and where in them those of each batch are."""
+
+    feed: Feed
+    places: list[Tensor]
+
+    @classmethod
+    def of(cls, batches: GatheredIterator, n: int) -> EpochBatches:
+        """The next `n` batches."""
+        return cls(batches.feed, [batches.feed.places(each) for each in batches.order()[:n]])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """SampleTensors of each batch."""
+        return tuple(len(each) for each in self.places)
+
+
+@dataclass
+class LightningFit:
+    """A training that may take its epochs in a stack."""
+
+    trainer: Any
+    module: Any
+    own: OwnOptimizer
+    alike: Signature = field(default_factory=dict)
+    """What others must agree in with it to share its stack."""
+    seen: Hashable = None
+    """What `looks` said when that was known."""
+    versions: Hashable = None
+    """What `now` said when an epoch in a stack had been taken over."""
+
+    @classmethod
+    def of(cls, trainer: Any) -> LightningFit:
+        """That of a Trainer whose training can.
+
+        Raises:
+            UnfitError: where its optimizer does not have the parameters that are trained.
+        """
+        by_step = [
+            Scheduled(config.scheduler, "step", config.frequency)
+            for config in trainer.lr_scheduler_configs
+            if config.interval == "step"
+        ]
+        module = trainer.lightning_module
+        return cls(trainer, module, OwnOptimizer(module, trainer.optimizers[0], by_step))
+
+    @property
+    def double(self) -> bool:
+        """Whether it computes in float64."""
+        return bool(self.trainer.precision == "64-true")
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """The largest norm and the largest value of its gradient."""
+        limit = self.trainer.gradient_clip_val or None
+        by_value = str(getattr(self.trainer.gradient_clip_algorithm, "value", "norm") or "norm") == "value"
+        return (None, limit) if by_value else (limit, None)
+
+    def now(self) -> Hashable:
+        """Which tensors the module and the state of its optimizer are, and how often each of them was changed."""
+        state = [value for each in self.own.optimizer.state.values() for value in each.values()]
+        every = [*self.module.parameters(), *self.module.buffers(), *state]
+        return tuple((id(each), each._version) for each in every if isinstance(each, Tensor))
+
+    def learn(self, batch: Any, sizes: Sequence[int]) -> None:
+        """Find out what others must agree in with it."""
+        self.seen = looks(self.module)
+        modes = tuple(part.training for part in self.module.modules())
+        known = signature(self.module, self.own.optimizer, batch)
+        self.alike = {
+            **{name: value for name, value in known.items() if name.rpartition(".")[2] not in _CHANGING},
+            "the batches": tuple(sizes),
+            "whether a part trains": modes,
+            "the precision": self.trainer.precision,
+            "the groups of the optimizer": tuple(map(tuple, self.own.names)),
+        }
+
+
+@dataclass
+class Waiting:
+    """A job that waits for an epoch."""
+
+    fit: LightningFit
+    train: EpochBatches
+    val: EpochBatches | None
+    """The validation after the epoch."""
+    epoch: int
+    step: int
+    changed: bool
+    """Whether its module looks otherwise than when others were found for it."""
+
+    def batch(self, part: EpochBatches, number: int, dtype: torch.dtype) -> Any:
+        """A batch as the job's own step is given it."""
+        found = part.feed.samples.batch(part.places[number])
+        return pytree.tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, found)
+
+
+@dataclass
+class Passed:
+    """What the steps of an epoch's batches gave one job."""
+
+    logged: dict[str, Tensor]
+    """By name a value for each batch."""
+    sizes: tuple[int, ...]
+    calls: Mapping[str, dict[str, Any]]
+    metrics: Mapping[str, str]
+    updates: Mapping[str, int]
+    buffers: dict[str, Tensor]
+
+
+@dataclass
+class Trained:
+    """What an epoch in a stack came to for one job."""
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    state: list[dict[str, Any]]
+    """Of the optimizer, for each parameter."""
+    train: Passed
+    val: Passed | None
+
+
+def looks(module: nn.Module) -> Hashable:
+    """Plain attributes of a module and its parts: one that a hook changes between epochs is seen by them."""
+    return tuple(
+        (name, str(value) if isinstance(value, list | dict | tuple | set) else value)
+        for part in module.modules()
+        if not isinstance(part, Metric)
+        for name, value in vars(part).items()
+        if isinstance(value, _PLAIN) and name not in _NOT_LOOKED_AT
+    )
+
+
+_PLAIN = (bool, int, float, str, type(None), list, dict, tuple, set)
+_CHANGING = {"_metric_attributes", "_current_fx_name", "_update_count", "_computed", "_forward_cache", "_cache"}
+"""Attributes in which Lightning and torchmetrics keep what they have come to."""
+_NOT_LOOKED_AT = {
+    *("_parameters", "_buffers", "_modules", "_current_fx_name", "_metric_attributes", "_non_persistent_buffers_set"),
+    *("_is_full_backward_hook", "_hparams", "_hparams_initial", "_log_hyperparams", "prepare_data_per_node"),
+}

@@ -1,0 +1,158 @@
+"""Jobs of a Lightning program that knows nothing of shoal, in stacks: what they leave is what they leave alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+
+import sweepable
+from foreign import differences, swept
+from shoal.dropin import hydra_launch
+from shoal.dropin.gathering import GatheredIterator, Gathering
+from shoal.dropin.routines import Routine
+
+HERE = ["hydra/launcher=shoal", "hydra.launcher.processes=0"]
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the launcher has to say of jobs."""
+    found: list[str] = []
+    monkeypatch.setattr(hydra_launch._Listener, "notes", lambda self, job, text: found.append(text))
+    monkeypatch.setattr(logging.getLogger("pytorch_lightning"), "level", logging.ERROR)
+    return found
+
+
+def both(words: list[str], folder: Path, patch: pytest.MonkeyPatch) -> tuple[list[str], Any, Any]:
+    """In what a sweep with shoal differs from one with Hydra's own launcher, and what the jobs of each returned."""
+    place, results = folder / "program", []
+    for name, more in (("shoal", HERE), ("basic", [])):
+        found = swept(sweepable.task, sweepable.CONFIG, [*words, *more], patch, folder=place)
+        results.append([each.return_value for each in found])
+        place.rename(folder / name)
+    return differences(folder / "shoal" / "swept", folder / "basic" / "swept"), *results
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer=sgd", "scheduler=cycle", "by_step=true", "+trainer.gradient_clip_val=0.3"],
+        ["norm=true", "scheduler=plateau", "lr=0.3"],
+    ],
+)
+def test_jobs_in_a_stack_leave_and_return_what_they_do_alone(
+    words: list[str], notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, mine, theirs = both(["seed=range(3)", *words], tmp_path, monkeypatch)
+
+    assert notes == []
+    assert found == []
+    assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["dropout=0.2"], "draws random numbers without a key"),
+        (["odd=warming"], "it depends on more than parameters, buffers and the batch"),
+    ],
+)
+def test_a_job_that_cannot_stack_trains_alone_and_the_log_says_why(
+    words: list[str], told: str, notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, mine, theirs = both(["seed=range(2)", *words], tmp_path, monkeypatch)
+
+    assert len(notes) == 2
+    assert all(told in note for note in notes)
+    assert found == []
+    assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+def _loader(**settings: Any) -> DataLoader[Any]:
+    data = TensorDataset(torch.arange(20.0)[:, None], torch.arange(20))
+    return DataLoader(data, batch_size=6, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shuffle": True},
+        {"shuffle": True, "drop_last": True, "generator": torch.Generator()},
+        {"sampler": WeightedRandomSampler(torch.arange(20.0), 20)},
+    ],
+)
+def test_gathered_batches_are_those_of_the_loader_and_draw_what_it_draws(settings: dict[str, Any]) -> None:
+    found = []
+    for gathering in (None, Gathering(at_once=True)):
+        loader = _loader(**settings)
+        torch.default_generator.manual_seed(3)
+        if loader.generator is not None:
+            loader.generator.manual_seed(4)
+        feed = gathering.feed(loader) if gathering else None
+        batches = GatheredIterator(loader, feed) if feed else iter(loader)
+        found.append([[leaf.tolist() for leaf in batch] for batch in batches] + [float(torch.rand(()))])
+
+    assert found[0] == found[1]
+
+
+class Jittered(TensorDataset):
+    """SampleTensors that are drawn anew each time."""
+
+    def __getitem__(self, place: int) -> Any:
+        return self.tensors[0][place] + torch.rand(()), self.tensors[1][place]
+
+
+class Own(TensorDataset):
+    """SampleTensors that change with a generator of their own."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        super().__init__(*tensors)
+        self.generator = torch.Generator()
+
+    def __getitem__(self, place: int) -> Any:
+        return self.tensors[0][place] + torch.rand((), generator=self.generator), self.tensors[1][place]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Jittered, "its samples are drawn each time they are fetched"),
+        (Own, "its samples change each time they are fetched"),
+    ],
+)
+def test_samples_that_are_drawn_anew_are_not_gathered_nor_drawn_from(kind: type[TensorDataset], told: str) -> None:
+    data = kind(torch.arange(100.0), torch.arange(100))
+    loader, gathering = DataLoader(data, batch_size=4), Gathering(at_once=True)
+    before = torch.get_rng_state()
+
+    feed = gathering.feed(loader)
+
+    assert feed is None
+    assert gathering.reasons[loader] == told
+    assert torch.equal(torch.get_rng_state(), before)
+    if isinstance(data, Own):
+        assert torch.equal(data.generator.get_state(), torch.Generator().get_state())
+
+
+def test_equal_data_sets_of_several_jobs_are_fetched_once() -> None:
+    gathering = Gathering(at_once=True)
+
+    one, other = (gathering.feed(_loader(shuffle=True)) for _ in range(2))
+
+    assert one is not None
+    assert other is not None
+    assert one.samples is other.samples
+
+
+def test_a_routine_that_never_waits_ends_at_once() -> None:
+    routine = Routine(lambda: 3)
+
+    assert not routine.resume()
+    assert routine.result == 3
