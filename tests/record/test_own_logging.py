@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import shoal
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.resume import resume
-from shoal.errors import ShoalError
+from shoal.errors import ConfigError, ShoalError
 from shoal.record.interruption import Interrupted
 from shoal.record.recorder import Recorder
 from shoal.rundir import Status
@@ -157,6 +157,16 @@ def test_each_run_of_a_process_is_a_run_of_its_own_in_weights_and_biases(wandb: 
     epochs = [sum("val/loss" in row for row in each.rows) for each in WandbRun.begun]
     assert epochs == [2, 2, 2, 2]
     assert [each.exit_code for each in WandbRun.begun] == [0, 0, 0, 0]
+
+
+def test_two_loggers_that_would_share_a_run_of_weights_and_biases_are_refused(wandb: Wandb, workdir: Path) -> None:
+    another = "+logger.b={_target_:pytorch_lightning.loggers.WandbLogger,project:b}"
+
+    with pytest.raises(ConfigError, match=r"would write into the W&B run of logger\.wandb") as refused:
+        shoal.train([*WITH_WANDB, another])
+
+    assert (refused.value.key, refused.value.hint) == ("logger.b", "leave one of them out: logger.b=null")
+    assert WandbRun.begun == []
 
 
 def test_a_run_that_fails_is_ended_as_failed_in_weights_and_biases(wandb: Wandb, workdir: Path) -> None:

@@ -18,7 +18,7 @@ from shoal.config.multirun.unfollowed import refuse_settings_of_sweeps
 from shoal.config.origins import located
 from shoal.errors import DamagedError, UsageError
 from shoal.instructions import choose
-from shoal.origin import starting_at
+from shoal.relative_paths import starting_at
 from shoal.rundir import RunDir, RunInfo, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from annotated_types import Interval
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -78,6 +78,7 @@ def job(config: Mapping[str, Any]) -> Job:
         )
     )
     check_callbacks(built)
+    _check_loggers(built)
     check_monitors(built)
     check_length(built)
     _check_loss(built)
@@ -276,6 +277,14 @@ def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
     given = {name: node for name, node in (nodes or {}).items() if node is not None}
     wanted = {name: directed(node, f"{key}.{name}") for name, node in given.items()}
     return {name: _built(node, f"{key}.{name}", kind, f"a Lightning {kind.__name__}") for name, node in wanted.items()}
+
+
+def _check_loggers(job: Job) -> None:
+    """Refuse two loggers of Weights & Biases, the second of which would write into the run of the first."""
+    found = [name for name, logger in job.loggers.items() if isinstance(logger, WandbLogger)]
+    if len(found) > 1:
+        problem = f"would write into the W&B run of logger.{found[0]}: a process has one at a time"
+        raise ConfigError(f"logger.{found[1]}", "{...}", problem, hint=f"leave one of them out: logger.{found[1]}=null")
 
 
 def _check_loss(job: Job) -> None:

@@ -75,8 +75,8 @@ def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> Shoa
     asked = any(key.partition("@")[0] == group for key, _ in pairs)
     found = re.match(r"In '([^']+)'", str(error))
     source = COMMAND_LINE if asked else f"{found[1]}.yaml" if found else None
-    listed = suggestion(name, error.options)
     instead = chosen_elsewhere(group, name)
+    listed = suggestion("" if instead else name, error.options)
     hint = f"{instead}\n  {listed}" if instead else listed
     return ConfigError(group, name, f"no such {group}", hint=hint, source=source)
 

@@ -79,11 +79,9 @@ _SENTENCES: Mapping[str, str] = {
 _NO_LAUNCHER = "sweeps need none: -m trains the runs in stacks, and in sweep.processes=N worker processes"
 _CHOICES: Mapping[str, str] = {
     "logger=wandb": "conf/logger/wandb.yaml of yours: wandb: {_target_: pytorch_lightning.loggers.WandbLogger}",
-    "logger=mlflow": "conf/logger/mlflow.yaml of yours: mlflow: {_target_: pytorch_lightning.loggers.MLFlowLogger}",
     "logger=neptune": "conf/logger/neptune.yaml of yours: neptune: {_target_: pytorch_lightning.loggers.NeptuneLogger}",
     "logger=comet": "conf/logger/comet.yaml of yours: comet: {_target_: pytorch_lightning.loggers.CometLogger}",
-    "logger=csv": "every run writes metrics.csv, with any logger and with none",
-    "logger=many_loggers": "a file in conf/logger/ of yours may have several nodes, each with its _target_",
+    "logger=many_loggers": "logger=many",
     "callbacks=none": "callbacks=quiet prints nothing; without one of them: callbacks.NAME=null",
     "trainer=ddp_sim": "trainer=cpu trainer.devices=2 trainer.strategy=ddp",
     "trainer=mps": "trainer=gpu",
@@ -93,6 +91,10 @@ _CHOICES: Mapping[str, str] = {
     "hydra/launcher=submitit_slurm": "sweeps need none: SLURM starts their workers with workers=slurm",
     "hydra/sweeper=ax": f"search with Optuna: {_SEARCH}",
     "hydra/sweeper=nevergrad": f"search with Optuna: {_SEARCH}",
+    **dict.fromkeys(
+        [f"task={name}" for name in ("mnist", "fashion_mnist", "cifar", "cifar10", "cifar100", "imagenet", "images")],
+        "images come from a LightningModule and a DataModule of yours: shoal new module",
+    ),
     "debug=default": "trainer.fast_dev_run=true, and debug=true for a traceback",
     "debug=fdr": "trainer.fast_dev_run=true",
     "debug=fast_dev_run": "trainer.fast_dev_run=true",
@@ -122,7 +124,9 @@ def set_elsewhere(key: str, value: str, config: Mapping[str, object]) -> str | N
         if name in _SENTENCES:
             return _SENTENCES[name]
     if key in _GROUPS:
-        return f"here it is {_GROUPS[key]}=NAME; {suggestion(value, choices(_GROUPS[key]))}"
+        instead = chosen_elsewhere(_GROUPS[key], value)
+        listed = suggestion("" if instead else value, choices(_GROUPS[key]))
+        return f"here it is {_GROUPS[key]}=NAME; {f'{instead}; ' if instead else ''}{listed}"
     same = [each for each in leaves(config) if _last(each) == last and each != key and not each.startswith("sweep.")]
     found = same[:3] or [_SETTINGS[name] for name in (key, last) if name in _SETTINGS][:1]
     if found:

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from shoal.origin import starting_at
+from shoal.relative_paths import starting_at
 from shoal.rundir import RunDir
 
 

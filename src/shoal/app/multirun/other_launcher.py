@@ -15,7 +15,7 @@ from shoal.config.compose import OF_SWEEPS
 from shoal.config.hydra_config import chosen_options
 from shoal.errors import UsageError, brief
 from shoal.instructions import choose
-from shoal.origin import starting_at
+from shoal.relative_paths import starting_at
 from shoal.rundir import RunInfo
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from annotated_types import Ge
 
 from shoal.errors import ConfigError
-from shoal.origin import located
+from shoal.relative_paths import located
 from shoal.tasks.tables.format import MISSING, DateOrder, Decimal, Delimiter, Format, Thousands
 from shoal.tasks.tables.opening import known
 from shoal.tasks.tables.reading import Read, read

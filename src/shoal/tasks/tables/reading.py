@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from shoal.errors import ConfigError, nearest
-from shoal.origin import located
+from shoal.relative_paths import located
 from shoal.tasks.tables.format import DELIMITERS, Format
 from shoal.tasks.tables.header import UNNAMED, Head, head, mostly_numbers, records
 from shoal.tasks.tables.opening import opened
