@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import shoal
-from shoal.build.constructors import constructor
+from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError
 
 MODULE = """

@@ -11,7 +11,7 @@ import pytest
 from faults.state import differences, state
 from own_runs import trained
 from shoal.app.resume import resume
-from shoal.build.constructors import constructor
+from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError, UsageError
 from shoal.loaded.run import Run
 

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler, swa_utils
 from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
-from shoal.build.constructors import constructor
+from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError
 from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, read_history, read_info

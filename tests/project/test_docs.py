@@ -19,7 +19,7 @@ import torch
 
 from checkout import ROOT
 from commands import typed
-from shoal.build.constructors import constructor
+from shoal.build.named_constructor import constructor
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

@@ -12,7 +12,7 @@ import pytest
 
 from checkout import ROOT
 from commands import in_a_shell, typed
-from shoal.build.constructors import constructor
+from shoal.build.named_constructor import constructor
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

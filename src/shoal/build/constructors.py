@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
 
 from shoal.aliases import of_the_other
 from shoal.build.annotations import (
@@ -24,55 +23,8 @@ from shoal.build.annotations import (
 )
 from shoal.build.dotted_path import NOT_A_PATH, located
 from shoal.build.hydra_keys import ARGS, OWN, PARTIAL, TARGET, Keys
+from shoal.build.named_constructor import Constructor, constructor
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
-
-
-@dataclass(frozen=True)
-class Constructor:
-    """A class or function, with what its parameters allow."""
-
-    call: Callable[..., Any]
-    parameters: Mapping[str, inspect.Parameter]
-    hints: Mapping[str, Any]
-    open: bool
-    """Whether it takes settings of any name."""
-    places: tuple[str, ...] = ()
-    """Names of the parameters that can be given by their place, in order."""
-    rest: str | None = None
-    """Name of the parameter that takes any further ones."""
-
-    @property
-    def required(self) -> list[str]:
-        """Parameters without a default."""
-        return [name for name, parameter in self.parameters.items() if parameter.default is inspect.Parameter.empty]
-
-    def without(self, *names: str) -> Constructor:
-        """The same, some parameters being given by the program."""
-        return replace(self, parameters={name: each for name, each in self.parameters.items() if name not in names})
-
-
-@functools.cache
-def constructor(path: str) -> Constructor:
-    """The constructor that `_target_: path` names.
-
-    Raises:
-        ValueError: where there is none; its message ends a sentence that begins with the path.
-    """
-    call = located(path)
-    try:
-        found = inspect.signature(call).parameters
-    except ValueError:  # written in C, it says nothing of its parameters
-        return Constructor(call, {}, {}, open=True, rest="_args_")
-    kinds = inspect.Parameter
-    named = {name: each for name, each in found.items() if each.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
-    return Constructor(
-        call,
-        named,
-        _hints(call),
-        open=any(each.kind is kinds.VAR_KEYWORD for each in found.values()),
-        places=tuple(name for name, each in named.items() if each.kind is not kinds.KEYWORD_ONLY),
-        rest=next((name for name, each in found.items() if each.kind is kinds.VAR_POSITIONAL), None),
-    )
 
 
 def build(node: Mapping[str, Any], key: str) -> Any:
@@ -318,15 +270,3 @@ def _example(name: str, made: Constructor) -> str:
     parameter = made.parameters.get(name)
     default = None if parameter is None else parameter.default
     return example(made.hints[name]) if default in (inspect.Parameter.empty, None) else shown(default)
-
-
-def _hints(call: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations with their ranges; none for a constructor whose annotations cannot be evaluated."""
-    dataclass_like = inspect.isclass(call) and hasattr(call, "__dataclass_fields__")
-    source = call if dataclass_like or not inspect.isclass(call) else call.__init__
-    try:
-        hints = get_type_hints(source, include_extras=True)
-    except (NameError, TypeError):
-        return {}
-    hints.pop("return", None)
-    return {name: hint for name, hint in hints.items() if not isinstance(hint, types.ModuleType)}

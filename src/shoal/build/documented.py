@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from shoal.build.annotations import in_words
-from shoal.build.constructors import Constructor, constructor
 from shoal.build.hydra_keys import TARGET
+from shoal.build.named_constructor import Constructor, constructor
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": ("inputs", "outputs"),

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from shoal.build.constructors import checked, constructor
+from shoal.build.constructors import checked
+from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError, suggestion
 from shoal.names import STEP
 from shoal.rundir import History, RunDir, RunInfo, read_history, write_info

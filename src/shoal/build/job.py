@@ -16,13 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from shoal import instructions, losses, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
 from shoal.build.callbacks_check import check_callbacks
-from shoal.build.constructors import Constructor, build, called, checked, constructor, target
+from shoal.build.constructors import build, called, checked, target
 from shoal.build.directions import directed
 from shoal.build.formula import check_formula, fitted
 from shoal.build.hydra_keys import PARTIAL, TARGET
 from shoal.build.length_check import check_length
 from shoal.build.lightning_module import agreed
 from shoal.build.logged_names import check_expected, check_monitors
+from shoal.build.named_constructor import Constructor, constructor
 from shoal.build.samples_check import check_samples
 from shoal.build.schedules import check_schedule
 from shoal.build.shapes import check_fit

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from shoal.aliases import canonical
-from shoal.build.constructors import constructor, functions
+from shoal.build.constructors import functions
 from shoal.build.hydra_keys import TARGET
+from shoal.build.named_constructor import constructor
 from shoal.errors import UsageError
 
 KNOWN = (

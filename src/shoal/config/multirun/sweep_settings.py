@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.build.constructors import build, checked, constructor
+from shoal.build.constructors import build, checked
+from shoal.build.named_constructor import constructor
 from shoal.config.compose import SWEEP
 from shoal.config.origins import Origins, located
 from shoal.engines.stack.halving import Halving

@@ -20,7 +20,6 @@ from torch import Tensor
 from shoal.engines import launching
 from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
-from shoal.engines.returned import added
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
 from shoal.engines.stack.gathered import side_by_side
@@ -28,7 +27,7 @@ from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.logged import WEIGHT, Entry, Stage, Total
+from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.measuring import Measuring
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
@@ -130,7 +129,6 @@ class StackModule(pl.LightningModule):
         self._records = [member.job.records for member in running.members]
         self._means: dict[str, dict[str, list[float]]] = {}
         self._measures: list[Mapping[str, float]] = []
-        self._sums: dict[int, dict[str, list[Any]]] = {}
         self._gather()
 
     @property
@@ -169,8 +167,9 @@ class StackModule(pl.LightningModule):
         running.refill("train", history.logged)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
-        self._means["train"] = self._read("train", history, running.sums) | running.metrics("train")
-        running.batch, running.sums = (end, self._sums) if self._cut_short else (0, {})
+        means = epoch_means(running, "train", history, running.sums)
+        self._means["train"] = means.values | running.metrics("train")
+        running.batch, running.sums = (end, means.sums) if self._cut_short else (0, {})
         self._count_steps()
         own = running.stack.own
         self._rates = [each.used for each in own] if own else lrs[-1][:, 0].tolist()
@@ -194,7 +193,7 @@ class StackModule(pl.LightningModule):
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
         self.running.refill("val", history.logged)
-        self._means["val"] = self._read("val", history) | self.running.metrics("val")
+        self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
         self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._of_runs("val"))
         self.running.reset_metrics("val")
@@ -233,8 +232,7 @@ class StackModule(pl.LightningModule):
         running = self.running
         done = first + len(history.losses)
         if done > first:
-            self._read("train", history, running.sums)
-            running.batch, running.sums = done, self._sums
+            running.batch, running.sums = done, epoch_means(running, "train", history, running.sums).sums
         self._count_steps()
         self.listener.stopped(running)
 
@@ -282,47 +280,6 @@ class StackModule(pl.LightningModule):
         member.module.load_state_dict(self.running.stack.weights(row), strict=False)
         return member.job.presented(member.module).recorded()
 
-    def _read(
-        self,
-        stage: Stage,
-        history: EpochHistory,
-        begun: Mapping[int, Mapping[str, Any]] | None = None,
-    ) -> dict[str, list[float]]:
-        """Numbers of the epoch from what its batches logged, not all of them the same.
-
-        `begun` is what the batches that were done before have come to.
-        """
-        result = {}
-        self._sums = {run: {} for run in self.running.live}
-        every, entries = history.logged, self.running.steps.captured[stage].entries
-        for name in self._returned(stage):
-            every = [{**logged, name: loss} for logged, loss in zip(every, history.losses, strict=True)]
-            entries = {**entries, name: Entry("mean")}
-        for name, entry in entries.items():
-            total = self._begun(begun or {}, name, entry)
-            found = [(logged, size) for logged, size in zip(every, history.sizes, strict=True) if name in logged]
-            if found and not name.endswith(WEIGHT):
-                weights = [_weight(logged, name, size) for logged, size in found]
-                total = total.and_(entry, torch.stack([logged[name] for logged, _ in found]).double(), weights)
-            if total.weight:
-                result[name] = total.number(entry).tolist()
-                for run, row in self.running.live.items():
-                    self._sums[run][name] = [total.value[row].clone(), total.weight]
-        return result
-
-    def _returned(self, stage: Stage) -> set[str]:
-        """The name of the loss that a step of a module gives back, where it logs none itself."""
-        steps = self.running.steps.captured
-        if not (self.running.members[0].job.own_module and steps[stage].gives_loss):
-            return set()
-        return added(stage, torch.zeros(()), {name for each in steps.values() for name in each.entries})
-
-    def _begun(self, begun: Mapping[int, Mapping[str, Any]], name: str, entry: Entry) -> Total:
-        """The total of a metric in every row, over the batches that were done before."""
-        nothing = Total.nothing(entry, len(self.running.stack))
-        found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in self.running.filled]
-        return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])
-
     def _keyed(self, first: int, end: int) -> Iterator[Any]:
         """The epoch's batches; before each is given, the dropout of each run gets its key."""
         running = self.running
@@ -352,9 +309,3 @@ class StackModule(pl.LightningModule):
             if self._val and running.steps.captured["val"].keeps:
                 tasks = [running.members[run].job.task for run in running.filled]
                 self._measuring = Measuring(tasks, [y for _, y, *_ in self._val])
-
-
-def _weight(logged: Mapping[str, Tensor], name: str, size: int) -> float:
-    """The weight of a batch of so many samples in the mean of a metric."""
-    given = logged.get(f"{name}{WEIGHT}")
-    return size if given is None else float(given[0])

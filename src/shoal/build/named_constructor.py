@@ -1,0 +1,72 @@
+"""The constructor that `_target_` names: the settings that it takes, and what it allows them to be."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, get_type_hints
+
+from shoal.build.dotted_path import located
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """A class or function, with what its parameters allow."""
+
+    call: Callable[..., Any]
+    parameters: Mapping[str, inspect.Parameter]
+    hints: Mapping[str, Any]
+    open: bool
+    """Whether it takes settings of any name."""
+    places: tuple[str, ...] = ()
+    """Names of the parameters that can be given by their place, in order."""
+    rest: str | None = None
+    """Name of the parameter that takes any further ones."""
+
+    @property
+    def required(self) -> list[str]:
+        """Parameters without a default."""
+        return [name for name, parameter in self.parameters.items() if parameter.default is inspect.Parameter.empty]
+
+    def without(self, *names: str) -> Constructor:
+        """The same, some parameters being given by the program."""
+        return replace(self, parameters={name: each for name, each in self.parameters.items() if name not in names})
+
+
+@functools.cache
+def constructor(path: str) -> Constructor:
+    """The constructor that `_target_: path` names.
+
+    Raises:
+        ValueError: where there is none; its message ends a sentence that begins with the path.
+    """
+    call = located(path)
+    try:
+        found = inspect.signature(call).parameters
+    except ValueError:  # written in C, it says nothing of its parameters
+        return Constructor(call, {}, {}, open=True, rest="_args_")
+    kinds = inspect.Parameter
+    named = {name: each for name, each in found.items() if each.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
+    return Constructor(
+        call,
+        named,
+        _hints(call),
+        open=any(each.kind is kinds.VAR_KEYWORD for each in found.values()),
+        places=tuple(name for name, each in named.items() if each.kind is not kinds.KEYWORD_ONLY),
+        rest=next((name for name, each in found.items() if each.kind is kinds.VAR_POSITIONAL), None),
+    )
+
+
+def _hints(call: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations with their ranges; none for a constructor whose annotations cannot be evaluated."""
+    dataclass_like = inspect.isclass(call) and hasattr(call, "__dataclass_fields__")
+    source = call if dataclass_like or not inspect.isclass(call) else call.__init__
+    try:
+        hints = get_type_hints(source, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+    hints.pop("return", None)
+    return {name: hint for name, hint in hints.items() if not isinstance(hint, types.ModuleType)}

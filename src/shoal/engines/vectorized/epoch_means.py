@@ -1,0 +1,74 @@
+"""Numbers of an epoch, of every run of a stack, from what its batches logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shoal.engines.returned import added
+from shoal.engines.stack.epoch import EpochHistory
+from shoal.engines.step.logged import WEIGHT, Entry, Stage, Total
+from shoal.engines.vectorized.running import Running
+
+
+@dataclass(frozen=True)
+class EpochMeans:
+    """What the batches of an epoch have come to."""
+
+    values: dict[str, list[float]]
+    """The numbers by their names, a value for each row."""
+    sums: dict[int, dict[str, list[Any]]]
+    """Of each run what its numbers are made of: an epoch that is left goes on from there."""
+
+
+def epoch_means(
+    running: Running,
+    stage: Stage,
+    history: EpochHistory,
+    begun: Mapping[int, Mapping[str, Any]] | None = None,
+) -> EpochMeans:
+    """The numbers of the batches in `history`, not all of which logged the same.
+
+    `begun` is what the batches that were done before have come to.
+    """
+    found = EpochMeans({}, {run: {} for run in running.live})
+    every, entries = history.logged, running.steps.captured[stage].entries
+    for name in _returned(running, stage):
+        every = [{**logged, name: loss} for logged, loss in zip(every, history.losses, strict=True)]
+        entries = {**entries, name: Entry("mean")}
+    for name, entry in entries.items():
+        total = _begun(running, begun or {}, name, entry)
+        having = [(logged, size) for logged, size in zip(every, history.sizes, strict=True) if name in logged]
+        if having and not name.endswith(WEIGHT):
+            weights = [_weight(logged, name, size) for logged, size in having]
+            total = total.and_(entry, torch.stack([logged[name] for logged, _ in having]).double(), weights)
+        if total.weight:
+            found.values[name] = total.number(entry).tolist()
+            for run, row in running.live.items():
+                found.sums[run][name] = [total.value[row].clone(), total.weight]
+    return found
+
+
+def _returned(running: Running, stage: Stage) -> set[str]:
+    """The name of the loss that a step of a module gives back, where it logs none itself."""
+    steps = running.steps.captured
+    if not (running.members[0].job.own_module and steps[stage].gives_loss):
+        return set()
+    return added(stage, torch.zeros(()), {name for each in steps.values() for name in each.entries})
+
+
+def _begun(running: Running, begun: Mapping[int, Mapping[str, Any]], name: str, entry: Entry) -> Total:
+    """The total of a metric in every row, over the batches that were done before."""
+    nothing = Total.nothing(entry, len(running.stack))
+    found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in running.filled]
+    return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])
+
+
+def _weight(logged: Mapping[str, Tensor], name: str, size: int) -> float:
+    """The weight of a batch of so many samples in the mean of a metric."""
+    given = logged.get(f"{name}{WEIGHT}")
+    return size if given is None else float(given[0])
