@@ -63,6 +63,18 @@ def installed(distribution: str) -> str:
         return "not installed"
 
 
+def allow_open_files(n: int) -> None:
+    """Let this process have `n` files open, as far as the system lets it."""
+    try:
+        import resource
+    except ImportError:  # a system without such limits
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 @cache
 def _cpuinfo() -> str:
     try:

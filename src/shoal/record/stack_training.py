@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
+from shoal import machine
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
@@ -23,37 +23,20 @@ from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.timing import slower
 from shoal.errors import DamagedError, brief
-from shoal.names import GRAD_NORM
 from shoal.record import environment
 from shoal.record.checkpoint import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
-from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.interruption import Interruption
 from shoal.record.run_logger import RunLogger
 from shoal.record.scalars import encoded
+from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
 from shoal.record.track import StackRun, Track, checkpoint_of
 from shoal.rundir import RunInfo, Status, claim
-from shoal.rundir.atomic import UnwritableError, together
+from shoal.rundir.atomic import together
 
 log = logging.getLogger("shoal")
-
-
-class UnfitRunsError(Exception):
-    """Some runs cannot train in a stack: `reasons` says why, by their place. Nothing has been trained or written."""
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        super().__init__(next(iter(reasons.values())))
-        self.reasons = reasons
-
-
-class UnmappedError(Exception):
-    """A step of a stack did in training what cannot be mapped; each of its runs would do it."""
-
-
-def may_be_one_runs_fault(error: BaseException) -> bool:
-    """Whether runs that an exception ended together might train one by one: it is neither a signal nor the disk."""
-    return not isinstance(error, Interrupted | KeyboardInterrupt | UnwritableError)
 
 
 Advanced = Callable[[float, float | None], None]
@@ -86,25 +69,13 @@ def train_stack(
         What a job raised: each run is to be tried by itself, or alone where it was; nothing of it is recorded.
     """
     interruption = Interruption()
-    _allow_open_files(len(runs) + 64)
+    machine.allow_open_files(len(runs) + 64)  # each run of a stack has its lock
     with ExitStack() as claims, interruption.listening():
         for each in runs:
             claims.enter_context(claim(each.run))
         session = _Session(runs, state, interruption, advanced, ended, steps, halving, exact)
         session.train()
     return session.running.steps
-
-
-def _allow_open_files(n: int) -> None:
-    """Let this process have `n` files open, as far as the system lets it: each run of a stack has its lock."""
-    try:
-        import resource
-    except ImportError:  # a system without such limits
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = n if hard == resource.RLIM_INFINITY else min(n, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Session:
@@ -187,7 +158,7 @@ class _Session:
         with together():
             for track, each in over:
                 self._save(track, over=each.ended != "diverged")
-        self._end([(track, *_ending(each, track)) for track, each in over])
+        self._end([(track, *track.ending(each)) for track, each in over])
         self._advance(running)
         left = any(track and not track.info.finished for track in self.tracks)
         if left and self.interruption.received is not None:
@@ -323,17 +294,3 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     if broken:
         raise UnfitRunsError(broken)
     return members
-
-
-def _ending(row: RunEpoch, track: Track) -> tuple[Status, str | None]:
-    """What run.json says of a run that has come to its end in training."""
-    if row.ended != "diverged":
-        return Status.COMPLETED, row.reason if row.ended == "halved" else None
-    return Status.DIVERGED, _divergence(row, track)
-
-
-def _divergence(row: RunEpoch, track: Track) -> str:
-    measured = [each.get(GRAD_NORM, math.nan) for each in track.record.history.rows]
-    norms = [norm for norm in (row.norm, *measured) if norm is not None and math.isfinite(norm)]
-    largest = f"; the largest gradient norm measured before it was {max(norms):.3g}" if norms else ""
-    return f"{row.reason} (epoch {row.epoch}): the run diverged{largest}"

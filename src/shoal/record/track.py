@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -174,6 +175,15 @@ class Track:
             hardware=environment.hardware("cpu", 1, "64-true" if self.job.double else "32-true"),
             fit_seconds=self.info.fit_seconds + time.monotonic() - self._opened_at,
         )
+
+    def ending(self, row: RunEpoch) -> tuple[Status, str | None]:
+        """What run.json says of a run that has come to its end in training, with this row."""
+        if row.ended != "diverged":
+            return Status.COMPLETED, row.reason if row.ended == "halved" else None
+        measured = [each.get(GRAD_NORM, math.nan) for each in self.record.history.rows]
+        norms = [norm for norm in (row.norm, *measured) if norm is not None and math.isfinite(norm)]
+        largest = f"; the largest gradient norm measured before it was {max(norms):.3g}" if norms else ""
+        return Status.DIVERGED, f"{row.reason} (epoch {row.epoch}): the run diverged{largest}"
 
     def _files_at_best(self) -> dict[str, Any]:
         return {**self.at_best, "digest": self.record.history.digest_at(self.at_best["rows"])}
