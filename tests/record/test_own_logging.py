@@ -159,7 +159,7 @@ def test_each_run_of_a_process_is_a_run_of_its_own_in_weights_and_biases(wandb: 
     assert [each.exit_code for each in WandbRun.begun] == [0, 0, 0, 0]
 
 
-def test_two_loggers_that_would_share_a_run_of_weights_and_biases_are_refused(wandb: Wandb, workdir: Path) -> None:
+def test_two_loggers_of_one_run_of_weights_and_biases_are_refused(wandb: Wandb, workdir: Path) -> None:
     another = "+logger.b={_target_:pytorch_lightning.loggers.WandbLogger,project:b}"
 
     with pytest.raises(ConfigError, match=r"would write into the W&B run of logger\.wandb") as refused:
