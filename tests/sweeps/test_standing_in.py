@@ -138,5 +138,7 @@ def _parent(pid: int) -> int:
 
 
 def _daemon(node: str) -> int:
-    found = subprocess.run(["pgrep", "-n", "-f", f"^slurmd -D -N {node}"], capture_output=True, text=True, check=True)
-    return int(found.stdout)
+    """The node's daemon in this test's own cluster: another process may test beside another one."""
+    found = subprocess.run(["pgrep", "-f", f"^slurmd -D -N {node}"], capture_output=True, text=True, check=True)
+    own = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode()
+    return next(pid for pid in map(int, found.stdout.split()) if own in Path(f"/proc/{pid}/environ").read_bytes())
