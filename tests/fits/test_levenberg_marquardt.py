@@ -123,16 +123,22 @@ def test_a_bound_that_holds_a_parameter_is_told_and_a_start_there_moves(table: P
     assert free["parameters"][0]["value"] == pytest.approx(CERTIFIED["b1"][0], rel=1e-8)
 
 
-@pytest.mark.parametrize("loss", ["cauchy"])
-def test_outliers_move_a_fit_by_a_robust_loss_little(table: Path, loss: str) -> None:
+ROBUST = {
+    "huber": (237.6688330904305, 0.0005537140714336407),
+    "soft_l1": (237.05069002559281, 0.0005554478341746911),
+    "cauchy": (239.2595492168223, 0.0005492682030088579),
+}
+"""What scipy 1.17.1 gives: least_squares(loss=..., f_scale=0.2), its tolerances at 1e-15."""
+
+
+@pytest.mark.parametrize("loss", ROBUST)
+def test_fits_by_robust_losses_are_those_of_scipy(table: Path, loss: str) -> None:
     frame = pl.read_csv("t.csv").with_columns(y=pl.when(pl.col("x") == 289).then(70.0).otherwise("y"))
     frame.write_csv("t.csv")
 
-    plain, robust = fitted(START), fitted(START, f"loss={loss}", "loss.delta=0.2")
+    found = fitted(START, f"loss={loss}", "loss.delta=0.2")
 
-    off = [abs(found["parameters"][0]["value"] / CERTIFIED["b1"][0] - 1) for found in (plain, robust)]
-    assert off[0] > 0.1
-    assert off[1] < 0.05
+    assert [row["value"] for row in found["parameters"]] == pytest.approx(ROBUST[loss], rel=1e-6)
 
 
 @pytest.mark.parametrize("loss", [Huber(delta=0.5), SoftL1(delta=0.5), Cauchy(delta=0.5), Poisson(), Binomial()])
