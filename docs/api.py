@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from enum import EnumType
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def _object(path: str, found: Any) -> str:
 
 
 def _signature(path: str, found: Any) -> str:
+    if isinstance(found, EnumType):  # what makes a member of a value is another signature in each version of Python
+        return f"One of {', '.join(f'`{name}`' for name in found.__members__)}.\n"
     try:
         signature = inspect.signature(found)
     except ValueError:

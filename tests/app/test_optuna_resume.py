@@ -136,16 +136,16 @@ def test_a_finished_search_has_nothing_to_do_and_resume_takes_more_trials(workdi
 @pytest.mark.usefixtures("workdir")
 def test_a_study_in_a_database_is_gone_on_with_and_belongs_to_one_sweep() -> None:
     asked = {"objectives": {"val/loss": "minimize"}, "space": {"optimizer.lr": "0 to 1"}}
-    storage = opened("sqlite:///study.db", FOLDER)
-    study = begun(storage, "sweep", asked, FOLDER.path)
-    study.add_trial(optuna.create_trial(value=1.0))
     FOLDER.path.mkdir()
     write_sweep(FOLDER.info, SweepInfo(id="sweep", task="parabola", status=Status.COMPLETED))
 
-    again = begun(opened("sqlite:///study.db", FOLDER), "sweep", asked, FOLDER.path)
+    with opened("sqlite:///study.db", FOLDER) as storage:
+        begun(storage, "sweep", asked, FOLDER.path).add_trial(optuna.create_trial(value=1.0))
+    with opened("sqlite:///study.db", FOLDER) as storage:
+        again = begun(storage, "sweep", asked, FOLDER.path)
 
-    assert [trial.value for trial in again.trials] == [1.0]
-    with pytest.raises(ShoalError, match="belongs to the sweep"):
-        begun(storage, "sweep", asked, Path("other"))
-    with pytest.raises(ShoalError, match="val/loss: minimize -> maximize"):
-        begun(storage, "sweep", {**asked, "objectives": {"val/loss": "maximize"}}, FOLDER.path)
+        assert [trial.value for trial in again.trials] == [1.0]
+        with pytest.raises(ShoalError, match="belongs to the sweep"):
+            begun(storage, "sweep", asked, Path("other"))
+        with pytest.raises(ShoalError, match="val/loss: minimize -> maximize"):
+            begun(storage, "sweep", {**asked, "objectives": {"val/loss": "maximize"}}, FOLDER.path)

@@ -49,7 +49,8 @@ def refused(*overrides: str) -> str:
 
 def trials(folder: str = "sweep") -> list[FrozenTrial]:
     """The trials of a search from the command line."""
-    return optuna.load_study(study_name="sweep", storage=opened(None, SweepDir(Path(folder)))).trials
+    with opened(None, SweepDir(Path(folder))) as storage:
+        return optuna.load_study(study_name="sweep", storage=storage).trials
 
 
 def points(found: Sequence[FrozenTrial]) -> list[Any]:

@@ -93,14 +93,15 @@ def copied(url: str | None, name: str, folder: SweepDir, directions: Mapping[str
     memory = optuna.storages.InMemoryStorage()
     kept = _file(url, folder)
     if kept is None or kept.exists():
-        storage = opened(url, folder)
-        if name in optuna.get_all_study_names(storage):
-            optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=memory)
-            return optuna.load_study(study_name=name, storage=memory)
+        with opened(url, folder) as storage:
+            if name in optuna.get_all_study_names(storage):
+                optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=memory)
+                return optuna.load_study(study_name=name, storage=memory)
     return optuna.create_study(study_name=name, storage=memory, directions=[*directions.values()])
 
 
-def opened(url: str | None, folder: SweepDir) -> BaseStorage:
+@contextmanager
+def opened(url: str | None, folder: SweepDir) -> Iterator[BaseStorage]:
     """Where the study is kept: a database, or a journal, which is in the sweep's directory unless another is named.
 
     Raises:
@@ -110,13 +111,19 @@ def opened(url: str | None, folder: SweepDir) -> BaseStorage:
     from optuna.storages import RDBStorage
 
     if url is None or "://" not in url:
-        return _journal(Path(url) if url else folder.study)
+        yield _journal(Path(url) if url else folder.study)
+        return
     try:
-        return RDBStorage(url)
+        storage = RDBStorage(url)
     except Exception as error:  # SQLAlchemy's and its drivers' are of many kinds
         cause = error.__cause__ or error
         problem = f"cannot be opened: {_first_line(cause)}"
         raise ConfigError(KEY, url, problem, hint="for example sqlite:///study.db, or null for a journal") from error
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _file(url: str | None, folder: SweepDir) -> Path | None:

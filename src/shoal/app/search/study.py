@@ -36,8 +36,8 @@ def search(
             Search(asked, study, launcher).preview()
             return []
         asked.folder.path.mkdir(parents=True, exist_ok=True)
-        with claim(asked.folder, asked.folder.study_lock):
-            storage = opened(asked.settings.storage, asked.folder)
+        kept = opened(asked.settings.storage, asked.folder)
+        with claim(asked.folder, asked.folder.study_lock), kept as storage:
             wanted = {"objectives": asked.directions, "space": asked.info.over}
             OmegaConf.save(config, asked.folder.path / "multirun.yaml")
             study = begun(storage, asked.name, wanted, asked.folder.path if asked.settings.storage else None)

@@ -21,11 +21,16 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from shoal.config.compose import OF_SWEEPS
 from shoal.config.hydra_config import chosen_options
 from shoal.config.hydra_errors import translated
+
+_HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError)
+"""What composing raises of an override that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +79,39 @@ class _Template:
         names = tuple(shared)
         if names not in self._pickled:
             self._pickled[names] = self._without(names)
-        reader = pickle.Unpickler(io.BytesIO(self._pickled[names]))
-        reader.persistent_load = self.task._get_node  # type: ignore[method-assign]
-        copied: DictConfig = reader.load()
+        copied: DictConfig = _Reader(self._pickled[names], self.task).load()
         return copied
 
     def _without(self, names: Iterable[str]) -> bytes:
         """`task`, pickled, with only the names of these nodes."""
         left_out = {id(self.task._get_node(name)): name for name in names}
         file = io.BytesIO()
-        writer = pickle.Pickler(file, protocol=5)
-        # By identity: an equal node elsewhere in the tree is not the shared one.
-        writer.persistent_id = lambda value: left_out.get(id(value))  # type: ignore[method-assign]
-        writer.dump(self.task)
+        _Writer(file, left_out).dump(self.task)
         return file.getvalue()
+
+
+class _Writer(pickle.Pickler):
+    """Writes names in the place of some nodes, by identity: an equal node elsewhere in the tree is another one."""
+
+    def __init__(self, file: io.BytesIO, left_out: Mapping[int, str]) -> None:
+        super().__init__(file, protocol=5)
+        self._left_out = left_out
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """The name that stands for a node."""
+        return self._left_out.get(id(obj))
+
+
+class _Reader(pickle.Unpickler):
+    """Takes nodes by their names from another configuration."""
+
+    def __init__(self, content: bytes, shared: DictConfig) -> None:
+        super().__init__(io.BytesIO(content))
+        self._shared = shared
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The node of a name."""
+        return self._shared._get_node(pid)
 
 
 class Composer:
@@ -115,7 +139,7 @@ class Composer:
         try:
             parsed = [self.parsed(line) for line in overrides]
             found = self._quickly(parsed, overrides) if all(map(self._is_plain, parsed)) else None
-        except Exception:  # `_slowly` fails too, and Hydra says why in its own words
+        except _HYDRAS_ERRORS:  # `_slowly` fails too, and Hydra says why in its own words
             found = None
         task, whole, fixed = found or self._slowly(overrides)
         hydra = whole.hydra
