@@ -5,7 +5,23 @@
 
 PYTHON ?= python3
 JOBS ?= 2
-BIN := .venv/bin
+
+# Where nothing can be written into this folder, what is made lies beside it: the environment, and what tools remember.
+ifeq ($(shell test -w . && echo yes),yes)
+VENV := .venv
+LINT_CACHE := .import_linter_cache
+else
+MADE := $(or $(TMPDIR),/tmp)/shoal-$(shell id -u)
+VENV := $(MADE)/venv
+LINT_CACHE := $(MADE)/import_linter
+export RUFF_CACHE_DIR := $(MADE)/ruff
+export MYPY_CACHE_DIR := $(MADE)/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(MADE)/hypothesis
+export PYTHONPYCACHEPREFIX := $(MADE)/pycache
+export PYTEST_ADDOPTS += -o cache_dir=$(MADE)/pytest
+endif
+
+BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 SETTINGS := pyproject.toml requirements.lock
 
@@ -18,9 +34,9 @@ export OMP_NUM_THREADS ?= 1
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: .venv/.installed ## train the parabola and say where its results are, and what is next
+demo: $(VENV)/.installed ## train the parabola and say where its results are, and what is next
 	$(BIN)/python train.py task=parabola
-	@printf '%s\n' '' 'Next, once in each shell:' '  source .venv/bin/activate' \
+	@printf '%s\n' '' 'Next, once in each shell:' '  source $(VENV)/bin/activate' \
 	  'and then, for example:' '  tensorboard --logdir outputs' '  python train.py task=sin_x2' '  shoal --help'
 
 test: static ## check the sources, then run all tests
@@ -28,28 +44,28 @@ test: static ## check the sources, then run all tests
 
 check: test ## what CI runs: format, lint, types, layers, tests
 
-static: .venv/.tested ## format, lint, types and layers, without the tests
+static: $(VENV)/.tested ## format, lint, types and layers, without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --cache-dir $(LINT_CACHE)
 
-verify: .venv/.tested ## run every experiment, and compare what it measures with what it expects
+verify: $(VENV)/.tested ## run every experiment, and compare what it measures with what it expects
 	$(BIN)/shoal verify
 
-docs: .venv/.documented ## build the documentation into site/
+docs: $(VENV)/.documented ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: .venv/.installed ## time a whole run beside a plain PyTorch loop and the usual template
+bench: $(VENV)/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
 
-corpus: .venv/.tested ## train published code as it is (installs it into a temporary folder), and write what becomes of it to docs/corpus.md
+corpus: $(VENV)/.tested ## train published code as it is (installs it into a temporary folder), and write what becomes of it to docs/corpus.md
 	$(BIN)/python corpus/run.py --write docs/corpus.md
 
-pictures: .venv/.tested ## make the README's pictures anew (needs Chromium)
+pictures: $(VENV)/.tested ## make the README's pictures anew (needs Chromium)
 	$(BIN)/python docs/pictures.py
 
-torture: .venv/.tested ## kill, fill, flip and fail for an hour, and write what came of it to docs/reliability.md
+torture: $(VENV)/.tested ## kill, fill, flip and fail for an hour, and write what came of it to docs/reliability.md
 	$(BIN)/python benchmarks/torture.py
 
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted
@@ -60,23 +76,23 @@ lock: ## write requirements.lock anew: the newest versions that pyproject.toml a
 	mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv and everything built; outputs/ stays
-	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/.created:
+$(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "error: shoal needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12" >&2; \
 	  exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-.venv/.installed: .venv/.created $(SETTINGS)
+$(VENV)/.installed: $(VENV)/.created $(SETTINGS)
 	$(INSTALL) -e .
 	@touch $@
 
-.venv/.tested: .venv/.created $(SETTINGS)
+$(VENV)/.tested: $(VENV)/.created $(SETTINGS)
 	$(INSTALL) -e '.[test]'
-	@touch $@ .venv/.installed
+	@touch $@ $(VENV)/.installed
 
-.venv/.documented: .venv/.created $(SETTINGS)
+$(VENV)/.documented: $(VENV)/.created $(SETTINGS)
 	$(INSTALL) -e '.[docs]'
-	@touch $@ .venv/.installed
+	@touch $@ $(VENV)/.installed
