@@ -32,6 +32,7 @@ import yaml
 import shoal
 from shoal.build.job import job
 from shoal.engines.loaders import Loaders
+from shoal.engines.modes import Modes
 from shoal.loaded.run import Run
 from shoal.machine import processor
 from shoal.record.checkpoint_file import load
@@ -85,7 +86,7 @@ def difference(run: Run) -> str:
         max_epochs=2,
         accelerator="cpu",
         precision="64-true",
-        callbacks=[Seeded(loaders)],
+        callbacks=[Seeded(loaders), Modes()],
         logger=False,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
@@ -105,9 +106,9 @@ def row(piece: Mapping[str, Any]) -> Row:
         run = shoal.train([*words(piece), "trainer.max_epochs=2"])
     except Exception as error:
         return (name, "no", "no", said(error), "", "")
-    stacks, reason = stacked(piece)
+    stacks, reason, together = stacked(piece)
     try:
-        apart = difference(run)
+        apart = difference(together or run)
     except Exception as error:
         apart = said(error)
     return (name, "yes", stacks, reason, apart, faster(piece) if stacks == "yes" else "")
@@ -129,16 +130,18 @@ def seconds(piece: Mapping[str, Any], seeds: int, more: Sequence[str]) -> float:
     return time.process_time() - began
 
 
-def stacked(piece: Mapping[str, Any]) -> tuple[str, str]:
-    """Whether two seeds share a stack, and what the sweep says of them if not."""
+def stacked(piece: Mapping[str, Any]) -> tuple[str, str, Run | None]:
+    """Whether two seeds share a stack, and what the sweep says of them if not; the run of the first seed if so."""
     told = io.StringIO()
     try:
         with redirect_stderr(told), redirect_stdout(io.StringIO()):
             sweep = shoal.sweep([*words(piece), "seed=0,1", "sweep.processes=0", "trainer.max_epochs=2"])
     except Exception as error:
-        return "no", said(error)
+        return "no", said(error), None
     found = re.search(r"alone(?:: | +jobs? )[^:]*: (.*)", told.getvalue())
-    return ("no", found[1]) if found else ("yes" if sweep.runs else "no", "")
+    if found or not sweep.runs:
+        return "no", found[1] if found else "", None
+    return "yes", "", sweep.runs[0]
 
 
 def said(error: BaseException) -> str:

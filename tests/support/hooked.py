@@ -138,6 +138,7 @@ class Measures(Fitted):
     def __init__(self) -> None:
         super().__init__()
         self.train_mean, self.val_error, self.best = MeanMetric(), MeanAbsoluteError(), MinMetric()
+        self.share = MeanMetric()
         self.several = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()}, prefix="val/")
 
     def on_train_start(self) -> None:
@@ -153,6 +154,8 @@ class Measures(Fitted):
         super().validation_step(batch, batch_idx)
         self.val_error.update(self(batch[0]), batch[1])
         self.several(self(batch[0]), batch[1])
+        self.share(batch[1].new_ones(len(batch[1]), dtype=torch.int64))
+        self.log("val/share", self.share)
         self.log("val/error", self.val_error, on_step=False, on_epoch=True)
         self.log_dict(self.several)
 

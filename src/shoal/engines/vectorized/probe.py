@@ -157,6 +157,8 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
 
     Both are a part of something of the size `beside`: of a bias before a normalisation only rounding is left.
     """
+    if not other.is_floating_point():
+        return torch.equal(mine.to(other.dtype), other)
     if not (mine.isfinite().all() and other.isfinite().all()):
         return bool((mine.isfinite() == other.isfinite()).all())
     if not (other.is_floating_point() or other.is_complex()):
