@@ -196,6 +196,7 @@ def test_the_short_command_prints_the_table_and_keeps_a_run(table: Path, capsys:
         ("b1*x", "b1=1", "does not name the column that it is for"),
         ("y = b1*x", "b1=many", "b1=many: the start of a parameter must be a number"),
         ("z = b1*x", "b1=1", "task.target=z"),
+        ("y = exp*x", "exp=1", "exp=1: 'exp' has a meaning already and can be no parameter"),
     ],
 )
 def test_a_wrong_word_of_the_short_command_is_told(
@@ -229,7 +230,7 @@ def test_a_parameter_without_any_effect_is_not_determined() -> None:
     assert found.matrix[0, 0] == pytest.approx(1 / 14)
 
 
-@pytest.mark.parametrize("resampling", ["parametric"])
+@pytest.mark.parametrize("resampling", ["parametric", "residuals"])
 def test_a_bootstrap_tells_of_the_errors_that_the_jacobian_does(table: Path, resampling: str) -> None:
     words = [START, "model.bootstrap=400", f"model.resampling={resampling}"]
 

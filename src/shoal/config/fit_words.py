@@ -20,6 +20,7 @@ def fit_words(table: Path, formula: str, words: Sequence[str]) -> list[str]:
         UsageError: where the formula does not say which column it is for, or a start is no number.
     """
     from shoal.expressions import names_in
+    from shoal.expressions.functions import NAMES
 
     found = _NAMED.fullmatch(formula)
     if found is None:
@@ -29,6 +30,9 @@ def fit_words(table: Path, formula: str, words: Sequence[str]) -> list[str]:
     starts, others = {}, []
     for word in words:
         given = _START.fullmatch(word)
+        if given and given["name"] in NAMES:
+            problem = f"{word}: {given['name']!r} has a meaning already and can be no parameter"
+            raise UsageError(problem, hint="give the parameter another name, in the formula too")
         if given and given["name"] in names:
             starts[given["name"]] = _number(word, given["value"])
         else:
