@@ -35,6 +35,7 @@ class MeteredStep(CapturedStep):
         self.updates: dict[str, int] = {}
         """How often a step updates each metric."""
         self._parts = {path: part for path, part in module.named_modules() if isinstance(part, Metric)}
+        self.fills.metrics.leave()
 
     def held(self) -> dict[str, Tensor]:
         """Buffers and frozen parameters, and the states of metrics."""
@@ -45,6 +46,8 @@ class MeteredStep(CapturedStep):
         own = {name: value for name, value in buffers.items() if name not in given}
         with self._mapped_along(given) as values:
             outcome = super().__call__(params, own, batch, clock)
+            if self.fills.items:
+                raise CannotStackError(f"fills self.{self.fills.items[0].attribute}")
             new = {name: _state(self._parts, name) for name in given}
         return outcome._replace(buffers={**outcome.buffers, **new}, logged={**outcome.logged, **values})
 

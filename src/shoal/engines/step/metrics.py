@@ -27,6 +27,10 @@ class Metrics:
         self.logged: dict[str, tuple[str, Entry]] = {}
         """For each name that the step logs the path of the metric, and how to read it."""
 
+    def leave(self) -> None:
+        """Let them compute from now on, whatever they are called with."""
+        self._outer.clear()
+
     @contextmanager
     def watched(self, call: Call) -> Iterator[None]:
         """Within the block they compute nothing: `call` is told what they are called with."""
