@@ -89,3 +89,24 @@ def test_a_search_maximizes_a_monitored_accuracy(workdir: Path, capsys: pytest.C
 
     assert code == 0
     assert "maximize val/accuracy" in capsys.readouterr().err
+
+
+def test_the_best_of_validations_within_an_epoch_is_the_lowest_at_its_step(workdir: Path, undrawn: None) -> None:
+    small = ["task=parabola", "task.n_samples=50", "task.batch_size=4", "callbacks=quiet", "optimizer.lr=0.3"]
+
+    run = shoal.train([*small, "trainer.val_check_interval=0.3", "trainer.max_epochs=2"])
+
+    rows = [(row["val/loss"], row["step"]) for row in run.metrics.to_dicts() if row["val/loss"] is not None]
+    best = run.info.best
+    assert best is not None
+    assert [step for _, step in rows] == [3, 6, 9, 13, 16, 19]
+    assert (best.value, best.step) == min(rows)
+    assert run.evaluate("best")["val/loss"] == pytest.approx(best.value, rel=1e-6)
+
+
+def test_a_sanity_check_leaves_no_row_and_changes_no_number(workdir: Path, undrawn: None) -> None:
+    small = ["task=parabola", "task.n_samples=50", "task.batch_size=10", "callbacks=quiet", "trainer.max_epochs=2"]
+
+    checked, unchecked = (shoal.train([*small, f"trainer.num_sanity_val_steps={n}"]) for n in (2, 0))
+
+    assert checked.metrics.equals(unchecked.metrics)

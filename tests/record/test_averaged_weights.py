@@ -11,6 +11,7 @@ import torch
 from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
+from shoal.errors import ConfigError
 from shoal.loaded.run import Run
 from shoal.record.interruption import Interrupted
 from shoal.record.weights import cloned
@@ -93,3 +94,23 @@ def test_a_finished_average_goes_on_as_the_longer_run_would(name: str, workdir: 
     assert differences(one["last"]["optimizer_states"], other["last"]["optimizer_states"]) == []
     assert differences(one["last"]["current_model_state"], other["last"]["current_model_state"]) == []
     assert differences(one["last"]["state_dict"], other["last"]["state_dict"]) == []
+
+
+@pytest.mark.parametrize("name", ["ema", "mean"])
+def test_a_run_goes_on_without_an_average_from_the_weights_it_trained(name: str, workdir: Path) -> None:
+    train("run", name, epochs=2)
+
+    resume(Path("run"), ["callbacks.average=null", "trainer.max_epochs=4"])
+
+    run = Run("run")
+    best = run.info.best
+    assert best is not None
+    assert run.evaluate("last")["val/loss"] == pytest.approx(run.info.final["val/loss"], rel=1e-6)
+    assert run.evaluate("best")["val/loss"] == pytest.approx(best.value, rel=1e-6)
+
+
+def test_stochastic_averaging_stays_where_it_has_begun(workdir: Path) -> None:
+    train("run", "swa", epochs=5)
+
+    with pytest.raises(ConfigError, match="cannot change once weights are averaged"):
+        resume(Path("run"), ["callbacks.average=null", "trainer.max_epochs=8"])
