@@ -157,12 +157,10 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
 
     Both are a part of something of the size `beside`: of a bias before a normalisation only rounding is left.
     """
-    if not other.is_floating_point():
+    if not (other.is_floating_point() or other.is_complex()):
         return torch.equal(mine.to(other.dtype), other)
     if not (mine.isfinite().all() and other.isfinite().all()):
         return bool((mine.isfinite() == other.isfinite()).all())
-    if not (other.is_floating_point() or other.is_complex()):
-        return torch.equal(mine, other)
     tolerance = _TOLERANCE.get(mine.dtype, 1e-3)
     size = max(float(other.norm()), _PART * beside, tolerance)
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
