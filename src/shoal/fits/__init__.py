@@ -3,6 +3,6 @@
 from shoal.fits.bands import Bands, bands
 from shoal.fits.covariance import Covariance, covariance
 from shoal.fits.fit import Fit, Parameter
-from shoal.fits.groups import measured_fit
+from shoal.fits.grouped_fit import measured_fit
 
 __all__ = ["Bands", "Covariance", "Fit", "Parameter", "bands", "covariance", "measured_fit"]

@@ -28,7 +28,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.epoch_means import epoch_means
-from shoal.engines.vectorized.measuring import Measuring
+from shoal.engines.vectorized.measuring import StackMeasures
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Listener, Running
@@ -308,4 +308,4 @@ class StackModule(pl.LightningModule):
             self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
             if self._val and running.steps.captured["val"].keeps:
                 tasks = [running.members[run].job.task for run in running.filled]
-                self._measuring = Measuring(tasks, [y for _, y, *_ in self._val])
+                self._measuring = StackMeasures(tasks, [y for _, y, *_ in self._val])

@@ -12,7 +12,7 @@ from shoal.tasks import Task
 from shoal.tasks.measures import measured
 
 
-class Measuring:
+class StackMeasures:
     """Measures the outputs of every row of a stack: together, unless a task has measures of its own."""
 
     def __init__(self, tasks: Sequence[Task], targets: Sequence[Num[Tensor, "runs ..."]]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from shoal.engines.step.compiled.groups import KernelGroup
+from shoal.engines.step.compiled.kernel_groups import KernelGroup
 from shoal.engines.step.compiled.source import Loop
 from shoal.engines.step.exact.rows import same_bits
 from shoal.engines.step.graph import evaluated

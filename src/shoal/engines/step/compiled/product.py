@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from shoal.engines.step.compiled.groups import KernelGroup
 from shoal.engines.step.compiled.kernel import Kernel
+from shoal.engines.step.compiled.kernel_groups import KernelGroup
 from shoal.engines.step.compiled.source import Loop
 from shoal.engines.step.exact.rows import same_bits, varied
 from shoal.instructions import portable

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from shoal.engines.step.compiled.groups import KernelGroup, groups
 from shoal.engines.step.compiled.kernel import Kernel, result
+from shoal.engines.step.compiled.kernel_groups import KernelGroup, groups
 from shoal.engines.step.compiled.library import CannotCompileError, Library
 from shoal.engines.step.compiled.operations import definitions
 from shoal.engines.step.compiled.product import SOURCE, Product, products

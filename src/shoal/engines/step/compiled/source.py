@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from shoal.engines.step.compiled.groups import KernelGroup
+from shoal.engines.step.compiled.kernel_groups import KernelGroup
 from shoal.engines.step.compiled.operations import expression
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bool: "unsigned char"}
