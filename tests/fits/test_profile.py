@@ -39,7 +39,7 @@ def test_the_profile_of_a_straight_formula_is_students_interval(table: Path) -> 
         assert found["profile"][row["name"]] == pytest.approx((row["low"], row["high"]), rel=1e-7)
 
 
-def test_the_ends_of_a_profile_are_where_the_cost_has_grown_by_t_squared_variances(table: Path) -> None:
+def test_a_profile_ends_where_the_cost_has_grown_by_t_squared_variances(table: Path) -> None:
     found = fitted(CURVE, "model.start={b1:200,b2:5e-4}", "model.confidence=0.8")
     [low, high] = found["profile"]["b1"]
 
