@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from faults import in_child
 from shoal.app.new import start_piece
 from shoal.errors import UsageError
 
@@ -22,15 +20,11 @@ def test_everything_that_shoal_new_writes_passes_its_own_tests(tmp_path: Path) -
     for kind, name in KINDS.items():
         start_piece(kind, name, tmp_path)
 
-    def pytest_there() -> int:
-        os.chdir(tmp_path)
-        return pytest.main(["-q", "--rootdir=.", "-p", "no:cacheprovider", "-p", "no:xdist"])
+    command = [sys.executable, "-m", "pytest", "-q", "--rootdir=.", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
-    code = in_child(pytest_there, log=tmp_path / "log")
-
-    said = (tmp_path / "log").read_text()
-    assert code == 0, said
-    assert "13 passed" in said
+    assert ended.returncode == 0, ended.stdout
+    assert "13 passed" in ended.stdout
 
 
 def test_what_shoal_new_writes_is_formatted_and_clean(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ TRAINER: dict[str, list[str]] = {
     "profiler": [],
     "detect_anomaly": [],
     "sync_batchnorm": ["true"],
-    "reload_dataloaders_every_n_epochs": ["1"],
+    "reload_dataloaders_every_n_epochs": [],
     "enable_model_summary": ["true"],
     "plugins": ["[]"],
 }

@@ -38,6 +38,12 @@ _FOCUS = """
 const element = document.activeElement;
 return element.id || element.dataset.key || element.dataset.show || element.className || element.tagName;
 """
+_ON_FIRST_AXIS = """
+const area = document.querySelector("#parallel .nsewdrag").getBoundingClientRect();
+const { xaxis, yaxis } = document.getElementById("parallel")._fullLayout;
+return [area.x + xaxis.d2p(0), ...[...arguments].map((y) => area.y + yaxis.d2p(y))].map(Math.round);
+"""
+"""Where the first axis of the parallel coordinates is on the screen, and heights on it, from 0 to 1."""
 _HOVER = """
 document.querySelectorAll(".plot .nsewdrag").forEach((area) =>
   area.dispatchEvent(new MouseEvent("mousemove", { bubbles: true })));
@@ -259,18 +265,18 @@ def test_a_report_on_one_run_opens(browser: Browser, tmp_path: Path) -> None:
 
 def test_dragging_over_an_axis_of_all_settings_filters_by_it(browser: Browser, study: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.by import By
 
     opened(browser, study)
-    area = browser.driver.find_element(By.CSS_SELECTOR, "#parallel")
-    browser.run("arguments[0].scrollIntoView({ block: 'center' })", area)
+    browser.run("dispatchEvent(new Event('beforeprint'))")  # what is drawn later would move the page
+    browser.run("document.getElementById('parallel').scrollIntoView({ block: 'center', behavior: 'instant' })")
     browser.wait("document.querySelector('#parallel .nsewdrag')")
-    drag = browser.driver.find_element(By.CSS_SELECTOR, "#parallel .nsewdrag")
-    axis = browser.run("return document.querySelector('#parallel')._fullLayout.xaxis.d2p(0)")
-    middle, top = drag.size["width"] / 2, -drag.size["height"] / 2
+    left, top, low = browser.run(_ON_FIRST_AXIS, 1.1, 0.6)
+    actions = ActionChains(browser.driver)
+    pointer = actions.w3c_actions.pointer_action
 
-    actions = ActionChains(browser.driver).move_to_element_with_offset(drag, axis - middle - 20, top + 5)
-    actions.click_and_hold().move_by_offset(40, drag.size["height"] * 0.5).release().perform()
+    pointer.move_to_location(left - 20, top).pointer_down()
+    pointer.move_to_location(left + 20, low).pointer_up()
+    actions.perform()
 
     browser.wait("document.getElementById('filter').value")
     assert browser.run("return document.getElementById('filter').value") == "optimizer.lr>=0.01 optimizer.lr<=0.1"

@@ -87,7 +87,16 @@ def _daemons(folder: Path, settings: Path) -> Iterator[None]:
             for daemon in reversed(started):
                 daemon.terminate()
             for daemon in started:
-                daemon.wait()
+                _end(daemon)
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    """Wait until it has ended; one that was given up by the others may wait for them for ever."""
+    try:
+        daemon.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
 def _idle(environment: dict[str, str]) -> bool:

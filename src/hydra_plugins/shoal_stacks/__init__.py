@@ -28,11 +28,6 @@ ConfigStore.instance().store(group="hydra/launcher", name="shoal", node=dict(NOD
 class StacksLauncher(Launcher):
     """Runs jobs as Hydra's own launcher does, those that can train together as stacks."""
 
-    study: Any = None
-    """As of `ShoalLauncher`, for shoal's own program."""
-    more = False
-    """Likewise."""
-
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
@@ -42,12 +37,6 @@ class StacksLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        if str(self.task_function.__module__).startswith("shoal."):
-            from shoal.app.multirun import launch as own
-
-            return own.launch(
-                self.config, self.hydra_context, job_overrides, initial_job_idx, study=self.study, more=self.more
-            )
         from shoal.dropin.hydra_launch import Settings, launch
         from shoal.dropin.hydra_program import HydraProgram
 

@@ -178,7 +178,7 @@ def _unasked(outcomes: Sequence[dict[str, Any]]) -> str | None:
     return None if outcomes else "expects nothing: its file has no expect block"
 
 
-def _order(name: str) -> tuple[str, int, str]:
-    """a2 before a10."""
-    digits = "".join(letter for letter in name[1:].split("_")[0] if letter.isdigit())
-    return name[:1], int(digits or 0), name
+def _order(name: str) -> tuple[bool, str, int, str]:
+    """a2 before a10, and those that are named by a row before those of a set of data."""
+    number = name[1:].split("_")[0]
+    return not number.isdigit(), name[:1], int(number) if number.isdigit() else 0, name

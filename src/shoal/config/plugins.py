@@ -48,7 +48,7 @@ def importing_plugins() -> Iterator[None]:
 
 @contextmanager
 def own_launcher() -> Iterator[None]:
-    """Let `hydra/launcher=shoal` mean the launcher in conf/ within this, not the one that is for any other program."""
+    """Hide `hydra/launcher=shoal` within this, which is for programs that know nothing of shoal."""
     launchers: Any = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
     other = launchers.pop(_OTHER, None)
     try:
