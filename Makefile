@@ -1,10 +1,10 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static verify docs bench corpus pictures torture lock clean
+.PHONY: help demo test long check static verify docs bench corpus pictures torture lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 3
 
 # Where nothing can be written into this folder, what is made lies beside it: the environment, and what tools remember.
 ifeq ($(shell test -w . && echo yes),yes)
@@ -41,6 +41,9 @@ demo: $(VENV)/.installed ## train the parabola and say where its results are, an
 
 test: static ## check the sources, then run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+long: static ## run the tests that `make test` leaves out for their length
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m long
 
 check: test ## what CI runs: format, lint, types, layers, tests
 

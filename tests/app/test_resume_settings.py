@@ -212,8 +212,15 @@ def test_what_the_state_of_a_run_depends_on_is_refused(group: str) -> None:
             refuse_fixed([Change(name, 1, 2)])
 
 
-@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
-@pytest.mark.parametrize(("place", "word"), [(place, word) for place in RATES for word in RATES[place].split()])
+@pytest.mark.parametrize(
+    ("place", "word", "engine"),
+    [
+        # Each setting in one engine, then the other; both where there is time.
+        pytest.param(place, word, engine, marks=[pytest.mark.long] if (turn + at) % 2 else [])
+        for turn, (place, word) in enumerate((place, word) for place in RATES for word in RATES[place].split())
+        for at, engine in enumerate(("lightning", "vectorized"))
+    ],
+)
 def test_a_changed_rate_is_what_it_would_have_been(
     place: str, word: str, engine: str, halves: dict[str, Path], workdir: Path
 ) -> None:

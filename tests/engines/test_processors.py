@@ -17,7 +17,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("processor", FEW, ids=str)
+@pytest.mark.parametrize(
+    "processor", [pytest.param(each, marks=[pytest.mark.long] if each == FEW[1] else []) for each in FEW], ids=str
+)
 def test_a_run_has_the_same_bits_whichever_runs_it_trains_with_on(processor: Processor, cache: Path) -> None:
     if processor.missing:
         pytest.skip(processor.missing)

@@ -65,7 +65,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["command", "slurm"])
+@pytest.fixture(params=[pytest.param("command", marks=[] if cluster.missing() else [pytest.mark.long]), "slurm"])
 def elsewhere(request: pytest.FixtureRequest, workdir: Path) -> list[str]:
     """The overrides that have the workers elsewhere."""
     if request.param == "slurm":
