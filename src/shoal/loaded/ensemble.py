@@ -121,16 +121,14 @@ def ensemble(entry: SweepEntry, best: int | None = None, *, trusted: Collection[
     Raises:
         UsageError: where the sweep has no such runs.
     """
-    from shoal.judging import place
-    from shoal.review.values import metric_of, ranking
+    from shoal.review.values import ranked, ranking
 
     found = ranking(entry.runs)
     if found is None or found.first is None:
         raise UsageError(f"{entry.path} has no run that was trained to the end")
     chosen = list(found.settings[0].runs)
     if best is not None:
-        metric, way = found.yardstick.metric, found.yardstick.way
-        every = sorted(found.order, key=lambda run: place(metric_of(run, metric), way))
+        every = ranked(found.order, found.yardstick.metric)
         if best > len(every):
             raise UsageError(f"--best {best}: the sweep has {counted(len(every), 'run')} trained to the end")
         chosen = every[:best]

@@ -16,7 +16,7 @@ from shoal.errors import UsageError, shown
 from shoal.judging import place
 from shoal.names import halved
 from shoal.review.entries import RunEntry
-from shoal.review.values import metric_of, ranking
+from shoal.review.values import metric_of, yardstick
 from shoal.review.wording import counted
 from shoal.rundir import Status
 
@@ -57,17 +57,16 @@ def importance(runs: Sequence[RunEntry]) -> Importance | None:
     Raises:
         UsageError: where scikit-learn is missing.
     """
-    found = ranking(runs)
+    by = yardstick(runs)
     known = [run for run in runs if run.info and _counts(run)]
-    if found is None or len(known) < LEAST:
+    if by is None or len(known) < LEAST:
         return None
     columns = _columns([run.info.differs if run.info else {} for run in known])
     if len(columns) < 2:
         return None
     if not available():
         raise UsageError("the importance of settings needs scikit-learn", hint=f"pip install '{NEEDED}'")
-    metric, way = found.yardstick.metric, found.yardstick.way
-    return _of_columns(columns, [place(metric_of(run, metric), way) for run in known])
+    return _of_columns(columns, [place(metric_of(run, by.metric), by.way) for run in known])
 
 
 def _counts(run: RunEntry) -> bool:

@@ -22,7 +22,7 @@ from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write
 from shoal.loaded.export.sample_rows import feed, rows
 from shoal.loaded.export.whole import Whole, signature
 from shoal.loaded.run import Run
-from shoal.loaded.trained_run import TrainedRun, Which
+from shoal.loaded.trained_run import Which
 from shoal.rundir import write_bytes
 from shoal.rundir.atomic import UnwritableError
 from shoal.tasks import Data, LightningTask, Supervised
@@ -77,20 +77,21 @@ def _graph(
     by: Run | Ensemble, kind: Format, which: Which, path: Path, by_column: bool
 ) -> tuple[float, tuple[str, ...]]:
     data, format = by.columns(which), by.format(which)
-    wholes = [_whole(run, which, format, by_column) for run in by.members]
+    modules = [run.presented(which) for run in by.members]
+    wholes = [
+        _whole(module, run.columns(which), format, by_column) for module, run in zip(modules, by.members, strict=True)
+    ]
     takes = alike([whole.takes for whole in wholes])
     whole = wholes[0] if isinstance(by, Run) else AveragedGraphs(wholes)
     raw = rows(takes)
     write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
     predicts = write(whole.eval(), feed(raw, takes), takes, metadata(by, which, takes, data), path)
-    modules = [run.presented(which) for run in by.members]
     expected = _Expected(by, which, modules, data)
     apart = max(expected.apart(predicts(feed(part, takes)), part) for part in (raw, raw[:1]))
     return _checked(apart, modules[0]), (*told(takes), *expected.notes(raw))
 
 
-def _whole(run: TrainedRun, which: Which, format: tables.Format, by_column: bool) -> Whole:
-    module, data = run.presented(which), run.columns(which)
+def _whole(module: Supervised, data: Data, format: tables.Format, by_column: bool) -> Whole:
     _check_inputs(module)
     return Whole(module.model, data, format, signature(module, data, format, by_column=by_column))
 
