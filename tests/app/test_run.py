@@ -114,13 +114,20 @@ def test_the_event_file_shows_the_configuration_and_the_fit(run: Run, events: Ev
 def test_the_hparams_tab_has_the_real_final_and_best_metrics(run: Run, events: EventAccumulator) -> None:
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     session = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
 
     assert session.hparams["trainer.max_epochs"].number_value == 3
     assert "hydra.run.dir" not in session.hparams
     assert "outputs" not in session.hparams
-    assert events.Scalars("hp/val/loss")[0].value == pytest.approx(run.info.final["val/loss"])
-    assert events.Scalars("hp/best val/loss")[0].value == pytest.approx(run.info.best.value if run.info.best else None)
-    assert events.Scalars("hp/val/loss")[0].step == 6
+    names = [info.name.tag for info in experiment.metric_infos]
+    assert names[:2] == ["~hp/best val/loss", "val/loss"]
+    assert "lr" not in names
+    assert events.Scalars("val/loss")[-1].value == pytest.approx(run.info.final["val/loss"])
+    assert events.Scalars(names[0])[0].value == pytest.approx(run.info.best.value if run.info.best else None)
+    assert events.Scalars(names[0])[0].step == 6
+    assert sorted(events.Tags()["scalars"])[-1].startswith("~hp/")
+    assert [tag for tag in names if tag not in events.Tags()["scalars"]] == []
 
 
 def test_the_configuration_on_disk_is_plain_and_complete(run: Run) -> None:

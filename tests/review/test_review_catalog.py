@@ -193,14 +193,43 @@ def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
     assert "shoal resume a" in found["a"].reason
 
 
+def silence(path: Path, seconds: int) -> None:
+    """Let a file have been touched that long ago."""
+    touched = path.stat().st_mtime - seconds
+    os.utime(path, (touched, touched))
+
+
+@pytest.mark.parametrize(("silent", "status"), [(0, "running"), (3600, "lost")])
+def test_a_run_elsewhere_is_lost_once_it_is_silent(silent: int, status: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, name="a", status=Status.RUNNING, pid=1, host="another-machine", beats=15.0)
+    silence(run.info, silent)
+
+    (entry,) = find([tmp_path])
+
+    assert entry.status == status
+    assert entry.reason == ("pid 1 on another-machine is gone; shoal resume a" if status == "lost" else None)
+
+
+def test_a_run_of_a_lost_sweep_that_is_gone_on_with_by_itself_is_running(tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "sweep")
+    for name, beats in {"0000": None, "0001": 15.0}.items():
+        make_run(tmp_path, path=sweep.path / name, status=Status.RUNNING, pid=1, host="another-machine", beats=beats)
+    info = SweepInfo(id="s", task="parabola", status=Status.RUNNING, pid=1, host="another-machine", beats=15.0)
+    write_sweep(sweep.info, info)
+    silence(sweep.info, 3600)
+
+    (entry,) = find([tmp_path])
+
+    assert [run.status for run in entry.runs] == ["lost", "running"]
+
+
 @pytest.mark.parametrize(("silent", "status"), [(0, "running"), (3600, "lost")])
 def test_a_sweep_elsewhere_is_lost_with_its_runs_once_it_is_silent(silent: int, status: str, tmp_path: Path) -> None:
     sweep = SweepDir(tmp_path / "sweep")
     make_run(tmp_path, path=sweep.path / "0000", status=Status.RUNNING, pid=1, host="another-machine")
     info = SweepInfo(id="s", task="parabola", status=Status.RUNNING, pid=1, host="another-machine", beats=15.0)
     write_sweep(sweep.info, info)
-    touched = sweep.info.stat().st_mtime - silent
-    os.utime(sweep.info, (touched, touched))
+    silence(sweep.info, silent)
 
     (entry,) = find([tmp_path])
 

@@ -22,11 +22,13 @@ from shoal.rundir import (
     RunInfo,
     Status,
     claim,
+    heartbeat,
     seal,
     write_bytes,
     write_config,
     write_info,
 )
+from shoal.rundir.heartbeat import beating
 from shoal.rundir.info import now
 
 log = logging.getLogger("shoal")
@@ -43,7 +45,8 @@ def record(
     began = time.monotonic()
     info = _opened(config, run, info)
     try:
-        measured = _measured(check, Occasion(config, run, info))
+        with beating(run.info):
+            measured = _measured(check, Occasion(config, run, info))
         log.info("%s", measured.text)
         print(measured.text)
         info = _concluded(measured, run, measured.info or info, wanted)
@@ -64,6 +67,7 @@ def _opened(config: Mapping[str, Any], run: RunDir, info: RunInfo) -> RunInfo:
         info,
         pid=os.getpid(),
         host=socket.gethostname(),
+        beats=heartbeat.SECONDS,
         started=now(),
         git=environment.working_tree()[0],
         versions=environment.versions(),

@@ -20,6 +20,9 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from shoal.rundir.atomic import append, unwritable
 
+SINGLE = "~hp/"
+"""Begins the tags of values that are no curve: TensorBoard sorts them behind all others."""
+
 
 class EventFile:
     """One event file. Nothing reaches the disk before `flush`."""
@@ -60,14 +63,17 @@ class EventFile:
         image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
         self._summary([Summary.Value(tag=tag, image=image)], step)
 
-    def hyperparameters(self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int) -> None:
-        """A row of the HParams tab: the settings, and the metrics under tags of their own."""
+    def hyperparameters(self, settings: Mapping[str, Any], metrics: Mapping[str, float | None], *, step: int) -> None:
+        """A row of the HParams tab: the settings, and the metrics by their tags, in this order.
+
+        One that is None is the end of the curve of that tag.
+        """
         experiment, session = plugin_data_pb2.HParamsPluginData(), plugin_data_pb2.HParamsPluginData()
         for name, value in settings.items():
             _assign(session.session_start_info.hparams[name], value)
             experiment.experiment.hparam_infos.add(name=name)
         for name in metrics:
-            experiment.experiment.metric_infos.add(display_name=name.removeprefix("hp/")).name.tag = name
+            experiment.experiment.metric_infos.add(display_name=name.removeprefix(SINGLE)).name.tag = name
         end = plugin_data_pb2.HParamsPluginData()
         end.session_end_info.status = 1  # success
         for tag, content in (
@@ -77,7 +83,7 @@ class EventFile:
         ):
             plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString())
             self._summary([Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))], 0)
-        self.scalars(metrics, step=step)
+        self.scalars({name: value for name, value in metrics.items() if value is not None}, step=step)
 
     def add(self, record: bytes) -> None:
         """A record that is framed already."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from shoal.names import IMMATERIAL
+from shoal.names import IMMATERIAL, LR
+from shoal.record.events import SINGLE
 from shoal.rundir import Best, RunInfo
 
 UNRELATED = (*IMMATERIAL, "threads", "expect", "hydra", "logger", "callbacks.progress")
@@ -39,7 +40,13 @@ def _value(config: Mapping[str, Any], name: str, choices: Mapping[str, str]) -> 
     return found
 
 
-def results(final: Mapping[str, float], best: Best | None) -> dict[str, float]:
-    """The metrics of a row of the HParams tab, under tags of their own: the final ones, and the best."""
-    measured = {f"hp/{name}": value for name, value in final.items()}
-    return measured | ({f"hp/best {best.metric}": best.value} if best else {})
+def results(final: Mapping[str, float], best: Best | None, curves: Collection[str]) -> dict[str, float | None]:
+    """The metrics of a row of the HParams tab by their tags, the best one first; None for the end of a curve there is.
+
+    What has no curve has a tag of its own, behind all curves. The rate is among the settings already.
+    """
+    first = {f"{SINGLE}best {best.metric}": best.value} if best else {}
+    order = sorted((name for name in final if name != LR), key=lambda name: best is None or name != best.metric)
+    return first | {
+        name if name in curves else f"{SINGLE}{name}": None if name in curves else final[name] for name in order
+    }

@@ -45,8 +45,11 @@ class RunRecord:
         *,
         kept: Mapping[str, Any] | None = None,
         versions: dict[str, str] | None = None,
+        beats: float | None = None,
     ) -> None:
         """Write run.json with the status `running`, and open the files: new, or cut back to what is `kept` of them.
+
+        It will be touched every `beats` seconds, where it says so.
 
         Raises:
             UsageError: where the run began with another content of the file its samples come from.
@@ -63,6 +66,7 @@ class RunRecord:
             reason=None,
             pid=os.getpid(),
             host=socket.gethostname(),
+            beats=beats,
             started=info.started or now(),
             ended=None,
             digest=digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief
 from shoal.record import environment, single
-from shoal.record.checkpoint import Checkpoint, checkpoint_of
+from shoal.record.checkpoint import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
-from shoal.record.interruption import Interruption
+from shoal.record.interruption import Interrupted, Interruption
 from shoal.record.other_loggers import finishing
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
@@ -36,10 +37,11 @@ from shoal.rundir import (
     RunInfo,
     Status,
     claim,
+    heartbeat,
     write_text,
 )
 from shoal.rundir.atomic import UnwritableError
-from shoal.signals import Interrupted
+from shoal.rundir.heartbeat import beating
 from shoal.tasks import Supervised
 
 log = logging.getLogger("shoal")
@@ -66,7 +68,8 @@ def train(
         Diverged, Interrupted, ShoalError, or what the job itself raised: after it is recorded.
     """
     interruption = Interruption()
-    with claim(run), interruption.listening(), finishing(job.loggers.values()):
+    beat = nullcontext() if one_of_many else beating(run.info)
+    with claim(run), beat, interruption.listening(), finishing(job.loggers.values()):
         return _Session(job, run, info, interruption, checkpoint, before, one_of_many, stacked).train()
 
 
@@ -141,12 +144,13 @@ class _Session:
         if self.state:
             tell_of_others(info)
         extra = self.state[EXTRA] if self.state else {}
-        return RunRecord(self.job, self.run, info, kept=extra.get("over") if self._stays() else extra.get("files"))
+        kept = extra.get("over") if self._stays() else extra.get("files")
+        return RunRecord(self.job, self.run, info, kept=kept, beats=None if self.one_of_many else heartbeat.SECONDS)
 
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
         told = [RateTold(self.state)] if self.state and not self._stays() else []
-        self.checkpoint = checkpoint_of(self.job)
+        self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
         self.checkpoint.attach(self.run, self._extra, self.record.sync, self.recorder.beginning)
         self.checkpoint.whole_epochs = self.job.own_module
         self.checkpoint.measure = self._measured if self.job.validates else None
@@ -229,7 +233,7 @@ class _Session:
                 warn(f"no figure: {brief(error)}")
         if self.record.events:
             settings = hyperparameters(self.info, self.job.config)
-            measured = results(self._final(), self.checkpoint.best)
+            measured = results(self._final(), self.checkpoint.best, self.record.history.columns)
             self.record.events.hyperparameters(settings, measured, step=self.info.steps)
 
     def _illustrate(self, module: Supervised) -> None:
@@ -269,7 +273,7 @@ class _Session:
 
     def _finish_files(self, status: Status) -> None:
         """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
-        for write in (self.recorder.flush, self.checkpoint.states.write_best, self.checkpoint.states.write_first):
+        for write in (self.recorder.flush, self.checkpoint.write_best, self.checkpoint.write_first):
             try:
                 write()
             except (OSError, ShoalError) as error:

@@ -15,7 +15,7 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.record import environment
 from shoal.record.callbacks import logged
-from shoal.record.checkpoint import checkpoint_of
+from shoal.record.checkpoint import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.generators import generator_states, restore_generators
@@ -149,7 +149,8 @@ class Track:
         parameters, trainable = n_parameters(member.module)
         if self.record.events and status is Status.COMPLETED:
             settings = hyperparameters(self.info, self.job.config)
-            self.record.events.hyperparameters(settings, results(final, self.best), step=self._steps)
+            shown = results(final, self.best, self.record.history.columns)
+            self.record.events.hyperparameters(settings, shown, step=self._steps)
         self.record.flush()
         self.record.sync()
         self.record.update(
@@ -211,3 +212,8 @@ def _generators(seed: int, epoch: int) -> dict[str, Any]:
     states = generator_states()
     restore_generators(before)
     return states
+
+
+def checkpoint_of(job: Job) -> Checkpoint:
+    """The job's callback that says which states to keep; one with its defaults where the job has none."""
+    return next((each for each in job.callbacks.values() if isinstance(each, Checkpoint)), None) or Checkpoint()

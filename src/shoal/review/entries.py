@@ -80,7 +80,7 @@ class RunEntry:
             return DAMAGED
         if summary is None:
             return UNKNOWN
-        if summary.status is Status.RUNNING and (self.abandoned or gone(summary.pid, summary.host)):
+        if summary.status is Status.RUNNING and self._lost(summary):
             return LOST
         return str(summary.status)
 
@@ -89,8 +89,12 @@ class RunEntry:
         """Why the run did not complete."""
         summary = self.summary
         if summary and summary.status is Status.RUNNING and self.status == LOST:
-            return f"pid {summary.pid} is gone; shoal resume {self.id}"
+            return f"{_process(summary)} is gone; shoal resume {self.id}"
         return self.damage or (summary.reason if summary else None)
+
+    def _lost(self, summary: ListedRun | RunInfo) -> bool:
+        """Whether its process is gone; one that goes on with a run of a sweep by itself is not the sweep's."""
+        return (self.abandoned and summary.beats is None) or _gone(summary, self.dir.info)
 
     @property
     def dir(self) -> RunDir:
@@ -127,7 +131,7 @@ class SweepEntry:
         """One of `STATUSES`."""
         if self.info is None:
             return DAMAGED
-        if self.info.status is Status.RUNNING and self._gone():
+        if self.info.status is Status.RUNNING and _gone(self.info, self.dir.info):
             return LOST
         return str(self.info.status)
 
@@ -135,16 +139,8 @@ class SweepEntry:
     def reason(self) -> str | None:
         """Why sweep.json cannot be read, or that its process is gone."""
         if self.status == LOST and self.info:
-            where = "" if self.info.host == _host() else f" on {self.info.host}"
-            return f"pid {self.info.pid}{where} is gone; the same command again goes on"
+            return f"{_process(self.info)} is gone; the same command again goes on"
         return self.damage
-
-    def _gone(self) -> bool:
-        """Whether the process that ran it is gone, on whichever machine."""
-        assert self.info
-        if self.info.host == _host() or self.info.beats is None:
-            return gone(self.info.pid, self.info.host)
-        return stopped(self.dir.info, self.info.beats)
 
     @property
     def dir(self) -> SweepDir:
@@ -203,6 +199,18 @@ def gone(pid: int | None, host: str | None) -> bool:
     except (OSError, OverflowError):
         return False
     return False
+
+
+def _gone(summary: ListedRun | RunInfo | SweepInfo, file: Path) -> bool:
+    """Whether the process that wrote this into the file is gone, on whichever machine."""
+    if summary.host == _host() or summary.beats is None:
+        return gone(summary.pid, summary.host)
+    return stopped(file, summary.beats)
+
+
+def _process(summary: ListedRun | RunInfo | SweepInfo) -> str:
+    where = "" if summary.host == _host() else f" on {summary.host}"
+    return f"pid {summary.pid}{where}"
 
 
 @cache

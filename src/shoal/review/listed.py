@@ -26,6 +26,7 @@ class ListedRun:
     job: int | None = None
     pid: int | None = None
     host: str | None = None
+    beats: float | None = None
     started: str | None = None
     seconds: float = 0.0
     final: dict[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Whether the process of a sweep lives, told by the file it touches and the clock of the file system that holds it.
+"""Whether the process of a run or a sweep lives, told by a file it touches, by the clock of the file system.
 
 The clocks of two machines differ; those of one file system's times do not, whoever reads them.
 """

@@ -71,6 +71,8 @@ class RunInfo:
     """In a worker elsewhere: the number of the launch, and in that of the start of a block, that trained it last."""
     pid: int | None = None
     host: str | None = None
+    beats: float | None = None
+    """Seconds after which its process touches this file again while it runs; in a sweep, sweep.json is touched."""
     started: str | None = None
     ended: str | None = None
     seconds: float = 0.0
