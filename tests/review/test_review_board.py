@@ -39,7 +39,7 @@ def write_events(run: RunDir, **settings: float) -> None:
     for step in range(5):
         events.scalars({"val/loss": 1 / (step + 1)}, step=step)
     if settings:
-        events.hyperparameters(settings, {"hp/best val/loss": 0.0123}, step=5)
+        events.hyperparameters(settings, {"~hp/best val/loss": 0.0123, "val/loss": None}, step=5)
     events.flush()
 
 

@@ -82,7 +82,7 @@ def board(
       shoal board k3f9x2 --limit 20
       shoal board k3f9x2 p8v4m1 --port 6007
     """
-    from shoal.review.board import board_folder, chosen_runs, serve
+    from shoal.review.board import address, board_folder, chosen_runs, free_port, serve
     from shoal.review.entries import runs as runs_in
     from shoal.review.wording import counted
 
@@ -91,8 +91,10 @@ def board(
     n = len(runs_in(entries))
     if len(chosen) < n:
         print(f"{len(chosen)} of {counted(n, 'run')}: the best, and others down to the worst; --all shows every one")
+    there = port or free_port()
+    print(f"losses first: {address(chosen, there)}", flush=True)
     with board_folder(chosen) as folder:
-        raise typer.Exit(serve(folder, port=port))
+        raise typer.Exit(serve(folder, port=there))
 
 
 def _entries(references: list[str], root: Path) -> list[Entry]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from shoal.errors import ExitCode, ShoalError, UsageError
+from shoal.judging import loss_curves
 from shoal.review.entries import Entry, RunEntry, runs, untimed
 from shoal.review.listing import distinction
 from shoal.review.values import main_metric, ranked
 
+HOST = "127.0.0.1"
+_PORT = 6006
 _LONGEST = 80
 _SEPARATORS = "/\\:\0"
 
@@ -53,14 +59,30 @@ def label(run: RunEntry) -> str:
     return "".join("_" if letter in _SEPARATORS else letter for letter in name)
 
 
-def serve(folder: Path, *, port: int | None) -> int:
+def address(chosen: Sequence[RunEntry], port: int) -> str:
+    """Where TensorBoard shows these runs, their losses pinned above all other curves."""
+    names = dict.fromkeys(name for run in chosen if run.summary for name in run.summary.final)
+    pins = [{"plugin": "scalars", "tag": name} for name in reversed(loss_curves(names)) if name]
+    query = urlencode({"pinnedCards": json.dumps(pins)}, quote_via=quote)
+    return f"http://{HOST}:{port}/{f'?{query}' if pins else ''}#timeseries"
+
+
+def free_port() -> int:
+    """The first port from TensorBoard's own on that nobody listens at."""
+    for port in range(_PORT, _PORT + 100):
+        with socket.socket() as tried:
+            if tried.connect_ex((HOST, port)):
+                return port
+    return _PORT
+
+
+def serve(folder: Path, *, port: int) -> int:
     """Run TensorBoard until it is stopped; its exit code.
 
     Raises:
         ShoalError: where it is not installed or ends by itself.
     """
-    words = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
-    words += ["--port", str(port)] if port else []
+    words = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", HOST, "--port", str(port)]
     process = subprocess.Popen(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or TensorBoard and the links would outlive this process
     try:
