@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test long check static verify docs bench corpus pictures torture lock clean
+.PHONY: help demo test long check static ray verify docs bench corpus pictures torture plotly lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -28,6 +28,9 @@ SETTINGS := pyproject.toml requirements.lock
 # A new torch may round differently: take one on purpose, with the bitwise and numerical tests at hand.
 TORCH ?= 2.13.0
 
+# The plotting library of report.html, from the npm registry: the small build that has what the page draws.
+PLOTLY ?= 4.1.1
+
 # One thread a process: small models gain nothing from more, and the tests run side by side.
 export OMP_NUM_THREADS ?= 1
 
@@ -53,6 +56,10 @@ static: $(VENV)/.tested ## format, lint, types and layers, without the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir $(LINT_CACHE)
 
+ray: $(VENV)/.tested ## install Ray, and test sweeps on a cluster of it that runs on this machine
+	$(INSTALL) -e '.[test,ray]'
+	$(BIN)/python -m pytest tests/sweeps/test_ray.py
+
 verify: $(VENV)/.tested ## run every experiment, and compare what it measures with what it expects
 	$(BIN)/shoal verify
 
@@ -71,10 +78,16 @@ pictures: $(VENV)/.tested ## make the README's pictures anew (needs Chromium)
 torture: $(VENV)/.tested ## kill, fill, flip and fail for an hour, and write what came of it to docs/reliability.md
 	$(BIN)/python benchmarks/torture.py
 
+plotly: ## fetch the plotting library of the report anew (needs npm)
+	rm -rf build/plotly && mkdir -p build/plotly
+	cd build/plotly && npm pack --silent plotly.js-cartesian-dist-min@$(PLOTLY) && tar xzf *.tgz
+	gzip -9nc build/plotly/package/plotly-cartesian.min.js > src/shoal/review/report/plotly/plotly-cartesian.min.js.gz
+	cp build/plotly/package/LICENSE src/shoal/review/report/plotly/LICENSE
+
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[test,benchmark]' torch==$(TORCH)
+	build/lock/bin/python -m pip install --quiet '.[test,benchmark,ray]' torch==$(TORCH)
 	.ci/lock build/lock/bin/python > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import cluster
+import sshd
 from faults import ended, forked
 from shoal import machine
 from shoal.app.train import go_on
@@ -44,6 +47,18 @@ setsid sh -c 'echo $$ > holder.$$; exec sleep 300' 3<> in.$$ 4<> out.$$ > /dev/n
 setsid "$@" < in.$$ > out.$$ &
 cat out.$$ &
 cat > in.$$
+"""
+
+
+SLOW = """
+import time
+
+from pytorch_lightning import Callback
+
+
+class Slow(Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        time.sleep(1)
 """
 
 
@@ -109,6 +124,35 @@ def until(holds: Callable[[], bool], seconds: float = 20) -> bool:
     return holds()
 
 
+def jobs() -> list[str]:
+    """The workers that SLURM knows of."""
+    command = ["squeue", "--noheader", "--format=%i", "--name=shoal", "--states=running"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def scancel(*options: str) -> None:
+    subprocess.run(["scancel", *options], check=True)
+
+
+def script(*overrides: str) -> None:
+    """A batch script that trains a sweep, and says with what exit code."""
+    lines = [
+        "import os, pathlib",
+        "from shoal.cli import train",
+        f"pathlib.Path('code.new').write_text(str(train({words(*overrides)!r})))",
+        "os.replace('code.new', 'code')",
+    ]
+    Path("job.sh").write_text(f"#!/bin/sh\nexec {sys.executable} -c {shlex.quote(chr(10).join(lines))}\n")
+
+
+def submitted(*options: str, seconds: float) -> str:
+    """The exit code of the batch script, once it has ended."""
+    Path("code").unlink(missing_ok=True)
+    subprocess.run(["sbatch", *options, "-ooutput", "job.sh"], check=True, capture_output=True)
+    until(lambda: Path("code").exists(), seconds)  # `sbatch --wait` asks twice a minute
+    return Path("code").read_text() if Path("code").exists() else Path("output").read_text()
+
+
 def contents() -> dict[str, bytes]:
     """Every file of the run directories."""
     return {str(path): path.read_bytes() for path in Path("sweep").rglob("*") if path.is_file()}
@@ -130,6 +174,22 @@ def test_a_worker_that_is_killed_costs_its_block_only(workdir: Path, here: Path)
     assert ended(launcher) == 0
     assert victim != launcher
     assert "to start again, each by itself: its process" in Path("log").read_text()
+    assert as_here(here)
+
+
+def test_a_worker_behind_ssh_that_is_killed_costs_its_block_only(
+    workdir: Path, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if why := sshd.missing():
+        pytest.skip(why)
+    with sshd.server(tmp_path_factory.mktemp("sshd")) as options:
+        there = ["workers=ssh", "workers.hosts=[127.0.0.1,localhost]", f"workers.extra={json.dumps(options)}"]
+        launcher = launched(*LONG, *there)
+
+        os.kill(next(iter(training(launcher))), signal.SIGKILL)
+
+        assert ended(launcher) == 0, Path("log").read_text()
+    assert "to start again, each by itself" in Path("log").read_text()
     assert as_here(here)
 
 
@@ -171,15 +231,42 @@ def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[
     assert as_here(here)
 
 
-def test_a_worker_that_is_wanted_back_saves_and_another_goes_on(workdir: Path, here: Path) -> None:
-    launcher = launched(*LONG, *behind("node", NOISY), "workers.n=1")
+@pytest.mark.usefixtures("slurm")
+def test_a_worker_that_slurm_wants_back_saves_and_another_goes_on(workdir: Path, here: Path) -> None:
+    launcher = launched(*LONG, "workers=slurm", "workers.n=1")
+    training(launcher)
+    first = jobs()
 
-    os.kill(next(iter(training(launcher))), signal.SIGTERM)
+    scancel("--signal=USR1", *first)  # as SLURM itself does before a time limit, and with TERM where it preempts
 
-    assert ended(launcher) == 0
-    assert "saved, to go on with another worker: SIGTERM came to its worker" in Path("log").read_text()
-    assert any(read_info(run.info).sessions == 2 for run in runs())
+    assert ended(launcher) == 0, Path("log").read_text()
+    assert "saved, to go on with another worker: SIGUSR1 came to its worker" in Path("log").read_text()
+    gone_on = [each for each in map(read_info, [run.info for run in runs()]) if each.sessions == 2]
+    assert gone_on
+    for each in gone_on:
+        assert (each.host, each.hardware["gpus"]) == (socket.gethostname(), [])
+        assert each.hardware["slurm"]["job"] not in first
+        assert each.hardware["slurm"].keys() >= {"job", "step", "partition", "node"}
     assert as_here(here)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_worker_that_is_wanted_back_while_it_waits_says_so(name: str) -> None:
+    ours, theirs = Pipe()
+
+    def work() -> int:
+        ours.close()
+        serving.serve(theirs, theirs)
+        return 0
+
+    child = forked(work)
+    theirs.close()
+    ours.recv()
+
+    os.kill(child, getattr(signal, name))
+
+    assert ours.recv() == serving.Preempted(f"{name} came to its worker")
+    assert ended(child) == 0
 
 
 def test_ctrl_c_saves_what_trains_elsewhere_and_resume_may_train_it_here(workdir: Path, here: Path) -> None:
@@ -287,15 +374,26 @@ def test_a_worker_says_what_it_is_before_it_is_given_anything() -> None:
 
 @pytest.mark.usefixtures("slurm")
 def test_a_batch_script_of_two_tasks_sweeps_once_in_steps_of_its_job(workdir: Path, here: Path) -> None:
-    typed = [*words(*LONG), "workers=slurm"]
-    program = f"import sys; from shoal.cli import train; sys.exit(train({typed!r}))"
-    done = "echo $? > code.new\nmv code.new code"
-    Path("job.sh").write_text(f"#!/bin/sh\n{sys.executable} -c {shlex.quote(program)}\n{done}\n")
+    script(*LONG, "workers=slurm")
 
-    subprocess.run(["sbatch", "-N2", "-n2", "-ooutput", "job.sh"], check=True, capture_output=True)
-    deadline = time.monotonic() + 60
-    while not Path("code").exists() and time.monotonic() < deadline:  # `sbatch --wait` asks twice a minute
-        time.sleep(0.1)
+    code = submitted("-N2", "-n2", seconds=150)
 
-    assert Path("code").read_text() == "0\n", Path("output").read_text()
+    assert code == "0", Path("output").read_text()
     assert as_here(here)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("slurm")
+def test_a_job_whose_time_is_nearly_up_saves_and_submitted_again_goes_on(workdir: Path) -> None:
+    Path("slow.py").write_text(SLOW)
+    script("seed=0,1", "trainer.max_epochs=45", "+callbacks.slow._target_=slow.Slow", "workers=slurm")
+    hour = ["-N2", "-n2", "--time=1", "--signal=B:USR1@50"]
+
+    codes = [submitted(*hour, seconds=200)]
+    stopped = info()
+    codes.append(submitted(*hour, seconds=200))
+
+    assert codes == ["143", "0"], Path("output").read_text()
+    assert [job.status for job in stopped.jobs] == ["interrupted"] * 2
+    assert statuses() == ["completed"] * 2
+    assert [read_info(run.info).sessions for run in runs()] == [2, 2]

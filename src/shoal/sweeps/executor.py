@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from shoal.errors import ShoalError
 from shoal.sweeps.block import Advanced, Block, Event, Noted, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
-from shoal.sweeps.hosts import Hosts
+from shoal.sweeps.hosts import Linked
 from shoal.sweeps.links import Link
 from shoal.sweeps.serving import Finished, Hello, Preempted, asked, framed
 
@@ -91,7 +91,7 @@ def _told(watch: Watch, block: Block, events: list[Event], event: Event) -> None
 class Workers(Executor):
     """Worker processes with one thread each; a block has one of them to itself."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Linked) -> None:
         self._hosts = hosts
         self._places = dict(enumerate(hosts.places()))
         """Where there may be a worker, by its number."""
@@ -181,10 +181,12 @@ class Workers(Executor):
                 yield from self._welcome(worker, event)
             elif isinstance(event, Brought):
                 event.put(worker.block or NOBODY)
+            elif isinstance(event, Finished | Preempted):
+                block, worker.block, worker.leaves = worker.block, None, isinstance(event, Preempted)
+                if block is not None:  # else it was wanted back while it waited
+                    yield block, event
             elif event is not None:
                 yield worker.block or NOBODY, event
-                if isinstance(event, Finished | Preempted):
-                    worker.block, worker.leaves = None, isinstance(event, Preempted)
 
     def _lost(self, worker: _Worker) -> Iterator[Happening]:
         self._workers.remove(worker)
@@ -201,22 +203,15 @@ class Workers(Executor):
 
     def _welcome(self, worker: _Worker, hello: Hello) -> Iterator[Happening]:
         """Take a worker that has what this process has."""
-        here = self._here
-        differing = [
-            f"{name} {hello.versions[name]}, the launcher {mine}"
-            for name, mine in here.versions.items()
-            if hello.versions[name] != mine
-        ]
-        if differing:
+        if differing := hello.other_versions(self._here):
             self._workers.remove(worker)
             worker.link.close(patiently=False)
-            yield from self._refused(worker, f"worker {worker.number} on {hello.host} has {' and '.join(differing)}")
+            yield from self._refused(worker, f"worker {worker.number} on {hello.host} has {differing}")
             return
         worker.starts = False
-        if hello.kind != here.kind and hello.processor not in self._told:
+        if (unlike := hello.other_processor(self._here)) and hello.processor not in self._told:
             self._told.add(hello.processor)
-            told = f"{hello.host} computes with {hello.processor}, the launcher with {here.processor}"
-            yield NOBODY, Noted(f"{told}: the last bits may differ, but not with numerics=portable")
+            yield NOBODY, Noted(unlike)
 
 
 class _Worker:

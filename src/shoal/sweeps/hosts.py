@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Annotated
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 
 from shoal.engines import srun
+from shoal.errors import UsageError
 from shoal.sweeps.links import Commanded, Forked, Link
 from shoal.sweeps.processes import warm_up
 
@@ -31,7 +33,15 @@ class Hosts(ABC):
         """Where each worker is, in words."""
 
     def expect(self) -> None:  # noqa: B027 (most have nothing to get ready)
-        """Get ready, beside whatever this process does meanwhile: workers will be wanted."""
+        """Get ready, beside whatever this process does meanwhile: workers will be wanted.
+
+        Raises:
+            UsageError: where what starts them is not installed.
+        """
+
+
+class Linked(Hosts):
+    """Those that stay, one block after the other, at the other end of a connection."""
 
     @abstractmethod
     def link(self, number: int) -> Link:
@@ -43,7 +53,7 @@ class Hosts(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processes(Hosts):
+class Processes(Linked):
     """Processes of this machine, copies of one that has torch."""
 
     n: int
@@ -60,7 +70,7 @@ class Processes(Hosts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remote(Hosts):
+class Remote(Linked):
     """Processes behind a command that carries their standard input and output.
 
     The folders of the sweep, of the data and of the user's modules are the same there, on a `shared` file system; or
@@ -127,3 +137,23 @@ class Slurm(Remote):
         options = {"partition": self.partition, "time": self.time, "gpus": self.gpus}
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]
         return ["srun", "--nodes=1", "--ntasks=1", "--unbuffered", "--quit-on-interrupt", *own, *given, *self.extra]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ray(Hosts):
+    """Tasks of a Ray cluster: one for each block."""
+
+    address: str | None = "auto"
+    n: Annotated[int, Ge(1)] = 2
+    cpus: Annotated[float, Gt(0)] = 1
+    gpus: Annotated[float, Ge(0)] = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
+    shared: bool = True
+    apart = True
+
+    def places(self) -> Sequence[str]:
+        return ["Ray"] * self.n
+
+    def expect(self) -> None:
+        if find_spec("ray") is None:
+            raise UsageError("workers=ray needs Ray", hint="pip install 'shoal[ray]'")

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -26,6 +26,8 @@ from shoal.rundir.lease import holding, watch
 from shoal.sweeps.block import Block, Event, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
 
+Send = Callable[[Any], None]
+"""Has the launcher hear something."""
 Bring = Callable[..., None]
 """Sends the directories of these runs, and where it is asked for the `state` of the whole stack."""
 BLOCK, SIGNAL = b"B", b"S"
@@ -52,6 +54,18 @@ class Hello:
         """That of this process."""
         versions = {name: machine.installed(name) for name in COMPARED}
         return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind())
+
+    def other_versions(self, launcher: Hello) -> str:
+        """What it has in another version than its launcher; empty where in none."""
+        pairs = ((name, self.versions[name], mine) for name, mine in launcher.versions.items())
+        return " and ".join(f"{name} {its}, the launcher {mine}" for name, its, mine in pairs if its != mine)
+
+    def other_processor(self, launcher: Hello) -> str:
+        """By what it computes, where its processor is unlike its launcher's; else empty."""
+        if self.kind == launcher.kind:
+            return ""
+        told = f"{self.host} computes with {self.processor}, the launcher with {launcher.processor}"
+        return f"{told}: the last bits may differ, but not with numerics=portable"
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,8 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
 
     The folder that is its `own` goes with it.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in STOPS:
+        signal.signal(number, signal.default_int_handler)
     inner = _Inner(inbox, own)
     for work in (inner.listen, watch):
         threading.Thread(target=work, daemon=True).start()
@@ -93,35 +107,39 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
         known: Known = {}
         while (block := inner.next()) is not None:
             held: list[RunEnded] = []
-            with _at_hand(block, outbox) as (block, bring), holding(block.lease):
-                train_block(block, partial(_told, outbox, held, bring), known)
+            with at_hand(block, outbox.send) as (block, bring), holding(block.lease):
+                train_block(block, partial(told, outbox.send, held, bring), known)
                 bring(*(each.number for each in held), state=True)
             inner.busy = False
-            unasked = inner.unasked()
-            if held and unasked:
-                outbox.send(Preempted(f"{signal.Signals(unasked[0]).name} came to its worker"))
+            wanted_back = inner.wanted_back()
+            if held and wanted_back:
+                outbox.send(wanted_back)
                 return
             for each in held:
                 outbox.send(each)
             outbox.send(Finished())
-    except (EOFError, OSError, KeyboardInterrupt):
+    except KeyboardInterrupt:  # it was not in training
+        with suppress(OSError):
+            if wanted_back := inner.wanted_back():
+                outbox.send(wanted_back)
+    except (EOFError, OSError):
         return  # what was not reported is known to be lost
     finally:
         inner.clear()
 
 
-def _told(outbox: Connection, held: list[RunEnded], bring: Bring, event: Event) -> None:
+def told(send: Send, held: list[RunEnded], bring: Bring, event: Event) -> None:
     """Pass an event on; that a run was interrupted waits until it is known who has asked for that."""
     if isinstance(event, RunEnded) and event.info.status == "interrupted":
         held.append(event)
         return
     if isinstance(event, RunEnded):
         bring(event.number)
-    outbox.send(event)
+    send(event)
 
 
 @contextmanager
-def _at_hand(given: Block | Parcel, outbox: Connection) -> Iterator[tuple[Block, Bring]]:
+def at_hand(given: Block | Parcel, send: Send) -> Iterator[tuple[Block, Bring]]:
     """The block with its files where this process finds them, and what brings them back to where they came from."""
     if isinstance(given, Block):
         yield given, lambda *numbers, state=False: None
@@ -132,9 +150,9 @@ def _at_hand(given: Block | Parcel, outbox: Connection) -> Iterator[tuple[Block,
 
         def bring(*numbers: int, state: bool = False) -> None:
             for number in numbers:
-                outbox.send(Brought.run(number, paths[number]))
+                send(Brought.run(number, paths[number]))
             if state:
-                outbox.send(Brought.state_of(block))
+                send(Brought.state_of(block))
 
         yield block, bring
 
@@ -155,13 +173,14 @@ class _Inner:
         # Python writes each signal there that it receives, whoever handles it: a training has handlers of its own.
         signal.set_wakeup_fd(written, warn_on_full_buffer=False)
 
-    def unasked(self) -> list[int]:
-        """The signals that came, but for those that the launcher has sent."""
+    def wanted_back(self) -> Preempted | None:
+        """That a signal came which the launcher has not sent."""
         try:
             received = [*os.read(self._signals, 4096)]
         except BlockingIOError:
-            return []
-        return [each for each in received if each in STOPS and each not in self._asked]
+            return None
+        unasked = [each for each in received if each in STOPS and each not in self._asked]
+        return Preempted(f"{signal.Signals(unasked[0]).name} came to its worker") if unasked else None
 
     def listen(self) -> None:
         """Hear until the launcher is gone."""

@@ -20,16 +20,15 @@ from shoal.build.job import job as build
 from shoal.config.multirun.job_config import JobConfig
 from shoal.config.origins import Origins
 from shoal.engines.launching import check_one_process
-from shoal.errors import ConfigError, DamagedError
+from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, claim, read_info
 from shoal.rundir.atomic import share, unwritable
 from shoal.rundir.heartbeat import beating
-from shoal.signals import Interrupted
 from shoal.streams import say
 from shoal.sweeps.block import Assignment, Block
 from shoal.sweeps.execution import Execution
-from shoal.sweeps.executor import Executor, InProcess, Workers
+from shoal.sweeps.executors import executor_of
 from shoal.sweeps.leases import Leases
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.plan import Plan
@@ -109,7 +108,7 @@ class Sweeping:
         for block in blocks:
             for number in block.numbers:
                 self.ledger.place(number, block.state.name if block.state else None)
-        executor: Executor = Workers(self.asked.hosts) if self.asked.hosts.places() else InProcess()
+        executor = executor_of(self.asked.hosts)
         done = len(self.jobs) - n
         with SweepProgress(len(self.jobs), done=done) as progress:
             progress.tell(division(self.asked, self.plan, blocks, n))
@@ -185,9 +184,7 @@ class Sweeping:
         if self.settings.report:
             self._report()
         if execution.received is not None:
-            interrupted = Interrupted(execution.received, f"with {counted(unfinished, 'run')} to go")
-            interrupted.goes_on(self.folder.path)
-            raise interrupted
+            raise _Interrupted(execution.received, self.folder.path, unfinished)
 
     def _report(self) -> None:
         """Write the report of the sweep as it stands."""
@@ -209,3 +206,14 @@ class Sweeping:
 
     def _job(self, number: int) -> JobConfig:
         return self.jobs[self.ledger.jobs[number].hash]
+
+
+class _Interrupted(ShoalError):
+    def __init__(self, number: int, path: Path, left: int) -> None:
+        import signal
+
+        self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        super().__init__(
+            f"interrupted by {signal.Signals(number).name} with {counted(left, 'run')} to go",
+            hint=f"go on: shoal resume {path}",
+        )

@@ -1,0 +1,219 @@
+"""Blocks as tasks of a Ray cluster, which finds each a place, and adds machines for those that wait."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from shoal.errors import ShoalError, UsageError
+from shoal.rundir import Status
+from shoal.sweeps import ray_entry
+from shoal.sweeps.block import Advanced, Block, Noted, RunEnded
+from shoal.sweeps.carrying import Brought, Parcel
+from shoal.sweeps.executor import NOBODY, POLL_SECONDS, Executor, Happening, Lost, Take, Waiting, Watch
+from shoal.sweeps.hosts import Ray
+from shoal.sweeps.links import Surroundings
+from shoal.sweeps.serving import Finished, Hello, Preempted
+
+PACKAGE = Path(__file__).parents[1]
+"""What is carried to where it is not installed."""
+
+ray.cloudpickle.register_pickle_by_value(ray_entry)
+
+
+@dataclass
+class _Task:
+    """A block that Ray has."""
+
+    block: Block
+    end: Any
+    """Ray's reference to what comes of it."""
+    saved: bool = False
+    """Whether a signal that is not the launcher's has stopped a run of it."""
+
+
+class RayTasks(Executor):
+    """A task for each block. The letters of tasks lie on the launcher's node: no other one can take them along."""
+
+    def __init__(self, hosts: Ray) -> None:
+        """Connect to the cluster.
+
+        Raises:
+            UsageError: where there is none at the address.
+        """
+        self._hosts = hosts
+        self._tasks: dict[int, _Task] = {}
+        self._n = 0
+        self._stopped = self._cancelled = self._killed = False
+        self._told: set[str] = set()
+        """Processors unlike the launcher's that were named."""
+        surroundings = Surroundings.here(shared=hosts.shared)
+        self._place = (surroundings.folder, list(surroundings.path) if hosts.shared else [])
+        self._here = _compared(hosts)
+        _connect(hosts, surroundings)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._letters = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        needed = {"num_cpus": hosts.cpus, "num_gpus": hosts.gpus, "resources": dict(hosts.resources)}
+        self._enter = ray.remote(max_retries=0, **needed)(ray_entry.enter)
+
+    def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
+        try:
+            while self._fill(take):
+                self._pass_on()
+                for block, event in self._happenings():
+                    if isinstance(event, Advanced):
+                        watch(block, event)
+                    else:
+                        yield block, event
+        finally:
+            for task in self._tasks.values():
+                ray.cancel(task.end, force=True)
+            self._letters.shutdown(force=True)
+
+    def stop(self, number: int) -> None:
+        self._stopped = True
+
+    def kill(self) -> None:
+        self._stopped = self._killed = True
+
+    def _fill(self, take: Take) -> bool:
+        """Give Ray as many blocks as there may be at a time; whether there is anything to wait for."""
+        while not self._stopped and len(self._tasks) < self._hosts.n and (block := take()) is not None:
+            self._n += 1
+            given = ray.put(pickle.dumps(block if self._hosts.shared else Parcel.of(block)))
+            self._tasks[self._n] = _Task(block, self._enter.remote(self._n, *self._place, given, self._letters))
+        return bool(self._tasks)
+
+    def _pass_on(self) -> None:
+        """Cancel what trains, once, where that was asked for: in a task it is SIGINT.
+
+        Not where the signal comes, which may be amid a call of Ray's.
+        """
+        if self._killed or (self._stopped and not self._cancelled):
+            self._cancelled = True
+            for task in self._tasks.values():
+                ray.cancel(task.end, force=self._killed)
+
+    def _happenings(self) -> Iterator[Happening]:
+        letters = self._come(POLL_SECONDS)
+        numbers = {task.end: number for number, task in self._tasks.items()}
+        over, _ = ray.wait([*numbers], num_returns=len(numbers), timeout=0)
+        if over:
+            letters += self._come(0)  # what they posted before they ended
+        for letter in letters:
+            number, event = pickle.loads(letter)
+            if task := self._tasks.get(number):
+                yield from self._heard(number, task, event)
+        for end in over:
+            if task := self._tasks.pop(numbers[end], None):
+                yield task.block, Lost(_ending(end))
+
+    def _heard(self, number: int, task: _Task, event: Any) -> Iterator[Happening]:
+        if isinstance(event, Hello):
+            yield from self._welcome(event)
+        elif isinstance(event, Brought):
+            event.put(task.block)
+        elif isinstance(event, RunEnded) and event.info.status is Status.INTERRUPTED and not self._stopped:
+            task.saved = True
+        else:
+            if isinstance(event, Finished):
+                del self._tasks[number]
+            yield (
+                task.block,
+                Preempted("its node is wanted back") if task.saved and isinstance(event, Finished) else event,
+            )
+
+    def _welcome(self, hello: Hello) -> Iterator[Happening]:
+        """Say once of each kind of processor that it is another one.
+
+        Raises:
+            ShoalError: where the task has another version of what computes.
+        """
+        if differing := hello.other_versions(self._here):
+            hint = "keep to nodes that have the same: workers.resources={...}"
+            raise ShoalError(f"a node of the Ray cluster, {hello.host}, has {differing}", hint=hint)
+        if (unlike := hello.other_processor(self._here)) and hello.processor not in self._told:
+            self._told.add(hello.processor)
+            yield NOBODY, Noted(unlike)
+
+    def _come(self, seconds: float) -> list[bytes]:
+        """The letters that have come; waits so long for the first one.
+
+        Raises:
+            ShoalError: where the cluster is gone.
+        """
+        try:
+            first = [self._letters.get(timeout=seconds)] if seconds else []
+            return [*first, *self._letters.get_nowait_batch(self._letters.size())]
+        except Empty:
+            return []
+        except RayError as error:
+            raise ShoalError(
+                f"the Ray cluster is gone: {_line(error)}", hint="the same command again goes on"
+            ) from error
+
+
+def _compared(hosts: Ray) -> Hello:
+    """What this process says of itself, but for what is carried to a task, and so is the same there."""
+    here = Hello.here()
+    return here if hosts.shared else replace(here, versions={"torch": here.versions["torch"]})
+
+
+def _connect(hosts: Ray, surroundings: Surroundings) -> None:
+    """Be a driver of the cluster, unless this process is one already.
+
+    Raises:
+        UsageError: where there is none at the address.
+    """
+    if ray.is_initialized():
+        return
+    carried: dict[str, Any] = {} if hosts.shared else {"py_modules": [str(PACKAGE)]}
+    environment = {"env_vars": dict(surroundings.environment), **carried}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of a cluster that is started here
+    try:
+        with _own_handler():
+            ray.init(hosts.address, runtime_env=environment, log_to_driver=False, logging_level="error")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        hint = (
+            "start one with `ray start --head`; workers.address=null starts one here, for as long as this command runs"
+        )
+        raise UsageError(f"workers.address={hosts.address}: {_line(error)}", hint=hint) from error
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """Keep SIGTERM's handler, in whose place Ray puts its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _ending(end: Any) -> str:
+    """What ended a task that did not say so itself."""
+    try:
+        ray.get(end)
+    except RayError as error:
+        return f"its task ended: {_line(error)}"
+    return "its task ended without a word"
+
+
+def _line(error: Exception) -> str:
+    """The first line of what Ray says, which may go on for a page."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

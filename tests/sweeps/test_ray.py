@@ -1,0 +1,165 @@
+"""Tasks of a Ray cluster of two nodes: the runs of a sweep are those of this machine's processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.rundir import Status, read_info
+from shoal.sweeps import hosts
+from sweeps import SMALL, info, runs, same, statuses, sweep, words
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+LONG = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.checkpoint.every_seconds=0"]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep by processes of this machine."""
+    path = tmp_path_factory.mktemp("here") / "sweep"
+    assert sweep(*LONG, f"hydra.sweep.dir={path}").returncode == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that trains nothing, and two nodes of a core each."""
+    pytest.importorskip("ray", reason="shoal[ray] is not installed: make ray")
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        found.add_node(num_cpus=1)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def there(cluster: Any, workdir: Path) -> list[str]:
+    """The overrides that have the sweep trained by the cluster."""
+    return ["workers=ray", f"workers.address='{cluster.address}'"]
+
+
+def launched(*overrides: str) -> subprocess.Popen[bytes]:
+    """The command as a process of its own: one with threads of Ray's cannot be copied."""
+    command = [sys.executable, "-m", "shoal.cli", "train", *words(*overrides)]
+    with Path("log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def ended(launcher: subprocess.Popen[bytes]) -> int:
+    return launcher.wait(timeout=300)
+
+
+def training() -> set[int]:
+    """The processes of the tasks, once two of them train."""
+    found: set[int] = set()
+
+    def two() -> bool:
+        found.update(read_info(path).pid or 0 for path in Path("sweep").glob("*/run.json"))
+        return len(found) == 2
+
+    assert until(two, seconds=200), Path("log").read_text()
+    return found
+
+
+def until(holds: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
+
+
+def as_here(here: Path) -> bool:
+    """Whether all runs are completed, with the bits of those by processes of this machine."""
+    assert statuses() == ["completed"] * 4, Path("log").read_text()
+    return all(same(mine, theirs) for mine, theirs in zip(runs(), runs(here), strict=True))
+
+
+def test_without_ray_it_is_said_what_installs_it(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "find_spec", lambda name: None)
+
+    found = sweep(*SMALL, "seed=0,1", "workers=ray")
+
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == ["error: workers=ray needs Ray", "  pip install 'shoal[ray]'"]
+
+
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_a_cluster_gives_the_bits_of_this_machine(shared: str, there: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *there, f"workers.shared={shared}")
+
+    assert ended(launcher) == 0, Path("log").read_text()
+    assert as_here(here)
+    assert len({read_info(run.info).pid for run in runs()}) == 2
+
+
+def test_a_task_that_is_killed_costs_its_block_only(there: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *there)
+
+    os.kill(next(iter(training())), signal.SIGKILL)
+
+    assert ended(launcher) == 0, Path("log").read_text()
+    assert "to start again, each by itself: its task ended" in Path("log").read_text()
+    assert as_here(here)
+
+
+def test_ctrl_c_saves_what_trains_in_tasks_and_resume_goes_on_here(there: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *there)
+    training()
+
+    launcher.send_signal(signal.SIGINT)
+    code = ended(launcher)
+    stopped = info()
+    resumed = sweep(*LONG)
+
+    assert code == 130, Path("log").read_text()
+    assert stopped.status is Status.INTERRUPTED
+    assert Status.INTERRUPTED in [job.status for job in stopped.jobs]
+    assert resumed.returncode == 0
+    assert all(read_info(run.info).sessions == 2 for run in runs())
+    assert as_here(here)
+
+
+def test_a_launcher_that_is_killed_leaves_no_task_and_goes_on(there: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *there)
+    tasks = training()
+
+    launcher.kill()
+    ended(launcher)
+    gone = until(lambda: not any(Path(f"/proc/{each}").exists() for each in tasks), seconds=30)
+    again = launched(*LONG, *there)
+
+    assert gone
+    assert ended(again) == 0, Path("log").read_text()
+    assert as_here(here)
+
+
+def test_a_node_that_is_gone_costs_its_block_only(cluster: Any, there: list[str], here: Path) -> None:
+    launcher = launched(*LONG, *there)
+    training()
+
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+    assert ended(launcher) == 0, Path("log").read_text()
+    assert as_here(here)
+
+
+def test_a_cluster_that_is_not_there_is_told_with_the_way_to_one(workdir: Path) -> None:
+    pytest.importorskip("ray", reason="shoal[ray] is not installed: make ray")
+
+    launcher = launched(*SMALL, "seed=0,1", "workers=ray", "workers.address='127.0.0.1:1'")
+
+    assert ended(launcher) == 2
+    problem, hint = Path("log").read_text().splitlines()[-2:]
+    assert problem.startswith("error: workers.address=127.0.0.1:1: ")
+    assert "ray start --head" in hint
