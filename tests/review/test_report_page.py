@@ -8,12 +8,14 @@ import json
 import os
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 import pytest
 
+from checkout import ROOT
 from runs import curve, make_run, make_sweep, png
 from shoal.review.catalog import find
 from shoal.review.entries import Entry
@@ -85,6 +87,22 @@ def test_the_page_fetches_nothing(sweep: list[Entry]) -> None:
     assert str(policy).startswith("default-src 'none'")
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_the_plotting_library_is_a_small_build_with_its_license(sweep: list[Entry]) -> None:
+    folder = files("shoal.review.report") / "plotly"
+    packed = (folder / "plotly-cartesian.min.js.gz").read_bytes()
+    banner = gzip.decompress(packed)[:400].decode()
+    pinned = re.search(r"^PLOTLY \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    html, _ = pages(sweep)
+
+    assert len(packed) < 600_000
+    assert pinned
+    assert f"plotly.js (cartesian - minified) v{pinned[1]}\n" in banner
+    assert "Licensed under the MIT license" in banner
+    assert (folder / "LICENSE").read_text().startswith("MIT License")
+    assert base64.b64encode(packed).decode() in html
 
 
 def test_every_run_is_on_the_leaderboard_the_best_first(sweep: list[Entry]) -> None:
