@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from shoal import losses
 from shoal.engines.job import Job
 from shoal.engines.length import n_batches
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, suggestion
 from shoal.tasks import Batches, Validated
 
 
@@ -19,9 +19,19 @@ def check_samples(job: Job) -> None:
         ConfigError: with the way out.
     """
     _check_test(job)
+    _check_units(job)
     if job.in_memory:
         _check_weights(job)
         _check_normalisation(job, job.batches()[0])
+
+
+def _check_units(job: Job) -> None:
+    """Refuse a unit of what the samples do not have."""
+    names = [*job.data.features, *job.data.targets] if job.in_memory and job.task.units else []
+    for name, unit in (job.task.units or {}).items():
+        if name not in names:
+            hint = suggestion(name, names, kind="inputs and targets")
+            raise ConfigError(f"task.units.{name}", unit, "is a unit of no input and no target", hint=hint)
 
 
 def _check_weights(job: Job) -> None:

@@ -38,6 +38,8 @@ class Task(ABC):
     """Samples of a validation step; all of them where null."""
     drop_last: bool = False
     """Leave out the last batch of a training epoch where it is smaller than the others."""
+    units: Mapping[str, str] | None = None
+    """Units of inputs and targets by their names, which figures and `shoal show` say: `{x: s, y: m}`."""
 
     @property
     @abstractmethod
@@ -64,6 +66,11 @@ class Task(ABC):
     def names(self) -> Sequence[str]:
         """Name of each of the numbers that the model is given for a sample."""
         return self.data().features
+
+    def label(self, name: str) -> str:
+        """What an axis is called: the name of an input or a target, and its unit where it has one."""
+        unit = (self.units or {}).get(name)
+        return f"{name} ({unit})" if unit else name
 
     @property
     def validates(self) -> bool:

@@ -25,7 +25,7 @@ from shoal.record.derivative import grid, slopes
 from shoal.record.figures.colors import BLUE, DARK, GRAY, ORANGE
 from shoal.record.figures.formula import draw_formula
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
-from shoal.tasks import Data, Network, Split, Supervised
+from shoal.tasks import Data, Network, Split, Supervised, Task
 from shoal.tasks.assessment import Assessment
 
 log = logging.getLogger("shoal")
@@ -66,13 +66,13 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
     """
     if isinstance(module.model, Network) and not _comparable(module, data):
         return _figure_of_losses(history, title)
-    derivatives = slopes(module, data)
+    derivatives, label = slopes(module, data), module.task.label
     n = 4 if derivatives else 3 if data.features else 2
     figure = Figure(figsize=(4 * n, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
     panels = figure.subplots(1, n)
     fit, residuals, losses = panels[0], panels[-2], panels[-1]
     if derivatives:
-        _slopes(panels[1], data, *derivatives)
+        _slopes(panels[1], data, *derivatives, x=label(data.features[0]))
     figure.suptitle(title, fontsize=10)
     samples, part = (data.val, "validation") if data.val else (data.train, "training")
     assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
@@ -87,21 +87,22 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
         if isinstance(network, FormulaNetwork) and len(network.places) == 1 and info is not None and info.fit:
             draw_formula(fit, network, module.loss, data, info.fit)
             [(column, place)] = network.places.items()
-            _residuals(residuals, x[:, place], prediction - y.reshape(prediction.shape), column, part)
+            fit.set(xlabel=label(column), ylabel=label(data.targets[0]))
+            _residuals(residuals, x[:, place], prediction - y.reshape(prediction.shape), label(column), part)
         elif data.is_curve:
             _curve(fit, module, data)
             y, prediction = (
                 data.of_targets.in_own_units(values) for values in (y.reshape(prediction.shape), prediction)
             )
-            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], prediction - y, data.features[0], part)
+            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], prediction - y, label(data.features[0]), part)
         else:
             y, prediction = (
                 _in_own_units(module, values, data) for values in (y.reshape(prediction.shape), prediction)
             )
-            _scatter(fit, y, prediction, data.targets[0], part)
+            _scatter(fit, y, prediction, label(data.targets[0]), part)
             _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction", part)
     else:
-        _path(fit, history, data.targets[0], module.task.solution)
+        _path(fit, history, data.targets[0], module.task)
     _losses(losses, history)
     return figure
 
@@ -156,7 +157,8 @@ def _curve(axes: Axes, module: Supervised, data: Data) -> None:
         axes.plot(points[:, 0], truth[:, 0], color=ORANGE, linewidth=2.5, label="true function")
     prediction = data.of_targets.in_own_units(predicted(module, data.of_inputs.standard(points)))[:, 0]
     axes.plot(points[:, 0], prediction, color=BLUE, linestyle="--", linewidth=1.8, label="prediction")
-    axes.set(xlabel=data.features[0], ylabel=data.targets[0], title="Fit")
+    label = module.task.label
+    axes.set(xlabel=label(data.features[0]), ylabel=label(data.targets[0]), title="Fit")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -166,11 +168,11 @@ def _in_units(samples: Split, data: Data) -> tuple[Tensor, Tensor]:
     return data.of_inputs.in_own_units(x)[:, 0], data.of_targets.in_own_units(y.reshape(len(x), -1))[:, 0]
 
 
-def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor) -> None:
-    x = grid(data)[:, 0]
-    axes.plot(x, of_truth, color=ORANGE, linewidth=2.5, label="of the true function")
-    axes.plot(x, of_prediction, color=BLUE, linestyle="--", linewidth=1.4, label="of the prediction")
-    axes.set(xlabel=data.features[0], ylabel=f"d{data.targets[0]}/d{data.features[0]}", title="Derivative")
+def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor, *, x: str) -> None:
+    at = grid(data)[:, 0]
+    axes.plot(at, of_truth, color=ORANGE, linewidth=2.5, label="of the true function")
+    axes.plot(at, of_prediction, color=BLUE, linestyle="--", linewidth=1.4, label="of the prediction")
+    axes.set(xlabel=x, ylabel=f"d{data.targets[0]}/d{data.features[0]}", title="Derivative")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -226,13 +228,14 @@ def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str, part: str) -
     axes.locator_params(axis="x", nbins=6)
 
 
-def _path(axes: Axes, history: History, name: str, solution: float | None) -> None:
+def _path(axes: Axes, history: History, name: str, task: Task) -> None:
     steps, values = _column(history, name)
+    solution = task.solution
     axes.plot(steps, values, color=BLUE, marker=_dot(len(values)), label=name)
     if solution is not None:
         axes.axhline(solution, color=ORANGE, linestyle="--", label=f"solution {solution:.6g}")
         axes.legend(frameon=False, fontsize=8)
-    axes.set(xlabel="step", ylabel=name, title=f"{name} found")
+    axes.set(xlabel="step", ylabel=task.label(name), title=f"{name} found")
 
 
 def _losses(axes: Axes, history: History) -> None:

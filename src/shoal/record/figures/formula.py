@@ -24,7 +24,7 @@ _SHADES = {"prediction": 0.15, "confidence": 0.35}
 
 def draw_formula(axes: Axes, network: FormulaNetwork, loss: LossFunction, data: Data, fit: Mapping[str, Any]) -> None:
     """Data, curve and bands of a formula of one column; of groups, each has a color, and the first few are drawn."""
-    [(column, place)] = network.places.items()
+    [place] = network.places.values()
     x, y = data.train.x[:_MOST].double(), data.train.y[:_MOST].reshape(-1).double()
     weight = None if data.train.weight is None else data.train.weight[:_MOST].double()
     at = torch.linspace(float(x[:, place].min()), float(x[:, place].max()), _POINTS, dtype=torch.float64)
@@ -40,7 +40,7 @@ def draw_formula(axes: Axes, network: FormulaNetwork, loss: LossFunction, data: 
         _curve(axes, network, loss, fit, points, at, color=color, label=name, bands={"confidence": None})
     left = len(network.groups) - len(COLORS)
     more = f", the first {len(COLORS)} of {len(network.groups)} groups" if left > 0 else ""
-    axes.set(xlabel=column, ylabel=data.targets[0], title=f"Fit{more}")
+    axes.set(title=f"Fit{more}")
     axes.legend(frameon=False, fontsize=8, title=network.formula.by)
 
 
