@@ -1,7 +1,12 @@
-"""Make the pictures of the README: a fit, a sweep, TensorBoard. Run by `make pictures`; it needs Chromium, Selenium."""
+"""Make the pictures of the README and the gallery, by `make pictures`; that of TensorBoard needs Chromium, Selenium.
+
+python docs/pictures.py [NAME OF A PICTURE OF THE GALLERY ...]
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +21,10 @@ from selenium.webdriver.chrome.service import Service
 
 import shoal
 
-IMAGES = Path(__file__).parent / "images"
+DOCS = Path(__file__).parent
+IMAGES = DOCS / "images"
+SHOWN = re.compile(r"```text\n(.*?)```\s+!\[[^]]*\]\(images/gallery/(\w+)\.png\)", re.DOTALL)
+"""On the page of the gallery: commands, and the picture they leave behind."""
 BROWSER = (
     "--headless",
     "--no-sandbox",
@@ -32,8 +40,26 @@ BROWSER = (
 
 
 def main() -> None:
+    """Make the pictures that are named, else all."""
+    if not sys.argv[1:]:
+        readme()
+    (IMAGES / "gallery").mkdir(parents=True, exist_ok=True)
+    for commands, name in SHOWN.findall((DOCS / "gallery.md").read_text(encoding="utf-8")):
+        if name in (sys.argv[1:] or [name]):
+            with tempfile.TemporaryDirectory() as folder:
+                shutil.copyfile(left_behind(commands, Path(folder)), IMAGES / "gallery" / f"{name}.png")
+
+
+def left_behind(commands: str, folder: Path) -> Path:
+    """The last picture of the run or the sweep that these commands make in a folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["sh", "-e", "-c", commands], cwd=folder, env={**os.environ, "PATH": path}, check=True)
+    found = list(folder.rglob("figures/*.png"))
+    return min(found, key=lambda each: (len(each.parts), -each.stat().st_mtime))
+
+
+def readme() -> None:
     """Train the parabola with three optimizers and as a sweep, and take the pictures."""
-    IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for optimizer in ("adam", "rmsprop", "sgd"):
             run = shoal.train([f"outputs={folder}", f"hydra.run.dir={folder}/{optimizer}", f"optimizer={optimizer}"])

@@ -105,6 +105,17 @@ def test_an_ensemble_is_measured_on_the_test_part_and_on_other_tables_only(numbe
         together.evaluate()
 
 
+def test_the_figure_has_a_band_around_each_mean_and_is_of_numbers(numbers: Sweep, classes: Sweep) -> None:
+    fit, disagreement = numbers.ensemble().figure.axes
+
+    bars = fit.containers[0]
+    assert len(bars.lines[0].get_xdata()) == 40
+    assert fit.get_xlabel() == "target y"
+    assert disagreement.get_xlabel() == "standard deviation of the runs"
+    with pytest.raises(UsageError, match="is of numbers, and these say classes"):
+        _ = classes.ensemble().figure
+
+
 @pytest.mark.parametrize(("level", "n", "place"), [(0.9, 9, 9), (0.9, 99, 90), (0.5, 4, 3), (0.8, 100, 81)])
 def test_intervals_reach_as_far_as_the_scores_that_the_level_asks_for(level: float, n: int, place: int) -> None:
     off = numpy.random.default_rng(0).permutation(n) + 1.0

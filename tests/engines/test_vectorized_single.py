@@ -17,8 +17,8 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.record import single
 from shoal.record.checkpoint_file import EXTRA, load
+from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, verify
-from shoal.signals import Interrupted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),

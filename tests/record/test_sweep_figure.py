@@ -213,6 +213,25 @@ def test_curves_end_where_their_runs_do_and_means_with_their_first_run() -> None
     assert [list(line.get_xdata()) for line in further] == [[2, 3, 4, 5, 6, 7, 8]] * 2
 
 
+@pytest.mark.parametrize(("worst", "title", "middle"), [(1e3, "median and quartiles", 2.0), (3.0, "mean and std", 2.0)])
+def test_one_bad_run_makes_no_other_curve_of_a_group_on_a_logarithmic_axis(
+    worst: float, title: str, middle: float
+) -> None:
+    jobs = [{"optimizer.lr": lr} for lr in (0.1, 1.0) for _ in range(3)]
+    found = [1.0, 2.0, worst] * 2
+
+    axes = sweep_figure(
+        [replace(each, curve=[(1, value), (2, value)]) for each, value in zip(drawn(jobs, found), found, strict=True)],
+        ["optimizer.lr"],
+        WORDING,
+    ).axes[-1]
+
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == f"{title} over seeds"
+    assert [list(line.get_ydata()) for line in axes.get_lines()] == [[middle, middle]] * 2
+
+
 def test_a_median_of_many_runs_breaks_off_where_halving_leaves_few() -> None:
     axes = sweep_figure(halving(60), [], WORDING).axes[-1]
 

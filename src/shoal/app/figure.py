@@ -7,32 +7,40 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from shoal.loaded.run import load_run
+from shoal.loaded.run import Run, load_run
 from shoal.review.entries import RunEntry, SweepEntry
 from shoal.rundir import SweepDir, read_info, read_sweep, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from shoal.loaded.ensemble import Ensemble
+
 Format = Literal["pdf", "svg", "png"]
 
 
 def write_figure(
-    entry: RunEntry | SweepEntry, path: Path, format: Format, *, dpi: int, trusted: Collection[str] = ()
+    of: RunEntry | SweepEntry | Run | Ensemble, path: Path, format: Format, *, dpi: int, trusted: Collection[str] = ()
 ) -> None:
-    """Draw the figure of a run or a sweep, and write it; text stays text in a PDF and an SVG.
+    """Draw the figure of a run, a sweep or runs of one that predict together, and write it; text stays text.
 
     Raises:
-        ShoalError: where the run has no model to show, or the file cannot be written.
+        ShoalError: where there is no model to show, or the file cannot be written.
     """
     import matplotlib
 
-    drawn = _of_sweep(entry) if isinstance(entry, SweepEntry) else load_run(entry.path, trusted=trusted).figure
+    drawn = _figure(of, trusted)
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": None}
     content = io.BytesIO()
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "shoal"}):
         drawn.savefig(content, format=format, dpi=dpi, metadata=undated[format])
     write_bytes(path, content.getvalue())
+
+
+def _figure(of: RunEntry | SweepEntry | Run | Ensemble, trusted: Collection[str]) -> Figure:
+    if isinstance(of, SweepEntry):
+        return _of_sweep(of)
+    return load_run(of.path, trusted=trusted).figure if isinstance(of, RunEntry) else of.figure
 
 
 def _of_sweep(entry: SweepEntry) -> Figure:

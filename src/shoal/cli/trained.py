@@ -146,15 +146,22 @@ def figure(
     format: Annotated[Literal["pdf", "svg", "png"], typer.Option("--format", "-f", help="What to write.")] = "pdf",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where; else beside its figure.")] = None,
     dpi: Annotated[int, typer.Option(min=20, max=2400, help="Dots an inch of a PNG.")] = 300,
+    together: Annotated[
+        bool, typer.Option("--ensemble", help="Of a sweep: what its best setting's seeds and folds predict together.")
+    ] = False,
+    best: Best = None,
     trust: Trust = None,
     root: Root = OUTPUTS,
 ) -> None:
     """Draw the figure of a run or a sweep anew, for a paper or a slide.
 
+    With --ensemble, or --best N, runs of a sweep predict together: their mean, and a band of how they differ.
+
     \b
     Examples:
       shoal figure last
       shoal figure k3f9 --format svg
+      shoal figure k3f9 --ensemble
       shoal figure best:val/loss --format png --dpi 600 --output fit.png
     """
     from shoal.app.figure import write_figure
@@ -162,10 +169,13 @@ def figure(
     from shoal.review.reference import resolve
 
     entry = resolve(run, root)
-    name = "sweep" if isinstance(entry, SweepEntry) else "fit"
+    if together and not isinstance(entry, SweepEntry):
+        raise UsageError(f"--ensemble is for a sweep; {run} is a run")
+    name = "ensemble" if together or best else "sweep" if isinstance(entry, SweepEntry) else "fit"
+    shown = _trained(run, best, trust, root) if name == "ensemble" else entry
     again = name if format != "png" else f"{name}-{dpi}dpi"  # not in the place of the one whose digest is recorded
     path = output or entry.path / "figures" / f"{again}.{format}"
-    write_figure(entry, path, format, dpi=dpi, trusted=trust or ())
+    write_figure(shown, path, format, dpi=dpi, trusted=trust or ())
     print(path)
 
 

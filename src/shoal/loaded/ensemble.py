@@ -13,6 +13,7 @@ from shoal.review.wording import counted, settings
 
 if TYPE_CHECKING:
     import polars
+    from matplotlib.figure import Figure
 
     from shoal.loaded.conformal import Calibrated
     from shoal.review.entries import SweepEntry
@@ -65,7 +66,7 @@ class Ensemble:
 
     def predictions(self, x: Any, which: Which = "best") -> polars.DataFrame:
         """The same, without a word."""
-        return _together([run.predictions(x, which) for run in self.members], self.columns(which))
+        return together([run.predictions(x, which) for run in self.members], self.columns(which))
 
     def columns(self, which: Which = "best") -> Data:
         """The names of inputs and predictions.
@@ -87,6 +88,17 @@ class Ensemble:
         """How tables are written that the members were trained on."""
         return self.first.format(which)
 
+    @property
+    def figure(self) -> Figure:
+        """Their mean with a band: over the one input there is, or against the targets of the test part.
+
+        Raises:
+            UsageError: where they predict classes, or have neither.
+        """
+        from shoal.loaded.ensemble_figure import figure
+
+        return figure(self)
+
     def calibrated(self, level: float, which: Which = "best") -> Calibrated:
         """What turns predictions into intervals of this level, or into sets of classes, by split conformal prediction.
 
@@ -98,7 +110,7 @@ class Ensemble:
 
         parts = [held_out(run, which) for run in self.members]
         data = self.columns(which)
-        predicted = _together([part.predicted for part in parts], data)
+        predicted = together([part.predicted for part in parts], data)
         return calibrate(HeldOut(predicted, parts[0].truth, _classes(data)), level)
 
     def evaluate(
@@ -146,7 +158,12 @@ def _classes(data: Data) -> tuple[str, ...]:
     return tuple(data.encoding.get("classes", ()))
 
 
-def _together(predicted: Sequence[polars.DataFrame], data: Data) -> polars.DataFrame:
+def together(predicted: Sequence[polars.DataFrame], data: Data) -> polars.DataFrame:
+    """What several runs say of the same rows, as a mean with its spread: see `Ensemble.predict`.
+
+    Raises:
+        UsageError: where it has none.
+    """
     import polars as pl
 
     classes = _classes(data)

@@ -103,15 +103,15 @@ def evaluate_together(
     return _measures(shown, samples, together.to(outputs[0].dtype), "test" if path is None else "input")
 
 
-def held_out(run: TrainedRun, which: Which) -> HeldOut:
+def held_out(run: TrainedRun, which: Which, *, what: str = "intervals are calibrated") -> HeldOut:
     """What a run says of its test part, which is the same for all seeds and folds, beside what is true.
 
     Raises:
-        UsageError: where it has none.
+        UsageError: where it has none; it says `what` that is for.
     """
     job = _job(run, run.config)
     if job.data.test is None:
-        problem = f"intervals are calibrated on a test part, and {run.path} has none"
+        problem = f"{what} on a test part, and {run.path} has none"
         raise UsageError(problem, hint="task.test_fraction or task.test_path keeps one; a formula's need none")
     shown, samples, data = job.presented(run.loaded(job, which)), job.data.test, run.columns(which)
     classes = tuple(data.encoding.get("classes", ()))

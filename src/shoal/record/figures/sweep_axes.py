@@ -20,9 +20,14 @@ MOST_STRIPS = 12
 LONGEST_LABEL = 40
 
 
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether these are positive values over more than an order of magnitude, which a logarithmic axis shows."""
+    return bool(values) and 0 < 20 * min(values) < max(values)
+
+
 def set_scale(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic scale for positive values over more than an order of magnitude."""
-    if values and 0 < 20 * min(values) < max(values):
+    """A logarithmic scale for values that are wide."""
+    if is_wide(values):
         axes.set_yscale("log")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from shoal.errors import shown
 from shoal.names import STEP
 from shoal.record.figures.colors import BLUE, COLORS, GRAY
 from shoal.record.figures.drawn import Drawn, Leader, Wording
-from shoal.record.figures.sweep_axes import LONGEST_LABEL, label_of, set_scale
+from shoal.record.figures.sweep_axes import LONGEST_LABEL, is_wide, label_of, set_scale
 
 MOST_LINES = 40
 """Curves drawn one by one at most; of more runs their percentiles are drawn."""
@@ -35,7 +35,10 @@ def curve(rows: Sequence[Mapping[str, float]], metric: str) -> list[tuple[float,
 def draw_curves(
     axes: Axes, outcomes: Sequence[Drawn], settings: Sequence[str], best: Leader | None, wording: Wording
 ) -> None:
-    """Mean and band of each configuration where there are few; else each run or their percentiles; always the best."""
+    """Middle and band of each configuration where there are few; else each run or percentiles; always the best.
+
+    A mean has no place on a logarithmic axis, where one bad run makes another curve of it: there it is the median.
+    """
     drawn = [each for each in outcomes if each.curve]
     groups: dict[tuple[str, ...], list[Drawn]] = {}
     for each in drawn:
@@ -43,9 +46,10 @@ def draw_curves(
     steps, said = _steps(drawn), ""
     labels = [label_of(settings, names) for names in groups]
     if 1 < len(groups) < len(COLORS) and max(map(len, labels)) <= LONGEST_LABEL:
-        said = f"mean and std over {wording.repeats}" if len(groups) < len(drawn) else ""
+        band = _quartiles if is_wide([y for each in drawn for _, y in each.curve]) else _deviation
+        said = f"{_BANDS[band]} over {wording.repeats}" if len(groups) < len(drawn) else ""
         for label, members, color in zip(labels, groups.values(), COLORS, strict=False):
-            _group(axes, members, steps, color, label)
+            _group(axes, members, steps, color, label, band)
     else:
         _all(axes, drawn, steps, wording)
     leading = next((each for each in drawn if best is not None and each.run == best.run), None)
@@ -77,8 +81,26 @@ def _legend(axes: Axes, title: str, *, below: bool) -> None:
     axes.legend(handles, labels, title=title or None, loc="lower right" if below else "upper right", **look)
 
 
-def _group(axes: Axes, members: Sequence[Drawn], steps: np.ndarray, color: str, label: str) -> None:
-    """The mean over the runs of one configuration and one standard deviation to either side, while all of them train.
+Band = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Of a row a run: the lower end, the middle, the upper end."""
+
+
+def _quartiles(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    low, middle, high = np.percentile(table, [25, 50, 75], axis=0)
+    return low, middle, high
+
+
+def _deviation(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, and one standard deviation to either side, but not below the smallest value."""
+    mean, deviation = table.mean(axis=0), table.std(axis=0, ddof=1)
+    return np.fmax(mean - deviation, table.min(axis=0, initial=np.inf)), mean, mean + deviation
+
+
+_BANDS: Mapping[Band, str] = {_quartiles: "median and quartiles", _deviation: "mean and std"}
+
+
+def _group(axes: Axes, members: Sequence[Drawn], steps: np.ndarray, color: str, label: str, band: Band) -> None:
+    """The middle of the runs of one configuration and a band around it, while all of them train.
 
     Where some go on, as halving lets them, a thin line for each of those.
     """
@@ -88,10 +110,9 @@ def _group(axes: Axes, members: Sequence[Drawn], steps: np.ndarray, color: str, 
     table = _table(members, steps)
     whole = ~np.isnan(table).any(axis=0)
     shared = steps[whole]
-    mean, deviation = table[:, whole].mean(axis=0), table[:, whole].std(axis=0, ddof=1)
-    low, high = np.fmax(mean - deviation, table[:, whole].min(axis=0, initial=np.inf)), mean + deviation
+    low, middle, high = band(table[:, whole])
     axes.fill_between(shared, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.plot(shared, mean, color=color, linewidth=1.6, label=label, marker="o" if len(shared) == 1 else None)
+    axes.plot(shared, middle, color=color, linewidth=1.6, label=label, marker="o" if len(shared) == 1 else None)
     end = shared[-1] if len(shared) else -np.inf
     for each in members:
         further = [(x, y) for x, y in each.curve if x >= end]
