@@ -19,6 +19,7 @@ from shoal.record.checkpoint_file import load
 from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, read_history, read_info
 from shoal.rundir.changes import Change
+from spread import turns
 from stops import Stops
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -171,6 +172,17 @@ def half(halves: dict[str, Path], *words: str) -> Path:
     return Path("half")
 
 
+def unchanged(halves: dict[str, Path], *words: str) -> RunDir:
+    """The run of two epochs with these words, gone on with as it was; each goes on once."""
+    name = " ".join(["unchanged", *words])
+    if name not in halves:
+        shutil.rmtree("half", ignore_errors=True)
+        halves[name] = halves["where"] / str(len(halves))
+        shutil.copytree(gone_on(half(halves, *words)).path, halves[name])
+        shutil.rmtree("half")
+    return RunDir(halves[name])
+
+
 def gone_on(path: Path, *changes: str, epochs: int = 4) -> RunDir:
     run, _ = resume(path, [f"trainer.max_epochs={epochs}", *changes])
     return run
@@ -214,12 +226,7 @@ def test_what_the_state_of_a_run_depends_on_is_refused(group: str) -> None:
 
 @pytest.mark.parametrize(
     ("place", "word", "engine"),
-    [
-        # Each setting in one engine, then the other; both where there is time.
-        pytest.param(place, word, engine, marks=[pytest.mark.long] if (turn + at) % 2 else [])
-        for turn, (place, word) in enumerate((place, word) for place in RATES for word in RATES[place].split())
-        for at, engine in enumerate(("lightning", "vectorized"))
-    ],
+    turns([(place, word) for place in RATES for word in RATES[place].split()], ["lightning", "vectorized"]),
 )
 def test_a_changed_rate_is_what_it_would_have_been(
     place: str, word: str, engine: str, halves: dict[str, Path], workdir: Path
@@ -236,19 +243,12 @@ def test_a_changed_rate_is_what_it_would_have_been(
     assert settings_of(changed) == settings_of(whole)
     if choice != "plateau":
         assert rates(changed)[2:] == rates(whole)[2:]
-        assert rates(changed)[2:] != rates(half_gone_on(halves, chosen))[2:] or group == "optimizer"
-
-
-def half_gone_on(halves: dict[str, Path], words: list[str]) -> RunDir:
-    """The run with these words gone on with as it was."""
-    shutil.rmtree("half", ignore_errors=True)
-    return gone_on(half(halves, *words))
+        assert rates(changed)[2:] != rates(unchanged(halves, *chosen))[2:] or group == "optimizer"
 
 
 @pytest.mark.parametrize("key", OTHERS)
 def test_a_harmless_setting_changes_no_bit(key: str, halves: dict[str, Path], workdir: Path) -> None:
-    expected = state(gone_on(half(halves)).path)
-    shutil.rmtree("half")
+    expected = state(unchanged(halves).path)
 
     found = state(gone_on(half(halves), f"{key}={OTHERS[key]}").path)
 
@@ -257,8 +257,7 @@ def test_a_harmless_setting_changes_no_bit(key: str, halves: dict[str, Path], wo
 
 @pytest.mark.parametrize("key", EFFECTIVE)
 def test_an_effective_setting_changes_the_run_or_its_record(key: str, halves: dict[str, Path], workdir: Path) -> None:
-    expected = state(gone_on(half(halves)).path)
-    shutil.rmtree("half")
+    expected = state(unchanged(halves).path)
     change = f"{key}={EFFECTIVE[key]}"
 
     found = state(gone_on(half(halves), change, epochs=int(EFFECTIVE[key]) if "max_epochs" in key else 4).path)

@@ -21,6 +21,7 @@ from shoal.record import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, read_history, read_info
 from shoal.sweeps.plan import why_alone
+from spread import one_of
 
 pytestmark = [
     pytest.mark.usefixtures("undrawn"),
@@ -222,12 +223,15 @@ def test_a_callback_that_inherits_from_one_that_a_stack_follows_trains_alone(wor
 
 @pytest.mark.parametrize(
     "words",
-    [
-        *(f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values),
-        *CALLBACKS,
-        *LENGTHS,
-        *PIECES,
-    ],
+    one_of(
+        2,
+        [
+            *(f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values),
+            *CALLBACKS,
+            *LENGTHS,
+            *PIECES,
+        ],
+    ),
 )
 def test_the_engines_agree(words: str, workdir: Path) -> None:
     alone, stacked = run_by("lightning", words), run_by("vectorized", words)

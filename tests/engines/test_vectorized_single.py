@@ -19,6 +19,7 @@ from shoal.record import single
 from shoal.record.checkpoint_file import EXTRA, load
 from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, verify
+from spread import turns
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*"),
@@ -143,8 +144,9 @@ def test_a_training_made_longer_equals_one_that_was_long_from_the_start(workdir:
     same(short, whole)
 
 
-@pytest.mark.parametrize(("first", "then"), [("vectorized", "lightning"), ("lightning", "vectorized")])
-@pytest.mark.parametrize("steps", [15, 18])
+@pytest.mark.parametrize(
+    ("first", "then", "steps"), turns([("vectorized", "lightning"), ("lightning", "vectorized")], [15, 18])
+)
 def test_either_engine_goes_on_from_a_checkpoint_of_the_other(
     workdir: Path, first: str, then: str, steps: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,8 +162,7 @@ def test_either_engine_goes_on_from_a_checkpoint_of_the_other(
     assert "damaged" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("steps", [15, 18])
-@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+@pytest.mark.parametrize(("engine", "steps"), turns(["lightning", "vectorized"], [15, 18]))
 def test_a_run_of_a_sweep_goes_on_in_either_engine(
     workdir: Path, engine: str, steps: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from shoal.loaded.run import Run
 from shoal.record.interruption import Interrupted
 from shoal.record.weights import cloned
 from shoal.rundir import RunDir, read_history, read_info
+from spread import turns
 from stops import Stops
 
 pytestmark = [
@@ -67,8 +68,7 @@ def test_both_checkpoints_evaluate_to_what_is_recorded(name: str, workdir: Path)
     assert info.best.value == min(row["val/loss"] for row in read_history(run.history).rows if "val/loss" in row)
 
 
-@pytest.mark.parametrize("step", [10, 16, 22])
-@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize(("name", "step"), turns(CALLBACKS, [10, 16, 22]))
 def test_an_average_that_was_interrupted_goes_on_to_the_bit(
     name: str, step: int, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

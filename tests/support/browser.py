@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found :=
 DRIVER = shutil.which("chromedriver")
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 """Deque's checks of what people with disabilities meet on a page; `.ci/run` fetches them."""
-SCREENSHOTS = ROOT / "screenshots"
+SCREENSHOTS = (ROOT if os.access(ROOT, os.W_OK) else Path(tempfile.gettempdir())) / "screenshots"
 
 needs_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="there is no chromium and chromedriver: apt-get install chromium chromium-driver"
