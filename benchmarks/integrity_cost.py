@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from faults import in_child
 from shoal.app.start import start
-from shoal.record import checkpoint
+from shoal.record import kept_states
 
 RUN = ["task=parabola", "callbacks.progress=null"]
 
@@ -51,7 +51,7 @@ class _Clock:
             (os, "fsync"),
             (hashlib, "sha256"),
             (hashlib, "file_digest"),
-            (checkpoint, "copy"),
+            (kept_states, "copy"),
             (FileLock, "acquire"),
             (FileLock, "release"),
         ]

@@ -14,14 +14,12 @@ import json
 import os
 import platform
 import random
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,265 +28,19 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 
 import torch  # noqa: E402
 
-from faults import Faults, NoMount, bits, dies, ended, flipped, forked, in_child, small_disk  # noqa: E402
-from faults.state import differences, state  # noqa: E402
+from bad_disks import disks, failures, flips  # noqa: E402
+from faults import NoMount, ended, forked  # noqa: E402
 from integrity_cost import share_of_integrity  # noqa: E402
+from killed_runs import kills, launchers, writes  # noqa: E402
 from processors import EVERY, report  # noqa: E402
-from shoal.app.resume import resume  # noqa: E402
+from rack import RUN, Rack, Row, train  # noqa: E402
 from shoal.app.start import start  # noqa: E402
-from shoal.cli import train as shoal  # noqa: E402
-from shoal.errors import DamagedError, ShoalError  # noqa: E402
-from shoal.record.checkpoint_file import load  # noqa: E402
 from shoal.record.environment import hardware  # noqa: E402
 from shoal.record.figures import fit as figures  # noqa: E402
-from shoal.rundir import RunDir, Status, read_info, unsealed  # noqa: E402
-from sweep_kills import killed_launchers  # noqa: E402
+from shoal.rundir import Status, read_info  # noqa: E402
 
-RUN = [
-    "task.n_samples=50",
-    "task.batch_size=8",
-    "model.hidden=[6]",
-    "model.dropout=0.2",
-    "trainer.max_epochs=16",
-    "trainer.gradient_clip_val=0.5",
-    "scheduler=cosine",
-    "callbacks=early_stopping",
-    "callbacks.progress=null",
-    "callbacks.checkpoint.every_n_train_steps=3",
-]
-STACKED = [*RUN[:-1], "engine=vectorized", "callbacks.checkpoint.every_seconds=0", "trainer.max_epochs=4"]
-SWEEP = ["-m", *STACKED[:-3], *STACKED[-2:], "seed=0,1,2", "sweep.processes=0"]
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1).to_bytes(4) + (1).to_bytes(4) + bytes(20)
 """Stands for the figure, whose drawing takes longer than such a training."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What was done, how often, what came of it, and what should."""
-
-    fault: str
-    trials: int
-    result: str
-    goal: str
-
-
-@dataclass(frozen=True)
-class Rack:
-    """Where the trials are made, and how many."""
-
-    disk: Path
-    memory: Path
-    scale: float
-    seed: int
-
-    def n(self, trials: int) -> int:
-        """So many trials, at this scale."""
-        return max(1, round(trials * self.scale))
-
-    @property
-    def chance(self) -> random.Random:
-        """Numbers by chance, the same in every run with this seed."""
-        return random.Random(self.seed)
-
-
-def train(path: Path, words: list[str] = RUN) -> None:
-    """The run that everything happens to."""
-    start([*words, f"hydra.run.dir={path}"])
-
-
-def go_on(path: Path, words: list[str] = RUN) -> None:
-    """What a person does after a crash: resume, or start again where nothing had begun."""
-    run = RunDir(path)
-    if not run.info.exists():
-        shutil.rmtree(path, ignore_errors=True)
-        train(path, words)
-    elif read_info(run.info).status is not Status.COMPLETED:
-        resume(path)
-
-
-def outcome(path: Path, expected: Path, words: list[str] = RUN) -> int:
-    """0 where the run goes on to the same end to the bit, 1 where to another, 2 where it is lost."""
-    try:
-        go_on(path, words)
-    except ShoalError as error:
-        print(error, flush=True)
-        return 2
-    return _compared(path, expected)
-
-
-def _compared(path: Path, expected: Path) -> int:
-    found = differences(state(expected), state(path))
-    if found:
-        print(path.name, found[:4], flush=True)
-    return int(bool(found))
-
-
-def kills(rack: Rack) -> list[Row]:
-    """Kill -9 at random times, on one file system and across two."""
-    here = _kills("same file system", rack.disk / "kills", rack.n(500), rack.chance)
-    there = _kills("TMPDIR on another file system", rack.memory / "kills", rack.n(500), rack.chance)
-    return [here, there]
-
-
-def _kills(where: str, folder: Path, n: int, chance: random.Random) -> Row:
-    """Kill runs, of which one in ten is killed again while it resumes; one that ends before does not count."""
-    whole = folder / "whole"
-    train(whole)  # here, so that every copy of this process has imported everything
-    began = time.monotonic()
-    in_child(partial(train, folder / "timed"))
-    length = time.monotonic() - began
-    counts, killed = [0, 0, 0], 0
-    while sum(counts) < n:
-        path = folder / f"run-{sum(counts)}"
-        died = dies(partial(train, path), chance.uniform(0, length))
-        length *= 1 if died else 0.98  # the machine was busy when it was measured
-        if died and chance.random() < 0.1:
-            killed += dies(partial(go_on, path), chance.uniform(0, length))
-        if died:
-            counts[_judged(partial(outcome, path, whole), folder)] += 1
-        killed += died
-        shutil.rmtree(path, ignore_errors=True)
-    litter = len(list(Path(tempfile.gettempdir()).glob("*.partial")))
-    result = f"{counts[2]} lost, {counts[0]:,} of {n:,} bitwise, {litter} files left behind"
-    return Row(f"kill -9 at a random time, {where}", killed, result, "0 lost, all bitwise")
-
-
-def _judged(work: Callable[[], int], folder: Path) -> int:
-    """0, 1 or 2, as `outcome` says; whatever else a process ends with is a loss."""
-    code = in_child(work, log=folder / "log")
-    return code if code in (0, 1) else 2
-
-
-def writes(rack: Rack) -> list[Row]:
-    """Kill at every call that changes the disk: of a run of either engine, and of a sweep in one process."""
-    words = {"a run": [*RUN[:4], "trainer.max_epochs=8", *RUN[5:]], "a run with engine=vectorized": STACKED}
-    rows = []
-    for what, each in words.items():
-        folder = rack.disk / str(len(rows))
-        train(folder / "whole", each)
-        judge = partial(outcome, expected=folder / "whole", words=each)
-        rows.append(_killed_at_each(what, folder, rack, partial(train, words=each), judge))
-    folder = rack.disk / "sweeps"
-    in_child(partial(sweep, folder / "whole"))
-    rows.append(_killed_at_each("a sweep of three", folder, rack, sweep, partial(_swept, expected=folder / "whole")))
-    return rows
-
-
-def sweep(path: Path) -> int:
-    """A small sweep in this process, or what is missing of it."""
-    return shoal([*SWEEP, f"hydra.sweep.dir={path}"])
-
-
-def _swept(path: Path, expected: Path) -> int:
-    if sweep(path) != 0:
-        return 2
-    return max(_compared(path / name, expected / name) for name in ("0000", "0001", "0002"))
-
-
-def _killed_at_each(
-    what: str, folder: Path, rack: Rack, begin: Callable[[Path], object], judge: Callable[[Path], int]
-) -> Row:
-    """Kill `begin` before each call that changes the disk, and within each write; `judge` what that leads to."""
-    calls = _calls(folder, partial(begin, folder / "counted"))
-    points = [(at, kind) for at, call in enumerate(calls, 1) for kind in ("kill", "half")[: 1 + (call == "write")]]
-    points = points[:: max(1, round(1 / rack.scale))]
-    good = 0
-    for at, kind in points:
-        path = folder / f"{kind}-{at}"
-        in_child(partial(_faulty, Faults(at=at, kind=kind), folder, partial(begin, path)))
-        good += _judged(partial(judge, path), folder) == 0
-        shutil.rmtree(path, ignore_errors=True)
-    fault = f"{what} killed before, and in the middle of, each of its {len(calls)} writes, fsyncs, renames and links"
-    return Row(fault, len(points), f"{good:,} of {len(points):,} go on bitwise", "all")
-
-
-def _faulty(faults: Faults, folder: Path, work: Callable[[], object]) -> None:
-    with faults.installed(folder):
-        work()
-
-
-def _calls(folder: Path, work: Callable[[], object]) -> list[str]:
-    """The calls that change the disk, in their order."""
-
-    def counted() -> int:
-        faults = Faults()
-        _faulty(faults, folder, work)
-        (folder / "calls").write_text(" ".join(faults.calls))
-        return 0
-
-    in_child(counted)
-    return (folder / "calls").read_text().split()
-
-
-def failures(rack: Rack) -> list[Row]:
-    """EIO and no space at a random call, once and from then on."""
-    folder, chance, bad, n = rack.disk / "failures", rack.chance, 0, rack.n(200)
-    folder.mkdir()
-    for i in range(n):
-        path = folder / f"failing-{i}"
-        faults = Faults(
-            at=chance.randrange(8, 60), kind=chance.choice(["EIO", "ENOSPC"]), lasting=chance.random() < 0.5
-        )
-
-        def work(path: Path = path, faults: Faults = faults) -> int:
-            with contextlib.suppress(ShoalError):
-                _faulty(faults, folder, partial(train, path))
-            if RunDir(path).last.exists():
-                load(RunDir(path).last)
-            return 0
-
-        bad += in_child(work, log=folder / "log") != 0
-        shutil.rmtree(path, ignore_errors=True)
-    return [Row("EIO or no space at a random call, once or for good", n, f"{bad} bad checkpoints or tracebacks", "0")]
-
-
-def disks(rack: Rack) -> list[Row]:
-    """A disk that another process fills while a run trains."""
-    destroyed, n, chance = 0, rack.n(50), rack.chance
-    for _ in range(n):
-        with small_disk(rack.disk / "small", size="512k") as disk:
-            path = disk / "run"
-            words = ["trainer.max_epochs=100000", "~callbacks.early_stopping", f"hydra.run.dir={path}"]
-            child = forked(partial(start, [*RUN, *words]))
-            while not RunDir(path).last.exists():
-                time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.1))
-            with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-                while True:
-                    filler.write(bytes(1024))
-            ended(child)
-            try:
-                load(RunDir(path).last)
-            except ShoalError:
-                destroyed += 1
-    return [Row("disk filled by another process", n, f"{destroyed} good checkpoints destroyed", "0")]
-
-
-def flips(rack: Rack) -> list[Row]:
-    """One bit of a checkpoint turned over, and checkpoints cut short."""
-    train(rack.disk / "run")
-    file = RunDir(rack.disk / "run").last
-    whole, silent, n = file.read_bytes(), [0, 0], rack.n(10_000)
-    for bit in bits(file, n, seed=rack.seed):
-        flipped(file, bit)
-        silent[0] += _loads(file)
-        file.write_bytes(whole)
-    lengths = range(0, len(whole), max(1, round(1 / rack.scale)))
-    for length in lengths:
-        file.write_bytes(whole[:length])
-        silent[1] += _loads(file)
-    file.write_bytes(whole)
-    return [
-        Row("one bit of a checkpoint flipped", n, f"{silent[0]} silent loads", "0"),
-        Row("a checkpoint cut short, at every length", len(lengths), f"{silent[1]} silent loads", "0"),
-    ]
-
-
-def _loads(file: Path) -> bool:
-    with contextlib.suppress(DamagedError):
-        unsealed(file)
-        return True
-    return False
 
 
 def starts(rack: Rack) -> list[Row]:
@@ -306,16 +58,6 @@ def starts(rack: Rack) -> list[Row]:
     done = sum(read_info(path / "run.json").status is Status.COMPLETED for path in found)
     result = f"{len(found)} directories, {done} completed, {sum(map(bool, codes))} errors"
     return [Row("runs started at the same instant", n, result, f"{n} directories")]
-
-
-def launchers(rack: Rack) -> list[Row]:
-    """The launcher of a sweep killed again and again."""
-    found = killed_launchers(rack.disk / "sweeps", rack.n(1000), rack.n(100), rack.chance)
-    fault = (
-        f"the launcher of one sweep of {found.jobs:,} jobs killed (kill -9, {found.cold} times with its two workers)"
-    )
-    result = f"{found.once:,} of {found.jobs:,} results exactly once and bitwise, {found.orphans} orphans"
-    return [Row(fault, found.kills, result, "every result once")]
 
 
 def cost(rack: Rack) -> list[Row]:

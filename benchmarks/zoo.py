@@ -34,6 +34,7 @@ from shoal.engines.job import Job
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.step.compiled import program
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
@@ -147,7 +148,7 @@ class Stacked:
 
     def why_not(self) -> str | None:
         """Why these runs do not stack, where they do not."""
-        reasons = driver.unlike_alone(self.first)
+        reasons = unlike_alone(self.first)
         return next(iter(reasons.values())) if reasons else None
 
     def warm_up(self, epochs: int) -> None:

@@ -78,7 +78,7 @@ def words(piece: Mapping[str, Any]) -> list[str]:
 
 
 def difference(run: Run) -> str:
-    """The largest difference of a weight of the trained run to one that plain Lightning trains."""
+    """The largest difference of a weight to that which plain Lightning trains: of large ones a part."""
     made = job(read_config(run.directory.config))
     module, loaders = made.module_to_stack(), Loaders(made)
     seed_global(0)
@@ -96,7 +96,9 @@ def difference(run: Run) -> str:
     trainer.fit(module, **loaders.arguments())
     last = load(run.directory.last)
     own = last["shoal"].get("going_on", last["state_dict"])
-    return f"{max(float((own[name] - each).abs().max()) for name, each in module.state_dict().items()):.1g}"
+    state = module.state_dict()
+    largest = max(1.0, *(float(each.abs().max()) for each in state.values() if each.numel()))
+    return f"{max(float((own[name] - each).abs().max()) for name, each in state.items()) / largest:.1g}"
 
 
 def row(piece: Mapping[str, Any]) -> Row:

@@ -3,7 +3,7 @@
 # `import torch.optim.sgd` and `torch.optim.SGD(...)` import all of torch._dynamo. And torchmetrics, which comes with Lightning,
 # imports scipy.signal and scipy.optimize where scipy happens to be installed, for one attribute and one function. Together
 # they are a third of the start of a small program.
-# In shoal: startup.py lets these modules wait until something asks for them.
+# In shoal: startup/ lets these modules wait until something asks for them.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; cd "$folder"
 ${PYTHON:-python3} -m venv env && env/bin/python -m pip install --quiet --disable-pip-version-check \

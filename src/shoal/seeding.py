@@ -119,3 +119,13 @@ def set_global_states(states: tuple[Any, Any, torch.Tensor]) -> None:
     random.setstate(states[0])
     numpy.random.set_state(states[1])
     torch.set_rng_state(states[2])
+
+
+def torch_state() -> torch.Tensor:
+    """Where torch's global generator is."""
+    return torch.get_rng_state()
+
+
+def continue_torch(state: torch.Tensor) -> None:
+    """Let torch's global generator go on from there."""
+    torch.set_rng_state(state)

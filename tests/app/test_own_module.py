@@ -13,8 +13,8 @@ from shoal.app.resume import resume
 from shoal.errors import ConfigError, UsageError
 from shoal.loaded.run import Run
 from shoal.record.checkpoint_file import load
-from shoal.record.interruption import Interrupted
 from shoal.rundir import Status
+from shoal.signals import Interrupted
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

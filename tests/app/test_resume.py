@@ -14,8 +14,9 @@ from faults import ended, forked
 from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
-from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.interruption import Interruption
 from shoal.rundir import RunDir, Status, read_info
+from shoal.signals import Interrupted
 from spread import one_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -17,8 +17,8 @@ from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError
-from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, read_history, read_info
+from shoal.signals import Interrupted
 from spread import one_of, turns
 from stops import Stops
 

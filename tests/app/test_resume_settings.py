@@ -16,9 +16,9 @@ from shoal.app.start import start
 from shoal.config.amended import FIXED, refuse_fixed
 from shoal.errors import ConfigError, ShoalError, UsageError
 from shoal.record.checkpoint_file import load
-from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, read_history, read_info
 from shoal.rundir.changes import Change
+from shoal.signals import Interrupted
 from spread import turns
 from stops import Stops
 

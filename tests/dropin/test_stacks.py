@@ -43,7 +43,14 @@ def both(words: list[str], folder: Path, patch: pytest.MonkeyPatch) -> tuple[lis
     "words",
     [
         ["optimizer=sgd", "scheduler=cycle", "by_step=true", "+trainer.gradient_clip_val=0.3"],
-        ["norm=true", "scheduler=plateau", "lr=0.3"],
+        [
+            "norm=true",
+            "scheduler=plateau",
+            "lr=0.3",
+            "dropout=0.2",
+            "+trainer.accumulate_grad_batches=2",
+            "recurrent=true",
+        ],
     ],
 )
 def test_jobs_in_a_stack_leave_and_return_what_they_do_alone(
@@ -60,7 +67,7 @@ def test_jobs_in_a_stack_leave_and_return_what_they_do_alone(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["dropout=0.2"], "draws random numbers without a key"),
+        (["odd=numpy"], "draws from a global random generator"),
         (["odd=warming"], "it depends on more than parameters, buffers and the batch"),
     ],
 )

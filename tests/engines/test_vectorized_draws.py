@@ -18,7 +18,8 @@ from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.drawn.numbers import Draws
 from shoal.engines.step.drawn.replacements import REPLACEMENTS
 from shoal.engines.step.mapped import Mapped, Outcome, Stepped
-from shoal.engines.vectorized.driver import fit, unlike_alone
+from shoal.engines.vectorized.driver import fit
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss

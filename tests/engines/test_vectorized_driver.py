@@ -15,6 +15,7 @@ from driven import SETTINGS, Kept, Stopped, job
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.gone_on import go_on_from
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.signature import unstackable
@@ -210,7 +211,7 @@ def test_a_run_goes_on_from_its_checkpoint_in_another_stack() -> None:
     half, _ = stacked([through(0, 3), through(1, 3)])
 
     resumed = Running([Member.of(through(1))])
-    resumed.load_checkpoint(0, half.checkpoint(1))
+    go_on_from(half.checkpoint(1), resumed, 0)
     driver.fit(resumed, Kept())
 
     same(resumed.checkpoint(0), whole.checkpoint(1))

@@ -16,6 +16,7 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver, timing
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.running import Running
@@ -63,7 +64,7 @@ def trained(running: Running, kept: Kept) -> None:
 
 def stacked(*jobs: Job) -> Kept:
     running, kept = Running([Member.of(each) for each in jobs]), Kept()
-    assert driver.unlike_alone(running) == {}
+    assert unlike_alone(running) == {}
     trained(running, kept)
     return kept
 
@@ -103,7 +104,7 @@ def test_metrics_with_a_state_are_told_what_each_run_s_steps_gave_them() -> None
 def test_a_step_that_looks_at_what_it_appends_trains_alone() -> None:
     running = Running([Member.of(job(hooked.Looks, seed, n=20)) for seed in (0, 1)])
 
-    assert "looks at self.training_step_outputs, which it fills" in driver.unlike_alone(running)[0]
+    assert "looks at self.training_step_outputs, which it fills" in unlike_alone(running)[0]
 
 
 def test_a_callback_ends_a_run_of_a_stack_and_keeps_its_state() -> None:

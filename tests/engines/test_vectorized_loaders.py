@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import (
@@ -20,6 +22,7 @@ from torch.utils.data import (
     RandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 
 from driven import Kept, job
@@ -51,11 +54,16 @@ class Noting(Plain):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[int, list[Any]] = {}
+        self.judged: dict[int, list[Any]] = {}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.given.setdefault(self.current_epoch, []).append(batch)
         x, y = pytree.tree_leaves(batch)[:2]
         return super().training_step((x, y), batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.judged.setdefault(self.current_epoch, []).append(batch)
+        super().validation_step(pytree.tree_leaves(batch)[:2], batch_idx)
 
 
 class Named(Plain):
@@ -91,11 +99,49 @@ class Changing(Dataset[Any]):
         return torch.full((1,), random.random() + numpy.random.rand()) + torch.rand(1), torch.tensor([float(place)])
 
 
+class Redrawn(Changing):
+    """Draws less: what checks arguments in tests draws from Python's generator too."""
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        return torch.full((1,), numpy.random.rand()) + torch.rand(1), torch.tensor([float(place)])
+
+
 class Flowing(IterableDataset[Any]):
     """Gives samples one after the other, and does not say how many."""
 
     def __iter__(self) -> Any:
         return iter([(torch.full((1,), float(n)), torch.rand(1)) for n in range(10)])
+
+
+class Yielding(IterableDataset[Any]):
+    """Draws each sample when it is asked for, and shares them out among workers."""
+
+    def __init__(self, n: int = 10, holds: Any = None) -> None:
+        self.n = n
+        self.holds = holds
+
+    def __iter__(self) -> Any:
+        worker = get_worker_info()
+        for place in range(worker.id if worker else 0, self.n, worker.num_workers if worker else 1):
+            yield torch.rand(1) + numpy.random.rand(), torch.tensor([float(place)])
+
+
+class Holding(Dataset[Any]):
+    """Draws from generators of its own, one of them within a transform."""
+
+    def __init__(self) -> None:
+        self.rng = numpy.random.default_rng(3)
+        self.transform = partial(_shifted, rng=random.Random(4))
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        return self.transform(torch.full((1,), self.rng.random())), torch.tensor([float(place)])
+
+
+def _shifted(x: Tensor, rng: random.Random) -> Tensor:
+    return x + rng.random()
 
 
 FIXED = TensorDataset(torch.rand(10, 1), torch.rand(10, 1))
@@ -104,12 +150,16 @@ FIXED = TensorDataset(torch.rand(10, 1), torch.rand(10, 1))
 class Other(Loaders):
     """Has other data for training."""
 
-    def __init__(self, train: Callable[[], Any]) -> None:
+    def __init__(self, train: Callable[[], Any], val: Callable[[], Any] | None = None) -> None:
         super().__init__()
         self.train = train
+        self.val = val
 
     def train_dataloader(self) -> Any:
         return self.train()
+
+    def val_dataloader(self) -> Any:
+        return self.val() if self.val else super().val_dataloader()
 
 
 class Turned(Other):
@@ -134,6 +184,13 @@ def _by_threes() -> DataLoader[Any]:
 
 
 WEIGHTED = WeightedRandomSampler(torch.arange(1.0, 11.0).tolist(), 7)
+AGAIN = RandomSampler(range(10), replacement=True, num_samples=70)
+
+
+def _turn(worker: int) -> None:
+    torch.rand(1 + worker)
+
+
 DATA: dict[str, Callable[[], Any]] = {
     "shuffled": Loaders,
     "its own generator": lambda: Loaders(generator=True),
@@ -148,28 +205,53 @@ DATA: dict[str, Callable[[], Any]] = {
     "made of a batch": lambda: Other(lambda: DataLoader(FIXED, 4, collate_fn=_centered)),
     "several": lambda: Other(lambda: [DataLoader(FIXED, 4, shuffle=True), DataLoader(FIXED, 6)]),
     "changed later": lambda: Turned(lambda: DataLoader(FIXED, 4)),
+    "drawn when asked for": lambda: Other(lambda: DataLoader(Yielding(), 4), lambda: DataLoader(Yielding(), 3)),
+    "shuffled by workers": lambda: Other(lambda: DataLoader(FIXED, 1, shuffle=True, num_workers=2)),
+    "weighted, by workers": lambda: Other(lambda: DataLoader(FIXED, 4, sampler=AGAIN, num_workers=2)),
+    "drawn by workers": lambda: Other(lambda: DataLoader(Changing(), 3, shuffle=True, num_workers=2)),
+    "drawn by workers that stay": lambda: Other(
+        lambda: DataLoader(Changing(), 3, num_workers=2, persistent_workers=True, worker_init_fn=_turn)
+    ),
+    "drawn by workers when asked for": lambda: Other(lambda: DataLoader(Yielding(), 2, num_workers=2)),
+    "drawn from its own": lambda: Other(lambda: DataLoader(Holding(), 4), lambda: DataLoader(Holding(), 4)),
+    "drawn from its own by workers": lambda: Other(lambda: DataLoader(Holding(), 4, num_workers=2)),
+    "judged by others": lambda: Other(lambda: DataLoader(FIXED, 4, shuffle=True), lambda: DataLoader(Redrawn(), 4)),
+    "in a dictionary": lambda: Other(lambda: {"a": DataLoader(Redrawn(), 4), "b": DataLoader(Yielding(30), 4)}),
+    "as long as the shortest": lambda: Other(
+        lambda: CombinedLoader([DataLoader(Redrawn(), 4), DataLoader(Yielding(30), 4)], "min_size")
+    ),
+    "not batched": lambda: Other(lambda: DataLoader(Changing(), batch_size=None)),
 }
+LONG = ("weighted, by workers", "drawn by workers", "drawn from its own by workers")
+CUT = {"limit_train_batches": 2, "limit_val_batches": 2}
 
 
-def own_job(seed: int, data: Callable[[], Any], module: Callable[[], Any] = Plain) -> Job:
+def own_job(seed: int, data: Callable[[], Any], module: Callable[[], Any] = Plain, **settings: Any) -> Job:
     task = LightningTask(module=module, datamodule=data, seed=seed)
-    return job(seed, task=task, model=OwnModel(), loss=OwnLoss(), optimizer=SGD(lr=0.1), max_epochs=3)
+    return job(seed, task=task, model=OwnModel(), loss=OwnLoss(), optimizer=SGD(lr=0.1), max_epochs=3, **settings)
 
 
-@pytest.mark.parametrize("name", DATA)
-def test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch(name: str) -> None:
-    alone = own_job(1, DATA[name], Noting)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *(pytest.param(name, {}, marks=[pytest.mark.long] * (name in LONG)) for name in DATA),
+        ("drawn when asked for", CUT),
+    ],
+)
+def test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch(name: str, settings: Any) -> None:
+    alone = own_job(1, DATA[name], Noting, **settings)
     module: Any = alone.module()
     fit_alone(alone, module)
 
-    train, _ = own_job(1, DATA[name]).sources()
-    batches = side_by_side([train, train])
+    train, val = own_job(1, DATA[name], Noting, **settings).sources()
+    own = [(side_by_side([each, each]), given) for each, given in ((train, module.given), (val, module.judged)) if each]
 
     for epoch in range(3):
-        found = list(batches.epoch(epoch, dtype=torch.float64))
-        assert len(found) == len(module.given[epoch]) == len(batches)
-        for mine, theirs in zip(found, module.given[epoch], strict=True):
-            assert equal(pytree.tree_map(lambda leaf: leaf[1], mine), theirs)
+        for batches, given in own:
+            found = list(batches.epoch(epoch, dtype=torch.float64))
+            assert len(found) == len(given[epoch]) == len(batches)
+            for mine, theirs in zip(found, given[epoch], strict=True):
+                assert equal(pytree.tree_map(lambda leaf: leaf[1], mine), theirs)
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -178,17 +260,19 @@ def equal(one: Any, other: Any) -> bool:
     return structure == theirs and all(torch.equal(mine, its) for mine, its in zip(leaves, others, strict=True))
 
 
-@pytest.mark.parametrize("name", ["shuffled", "ordered", "drawn anew", "named"])
+@pytest.mark.parametrize("name", ["shuffled", "drawn when asked for", "judged by others", "named"])
 def test_a_stack_of_runs_with_loaders_trains_as_lightning_trains_each(name: str) -> None:
     module_class = Named if name == "named" else Plain
     running = Running([Member.of(own_job(seed, DATA[name], module_class)) for seed in range(3)])
-    fit(running, Kept())
+    kept = Kept()
+    fit(running, kept)
 
     alone = own_job(2, DATA[name], module_class)
     module = alone.module()
-    fit_alone(alone, module)
+    trainer = fit_alone(alone, module)
 
     weights = running.checkpoint(2)["state_dict"]
+    assert kept.curve(2, "val/loss")[-1] == pytest.approx(float(trainer.callback_metrics["val/loss"]), rel=1e-12)
     assert all(torch.allclose(weights[key], value, rtol=1e-12) for key, value in module.state_dict().items())
 
 
@@ -242,7 +326,7 @@ class Shrinking(IterableDataset[Any]):
 
 
 def test_a_loader_that_has_another_number_of_batches_later_ends_the_stack() -> None:
-    source = Streamed(DataLoader(Shrinking(), 1), 0, None, double=False, trains=True)
+    source = Streamed(DataLoader(Shrinking(), 1), 0, None, double=False)
 
     assert len(source) == 10
     with pytest.raises(RuntimeError, match="gives 9 batches in epoch 1, and 10 in the first one"):

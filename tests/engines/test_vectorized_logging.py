@@ -17,7 +17,8 @@ from shoal.engines.lightning import fit as fit_alone
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.driver import fit, unlike_alone
+from shoal.engines.vectorized.driver import fit
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own

@@ -16,7 +16,9 @@ from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
-from shoal.engines.vectorized.driver import fit, unlike_alone
+from shoal.engines.vectorized.driver import fit
+from shoal.engines.vectorized.gone_on import go_on_from
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
@@ -221,7 +223,7 @@ def test_a_run_goes_on_to_the_bit_from_its_own_checkpoint(name: str) -> None:
     checkpoint = trained([half])[0].checkpoint(0)
 
     again = stack_of([whole])
-    again.load_checkpoint(0, checkpoint)
+    go_on_from(checkpoint, again, 0)
     fit(again, Kept())
 
     assert same(again.checkpoint(0), running.checkpoint(0))
@@ -332,5 +334,5 @@ def test_what_a_module_configures_itself_trains_as_lightning_trains_it(configure
         each.scheduler.state_dict()["last_epoch"] for each in configs
     ]
     again = stack_of([own_job(1)])
-    again.load_checkpoint(0, checkpoint)
+    go_on_from(checkpoint, again, 0)
     assert same(again.checkpoint(0)["optimizer_states"], checkpoint["optimizer_states"])

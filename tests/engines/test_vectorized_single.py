@@ -17,8 +17,8 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.record import single
 from shoal.record.checkpoint_file import EXTRA, load
-from shoal.record.interruption import Interrupted
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, verify
+from shoal.signals import Interrupted
 from spread import turns
 
 pytestmark = [

@@ -15,7 +15,7 @@ from commands import trained
 from faults.training import SMALL, train
 from shoal.cli import run as shoal_command
 from shoal.errors import UsageError
-from shoal.rundir import RunDir, Status, atomic, claim, read_info, write_text
+from shoal.rundir import RunDir, Status, claim, read_info, syncing, write_text
 from shoal.rundir.atomic import UnwritableError, together
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has been said yet of any file system."""
-    monkeypatch.setattr(atomic, "_unsynced", set())
+    monkeypatch.setattr(syncing, "_unsynced", set())
 
 
 def refuse_folders(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:

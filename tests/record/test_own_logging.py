@@ -14,9 +14,9 @@ import shoal
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.resume import resume
 from shoal.errors import ConfigError, ShoalError
-from shoal.record.interruption import Interrupted
 from shoal.record.recorder import Recorder
 from shoal.rundir import Status
+from shoal.signals import Interrupted
 from stops import Stops
 
 pytestmark = pytest.mark.usefixtures("undrawn")

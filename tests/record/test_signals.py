@@ -14,13 +14,14 @@ import pytest
 
 from faults import ended, forked
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
-from shoal.record import interruption, run_training
+from shoal.record import run_training
 from shoal.record.checkpoint_file import load
 from shoal.rundir import (
     RunDir,
     Status,
     read_info,
 )
+from shoal.signals import Interrupted
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -74,7 +75,7 @@ def test_a_signal_when_all_is_done_leaves_a_completed_run_and_is_told(
 
     monkeypatch.setattr(run_training._Session, "_end", late)
 
-    with pytest.raises(interruption.Interrupted) as raised:
+    with pytest.raises(Interrupted) as raised:
         train(tmp_path / "run")
 
     assert raised.value.exit_code == 143

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +23,7 @@ optimizer: adam
 scheduler: none
 norm: false
 dropout: 0.0
+recurrent: false
 by_step: false
 odd: none
 trainer: {max_epochs: 3, precision: 64-true, log_every_n_steps: 3}
@@ -51,6 +53,17 @@ class Points(pl.LightningDataModule):
         return self.val_dataloader()
 
 
+class Remembering(nn.Module):
+    """Reads the features of a point one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.GRU(1, 4, num_layers=2, dropout=0.2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layers(x[..., None])[0][:, -1]
+
+
 class Classifier(pl.LightningModule):
     """A network with metrics of torchmetrics."""
 
@@ -60,7 +73,8 @@ class Classifier(pl.LightningModule):
         self.cfg = {name: cfg[name] for name in ("optimizer", "scheduler", "by_step", "odd")}
         norm = [nn.BatchNorm1d(cfg.hidden)] if cfg.norm else []
         drop = [nn.Dropout(cfg.dropout)] if cfg.dropout else []
-        self.net = nn.Sequential(nn.Linear(4, cfg.hidden), *norm, nn.Tanh(), *drop, nn.Linear(cfg.hidden, 3))
+        memory = [Remembering()] if cfg.recurrent else []
+        self.net = nn.Sequential(*memory, nn.Linear(4, cfg.hidden), *norm, nn.Tanh(), *drop, nn.Linear(cfg.hidden, 3))
         self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
         self.train_acc, self.val_acc = (MulticlassAccuracy(3, average="micro") for _ in range(2))
         self.best = MaxMetric()
@@ -68,6 +82,8 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y = batch
+        if self.cfg["odd"] == "numpy":
+            x = x + 0.1 * numpy.random.rand()
         outputs = self.net(x)
         loss: Tensor = self.weight * nn.functional.cross_entropy(outputs, y)
         self.train_loss(loss)

@@ -10,8 +10,8 @@ import shoal
 from shoal.app.resume import resume
 from shoal.app.train import go_on
 from shoal.errors import ShoalError, UsageError
-from shoal.record.interruption import Interrupted
 from shoal.rundir import Status, read_info
+from shoal.signals import Interrupted
 from stops import Stops
 
 pytestmark = pytest.mark.usefixtures("undrawn")

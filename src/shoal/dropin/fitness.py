@@ -49,7 +49,6 @@ def _of_trainer(trainer: Any) -> Iterator[str]:
         "barebones": (trainer.barebones, False),
         "detect_anomaly": (trainer._detect_anomaly, False),
         "reload_dataloaders_every_n_epochs": (trainer.reload_dataloaders_every_n_epochs, 0),
-        "accumulate_grad_batches": (trainer.accumulate_grad_batches, 1),
         "val_check_interval": (trainer.val_check_interval, 1.0),
     }
     for name, (value, expected) in settings.items():
@@ -70,6 +69,8 @@ def _of_callbacks(trainer: Any) -> Iterator[str]:
             owner = next((cls for cls in type(each).__mro__ if hook in vars(cls)), type(each))
             if owner.__name__ not in _KNOWN.split() or not owner.__module__.startswith(UPSTREAM):
                 yield f"{type(each).__name__} has its own {hook}"
+        if type(each).__name__ == "GradientAccumulationScheduler":
+            yield "GradientAccumulationScheduler changes the batches of a step"
         if getattr(each, "_every_n_train_steps", 0) or getattr(each, "_train_time_interval", None) is not None:
             yield f"{type(each).__name__} saves within an epoch"
         if type(each).__name__ == "LearningRateMonitor" and any(
@@ -94,8 +95,8 @@ def _of_module(trainer: Any, module: Any) -> Iterator[str]:
     trained = [param for param in module.parameters() if param.requires_grad]
     if len({param.dtype for param in trained}) != 1 or not trained[0].is_floating_point():
         yield "its parameters are not all of one floating-point type"
-    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-        yield "recurrent layers cannot be mapped over a stack"
+    if any(isinstance(part, nn.LSTM) for part in module.modules()):
+        yield "an LSTM gains nothing in a stack"
     if any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in module.modules()):
         yield f"a part of {name} has hooks"
     if any(config.interval == "step" and config.reduce_on_plateau for config in trainer.lr_scheduler_configs):

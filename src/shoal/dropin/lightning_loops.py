@@ -22,6 +22,7 @@ from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.routines import Routine, current
 from shoal.dropin.waiting import EpochBatches, LightningFit, Passed, Waiting, looks
 from shoal.engines.stack.own import UnfitError
+from shoal.seeding import continue_torch, torch_state
 
 HOMES = ("pytorch_lightning", "lightning.pytorch")
 
@@ -50,6 +51,8 @@ class Trainings:
             return genuine(loop, fetcher)
         fit = waiting.fit
         replay.weights(fit, answer)
+        if answer.randomness is not None:
+            continue_torch(answer.randomness)
         if answer.val is not None:
             self._validations[loop.trainer] = fit, answer.val, _versions(fit.module)
         replay.training(loop, fit, answer.train)
@@ -80,16 +83,18 @@ class Trainings:
         if trainer not in self._fits:
             self._begin(routine, trainer)
         fit = self._fits[trainer]
-        n = trainer.num_training_batches
         if fit is None or loop.restarting or not fit.module.training or not torch.is_grad_enabled():
             return None
-        if loop.max_steps not in (-1, None) and loop.global_step + n > loop.max_steps:
+        if trainer.num_training_batches == float("inf"):
+            return None
+        n = int(trainer.num_training_batches)
+        if loop.max_steps not in (-1, None) and loop.global_step + len(fit.steps(n)) > loop.max_steps:
             return None
         batches = self._gathered(routine, fetcher, trainer)
         if batches is None:
             return None
-        train = EpochBatches.of(batches, int(n))
-        waiting = Waiting(fit, train, self._validation(loop), trainer.current_epoch, loop.global_step, False)
+        train, val = EpochBatches.of(batches, n), self._validation(loop)
+        waiting = Waiting(fit, train, val, trainer.current_epoch, loop.global_step, torch_state(), False)
         return self._known(waiting)
 
     def _known(self, waiting: Waiting) -> Waiting:

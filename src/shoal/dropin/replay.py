@@ -48,9 +48,10 @@ def training(loop: Any, fit: LightningFit, passed: Passed) -> None:
         for stage in ("ready", "started", "processed"):
             setattr(tracker, stage, getattr(tracker, stage) + n)
     loop.batch_progress.is_last_batch = True
+    steps = fit.steps(n)
     for progress in vars(loop.automatic_optimization.optim_progress.optimizer).values():
-        _count(progress, n)
-    by_step = sum(n // each.frequency for each in fit.own.scheduled)
+        _count(progress, len(steps))
+    by_step = sum((number + 1) % each.frequency == 0 for each in fit.own.scheduled for number in steps)
     _count(loop.scheduler_progress, by_step)
     loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
     _steps(loop, fit, passed)
@@ -67,7 +68,8 @@ def _count(progress: Any, n: int) -> None:
 def _steps(loop: Any, fit: LightningFit, passed: Passed) -> None:
     """Log what the steps logged, and let loggers and callbacks have what they would have had of it within the epoch."""
     trainer, n = loop.trainer, len(passed.sizes)
-    connector, begun, every = trainer._logger_connector, loop._batches_that_stepped, trainer.log_every_n_steps
+    connector, stepped, every = trainer._logger_connector, loop._batches_that_stepped, trainer.log_every_n_steps
+    stepping = set(fit.steps(n))
     connector.on_batch_start(None)
     _log(fit.module, "training_step", passed, 0)
     if n > 1:
@@ -75,19 +77,20 @@ def _steps(loop: Any, fit: LightningFit, passed: Passed) -> None:
     monitors = [each for each in trainer.callbacks if type(each).__name__ == "LearningRateMonitor"]
     logged = any(_by_step(call, "training_step") and call["logger"] is not False for call in passed.calls.values())
     for number in range(n):
-        told = every and (begun + number + 1) % every == 0
+        told = every and (stepped + 1) % every == 0
         if told and (logged or monitors):
-            loop._batches_that_stepped = begun + number
+            loop._batches_that_stepped = stepped
             for each in monitors:
                 each.on_train_batch_start(trainer, fit.module, None, number)
         if number == n - 1:
             _caches(trainer, passed, "training_step", number)
             _totals(trainer, passed, "training_step")
             connector.on_batch_end()
-        if told and logged:
+        if told and logged and number in stepping:
             _caches(trainer, passed, "training_step", number)
             connector.update_train_step_metrics()
-    loop._batches_that_stepped = begun + n - 1
+        stepped += number in stepping
+    loop._batches_that_stepped = stepped - 1
 
 
 def validation(loop: Any, fetcher: Any, fit: LightningFit, passed: Passed) -> None:

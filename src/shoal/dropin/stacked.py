@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shoal.dropin.untouched import Untouched
+from shoal.dropin.asked import Asked
+from shoal.dropin.untouched import Untouched, replace
 from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
@@ -23,9 +24,10 @@ from shoal.engines.stack.stepping import fitted
 from shoal.engines.stack.update import Update
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.compiled.program import Heat
+from shoal.engines.step.drawn.ahead import AheadClock
 from shoal.engines.step.exact.guard import Guard, InexactError
 from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.metered import MARK, MeteredStep, put
+from shoal.engines.step.metered import MARK, MeteredStep
 from shoal.engines.vectorized.probe import probe
 from shoal.seeding import generators_restored
 
@@ -54,7 +56,8 @@ class Stacked:
         heat, self._guard = Heat(), Guard()
         self._guard.exact = True
         self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
-        self._train = Mapped(self._steps["train"], heat=heat, guard=self._guard)
+        self._accumulate = first.accumulate
+        self._train = Mapped(self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard)
         self._val = Mapped(self._steps["val"], gradients=False, heat=heat, guard=self._guard)
         self._update = Update(heat, self._guard)
         norms, values = zip(*(each.limits for each in fits), strict=True)
@@ -68,6 +71,7 @@ class Stacked:
             name: torch.stack([held[row][name] for row in filled]) for name in held[0] if name.startswith(MARK)
         }
         self._ready: set[Any] = set()
+        self._asked = Asked(self._steps["train"], self.stack.layout.names)
         self._validates: bool | None = None
         self.why_not_validated = ""
 
@@ -78,10 +82,10 @@ class Stacked:
         with self._computing(jobs):
             self._refresh(jobs)
             modules = [self.fits[member].module for member in self.rows]
-            untouched = Untouched(modules)
-            for number in range(min(2, len(next(iter(jobs.values())).train.places))):
-                waiting = next(iter(jobs.values()))
-                clock = Clock(waiting.epoch, number, waiting.step + number)
+            untouched, waiting = Untouched(modules), next(iter(jobs.values()))
+            ahead = self._asked.ahead(jobs, len(self.stack), keeps=True)
+            for number in range(min(2, len(waiting.train.places))):
+                clock = AheadClock(ahead, waiting.epoch, number, waiting.step + number // self._accumulate)
                 batch = self._batch(jobs, "train", number)
                 with untouched:
                     found |= probe(self.stack, self._train, modules, batch, clock, rows=rows)
@@ -96,11 +100,13 @@ class Stacked:
             waiting = next(iter(jobs.values()))
             self._rehearse(jobs)
             n = len(waiting.train.places)
-            training = Training(self.stack, self._train, self._update)
+            training = Training(self.stack, self._train, self._update, accumulate=self._accumulate)
+            ahead = self._asked.ahead(jobs, len(self.stack))
             batches = (self._batch(jobs, "train", number) for number in range(n))
             rates = [torch.zeros(len(self.stack), 1, dtype=torch.float64)]
-            history = training.epoch(batches, rates, Clock(waiting.epoch, 0, waiting.step), n_batches=n)
-            found = {row: self._trained(row, job, history, training._grads) for row, job in jobs.items()}
+            history = training.epoch(batches, rates, AheadClock(ahead, waiting.epoch, 0, waiting.step), n_batches=n)
+            left = ahead.states() if self._asked.draws else {}
+            found = {row: self._trained(row, job, history, training._grads, left) for row, job in jobs.items()}
             self._validate(jobs, found)
         return found
 
@@ -181,7 +187,8 @@ class Stacked:
             for number in {size: place for place, size in reversed(list(enumerate(sizes)))}.values():
                 key = len(self.stack), sizes[number]
                 if key not in self._ready:
-                    clock = Clock(waiting.epoch, number, waiting.step)
+                    ahead = self._asked.ahead(jobs, len(self.stack), first=number)
+                    clock = AheadClock(ahead, waiting.epoch, number, waiting.step)
                     self._train.rehearse(
                         self.stack.views(), self.stack.buffers, self._batch(jobs, "train", number), clock
                     )
@@ -190,7 +197,9 @@ class Stacked:
             return False
         return True
 
-    def _trained(self, row: int, job: Waiting, history: EpochHistory, grads: Tensor) -> Trained | str:
+    def _trained(
+        self, row: int, job: Waiting, history: EpochHistory, grads: Tensor, left: Mapping[int, Tensor]
+    ) -> Trained | str:
         if row in self.stack.diverged:
             return f"{self.stack.diverged[row]}"
         train = self._passed("train", row, history.losses, history.logged, job.train.sizes, self.stack.buffers)
@@ -206,7 +215,7 @@ class Stacked:
             else copy.deepcopy(self.stack.kept[row])
         )
         params = [part.clone() for part in layout.parts(self.stack.params[row])]
-        return Trained(params, [part.clone() for part in layout.parts(grads[row])], state, train, None)
+        return Trained(params, [part.clone() for part in layout.parts(grads[row])], state, left.get(row), train, None)
 
     def _passed(
         self,
@@ -241,7 +250,8 @@ class Stacked:
             clock = Clock(next(iter(left.values())).epoch, 0, self._step(left))
             batch = self._batch(left, "val", 0)
             with Untouched(modules) as untouched:
-                self._put(left)
+                for row in left:
+                    replace(self.fits[self.rows[row]].module, self.stack.weights(row))
                 unlike = probe(self.stack, self._val, modules, batch, clock, rows=list(left))
             unlike |= {row: f"validation_step changes {name}" for row, name in untouched.changed.items()}
             self._guard.on = len(self.rows) > 1
@@ -252,20 +262,6 @@ class Stacked:
 
     def _step(self, jobs: Rows) -> int:
         return max(self.stack.steps[row] for row in jobs)
-
-    def _put(self, jobs: Rows) -> None:
-        """Have the modules be as their rows are; who looks at them puts everything back."""
-        for row in jobs:
-            module = self.fits[self.rows[row]].module
-            weights = self.stack.weights(row)
-            named = [*module.named_parameters(), *module.named_buffers()]
-            new = {id(value): _like(value, weights[name]) for name, value in named}
-            for part in module.modules():
-                for own in (part._parameters, part._buffers):
-                    own.update({name: new[id(value)] for name, value in own.items() if value is not None})
-            for name, value in weights.items():
-                if name.startswith(MARK):
-                    put(module, name, value)
 
     def _evaluate(self, jobs: Rows, found: dict[int, Trained | str]) -> None:
         waiting = next(iter(jobs.values()))
@@ -292,7 +288,3 @@ class Stacked:
 def _validation(job: Waiting) -> EpochBatches:
     assert job.val is not None
     return job.val
-
-
-def _like(value: Tensor, new: Tensor) -> Tensor:
-    return nn.Parameter(new, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else new

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from shoal.engines.step.metered import MARK, put
 
 
 class Untouched:
@@ -34,6 +36,23 @@ class Untouched:
                 for name, content in contents.items():
                     if not _put_back(attributes[name], content):
                         self.changed.setdefault(number, f"self.{path}.{name}".replace("..", "."))
+
+
+def replace(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Have a module whose attributes are put back be one with these parameters, buffers and states of metrics."""
+    new = {
+        id(value): _like(value, weights[name]) for name, value in [*module.named_parameters(), *module.named_buffers()]
+    }
+    for part in module.modules():
+        for own in cast("list[dict[str, Any]]", [part._parameters, part._buffers]):
+            own.update({name: new[id(value)] for name, value in own.items() if value is not None})
+    for name, value in weights.items():
+        if name.startswith(MARK):
+            put(module, name, value)
+
+
+def _like(value: Tensor, new: Tensor) -> Tensor:
+    return nn.Parameter(new, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else new
 
 
 def _kept(path: str, part: nn.Module) -> tuple[str, nn.Module, dict[str, Any], dict[str, Any]]:

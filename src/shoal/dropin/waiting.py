@@ -69,6 +69,11 @@ class LightningFit:
         return bool(self.trainer.precision == "64-true")
 
     @property
+    def accumulate(self) -> int:
+        """Batches whose gradients are added up for a step of the optimizer."""
+        return int(self.trainer.accumulate_grad_batches)
+
+    @property
     def limits(self) -> tuple[float | None, float | None]:
         """The largest norm and the largest value of its gradient."""
         limit = self.trainer.gradient_clip_val or None
@@ -81,6 +86,11 @@ class LightningFit:
         every = [*self.module.parameters(), *self.module.buffers(), *state]
         return tuple((id(each), each._version) for each in every if isinstance(each, Tensor))
 
+    def steps(self, batches: int) -> list[int]:
+        """The batches of so many after which the optimizer steps."""
+        n = self.accumulate
+        return [number for number in range(batches) if (number + 1) % n == 0 or number + 1 == batches]
+
     def learn(self, batch: Any, sizes: Sequence[int]) -> None:
         """Find out what others must agree in with it."""
         self.seen = looks(self.module)
@@ -91,6 +101,7 @@ class LightningFit:
             "the batches": tuple(sizes),
             "whether a part trains": modes,
             "the precision": self.trainer.precision,
+            "the batches of an optimizer step": self.accumulate,
             "the groups of the optimizer": tuple(map(tuple, self.own.names)),
         }
 
@@ -105,6 +116,8 @@ class Waiting:
     """The validation after the epoch."""
     epoch: int
     step: int
+    randomness: Tensor
+    """Where torch's generator is before the first step."""
     changed: bool
     """Whether its module looks otherwise than when others were found for it."""
 
@@ -135,6 +148,8 @@ class Trained:
     grads: list[Tensor]
     state: list[dict[str, Any]]
     """Of the optimizer, for each parameter."""
+    randomness: Tensor | None
+    """Where torch's generator is after the last step, where the steps draw."""
     train: Passed
     val: Passed | None
 

@@ -168,7 +168,9 @@ class Job:
     def _own_sources(self) -> tuple[Source, Source | None]:
         """What a user's own data loaders give."""
         assert isinstance(self.task, LightningTask)
-        train, val = sources(self.module(), self.task.drawn_datamodule(), self.seed, double=self.double)
+        limits = self.trainer.get("limit_train_batches"), self.trainer.get("limit_val_batches")
+        datamodule = self.task.drawn_datamodule()
+        train, val = sources(self.module(), datamodule, self.seed, double=self.double, limits=limits)
         return train, val if self.task.validates else None
 
     def test_batches(self) -> Batches | None:

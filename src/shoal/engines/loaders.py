@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sized
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.utilities.combined_loader import _shutdown_workers_and_reset_iterator
 from torch.utils.data import DataLoader, DistributedSampler
 
+from shoal.engines.generators import OwnGenerators
 from shoal.engines.job import Job
 from shoal.engines.position import Position
-from shoal.seeding import Stream, derived
 from shoal.tasks import Batches, LightningTask
 
 
@@ -21,7 +21,8 @@ class Loaders:
     def __init__(self, job: Job) -> None:
         self.train: Batches | None = None
         self.val: Batches | None = None
-        self._generators: dict[torch.Generator, int] = {}
+        self._seed = job.seed
+        self._own: tuple[OwnGenerators, OwnGenerators] | None = None
         self._datamodule: pl.LightningDataModule | None = None
         if job.in_memory:
             self.train, val = job.batches()
@@ -60,29 +61,28 @@ class Loaders:
     def begin(self, trainer: pl.Trainer, epoch: int, first: int) -> None:
         """Put everything at batch `first` of an epoch.
 
-        A generator that a data loader was given would go on from where the last epoch left it, which a resumed training
-        cannot know: it is seeded anew in each epoch but the first, from its own seed.
+        A generator that a data loader holds, or a worker process that stays, would go on from where the last epoch left
+        it, which a resumed training cannot know: it is seeded anew in each epoch but the first.
         """
         if self.train is not None:
             self.train.at(epoch, first)
             return
-        for generator in _generators(trainer.train_dataloader) if epoch else ():
-            seed = self._generators.setdefault(generator, generator.initial_seed())
-            generator.manual_seed(derived(seed, Stream.ORDER, epoch))
+        every = [list(_each(given)) for given in (trainer.train_dataloader, trainer.val_dataloaders)]
+        if self._own is None:
+            training = OwnGenerators(every[0], self._seed)
+            self._own = training, OwnGenerators(every[1], self._seed, but=training)
+        if epoch:
+            for own in self._own:
+                own.begin(epoch)
+            for loader in (*every[0], *every[1]):
+                if loader.persistent_workers:  # they would draw on from where the last epoch left them
+                    _shutdown_workers_and_reset_iterator(loader)
 
 
 def n_counted_twice(loaders: Any) -> int:
     """How many samples data loaders give again, so that each of several processes has equally many."""
     samplers = [each.sampler for each in _each(loaders) if isinstance(each.sampler, DistributedSampler)]
     return sum(max(0, int(each.total_size) - len(cast(Sized, each.dataset))) for each in samplers)
-
-
-def _generators(loaders: Any) -> Iterator[torch.Generator]:
-    """The generators that data loaders and their samplers were given."""
-    for loader in _each(loaders):
-        samplers = [loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)]
-        found = [getattr(each, "generator", None) for each in (loader, *samplers)]
-        yield from {each for each in found if isinstance(each, torch.Generator)}
 
 
 def _each(loaders: Any) -> Iterator[DataLoader[Any]]:

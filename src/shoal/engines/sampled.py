@@ -6,6 +6,7 @@ import random
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import numpy
@@ -14,7 +15,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from shoal.seeding import Stream, derived, generators_restored, seed_global
+from shoal.engines.generators import OwnGenerators
+from shoal.engines.without_workers import asked_at_once
+from shoal.seeding import generators_restored, global_states, seed_global
 
 MOST = 1 << 30
 """Bytes of the samples of a loader that are gathered."""
@@ -35,13 +38,16 @@ class Sampled:
         Raises:
             NotGatherableError: where they are not fixed, or not tensors, or too many.
         """
-        self.tensors, self._structure = _gathered(loader, double=double)
+        self.own = OwnGenerators([loader], seed)
+        try:
+            self.tensors, self._structure = _gathered(loader, double=double)
+        finally:
+            self.own.begin(0)
         self._batch_size = loader.batch_size
         n = len(loader.sampler)
         self._n = n // loader.batch_size * loader.batch_size if loader.drop_last else n
         self._loader = loader
         self._run_seed = seed
-        self._own = OwnGenerators([loader])
 
     def __len__(self) -> int:
         return len(self.sizes())
@@ -78,35 +84,29 @@ class Sampled:
         if isinstance(self._loader.sampler, SequentialSampler):
             return torch.arange(self._n)
         with generators_restored():
-            self._own.begin(number)
-            if number:
-                seed_global(self._run_seed, number)
-            torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)  # as an iterator of it does
-            if not number:  # the iterator of the first epoch is made before the epoch begins
-                seed_global(self._run_seed, 0)
-            if callable(getattr(self._loader.sampler, "set_epoch", None)):
-                self._loader.sampler.set_epoch(number)
-            order = torch.tensor(list(self._loader.sampler), dtype=torch.int64)[: self._n]
-            self._own.begin(0)
-            return order
+            return self._ordered(number)
 
+    def left(self, number: int) -> Any:
+        """The states of the global generators after this epoch."""
+        with generators_restored():
+            self._ordered(number)
+            return global_states()
 
-class OwnGenerators:
-    """The generators that data loaders and their samplers were given: a function of the epoch, as with Lightning."""
-
-    def __init__(self, loaders: Sequence[Any]) -> None:
-        holders = [holder for each in loaders for holder in (each, each.sampler, each.batch_sampler)]
-        given = [getattr(holder, "generator", None) for holder in holders]
-        found = {each for each in given if isinstance(each, torch.Generator)}
-        self._found = {each: (each.get_state(), each.initial_seed()) for each in found}
-
-    def begin(self, number: int) -> None:
-        """Put them where this epoch begins."""
-        for each, (state, seed) in self._found.items():
-            if number:
-                each.manual_seed(derived(seed, Stream.ORDER, number))
-            else:
-                each.set_state(state)
+    def _ordered(self, number: int) -> Tensor:
+        """As the loader's iterator has it: workers are sent their first places as it is made."""
+        loader = self._loader
+        self.own.begin(number)
+        if callable(getattr(loader.sampler, "set_epoch", None)):
+            loader.sampler.set_epoch(number)
+        seed_global(self._run_seed, *([number] if number else []))
+        batches = iter(loader.batch_sampler)
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
+        places = list(islice(batches, asked_at_once(loader)))
+        if not number:  # the iterator of the first epoch is made before the epoch begins
+            seed_global(self._run_seed, 0)
+        places += list(batches)
+        self.own.begin(0)
+        return torch.tensor([each for batch in places for each in batch], dtype=torch.int64)[: self._n]
 
 
 def _gathered(loader: Any, *, double: bool) -> tuple[list[Tensor], pytree.TreeSpec]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.utils.data import SequentialSampler
 
@@ -17,8 +18,17 @@ from shoal.tasks.data_hooks import loaders
 Source = Batches | Sampled | Streamed
 
 
+Limits = tuple[float | int | None, float | int | None]
+"""Of the batches for training and for validation, as a Trainer has them."""
+
+
 def sources(
-    module: pl.LightningModule, datamodule: pl.LightningDataModule | None, seed: int, *, double: bool
+    module: pl.LightningModule,
+    datamodule: pl.LightningDataModule | None,
+    seed: int,
+    *,
+    double: bool,
+    limits: Limits = (None, None),
 ) -> tuple[Source, Source | None]:
     """The batches for training and for validation of what a module or a DataModule gives.
 
@@ -31,23 +41,25 @@ def sources(
     with generators_restored():
         seed_global(seed)
         train, val = loaders(module, datamodule)
+        for_training = _for_training(train, seed, source, double=double, limit=limits[0])
         if val is None or (isinstance(val, list) and not val):
-            return _source(train, seed, source, double=double, trains=True), None
+            return for_training, None
         if isinstance(val, list | tuple) and len(val) == 1:
             [val] = val
-        if isinstance(val, list | tuple | dict):
+        if isinstance(val, list | tuple | dict | CombinedLoader):
             raise NotGatherableError("it has several data loaders for validation")
-        return (
-            _source(train, seed, source, double=double, trains=True),
-            _source(val, seed, source, double=double, trains=False),
-        )
+        if not transfers(source) and isinstance(getattr(val, "sampler", None), SequentialSampler):
+            try:
+                return for_training, Sampled(val, seed, double=double)
+            except NotGatherableError:
+                pass
+        return for_training, Streamed(val, seed, source, double=double, limit=limits[1], after=for_training)
 
 
-def _source(given: Any, seed: int, source: Any, *, double: bool, trains: bool) -> Sampled | Streamed:
-    streamed = isinstance(given, list | tuple | dict) or transfers(source)
-    if not streamed and (trains or isinstance(getattr(given, "sampler", None), SequentialSampler)):
+def _for_training(given: Any, seed: int, source: Any, *, double: bool, limit: float | int | None) -> Sampled | Streamed:
+    if not isinstance(given, list | tuple | dict) and not transfers(source):
         try:
             return Sampled(given, seed, double=double)
         except NotGatherableError:
             pass
-    return Streamed(given, seed, source, double=double, trains=trains)
+    return Streamed(given, seed, source, double=double, limit=limit)

@@ -6,23 +6,37 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.data import sized_len
+from pytorch_lightning.loops.fetchers import _PrefetchDataFetcher
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterDataPipe
 
-from shoal.engines.sampled import NotGatherableError, OwnGenerators
+from shoal.engines.generators import OwnGenerators
+from shoal.engines.sampled import NotGatherableError
+from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
 
 LONGEST = 10_000
 """Batches of an epoch that are counted, where the loader does not say how many there are."""
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 """Of a DataModule, for each batch."""
+
+
+@runtime_checkable
+class Training(Protocol):
+    """The batches for training, after which those of a validation are drawn."""
+
+    own: OwnGenerators
+
+    def left(self, number: int) -> Any:
+        """The states of the global generators after this epoch; None where it was not the last one drawn."""
 
 
 class Streamed:
@@ -32,21 +46,34 @@ class Streamed:
     """They have no samples that could be taken in an order."""
     n_bytes = 0
 
-    def __init__(self, given: Any, seed: int, source: Any, *, double: bool, trains: bool) -> None:
+    def __init__(
+        self,
+        given: Any,
+        seed: int,
+        source: Any,
+        *,
+        double: bool,
+        limit: float | int | None = None,
+        after: Training | None = None,
+    ) -> None:
         """`source` is the DataModule whose loaders these are; numbers in float64 where `double` says so.
+
+        `limit` is what the Trainer's limit for them says, and `after` are the batches for training, where these are
+        for validation.
 
         Raises:
             NotGatherableError: where its batches are not of tensors alone.
         """
         self._run_seed = seed
         self._double = double
-        self._trains = trains
+        self._after = after
         self._hooks = [getattr(source, name) for name in HOOKS] if transfers(source) else []
-        self._loader = _one(given)
-        self._own = OwnGenerators(_loaders(given))
-        for each in _loaders(given):
-            each.num_workers = 0  # a process for each worker of each run would be too many
-            each.timeout = 0
+        self._loaders = _loaders(given)
+        self.own = OwnGenerators(self._loaders, seed, but=after.own if after else None)
+        self._together = _together(given, validates=after is not None)
+        if isinstance(limit, int) and limit:
+            self._together.limits = [min(limit, _length_of(each)) for each in self._together.flattened]
+        self._left: tuple[int, Any] = (-1, None)
         self._first = next(self._epoch(0), None)
         leaves = pytree.tree_leaves(self._first)
         if not leaves or not all(isinstance(each, Tensor) and each.dim() for each in leaves):
@@ -54,9 +81,8 @@ class Streamed:
 
     @cached_property
     def _n(self) -> int:
-        try:
-            return len(self._loader)
-        except (TypeError, RuntimeError, NotImplementedError):
+        n = sized_len(self._together)
+        if n is None:
             n = sum(1 for _ in islice(self._epoch(0), LONGEST + 1))
         if n > LONGEST:
             raise NotGatherableError(f"its data loader gives more than {LONGEST} batches, and does not say how many")
@@ -76,8 +102,9 @@ class Streamed:
 
     def kinds(self) -> list[Any]:
         """A batch of each size of the first epoch, as far as can be told."""
-        size, n = _length(self._first), _n_samples(self._loader)
-        rest = n % size if n and not getattr(self._loader, "drop_last", False) else 0
+        loader = self._loaders[0] if len(self._loaders) == 1 else None
+        size, n = _length(self._first), _n_samples(loader)
+        rest = n % size if n and not getattr(loader, "drop_last", False) else 0
         return [self._first, *([pytree.tree_map(lambda leaf: leaf[:rest], self._first)] if rest else [])]
 
     def epoch(self, number: int) -> Iterator[Any]:
@@ -87,37 +114,47 @@ class Streamed:
             RuntimeError: where there are more or fewer than in the first.
         """
         n = 0
-        for batch in self._epoch(number if self._trains else 0):
+        for batch in self._epoch(number):
             n += 1
             yield batch
         if n != len(self):
             raise RuntimeError(f"its data loader gives {n} batches in epoch {number}, and {len(self)} in the first one")
 
+    def left(self, number: int) -> Any:
+        """As `Training` says."""
+        epoch, states = self._left
+        return states if epoch == number else None
+
     def _epoch(self, number: int) -> Iterator[Any]:
+        """Fetched as Lightning fetches: of loaders without a length a batch is drawn ahead."""
         states = self._begin(number)
+        fetcher = _PrefetchDataFetcher()
+        fetcher.setup(self._together)
         with self._drawing(states):
-            batches = iter(self._loader)
-            if not number:  # the iterator of the first epoch is made before the epoch begins
+            iter(fetcher)
+            if not (number or self._after):  # the iterator of the first epoch is made before the epoch begins
                 seed_global(self._run_seed, 0)
-        while True:
+        while not fetcher.done:
             with self._drawing(states):
-                batch = next(batches, None)
-                if batch is not None:
-                    batch = self._as_given(batch)
-            if batch is None:
+                fetched = next(fetcher, None)
+                batch = None if fetched is None else self._as_given(fetched[0])
+            self._left = (number, states[0])
+            if fetched is None:
                 return
             yield batch
 
     def _begin(self, number: int) -> list[Any]:
         """The states of the global generators where an epoch begins."""
-        self._own.begin(number)
-        for each in _loaders(self._loader):
+        self.own.begin(number)
+        for each in self._loaders:
             samplers: list[Any] = [each.sampler, each.batch_sampler]
             for sampler in samplers:
                 if callable(getattr(sampler, "set_epoch", None)):
                     sampler.set_epoch(number)
+        if self._after and (left := self._after.left(number)):
+            return [left]
         with generators_restored():
-            seed_global(self._run_seed, *([number] if number else []))
+            seed_global(self._run_seed, *([number] if number or self._after else []))
             return [global_states()]
 
     @contextmanager
@@ -129,8 +166,6 @@ class Streamed:
             states.append(global_states())
 
     def _as_given(self, batch: Any) -> Any:
-        if isinstance(self._loader, CombinedLoader):
-            batch = batch[0]
         if self._double:
             batch = pytree.tree_map(_doubled, batch)
         for hook in self._hooks:
@@ -148,18 +183,31 @@ def transfers(source: Any) -> bool:
     return own and any(is_overridden(name, source, pl.LightningDataModule) for name in HOOKS)
 
 
-def _one(given: Any) -> Any:
-    """What is iterated over: several loaders side by side, as a Trainer does it, begin anew until the longest ends."""
-    if not isinstance(given, Mapping | list | tuple):
-        return given
-    together = CombinedLoader(given, "max_size_cycle")
-    iter(together)  # which it has to be before it knows its length
+def _together(given: Any, *, validates: bool) -> CombinedLoader:
+    """What a Trainer iterates over: several loaders for training side by side, begun anew until the longest ends.
+
+    Raises:
+        NotGatherableError: for a data pipe with workers, which it seeds in a way of its own.
+    """
+    if isinstance(given, CombinedLoader):
+        together = given
+    else:
+        together = CombinedLoader(given, "sequential" if validates else "max_size_cycle")
+    if any(isinstance(each.dataset, IterDataPipe) and each.num_workers for each in _loaders(given)):
+        raise NotGatherableError("its samples come from a data pipe with workers")
+    flat = together.flattened
+    together.flattened = [WithoutWorkers(each) if getattr(each, "num_workers", 0) else each for each in flat]
     return together
 
 
 def _loaders(given: Any) -> list[DataLoader[Any]]:
     found = given.flattened if isinstance(given, CombinedLoader) else pytree.tree_leaves(given)
     return [each for each in found if isinstance(each, DataLoader)]
+
+
+def _length_of(loader: Any) -> float:
+    n = sized_len(loader)
+    return float("inf") if n is None else n
 
 
 def _length(batch: Any) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.record.checkpoint import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
-from shoal.record.interruption import SIGNALS
 from shoal.record.progress import Progress
+from shoal.signals import unheard
 
 PATIENCE = 3.0
 """Seconds in which the first process ends, if it was that which broke off the training."""
@@ -48,16 +47,12 @@ def assist(job: Job, *, checkpoint: Path | None = None, before: Job | None = Non
 def _following() -> Iterator[None]:
     """Let the first process decide when to stop: signals are for it, and this one ends with it, without a word."""
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS} if in_main else {}
-    try:
-        yield
-    except Exception:  # it may be that the first process was stopped, and answers no more
-        time.sleep(PATIENCE)
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with unheard():
+        try:
+            yield
+        except Exception:  # it may be that the first process was stopped, and answers no more
+            time.sleep(PATIENCE)
+            raise
 
 
 def _end_with(parent: int) -> None:

@@ -12,16 +12,17 @@ from annotated_types import Ge
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+from shoal.engines.job import Job
 from shoal.engines.modes import with_modes
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import Direction, better, direction, judge
-from shoal.record.checkpoint_file import EXTRA, SealedIO
+from shoal.record.checkpoint_file import EXTRA
 from shoal.record.generators import generator_states, restore_generators
+from shoal.record.kept_states import KeptStates
 from shoal.record.readable import readable, refuse_unreadable, tell_of_objects
 from shoal.record.weights import cloned, equal, finite, show
 from shoal.rundir import Best, RunDir
-from shoal.rundir.atomic import copy
 from shoal.tasks.announce import announce
 
 log = logging.getLogger("shoal")
@@ -55,16 +56,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._known: dict[str, Tensor] = {}
         self._beginning: dict[str, Any] | None = None
         self._improved = False
-        self._snapshot: dict[str, Any] | None = None
-        self._saved_at = time.monotonic()
-        self._saved_step = -1
-        self._last_shows: Mapping[str, Any] | None = None
-        """The weights in the last state that was written."""
         self._looked = False
         self._told = False
         self._rng: dict[str, Any] | None = None
         self._cut_short: dict[str, Any] | None = None
-        self._first: dict[str, Any] | None = None
         self._final: dict[str, Any] | None = None
         self._scored: dict[str, Any] | None = None
         """The averaged weights that the best value was measured with."""
@@ -85,10 +80,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
         `extra` brings the recorder's files up to date, `sync` makes them last; `beginning` says what they held before
         the first row.
         """
-        self.run = run
         self.extra = extra
-        self.sync = sync
-        self.beginning = beginning
+        self.states = KeptStates(run, sync=sync, beside_first=lambda: {**extra(), "files": dict(beginning())})
 
     @property
     def way(self) -> Direction:
@@ -150,8 +143,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
             if batch_idx:  # an epoch that begins has seeded them already
                 restore_generators(self._rng)
             self._rng = None
-        if self._saved_step < 0 and trainer.global_step == 0 and batch_idx == 0:
-            self._first = cloned(self._bare_state(trainer, Position()))
+        if self.states.step < 0 and trainer.global_step == 0 and batch_idx == 0:
+            self.states.first = cloned(self._bare_state(trainer, Position()))
         if self.whole_epochs and batch_idx == 0:
             self._beginning = cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
         if self._improved:
@@ -192,10 +185,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
             if self.monitor in trainer.callback_metrics:
                 self._judge(trainer)
             if self._improved:
-                self._snapshot, self._improved = state, False
+                self.states.best, self._improved = state, False
                 state["callbacks"][self.state_key] = self.state_dict()
         state[EXTRA]["over"] = dict(self.extra()["files"])
-        self._write(trainer, state)
+        self.states.write(trainer, state)
 
     def save(self, trainer: pl.Trainer, position: Position) -> None:
         """Write the last state, and the best one where it is new; a state that is not finite is not worth the old."""
@@ -204,71 +197,40 @@ class Checkpoint(pl.callbacks.Checkpoint):
         within = self.whole_epochs and position.batch > 0
         state = self._beginning if within and self._beginning else self._state(trainer, position)
         if finite(state["state_dict"]):
-            self._write(trainer, state)
-
-    def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
-        """The best state first: after a crash between the two, the older last state leads to that best one again."""
-        step = int(state["global_step"])
-        if trainer.is_global_zero and self._snapshot is not None and self._snapshot["global_step"] != step:
-            self.write_best()
-        self.sync()
-        trainer.strategy.save_checkpoint(state, self.run.last)
-        self._saved_at, self._saved_step, self._first = time.monotonic(), step, None
-        self._last_shows = state["state_dict"]
-        if trainer.is_global_zero:
-            self.write_best()
-
-    def write_best(self) -> None:
-        """Write the best state where it is not on the disk yet; a run that has no last state gets it as that too."""
-        if self._snapshot is None:
-            return
-        self.sync()
-        shown = self._snapshot["state_dict"]
-        last = self._last_shows if self._snapshot["global_step"] == self._saved_step else None
-        if last is not None and equal(shown, last):  # else averaged weights are in the place of those it was judged by
-            copy(self.run.last, self.run.best)
-        else:
-            SealedIO().save_checkpoint(self._snapshot, self.run.best)
-        if not self.run.last.exists():
-            copy(self.run.best, self.run.last)
-        self._snapshot = None
-
-    def write_first(self) -> None:
-        """Write the state that the training began with, where nothing was saved since."""
-        if self._first is None or self.run.last.exists():
-            return
-        self._first[EXTRA] |= {**self.extra(), "files": dict(self.beginning())}
-        SealedIO().save_checkpoint(self._first, self.run.last)
-        self._first = None
+            self.states.write(trainer, state)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": vars(self.best) if self.best else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = Best(**state_dict["best"]) if state_dict["best"] else None
-        self._improved = self.best is not None and self.best.step == self._saved_step  # it may not have been written
+        self._improved = self.best is not None and self.best.step == self.states.step  # it may not have been written
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the generators' states until the first step."""
         self._rng = checkpoint[EXTRA]["generators"]
-        self._saved_step = checkpoint["global_step"]
+        self.states.step = checkpoint["global_step"]
 
     def _due(self, trainer: pl.Trainer, batch_idx: int) -> bool:
-        if batch_idx % trainer.accumulate_grad_batches or trainer.global_step == self._saved_step:
+        if batch_idx % trainer.accumulate_grad_batches or trainer.global_step == self.states.step:
             return False
         n = self.every_n_train_steps
         if n and trainer.global_step and trainer.global_step % n == 0:
             return True
-        return batch_idx == 0 and trainer.global_step > 0 and time.monotonic() - self._saved_at >= self.every_seconds
+        return (
+            batch_idx == 0
+            and trainer.global_step > 0
+            and time.monotonic() - self.states.written_at >= self.every_seconds
+        )
 
     def _remember(self, trainer: pl.Trainer, batch_idx: int) -> None:
         position = Position(trainer.current_epoch, batch_idx, trainer.global_step)
-        self._snapshot = cloned(self._state(trainer, position))
+        best = cloned(self._state(trainer, position))
         if self._scored is not None:
-            show(self._snapshot, self._scored)
-        self._improved = False
+            show(best, self._scored)
+        self.states.best, self._improved = best, False
 
     def _state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
         extra = self.extra()  # first: it closes the row that is being filled
@@ -311,3 +273,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
             "is never logged",
             hint=suggestion(str(self.monitor), trainer.callback_metrics, kind="logged are"),
         )
+
+
+def checkpoint_of(job: Job) -> Checkpoint:
+    """The job's callback that says which states to keep; one with its defaults where the job has none."""
+    return next((each for each in job.callbacks.values() if isinstance(each, Checkpoint)), None) or Checkpoint()

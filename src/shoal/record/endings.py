@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shoal.errors import ShoalError
-from shoal.record.interruption import Interrupted
 from shoal.rundir import Status
+from shoal.signals import Interrupted
 
 
 class Diverged(ShoalError):

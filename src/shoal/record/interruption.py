@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 
 from shoal.engines.position import Position
-from shoal.errors import ExitCode, ShoalError
 from shoal.record.checkpoint import Checkpoint
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, termination, and what SLURM sends before it preempts a job."""
-IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
-"""The terminal is gone: training goes on."""
-
-
-class Interrupted(ShoalError):
-    """The run was asked to stop; `when` says what became of it."""
-
-    def __init__(self, number: int, when: str) -> None:
-        self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
-        super().__init__(f"interrupted by {signal.Signals(number).name} {when}")
-
-    def goes_on(self, path: Path) -> None:
-        """Say with what command the run in this directory goes on."""
-        self.hint = f"go on: shoal resume {path}"
+from shoal.signals import STOPPING, Interrupted, listening
 
 
 class Interruption(pl.Callback):
@@ -70,16 +51,11 @@ class Interruption(pl.Callback):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take note of signals while the block runs; off the main thread there are none to take note of."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
-        before |= {number: signal.signal(number, signal.SIG_IGN) for number in IGNORED}
+        before: Mapping[int, Any] = {}
         try:
-            yield
+            with listening(self._receive) as before:
+                yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self._pass_on(before.get(self.received or 0))
 
     def _pass_on(self, handler: Any) -> None:
@@ -91,7 +67,7 @@ class Interruption(pl.Callback):
         if self.received is None:
             self.received = number
             return
-        for each in SIGNALS:
+        for each in STOPPING:
             signal.signal(each, signal.SIG_DFL)  # a third one needs nobody's help any more
         self.stopped = Interrupted(number, "twice, and stopped at once: it goes on from its last checkpoint")
         raise self.stopped

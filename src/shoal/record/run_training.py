@@ -18,13 +18,13 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief
 from shoal.record import environment, single
-from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
-from shoal.record.interruption import Interrupted, Interruption
+from shoal.record.interruption import Interruption
 from shoal.record.other_loggers import finishing
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
@@ -42,6 +42,7 @@ from shoal.rundir import (
 )
 from shoal.rundir.atomic import UnwritableError
 from shoal.rundir.heartbeat import beating
+from shoal.signals import Interrupted
 from shoal.tasks import Supervised
 
 log = logging.getLogger("shoal")
@@ -150,7 +151,7 @@ class _Session:
     def _fit(self) -> pl.Trainer:
         callbacks = list(self.job.callbacks.values())
         told = [RateTold(self.state)] if self.state and not self._stays() else []
-        self.checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), Checkpoint())
+        self.checkpoint = checkpoint_of(self.job)
         self.checkpoint.attach(self.run, self._extra, self.record.sync, self.recorder.beginning)
         self.checkpoint.whole_epochs = self.job.own_module
         self.checkpoint.measure = self._measured if self.job.validates else None
@@ -273,7 +274,7 @@ class _Session:
 
     def _finish_files(self, status: Status) -> None:
         """Write what waits in memory; after a failure as much of it as can be: the failure itself is what is told."""
-        for write in (self.recorder.flush, self.checkpoint.write_best, self.checkpoint.write_first):
+        for write in (self.recorder.flush, self.checkpoint.states.write_best, self.checkpoint.states.write_first):
             try:
                 write()
             except (OSError, ShoalError) as error:

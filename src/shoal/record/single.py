@@ -13,6 +13,8 @@ from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.own import UnfitError
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.gone_on import go_on_from
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
@@ -29,10 +31,10 @@ from shoal.seeding import seed_global
 from shoal.tasks.announce import announce
 
 
-def unlike_alone(job: Job) -> str | None:
+def unlike_lightning(job: Job) -> str | None:
     """Why a job would not train as a stack as it does under the Lightning engine, or None; a step of it is tried."""
     try:
-        return driver.unlike_alone(Running([Member.of(job)])).get(0)
+        return unlike_alone(Running([Member.of(job)])).get(0)
     except UnfitError as error:
         return str(error)
 
@@ -60,7 +62,7 @@ def fit(
     member.trainer.loggers = [recorder]
     running = Running([member])
     if state:
-        running.load_checkpoint(0, state, batch=state[EXTRA]["position"][1], before=before, over=over)
+        go_on_from(state, running, 0, batch=state[EXTRA]["position"][1], before=before, over=over)
         if before or not over:
             tell_rate(state, running.rates[0].at(running.epoch, running.step))
     telling = _Telling(job, recorder, checkpoint, interruption, state, stays=over and before is None)

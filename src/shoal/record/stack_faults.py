@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shoal.record.interruption import Interrupted
 from shoal.rundir.atomic import UnwritableError
+from shoal.signals import Interrupted
 
 
 class UnfitRunsError(Exception):

@@ -15,6 +15,7 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.own import UnfitError
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import of_mapping, reason
 from shoal.engines.vectorized.rehearsal import rehearse
@@ -24,7 +25,7 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.timing import slower
 from shoal.errors import DamagedError, brief
 from shoal.record import environment
-from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
@@ -32,7 +33,7 @@ from shoal.record.interruption import Interruption
 from shoal.record.run_logger import RunLogger
 from shoal.record.scalars import encoded
 from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
-from shoal.record.track import StackRun, Track, checkpoint_of
+from shoal.record.track import StackRun, Track
 from shoal.rundir import RunInfo, Status, claim
 from shoal.rundir.atomic import together
 
@@ -271,7 +272,7 @@ class _Session:
         return content if content["runs"] == [each.run.path.name for each in runs] else None
 
     def _probe(self) -> None:
-        reasons = driver.unlike_alone(self.running)
+        reasons = unlike_alone(self.running)
         if reasons:
             raise UnfitRunsError(reasons)
 

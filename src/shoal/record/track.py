@@ -15,7 +15,7 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.record import environment
 from shoal.record.callbacks import logged
-from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoint import checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.generators import generator_states, restore_generators
@@ -212,8 +212,3 @@ def _generators(seed: int, epoch: int) -> dict[str, Any]:
     states = generator_states()
     restore_generators(before)
     return states
-
-
-def checkpoint_of(job: Job) -> Checkpoint:
-    """The job's callback that says which states to keep; one with its defaults where the job has none."""
-    return next((each for each in job.callbacks.values() if isinstance(each, Checkpoint)), None) or Checkpoint()

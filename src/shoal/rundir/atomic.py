@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import IO, Any
 from shoal.errors import ShoalError
 from shoal.rundir.json_text import json_text
 from shoal.rundir.lease import ensure, place
+from shoal.rundir.syncing import fsync, fsync_all, fsync_folder
 
 FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What the system says when there is no more room."""
@@ -24,15 +22,6 @@ TOO_MANY = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE))
 """What it says when too many files are open."""
 SUFFIX = ".partial"
 """Ending of the temporary file beside its target; one left by a crash is overwritten by the next write."""
-UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What it says of a folder on a network drive, or in user space, that cannot be brought to the disk by itself."""
-SYNCS = 16
-"""How many files the system is asked at a time to bring to the disk: it does these together."""
-
-
-log = logging.getLogger("shoal")
-_unsynced: set[int] = set()
-"""Devices of which it has been said that their folders are not brought to the disk."""
 
 
 class _Together:
@@ -47,9 +36,9 @@ class _Together:
         """Put one file in place now: it is about to be read or appended to."""
         if path in self.partials:
             partial = self.partials.pop(path)
-            _fsync(partial)
+            fsync(partial)
             place(partial, path)
-            _fsync_folder(path.parent)
+            fsync_folder(path.parent)
 
     def close(self) -> None:
         """Bring everything to the disk, and only then give it its name; what fails keeps what it was before.
@@ -57,7 +46,7 @@ class _Together:
         Raises:
             ShoalError: for the first that failed, once all the others are in place.
         """
-        errors = _fsync_all([*self.partials.values(), *self.appended])
+        errors = fsync_all([*self.partials.values(), *self.appended])
         for path, partial in self.partials.items():
             try:
                 if partial in errors:
@@ -66,7 +55,7 @@ class _Together:
             except OSError as error:
                 _remove(partial)
                 errors[path] = error
-        errors |= _fsync_all({path.parent for path in self.partials if path not in errors}, _fsync_folder)
+        errors |= fsync_all({path.parent for path in self.partials if path not in errors}, fsync_folder)
         for path, problem in errors.items():
             raise unwritable(path, problem) from problem
 
@@ -117,7 +106,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             waiting.partials[path] = partial
         else:
             place(partial, path)
-            _fsync_folder(path.parent)
+            fsync_folder(path.parent)
     except OSError as error:
         _remove(partial)
         raise unwritable(path, error, needed) from error
@@ -153,7 +142,7 @@ def share(path: Path, other: Path) -> None:
         partial.unlink(missing_ok=True)
         os.link(path, partial)
         place(partial, other)
-        _fsync_folder(other.parent)
+        fsync_folder(other.parent)
     except OSError:  # a file system without links, or one that is gone
         copy(path, other)
 
@@ -209,7 +198,7 @@ def sync(path: Path) -> None:
         waiting.appended.add(path)
         return
     try:
-        _fsync(path)
+        fsync(path)
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -247,52 +236,6 @@ def _settle(*paths: Path) -> None:
     if waiting is not None:
         for path in paths:
             waiting.settle(path)
-
-
-def _fsync(path: Path) -> None:
-    """Make a file's content survive a crash of the machine."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _fsync_folder(path: Path) -> None:
-    """Make the names in a folder survive it too, where the file system can: some have no way to, and need none."""
-    try:
-        _fsync(path)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
-        _tell_unsynced(path, error)
-
-
-def _tell_unsynced(path: Path, error: OSError) -> None:
-    """Say once of each file system that only the content of files is synced there."""
-    device = path.stat().st_dev
-    if device in _unsynced:
-        return
-    _unsynced.add(device)
-    text = f"{path}: this file system syncs no folder ({error.strerror}), only the files in it"
-    log.warning("%s: after a power failure the newest of them may be missing", text)
-    print(f"warning: {text}", file=sys.stderr)
-
-
-def _fsync_all(paths: Iterable[Path], fsync: Callable[[Path], None] = _fsync) -> dict[Path, OSError]:
-    """Bring many to the disk; what went wrong with which."""
-
-    def attempt(path: Path) -> OSError | None:
-        try:
-            fsync(path)
-        except OSError as error:
-            return error
-        return None
-
-    asked = list(paths)
-    with ThreadPoolExecutor(SYNCS) as pool:
-        found = zip(asked, pool.map(attempt, asked), strict=True)
-        return {path: error for path, error in found if error}
 
 
 def _remove(partial: Path) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +22,6 @@ from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
-from shoal.record.interruption import SIGNALS
 from shoal.record.progress import Progress
 from shoal.record.run_training import train
 from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
@@ -32,6 +29,7 @@ from shoal.record.stack_training import train_stack
 from shoal.record.track import StackRun
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
+from shoal.signals import unheard
 from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Inexact, Noted, Report, RunEnded, Unstacked
 
 log = logging.getLogger("shoal")
@@ -59,7 +57,7 @@ def train_block(block: Block, report: Report, known: Known) -> None:
             else:
                 _train_alone(block.assignments[0], jobs[0], report)
         except BaseException as error:  # a job may raise anything, SystemExit included
-            with _undisturbed():
+            with unheard():  # no signal comes between the end of a run and its record
                 if block.stacked and may_be_one_runs_fault(error):
                     report(Broken(brief(error)))
                     return
@@ -150,20 +148,6 @@ def _recorded(assignment: Assignment, error: BaseException) -> RunInfo:
         with contextlib.suppress(ShoalError):
             write_info(assignment.run.info, info)
     return info
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal come between the end of a run and its record."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Told(logging.Handler):

@@ -17,6 +17,7 @@ from shoal.build.job import job as build
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.rehearsal import rehearse
@@ -113,7 +114,7 @@ def _tried(block: Block) -> BlockTime | str:
 def _stack(jobs: Sequence[Job]) -> BlockTime:
     began = time.perf_counter()
     running = Running([Member.of(job) for job in jobs])
-    why = next(iter(driver.unlike_alone(running).values()), None)
+    why = next(iter(unlike_alone(running).values()), None)
     if why is None:
         rehearse(running, exact=False)
         why = slower(running)

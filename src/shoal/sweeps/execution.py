@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 
 from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
+from shoal.signals import listening
 from shoal.sweeps.block import Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
 from shoal.sweeps.executor import Executor, Happening, Lost
 from shoal.sweeps.leases import Leases
@@ -20,9 +21,6 @@ from shoal.sweeps.serving import Finished, Preempted
 from shoal.sweeps.summary import spans
 from shoal.sweeps.sweep_progress import SweepProgress
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
-"""The terminal is gone: the sweep goes on."""
 BAD = (Status.FAILED, Status.DIVERGED)
 FINAL = (Status.COMPLETED, *BAD)
 TRIES = 4
@@ -69,7 +67,7 @@ class Execution:
         """Train the blocks; `results` has what became of each run that was begun."""
         self._queue.extend(blocks)
         self.progress.expect(blocks)
-        with self._listening():
+        with listening(self._receive):
             for happening in self.executor.run(self._take, self.progress.advanced, lambda: len(self._queue)):
                 self._account(happening)
         if self.leases:
@@ -275,22 +273,11 @@ class Execution:
             return info if (info.start, info.sessions) == mine else None
         return None
 
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         """The first signal lets what is in training save and stop, the second one stops it at once."""
-
-        def receive(number: int, frame: FrameType | None) -> None:
-            if self.received is None:
-                self.received = number
-                self.stopping = True
-                self.executor.stop(number)
-            else:
-                self.executor.kill()
-
-        before = {number: signal.signal(number, receive) for number in SIGNALS}
-        before |= {number: signal.signal(number, signal.SIG_IGN) for number in IGNORED}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        if self.received is None:
+            self.received = number
+            self.stopping = True
+            self.executor.stop(number)
+        else:
+            self.executor.kill()

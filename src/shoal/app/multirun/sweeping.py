@@ -20,11 +20,12 @@ from shoal.build.job import job as build
 from shoal.config.multirun.job_config import JobConfig
 from shoal.config.origins import Origins
 from shoal.engines.launching import check_one_process
-from shoal.errors import ConfigError, DamagedError, ExitCode, ShoalError
+from shoal.errors import ConfigError, DamagedError
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, claim, read_info
 from shoal.rundir.atomic import share, unwritable
 from shoal.rundir.heartbeat import beating
+from shoal.signals import Interrupted
 from shoal.streams import say
 from shoal.sweeps.block import Assignment, Block
 from shoal.sweeps.execution import Execution
@@ -184,7 +185,9 @@ class Sweeping:
         if self.settings.report:
             self._report()
         if execution.received is not None:
-            raise _Interrupted(execution.received, self.folder.path, unfinished)
+            interrupted = Interrupted(execution.received, f"with {counted(unfinished, 'run')} to go")
+            interrupted.goes_on(self.folder.path)
+            raise interrupted
 
     def _report(self) -> None:
         """Write the report of the sweep as it stands."""
@@ -206,14 +209,3 @@ class Sweeping:
 
     def _job(self, number: int) -> JobConfig:
         return self.jobs[self.ledger.jobs[number].hash]
-
-
-class _Interrupted(ShoalError):
-    def __init__(self, number: int, path: Path, left: int) -> None:
-        import signal
-
-        self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
-        super().__init__(
-            f"interrupted by {signal.Signals(number).name} with {counted(left, 'run')} to go",
-            hint=f"go on: shoal resume {path}",
-        )

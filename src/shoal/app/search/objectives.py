@@ -12,8 +12,8 @@ from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import judge, measured
 from shoal.names import DERIVATIVE, VAL_LOSS, halved
+from shoal.record.checkpoint import checkpoint_of
 from shoal.record.derivative import has_derivative
-from shoal.record.track import checkpoint_of
 from shoal.review.values import rises
 from shoal.rundir import RunInfo, Status
 

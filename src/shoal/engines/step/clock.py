@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from shoal.engines.step.drawn.keys import StepKeys
+from shoal.engines.step.drawn.numbers import Draws, Numbers
 from shoal.engines.step.drawn.replacing import Drawing
 from shoal.engines.step.looked import Looked
 
@@ -28,7 +29,7 @@ class Clock:
         """Whether the number of the batch notices that it is looked at."""
         self.drawn = False
         """Whether the step has drawn."""
-        self._key: Tensor | None = None
+        self._key: tuple[Tensor, ...] = ()
         self._fresh = False
 
     def set(self, epoch: int, batch: int, step: int) -> None:
@@ -61,18 +62,38 @@ class Clock:
     @contextmanager
     def of_run(self, *key: Tensor, fresh: bool = False) -> Iterator[None]:
         """Be the clock of a run with this key; `fresh` says to let each run write to tensors that its step makes."""
-        before, self._key, self._fresh = self._key, key[0] if key else None, fresh
+        before, self._key, self._fresh = self._key, key, fresh
         try:
             yield
         finally:
             self._key = before
 
     @contextmanager
+    def alone(self, row: int, *, trains: bool) -> Iterator[None]:
+        """Be the clock of the run in this row, outside of the stack."""
+        with self.of_run(*(keys[row] for keys in self.keys_of(trains=trains))):
+            yield
+
+    def enter(self, row: int) -> None:
+        """Let torch's generator be where it is for this row before the batch, where the run draws from that."""
+
+    def agrees(self, row: int) -> bool:
+        """Whether it is then where it has to be after the batch."""
+        del row
+        return True
+
+    def numbers(self, key: tuple[Tensor, ...]) -> Numbers | None:
+        """What the step of a run with this key draws; None is torch's generator's."""
+        return Draws(*key) if key else None
+
+    @contextmanager
     def drawing(self) -> Iterator[None]:
-        """Let the step of a run draw from its key."""
-        if self._key is None:
+        """Let the step of a run draw its own numbers."""
+        numbers = self.numbers(self._key)
+        if numbers is None:
             yield
             return
-        with Drawing(self._key, fresh=self._fresh) as mode:
+        with Drawing(numbers, fresh=self._fresh) as mode:
             yield
+        numbers.finish()
         self.drawn |= mode.drawn

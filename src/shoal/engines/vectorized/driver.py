@@ -8,7 +8,7 @@ told, and asks for states when it wants them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
@@ -22,14 +22,13 @@ from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
-from shoal.engines.stack.gathered import side_by_side
+from shoal.engines.stack.gathered import Streams, side_by_side
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.measuring import StackMeasures
-from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Listener, Running
 from shoal.losses import Loss
@@ -79,40 +78,6 @@ class _OneBatch:
 
     def __len__(self) -> int:
         return 1
-
-
-COMPARED = 16
-"""Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
-
-
-def unlike_alone(running: Running) -> dict[int, str]:
-    """For each run that would not train in this stack as it does alone, why; by its place in the members.
-
-    Of rounding this says nothing: see `rehearse`.
-    """
-    running.steps.guard.on = False
-    running.begin_epoch()
-    modules, dtype = [member.module for member in running.members], running.stack.params.dtype
-    some = range(0, len(modules), -(-len(modules) // COMPARED))
-    batches = [running.members[run].job.sources() for run in running.filled]
-    settings = running.members[0].job.trainer
-    with steady():
-        train = side_by_side([train for train, _ in batches])
-        n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
-        for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
-            rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)
-            found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
-            if found:
-                return found
-        val = [val for _, val in batches if val is not None]
-        running.call_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
-        n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
-        for number, batch in enumerate(side_by_side(val).epoch(0, end=n, dtype=dtype) if n else ()):
-            rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
-            found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
-            if found:
-                return found
-    return {}
 
 
 class StackModule(pl.LightningModule):
@@ -191,7 +156,7 @@ class StackModule(pl.LightningModule):
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
-        history = evaluate(self.running.stack, self.running.steps.val, self._val, self._clock)
+        history = evaluate(self.running.stack, self.running.steps.val, self._validation(), self._clock)
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
@@ -291,6 +256,14 @@ class StackModule(pl.LightningModule):
                 running.stack.buffers[f"{name}.key"] = torch.tensor(keys)
             yield batch
 
+    def _validation(self) -> Iterable[Any]:
+        """The batches for validation: the same each time, or what each run's own loader gives after this epoch."""
+        if self._drawn_anew is None:
+            return self._val
+        running = self.running
+        limit = n_of(running.members[0].job.trainer.get("limit_val_batches"), len(self._drawn_anew))
+        return self._drawn_anew.epoch(running.epoch, end=limit, dtype=running.stack.params.dtype)
+
     def _gather(self) -> None:
         """Put the samples of the runs that are left side by side."""
         running = self.running
@@ -302,10 +275,12 @@ class StackModule(pl.LightningModule):
         self._train = side_by_side([train for train, _ in batches])
         self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
         self._val: list[Any] = []
+        self._drawn_anew: Streams | None = None
         if batches[0][1] is not None:
             val = side_by_side([val for _, val in batches if val is not None])
             limit = n_of(settings.get("limit_val_batches"), len(val))
-            self._val = list(val.epoch(0, end=limit, dtype=running.stack.params.dtype))
+            self._drawn_anew = val if isinstance(val, Streams) else None
+            self._val = list(val.epoch(0, end=1 if self._drawn_anew else limit, dtype=running.stack.params.dtype))
             if self._val and running.steps.captured["val"].keeps:
                 tasks = [running.members[run].job.task for run in running.filled]
                 self._measuring = StackMeasures(tasks, [y for _, y, *_ in self._val])

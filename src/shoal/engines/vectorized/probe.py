@@ -28,7 +28,8 @@ from shoal.engines.step.unfit import CannotStackError
 from shoal.seeding import generators_restored, seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
-_PART = 1e-3
+_PART = {torch.float64: 1e-3}
+"""Of a gradient, the part that each parameter's is compared as at least; a hundredth in float32."""
 _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
@@ -77,12 +78,14 @@ def _difference(
     step = _step(mapped)
     alone = step.like(module)
     before, names = _attributes(module), order if mapped.gradients else ()
-    key = [keys[row] for keys in clock.keys_of(trains=mapped.gradients)]
-    with generators_restored(), clock.of_run(*key):
+    with generators_restored(), clock.alone(row, trains=mapped.gradients):
         try:
             seed_global(0)
+            clock.enter(row)
             first = by_itself(alone, own, clock, names)
+            agrees = clock.agrees(row)
             seed_global(1)
+            clock.enter(row)
             second = by_itself(alone, own, clock, names)
         except Exception as error:  # the run's own failure; it will meet it again when it trains alone
             return reason(error, module, step)
@@ -91,6 +94,8 @@ def _difference(
         return f"{where} changes {changed}"
     if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
         return f"{where} draws from a global random generator"
+    if not agrees:
+        return f"{where} draws random numbers of which others come before those of the next step"
     if set(first.logged) != set(result.logged):
         return f"{where} logs other metrics alone than in the stack"
     if not _close(result.losses[row], first.loss):
@@ -162,7 +167,7 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
     if not (mine.isfinite().all() and other.isfinite().all()):
         return bool((mine.isfinite() == other.isfinite()).all())
     tolerance = _TOLERANCE.get(mine.dtype, 1e-3)
-    size = max(float(other.norm()), _PART * beside, tolerance)
+    size = max(float(other.norm()), _PART.get(mine.dtype, 1e-2) * beside, tolerance)
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
 
 

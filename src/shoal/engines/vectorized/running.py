@@ -10,11 +10,8 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from shoal.engines.course import Course, take_over
-from shoal.engines.job import Job
-from shoal.engines.length import horizon, may_end, n_batches
+from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
-from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.own import OwnOptimizer
@@ -28,7 +25,6 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
-from shoal.optimizers import Own
 from shoal.schedulers import Horizon
 
 
@@ -55,7 +51,7 @@ class Running:
         """`steps` are those of another stack of the same kind, where there was one."""
         self.members = members
         settings = members[0].job.trainer
-        self.horizon = self._horizon(settings)
+        self.horizon = self.horizon_under(settings)
         self.rates = [member.rate(self.horizon) for member in members]
         own = [rate for rate in self.rates if isinstance(rate, OwnOptimizer)]
         rule = fitted(own[0], own[0].weights) if own else members[0].job.optimizer.stacked()
@@ -149,7 +145,7 @@ class Running:
     def begin_epoch(self) -> None:
         """Call the hooks of an epoch's beginning, unless they were called."""
         if self.hooks.begin(self.stack, self.live, self.epoch):
-            self._fill()
+            self.fill_rows()
 
     def refill(self, stage: Stage, steps: Sequence[Mapping[str, Tensor]]) -> None:
         """Let each run's module have in its lists what its steps have appended."""
@@ -172,9 +168,9 @@ class Running:
     def call_hooks(self, *names: str, metrics: Mapping[int, Mapping[str, float]] | None = None) -> None:
         """Call the hooks of these names of each run that is left; `metrics` are what it has measured in this epoch."""
         if self.hooks.call(names, self.stack, self.live, self.epoch, metrics):
-            self._fill()
+            self.fill_rows()
 
-    def _fill(self) -> None:
+    def fill_rows(self) -> None:
         """Let rows that have no run of their own be copies of the last one."""
         for filling in range(len(self.rows), len(self.stack)):
             self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
@@ -236,47 +232,7 @@ class Running:
         weights = states.stack.weights(run) if states else self.stack.weights(self.rows.index(run))
         return state_dict_of(self.members[run].module, weights)
 
-    def load_checkpoint(
-        self,
-        run: int,
-        checkpoint: Mapping[str, Any],
-        *,
-        batch: int = 0,
-        before: Job | None = None,
-        over: bool = False,
-    ) -> None:
-        """Let a run that has not begun go on from a checkpoint, of this engine or of the Lightning engine.
-
-        All runs of a stack have to be at the same place: `batch` batches of the checkpoint's epoch are done. `before`
-        is the job that the checkpoint was saved by, where it was another one; `over` says that it is the end of a
-        training.
-        """
-        row, member = self.rows.index(run), self.members[run]
-        optimizer = checkpoint["optimizer_states"][0]
-        self.stack.load_weights(row, checkpoint["state_dict"])
-        self.stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
-        rate, course = self.rates[run], None if before is None else Course.of(before, self._horizon(before.trainer))
-        if isinstance(rate, OwnOptimizer):
-            rate.epochs = checkpoint["epoch"]
-            rate.load(optimizer["param_groups"], checkpoint["lr_schedulers"])
-            if course and not isinstance(member.job.optimizer, Own):
-                take_over(rate.optimizer, rate.scheduled[0].scheduler, course, Course.of(member.job, self.horizon))
-        else:
-            for schedule in checkpoint["lr_schedulers"]:
-                rate.load_torch(schedule, optimizer["param_groups"][0], course)
-        stopping = member.early_stopping
-        if stopping and stopping.state_key in checkpoint["callbacks"]:
-            settings = CallbackSettings(member.job.callbacks, before)
-            stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
-            free = may_end(member.job.trainer, epochs=checkpoint["epoch"], steps=checkpoint["global_step"])
-            settings.restore(over=over and free)
-        self.epoch, self.batch = checkpoint["epoch"], batch
-        self.sums[run] = {name: list(total) for name, total in checkpoint.get("sums", {}).items()}
-        self._fill()
-        member.load_callbacks(checkpoint["callbacks"])
-        member.module.on_load_checkpoint(dict(checkpoint))
-
-    def _horizon(self, trainer: Mapping[str, Any]) -> Horizon:
+    def horizon_under(self, trainer: Mapping[str, Any]) -> Horizon:
         """How long a run will train under these settings of the Trainer if nothing stops it."""
         return horizon(trainer, n_batches(trainer, len(self.members[0].job.sources()[0])))
 

@@ -7,6 +7,7 @@ key and the place by xor, shifts and products of 32-bit words, which no processo
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import final
 
 import torch
@@ -24,13 +25,57 @@ class NotDrawnError(Exception):
     """Random numbers of a kind that there is not here."""
 
 
+class Numbers(ABC):
+    """The random numbers of one step of one run, whoever makes them."""
+
+    @property
+    @abstractmethod
+    def own(self) -> Tensor:
+        """Some number that the run has of its own, in a mapping over runs."""
+
+    @abstractmethod
+    def uniform(self, shape: list[int], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+        """Uniform over [0, 1)."""
+
+    @abstractmethod
+    def inner(self, shape: list[int], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+        """Uniform over (0, 1)."""
+
+    @abstractmethod
+    def normal(self, shape: list[int], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+        """Standard normal numbers."""
+
+    @abstractmethod
+    def exponential(self, shape: list[int], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+        """Exponential numbers of mean 1."""
+
+    @abstractmethod
+    def happens(self, probability: float, shape: list[int]) -> Bool[Tensor, "*shape"]:
+        """Whether something of this probability happens."""
+
+    @abstractmethod
+    def whole(self, low: int, high: int, shape: list[int]) -> Int[Tensor, "*shape"]:
+        """Whole numbers from `low` to below `high`, as int64."""
+
+    @abstractmethod
+    def order(self, n: int) -> Int[Tensor, " n"]:
+        """The numbers from 0 to below `n` in random order."""
+
+    def finish(self) -> None:  # noqa: B027  (most have nothing left over)
+        """The step is over."""
+
+
 @final
-class Draws:
-    """The random numbers of one step of one run."""
+class Draws(Numbers):
+    """Those that are a key's."""
 
     def __init__(self, key: Int[Tensor, " 2"]) -> None:
         self.key = key
         self._place = 0
+
+    @property
+    def own(self) -> Tensor:
+        return self.key[0]
 
     def words(self, n: int) -> Int[Tensor, " n"]:
         """`n` words of 32 random bits each, the first bits of the best quality, at the next place of the step."""

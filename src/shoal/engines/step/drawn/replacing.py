@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from shoal.engines.step.drawn.numbers import Draws, NotDrawnError
+from shoal.engines.step.drawn.numbers import NotDrawnError, Numbers
 from shoal.engines.step.drawn.replacements import OPENED, REPLACEMENTS
 from shoal.engines.step.recurrent import LAYERS, is_padded
 
@@ -25,15 +25,15 @@ _FRESH = """
 
 
 class Drawing(TorchFunctionMode):
-    """While it is on, functions that draw at random do so from the key of a step.
+    """While it is on, functions that draw at random give the numbers of a step.
 
     Those that are not known here, or are given a generator, are left to torch, whose mapping over runs refuses them.
     """
 
-    def __init__(self, key: Tensor, *, fresh: bool = False) -> None:
+    def __init__(self, numbers: Numbers, *, fresh: bool = False) -> None:
         """`fresh` says to let tensors that the step makes be each run's own, so that it can write to them."""
         super().__init__()
-        self._draws = Draws(key)
+        self._draws = numbers
         self._fresh = fresh
         self._depth = _mappings()
         self.drawn = False
@@ -59,7 +59,7 @@ class Drawing(TorchFunctionMode):
 
     def _own(self, value: Tensor) -> Tensor:
         """The same tensor, in memory of each run's own where this is mapped over runs."""
-        always = self._draws.key[0] == self._draws.key[0]
+        always = self._draws.own == self._draws.own
         return torch.where(always, value, value)
 
 

@@ -1,0 +1,118 @@
+"""The random generators that data loaders hold: each epoch finds them where a function of the epoch puts them."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from shoal.seeding import MAX_SEED, Stream, derived
+
+SEARCHED = 2000
+"""Objects that are looked at: a loader, its samplers, its data set, its transforms and what those hold."""
+Generator = torch.Generator | numpy.random.Generator | numpy.random.RandomState | random.Random
+_NOT_SEARCHED = (Tensor, numpy.ndarray, nn.Module, ModuleType, type, str, bytes, int, float)
+
+
+class OwnGenerators:
+    """The generators that some data loaders hold: a function of the epoch, as with Lightning."""
+
+    def __init__(self, loaders: Iterable[Any], seed: int = 0, *, but: OwnGenerators | None = None) -> None:
+        """`seed` is the run's; `but` are those of other loaders, which stay where these leave them."""
+        others: list[Generator] = [] if but is None else but.found
+        self.found: list[Generator] = [each for each in held_by(loaders) if not any(each is other for other in others)]
+        self._first = self.states()
+        self._seeds = [
+            each.initial_seed() if isinstance(each, torch.Generator) else derived(seed, Stream.ORDER, 0, place)
+            for place, each in enumerate(self.found)
+        ]
+
+    def begin(self, number: int) -> None:
+        """Put them where this epoch begins."""
+        if not number:
+            self.set(self._first)
+            return
+        for each, seed in zip(self.found, self._seeds, strict=True):
+            _reseed(each, derived(seed, Stream.ORDER, number))
+
+    def states(self) -> list[Any]:
+        """Where they are."""
+        return [_state(each) for each in self.found]
+
+    def set(self, states: Iterable[Any]) -> None:
+        """Put them back where they were."""
+        for each, state in zip(self.found, states, strict=True):
+            _put(each, state)
+
+
+def held_by(things: Iterable[Any]) -> Iterator[Generator]:
+    """The generators within these objects, those of all programs left out."""
+    shared = {id(torch.default_generator), id(numpy.random.mtrand._rand), id(getattr(random, "_inst", None))}
+    seen: dict[int, Any] = {}
+    left = deque(things)
+    while left and len(seen) < SEARCHED:
+        each = left.popleft()
+        if id(each) in seen or id(each) in shared or isinstance(each, _NOT_SEARCHED):
+            continue
+        seen[id(each)] = each
+        if isinstance(each, Generator):
+            yield each
+        else:
+            left.extend(_parts(each))
+
+
+def _parts(each: Any) -> Iterator[Any]:
+    if isinstance(each, Mapping):
+        yield from each.values()
+    elif isinstance(each, list | tuple | set):
+        yield from each
+    elif isinstance(each, partial):
+        yield from (each.func, *each.args, *each.keywords.values())
+    elif isinstance(each, MethodType):
+        yield each.__self__
+    elif isinstance(each, FunctionType):
+        yield from (cell.cell_contents for cell in each.__closure__ or () if _is_filled(cell))
+    else:
+        yield from getattr(each, "__dict__", {}).values()
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return bool(cell.cell_contents is not None)
+    except ValueError:
+        return False
+
+
+def _state(generator: Generator) -> Any:
+    return _of_kind(generator)[0]()
+
+
+def _put(generator: Generator, state: Any) -> None:
+    _of_kind(generator)[1](state)
+
+
+def _reseed(generator: Generator, seed: int) -> None:
+    _of_kind(generator)[2](seed)
+
+
+def _of_kind(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], Any], Callable[[int], Any]]:
+    """How its state is had, how it is put there, and how it is seeded."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state, generator.set_state, generator.manual_seed
+    if isinstance(generator, random.Random):
+        return generator.getstate, generator.setstate, generator.seed
+    if isinstance(generator, numpy.random.RandomState):
+        return generator.get_state, generator.set_state, lambda seed: generator.seed(seed & MAX_SEED)
+    bits = generator.bit_generator
+
+    def put(state: Any) -> None:
+        bits.state = state
+
+    return lambda: bits.state, put, lambda seed: put(type(bits)(seed).state)

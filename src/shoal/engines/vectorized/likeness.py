@@ -1,0 +1,43 @@
+"""Whether the runs of a stack train in it as they do alone: its first batches are tried before it trains."""
+
+from __future__ import annotations
+
+from shoal.engines.length import n_of
+from shoal.engines.stack.gathered import side_by_side
+from shoal.engines.stack.steady import steady
+from shoal.engines.step.clock import Clock
+from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.running import Running
+
+COMPARED = 16
+"""Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
+
+
+def unlike_alone(running: Running) -> dict[int, str]:
+    """For each run that would not train in this stack as it does alone, why; by its place in the members.
+
+    Of rounding this says nothing: see `rehearse`.
+    """
+    running.steps.guard.on = False
+    running.begin_epoch()
+    modules, dtype = [member.module for member in running.members], running.stack.params.dtype
+    some = range(0, len(modules), -(-len(modules) // COMPARED))
+    batches = [running.members[run].job.sources() for run in running.filled]
+    settings = running.members[0].job.trainer
+    with steady():
+        train = side_by_side([train for train, _ in batches])
+        n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
+        for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
+            rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)
+            found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
+            if found:
+                return found
+        val = [val for _, val in batches if val is not None]
+        running.call_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
+        n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
+        for number, batch in enumerate(side_by_side(val).epoch(0, end=n, dtype=dtype) if n else ()):
+            rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
+            found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
+            if found:
+                return found
+    return {}

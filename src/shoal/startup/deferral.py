@@ -1,0 +1,164 @@
+"""Modules whose code waits until somebody asks for more of it than their known importers do."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any, ClassVar
+
+_IMPORT_SYSTEM = ("importlib._bootstrap", "importlib._bootstrap_external", __name__)
+_KNOWN_FROM_THE_START = frozenset(
+    {"__name__", "__loader__", "__package__", "__path__", "__file__", "__cached__", "__class__"}
+)
+
+
+class Deferral(ABC):
+    """One module whose code waits, and what its known importers are told meanwhile."""
+
+    name: ClassVar[str]
+    askers: ClassVar[frozenset[str]]
+    """The modules that may import this one, and have `answers`, without its code being run."""
+
+    def __init__(self, spec: ModuleSpec, loader: Loader) -> None:
+        self.spec = spec
+        self.loader = loader
+        self.module = _Deferred(self.name)
+        self.answers = self.early()
+        self.lock = threading.RLock()
+        self.started = False
+        self.finished = False
+
+    @abstractmethod
+    def early(self) -> Mapping[str, Any]:
+        """The attributes that `askers` can have before the code has run."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Put right, once the code has run, what the early answers left behind."""
+
+    def real(self, attribute: str) -> Any:
+        """An attribute of the module after its code has run."""
+        self.run()
+        return getattr(self.module, attribute)
+
+    def run(self) -> None:
+        """Run the module's code, once; a thread that comes meanwhile waits for it."""
+        with self.lock:
+            if self.started:
+                return
+            self.started = True
+            self.spec.loader = self.loader
+            self.module.__loader__ = self.loader
+            try:
+                self.loader.exec_module(self.module)
+                self.settle()
+            except BaseException:
+                self.started = False  # whoever asks next gets the error too, as after an import that failed
+                raise
+            self.finished = True
+            self.module.__class__ = ModuleType  # type: ignore[assignment]
+
+
+_deferrals: dict[str, Deferral] = {}
+
+
+def _asker() -> str:
+    """The module that asks: the innermost one on the stack that is neither this one nor the import system."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in _IMPORT_SYSTEM:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
+
+
+class _Deferred(ModuleType):
+    """A module whose code has not run; afterwards it is a plain module."""
+
+    # Not __getattr__, which is asked only for what is missing: some attributes (__spec__, __doc__, __dict__) are there
+    # from the beginning, and whoever reads them may go on to rely on the code having run.
+    def __getattribute__(self, name: str) -> Any:
+        # What the import system itself reads while it makes the module; the code must not run for that.
+        if name in _KNOWN_FROM_THE_START:
+            return ModuleType.__getattribute__(self, name)
+        deferral = _deferrals[ModuleType.__getattribute__(self, "__name__")]
+        if not deferral.started and _asker() in deferral.askers:
+            if name in deferral.answers:
+                return deferral.answers[name]
+            if name == "__spec__":  # an import statement looks here whether the module is there
+                return ModuleType.__getattribute__(self, name)
+        deferral.run()
+        # Another thread may be running the code: it holds the lock until the attribute is there.
+        with deferral.lock:
+            return ModuleType.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _KNOWN_FROM_THE_START and name != "__spec__":
+            _deferrals[self.__name__].run()
+        ModuleType.__setattr__(self, name, value)
+
+
+class _Wait(Loader):
+    """Makes the deferred module, and does not run its code."""
+
+    def __init__(self, deferral: Deferral) -> None:
+        self.deferral = deferral
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        del spec
+        return self.deferral.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        del module
+
+
+class _AlreadyThere(Loader):
+    """Gives a submodule that came with the code of its package, and leaves it as it is.
+
+    `import torch._dynamo.config` asks for the submodule before anything has run its package. `Finder` runs the package
+    then, which imports the submodule on its way. The import system still wants a spec to load: this one loads nothing.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.own_spec = module.__spec__
+        self.spec = ModuleSpec(module.__name__, self)
+        # The import system prefers the spec that a module has to the one it was given, so the module has this one until
+        # it is loaded. It is put there past __setattr__, which torch._dynamo.config takes for one of its settings.
+        vars(module)["__spec__"] = self.spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        del spec
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)["__spec__"] = self.own_spec
+
+
+class Finder(MetaPathFinder):
+    """Finds the modules to defer, and before a submodule of one of them runs the code of the package."""
+
+    def __init__(self, kinds: Iterable[type[Deferral]]) -> None:
+        self._kinds = {kind.name: kind for kind in kinds}
+
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        kind = self._kinds.get(fullname)
+        if kind is not None and fullname not in _deferrals and _asker() in kind.askers:
+            return self._deferred(kind, PathFinder.find_spec(fullname, path, target))
+        package = _deferrals.get(fullname.rpartition(".")[0])
+        if package is None or target is not None:  # a target: somebody reloads a module
+            return None
+        package.run()
+        module = sys.modules.get(fullname)
+        return None if module is None else _AlreadyThere(module).spec
+
+    @staticmethod
+    def _deferred(kind: type[Deferral], spec: ModuleSpec | None) -> ModuleSpec | None:
+        if spec is None or spec.loader is None:
+            return None
+        deferral = _deferrals[kind.name] = kind(spec, spec.loader)
+        spec.loader = _Wait(deferral)
+        return spec
