@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from hydra.errors import CompactHydraException
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import sweepable
@@ -15,8 +18,11 @@ from foreign import differences, swept
 from shoal.dropin import hydra_launch
 from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.routines import Routine
+from shoal.dropin.waiting import Waiting
+from shoal.dropin.when import Stacks
+from shoal.dropin.worth import why_not
 
-HERE = ["hydra/launcher=shoal", "hydra.launcher.processes=0"]
+HERE = ["hydra/launcher=shoal", "hydra.launcher.processes=0", "hydra.launcher.stacks=always"]
 
 
 @pytest.fixture
@@ -156,6 +162,37 @@ def test_equal_data_sets_of_several_jobs_are_fetched_once() -> None:
     assert one is not None
     assert other is not None
     assert one.samples is other.samples
+
+
+def _waiting(epochs: int, *, step: int = 0, max_steps: int = -1) -> Any:
+    trainer = SimpleNamespace(max_epochs=epochs, max_steps=max_steps, check_val_every_n_epoch=1)
+    fit, train = SimpleNamespace(trainer=trainer, accumulate=1), SimpleNamespace(sizes=(16,) * 9 + (4,))
+    return Mock(Waiting, fit=fit, train=train, val=SimpleNamespace(sizes=(16, 16)), epoch=0, step=step)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "told"),
+    [
+        ([_waiting(50)] * 2, "a stack pays from 1500 steps of all its jobs on, and 2 jobs have 1100 left"),
+        ([_waiting(50)] * 3, None),
+        ([_waiting(-1)] * 2, None),
+        ([_waiting(-1, step=100, max_steps=600)] * 2, "a stack pays from 1500 steps"),
+    ],
+)
+def test_a_stack_is_made_where_its_jobs_have_steps_enough_to_pay_for_it(jobs: list[Any], told: str | None) -> None:
+    reason = why_not(jobs, Stacks.AUTO)
+
+    assert reason is None if told is None else str(reason).startswith(told)
+    assert why_not(jobs, Stacks.ALWAYS) is None
+    assert why_not(jobs, Stacks.NEVER) is not None
+
+
+@pytest.mark.parametrize("setting", [{"stacks": "often"}, {"processes": -1}])
+def test_a_wrong_setting_of_the_launcher_is_named_with_what_is_allowed(setting: dict[str, Any]) -> None:
+    [(name, value)] = setting.items()
+
+    with pytest.raises(CompactHydraException, match=f"hydra.launcher.{name}={value}: must be"):
+        hydra_launch.Settings(**setting)
 
 
 def test_a_routine_that_never_waits_ends_at_once() -> None:

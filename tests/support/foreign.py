@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +28,15 @@ def swept(
     """What the jobs of a sweep of `task` return, the failed ones too; its configuration is the YAML text `config`."""
     (folder / "conf").mkdir(parents=True, exist_ok=True)
     (folder / "conf" / "config.yaml").write_text(config)
+    program = hydra.main(version_base="1.3", config_path=str(folder / "conf"), config_name="config")(task)
+    return returned(program, words, patch, folder=folder)
+
+
+def returned(
+    program: Callable[[], Any], words: Sequence[str], patch: pytest.MonkeyPatch, *, folder: Path
+) -> list[JobReturn]:
+    """What the jobs of a sweep return that a program runs in this folder, whose command line has these words."""
+    folder.mkdir(parents=True, exist_ok=True)
     found: list[JobReturn] = []
 
     instantiated = Plugins.instantiate_launcher
@@ -47,7 +57,7 @@ def swept(
         patched.chdir(folder)
         patched.setattr(Plugins, "instantiate_launcher", recorded)
         patched.setattr(sys, "argv", [str(folder / "program.py"), "-m", *QUIET, *words])
-        hydra.main(version_base="1.3", config_path=str(folder / "conf"), config_name="config")(task)()
+        program()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
     return found
@@ -55,24 +65,37 @@ def swept(
 
 def files(folder: Path) -> dict[str, bytes]:
     """What a sweep left, by path, those excepted in which a launcher is named."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("hydra.yaml", "multirun.yaml")
-    }
+    return {name: path.read_bytes() for name, path in _paths(folder).items()}
+
+
+def _paths(folder: Path) -> dict[str, Path]:
+    """By what they are called in any sweep: event files have the time and the process in their names."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in ("hydra.yaml", "multirun.yaml"):
+            name = re.sub(r"(?<=tfevents\.).*", "", str(path.relative_to(folder)))
+            found[f"{name}{len([each for each in found if each.startswith(name)])}" if name[-1] == "." else name] = path
+    return found
 
 
 def differences(mine: Path, theirs: Path) -> list[str]:
-    """In what two sweeps differ: files, and what checkpoints and tables of metrics hold beyond 1e-5 of each number."""
-    names, others = set(files(mine)), set(files(theirs))
-    found = [f"only one has {name}" for name in sorted(names ^ others)]
-    for name in sorted(names & others):
-        if name.endswith(".ckpt"):
-            load = partial(torch.load, weights_only=False)
-            found += _unlike(load(mine / name), load(theirs / name), name)
-        elif name.endswith(".csv"):
-            found += _unlike(_table(mine / name), _table(theirs / name), name)
+    """In what two sweeps differ: files, and what those with numbers in them hold beyond 1e-5 of each number."""
+    names, others = _paths(mine), _paths(theirs)
+    found = [f"only one has {name}" for name in sorted(names.keys() ^ others.keys())]
+    readers = {".ckpt": partial(torch.load, weights_only=False), ".csv": _table, "tfevents": _events}
+    for name in sorted(names.keys() & others.keys()):
+        for kind, read in readers.items():
+            if kind in name:
+                found += _unlike(read(names[name]), read(others[name]), name)
     return found
+
+
+def _events(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values by tag."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # late: it takes a second
+
+    events = EventAccumulator(str(path)).Reload()
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def _table(path: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ NODE: Mapping[str, Any] = {
     "_target_": "hydra_plugins.shoal_stacks.StacksLauncher",
     # Worker processes; one for each core where null. 0 runs the jobs in the program's own process.
     "processes": None,
+    # Whether jobs train together: where it pays (auto), always, or never.
+    "stacks": "auto",
     # Whether the same command goes on with a sweep that was killed.
     "resume": True,
 }

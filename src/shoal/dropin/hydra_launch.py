@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.errors import CompactHydraException
 
 from shoal import machine
 from shoal.dropin import one_process, workers
 from shoal.dropin.hydra_program import HydraJob, HydraProgram, jobs
 from shoal.dropin.job_returns import packed, unpacked
 from shoal.dropin.jobs_done import JobsDone
+from shoal.dropin.when import Stacks
 
 log = logging.getLogger("hydra.shoal")
 
@@ -27,7 +29,16 @@ class Settings:
     """What the launcher's node says."""
 
     processes: int | None = None
+    stacks: str = Stacks.AUTO
     resume: bool = True
+
+    def __post_init__(self) -> None:
+        if self.stacks not in list(Stacks):
+            raise CompactHydraException(f"hydra.launcher.stacks={self.stacks}: must be one of {', '.join(Stacks)}")
+        if self.processes is not None and (not isinstance(self.processes, int) or self.processes < 0):
+            raise CompactHydraException(
+                f"hydra.launcher.processes={self.processes}: must be a number of processes; 0 is the program's own"
+            )
 
 
 def launch(
@@ -69,7 +80,7 @@ def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, s
         one_process.one_by_one(program, left, listener)
         return
     wanted = machine.cores() if settings.processes is None else settings.processes
-    work = partial(_work, program, max(wanted, 1))
+    work = partial(_work, program, Stacks(settings.stacks), max(wanted, 1))
     reason = workers.possible()
     if reason or not wanted:
         if reason:
@@ -78,7 +89,7 @@ def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, s
         return
     blocks = shared_out(left, wanted)
     n = min(wanted, len(blocks))
-    workers.run(blocks, work, listener, processes=wanted, threads=max(1, machine.cores() // max(n, 1)))
+    workers.run(blocks, work, listener, processes=wanted, cores=machine.cores() // max(n, 1))
 
 
 def shared_out(jobs: Sequence[HydraJob], processes: int) -> list[list[HydraJob]]:
@@ -87,13 +98,15 @@ def shared_out(jobs: Sequence[HydraJob], processes: int) -> list[list[HydraJob]]
     return [list(jobs[place : place + size]) for place in range(0, len(jobs), size)]
 
 
-def _work(program: HydraProgram, processes: int, jobs: Sequence[HydraJob], listener: one_process.Overseer) -> None:
+def _work(
+    program: HydraProgram, when: Stacks, processes: int, jobs: Sequence[HydraJob], listener: one_process.Overseer
+) -> None:
     """Run jobs in this process."""
     from shoal.dropin.gathering import Gathering
     from shoal.dropin.lightning_loops import Trainings, patched  # late: they need Lightning
     from shoal.dropin.meeting import Meeting
 
-    meeting = Meeting(processes)
+    meeting = Meeting(processes, when)
     with patched(Trainings(Gathering(at_once=len(jobs) > 1))):
         one_process.run(program, jobs, listener, meeting.together)
 

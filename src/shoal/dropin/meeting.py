@@ -10,6 +10,8 @@ from shoal.dropin.routines import Routine
 from shoal.dropin.stacked import Stacked
 from shoal.dropin.untouched import Untouched
 from shoal.dropin.waiting import Trained, Waiting
+from shoal.dropin.when import Stacks
+from shoal.dropin.worth import why_not
 from shoal.engines.stack.own import UnfitError
 from shoal.engines.step.metered import MeteredStep
 from shoal.engines.step.unfit import CannotStackError
@@ -26,6 +28,7 @@ class Meeting:
     """The stacks of a process."""
 
     processes: int
+    when: Stacks
     stacks: list[_Party] = field(default_factory=list)
 
     def together(self, waiting: Sequence[Routine]) -> None:
@@ -43,6 +46,10 @@ class Meeting:
         known = {id(routine.waits_for.fit) for party in self.stacks for routine in party.waiting(waiting)}
         free = [routine for routine in waiting if id(routine.waits_for.fit) not in known]
         for group in _groups(free, answers):
+            reason = why_not([routine.waits_for for routine in group], self.when)
+            if reason:
+                answers.update(dict.fromkeys(group, reason))
+                continue
             for block in self._blocks(group):
                 self.stacks += _parties(block, answers)
 

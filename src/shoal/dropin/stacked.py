@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shoal.dropin.asked import Asked
+from shoal.dropin.step_draws import StepDraws
 from shoal.dropin.untouched import Untouched, replace
 from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting
 from shoal.engines.stack.by_objects import ByObjects
@@ -71,7 +71,7 @@ class Stacked:
             name: torch.stack([held[row][name] for row in filled]) for name in held[0] if name.startswith(MARK)
         }
         self._ready: set[Any] = set()
-        self._asked = Asked(self._steps["train"], self.stack.layout.names)
+        self._asked = StepDraws(self._steps["train"], self.stack.layout.names)
         self._validates: bool | None = None
         self.why_not_validated = ""
 

@@ -38,8 +38,9 @@ def possible() -> str | None:
     return None
 
 
-def run(blocks: Sequence[Sequence[HydraJob]], work: Work, listener: Overseer, *, processes: int, threads: int) -> None:
-    """Run blocks of jobs, each block in one process, as many at a time as there are `processes`."""
+def run(blocks: Sequence[Sequence[HydraJob]], work: Work, listener: Overseer, *, processes: int, cores: int) -> None:
+    """Run blocks of jobs, each in a process, as many at a time as there are `processes`; each has some `cores`."""
+    threads = max(1, min(cores, torch.get_num_threads()))
     left = [_Block(list(block)) for block in blocks]
     workers: list[_Worker] = []
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.drawn.numbers import Draws, Numbers
+from shoal.engines.step.drawn.numbers import Draws, RandomNumbers
 from shoal.engines.step.drawn.replacing import Drawing
 from shoal.engines.step.looked import Looked
 
@@ -82,7 +82,7 @@ class Clock:
         del row
         return True
 
-    def numbers(self, key: tuple[Tensor, ...]) -> Numbers | None:
+    def numbers(self, key: tuple[Tensor, ...]) -> RandomNumbers | None:
         """What the step of a run with this key draws; None is torch's generator's."""
         return Draws(*key) if key else None
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.numbers import NotDrawnError, Numbers
+from shoal.engines.step.drawn.numbers import NotDrawnError, RandomNumbers
 from shoal.engines.step.unfit import CannotStackError
 from shoal.seeding import continue_torch, torch_state
 
@@ -48,7 +48,7 @@ _METHODS = {
 }
 
 
-class _Asking(Numbers):
+class _Asking(RandomNumbers):
     """Says of each number what is asked for."""
 
     def asked(self, draw: Draw) -> Tensor:
@@ -78,7 +78,7 @@ class _Asking(Numbers):
 
 
 @final
-class Noted(_Asking):
+class NotedDraws(_Asking):
     """Notes what a step asks for; the numbers are nobody's."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Noted(_Asking):
 
 
 @final
-class Given(_Asking):
+class DrawnAhead(_Asking):
     """Gives what was drawn ahead."""
 
     def __init__(self, draws: Sequence[Draw], parts: Sequence[Tensor]) -> None:
@@ -211,10 +211,10 @@ class AheadClock(Clock):
     def agrees(self, row: int) -> bool:
         return self.ahead.agrees(row)
 
-    def numbers(self, key: tuple[Tensor, ...]) -> Given | None:
+    def numbers(self, key: tuple[Tensor, ...]) -> DrawnAhead | None:
         if not key:
             return None
-        return Given(self.ahead.draws(self.now[1]) if len(key) > 1 else (), key)
+        return DrawnAhead(self.ahead.draws(self.now[1]) if len(key) > 1 else (), key)
 
 
 class NotingClock(Clock):
@@ -222,7 +222,7 @@ class NotingClock(Clock):
 
     def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0) -> None:
         super().__init__(epoch, batch, step)
-        self.noted = Noted()
+        self.noted = NotedDraws()
 
-    def numbers(self, key: tuple[Tensor, ...]) -> Noted:
+    def numbers(self, key: tuple[Tensor, ...]) -> NotedDraws:
         return self.noted

@@ -25,7 +25,7 @@ class NotDrawnError(Exception):
     """Random numbers of a kind that there is not here."""
 
 
-class Numbers(ABC):
+class RandomNumbers(ABC):
     """The random numbers of one step of one run, whoever makes them."""
 
     @property
@@ -66,7 +66,7 @@ class Numbers(ABC):
 
 
 @final
-class Draws(Numbers):
+class Draws(RandomNumbers):
     """Those that are a key's."""
 
     def __init__(self, key: Int[Tensor, " 2"]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shoal.engines.step.drawn.numbers import NotDrawnError, Numbers
+from shoal.engines.step.drawn.numbers import NotDrawnError, RandomNumbers
 from shoal.engines.step.recurrent import LAYERS, recurrent
 
 Replacement = Callable[..., Any]
@@ -25,11 +25,11 @@ def _shape(size: Sequence[Any]) -> list[int]:
     return [int(n) for n in (first if isinstance(first, Sequence) and not rest else size)]
 
 
-def _made(number: Callable[[Numbers, list[int], torch.dtype], Tensor]) -> Replacement:
+def _made(number: Callable[[RandomNumbers, list[int], torch.dtype], Tensor]) -> Replacement:
     """Of a function that makes a tensor of a given size."""
 
     def made(
-        draws: Numbers, *size: Any, dtype: torch.dtype | None = None, requires_grad: bool = False, **kwargs: Any
+        draws: RandomNumbers, *size: Any, dtype: torch.dtype | None = None, requires_grad: bool = False, **kwargs: Any
     ) -> Tensor:
         shape = _shape(kwargs.pop("size", size))
         _plain(kwargs)
@@ -39,11 +39,16 @@ def _made(number: Callable[[Numbers, list[int], torch.dtype], Tensor]) -> Replac
     return made
 
 
-def _like(number: Callable[[Numbers, list[int], torch.dtype], Tensor]) -> Replacement:
+def _like(number: Callable[[RandomNumbers, list[int], torch.dtype], Tensor]) -> Replacement:
     """Of a function that makes a tensor like another one."""
 
     def like(
-        draws: Numbers, other: Tensor, *, dtype: torch.dtype | None = None, requires_grad: bool = False, **kwargs: Any
+        draws: RandomNumbers,
+        other: Tensor,
+        *,
+        dtype: torch.dtype | None = None,
+        requires_grad: bool = False,
+        **kwargs: Any,
     ) -> Tensor:
         _plain(kwargs)
         found = number(draws, list(other.shape), dtype or other.dtype)
@@ -61,38 +66,38 @@ def _plain(kwargs: Mapping[str, Any]) -> None:
 def _in_place(number: Callable[..., Tensor]) -> Replacement:
     """Of a method that fills a tensor."""
 
-    def fill(draws: Numbers, target: Tensor, *args: Any, generator: None = None, **kwargs: Any) -> Tensor:
+    def fill(draws: RandomNumbers, target: Tensor, *args: Any, generator: None = None, **kwargs: Any) -> Tensor:
         return target.copy_(number(draws, target, *args, **kwargs))
 
     return fill
 
 
-def _uniform(draws: Numbers, target: Tensor, low: float = 0.0, high: float = 1.0, **named: float) -> Tensor:
+def _uniform(draws: RandomNumbers, target: Tensor, low: float = 0.0, high: float = 1.0, **named: float) -> Tensor:
     low, high = named.get("from", low), named.get("to", high)
     return draws.uniform(list(target.shape), target.dtype) * (high - low) + low
 
 
-def _normal(draws: Numbers, target: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def _normal(draws: RandomNumbers, target: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     return draws.normal(list(target.shape), target.dtype) * std + mean
 
 
-def _exponential(draws: Numbers, target: Tensor, lambd: float = 1.0) -> Tensor:
+def _exponential(draws: RandomNumbers, target: Tensor, lambd: float = 1.0) -> Tensor:
     return draws.exponential(list(target.shape), target.dtype) / lambd
 
 
-def _log_normal(draws: Numbers, target: Tensor, mean: float = 1.0, std: float = 2.0) -> Tensor:
+def _log_normal(draws: RandomNumbers, target: Tensor, mean: float = 1.0, std: float = 2.0) -> Tensor:
     return _normal(draws, target, mean, std).exp()
 
 
-def _cauchy(draws: Numbers, target: Tensor, median: float = 0.0, sigma: float = 1.0) -> Tensor:
+def _cauchy(draws: RandomNumbers, target: Tensor, median: float = 0.0, sigma: float = 1.0) -> Tensor:
     return median + sigma * (math.pi * (draws.inner(list(target.shape), target.dtype) - 0.5)).tan()
 
 
-def _geometric(draws: Numbers, target: Tensor, p: float) -> Tensor:
+def _geometric(draws: RandomNumbers, target: Tensor, p: float) -> Tensor:
     return (draws.inner(list(target.shape), target.dtype).log() / math.log1p(-p)).ceil()
 
 
-def _flags(draws: Numbers, target: Tensor, p: Any = 0.5) -> Tensor:
+def _flags(draws: RandomNumbers, target: Tensor, p: Any = 0.5) -> Tensor:
     """Whether, as numbers: of one probability, or of those of each element."""
     if isinstance(p, Tensor):
         found = draws.uniform(list(target.shape), p.dtype if p.is_floating_point() else torch.float32) < p
@@ -101,11 +106,11 @@ def _flags(draws: Numbers, target: Tensor, p: Any = 0.5) -> Tensor:
     return found.to(target.dtype)
 
 
-def _bernoulli(draws: Numbers, input: Tensor, p: float | None = None, *, generator: None = None) -> Tensor:
+def _bernoulli(draws: RandomNumbers, input: Tensor, p: float | None = None, *, generator: None = None) -> Tensor:
     return _flags(draws, input, input if p is None else p)
 
 
-def _random(draws: Numbers, target: Tensor, *limits: int, **named: int) -> Tensor:
+def _random(draws: RandomNumbers, target: Tensor, *limits: int, **named: int) -> Tensor:
     given = [*limits, *(named[name] for name in ("from", "to") if name in named)]
     if not given or given[-1] is None:
         raise NotDrawnError
@@ -113,7 +118,7 @@ def _random(draws: Numbers, target: Tensor, *limits: int, **named: int) -> Tenso
     return draws.whole(low, high, list(target.shape)).to(target.dtype)
 
 
-def _randint(draws: Numbers, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+def _randint(draws: RandomNumbers, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
     args = (
         *args,
         *([kwargs.pop("high")] if "high" in kwargs else []),
@@ -128,7 +133,7 @@ def _randint(draws: Numbers, *args: Any, dtype: torch.dtype | None = None, **kwa
 
 
 def _randint_like(
-    draws: Numbers, other: Tensor, *limits: int, dtype: torch.dtype | None = None, **kwargs: Any
+    draws: RandomNumbers, other: Tensor, *limits: int, dtype: torch.dtype | None = None, **kwargs: Any
 ) -> Tensor:
     given = [*limits, *(kwargs.pop(name) for name in ("low", "high") if name in kwargs)]
     _plain(kwargs)
@@ -136,13 +141,13 @@ def _randint_like(
     return draws.whole(low, high, list(other.shape)).to(dtype or other.dtype)
 
 
-def _randperm(draws: Numbers, n: int, *, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+def _randperm(draws: RandomNumbers, n: int, *, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
     _plain(kwargs)
     return draws.order(n).to(dtype or torch.int64)
 
 
 def _normal_between(
-    draws: Numbers, mean: Any, std: Any = 1.0, size: Sequence[int] | None = None, **kwargs: Any
+    draws: RandomNumbers, mean: Any, std: Any = 1.0, size: Sequence[int] | None = None, **kwargs: Any
 ) -> Tensor:
     dtype = kwargs.pop("dtype", None)
     _plain(kwargs)
@@ -156,7 +161,7 @@ def _normal_between(
 
 
 def _multinomial(
-    draws: Numbers, input: Tensor, num_samples: int, replacement: bool = False, *, generator: None = None
+    draws: RandomNumbers, input: Tensor, num_samples: int, replacement: bool = False, *, generator: None = None
 ) -> Tensor:
     if not replacement or num_samples == 1:  # the least of exponential numbers of these rates
         times = draws.exponential(list(input.shape), input.dtype) / input
@@ -166,11 +171,11 @@ def _multinomial(
     return (place[..., None] >= shares[..., None, :]).sum(-1).clamp(max=input.shape[-1] - 1)
 
 
-def _dropout(draws: Numbers, input: Tensor, p: float, train: bool) -> Tensor:
+def _dropout(draws: RandomNumbers, input: Tensor, p: float, train: bool) -> Tensor:
     return input * _kept(draws, input, p, list(input.shape)) if train and p else input
 
 
-def _feature_dropout(draws: Numbers, input: Tensor, p: float, train: bool) -> Tensor:
+def _feature_dropout(draws: RandomNumbers, input: Tensor, p: float, train: bool) -> Tensor:
     return input * _kept(draws, input, p, _features(input)) if train and p else input
 
 
@@ -179,14 +184,14 @@ def _features(input: Tensor) -> list[int]:
     return [*input.shape[:2], *[1] * (input.dim() - 2)]
 
 
-def _kept(draws: Numbers, input: Tensor, p: float, shape: list[int]) -> Tensor:
+def _kept(draws: RandomNumbers, input: Tensor, p: float, shape: list[int]) -> Tensor:
     """The factor of each number: zero, or what keeps the mean."""
     if p == 1:
         return input.new_zeros(())
     return draws.happens(1 - p, shape).to(input.dtype) * (1 / (1 - p))
 
 
-def _alpha_dropout(draws: Numbers, input: Tensor, p: float, train: bool, *, features: bool = False) -> Tensor:
+def _alpha_dropout(draws: RandomNumbers, input: Tensor, p: float, train: bool, *, features: bool = False) -> Tensor:
     """Source: Klambauer et al., Self-Normalizing Neural Networks, 2017."""
     if not train or not p:
         return input
@@ -197,12 +202,17 @@ def _alpha_dropout(draws: Numbers, input: Tensor, p: float, train: bool, *, feat
     return input * (kept * scale) + ((kept - 1) * (_SELU * scale) + _SELU * scale * p)
 
 
-def _feature_alpha_dropout(draws: Numbers, input: Tensor, p: float, train: bool) -> Tensor:
+def _feature_alpha_dropout(draws: RandomNumbers, input: Tensor, p: float, train: bool) -> Tensor:
     return _alpha_dropout(draws, input, p, train, features=True)
 
 
 def _rrelu(
-    draws: Numbers, input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, **kwargs: Any
+    draws: RandomNumbers,
+    input: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    **kwargs: Any,
 ) -> Tensor:
     if not training:
         return functional.leaky_relu(input, (lower + upper) / 2)
@@ -213,14 +223,14 @@ def _rrelu(
 def _written(function: Replacement) -> Replacement:
     """The same, its result put in the place of what was given."""
 
-    def written(draws: Numbers, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def written(draws: RandomNumbers, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return input.copy_(function(draws, input, *args, **kwargs))
 
     return written
 
 
 def _attention(
-    draws: Numbers,
+    draws: RandomNumbers,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -243,7 +253,7 @@ def _attention(
 
 
 def _recurrent(function: Any) -> Replacement:
-    def layers(draws: Numbers, *args: Any) -> tuple[Tensor, Tensor]:
+    def layers(draws: RandomNumbers, *args: Any) -> tuple[Tensor, Tensor]:
         return recurrent(function, args, lambda value, p: _dropout(draws, value, p, True))
 
     return layers

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from shoal.engines.step.drawn.numbers import NotDrawnError, Numbers
+from shoal.engines.step.drawn.numbers import NotDrawnError, RandomNumbers
 from shoal.engines.step.drawn.replacements import OPENED, REPLACEMENTS
 from shoal.engines.step.recurrent import LAYERS, is_padded
 
@@ -30,7 +30,7 @@ class Drawing(TorchFunctionMode):
     Those that are not known here, or are given a generator, are left to torch, whose mapping over runs refuses them.
     """
 
-    def __init__(self, numbers: Numbers, *, fresh: bool = False) -> None:
+    def __init__(self, numbers: RandomNumbers, *, fresh: bool = False) -> None:
         """`fresh` says to let tensors that the step makes be each run's own, so that it can write to them."""
         super().__init__()
         self._draws = numbers

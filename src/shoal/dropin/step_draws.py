@@ -13,7 +13,7 @@ from shoal.engines.vectorized.probe import by_itself
 from shoal.seeding import generators_restored
 
 
-class Asked:
+class StepDraws:
     """What a step asks for, by the samples of its batch."""
 
     def __init__(self, step: MeteredStep, names: Sequence[str]) -> None:
