@@ -71,6 +71,41 @@ def test_a_word_that_is_no_command_is_told_what_it_is_called_here(
     assert len(said) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--task", "parabola"], "did you mean task=parabola?"),
+        (["task=parabola", "--epochs", "10"], "did you mean trainer.max_epochs=10?"),
+        (["--optimizer.lr=0.1", "seed=1"], "did you mean optimizer.lr=0.1?"),
+        (["--learning-rate", "0.1"], "did you mean optimizer.lr=0.1?"),
+        (["--debug"], "did you mean debug=true?"),
+        (["--nothing-like-it"], "settings are KEY=VALUE; --help shows them and the options"),
+        (["task", "=", "parabola"], "without spaces: task=parabola"),
+    ],
+)
+def test_a_setting_that_is_written_as_an_option_is_told_as_a_setting(
+    words: list[str], meant: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["train", *words])
+
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert problem.startswith("error: ")
+    assert hint.strip() == meant
+
+
+def test_the_version_is_told_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.split()[0] == "shoal"
+
+
+def test_where_there_are_no_runs_a_board_says_how_to_train_one(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["board"]) == 2
+    assert capsys.readouterr().err == "error: there are no runs in outputs\n  train one: shoal train task=parabola\n"
+
+
 def test_a_slip_of_a_sweep_is_told_the_same_way_out(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["train", "-m", "lr=0.1,0.2"])
 

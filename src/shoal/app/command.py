@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from shoal.config.help import text as help_on
 from shoal.config.misread import naming_misread
 from shoal.config.plugins import importing_plugins, own_launcher
 from shoal.config.quoting import quoted
-from shoal.errors import ExitCode, UsageError
+from shoal.errors import ExitCode, ShoalError, UsageError
 from shoal.startup import keep_what_is_imported
 
 _WITH_CFG = "it goes with --cfg"
@@ -42,6 +43,7 @@ def train(words: Sequence[str]) -> int:
         ShoalError, or what a job raised: for the one place that tells errors.
     """
     words = quoted(words)
+    _refuse_spaces(words)
     args = _parsed(words)
     if args.help:
         print(help_on(args.overrides, config_dir=args.config_dir, config_name=args.config_name))
@@ -68,7 +70,9 @@ def _parsed(words: list[str]) -> Any:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise UsageError(message, hint="settings are KEY=VALUE; --help shows them and the options")
+        raise UsageError(
+            message, hint=_as_setting(words) or "settings are KEY=VALUE; --help shows them and the options"
+        )
 
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(words)
@@ -79,6 +83,35 @@ def _parsed(words: list[str]) -> Any:
         if getattr(args, name) and not (way_out == _WITH_CFG and args.cfg):
             raise UsageError(f"{option} has no effect", hint=way_out)
     return args
+
+
+def _refuse_spaces(words: list[str]) -> None:
+    """Refuse an equals sign with spaces around it.
+
+    Raises:
+        UsageError: with the setting as it is written.
+    """
+    for key, sign, value in zip(words, words[1:], words[2:], strict=False):
+        if sign == "=":
+            raise UsageError(f"{key} = {value}: must be KEY=VALUE", hint=f"without spaces: {key}={value}")
+
+
+def _as_setting(words: list[str]) -> str | None:
+    """The way out for who writes a setting as an option, as other programs have it: `--epochs 10`."""
+    known = get_args_parser()._option_string_actions
+    place = next((n for n, word in enumerate(words) if word.startswith("--") and word.split("=")[0] not in known), None)
+    if place is None:
+        return None
+    key, sign, value = words[place].removeprefix("--").replace("-", "_").partition("=")
+    if not sign:
+        follows = words[place + 1] if place + 1 < len(words) else ""
+        value = "true" if not follows or follows.startswith("-") or "=" in follows else follows
+    setting = f"{key}={value}"
+    try:
+        with composed([setting]):
+            return f"did you mean {shlex.quote(setting)}?"
+    except ShoalError as error:
+        return None if (error.hint or "").startswith("available") else error.hint
 
 
 def _hydra(words: list[str], args: Any) -> int:

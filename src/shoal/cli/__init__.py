@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from shoal.cli.boundary import DEBUG, debugging, tell
 from shoal.errors import ExitCode, UsageError, nearest
+from shoal.machine import installed
 from shoal.startup import defer, keep_what_is_imported
 from shoal.streams import keep_standard_streams
 
@@ -35,6 +36,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("html",), "report"),
     **dict.fromkeys(("plot", "picture"), "figure"),
     "help": "--help",
+    "version": "--version",
     "tasks": "train --help task",
     "models": "train --help model",
     "experiments": "train --help experiment",
@@ -73,6 +75,9 @@ def _done(words: list[str]) -> int:
         from shoal.app.command import train
 
         return train(words[1:])
+    if words == ["--version"]:
+        print(f"shoal {installed('shoal')}")
+        return ExitCode.OK
     return _by_typer([word for word in words if word != DEBUG] or ["--help"])
 
 

@@ -107,6 +107,8 @@ def _entries(references: list[str], root: Path) -> list[Entry]:
     for reference in references:
         folder = Path(reference)
         below = find([folder]) if folder.is_dir() else []
+        if not below and folder == root:
+            raise UsageError(f"there are no runs in {root}", hint="train one: shoal train task=parabola")
         entries = below or [resolve(reference, root, known)]
         found.update((entry.path, entry) for entry in entries)
     return list(found.values())

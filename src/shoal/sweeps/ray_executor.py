@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from shoal.sweeps.hosts import Ray
 from shoal.sweeps.links import Surroundings
 from shoal.sweeps.serving import Finished, Hello, Preempted
 
+_START = "start one with `ray start --head`; workers.address=null starts one here, for as long as this command runs"
+_PATIENCE = 10.0
+"""Seconds that a cluster has to answer."""
 PACKAGE = Path(__file__).parents[1]
 """What is carried to where it is not installed."""
 
@@ -181,15 +185,28 @@ def _connect(hosts: Ray, surroundings: Surroundings) -> None:
         return
     carried: dict[str, Any] = {} if hosts.shared else {"py_modules": [str(PACKAGE)]}
     environment = {"env_vars": dict(surroundings.environment), **carried}
+    _refuse_silence(hosts.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of a cluster that is started here
     try:
         with _own_handler():
             ray.init(hosts.address, runtime_env=environment, log_to_driver=False, logging_level="error")
     except (ConnectionError, ValueError, RuntimeError) as error:
-        hint = (
-            "start one with `ray start --head`; workers.address=null starts one here, for as long as this command runs"
-        )
-        raise UsageError(f"workers.address={hosts.address}: {_line(error)}", hint=hint) from error
+        raise UsageError(f"workers.address={hosts.address}: {_line(error)}", hint=_START) from error
+
+
+def _refuse_silence(address: str | None) -> None:
+    """Refuse a HOST:PORT where nobody answers: Ray itself waits for minutes.
+
+    Raises:
+        UsageError: what the system says of it.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:  # an address of another kind
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise UsageError(f"workers.address={address}: no cluster answers: {error}", hint=_START) from error
 
 
 @contextmanager
