@@ -55,7 +55,8 @@ def test_axes_say_the_units_of_inputs_and_targets(workdir: Path, monkeypatch: py
 
     fit, derivative, residuals, _ = figure.axes
     assert [fit.get_xlabel(), fit.get_ylabel()] == ["x (s)", "y (m)"]
-    assert [derivative.get_xlabel(), residuals.get_xlabel()] == ["x (s)", "x (s)"]
+    assert [derivative.get_xlabel(), derivative.get_ylabel()] == ["x (s)", "dy/dx (m/s)"]
+    assert [residuals.get_xlabel(), residuals.get_ylabel()] == ["x (s)", "prediction - target (m)"]
 
 
 def test_a_unit_of_nothing_is_refused_with_what_there_is(workdir: Path) -> None:

@@ -67,10 +67,15 @@ class Task(ABC):
         """Name of each of the numbers that the model is given for a sample."""
         return self.data().features
 
-    def label(self, name: str) -> str:
-        """What an axis is called: the name of an input or a target, and its unit where it has one."""
-        unit = (self.units or {}).get(name)
+    def label(self, name: str, *, of: str | None = None) -> str:
+        """What an axis is called: the name, and where it has one the unit of an input or target (that of that name)."""
+        unit = (self.units or {}).get(of or name)
         return f"{name} ({unit})" if unit else name
+
+    def slope_label(self, y: str, x: str) -> str:
+        """What the axis of the derivative dy/dx is called."""
+        units = self.units or {}
+        return f"d{y}/d{x} ({units[y]}/{units[x]})" if x in units and y in units else f"d{y}/d{x}"
 
     @property
     def validates(self) -> bool:

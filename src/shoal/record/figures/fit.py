@@ -72,7 +72,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
     panels = figure.subplots(1, n)
     fit, residuals, losses = panels[0], panels[-2], panels[-1]
     if derivatives:
-        _slopes(panels[1], data, *derivatives, x=label(data.features[0]))
+        _slopes(panels[1], module.task, data, *derivatives)
     figure.suptitle(title, fontsize=10)
     samples, part = (data.val, "validation") if data.val else (data.train, "training")
     assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
@@ -103,6 +103,8 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
             _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction", part)
     else:
         _path(fit, history, data.targets[0], module.task)
+    if data.features and not assessment:
+        residuals.set_ylabel(label("prediction - target", of=data.targets[0]))
     _losses(losses, history)
     return figure
 
@@ -168,11 +170,12 @@ def _in_units(samples: Split, data: Data) -> tuple[Tensor, Tensor]:
     return data.of_inputs.in_own_units(x)[:, 0], data.of_targets.in_own_units(y.reshape(len(x), -1))[:, 0]
 
 
-def _slopes(axes: Axes, data: Data, of_prediction: Tensor, of_truth: Tensor, *, x: str) -> None:
+def _slopes(axes: Axes, task: Task, data: Data, of_prediction: Tensor, of_truth: Tensor) -> None:
+    x, y = data.features[0], data.targets[0]
     at = grid(data)[:, 0]
     axes.plot(at, of_truth, color=ORANGE, linewidth=2.5, label="of the true function")
     axes.plot(at, of_prediction, color=BLUE, linestyle="--", linewidth=1.4, label="of the prediction")
-    axes.set(xlabel=x, ylabel=f"d{data.targets[0]}/d{data.features[0]}", title="Derivative")
+    axes.set(xlabel=task.label(x), ylabel=task.slope_label(y, x), title="Derivative")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -224,7 +227,7 @@ def _in_own_units(module: Supervised, values: Tensor, data: Data) -> Tensor:
 def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str, part: str) -> None:
     axes.axhline(0, color=ORANGE, linewidth=1)
     axes.scatter(x, residuals[:, 0], s=_size(len(x)), color=BLUE, alpha=0.6, linewidths=0)
-    axes.set(xlabel=name, ylabel="prediction - target", title=f"Residuals of {part} samples")
+    axes.set(xlabel=name, title=f"Residuals of {part} samples")
     axes.locator_params(axis="x", nbins=6)
 
 
