@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import shoal
 from commands import trained
 from shoal.cli import run
+from shoal.loaded.run_text import run_text
 from shoal.review.catalog import find
 from shoal.rundir import verify
 
@@ -57,6 +59,7 @@ def test_axes_say_the_units_of_inputs_and_targets(workdir: Path, monkeypatch: py
     assert [fit.get_xlabel(), fit.get_ylabel()] == ["x (s)", "y (m)"]
     assert [derivative.get_xlabel(), derivative.get_ylabel()] == ["x (s)", "dy/dx (m/s)"]
     assert [residuals.get_xlabel(), residuals.get_ylabel()] == ["x (s)", "prediction - target (m)"]
+    assert re.search(r"val/rmse +[0-9.]+ m\b", run_text(found.directory, found.info))
 
 
 def test_a_unit_of_nothing_is_refused_with_what_there_is(workdir: Path) -> None:

@@ -38,9 +38,14 @@ class Ensemble:
     @property
     def told(self) -> str:
         """Who predicts, as a line."""
-        common, differing = _settings([run.info.differs for run in self.members])
-        of = f" of {common}" if common else ""
-        return f"{counted(len(self.members), 'run')}{of} predict together: {differing}"
+        _, differing = _settings([run.info.differs for run in self.members])
+        return f"{self.title} predict together: {differing}"
+
+    @property
+    def title(self) -> str:
+        """How many they are, and what they have in common."""
+        common, _ = _settings([run.info.differs for run in self.members])
+        return f"{counted(len(self.members), 'run')}{f' of {common}' if common else ''}"
 
     @property
     def first(self) -> Run:

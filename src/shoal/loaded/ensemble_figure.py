@@ -27,7 +27,7 @@ def figure(ensemble: Ensemble) -> Figure:
             hint="how many of them agree stands beside each class: shoal predict SWEEP --input FILE",
         )
     info = ensemble.first.info
-    title = f"{info.task}  {ensemble.path.name}: {ensemble.told}"
+    title = f"{info.task}  {ensemble.path.name}: {ensemble.title} together"
     return _over_input(ensemble, title) if columns.is_curve else _of_test_part(ensemble, title)
 
 

@@ -10,6 +10,7 @@ from shoal.build.expectations import table
 from shoal.errors import ExitCode
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
 from shoal.review.fit_lines import fit_lines
+from shoal.review.wording import in_unit
 from shoal.rundir import RunDir, RunInfo
 
 _MOST_CLASSES = 20
@@ -79,7 +80,7 @@ def _classes(info: RunInfo) -> Iterator[str]:
 
 def _metric(name: str, info: RunInfo) -> str:
     """The last value, and where it is another one that of the best state."""
-    text, best = f"{info.final[name]:.6g}", info.at_best.get(name)
+    text, best = in_unit(f"{info.final[name]:.6g}", name, info.unit), info.at_best.get(name)
     if info.best and info.best.metric == name:
         return f"{text}   best {info.best.value:.6g} in epoch {info.best.epoch}"
     return text if best in (None, info.final[name]) else f"{text}   {best:.6g} at best"

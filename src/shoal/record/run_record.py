@@ -71,6 +71,7 @@ class RunRecord:
             ended=None,
             digest=digest,
             loss=_loss(job),
+            unit=(job.task.units or {}).get(job.data.targets[0]) if job.task.units and job.in_memory else None,
             versions=versions or environment.versions(),
             **computing(job),
         )

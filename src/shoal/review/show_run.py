@@ -15,7 +15,7 @@ from shoal.review.entries import RunEntry
 from shoal.review.fit_lines import fit_lines
 from shoal.review.settings import read_settings
 from shoal.review.terminal_page import facts, head, ratio, table
-from shoal.review.wording import counted, duration, number, printable, size
+from shoal.review.wording import counted, duration, in_unit, number, printable, size
 from shoal.rundir import RunInfo, SweepInfo, verify
 
 _TOP = 5
@@ -104,7 +104,7 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
         names.remove(info.best.metric)
         names.insert(0, info.best.metric)
     for name in names:
-        text = number(info.final[name])
+        text = in_unit(number(info.final[name]), name, info.unit)
         if info.best and info.best.metric == name:
             text += f", best {number(info.best.value)} in epoch {info.best.epoch}"
         elif info.at_best.get(name, info.final[name]) != info.final[name] and name not in (

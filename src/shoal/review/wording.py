@@ -92,3 +92,9 @@ def chance(p: float | None) -> str:
 def cut(n: int, of: int) -> list[str]:
     """`20 of 108 shown`, as the line below a table that is not whole."""
     return [f"{n} of {of} shown"] if n < of else []
+
+
+def in_unit(text: str, metric: str, unit: str | None) -> str:
+    """The value of a metric with the target's unit, where it is an error in that."""
+    part, _, name = metric.partition("/")
+    return f"{text} {printable(unit)}" if unit and part != "derivative" and name in ("rmse", "mae") else text

@@ -92,6 +92,8 @@ class RunInfo:
     best: Best | None = None
     at_best: dict[str, float] = field(default_factory=dict)
     """What else was measured when the monitored metric was best."""
+    unit: str | None = None
+    """Of the target, and so of the errors `rmse` and `mae`, where `task.units` says it."""
     loss: str = ""
     """What was minimized, the same text for the same loss; empty where a LightningModule of the user's computes it."""
     reason: str | None = None
