@@ -94,6 +94,11 @@ def test_a_setting_that_is_written_as_an_option_is_told_as_a_setting(
     assert hint.strip() == meant
 
 
+def test_an_option_that_a_command_does_not_have_may_be_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["find-lr", "--task", "parabola"]) == 2
+    assert "  settings are KEY=VALUE, task=VALUE; see: shoal find-lr --help\n" in capsys.readouterr().err
+
+
 def test_the_version_is_told_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.split()[0] == "shoal"

@@ -124,7 +124,10 @@ def _usage(error: Exception) -> UsageError:
     said = said.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "shoal"
-    return UsageError(" ".join(said.split()).rstrip("."), hint=f"see: {command} --help")
+    option = re.match(r"No such option: --([\w.-]+)", said)
+    settings = [each for each in context.command.params if "KEY=VALUE" in (each.metavar or "")] if context else []
+    as_setting = f"settings are KEY=VALUE, {option[1]}=VALUE; " if option and settings else ""
+    return UsageError(" ".join(said.split()).rstrip("."), hint=f"{as_setting}see: {command} --help")
 
 
 def _no_such_command(word: str) -> UsageError:

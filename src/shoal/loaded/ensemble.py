@@ -39,7 +39,7 @@ class Ensemble:
     def told(self) -> str:
         """Who predicts, as a line."""
         _, differing = _settings([run.info.differs for run in self.members])
-        return f"{self.title} predict together: {differing}"
+        return f"{self.title} predict together: {differing}" if len(self.members) > 1 else f"{self.title} predicts"
 
     @property
     def title(self) -> str:
