@@ -18,6 +18,7 @@ from foreign import differences, swept
 from shoal.dropin import hydra_launch
 from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.routines import Routine
+from shoal.dropin.shared_samples import shared
 from shoal.dropin.waiting import Waiting
 from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
@@ -193,6 +194,19 @@ def test_a_wrong_setting_of_the_launcher_is_named_with_what_is_allowed(setting: 
 
     with pytest.raises(CompactHydraException, match=f"hydra.launcher.{name}={value}: must be"):
         hydra_launch.Settings(**setting)
+
+
+def test_samples_that_another_process_has_gathered_are_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shared() as samples:
+        one = Gathering(at_once=True, shared=samples).feed(_loader(shuffle=True))
+        monkeypatch.setattr(TensorDataset, "__getitem__", lambda *_: pytest.fail("it was fetched"))
+
+        other = Gathering(at_once=True, shared=samples).feed(_loader(shuffle=True))
+
+        assert one is not None
+        assert other is not None
+        assert all(map(torch.equal, one.samples.leaves, other.samples.leaves))
+        assert str(one.samples.spec) == str(other.samples.spec)
 
 
 def test_a_routine_that_never_waits_ends_at_once() -> None:

@@ -78,16 +78,24 @@ def _paths(folder: Path) -> dict[str, Path]:
     return found
 
 
-def differences(mine: Path, theirs: Path) -> list[str]:
-    """In what two sweeps differ: files, and what those with numbers in them hold beyond 1e-5 of each number."""
+def differences(mine: Path, theirs: Path, *, but: Sequence[str] = ()) -> list[str]:
+    """In what two sweeps differ: files, and what those with numbers in them hold beyond 1e-5 of each number.
+
+    Of checkpoints what these keys hold is not looked at.
+    """
     names, others = _paths(mine), _paths(theirs)
     found = [f"only one has {name}" for name in sorted(names.keys() ^ others.keys())]
-    readers = {".ckpt": partial(torch.load, weights_only=False), ".csv": _table, "tfevents": _events}
+    readers = {".ckpt": partial(_checkpoint, but), ".csv": _table, "tfevents": _events}
     for name in sorted(names.keys() & others.keys()):
         for kind, read in readers.items():
             if kind in name:
                 found += _unlike(read(names[name]), read(others[name]), name)
     return found
+
+
+def _checkpoint(but: Sequence[str], path: Path) -> dict[str, Any]:
+    held = torch.load(path, weights_only=False)
+    return {key: value for key, value in held.items() if key not in but}
 
 
 def _events(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -33,6 +33,7 @@ from torch.utils.data import (
 )
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from shoal.dropin.shared_samples import Gathered, SharedSamples
 from shoal.engines.sampled import NotGatherableError
 from shoal.seeding import generators_restored
 
@@ -94,8 +95,12 @@ class GatheredIterator(_BaseDataLoaderIter):
 class Gathering:
     """The samples that were gathered in this process."""
 
-    def __init__(self, *, at_once: bool) -> None:
-        """`at_once` says to gather what is iterated over for the first time; otherwise that is for the second."""
+    def __init__(self, *, at_once: bool, shared: SharedSamples | None = None) -> None:
+        """`at_once` says to gather what is iterated over for the first time; otherwise that is for the second.
+
+        `shared` are those of other processes.
+        """
+        self._shared = shared
         self._times = 0 if at_once else 1
         self._kept: weakref.WeakValueDictionary[bytes, SampleTensors] = weakref.WeakValueDictionary()
         self._lately: deque[SampleTensors] = deque(maxlen=4)
@@ -140,7 +145,8 @@ class Gathering:
         dataset, collate = pickle.loads(content)
         try:
             with generators_restored():
-                samples = _samples(dataset, collate)
+                gather = partial(_samples, dataset, collate)
+                samples = SampleTensors(*(self._shared.get(key.hex(), gather) if self._shared else gather()))
         except Exception as error:
             self._refused[key] = str(error)
             raise
@@ -198,7 +204,7 @@ def _size(dataset: Any) -> int:
     return len(dataset)
 
 
-def _samples(dataset: Any, collate: Any) -> SampleTensors:
+def _samples(dataset: Any, collate: Any) -> Gathered:
     n = len(dataset)
     if not n:
         raise NotGatherableError("there are none")
@@ -217,7 +223,7 @@ def _samples(dataset: Any, collate: Any) -> SampleTensors:
     few = min(n, 3)
     if not _same([leaf[:few] for leaf in leaves], _leaves(collate(fetched[:few]), few)[0]):
         raise NotGatherableError("what it makes of a sample depends on the batch")
-    return SampleTensors(leaves, spec)
+    return leaves, spec
 
 
 def _fetch(dataset: Any, places: range) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from shoal.dropin import one_process, workers
 from shoal.dropin.hydra_program import HydraJob, HydraProgram, jobs
 from shoal.dropin.job_returns import packed, unpacked
 from shoal.dropin.jobs_done import JobsDone
+from shoal.dropin.shared_samples import SharedSamples, shared
 from shoal.dropin.when import Stacks
 
 log = logging.getLogger("hydra.shoal")
@@ -80,7 +82,7 @@ def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, s
         one_process.one_by_one(program, left, listener)
         return
     wanted = machine.cores() if settings.processes is None else settings.processes
-    work = partial(_work, program, Stacks(settings.stacks), max(wanted, 1))
+    work = partial(_work, program, Stacks(settings.stacks), max(wanted, 1), None)
     reason = workers.possible()
     if reason or not wanted:
         if reason:
@@ -89,7 +91,9 @@ def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, s
         return
     blocks = shared_out(left, wanted)
     n = min(wanted, len(blocks))
-    workers.run(blocks, work, listener, processes=wanted, cores=machine.cores() // max(n, 1))
+    with shared() if n > 1 else nullcontext() as samples:
+        work = partial(_work, program, Stacks(settings.stacks), wanted, samples)
+        workers.run(blocks, work, listener, processes=wanted, cores=machine.cores() // max(n, 1))
 
 
 def shared_out(jobs: Sequence[HydraJob], processes: int) -> list[list[HydraJob]]:
@@ -99,15 +103,20 @@ def shared_out(jobs: Sequence[HydraJob], processes: int) -> list[list[HydraJob]]
 
 
 def _work(
-    program: HydraProgram, when: Stacks, processes: int, jobs: Sequence[HydraJob], listener: one_process.Overseer
+    program: HydraProgram,
+    when: Stacks,
+    processes: int,
+    samples: SharedSamples | None,
+    jobs: Sequence[HydraJob],
+    listener: one_process.Overseer,
 ) -> None:
-    """Run jobs in this process."""
+    """Run jobs in this process; `samples` are those that several processes have in common."""
     from shoal.dropin.gathering import Gathering
     from shoal.dropin.lightning_loops import Trainings, patched  # late: they need Lightning
     from shoal.dropin.meeting import Meeting
 
     meeting = Meeting(processes, when)
-    with patched(Trainings(Gathering(at_once=len(jobs) > 1))):
+    with patched(Trainings(Gathering(at_once=len(jobs) > 1, shared=samples))):
         one_process.run(program, jobs, listener, meeting.together)
 
 
