@@ -98,6 +98,7 @@ def test_metrics_with_a_state_are_told_what_each_run_s_steps_gave_them() -> None
     rows = {each.epoch: dict(each.metrics) for each in found.rows[1]}
     for epoch, row in expected.items():
         assert {"train/mean_epoch", "val/error", "val/best", "val/mse", "val/mae", "val/share"} <= set(row)
+        assert {"train/squared", "val/by_batch_mae"} <= set(row)
         assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
 
 

@@ -313,6 +313,8 @@ def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
 
     assert words.why_without_sources == "its batches are not of tensors alone"
     assert own_job(0, Loaders).why_without_sources is None
+    several = own_job(0, lambda: Other(lambda: DataLoader(FIXED, 4), lambda: [DataLoader(FIXED, 4)] * 2))
+    assert several.why_without_sources == "it has several data loaders for validation"
 
 
 class Shrinking(IterableDataset[Any]):

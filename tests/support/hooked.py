@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import Any
 
 import pytorch_lightning as pl
@@ -132,20 +133,22 @@ class Looks(Gathers):
         return loss * (1 + len(self.training_step_outputs))
 
 
-class Measures(Fitted):
-    """Has metrics with a state, as the usual template has."""
+class Measures(ABC, Fitted):
+    """Has metrics with a state, as the usual template has, and is an abstract class first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.train_mean, self.val_error, self.best = MeanMetric(), MeanAbsoluteError(), MinMetric()
-        self.share = MeanMetric()
+        self.share, self.squared = MeanMetric(), MeanSquaredError()
+        self.by_batch = MetricCollection({"mae": MeanAbsoluteError()}, prefix="val/by_batch_")
         self.several = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()}, prefix="val/")
 
     def on_train_start(self) -> None:
         self.best.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = torch.nn.functional.mse_loss(self(batch[0]), batch[1])
+        loss = self.squared(self(batch[0]), batch[1])
+        self.log("train/squared", loss, on_step=False, on_epoch=True)
         self.train_mean(loss)
         self.log("train/mean", self.train_mean, on_step=True, on_epoch=True)
         return loss
@@ -154,6 +157,7 @@ class Measures(Fitted):
         super().validation_step(batch, batch_idx)
         self.val_error.update(self(batch[0]), batch[1])
         self.several(self(batch[0]), batch[1])
+        self.log_dict(self.by_batch(self(batch[0]), batch[1]))
         self.share(batch[1].new_ones(len(batch[1]), dtype=torch.int64))
         self.log("val/share", self.share)
         self.log("val/error", self.val_error, on_step=False, on_epoch=True)

@@ -23,6 +23,7 @@ from shoal.engines.step.clock import Clock
 from shoal.engines.step.filled import Fills
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.mapped import Outcome, Tensors
+from shoal.engines.step.metrics import known
 from shoal.engines.step.recurrent import own_weights
 from shoal.engines.step.step_trainer import StepTrainer, switch
 from shoal.engines.step.unfit import CannotStackError
@@ -89,7 +90,16 @@ class _Catching:
 @cache
 def _catching(cls: type[nn.Module], hooked: frozenset[str] = frozenset()) -> type[nn.Module]:
     given = {name: property(*_looking(name)) for name in hooked}
-    return type(cls.__name__, (_Catching, cls), {"__module__": cls.__module__, **given})
+    return standing_before(cls, _Catching, given)
+
+
+def standing_before(cls: type[nn.Module], watching: type, more: Mapping[str, Any]) -> type[nn.Module]:
+    """A class like `cls`, with what `watching` has in place of its own.
+
+    It is no base: an instance of a class whose first base is an ABC could not be given a class of two bases.
+    """
+    own = {name: value for name, value in vars(watching).items() if not (name.startswith("__") and name.endswith("__"))}
+    return type(cls.__name__, (cls,), {"__module__": cls.__module__, **own, **more})
 
 
 def _looking(name: str) -> tuple[Any, Any]:
@@ -216,8 +226,7 @@ class CapturedStep:
                 del module.__dict__[name]
 
     def _loss(self, output: Any, params: Tensors) -> Tensor:
-        if isinstance(output, Mapping):
-            output = output.get("loss")
+        output = known(output.get("loss") if isinstance(output, Mapping) else output)
         if self.stage == "val":
             self.gives_loss = isinstance(output, Tensor) and output.numel() == 1
             return output.reshape(()) if self.gives_loss else next(iter(params.values())).new_zeros(())
@@ -235,6 +244,7 @@ def n_samples(batch: Any) -> int:
 
 
 def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
+    value = known(value)
     if isinstance(value, nn.Module):
         raise CannotStackError(f"logs {name}, which is a metric with a state of its own")
     if not isinstance(value, Tensor):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from shoal.engines.step.metrics import Metrics
+from shoal.engines.step.metrics import Metrics, known
 from shoal.engines.step.unfit import CannotStackError
 
 MARK = "\0filled"
@@ -88,7 +88,7 @@ class Fills:
                     vars(module)[made.attribute].append(whole)
 
     def _named(self, attribute: str, value: Any, place: int, *, called: bool = False) -> dict[str, Tensor]:
-        leaves, spec = pytree.tree_flatten(value)
+        leaves, spec = pytree.tree_flatten(pytree.tree_map(known, value))
         constant = [None if isinstance(leaf, Tensor) else _value(leaf) for leaf in leaves]
         item = Item(attribute, called, spec, constant)
         if item not in self.items:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import Any, NoReturn
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.engines.step.logged import Entry
@@ -36,7 +38,7 @@ class Metrics:
         """Within the block they compute nothing: `call` is told what they are called with."""
         before = {path: dict(vars(part)) for path, part in self._outer.items()}
         for path, part in self._outer.items():
-            vars(part).update({name: _noted(f"{path}.{name}", call) for name in _METHODS})
+            vars(part).update({name: _noted(f"{path}.{name}", part, call) for name in _METHODS})
         try:
             yield
         finally:
@@ -61,19 +63,73 @@ class Metrics:
             module.get_submodule(path).reset()  # type: ignore[operator]
 
 
-class _Unknown:
-    """What a metric gives for a batch: nobody knows it while a step runs for all runs at once."""
+class OfBatch:
+    """What a metric gives for a batch: computed, of tensors alone, once it is asked for."""
+
+    def __init__(self, metric: Any, given: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        self._metric = metric
+        self._given = given
+
+    @cached_property
+    def value(self) -> Tensor:
+        """As the metric gives it that has seen nothing else.
+
+        Raises:
+            CannotStackError: where that takes more than tensors, or is no single number.
+        """
+        metric, (args, kwargs) = self._metric, self._given
+        kind, own = type(metric), vars(metric)
+        before = dict(own)
+        try:
+            own |= {name: value for name, value in _UNCHECKED.items() if name in own}
+            own |= _begun(metric, [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)])
+            kind.update(metric, *args, **metric._filter_kwargs(**kwargs))
+            found = kind.compute(metric)
+        except Exception as error:  # the method of a class of anybody's
+            raise CannotStackError(f"takes what {kind.__name__} gives for a batch, which looks at values") from error
+        finally:
+            own.clear()
+            own.update(before)
+        if not isinstance(found, Tensor):
+            raise CannotStackError(f"takes what {kind.__name__} gives for a batch, which is not a single number")
+        return found
+
+    def _used(self, *_: Any) -> NoReturn:
+        raise CannotStackError(f"computes with what {type(self._metric).__name__} gives for a batch")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _used
+    __float__ = __int__ = __bool__ = __lt__ = __gt__ = __le__ = __ge__ = __getitem__ = __len__ = __iter__ = _used
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise CannotStackError("computes with what a metric gives for a batch")
+        self._used()
 
 
-def _noted(path: str, call: Call) -> Callable[..., Any]:
+_UNCHECKED = {"nan_strategy": "disable", "validate_args": False}
+"""Settings of a metric that looks at no values."""
+
+
+def known(value: Any) -> Any:
+    """The value itself, where it is what a metric gives for a batch."""
+    return value.value if isinstance(value, OfBatch) else value
+
+
+def _begun(metric: Any, given: Sequence[Tensor]) -> dict[str, Any]:
+    """The states of a metric that has seen nothing, each run's own where the step is mapped over runs."""
+    zero = next((torch.zeros_like(each.reshape(-1)[:1].sum()) for each in given if each.numel()), torch.zeros(()))
+    return {
+        name: zero.detach().to(value.dtype) + value if isinstance(value, Tensor) else list(value)
+        for name, value in metric._defaults.items()
+    }
+
+
+def _noted(path: str, part: Any, call: Call) -> Callable[..., Any]:
     def noted(*args: Any, **kwargs: Any) -> Any:
         call(path, (args, kwargs))
-        return _Unknown()
+        if isinstance(part, MetricCollection):
+            return {name: OfBatch(each, (args, kwargs)) for name, each in part.items(keep_base=False, copy_state=False)}
+        return OfBatch(part, (args, kwargs))
 
     return noted
 

@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.connectors.logger_connector.fx_validator import _
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from shoal.engines.step.captured import standing_before
 from shoal.engines.step.logged import Entry, NotLoggableError, Total, arguments, entries, in_dictionary
 from shoal.engines.step.unfit import CannotStackError
 
@@ -74,7 +75,7 @@ class _Logging:
 
 @cache
 def _class(cls: type[nn.Module]) -> type[nn.Module]:
-    return type(cls.__name__, (_Logging, cls), {"__module__": cls.__module__})
+    return standing_before(cls, _Logging, {})
 
 
 @contextmanager
