@@ -50,6 +50,13 @@ def test_bad_input_is_refused_in_three_lines_before_anything_trains(
     assert list(workdir.glob("sweep/0*")) == []
 
 
+def test_workers_that_contradict_are_refused_before_there_is_a_directory(workdir: Path) -> None:
+    said = refused(LR, "sweep.n_trials=4", "workers=slurm", "sweep.processes=2")
+
+    assert "sweep.processes=2 (command line): is for worker processes of this machine" in said
+    assert list(workdir.iterdir()) == []
+
+
 def test_a_number_of_trials_without_optuna_is_refused(workdir: Path) -> None:
     assert "add hydra/sweeper=optuna" in refused(LR, "sweep.n_trials=4", "hydra/sweeper=shoal")
 

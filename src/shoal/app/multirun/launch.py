@@ -15,9 +15,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.app.multirun.asked import Asked
-from shoal.app.multirun.elsewhere import hosts_of
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.app.multirun.job_return import tell
+from shoal.app.multirun.terms import terms_of
 from shoal.config.compose import PRIMARY, SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
@@ -25,7 +25,7 @@ from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
 from shoal.config.multirun.job_config import JobConfig, job_config
 from shoal.config.multirun.ranges import integers_of
-from shoal.config.multirun.sweep_settings import as_form, settings_of
+from shoal.config.multirun.sweep_settings import as_form
 from shoal.config.multirun.unfollowed import refuse_unfollowed
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError
@@ -51,9 +51,8 @@ def launch_all(
         raise ConfigError(f"{SWEEP}.n_trials", n, "is for a search", hint="add hydra/sweeper=optuna", source=source)
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
-    settings = settings_of(config)
-    hosts_of(config, settings)  # what is wrong there is told before there is a directory
-    if not settings.dry_run:
+    terms = terms_of(config)  # what is wrong with them is told before there is a directory
+    if not terms.settings.dry_run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(config, folder / "multirun.yaml")
@@ -86,17 +85,16 @@ def launch(
     """
     refuse_unfollowed(config)
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
-    settings = settings_of(config)
-    hosts = hosts_of(config, settings)
+    terms = terms_of(config)
     callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
     with read_from(config):
         composing = compose_each(config, context.config_loader, job_overrides)
         jobs = list(islice(composing, 1))
         with of_job(0, jobs[0].overrides):
             choose(jobs[0].values.get("numerics"))  # before there is a process that has torch
-        if hosts.places() and not settings.dry_run:
+        if terms.hosts.places() and not terms.settings.dry_run:
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-            hosts.expect()
+            terms.hosts.expect()
         jobs += composing
         refuse_mixed(jobs)
         with cheap_imports():
@@ -104,8 +102,8 @@ def launch(
         asked = Asked(
             folder=folder,
             jobs={job.hash: job for job in jobs},
-            settings=settings,
-            hosts=hosts,
+            settings=terms.settings,
+            hosts=terms.hosts,
             command=command or command_of(config),
             first=first,
             study=study,

@@ -9,9 +9,9 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.app.multirun.terms import terms_of
 from shoal.app.search.request import requested
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
-from shoal.config.multirun.sweep_settings import settings_of
 from shoal.config.origins import Origins, located
 from shoal.rundir import claim
 from shoal.startup import cheap_imports
@@ -30,7 +30,7 @@ def search(
     with quietly(), located(Origins(list(config.hydra.overrides.task))):
         with cheap_imports():
             from shoal.app.search.searching import Search
-        common = settings_of(config)
+        common = terms_of(config).settings
         if common.dry_run:
             study = copied(asked.settings.storage, asked.name, asked.folder, asked.directions)
             Search(asked, study, launcher).preview()

@@ -1,25 +1,40 @@
-"""Where a sweep trains: the config group `workers`, checked before anything is composed."""
+"""How and where a sweep trains: its nodes `sweep` and `workers`, checked before anything is composed or written."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.build.constructors import build
 from shoal.config.hydra_config import WORKERS
-from shoal.config.multirun.sweep_settings import SweepSettings
+from shoal.config.multirun.sweep_settings import SweepSettings, settings_of
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError
 from shoal.sweeps.hosts import Hosts, Processes
 
 
-def hosts_of(config: DictConfig, settings: SweepSettings) -> Hosts:
-    """Where the worker processes of a sweep are; there are none where this process does the work.
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On what terms the jobs of a sweep are trained, whatever they are."""
+
+    settings: SweepSettings
+    hosts: Hosts
+    """Where its worker processes are; there are none where this process does the work."""
+
+
+def terms_of(config: DictConfig) -> Terms:
+    """The terms that a configuration sets.
 
     Raises:
         ConfigError: where a setting is not allowed, or two contradict each other.
     """
+    settings = settings_of(config)
+    return Terms(settings=settings, hosts=_hosts(config, settings))
+
+
+def _hosts(config: DictConfig, settings: SweepSettings) -> Hosts:
     chosen = config.get(WORKERS)
     node: Any = None if chosen is None else OmegaConf.to_container(chosen, resolve=True)
     if not node:
