@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 
 import shoal
+from own_runs import trained, write_task
 from shoal.errors import UsageError
 from shoal.loaded.export import export, onnx_run
 from shoal.loaded.run import Run
@@ -189,3 +190,35 @@ def test_targets_side_by_side_are_exported_and_drawn(workdir: Path, capsys: pyte
 
     assert exported.difference <= 1e-6
     assert "no figure" not in capsys.readouterr().err
+
+
+def of_pictures(module: str, **settings: Any) -> Run:
+    write_task("seen", module, {"datamodule": {"_target_": "own_modules.Pictures"}}, **settings)
+    return trained("task=seen", "trainer.max_epochs=1")
+
+
+def test_a_module_for_pictures_is_exported_as_its_forward_is(workdir: Path) -> None:
+    run = of_pictures("Seeing")
+
+    exported = export(run, "onnx")
+    pictures, codes = np.random.default_rng(0).random((5, 1, 4, 4), np.float32), np.array([2, 0, 1, 1, 2])
+    found = in_onnxruntime(exported.path, {"picture": pictures, "code": codes})
+
+    own = run.module()(torch.from_numpy(codes), torch.from_numpy(pictures))
+    np.testing.assert_allclose(found["y"], own["y"].detach(), rtol=1e-5)
+    assert found["picture_"].tolist() == own["picture"].tolist()
+    assert exported.notes[0].startswith("takes code: int64 (rows), picture: float32 (rows, 1, 4, 4), as a batch")
+    assert exported.notes[1] == "gives y (rows), picture_ (rows, 1), what its forward returns."
+
+
+def test_what_a_forward_takes_is_said_by_its_module_where_no_batch_tells(workdir: Path) -> None:
+    silent = of_pictures("Flattening")
+    with pytest.raises(UsageError, match="neither rows of numbers nor the tensors of a batch\n  example_input_array"):
+        export(silent, "pt2")
+
+    run = of_pictures("Flattening", said=True)
+    exported = export(run, "pt2")
+
+    assert exported.notes[0].startswith("takes x: float32 (rows, 16), ")
+    rows = torch.rand(3, 16, generator=torch.Generator())
+    assert torch.export.load(exported.path).module()({"x": rows})["y"].equal(run.module()(rows))

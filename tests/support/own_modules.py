@@ -281,3 +281,47 @@ class OptimizesItself(Plain):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(made, 0.05, total_steps=steps, cycle_momentum=False)
         return [made], [{"scheduler": schedule, "interval": "step"}]
+
+
+class Pictures(pl.LightningDataModule):
+    """Pictures beside codes, as a dictionary."""
+
+    def train_dataloader(self) -> DataLoader:
+        generator = torch.Generator().manual_seed(0)
+        x, codes = torch.rand(12, 1, 4, 4, generator=generator), torch.arange(12) % 3
+        samples = [{"picture": a, "code": b, "y": a.mean()} for a, b in zip(x, codes, strict=True)]
+        return DataLoader(samples, batch_size=4)
+
+
+class Seeing(pl.LightningModule):
+    """Takes what the batches hold in another order, and returns two things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(8, 1))
+        self.codes = nn.Embedding(3, 1)
+
+    def forward(self, code: Tensor, picture: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+        found = self.layers(picture) + self.codes(code)
+        return {"y": scale * found[:, 0], "picture": found > 0}
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.mse_loss(self(batch["code"], batch["picture"])["y"], batch["y"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Flattening(Seeing):
+    """Gives its forward something else than what its batches hold."""
+
+    def __init__(self, said: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.Linear(16, 1)
+        self.example_input_array = torch.rand(2, 16) if said else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.mse_loss(self(batch["picture"].flatten(1))[:, 0], batch["y"])

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,7 @@ class RunRecord:
             "targets": list(data.targets),
             "encoding": dict(data.encoding),
             "ranges": {name: list(ends) for name, ends in data.ranges.items()},
+            "shaped": [{**asdict(each), "shape": list(each.shape)} for each in data.shaped],
         }
 
     def _event_bytes(self) -> int:

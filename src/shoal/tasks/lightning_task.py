@@ -20,6 +20,7 @@ from shoal.seeding import Stream, global_generator
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.data_hooks import loaders, prepare
+from shoal.tasks.given import Given, of_batch
 from shoal.tasks.supervised import configured
 from shoal.tasks.task import Task
 
@@ -172,10 +173,13 @@ class LightningTask(Task):
         if self.samples:
             data = self.samples.data()
             return data if predicts(self._looked_at) else replace(data, features=(), targets=())
+        if not predicts(self._looked_at):
+            return _nothing_to_show(())
         with global_generator(self.seed, Stream.USER):
-            train, val = map(_gathered, self._loaders())
-        if train is None or not predicts(self._looked_at):
-            return Data(Split(torch.zeros(0, 0), torch.zeros(0, 0)), None, (), ())
+            found = self._loaders()
+            train, val = map(_gathered, found)
+            if train is None:
+                return _nothing_to_show(of_batch(self._looked_at, _first_batch(found[0])))
         n_outputs = train.y.shape[1] if train.y.dim() > 1 else 1
         return Data(train, val, _names("x", train.x.shape[1]), _names("y", n_outputs))
 
@@ -232,9 +236,22 @@ def trained_by(module: pl.LightningModule, optimizer: Optimizer, scheduler: Sche
     module.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
 
 
+def _nothing_to_show(shaped: tuple[Given, ...]) -> Data:
+    return Data(Split(torch.zeros(0, 0), torch.zeros(0, 0)), None, (), (), shaped=shaped)
+
+
+def _first_batch(loaders: Any) -> Any:
+    """The first batch of a data loader; None where there is none, or there are several loaders."""
+    return next(iter(loaders), None) if _is_one(loaders) else None
+
+
+def _is_one(loaders: Any) -> bool:
+    return isinstance(loaders, Iterable) and not isinstance(loaders, Mapping | Sequence)
+
+
 def _gathered(loaders: Any) -> Split | None:
     """The first samples of a data loader whose batches are pairs (x, y) with numbers for each sample; or None."""
-    if not isinstance(loaders, Iterable) or isinstance(loaders, Mapping | Sequence):
+    if not _is_one(loaders):
         return None
     found: list[tuple[Tensor, Tensor]] = []
     for batch in loaders:

@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from shoal.errors import UsageError
-from shoal.loaded.export.whole import Signature, Whole
+from shoal.loaded.export.whole import Signature
 
 
 class AveragedGraphs(nn.Module):
-    """Graphs that take the same; of classes it gives the one whose mean probability is the greatest."""
+    """Graphs that take and give the same; of classes it gives the one whose mean probability is the greatest."""
 
-    def __init__(self, wholes: Sequence[Whole]) -> None:
+    def __init__(self, wholes: Sequence[nn.Module], takes: Signature) -> None:
         super().__init__()
         self.wholes = nn.ModuleList(wholes)
-        self.outputs = wholes[0].outputs
-        self.classifies = bool(wholes[0].takes.classes)
+        self.outputs = takes.outputs
+        self.classifies = bool(takes.classes)
 
     def forward(self, rows: Any) -> dict[str, Tensor]:
         """Predictions by the names of the outputs."""
         found = [whole(rows) for whole in self.wholes]
-        last = self.outputs[-1]
-        mean = torch.stack([each[last] for each in found]).mean(dim=0)
-        return {self.outputs[0]: mean.argmax(dim=1), last: mean} if self.classifies else {last: mean}
+        numbers = self.outputs[1:] if self.classifies else self.outputs
+        means = {name: torch.stack([each[name] for each in found]).mean(dim=0) for name in numbers}
+        return {self.outputs[0]: means[numbers[0]].argmax(dim=1), **means} if self.classifies else means
 
 
 def alike(found: Sequence[Signature]) -> Signature:

@@ -15,23 +15,24 @@ from torch import Tensor
 
 from shoal.errors import ShoalError, UsageError
 from shoal.loaded.ensemble import Ensemble
-from shoal.loaded.export import onnx_file
+from shoal.loaded.export import onnx_file, shaped
 from shoal.loaded.export.about import metadata, origin, told
+from shoal.loaded.export.apart import apart
 from shoal.loaded.export.averaged_graphs import AveragedGraphs, alike
 from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
-from shoal.loaded.export.sample_rows import feed, rows
+from shoal.loaded.export.sample_rows import N_ROWS, feed, rows
 from shoal.loaded.export.whole import Whole, signature
 from shoal.loaded.run import Run
 from shoal.loaded.trained_run import Which
 from shoal.rundir import write_bytes
 from shoal.rundir.atomic import UnwritableError
 from shoal.tasks import Data, LightningTask, Supervised
+from shoal.tasks.precision import is_double, new_tensors
 from shoal.tasks.tables import format as tables
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 """Largest difference between the predictions of the run and of what was exported, by the precision of the network,
 in multiples of the largest output of the network: of a table in standard deviations of its target."""
-_LEAST = 1e-12
 _Found = tuple[float, tuple[str, ...]]
 """The difference, and the notes."""
 
@@ -77,18 +78,27 @@ def _graph(
     by: Run | Ensemble, kind: Format, which: Which, path: Path, by_column: bool
 ) -> tuple[float, tuple[str, ...]]:
     data, format = by.columns(which), by.format(which)
+    write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
+    if given := shaped.given(by, which, data):
+        with new_tensors(double=is_double(by.members[0].config["trainer"])):
+            return _of_tensors(shaped.Prepared(by, which, given), write, path)
     modules = [run.presented(which) for run in by.members]
     wholes = [
         _whole(module, run.columns(which), format, by_column) for module, run in zip(modules, by.members, strict=True)
     ]
     takes = alike([whole.takes for whole in wholes])
-    whole = wholes[0] if isinstance(by, Run) else AveragedGraphs(wholes)
+    whole = wholes[0] if isinstance(by, Run) else AveragedGraphs(wholes, takes)
     raw = rows(takes)
-    write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
     predicts = write(whole.eval(), feed(raw, takes), takes, metadata(by, which, takes, data), path)
     expected = _Expected(by, which, modules, data)
-    apart = max(expected.apart(predicts(feed(part, takes)), part) for part in (raw, raw[:1]))
-    return _checked(apart, modules[0]), (*told(takes), *expected.notes(raw))
+    difference = max(expected.apart(predicts(feed(part, takes)), part) for part in (raw, raw[:1]))
+    return _checked(difference, _dtype(modules[0])), (*told(takes), *expected.notes(raw))
+
+
+def _of_tensors(graph: shaped.Prepared, write: Callable[..., Predicts], path: Path) -> _Found:
+    predicts = write(graph.whole.eval(), graph.feed(), graph.takes, graph.about, path)
+    difference = max(graph.apart(predicts(graph.feed(n)), n) for n in (N_ROWS, 1))
+    return _checked(difference, graph.dtype), graph.notes
 
 
 def _whole(module: Supervised, data: Data, format: tables.Format, by_column: bool) -> Whole:
@@ -109,7 +119,10 @@ def _weights(by: Run | Ensemble, which: Which, path: Path) -> _Found:
     fresh = filled(run.trained(which).presented(run.trained(which).module()).model.to(_dtype(module))).eval()
     same = all(value.equal(fresh.state_dict()[name]) for name, value in module.model.state_dict().items())
     scaled = ("its inputs and outputs are as the network has them; `encoding` in its metadata says how.",)
-    return _checked(0.0 if same else math.inf, module), ("holds the weights alone.", *(scaled if data.encoding else ()))
+    return _checked(0.0 if same else math.inf, _dtype(module)), (
+        "holds the weights alone.",
+        *(scaled if data.encoding else ()),
+    )
 
 
 def _check_inputs(module: Supervised) -> None:
@@ -117,15 +130,15 @@ def _check_inputs(module: Supervised) -> None:
     if module.task.inputs:
         return
     if isinstance(module.task, LightningTask):
-        problem = "the samples of this module are no rows of numbers: there is no graph from a table's columns"
-        raise UsageError(problem, hint="--format safetensors writes its weights")
+        problem = "what the forward of this module takes is neither rows of numbers nor the tensors of a batch"
+        raise UsageError(problem, hint="example_input_array in the module says what it takes")
     raise UsageError("this model has no inputs: there is nothing to predict from", hint="shoal show prints its value")
 
 
-def _checked(apart: float, module: Supervised) -> float:
-    if not apart <= TOLERANCE.get(_dtype(module), TOLERANCE[torch.float32]):
-        raise ShoalError(f"what was exported predicts something else than the run: the difference is {apart:.2g}")
-    return apart
+def _checked(difference: float, dtype: torch.dtype) -> float:
+    if not difference <= TOLERANCE.get(dtype, TOLERANCE[torch.float32]):
+        raise ShoalError(f"what was exported predicts something else than the run: the difference is {difference:.2g}")
+    return difference
 
 
 def _dtype(module: Supervised) -> torch.dtype:
@@ -144,18 +157,18 @@ class _Expected:
     def apart(self, outputs: list[Tensor], raw: pl.DataFrame) -> float:
         """The largest difference of a graph's outputs, in multiples of the network's largest output."""
         if "columns" not in self.data.encoding:
-            return _apart(outputs[0].reshape(len(raw), -1), self._outputs(raw))
+            return apart(outputs[0].reshape(len(raw), -1), self._outputs(raw))
         predicted = self.by.predictions(raw, self.which)
         classes = self.data.encoding.get("classes")
         if not classes:
             values = predicted.select(self.data.targets).to_torch().double()
-            return _apart(self._standard(outputs[0].reshape(values.shape)), self._standard(values))
+            return apart(self._standard(outputs[0].reshape(values.shape)), self._standard(values))
         expected = predicted.select(f"p_{name}" for name in classes).to_torch()
         labels = torch.tensor([classes.index(name) for name in predicted.to_series()])
         first, second = expected.topk(min(2, len(classes)), dim=1).values.T[[0, -1]]
         close = first - second < TOLERANCE[torch.float32]  # either may be the most probable one then
         same = bool(((outputs[0] == labels) | close).all())
-        return _apart(outputs[1], expected) if same else math.inf
+        return apart(outputs[1], expected) if same else math.inf
 
     def notes(self, raw: pl.DataFrame) -> list[str]:
         """What the graph has not: how a task of the user's own reads rows and outputs."""
@@ -166,7 +179,7 @@ class _Expected:
         try:
             predicted = self.by.predictions(raw, self.which)[:, : outputs.shape[1]]
             values = predicted.cast(pl.Float64).to_torch()
-            plain = values.shape == outputs.shape and _apart(values, outputs) < TOLERANCE[torch.float32]
+            plain = values.shape == outputs.shape and apart(values, outputs) < TOLERANCE[torch.float32]
         except (ShoalError, pl.exceptions.PolarsError):
             plain = False
         return [] if plain else [f"it is the network alone: what {name} makes of rows and outputs is not in it."]
@@ -179,11 +192,3 @@ class _Expected:
     def _standard(self, values: Tensor) -> Tensor:
         encoding = self.data.encoding
         return (values - float(encoding["mean"])) / float(encoding["scale"])
-
-
-def _apart(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest that was expected; what is nan in both does not differ."""
-    both = found.isnan() & expected.isnan()
-    difference = torch.where(both, 0.0, (found - expected).abs().double())
-    largest = torch.where(both, 0.0, expected.abs().double()).max().clamp_min(_LEAST)
-    return float(difference.max() / largest)

@@ -14,7 +14,7 @@ from shoal.tasks.tables import encoding_graph
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Date
 
-Kind = Literal["number", "category", "date"]
+Kind = Literal["number", "category", "date", "tensor"]
 _ROUNDED = 1e-6
 """What an input of the model may change by when its column is rounded to float32."""
 
@@ -58,7 +58,7 @@ def signature(module: Supervised, data: Data, format: Format, *, by_column: bool
     fitted = encoding.get("columns", [{"name": name} for name in data.features])
     fields: list[Field] = []
     for column in fitted:
-        fields.append(_field(column, _free(_unquoted(column["name"]), [field.name for field in fields]), format))
+        fields.append(_field(column, free(_unquoted(column["name"]), [field.name for field in fields]), format))
     parameter = next(module.model.parameters()).dtype
     apart = by_column or any(field.kind != "number" for field in fields)
     numbers = torch.float64 if _needs_double(fitted) or (apart and "columns" in encoding) else parameter
@@ -66,8 +66,8 @@ def signature(module: Supervised, data: Data, format: Format, *, by_column: bool
     target = _unquoted(encoding.get("target") or (data.targets[0] if len(data.targets) == 1 else "y"))
     first = target if apart or encoding else "y"
     classes = tuple(encoding.get("classes", ()))
-    outputs = (first, _free("probabilities", [*taken, first])) if classes else (first,)
-    return Signature(tuple(fields), None if apart else _free("x", outputs), numbers, outputs, classes)
+    outputs = (first, free("probabilities", [*taken, first])) if classes else (first,)
+    return Signature(tuple(fields), None if apart else free("x", outputs), numbers, outputs, classes)
 
 
 class Whole(nn.Module):
@@ -119,7 +119,7 @@ def _unquoted(name: str) -> str:
     return name.replace("'", "_").replace('"', "_")
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
+def free(name: str, taken: Sequence[str]) -> str:
     """The name, or one like it that is not taken."""
     while name in taken:
         name += "_"
