@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import EarlyStopping
 
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.composed_job import composed_job
 from shoal.app.start import start
+from shoal.engines.vectorized.hook_names import CALLED
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, load
-from shoal.rundir import RunDir, read_history, read_info
+from shoal.rundir import RunDir, RunInfo, read_history, read_info
 from shoal.sweeps.plan import why_alone
 from spread import one_of
 
@@ -107,6 +109,23 @@ CALLBACKS = [
     "callbacks.checkpoint=null",
     "callbacks.checkpoint=null task.val_fraction=0",
 ]
+MINE = "+callbacks.mine="
+FOLLOWS = f"{MINE}{{_target_:hooked.Follows}}"
+NOTED = ",".join(
+    f"{hook}:{{_target_:hooked.noted,_partial_:true,_args_:[{hook}]}}" for hook in CALLED if hook != "setup"
+)
+OF_ONES_OWN = [
+    FOLLOWS,
+    f"{FOLLOWS} trainer.check_val_every_n_epoch=2 trainer.limit_train_batches=3",
+    f"{FOLLOWS} trainer.accumulate_grad_batches=2",
+    f"{FOLLOWS} task.val_fraction=0",
+    f"{FOLLOWS} trainer.limit_val_batches=0 trainer.max_steps=12",
+    f"{MINE}{{_target_:hooked.Follows,most:2}}",
+    f"{MINE}{{_target_:hooked.Follows,most:2}} trainer.min_epochs=3",
+    f"{MINE}{{_target_:hooked.Counts,most:3}} {STOPPING}.patience=1",
+    f"{MINE}{{_target_:lightning.pytorch.callbacks.LambdaCallback,{NOTED}}}",
+]
+"""Callbacks with all hooks that a stack calls: of the user's own, and functions given to a LambdaCallback."""
 LENGTHS = [
     "trainer.min_epochs=3 trainer.max_steps=6 trainer.max_epochs=9",
     "trainer.accumulate_grad_batches=3 trainer.limit_train_batches=4 trainer.max_steps=5",
@@ -134,10 +153,12 @@ PIECES = [
 ]
 
 
-def run_by(engine: str, words: str) -> RunDir:
+def summed_up(engine: str, words: str) -> tuple[RunInfo, dict[str, Any]]:
+    """What run.json says of a run by this engine, and what the run has come to."""
     length = [] if "max_epochs" in words else [LENGTH]
-    run, _ = start([*WORDS, *length, *words.split(), f"engine={engine}", f"hydra.run.dir={engine}"])
-    return run
+    Path("noted").unlink(missing_ok=True)
+    run, info = start([*WORDS, *length, *words.split(), f"engine={engine}", f"hydra.run.dir={engine}"])
+    return info, summary(run)
 
 
 def summary(run: RunDir) -> dict[str, Any]:
@@ -145,12 +166,14 @@ def summary(run: RunDir) -> dict[str, Any]:
     info, last = read_info(run.info), load(run.last)
     states, [group] = last["callbacks"], last["optimizer_states"][0]["param_groups"]
     return {
-        "rows": read_history(run.history).rows,
-        "final": dict(info.final),
+        "rows": [dict(sorted(row.items())) for row in read_history(run.history).rows],
+        "final": dict(sorted(info.final.items())),
         "best": vars(info.best) if info.best else None,
         "end": [info.status, info.reason, info.epochs, info.steps, last["epoch"], last["global_step"]],
         "position": last[EXTRA]["position"],
         "stopping": [dict(states[key]) for key in states if key.startswith("EarlyStopping")],
+        "own callbacks": {key: states[key] for key in states if key.startswith(("Follows", "Counts"))},
+        "noted": Path("noted").read_text() if Path("noted").exists() else None,
         "optimizer": {key: group[key] for key in sorted(group.keys() - HOW)},
         "weights": last["state_dict"],
         "best weights": load(run.best)["state_dict"] if run.best.exists() else None,
@@ -200,6 +223,26 @@ def test_every_setting_of_a_callback_that_a_stack_follows_is_compared(callback: 
     assert settings - compared == ({"every_n_train_steps"} if callback is Checkpoint else set())  # that trains alone
 
 
+def test_every_callback_of_lightning_that_a_stack_follows_is_compared(workdir: Path) -> None:
+    job = composed_job([*WORDS, LENGTH])
+    settings = {"EarlyStopping": {"monitor": "val/loss"}, "StochasticWeightAveraging": {"swa_lrs": 0.1}}
+    settings |= {
+        "LearningRateFinder": {},
+        "BatchSizeFinder": {},
+        "GradientAccumulationScheduler": {"scheduling": {0: 1}},
+    }
+    settings |= {"ThroughputMonitor": {"batch_size_fn": len}, "ModelPruning": {"pruning_fn": "l1_unstructured"}}
+    settings |= {"OnExceptionCheckpoint": {"dirpath": "made"}}
+
+    kinds = [getattr(callbacks, name) for name in callbacks.__all__]
+    made = [kind(**settings.get(kind.__name__, {})) for kind in kinds if not inspect.isabstract(kind)]
+    followed = {
+        type(each).__name__ for each in made if why_alone(replace(job, callbacks={"mine": each}), job.module()) is None
+    }
+
+    assert followed == {"EarlyStopping", "LambdaCallback"}
+
+
 def test_early_stopping_between_two_validations_is_refused(workdir: Path) -> None:
     words = f"{STOPPING}.check_on_train_epoch_end=true trainer.check_val_every_n_epoch=2"
 
@@ -228,16 +271,18 @@ def test_a_callback_that_inherits_from_one_that_a_stack_follows_trains_alone(wor
         [
             *(f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values),
             *CALLBACKS,
+            *OF_ONES_OWN,
             *LENGTHS,
             *PIECES,
         ],
     ),
 )
 def test_the_engines_agree(words: str, workdir: Path) -> None:
-    alone, stacked = run_by("lightning", words), run_by("vectorized", words)
+    alone, one = summed_up("lightning", words)
+    stacked, other = summed_up("vectorized", words)
 
-    assert [read_info(each.info).engine for each in (alone, stacked)] == ["lightning", "vectorized"]
-    assert compare(summary(alone), summary(stacked)) == []
+    assert [alone.engine, stacked.engine] == ["lightning", "vectorized"]
+    assert compare(one, other) == []
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "both", "both_epoch", "unseen", "val_late", "val_both_epoch"])
@@ -252,9 +297,6 @@ def test_the_engines_agree_on_what_a_module_of_the_users_own_logs(monitor: str, 
 
     assert [each.info.engine for each in (alone, stacked)] == ["lightning", "vectorized"]
     one, other = (summary(each.directory) for each in (alone, stacked))
-    for rows in (one["rows"], other["rows"]):
-        rows[:] = [dict(sorted(row.items())) for row in rows]
-    one["final"], other["final"] = (dict(sorted(each["final"].items())) for each in (one, other))
     assert compare(one, other) == []
     assert {"both_epoch", "val_both_step", "sized"} < one["final"].keys()
     assert not {"both", "unseen", "val_unseen"} & one["final"].keys()

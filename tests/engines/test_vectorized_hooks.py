@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD
+from shoal.record import single
 from shoal.sweeps.plan import why_alone
 from shoal.tasks import LightningTask, Parabola
 
@@ -162,3 +165,33 @@ def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monk
         "a step takes 10.0 ms a run in a stack of 4, and 2.3 ms alone; another sweep.block may do better"
     )
     assert timing.slower(running) is None
+
+
+def test_hooks_that_a_check_of_the_validation_calls_first_have_their_run_train_alone() -> None:
+    made = job(hooked.Fitted, 0, hooked.Follows())
+    checked = replace(made, trainer={**made.trainer, "num_sanity_val_steps": 1})
+
+    assert why_alone(made, made.module()) is None
+    assert why_alone(checked, made.module()) == (
+        "trainer.num_sanity_val_steps=1 calls on_validation_start of Follows before the training"
+    )
+
+
+def test_hooks_that_are_tried_leave_no_trace_in_their_callbacks() -> None:
+    callback = hooked.Follows()
+    running = Running([Member.of(job(hooked.Fitted, 0, callback))])
+
+    assert unlike_alone(running) == {}
+
+    assert [each.partition(" ")[0] for each in callback.heard] == ["setup", "fit", "train", "epoch"]
+
+
+def test_a_callback_that_cannot_be_copied_has_its_run_train_alone() -> None:
+    callback = hooked.Follows()
+    callback.lock = threading.Lock()
+
+    reason = single.unlike_lightning(job(hooked.Fitted, 0, callback))
+
+    assert reason == (
+        "callbacks.0 (Follows) cannot be copied, so that its hooks cannot be tried: cannot pickle '_thread.lock' object"
+    )

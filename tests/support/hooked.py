@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -94,6 +95,68 @@ class Counts(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.n = state_dict["n"]
+
+
+class Follows(pl.Callback):
+    """Does at each hook what a callback may: asks the Trainer, logs, changes weights, draws, and ends the training."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.most = most
+        self.heard: list[str] = []
+
+    def note(self, hook: str, trainer: pl.Trainer) -> None:
+        """Take note of when a hook was called, and of what was known then."""
+        known = ",".join(sorted(name for name in trainer.callback_metrics if name.startswith(("train/", "val/"))))
+        self.heard.append(f"{hook} {trainer.current_epoch} {trainer.global_step} {known}")
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.heard.append(f"setup {stage}")
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("fit", trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("train", trainer)
+        self.first = sum(float(each.detach().sum()) for each in pl_module.parameters())
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("epoch", trainer)
+        self.drawn = torch.rand(())
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("validation", trainer)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("validation epoch", trainer)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("validation epoch's end", trainer)
+        self.log("val/norm", torch.stack([each.norm() for each in pl_module.parameters()]).sum())
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("validation's end", trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note("epoch's end", trainer)
+        self.log_dict({"first": self.first, "drawn": self.drawn, "scale": 1.0 / (1 + trainer.current_epoch)})
+        with torch.no_grad():
+            for each in pl_module.parameters():
+                each.clamp_(-0.5, 0.5)
+        if trainer.current_epoch + 1 >= self.most:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"heard": list(self.heard)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.heard = list(state_dict["heard"])
+
+
+def noted(hook: str, *given: Any) -> None:
+    """Write down that a hook of a `LambdaCallback` was called."""
+    trainer = given[0]
+    with Path("noted").open("a") as file:
+        file.write(f"{hook} {trainer.current_epoch} {trainer.global_step}\n")
 
 
 class Gathers(Fitted):

@@ -20,6 +20,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from shoal.engines import launching
 from shoal.engines.course import Course, take_over
+from shoal.engines.epoch_ends import EpochEnds
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.loaders import Loaders, n_counted_twice
@@ -160,7 +161,7 @@ def fit(
     start = start or Position()
     seed_global(job.seed)
     loaders = Loaders(job)
-    first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over)]
+    first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over), EpochEnds()]
     first += [LastSteps(), Returned()] if job.own_module else []
     everyone = [*first, *callbacks, Modes()]
     if checkpoint is not None and any(isinstance(each, StochasticWeightAveraging) for each in callbacks):

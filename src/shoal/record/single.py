@@ -12,12 +12,14 @@ from shoal.engines.job import Job
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.own import UnfitError
+from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.gone_on import go_on_from
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
+from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.record.callbacks import logged
 from shoal.record.checkpoint import Checkpoint
@@ -34,8 +36,9 @@ from shoal.tasks.announce import announce
 def unlike_lightning(job: Job) -> str | None:
     """Why a job would not train as a stack as it does under the Lightning engine, or None; a step of it is tried."""
     try:
-        return unlike_alone(Running([Member.of(job)])).get(0)
-    except UnfitError as error:
+        with callbacks_as_they_were([job]):
+            return unlike_alone(Running([Member.of(job)])).get(0)
+    except (UnfitError, CannotStackError) as error:
         return str(error)
 
 

@@ -14,7 +14,7 @@ from shoal.engines.job import Job
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized import probe
-from shoal.engines.vectorized.hook_names import not_called, upstream
+from shoal.engines.vectorized.hook_names import VALIDATION, called, hooks_of, not_called, upstream
 from shoal.engines.vectorized.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
@@ -125,9 +125,23 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
             return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
         if hook := not_called(callback):
             return f"callbacks.{name} ({type(callback).__name__}) has {hook}, which a stack does not call"
+    if why := _checked_before(job, module):
+        return why
     if sum(isinstance(callback, EarlyStopping) for callback in job.callbacks.values()) > 1:
         return "it has several EarlyStopping callbacks"
     return unstackable(module, job.optimizer)
+
+
+def _checked_before(job: Job, module: pl.LightningModule) -> str | None:
+    """Why hooks of the validation would be called less often than alone: a stack begins with no check of it."""
+    asked = job.trainer.get("num_sanity_val_steps")
+    for owner in (*called(job.callbacks).values(), module) if asked and job.validates else ():
+        for hook in hooks_of(owner):
+            if hook in VALIDATION:
+                return (
+                    f"trainer.num_sanity_val_steps={asked} calls {hook} of {type(owner).__name__} before the training"
+                )
+    return None
 
 
 def _own(member: Member) -> OwnOptimizer | None:

@@ -112,13 +112,13 @@ class Supervised(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation samples, and the task's own measures; of a mere check of them nothing."""
-        self._log_judged("val")
+        self.tell_judged("val")
 
     on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self) -> None:
         """The same for the samples of the test part."""
-        self._log_judged("test")
+        self.tell_judged("test")
 
     def _judged(self, batch: tuple[Tensor, ...], name: str) -> Tensor:
         x, *targets = batch
@@ -130,12 +130,13 @@ class Supervised(pl.LightningModule):
         """The loss of outputs for the targets `y`, each sample counting as much as its weight."""
         return self.loss(outputs, y) if weight is None else cast(Loss, self.loss).weighted(outputs, y, weight)
 
-    def _log_judged(self, part: str) -> None:
+    def tell_judged(self, part: str) -> None:
+        """Tell what the samples of this part came to, unless that was told."""
         seen, self._seen = self._seen, []
         if self.trainer.sanity_checking:
             self._sums["val"] = {}
             return
-        self._log_means("val")
+        self.tell_means("val")
         if seen:
             outputs, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
             metrics = self.task.metrics(outputs.cpu(), targets.cpu())
@@ -143,7 +144,7 @@ class Supervised(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, and what the task records beside the loss."""
-        self._log_means("train")
+        self.tell_means("train")
         announce(self.trainer, self.recorded())
         if any(isinstance(each, Solver) and each.stopped for each in self.trainer.optimizers):
             self.trainer.should_stop = True
@@ -163,11 +164,12 @@ class Supervised(pl.LightningModule):
         """Go on with the sums of an epoch that is under way."""
         self._sums["train"] = {name: (total, n) for name, (total, n) in checkpoint["sums"].items()}
 
-    def _log_means(self, stage: str) -> None:
+    def tell_means(self, stage: str) -> None:
+        """Tell the means of this stage, unless they were told."""
         sums, self._sums[stage] = self._sums[stage], {}
-        announce(
-            self.trainer, {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()}
-        )
+        means = {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()}
+        if means:
+            announce(self.trainer, means)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the scheduler that the configuration names."""

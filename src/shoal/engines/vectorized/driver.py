@@ -160,7 +160,8 @@ class StackModule(pl.LightningModule):
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
-        self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._of_runs("val"))
+        found = {run: self._validated(row) for run, row in self.running.live.items()}
+        self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=found)
         self.running.reset_metrics("val")
 
     def on_train_epoch_end(self) -> None:
@@ -168,9 +169,13 @@ class StackModule(pl.LightningModule):
         running = self.running
         if self._cut_short:
             self._tell_cut_short()
-        self.running.call_hooks("on_train_epoch_end", metrics=self._of_runs("val", "train"))
-        self.running.reset_metrics("train")
         metrics = {run: self._measured(row, run) for run, row in running.live.items()}
+        self.running.call_hooks("on_train_epoch_end", metrics=metrics)
+        self.running.reset_metrics("train")
+        for run, row in running.live.items():
+            metrics[run] |= running.hooks.logged(run)
+            metrics[run] |= self._recorded(row, run) if self._records[run] else {}
+            running.hooks.know(run, metrics[run])
         validated = None if self._cut_short else "val" in self._means or not self.validates
         rows = running.end_epoch(metrics, validated=validated)
         over = {each.run: running.rows.index(each.run) for each in rows if each.ended not in (None, "diverged")}
@@ -215,22 +220,16 @@ class StackModule(pl.LightningModule):
                 callback.on_cut_short(self.trainer)
         progress.ready = ready
 
-    def _measured(self, row: int, run: int) -> dict[str, float]:
-        """The metrics of a run, in the order in which it would log them alone."""
-        val, train = self._means.get("val", {}), self._means["train"]
-        metrics = {name: values[row] for name, values in val.items()}
-        if val and self._measures:
-            metrics |= {f"val/{name}": value for name, value in self._measures[row].items()}
-        metrics |= self._norms(row, run)
-        metrics[LR] = self._rates[row]
-        metrics |= {name: values[row] for name, values in train.items()}
-        metrics |= self.running.hooks.logged(run)
-        return metrics | (self._recorded(row, run) if self._records[run] else {})
+    def _validated(self, row: int) -> dict[str, float]:
+        """What the validation of this epoch, if there was one, has measured of a run."""
+        val = {name: values[row] for name, values in self._means.get("val", {}).items()}
+        measures = self._measures[row] if val and self._measures else {}
+        return val | {f"val/{name}": value for name, value in measures.items()}
 
-    def _of_runs(self, *stages: str) -> dict[int, dict[str, float]]:
-        """What the steps of these stages have measured of each run in this epoch."""
-        found = [means for stage in stages for means in self._means.get(stage, {}).items()]
-        return {run: {name: values[row] for name, values in found} for run, row in self.running.live.items()}
+    def _measured(self, row: int, run: int) -> dict[str, float]:
+        """What an epoch has measured of a run, in the order in which it would log that alone."""
+        train = {name: values[row] for name, values in self._means["train"].items()}
+        return self._validated(row) | self._norms(row, run) | {LR: self._rates[row]} | train
 
     def _norms(self, row: int, run: int) -> dict[str, float]:
         """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""

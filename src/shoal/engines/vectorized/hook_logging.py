@@ -38,7 +38,7 @@ class HookLog:
         except NotLoggableError as error:
             raise CannotStackError(str(error)) from None
         for name, entry in found.items():
-            self._found.setdefault(name, (entry, []))[1].append(float(value))
+            self._found.setdefault(name, (entry, []))[1].append(_kept(value))
 
     @property
     def every(self) -> dict[str, Tensor]:
@@ -49,6 +49,11 @@ class HookLog:
     def shown(self) -> dict[str, float]:
         """Those that are columns of the history."""
         return {name: float(_number(*found)) for name, found in self._found.items() if found[0].shown}
+
+
+def _kept(value: Any) -> float:
+    """The value as Lightning keeps it: what is no tensor yet as one of the usual precision."""
+    return float(value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.get_default_dtype()))
 
 
 def _number(entry: Entry, values: list[float]) -> Tensor:

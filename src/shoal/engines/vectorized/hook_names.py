@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -42,6 +43,11 @@ def not_called(owner: Any) -> str | None:
     """The first hook of a module or a callback that does something, and that a stack does not call."""
     names = _OF_STEPS + _OF_CHECKPOINTS if isinstance(owner, pl.Callback) else _OF_STEPS
     return next((name for name in names.split() if _own(owner, name)), None)
+
+
+def called(callbacks: Mapping[str, pl.Callback]) -> dict[str, pl.Callback]:
+    """The callbacks that a stack calls for each run, by name."""
+    return {name: each for name, each in callbacks.items() if not upstream(each) and hooks_of(each)}
 
 
 def upstream(callback: pl.Callback) -> bool:

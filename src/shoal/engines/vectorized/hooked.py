@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import Stack
@@ -18,9 +19,10 @@ from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.attributes import Attributes
 from shoal.engines.vectorized.hook_logging import logging_in
-from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, hooks_of, upstream
+from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
+from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
 
 
@@ -72,6 +74,11 @@ class Hooks:
                 if run in self._runs and self._runs[run].has(END):
                     self._runs[run].run(END, stack, row, keeps=False)
 
+    def know(self, run: int, metrics: Mapping[str, float]) -> None:
+        """Let the hooks of the next epoch know what the run has measured."""
+        if run in self._runs:
+            self._runs[run].know(metrics)
+
     def logged(self, run: int) -> Mapping[str, float]:
         """What a run's hooks have logged in this epoch."""
         return self._runs[run].logged if run in self._runs else {}
@@ -91,7 +98,7 @@ class Hooks:
 def begun(member: Member) -> None:
     """Call the hooks after which a run's first step comes, its module as it is: for a look at that step."""
     hooks = _RunHooks(member)
-    with generators_restored():
+    with generators_restored(), callbacks_as_they_were([member.job]):
         seed_global(member.job.seed)
         for name in (*BEGINNING, "on_train_epoch_start"):
             hooks.call(name)
@@ -106,8 +113,8 @@ class _RunHooks:
         self.logged: dict[str, float] = {}
         self.attributes = Attributes(member.module)
         self.calls: dict[str, list[Callable[[], Any]]] = {}
-        for each in member.job.callbacks.values():
-            for name in () if upstream(each) else hooks_of(each):
+        for each in called(member.job.callbacks).values():
+            for name in hooks_of(each):
                 self._add(name, getattr(each, name), self.trainer, member.module)
         for name in hooks_of(member.module):
             self._add(name, getattr(member.module, name))
@@ -121,7 +128,12 @@ class _RunHooks:
         """Let the run's Trainer stand there."""
         trainer = self.trainer
         trainer.current_epoch, trainer.global_step = epoch, step
-        trainer.callback_metrics |= {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+        self.know(metrics)
+
+    def know(self, metrics: Mapping[str, float]) -> None:
+        """Let the run's Trainer know them."""
+        found = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+        self.trainer.callback_metrics |= found
 
     def begin_epoch(self) -> None:
         """Log anew, and draw from the generators as they are when an epoch begins."""
@@ -169,7 +181,7 @@ class _RunHooks:
         self.trainer.callback_metrics |= given.every
 
     def _add(self, name: str, hook: Callable[..., Any], *given: Any) -> None:
-        stage = ["fit"] if name in ("setup", "teardown") else []
+        stage = [TrainerFn.FITTING] if name in ("setup", "teardown") else []
         self.calls.setdefault(name, []).append(lambda: hook(*given, *stage))
 
 

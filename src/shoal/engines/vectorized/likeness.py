@@ -33,7 +33,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
             if found:
                 return found
         val = [val for _, val in batches if val is not None]
-        running.call_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
+        running.try_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
         n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
         for number, batch in enumerate(side_by_side(val).epoch(0, end=n, dtype=dtype) if n else ()):
             rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)

@@ -17,7 +17,7 @@ from shoal.engines.length import horizon, n_batches
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate, beyond_rate
 from shoal.engines.vectorized.configured import own_optimizer
-from shoal.engines.vectorized.hook_names import hooks_of, upstream
+from shoal.engines.vectorized.hook_names import called
 from shoal.engines.vectorized.run_trainer import RunTrainer
 from shoal.schedulers import Horizon, Upstream
 from shoal.seeding import generators_restored, seed_global
@@ -103,7 +103,7 @@ class Member:
 
     @property
     def _called(self) -> list[pl.Callback]:
-        return [each for each in self.job.callbacks.values() if not upstream(each) and hooks_of(each)]
+        return list(called(self.job.callbacks).values())
 
     def rate(self, horizon: Horizon) -> Rate | OwnOptimizer:
         """Its learning rate; the optimizer object where there is no rule for it, or more of it changes with time.

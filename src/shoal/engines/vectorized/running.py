@@ -25,6 +25,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
+from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.schedulers import Horizon
 
 
@@ -169,6 +170,11 @@ class Running:
         """Call the hooks of these names of each run that is left; `metrics` are what it has measured in this epoch."""
         if self.hooks.call(names, self.stack, self.live, self.epoch, metrics):
             self.fill_rows()
+
+    def try_hooks(self, *names: str) -> None:
+        """The same for a look at the steps that come after them: their callbacks take no note of it."""
+        with callbacks_as_they_were(member.job for member in self.members):
+            self.call_hooks(*names)
 
     def fill_rows(self) -> None:
         """Let rows that have no run of their own be copies of the last one."""

@@ -1,0 +1,40 @@
+"""Tries the hooks of callbacks without a trace: what is tried is called again where the training begins."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from shoal.engines.job import Job
+from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.hook_names import called
+
+_OF_MEMBERS = {"log", "log_dict"}
+"""What a callback is given in a stack: no state of its own."""
+
+
+@contextmanager
+def callbacks_as_they_were(jobs: Iterable[Job]) -> Iterator[None]:
+    """Let the callbacks that a stack calls be after the block what they were before it.
+
+    Raises:
+        CannotStackError: where one cannot be copied.
+    """
+    every = [(name, each) for job in jobs for name, each in called(job.callbacks).items()]
+    kept = []
+    for name, callback in every:
+        try:
+            state = {key: value for key, value in vars(callback).items() if key not in _OF_MEMBERS}
+            kept.append((callback, copy.deepcopy(state)))
+        except Exception as error:  # whatever a user's object does that is copied
+            kind = type(callback).__name__
+            problem = f"callbacks.{name} ({kind}) cannot be copied, so that its hooks cannot be tried: {error}"
+            raise CannotStackError(problem) from error
+    try:
+        yield
+    finally:
+        for callback, state in kept:
+            given = {key: value for key, value in vars(callback).items() if key in _OF_MEMBERS}
+            vars(callback).clear()
+            vars(callback).update(state | given)
