@@ -65,6 +65,12 @@ MISTAKEN = {
         f"{i % 9}{'kg' if i % 2 else 'g'}" for i in range(60)
     ],
     "holds numbers in several units (cm, inch), which": [f"{i % 9} {'cm' if i % 2 else 'inch'}" for i in range(60)],
+    "is 'Total' in the last row, which is taken for one like the others": [
+        "Total" if i == 59 else "ab"[i % 2] for i in range(60)
+    ],
+    "holds fractions as 0/2, which are taken for categories": [f"{i % 5}/{i % 3 + 2}" for i in range(60)],
+    "holds times as 9:00, which are taken for categories; write 12:30 as 12.5": [f"9:0{i % 5}" for i in range(60)],
+    "holds 'Yes', 'yes', which are taken for different categories": [("no", "yes", "Yes")[i % 3] for i in range(60)],
 }
 MEANT: list[list[object]] = [
     [99 if i == 3 else i for i in range(60)],

@@ -14,6 +14,7 @@ import torch
 from houses import houses, refused, written
 from shoal.errors import UsageError
 from shoal.tasks.tables import TableFile, columns, preparing
+from shoal.tasks.tables.format import Format
 
 
 def test_types_are_inferred_and_shown(houses_csv: Path) -> None:
@@ -91,6 +92,28 @@ def test_classes_are_split_in_proportion_and_predicted_with_probabilities(workdi
     assert columns["dear"] == ["no", "no", "yes"]
     assert columns["p_no"][1] == 0.5
     assert [no + yes for no, yes in zip(columns["p_no"], columns["p_yes"], strict=True)] == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("TRUE", "FALSE"), ("true", "false")])
+def test_true_and_false_are_predicted_as_the_training_wrote_them(workdir: Path, yes: str, no: str) -> None:
+    written = [yes if i % 2 else no for i in range(30)]
+    pl.DataFrame({"a": [i * 0.5 for i in range(30)], "flag": [yes.lower(), *written[1:]], "y": written}).write_csv(
+        "t.csv"
+    )
+    task = TableFile(path="t.csv", target="y")
+
+    columns = task.decode(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), task.data())
+
+    assert columns["y"] == [yes, no]
+    assert list(columns) == ["y", f"p_{no}", f"p_{yes}"]
+    assert task.encode({"a": [1.0] * 3, "flag": ["true", "TRUE", True]}, task.data())[:, 1:].unique(dim=0).shape[0] == 1
+
+
+def test_the_usual_marks_of_missing_values_are_kept_beside_others(workdir: Path) -> None:
+    format = Format(missing_values=("...", "-", -999))
+
+    assert {"NA", "-", "-999", ""} <= set(format.marks)
+    assert format.missing_numbers[-1] == -999
 
 
 def test_numbers_that_are_names_can_be_declared_categories(workdir: Path) -> None:

@@ -54,7 +54,7 @@ TABLES = [
         "r.csv",
         rows(lambda i: f'"{i + 1}",{i * 1.5},"{"xyz"[i % 3]}",TRUE,{i + 0.5}', '"","a","b","ok","y"'),
         "ncc",
-        (0.0, "x", "true"),
+        (0.0, "x", "TRUE"),
     ),
     Known(
         "r_table.txt", rows(lambda i: f'"row {i}" {i * 1.5} {i + 0.5}', '"a" "y"'), "n", (0.0,), {"delimiter": "space"}
@@ -185,6 +185,23 @@ TABLES = [
         "dn",
         ("1949-01-01T00:00:00", 0.0),
     ),
+    Known(
+        "fortran.dat",
+        rows(lambda i: f" {i}.5D+00 {i % 4}.25D-01 {i + 0.5}", "a b y"),
+        "nn",
+        (0.5, 0.025),
+        {"delimiter": "space"},
+    ),
+    Known("spark.csv", rows(lambda i: f'"3\\", kind {i % 2}",{i},{i + 0.5}', "a,b,y"), "cn", ('3", kind 0', 0.0)),
+    Known(
+        "noted.csv",
+        rows(lambda i: f"{i},{i % 4},{i + 0.5}" + "\n# recalibrated" * (i == 7), "a,b,y"),
+        "nn",
+        (0.0, 0.0),
+    ),
+    Known("each.csv", rows(lambda i: f"{i},{i % 4},{i + 0.5},", "a,b,y"), "nn", (0.0, 0.0)),
+    Known("pandas.csv", rows(lambda i: f"{bool(i % 2)},{i % 4},{i + 0.5}", "a,b,y"), "cn", ("False", 0.0)),
+    Known("huge.csv", rows(lambda i: f"{i + 1}e300,{i % 4},{i + 0.5}e-300", "a,b,y"), "nn", (1e300, 0.0)),
     Known("minus.csv", rows(lambda i: f"\u2212{i}.5,{i % 4},{i + 0.5}", "a,b,y"), "nn", (-0.5, 0.0)),
 ]
 

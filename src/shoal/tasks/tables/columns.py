@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -18,6 +19,12 @@ from shoal.tasks.tables.numerals import advice, apart
 MOST_CATEGORIES = 1000
 _FEW_VALUES = 10
 """A whole-number target with at most so many distinct values, three rows to each, is taken for classes."""
+
+_FEW_MARKS = 4
+"""Different texts among numbers that may all stand for a missing value."""
+_PLAIN = re.compile(r"[\w./%*@?+-]+")
+"""What needs no quotation marks on the command line."""
+_TIMES = r"^\d{1,3}:\d{2}(?::\d{2}(?:[.,]\d+)?)?$"
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ def chosen(
             )
         if name in left_out:
             raise ConfigError("exclude", left_out, f"{name!r} is in task.features too", hint="leave it out of one")
+    if not features and frame.width == 1:
+        raise ConfigError("target", target, "is the only column: there is nothing to predict it from")
     if target in features:
         raise ConfigError("features", features, f"the target {target!r} is among them", hint="leave it out")
     if len(set(features)) < len(features) or not features:
@@ -170,12 +179,12 @@ def _way_out(cells: pl.Series, error: UnreadableError, kind: Kind, format: Forma
         if found:
             return f"{found} if that is how the file writes numbers" if found.startswith("set") else found
     slips = cells.gather(list(error.rows)).str.strip_chars().unique().to_list()
-    marks = ",".join(["...", *map(str, slips)])
-    missing = (
-        f"correct it, or add it to task.missing_values=[{marks}] if it stands for no value"
-        if len(slips) == 1
-        else "correct them"
-    )
+    marks = ",".join(["...", *(slip if _PLAIN.fullmatch(slip) else f"'{slip}'" for slip in slips)])
+    it = "it" if len(slips) == 1 else "them"
+    stands = "it stands" if len(slips) == 1 else "they stand"
+    missing = f"correct {it}"
+    if len(slips) <= _FEW_MARKS:
+        missing += f", or add {it} to task.missing_values=[{marks}] if {stands} for no value"
     if list(error.rows) == [0]:
         missing = f"delete the row if it holds units or more names; {missing}"
     return f"{missing}, or set task.categorical=[{cells.name}] if the column holds categories"
@@ -187,6 +196,9 @@ def _refuse_names(values: pl.Series, name: str, distinct: int) -> NoReturn:
     problem = (
         f"column {name!r} has {distinct} different values{told} in {len(values)} rows: more like a name than a category"
     )
+    if values.drop_nulls().str.contains(_TIMES).all():
+        problem = f"column {name!r} holds times or durations as {values.drop_nulls()[0]!r}, which are no numbers"
+        raise ConfigError("path", "", problem, hint=f"write 12:30 as 12.5, or leave it out: task.exclude=[{name}]")
     numbers = f", or set task.numeric=[{name}] if they are numbers" if zeros else ""
     raise ConfigError("path", "", problem, hint=f"leave it out: task.exclude=[{name}]{numbers}")
 

@@ -27,6 +27,9 @@ infinite where all values are the same: such an input is 0."""
 _ROUNDING = 8.0
 """Units in the last place, of the largest value, that a column may vary by and still be constant."""
 
+_SQUARABLE = (1e-150, 1e150)
+"""Numbers between these have squares that float64 holds."""
+
 
 def fit_columns(
     frame: pl.DataFrame, train: Tensor, columns: Sequence[Column], *, fills: bool, scaled: bool = True
@@ -67,6 +70,10 @@ def _range(known: pl.Series) -> dict[str, Any]:
 
 def moments(known: pl.Series) -> tuple[float, float]:
     """Mean and standard deviation; infinity in place of a standard deviation that is nothing but rounding."""
+    most = float(known.abs().max() or 0.0)  # type: ignore[arg-type]
+    if most and not _SQUARABLE[0] < most < _SQUARABLE[1]:
+        mean, scale = (most * value for value in moments(known / most))
+        return mean, scale
     mean, scale = float(known.mean() or 0.0), float(known.std(ddof=0) or 0.0)  # type: ignore[arg-type]
     return mean, math.inf if scale <= rounding(known) else scale
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from shoal.tasks.tables.encoding import Encoding
 from shoal.tasks.tables.format import Format
-from shoal.tasks.tables.kinds import Category, Date, restored
+from shoal.tasks.tables.kinds import CASES, Category, Date, restored
 
 UNKNOWN = -1
 """The code of a category that training never saw."""
@@ -172,8 +172,8 @@ def _of(columns: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 
 def _written(name: str, style: str) -> tuple[str, ...]:
-    if style == "boolean":
-        return name, name.title(), name.upper()
+    if style in CASES:
+        return name.lower(), name.title(), name.upper()
     return (name, f"{name}.0", f"{name}.00") if style == "whole" else (name,)
 
 

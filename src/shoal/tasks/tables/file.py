@@ -35,7 +35,8 @@ class TableFile(Table):
     thousands: Thousands | None = None
     """What stands between groups of three digits in a text."""
     missing_values: tuple[str | int | float, ...] = MISSING
-    """What stands for a missing value: texts, or numbers as -999. An empty cell does always."""
+    """What stands for a missing value: texts, or numbers as -999; `...` stands for the usual ones. An empty cell does
+    always."""
     dates: DateOrder | None = None
     """The order of day, month and year in a text, where the year does not come first; where null, the one in which all
     values of the column are dates."""

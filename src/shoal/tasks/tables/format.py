@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,9 @@ DateOrder = Literal["ymd", "dmy", "mdy"]
 DELIMITERS: dict[Delimiter, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
 MISSING = ("NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NaN", "nan", "NaT", "NULL", "Null", "null", "None", "?")
 """What stands for a missing value, as R, pandas, Excel and databases write it; an empty cell does everywhere."""
+
+USUAL = "..."
+"""Among what stands for a missing value: all those that do unless it is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +43,18 @@ class Format:
     @property
     def marks(self) -> list[str]:
         """Texts that stand for a missing value."""
-        return ["", *map(str, self.missing_values)]
+        return ["", *map(str, self._missing)]
 
     @property
     def missing_numbers(self) -> list[float]:
         """Numbers that do."""
-        return [number for number in map(_number, self.missing_values) if number is not None]
+        return [number for number in map(_number, self._missing) if number is not None]
+
+    @property
+    def _missing(self) -> Iterator[str | int | float]:
+        """What was given, the usual ones in the place of `...`."""
+        for value in self.missing_values:
+            yield from MISSING if value == USUAL else (value,)
 
 
 def _number(value: str | int | float) -> float | None:

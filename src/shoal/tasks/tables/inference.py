@@ -9,7 +9,7 @@ import polars as pl
 from shoal.errors import ConfigError
 from shoal.tasks.tables import dates
 from shoal.tasks.tables.format import DateOrder, Format
-from shoal.tasks.tables.kinds import Category, Date, Kind, Number, texts, without_zeros
+from shoal.tasks.tables.kinds import CASES, Category, Date, Kind, Number, texts, without_zeros
 from shoal.tasks.tables.numerals import apart, meant, numbers
 
 _CODE = r"^0\d+$"
@@ -89,6 +89,6 @@ def _slips(known: pl.Series, format: Format) -> Kind | None:
 
 def _category(known: pl.Series) -> Category:
     if known.str.to_lowercase().is_in(["true", "false"]).all():
-        return Category("boolean")
+        return Category(max(CASES, key=lambda style: int(known.is_in(CASES[style]).sum())))
     codes = without_zeros(known).str.contains(r"^[+-]?(?:0|[1-9]\d*)$").all()
     return Category("whole" if codes else "text")

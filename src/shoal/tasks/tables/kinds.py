@@ -77,19 +77,28 @@ class Number(Kind):
         return numbers(cells, format.decimal, format.thousands)
 
 
+Style = Literal["text", "whole", "boolean", "Boolean", "BOOLEAN"]
+CASES: Mapping[Style, tuple[str, str]] = {
+    "boolean": ("true", "false"),
+    "Boolean": ("True", "False"),
+    "BOOLEAN": ("TRUE", "FALSE"),
+}
+"""How the two are written, by style."""
+
+
 @dataclass(frozen=True)
 class Category(Kind):
     """Names of categories: texts, or numbers that stand for them."""
 
     name: ClassVar[str] = "category"
-    style: Literal["text", "whole", "boolean"] = "text"
-    """`text`: as written, but for blanks around it. `whole`: 1, 1.0 and 1.00 are the same. `boolean`: so are True, TRUE
-    and true."""
+    style: Style = "text"
+    """`text`: as written, but for blanks around it. `whole`: 1, 1.0 and 1.00 are the same. So are True, TRUE and true,
+    which are called as the style is written: boolean, Boolean or BOOLEAN."""
 
     def read(self, cells: pl.Series, format: Format) -> pl.Series:
         found = texts(cells, format)
-        if self.style == "boolean":
-            return found.str.to_lowercase()
+        if self.style in CASES:
+            return found.str.to_lowercase().replace(dict(zip(("true", "false"), CASES[self.style], strict=True)))
         if self.style == "whole":
             return texts(without_zeros(found), format)
         return found

@@ -22,6 +22,8 @@ _SIGNS = r"%|\u2030|[A-Z]{0,3}\p{Sc}"
 """Per cent, per mille, and currencies with a sign: $, US$."""
 _CURRENCIES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|RUB|SEK|SGD|TRY|USD|ZAR"
 _DIGITS = r"(?:\d[\d.,'\u2019 \u00a0\u202f\u2009]*|[.,]\d+)(?:[eE][+\u2212-]?\d+)?"
+_DOUBLE = rf"^({_SIGN}(?:\d+[.,]?\d*|[.,]\d+))[dD]([+\u2212-]\d{{1,3}})$"
+"""Fortran's double precision: 1.5D+03."""
 _PARENTHESES = r"^\((.*\d.*)\)$"
 """How accountants write what is below zero: (45.12)."""
 _WRITTEN = rf"^({_SIGN})\s*({_SIGNS}|{_CURRENCIES})?\s*({_SIGN}{_DIGITS})\s*([^\d\s.,'+\u2212:_-].*)?$"
@@ -89,8 +91,9 @@ def advice(texts: pl.Series, format: Format) -> str | None:
 
 
 def _signed(texts: pl.Series) -> pl.Series:
-    """Amounts in parentheses with a minus instead."""
-    return texts.str.replace(_PARENTHESES, "-$1") if texts.str.starts_with("(").any() else texts
+    """Amounts in parentheses with a minus instead, and exponents with the usual letter."""
+    texts = texts.str.replace(_PARENTHESES, "-$1") if texts.str.starts_with("(").any() else texts
+    return texts.str.replace(_DOUBLE, "${1}e$2")
 
 
 def _below_a_thousand(texts: pl.Series, group: Thousands) -> bool:

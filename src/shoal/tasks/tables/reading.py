@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,9 @@ _TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat")
 _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".feather", ".ipc")
 _PACKED = (".gz", ".bz2", ".xz")
+
+_LOOKED_AT = 100
+"""Rows that tell how quotes within cells are written."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ def _text(path: Path, format: Format) -> Read:
     found = opened(path, format.encoding)
     data = _single_blanks(found.data) if delimiter == "space" else found.data
     start = head(data, delimiter, format)
+    if _escapes(data, start.separator):
+        data = _doubled(data)
+        start = head(data, delimiter, format)
     if not start.names:
         _refuse(path, "is empty")
     _check_names(path, start)
@@ -92,6 +99,32 @@ def _text(path: Path, format: Format) -> Read:
     empty = len(frame) - len(filled)
     notes = [found.note, f"{empty} empty {'row' if empty == 1 else 'rows'} left out" if empty else None]
     return _named(path, filled, start, [note for note in notes if note])
+
+
+def _escapes(data: bytes, separator: str) -> bool:
+    """Whether quotes within cells have a backslash before them, and are not doubled.
+
+    A backslash may stand at the end of a cell, too: what tells is that a cell would go on behind its last quote, or
+    that rows would not be of one length.
+    """
+    if b'\\"' not in data:
+        return False
+    beyond = re.search(rb'\\"[^"\n' + re.escape(separator).encode() + rb"]", data)
+    usual, escaped = (_widths(each, separator) for each in (data, _doubled(data)))
+    return len(escaped) == 1 and (beyond is not None or len(usual) > 1)
+
+
+def _widths(data: bytes, separator: str) -> set[int]:
+    """How many cells the first rows have."""
+    try:
+        return {len(row) for row in islice(records(data, separator), _LOOKED_AT) if row}
+    except csv.Error:
+        return set()
+
+
+def _doubled(data: bytes) -> bytes:
+    """The text with doubled quotes in the place of those with a backslash before them."""
+    return re.sub(rb'\\(["\\])', lambda found: b'""' if found[1] == b'"' else found[1], data)
 
 
 def _filled(frame: pl.DataFrame) -> pl.DataFrame:
@@ -130,8 +163,9 @@ def _cells(path: Path, start: Head, body: bytes) -> pl.DataFrame:
         )
     except PolarsError:  # rows of another length than the header, a quote within a cell
         return _slowly(path, start, body)
-    if frame.width > 1 and frame[:, -1].null_count():  # a row that is too short is filled up
-        _check_ragged(path, start, records(body, start.separator))
+    maybe_short = frame.width > 1 and frame[:, -1].null_count()  # a row that is too short is filled up
+    if maybe_short and any(len(row) not in (0, frame.width) for row in records(body, start.separator)):
+        return _slowly(path, start, body)
     return frame
 
 
@@ -142,6 +176,9 @@ def _slowly(path: Path, start: Head, body: bytes) -> pl.DataFrame:
         rows = list(records(body, start.separator))
     except csv.Error as error:
         _refuse(path, f"is no CSV file: {error}")
+    rows = [row for row in rows if len(row) == width or not (row and row[0].lstrip().startswith("#"))]
+    if all(len(row) in (0, width + 1) and not "".join(row[width:]).strip() for row in rows):
+        rows = [row[:width] for row in rows]  # each row ends with a separator, and the header does not
     _check_ragged(path, start, rows)
     whole = [row or [""] * width for row in rows]
     return pl.DataFrame(whole, schema=dict.fromkeys(start.names, pl.String), orient="row")
@@ -185,7 +222,7 @@ def _check_separated(path: Path, start: Head) -> None:
         _refuse(path, problem, hint=f"set task.delimiter={found[0]}")
 
 
-def _check_ragged(path: Path, start: Head, rows: Iterable[list[str]]) -> None:
+def _check_ragged(path: Path, start: Head, rows: Sequence[list[str]]) -> None:
     width = len(start.names)
     ragged = [(row, len(cells)) for row, cells in enumerate(rows, start=1) if len(cells) not in (0, width)]
     if ragged:
@@ -193,6 +230,8 @@ def _check_ragged(path: Path, start: Head, rows: Iterable[list[str]]) -> None:
         others = "no other row does" if len(ragged) == 1 else f"{len(ragged)} rows do not fit"
         problem = f"row {row} has {n} fields, the header has {width}; {others}"
         hint = "rows count from 1 after the header; task.skip_rows passes over lines before it"
+        if row == len(rows):
+            hint = "delete that row, the last one, if it is a remark or a sum"
         _refuse(path, problem, hint=hint)
 
 

@@ -22,6 +22,13 @@ _IDENTIFIER = re.compile(r"(^|[_ .-])(id|idx|index|key|nr|no|number|row|unnamed:
 
 _MARK = re.compile(r"-?9{2,6}(\.0)?")
 """Numbers that stand for a missing value in many a file."""
+_TOTALS = frozenset({"total", "totals", "grand total", "sum", "subtotal", "average", "mean", "all", "overall"})
+"""What the last row of a report is called."""
+_WRITTEN = (
+    ("fractions", "1/2 as 0.5", r"^[+-]?\d+ ?/ ?\d+$"),
+    ("times", "12:30 as 12.5", r"^\d{1,3}:\d{2}(?::\d{2})?$"),
+)
+"""Numbers that are taken for categories, and how they would be read."""
 _COMPACT = 10_000
 """20240131 has the year before so many."""
 
@@ -46,6 +53,7 @@ def _mistaken(frame: pl.DataFrame, columns: Sequence[Column]) -> Iterator[str]:
                     f"warning: {column.name} holds numbers in several units ({', '.join(found)}), which are taken for "
                     "categories; write them in one unit"
                 )
+            yield from (f"warning: {column.name} {said}" for said in _odd(values))
         elif isinstance(column.kind, Number):
             for mark in marks(values):
                 yield (
@@ -57,6 +65,21 @@ def _mistaken(frame: pl.DataFrame, columns: Sequence[Column]) -> Iterator[str]:
                     f"warning: {column.name} holds dates as {values[0]:.0f}, which are taken for numbers; "
                     "write them as 2024-01-31"
                 )
+
+
+def _odd(values: pl.Series) -> Iterator[str]:
+    """What to say of categories that seem to be something else, or the same twice."""
+    last = values[-1]
+    if last.lower().strip(".: ") in _TOTALS and int((values == last).sum()) == 1:
+        yield f"is {last!r} in the last row, which is taken for one like the others; delete it if it sums them up"
+    for noun, example, pattern in _WRITTEN:
+        if values.str.contains(pattern).all():
+            yield f"holds {noun} as {values[0]}, which are taken for categories; write {example}"
+    names = values.unique().sort()
+    twice = names.filter(names.str.to_lowercase().is_duplicated())
+    if len(twice):
+        told = ", ".join(map(repr, twice[:4]))
+        yield f"holds {told}, which are taken for different categories; write each in one way"
 
 
 def _useless(frame: pl.DataFrame, features: Sequence[Column], target: Column) -> Iterator[str]:
