@@ -102,11 +102,16 @@ def tried(
         bent = _accelerated(problem, point, params, jacobian, safe, decomposition, small, first)
         whole = torch.where(accelerated[:, None], bent, first)
     trial = params + whole / safe
-    trial = trial if problem.bounds is None else trial.maximum(problem.bounds[0]).minimum(problem.bounds[1])
-    there = problem.values(trial)
     image = summed((decomposition.upper * first.T[:, :, None]).movedim(0, -1))
-    foretold, gain = -summed(2 * right * image + image.square()), values.cost - there.cost
+    foretold = -summed(2 * right * image + image.square())
     length = summed(first.square()).sqrt()
+    if problem.bounds is not None:
+        stopping = _stopped_by_bounds(problem.bounds, params, trial, jacobian, values.residuals, safe, factor)
+        trial = torch.where(stopping.any[:, None], stopping.trial, trial)
+        foretold = torch.where(stopping.any, stopping.foretold, foretold)
+        length = torch.where(stopping.any, summed(((trial - params) * safe).square()).sqrt(), length)
+    there = problem.values(trial)
+    gain = values.cost - there.cost
     return _verdict(
         params,
         trial,
@@ -119,6 +124,42 @@ def tried(
         limits,
         Damping(factor, damping.growth, scale, damping.length),
     )
+
+
+class _StoppedByBounds(NamedTuple):
+    """A step that would lead beyond bounds, onto them."""
+
+    any: Bool[Tensor, " runs"]
+    """Whether it is that of a run."""
+    trial: Params
+    foretold: OfRuns
+
+
+def _stopped_by_bounds(
+    bounds: tuple[Params, Params],
+    params: Params,
+    trial: Params,
+    jacobian: Tensor,
+    residuals: Tensor,
+    safe: Params,
+    factor: OfRuns,
+) -> _StoppedByBounds:
+    """Put what would go beyond its bound onto it, and solve for the others' step anew, given that."""
+    low, high = bounds
+    beyond = (trial < low) | (trial > high)
+    onto = trial.maximum(low).minimum(high)
+    moved = residuals
+    for i, column in enumerate(jacobian):
+        moved = moved + column * torch.where(beyond, onto - params, 0.0)[:, i : i + 1]
+    others = torch.where(beyond.T[:, :, None], 0.0, jacobian)
+    again = decomposed(others / safe.T[:, :, None], moved[None])
+    step, _ = _damped(again, again.rest[0][:, : params.shape[1]], factor)
+    left = moved
+    for i, column in enumerate(others):
+        left = left + column * (step / safe)[:, i : i + 1]
+    rest = (params + step / safe).maximum(low).minimum(high)
+    foretold = summed(residuals.square()) - summed(left.square())
+    return _StoppedByBounds(beyond.any(1), torch.where(beyond, onto, rest), foretold)
 
 
 def _free(problem: Problem, point: Linearized, params: Params) -> Tensor:
