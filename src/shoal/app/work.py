@@ -20,9 +20,7 @@ from shoal.engines.job import Job
 from shoal.errors import ConfigError
 from shoal.record.assisting import assist
 from shoal.record.run_training import train
-from shoal.record.single import unlike_lightning
 from shoal.rundir import RunDir, RunInfo
-from shoal.sweeps.plan import why_alone
 
 log = logging.getLogger("shoal")
 
@@ -95,6 +93,9 @@ def _stacked(job: Job) -> bool:
     """Whether a run is to train as a stack of its own; where it was asked to and cannot, the reason is told."""
     if job.engine != "vectorized":
         return False
+    from shoal.record.single import unlike_lightning  # late: what only a stack needs takes its time
+    from shoal.sweeps.plan import why_alone
+
     reason = why_alone(job, job.module()) or unlike_lightning(job)
     if reason:
         log.warning("engine=vectorized: trained by the Lightning engine instead: %s", reason)

@@ -17,7 +17,7 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief
-from shoal.record import environment, single
+from shoal.record import environment
 from shoal.record.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others, tell_of_precision
@@ -159,6 +159,8 @@ class _Session:
         self.interruption.checkpoint = self.checkpoint
         self._place_others()
         if self.stacked:
+            from shoal.record import single  # late: what only a stack needs takes its time
+
             return single.fit(
                 self.job,
                 self.module,

@@ -2,7 +2,7 @@
 
 Torch's optimizers and Lightning import `torch._dynamo`, the compiler, at a cost of 0.7 s: for two functions that do
 nothing in eager mode and a class to ask `isinstance` about. Torchmetrics imports `scipy.signal` and `scipy.optimize`,
-where scipy is installed, at a cost of another 0.6 s: for one attribute and one function.
+where scipy is installed, at a cost of another 0.6 s: for one attribute and one function; and `matplotlib.pyplot`.
 
 After `defer` those importers, each named in `deferred_modules`, get those few things at once. The module's own code has
 not run then, as if nobody had imported it. Whatever else is asked of it, and whoever else imports it, runs its code

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from types import FunctionType
+from contextlib import ContextDecorator
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from shoal.startup.deferral import Deferral
@@ -89,6 +90,41 @@ class _Optimize(Deferral):
         """Nothing is left behind: the early answer hands every call on."""
 
 
+class _Pyplot(Deferral):
+    """Torchmetrics takes a class and a decorator of `matplotlib.pyplot`, which reads all style files of matplotlib."""
+
+    name = "matplotlib.pyplot"
+    askers = frozenset({"torchmetrics.utilities.plot"})
+
+    def early(self) -> Mapping[str, Any]:
+        from matplotlib.figure import Figure
+
+        return {"Figure": Figure, "style": SimpleNamespace(context=functools.partial(_Styled, self))}
+
+    def settle(self) -> None:
+        """Nothing is left behind: the class is the real one, the decorator asks for the real one when it is used."""
+
+
+class _Styled(ContextDecorator):
+    """`matplotlib.style.context`, which is looked up when it is entered."""
+
+    def __init__(self, deferral: Deferral, *given: Any, **named: Any) -> None:
+        self.made = deferral, given, named
+        self.context: Any = None
+
+    def _recreate_cm(self) -> _Styled:
+        deferral, given, named = self.made
+        return _Styled(deferral, *given, **named)
+
+    def __enter__(self) -> Any:
+        deferral, given, named = self.made
+        self.context = deferral.real("style").context(*given, **named)
+        return self.context.__enter__()
+
+    def __exit__(self, *raised: Any) -> Any:
+        return self.context.__exit__(*raised)
+
+
 def _nothing() -> None:
     """What `graph_break` does outside a compilation."""
 
@@ -109,4 +145,4 @@ def _class_like(deferral: Deferral) -> type:
     return Likeness("OptimizedModule", (), {"__module__": "torch._dynamo.eval_frame"})
 
 
-KINDS = (_Dynamo, _Signal, _Optimize)
+KINDS = (_Dynamo, _Signal, _Optimize, _Pyplot)
