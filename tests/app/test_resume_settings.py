@@ -40,7 +40,7 @@ RATES = {
     "optimizer/adam": "lr=0.2 beta1=0.5 beta2=0.9 eps=0.1 weight_decay=0.1",
     "optimizer/adamw": "lr=0.2 beta1=0.5 beta2=0.9 eps=0.1 weight_decay=0.1",
     "optimizer/rmsprop": "lr=0.2 alpha=0.5 eps=0.1 weight_decay=0.1",
-    "optimizer/lbfgs": "lr=0.2 max_iter=3 line_search_fn=null",
+    "optimizer/lbfgs": "lr=0.2 max_iter=3 history_size=2 line_search_fn=null gradient=1e-9 step=1e-9 cost=1e-9",
     "optimizer/muon": "parts.matrices.optimizer.lr=0.2",
     "optimizer/own": "",
     "scheduler/none": "",
@@ -52,7 +52,7 @@ RATES = {
     "scheduler/plateau": "factor=0.5 patience=0 threshold=0.5 cooldown=3 min_lr=0.001 mode=max monitor=train/loss",
 }
 """A new value of every setting, by the file it stands in; that of a scheduler of the time shows in the rates."""
-ALONE = ("optimizer/lbfgs", "optimizer/muon")
+ALONE = ("optimizer/muon",)
 """What a stack does not follow."""
 SOLVER = "lm"
 """An optimizer of formulas, which these runs have not: how it goes on is tried in tests/fits."""

@@ -126,12 +126,14 @@ def test_an_object_serves_several_runs_unless_it_looks_at_shapes_or_norms(name: 
     assert tried.groups == own(name).groups
 
 
-def test_an_optimizer_that_computes_the_loss_again_is_refused_with_reason() -> None:
+def test_optimizers_that_compute_the_loss_again_wait_for_each_other() -> None:
     module = nn.Linear(2, 1)
-    tried = OwnOptimizer(module, torch.optim.LBFGS(module.parameters()), [])
+    tried = OwnOptimizer(module, torch.optim.LBFGS(module.parameters(), line_search_fn="strong_wolfe"), [])
 
-    with pytest.raises(UnfitError, match=r"LBFGS cannot step a stack: .*closure"):
-        fitted(tried, tried.weights)
+    rule = fitted(tried, tried.weights)
+
+    assert rule.asks
+    assert not rule.whole
 
 
 def test_an_optimizer_that_leaves_a_parameter_out_is_refused_with_its_name() -> None:

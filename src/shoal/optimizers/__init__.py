@@ -2,15 +2,18 @@
 
 from shoal.optimizers.adam import Adam, AdamW
 from shoal.optimizers.by_module import Own, alike
-from shoal.optimizers.levenberg_marquardt import LevenbergMarquardt, Solver, why_stopped
+from shoal.optimizers.lbfgs import LBFGS
+from shoal.optimizers.levenberg_marquardt import LevenbergMarquardt, Solver
 from shoal.optimizers.optimizer import Optimizer
 from shoal.optimizers.parts import Part, Parts
 from shoal.optimizers.rmsprop import RMSprop
 from shoal.optimizers.rule import Rule
 from shoal.optimizers.sgd import SGD
+from shoal.optimizers.stopping import Stopping, why_stopped
 from shoal.optimizers.upstream import Upstream
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adam",
     "AdamW",
@@ -22,6 +25,7 @@ __all__ = [
     "RMSprop",
     "Rule",
     "Solver",
+    "Stopping",
     "Upstream",
     "alike",
     "why_stopped",

@@ -13,15 +13,9 @@ from torch import Tensor, nn
 from shoal.optimizers.optimizer import Optimizer
 from shoal.optimizers.rule import Column, Matrix, Rule, State
 from shoal.optimizers.squares import Damping, Problem, Tolerances, columns_of_runs, rows_of_fits, tried
-from shoal.optimizers.squares.levenberg import COST, GRADIENT, RUNNING, STEP, STUCK
+from shoal.optimizers.squares.levenberg import RUNNING
+from shoal.optimizers.stopping import Stopping, why
 
-WHY = {
-    GRADIENT: "gradient: the residuals stand at right angles to what any parameter changes",
-    STEP: "step: the parameters change no more",
-    COST: "cost: no more can be gained",
-    STUCK: "no step, however short, makes the cost smaller",
-}
-"""Why a fit has stopped, in words that begin with the tolerance."""
 _STATE = ("factor", "growth", "scale", "length", "ended", "stopped")
 
 
@@ -51,18 +45,13 @@ class LevenbergMarquardt(Optimizer):
         return StackedLevenbergMarquardt()
 
 
-class Solver(torch.optim.Optimizer):
+class Solver(Stopping):
     """The steps of one run. `problem` gives the residuals of the batch that the closure was called for."""
 
     problem: Callable[[], Problem]
 
     def __init__(self, params: Iterable[nn.Parameter], settings: LevenbergMarquardt) -> None:
         super().__init__(params, {"lr": settings.lr, **{name: getattr(settings, name) for name in _Settings._fields}})
-
-    @property
-    def stopped(self) -> str | None:
-        """Why it has stopped, once it has."""
-        return why_stopped(dict(enumerate(self.state.values())))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -128,13 +117,7 @@ class StackedLevenbergMarquardt(Rule[_Settings]):
         return _stepped(problem, params, state, settings)
 
     def stopped(self, state: State, row: int) -> str | None:
-        return _why(float(state["stopped"][row, 0]))
-
-
-def why_stopped(state: Mapping[int, Mapping[str, Any]]) -> str | None:
-    """Why a fit has stopped, from the "state" of its optimizer's state dict; None for any other optimizer's."""
-    codes = [float(each["stopped"].reshape(-1)[0]) for each in state.values() if "stopped" in each]
-    return _why(codes[0]) if codes else None
+        return why(float(state["stopped"][row, 0]))
 
 
 def _fresh(params: Tensor) -> State:
@@ -170,7 +153,3 @@ def _stepped(problem: Problem, params: Tensor, state: State, settings: _Settings
 
 def _beside(value: Tensor) -> Tensor:
     return value[:, None] if value.dim() == 1 else value
-
-
-def _why(code: float) -> str | None:
-    return None if int(code) == RUNNING else WHY[int(code)]

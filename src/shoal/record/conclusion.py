@@ -15,7 +15,7 @@ from shoal.engines.stack.allocator import keep_memory
 from shoal.fits import measured_fit
 from shoal.models import FormulaNetwork
 from shoal.names import error_name
-from shoal.optimizers import LevenbergMarquardt, why_stopped
+from shoal.optimizers import LBFGS, LevenbergMarquardt, why_stopped
 from shoal.record.checkpoint_file import load
 from shoal.record.derivative import derivative_rmse
 from shoal.tasks import Data, Split, Supervised
@@ -53,10 +53,11 @@ def errors_of(fit: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, Any]:
-    state = load(last)["optimizer_states"][0]["state"] if isinstance(module.optimizer, LevenbergMarquardt) else {}
+    stops = isinstance(module.optimizer, LevenbergMarquardt | LBFGS)
+    states = load(last)["optimizer_states"][0]["state"].values() if stops else ()
     level = cast(FormulaNetwork, module.model).confidence
     keep_memory()  # resampled fits have temporaries of megabytes
-    return measured_fit(module, data, level=level, stopped=why_stopped(state), steps=steps).plain()
+    return measured_fit(module, data, level=level, stopped=why_stopped(states), steps=steps).plain()
 
 
 def _references(module: Supervised, job: Job, samples: Split) -> dict[str, float]:

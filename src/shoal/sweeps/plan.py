@@ -78,7 +78,7 @@ class Plan:
                 begun(member)
                 footprint = _footprint(job, module)
                 if own:
-                    fitted(own, own.weights)
+                    fitted(own, own.weights, accumulate=int(job.trainer.get("accumulate_grad_batches") or 1))
             except UnfitError as error:
                 self.alone[number] = str(error)
                 return

@@ -13,10 +13,11 @@ from shoal.losses import Loss, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.models.dropout import keyed
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
-from shoal.optimizers import Optimizer, Solver
+from shoal.optimizers import Optimizer, Solver, Stopping
 from shoal.schedulers import Horizon, Scheduler
 from shoal.tasks.announce import announce
-from shoal.tasks.residuals import FormulaProblem, problem_of
+from shoal.tasks.formula_problem import FormulaProblem
+from shoal.tasks.residuals import problem_of
 from shoal.tasks.task import Task
 
 
@@ -146,7 +147,7 @@ class Supervised(pl.LightningModule):
         """Log the means over the epoch, and what the task records beside the loss."""
         self.tell_means("train")
         announce(self.trainer, self.recorded())
-        if any(isinstance(each, Solver) and each.stopped for each in self.trainer.optimizers):
+        if any(isinstance(each, Stopping) and each.stopped for each in self.trainer.optimizers):
             self.trainer.should_stop = True
 
     def recorded(self) -> dict[str, float]:

@@ -27,6 +27,8 @@ class ByObjects(Rule[None]):
     """Whether an object serves several runs, so that its state is matrices and numbers; otherwise each run has one."""
     kinds: tuple[Kinds, ...] = ()
     """Of each group."""
+    asks: bool = False
+    """Whether they ask for the loss again within a step."""
 
     def init(self, params: Matrix) -> State:
         state: State = {}

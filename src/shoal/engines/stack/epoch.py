@@ -59,6 +59,8 @@ class Training:
         self._grad_views = stack.layout.views(self._grads)
         self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
         self._objects = self._updating if isinstance(self._updating, Objects) else None
+        if self._objects:
+            self._objects.losses = self._losses_again
         guard, limits = self.update.guard, stack.limits
         self._norms = guard.function("norm of the gradient", row_norms, self._grads)
         if self._limited:
@@ -90,7 +92,7 @@ class Training:
             if number % self.accumulate == 0 and stop():
                 break
             clock.set(epoch, number, step)
-            self._batch = batch
+            self._batch, self._clock = batch, clock
             self._gradient(batch, clock, history, add=number % self.accumulate > 0)
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
                 self._update(numbers[len(history.norms)], history)
@@ -140,12 +142,26 @@ class Training:
         if self._limited:
             self._clip(self._grads, norms, self.stack.limits.norm, self.stack.limits.value)
             history.clipped_norms.append(self._norms(self._grads))
+        if self._objects:
+            self._objects.first = history.losses[-1]
         for row, active in enumerate(self.stack.active):
             self.stack.steps[row] += active
         if all(self.stack.active):
             self._updating(numbers)
         elif any(self.stack.active):
             self._step_of_some(numbers)
+
+    def _losses_again(self, rows: list[int]) -> Tensor:
+        """The losses of the batch within a step, its gradients put in their places, and the buffers of these rows."""
+        stack = self.stack
+        result = self.mapped(self._views, stack.buffers, self._batch, self._clock)
+        torch._foreach_copy_(self._grad_views, result.grads)
+        for name, value in result.buffers.items():
+            if value is not stack.buffers[name]:
+                stack.buffers[name][rows] = value[rows]
+        if self._limited:
+            self._clip(self._grads, self._norms(self._grads), stack.limits.norm, stack.limits.value)
+        return result.losses
 
     def _solve(self, numbers: tuple[Column, ...]) -> None:
         """The step of a rule that looks at residuals; it sees the parameters without gaps between them."""

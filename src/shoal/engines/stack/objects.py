@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.closures import Losses, stepped
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.stack import Stack
@@ -28,6 +29,10 @@ class Objects:
         self.stack = stack
         self.rule = rule
         self.grads = grads
+        self.losses: Losses | None = None
+        """What gives the losses, where the objects ask for them."""
+        self.first = torch.zeros(len(stack))
+        """The losses that are known when a step begins."""
         self._owns = list({id(own): own for own in stack.own}.values())
         self._changing = any(own.changes_by_step for own in self._owns)
         self._parts = self._cut()
@@ -35,6 +40,11 @@ class Objects:
     def __call__(self, step: tuple[Column, ...]) -> None:
         """A step of every run."""
         del step
+        if self.rule.asks:
+            assert self.losses is not None
+            steps = {part.first: part.object.step for part in self._parts if self.stack.active[part.first]}
+            stepped(steps, self.first, self.losses)
+            return
         for part in self._parts:
             part.step()
 

@@ -14,6 +14,7 @@ from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
+from shoal.optimizers import why_stopped
 from shoal.optimizers.rule import Column, Matrix, Rule, State, as_torch, from_torch
 
 SMALLEST = 2
@@ -156,6 +157,10 @@ class Stack:
             return self._own_state(row)
         parts = {name: self.layout.parts(matrix[row]) for name, matrix in self.state.items()}
         return as_torch(self.rule, parts, len(self.layout.names), self.steps[row], self._settings(row))
+
+    def stopped(self, row: int) -> str | None:
+        """Why a run needs no further step, where its optimizer says so."""
+        return why_stopped(self.kept[row]) if self.own else self.rule.stopped(self.state, row)
 
     def load_optimizer_state(self, row: int, state: Mapping[int, Mapping[str, Any]], *, steps: int) -> None:
         """Take over the "state" of a torch optimizer's state dict, and the steps it has done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from shoal.engines.stack.by_objects import ByObjects, Kinds
 from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.closures import asks
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.parameter_layout import Layout
@@ -22,14 +24,16 @@ ROWS = 3
 """Runs that are tried, whose gradients are of different sizes."""
 
 
-def fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
+def fitted(own: OwnOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) -> ByObjects:
     """How runs with optimizers like this one are stepped in a stack, to the bit as each is alone.
 
-    `params` are those of one run, in the optimizer's order.
+    `params` are those of one run, in the optimizer's order; of so many batches gradients are added up for a step.
 
     Raises:
-        UnfitError: where no way is, as for one that has to compute the loss again.
+        UnfitError: where no way is.
     """
+    if accumulate > 1 and asks(own.optimizer):
+        raise UnfitError(f"{own.called} asks for the loss again, and that of {accumulate} batches is no step's alone")
     try:
         return _fitted(own, params)
     except UnfitError:
@@ -40,8 +44,7 @@ def fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
 
 
 def _fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
-    kinds = _kinds(own, params[0])
-    ways = [*([ByObjects(whole=True, kinds=kinds)] if kinds is not None else []), ByObjects(whole=False)]
+    ways = [ByObjects(whole=False, asks=True)] if asks(own.optimizer) else _ways(own, params[0])
     alone = [_alone(own, params, row) for row in range(ROWS)]
     for way in ways:
         try:
@@ -57,6 +60,18 @@ def _fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
         ):
             return way
     raise UnfitError(f"{own.called} gives other weights in a stack than alone")
+
+
+def _ways(own: OwnOptimizer, like: Tensor) -> list[ByObjects]:
+    """How objects may step that are given gradients."""
+    kinds = _kinds(own, like)
+    return [*([ByObjects(whole=True, kinds=kinds)] if kinds is not None else []), ByObjects(whole=False)]
+
+
+def _sloped(params: Sequence[Tensor], towards: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """A loss for an optimizer that asks for it again, and its gradients: it is least at the parameters `towards`."""
+    off = [param.detach() - other for param, other in zip(params, towards, strict=True)]
+    return torch.stack([(each**4).sum() for each in off]).sum(), [4 * each**3 for each in off]
 
 
 def _begun(params: Sequence[Tensor], row: int) -> tuple[list[Tensor], list[list[Tensor]]]:
@@ -82,7 +97,16 @@ def _alone(own: OwnOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
     for grads in steps:
         for param, grad in zip(flat, grads, strict=True):
             param.grad = grad
-        made.step(lambda: 1.0)
+
+        def closure(towards: Sequence[Tensor] = grads) -> Any:
+            if not asks(made):
+                return 1.0
+            loss, slopes = _sloped(flat, towards)
+            for param, slope in zip(flat, slopes, strict=True):
+                param.grad = slope
+            return loss
+
+        made.step(closure)
     return [each.detach() for each in flat]
 
 
@@ -112,11 +136,23 @@ def _stacked(own: OwnOptimizer, params: Sequence[Tensor], rule: ByObjects) -> li
             objects = Objects(stack, rule, grads)
             objects.begin()
         grads.copy_(layout.matrix([steps[number] for _, steps in begun]))
+        if rule.asks:
+            objects.losses = partial(_losses, layout, matrix, grads, [steps[number] for _, steps in begun])
+            objects.first = objects.losses([*range(ROWS)])
         objects(())
         stack.steps = [number + 1] * ROWS
         if number % 5 == 4:
             objects.keep()
     return [layout.parts(row) for row in matrix]
+
+
+def _losses(
+    layout: Layout, matrix: Tensor, grads: Tensor, towards: Sequence[Sequence[Tensor]], rows: list[int]
+) -> Tensor:
+    del rows
+    found = [_sloped(layout.parts(row), there) for row, there in zip(matrix, towards, strict=True)]
+    grads.copy_(layout.matrix([slopes for _, slopes in found]))
+    return torch.stack([loss for loss, _ in found])
 
 
 def _copied(own: OwnOptimizer) -> OwnOptimizer:

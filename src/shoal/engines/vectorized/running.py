@@ -55,7 +55,8 @@ class Running:
         self.horizon = self.horizon_under(settings)
         self.rates = [member.rate(self.horizon) for member in members]
         own = [rate for rate in self.rates if isinstance(rate, OwnOptimizer)]
-        rule = fitted(own[0], own[0].weights) if own else members[0].job.optimizer.stacked()
+        accumulate = int(settings.get("accumulate_grad_batches") or 1)
+        rule = fitted(own[0], own[0].weights, accumulate=accumulate) if own else members[0].job.optimizer.stacked()
         assert rule is not None
         norms, values = zip(*(member.limits() for member in members), strict=True)
         self.stack = Stack.of(
@@ -65,7 +66,7 @@ class Running:
             limits=GradientLimits.of(norms, values),
             own=own,
         )
-        self.accumulate = int(settings.get("accumulate_grad_batches") or 1)
+        self.accumulate = accumulate
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
         self.judge = Judge(members, halving)
         self.epoch = 0
@@ -186,7 +187,7 @@ class Running:
         found = self.judge.ended_epoch(
             run, metrics, n_epochs=self.epoch, step=step, divergence=divergence, validated=validated
         )
-        why = self.stack.rule.stopped(self.stack.state, row)
+        why = self.stack.stopped(row)
         if self.hooks.stops(run) and self.epoch >= self.judge.min_epochs:
             why = "a hook set trainer.should_stop"
         if why and not found.ended:
