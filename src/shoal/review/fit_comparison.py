@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.review.entries import RunEntry
-from shoal.tails import f_beyond
+from shoal.tails import chi2_beyond, f_beyond
 
+_CHANCE = "that the further parameters gain so much by chance"
 _MEASURES = ("cost", "freedom", "reduced", "r2", "aic", "bic")
 
 
@@ -29,11 +30,17 @@ def measures(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
 
 
 def verdict(names: Sequence[str], entries: Sequence[RunEntry]) -> list[str]:
-    """What can be said in words: whether the fits are of the same samples, and for two of them the F test."""
+    """What can be said in words: whether the fits can be compared, and for two of them a test.
+
+    It is the F test; where the size of the errors is known, or the loss is a likelihood, that of the likelihood ratio.
+    """
     found = fits(entries)
     digests = {entry.info.digest for entry in entries if entry.info}
     if len(digests) > 1 or len({fit["samples"] for fit in found}) > 1:
         return ["the fits are not of the same samples: their criteria and costs cannot be compared"]
+    for key, what in (("targets", "targets"), ("loss", "losses")):
+        if len({str(fit.get(key)) for fit in found}) > 1:
+            return [f"the fits are of different {what}: their criteria and costs cannot be compared"]
     if len(found) != 2 or found[0]["freedom"] == found[1]["freedom"]:
         return []
     (small, smaller), (large, larger) = sorted(
@@ -41,8 +48,15 @@ def verdict(names: Sequence[str], entries: Sequence[RunEntry]) -> list[str]:
     )
     first, second = smaller["freedom"] - larger["freedom"], larger["freedom"]
     gain = smaller["cost"] - larger["cost"]
-    if second < 1 or gain < 0 or larger["cost"] <= 0:
+    if gain < 0:
+        return [
+            f"{large} has more parameters and a larger cost: {small} is no special case, or {large} not at its best"
+        ]
+    if smaller["absolute"] and larger["absolute"]:
+        test = f"chi-square({first}) = {gain:.4g}, p {chi2_beyond(gain, first):.3g}"
+        return [f"likelihood ratio, if {small} is a special case of {large}: {test} {_CHANCE}"]
+    if second < 1 or larger["cost"] <= 0:
         return []
     f = gain / first / (larger["cost"] / second)
     test = f"F({first}, {second}) = {f:.4g}, p {f_beyond(f, first, second):.3g}"
-    return [f"F test, if {small} is a special case of {large}: {test} that the further parameters gain by chance"]
+    return [f"F test, if {small} is a special case of {large}: {test} {_CHANCE}"]
