@@ -1,6 +1,7 @@
-"""NIST's 27 nonlinear sets, each from its two starts: correct digits by shoal and by scipy's curve_fit, and the time.
+"""NIST's 27 nonlinear sets, each from its two starts: correct digits by shoal, scipy's curve_fit and lmfit; the time.
 
-`python benchmarks/nist.py` prints the table of docs/nist.md. Needs scipy, of the extra `benchmark`.
+`python benchmarks/nist.py` prints the table of docs/nist.md, and below it a fit of counts beside statsmodels. Needs the
+extra `benchmark`.
 """
 
 from __future__ import annotations
@@ -8,23 +9,28 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lmfit
 import numpy
+import statsmodels.api as sm
 import torch
 import yaml
 from scipy.optimize import curve_fit
 
 from shoal.expressions import parse
 from shoal.fits import covariance
+from shoal.losses import Poisson
+from shoal.models import Formulas
 from shoal.optimizers import LevenbergMarquardt
 from shoal.optimizers.squares import Tolerances, solve
-from shoal.tasks.residuals import FormulaProblem
+from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.tables import Nist
 
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 DIGITS = 11
 """Of the certified values."""
 TIGHT = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
@@ -86,7 +92,7 @@ def digits(found: float, certified: float) -> float:
 def by_shoal(given: Certified) -> list[tuple[float, float]]:
     """Both starts as one stack, at the defaults of `shoal fit`."""
     columns = {name: column[None] for name, column in given.columns.items()}
-    problem = FormulaProblem.of(given.formula, given.names, columns, given.y[None])
+    problem = FormulaProblem.of(Formulas((given.formula,)), given.names, columns, given.y[None, :, None])
     start, usual = torch.tensor(given.starts, dtype=torch.float64), LevenbergMarquardt()
     tolerances = (start.new_full((2,), each) for each in (usual.gradient, usual.step, usual.cost))
     found = solve(problem, start, Tolerances(*tolerances), damping=usual.damping, acceleration=usual.acceleration)
@@ -99,35 +105,77 @@ def by_shoal(given: Certified) -> list[tuple[float, float]]:
     return results
 
 
+def curve(given: Certified, values: Iterable[float]) -> Any:
+    """The formula's value at each sample, as scipy and lmfit ask for it."""
+    arguments = {
+        name: torch.tensor(value, dtype=torch.float64) for name, value in zip(given.names, values, strict=True)
+    }
+    return given.formula(**given.columns, **arguments).numpy()
+
+
+def by_lmfit(given: Certified) -> list[tuple[float, float]]:
+    """One start after the other, by its default, `leastsq`."""
+    y, results = given.y.numpy(), []
+    for start in given.starts:
+        params = lmfit.Parameters()
+        for name, value in zip(given.names, start, strict=True):
+            params.add(name, value=value)
+
+        def residuals(params: Any) -> Any:
+            return curve(given, (params[name].value for name in given.names)) - y
+
+        try:
+            found = [lmfit.minimize(residuals, params).params[name] for name in given.names]
+            values, errors = ([getattr(each, key) for each in found] for key in ("value", "stderr"))
+            results.append(given.digits(values, [error or math.inf for error in errors]))
+        except ValueError:  # nothing finite
+            results.append((0.0, 0.0))
+    return results
+
+
 def by_scipy(given: Certified, **how: Any) -> list[tuple[float, float]]:
     """One start after the other."""
-    columns = {name: column.numpy() for name, column in given.columns.items()}
     y = given.y.numpy()
 
     def formula(_: Any, *values: float) -> Any:
-        arguments = {
-            name: torch.tensor(value, dtype=torch.float64) for name, value in zip(given.names, values, strict=True)
-        }
-        return given.formula(**{name: torch.from_numpy(each) for name, each in columns.items()}, **arguments).numpy()
+        return curve(given, values)
 
     results = []
     for start in given.starts:
         try:
-            values, matrix = curve_fit(formula, columns["x"], y, p0=start, **how)
+            values, matrix = curve_fit(formula, given.columns["x"].numpy(), y, p0=start, **how)
             results.append(given.digits(values.tolist(), numpy.sqrt(numpy.diag(matrix)).tolist()))
         except (RuntimeError, ValueError):  # no end within its steps, or nothing finite
             results.append((0.0, 0.0))
     return results
 
 
+def counts_beside_statsmodels() -> float:
+    """How far parameters and errors of `poisson_counts` are from those of statsmodels at most, as a share."""
+    task = yaml.safe_load((EXPERIMENTS / "poisson_counts.yaml").read_text())["task"]
+    x, y = (torch.tensor(task[name], dtype=torch.float64) for name in ("x", "y"))
+    names = ("b0", "b1", "b2", "b3", "b4")
+    columns = {f"x{i + 1}": column[None] for i, column in enumerate(x.T)}
+    formula = parse("exp(b0+b1*x1+b2*x2+b3*x3+b4*x4)", variables=(*columns, *names))
+    problem = FormulaProblem.of(Formulas((formula,)), names, columns, y[None, :, None], loss=Poisson())
+    start, usual = torch.tensor([[3.0, 0, 0, 0, 0]] * 2, dtype=torch.float64), LevenbergMarquardt()
+    tolerances = Tolerances(*(start.new_full((2,), each) for each in (usual.gradient, usual.step, usual.cost)))
+    params = solve(problem, start, tolerances, damping=usual.damping).params
+    errors = covariance(problem.linearized(params).jacobian[:, 0]).matrix.diagonal().sqrt()
+    peer = sm.GLM(y.numpy(), sm.add_constant(x.numpy()), family=sm.families.Poisson()).fit(tol=1e-14, maxiter=100)
+    mine, theirs = torch.cat([params[0], errors]), torch.from_numpy(numpy.concatenate([peer.params, peer.bse]))
+    large = theirs.abs() > 1e-9  # two of the parameters are 0
+    return float(((mine - theirs).abs() / theirs.abs())[large].max())
+
+
 def main() -> None:
     """Print the table, and the counts below it."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    folder = Path(__file__).parents[1] / "experiments"
-    sets = [Certified.read(file) for file in sorted(folder.glob("nist_*.yaml"))]
+    sets = [Certified.read(file) for file in sorted(EXPERIMENTS.glob("nist_*.yaml"))]
     ways: dict[str, Callable[[Certified], list[tuple[float, float]]]] = {"shoal": by_shoal}
     ways |= {f"scipy {name}": lambda given, how=how: by_scipy(given, **how) for name, how in PEERS.items()}
+    ways["lmfit"] = by_lmfit
     found: dict[str, list[list[tuple[float, float]]]] = {}
     seconds = {}
     for name, way in ways.items():
@@ -144,6 +192,9 @@ def main() -> None:
     counts = [sum(error >= 4 for pair in found[name] for _, error in pair) for name in ways]
     print(f"| standard errors with 4 digits or more | {' | '.join(map(str, counts))} |")
     print(f"| CPU seconds | {' | '.join(f'{seconds[name]:.1f}' for name in ways)} |")
+    print(
+        f"\na fit of counts differs from that of statsmodels by {counts_beside_statsmodels():.0e} of a number at most"
+    )
 
 
 if __name__ == "__main__":
