@@ -20,7 +20,8 @@ from scipy.optimize import curve_fit
 from shoal.engines.stack.allocator import keep_memory
 from shoal.expressions import parse
 from shoal.fits.bootstrap import COST, STEP, resampled, solution
-from shoal.tasks.residuals import FormulaProblem
+from shoal.models import Formulas
+from shoal.tasks.formula_problem import FormulaProblem
 
 SAMPLES = 1000
 ROUNDS = 5
@@ -95,14 +96,14 @@ def _resampled(model: Model) -> tuple[FormulaProblem, torch.Tensor, Any]:
     found, _ = curve_fit(model.function, model.x, y, p0=model.values, xtol=1e-12, ftol=1e-15)
     start = torch.from_numpy(found)
     whole = FormulaProblem.of(
-        parse(model.formula, variables=("x", "a", "b", "c")),
+        Formulas((parse(model.formula, variables=("x", "a", "b", "c")),)),
         ("a", "b", "c"),
         {"x": torch.from_numpy(model.x)[None]},
-        torch.from_numpy(y)[None],
+        torch.from_numpy(y)[None, :, None],
     )
     n = len(model.x)
     drawn = torch.Generator().manual_seed(0)
-    problem = resampled(whole, start, n, samples=SAMPLES, resampling="cases", generator=drawn)
+    problem = resampled(whole, start, samples=SAMPLES, resampling="cases", generator=drawn)
     return problem, start, (problem.root[:, :n].numpy(), y)
 
 

@@ -28,8 +28,8 @@ OWN = sorted(file.stem for file in own_experiments().glob("*.yaml"))
 _ALIKE = {"nist_": "nist_misra1a", "strd_": "strd_filip", "anscombe_": "anscombe_4"}
 NOTED = [name for name in OWN if not name.startswith(tuple(_ALIKE)) or name in _ALIKE.values()]
 """One of NIST's sets stands for the others, which tests/fits/test_nist.py fits all at once."""
-SLOW = {"d1_log_error", "d2_fit_figure"}
-"""A hundred epochs of 2048 samples; `make verify` runs them too."""
+SLOW = {"d1_log_error", "d2_fit_figure", "lotka_volterra"}
+"""A hundred epochs of 2048 samples, a differential equation; `make verify` runs them too."""
 NOTEBOOKS = notebooks()
 
 

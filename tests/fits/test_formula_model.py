@@ -71,6 +71,8 @@ def test_starts_that_are_drawn_train_as_one_stack_as_alone(table: Path) -> None:
         ([START, "model.bounds={b1:[3,null]}"], "b1 is outside its bounds, which are from 3 to inf"),
         ([START, "model.bounds={b9:[3,4]}"], "'b9' is no parameter\n  parameters: b1, b2"),
         ([START, "model.fixed=[b1,b2]"], "leaves no parameter to train"),
+        (["model.start={b1:0,b2:1}", "loss=poisson"], "the formula is 0 in row 1, and must be above 0 for this loss"),
+        (["model.expression=training*x", "model.start={training:1}"], "'training' has a meaning already"),
     ],
 )
 def test_a_formula_that_cannot_be_fitted_is_refused_in_three_lines(table: Path, words: list[str], told: str) -> None:
@@ -79,6 +81,24 @@ def test_a_formula_that_cannot_be_fitted_is_refused_in_three_lines(table: Path, 
 
     assert told in caught.value.text()
     assert len(caught.value.text().splitlines()) <= 3
+
+
+def test_numbers_of_any_size_are_fitted_and_bounds_are_not_rounded(table: Path) -> None:
+    frame = pl.read_csv("t.csv").with_columns(y=pl.col("y") * 1e60)
+    frame.write_csv("t.csv")
+
+    fit = shoal.train([*WORDS, FORMULA, "optimizer=lm", "model.start={b1:1e60,b2:1}"]).info.fit
+    at_bound, fixed = (
+        shoal.train([*WORDS, FORMULA, "optimizer=lm", f"model.start={{b1:1e60,b2:{b2}}}", words]).info.fit
+        for b2, words in ((1, "model.bounds={b2:[0.8,2]}"), (0.8, "model.fixed=[b2]"))
+    )
+
+    assert fit is not None
+    assert [row["value"] for row in fit["parameters"]] == pytest.approx([3e60, 0.7], rel=1e-9)
+    assert at_bound is not None
+    assert fixed is not None
+    assert (at_bound["parameters"][1]["value"], at_bound["parameters"][1]["note"]) == (0.8, "at its bound")
+    assert at_bound["parameters"][0]["value"] == pytest.approx(fixed["parameters"][0]["value"], rel=1e-9)
 
 
 def test_a_parameter_counts_as_its_bound_beyond_it_and_a_fixed_one_stays(table: Path) -> None:

@@ -15,9 +15,10 @@ from shoal.errors import ConfigError
 from shoal.fits import covariance
 from shoal.fits.bootstrap import resampled, solution
 from shoal.fits.measured import Ended
+from shoal.fits.residual_tests import normality
 from shoal.losses import Binomial, Cauchy, Huber, Loss, Poisson, SoftL1
 from shoal.tails import chi2_beyond, f_beyond, t_quantile
-from shoal.tasks.residuals import FormulaProblem
+from shoal.tasks.formula_problem import FormulaProblem
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 MISRA1A = """x,y
@@ -72,9 +73,12 @@ def test_values_and_standard_errors_are_those_certified_and_engines_agree(table:
     assert one["stopped"].startswith("step:")
 
 
-def test_starts_fit_as_one_stack_to_the_bits_that_each_has_alone(table: Path) -> None:
+def test_starts_fit_as_one_stack_to_the_bits_that_each_has_alone(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep = shoal.sweep([*WORDS, START, "model.start.b1=100,250,900", "sweep.processes=0"])
 
+    assert "3 runs: 3 in 1 stack" in capsys.readouterr().err
     for run in sweep.runs:
         b1 = run.config["model"]["start"]["b1"]
         assert run.info.engine == "vectorized"
@@ -211,7 +215,25 @@ def test_a_wrong_word_of_the_short_command_is_told(
 def test_a_run_by_lbfgs_finds_the_minimum_of_parameters_of_one_size(table: Path) -> None:
     found = fitted("model.expression=100*b1*(1-exp(-b2*x/1000))", "model.start={b1:1,b2:1}", "optimizer=lbfgs")
 
-    assert found["parameters"][0]["value"] == pytest.approx(2.3894212918, rel=1e-5)
+    assert found["parameters"][0]["value"] == pytest.approx(2.3894212918, rel=1e-7)
+
+
+@pytest.mark.parametrize("tolerance", ["gradient", "step", "cost"])
+def test_runs_by_lbfgs_stop_in_a_stack_as_alone_and_say_why(table: Path, tolerance: str) -> None:
+    off = [f"optimizer.{name}=0" for name in ("gradient", "step", "cost") if name != tolerance]
+    words = [*WORDS, "model.expression=100*b1*(1-exp(-b2*x/1000))", "model.start={b1:1,b2:1}", "optimizer=lbfgs"]
+    words += [*off, f"optimizer.{tolerance}=1e-6", "optimizer.max_iter=4", "trainer.max_epochs=60"]
+
+    sweep = shoal.sweep([*words, "model.start.b1=1,3", "sweep.processes=0"])
+    alone = [shoal.train([*words, "model.start.b1=3", f"engine={engine}"]) for engine in ("vectorized", "lightning")]
+
+    fits = [run.info.fit for run in sweep.runs]
+    assert all(run.info.engine == "vectorized" for run in sweep.runs)
+    assert fits[1] == alone[0].info.fit
+    for fit in (*fits, alone[1].info.fit):
+        assert fit is not None
+        assert fit["stopped"].startswith(f"{tolerance}:")
+        assert fit["parameters"][0]["value"] == pytest.approx(2.3894212918, rel=1e-2)
 
 
 def test_quantiles_and_tails_are_those_of_the_tables() -> None:
@@ -219,6 +241,16 @@ def test_quantiles_and_tails_are_those_of_the_tables() -> None:
     assert t_quantile(0.99, 1) == pytest.approx(63.65674116287399, rel=1e-9)
     assert f_beyond(4.964602743730711, 1, 10) == pytest.approx(0.05, rel=1e-8)
     assert chi2_beyond(3.841458820694124, 1) == pytest.approx(0.05, rel=1e-8)
+
+
+def test_residuals_are_held_against_the_normal_distribution_as_scipy_does() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    normal = torch.randn(40, generator=drawn, dtype=torch.float64)
+
+    found = [normality(each) for each in (normal, normal.exp(), normal[:20])]
+
+    assert found[:2] == pytest.approx([0.9491873955618617, 1.3795304238985908e-09], rel=1e-6)
+    assert found[2] is None
 
 
 def test_a_parameter_without_any_effect_is_not_determined() -> None:
@@ -248,7 +280,7 @@ def test_a_row_drawn_twice_counts_as_two_and_resampled_fits_stay_apart(table: Pa
     run = shoal.train([*WORDS, START])
     end = Ended.of(run.presented("last"), run.job.data.train)
     problem, drawn = end.problem.select(torch.tensor([0])), torch.Generator().manual_seed(0)
-    made = resampled(problem, end.params[0], 14, samples=40, resampling="cases", generator=drawn)
+    made = resampled(problem, end.params[0], samples=40, resampling="cases", generator=drawn)
 
     found, ended = solution(made, end.params[:1].repeat(40, 1))
 
@@ -258,7 +290,7 @@ def test_a_row_drawn_twice_counts_as_two_and_resampled_fits_stay_apart(table: Pa
     times = made.root[7, :14].square().round().long()
     columns = {name: each[:, :14].repeat_interleave(times, dim=1) for name, each in problem.columns.items()}
     y = problem.y[:, :14].repeat_interleave(times, dim=1)
-    repeated, _ = solution(FormulaProblem.of(problem.expression, problem.names, columns, y), end.params)
+    repeated, _ = solution(FormulaProblem.of(problem.curves, problem.names, columns, y[..., None]), end.params)
     torch.testing.assert_close(found[7], repeated[0], rtol=1e-7, atol=0)
     assert ended.all()
 

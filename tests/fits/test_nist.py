@@ -12,10 +12,11 @@ import yaml
 from checkout import ROOT
 from shoal.expressions import parse
 from shoal.fits.covariance import covariance
+from shoal.models import Formulas
 from shoal.optimizers import LevenbergMarquardt
 from shoal.optimizers.squares import Solution, Tolerances, solve
 from shoal.optimizers.squares.levenberg import RUNNING
-from shoal.tasks.residuals import FormulaProblem
+from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.tables import Nist
 
 FILES = sorted((ROOT / "experiments").glob("nist_*.yaml"))
@@ -46,7 +47,7 @@ class Certified:
         columns = {name: torch.tensor(frame[name].to_list(), dtype=torch.float64)[None] for name in frame.columns}
         y = columns.pop("y")
         expression = parse(content["model"]["expression"], variables=(*columns, *self.names))
-        self.problem = FormulaProblem.of(expression, self.names, columns, y)
+        self.problem = FormulaProblem.of(Formulas((expression,)), self.names, columns, y[..., None])
         self.n = y.shape[1]
 
     def solution(self, *which: int) -> Solution:

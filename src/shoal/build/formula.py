@@ -14,21 +14,25 @@ from shoal.gradcheck import Derivative, points
 from shoal.gradcheck.derivatives import TOLERANCE
 from shoal.gradcheck.differentiated import Differentiated
 from shoal.gradcheck.three_ways import Along, compared
+from shoal.losses import Likelihood
 from shoal.models import Formula, FormulaNetwork, Model
 from shoal.tasks import Task
+from shoal.tasks.residuals import problem_of
 from shoal.tasks.supervised import Supervised
 
 _PLACES = 3
 """Samples at which the derivatives are checked."""
 _OFF = 1e-3
 """Share of itself that a derivative may be off by."""
+_STEP, _OFF_OF_CODE, _SEEN_OF_CODE = 1e-4, 1e-2, 1e-9
+"""The same of a function, by steps of that share of a parameter: what it solves, it does to a tolerance."""
 _SEEN = 1e-6
 """What a parameter changes is seen in finite differences from this share of the value on."""
 
 
 def fitted(task: Task, model: Model) -> Task:
     """The task as a formula is fitted to it; any other model has it as it is."""
-    return task.of_formula(model.names, model.by) if isinstance(model, Formula) else task
+    return task.of_formula(model.names, model.by, model.defined) if isinstance(model, Formula) else task
 
 
 def check_formula(job: Job) -> None:
@@ -44,23 +48,68 @@ def check_formula(job: Job) -> None:
     assert isinstance(module.model, FormulaNetwork)
     x = job.data.train.x.to(next(module.parameters()).dtype)
     _check_start(job.model, module.model, x)
+    if isinstance(job.loss, Likelihood):
+        _check_means(job.model, module.model, job.loss, x, job.data.train.y)
+    if job.model.code is not None:
+        _check_code(job.model, module.model, x)
+        return
     places = torch.linspace(0, len(x) - 1, min(_PLACES, len(x))).long()
-    columns = x[:, list(module.model.places.values())]
-    _check_derivatives(job.model.expression, module.model.inputs, tuple(job.model.start.items()), columns[places])
+    columns = x[places][:, list(module.model.places.values())]
+    for formula in job.model.formulas:
+        _check_derivatives(formula, module.model.inputs, tuple(job.model.start.items()), columns)
 
 
 def _check_start(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
     with torch.no_grad():
-        values = network(x)[:, 0]
+        found = network(x)
     columns = x[:, list(network.places.values())]
-    bad = (~values.isfinite()).nonzero()
+    bad = (~found.isfinite().all(1)).nonzero()
     if len(bad):
         row = int(bad[0])
+        values = found[:, int((~found[row].isfinite()).nonzero()[0])]
         there = zip(network.inputs, columns[row].tolist(), strict=True)
         place = ", ".join(f"{name}={value:g}" for name, value in there)
         at = f" at {place}" if place else ""
         problem = f"the formula is {values[row].item()} there{at}, and in {len(bad)} of {len(x)} rows"
-        raise ConfigError("model.start", dict(model.start), problem, hint=f"start where {model.expression} is finite")
+        raise ConfigError("model.start", dict(model.start), problem, hint=f"start where {model.text} is finite")
+
+
+def _check_means(model: Formula, network: FormulaNetwork, loss: Likelihood, x: Tensor, y: Tensor) -> None:
+    """Refuse a start at which a likelihood has no place for what the formula gives."""
+    low, high = loss.targets
+    if ((y < low) | (y > high)).any():  # which is told beside the other things that a loss is not for
+        return
+    with torch.no_grad():
+        found = network(x)
+    bad = ((found <= low) | (found >= high)).nonzero()
+    if len(bad):
+        row, target = bad[0].tolist()
+        limits = f"between {low:g} and {high:g}" if high < torch.inf else f"above {low:g}"
+        problem = f"the formula is {float(found[row, target]):g} in row {row + 1}, and must be {limits} for this loss"
+        raise ConfigError("model.start", dict(model.start), problem, hint="start elsewhere, or fit exp(...) of it")
+
+
+def _check_code(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
+    """Refuse a function whose derivatives are not those that its values have."""
+    trained = {name: value.detach() for name, value in network.values().items() if name in network.trained}
+    fixed = {name: each[None] for name, each in network.named_buffers()}
+    y = torch.zeros(1, len(x), network.curves.outputs, dtype=x.dtype)
+    problem = problem_of(network, None, (x[None], y), trained, fixed, together=True)
+    params = torch.cat([value.reshape(-1) for value in trained.values()])
+    slopes = problem.real(problem.slopes(params[None])[:, 0])
+    for i, label in enumerate(network.labels):
+        step = _STEP * (abs(float(params[i])) or 1.0)
+        ends = params.repeat(2, 1)
+        ends[:, i] += params.new_tensor([-step, step])
+        low, high = problem.real(problem.predictions(ends))
+        differences = (high - low) / (2 * step)
+        off, size = (slopes[i] - differences).abs(), differences.abs().maximum(slopes[i].abs())
+        wrong = (off > _OFF_OF_CODE * size.max()) & (off * step > _SEEN_OF_CODE * (high.abs() + low.abs()))
+        if wrong.any():
+            place = int(off.argmax())
+            found = f"{slopes[i, place]:.6g} by autograd, {differences[place]:.6g} by finite differences"
+            told = f"d/d{label} of the value {place + 1} at the start is {found}"
+            raise ConfigError("model.code", model.text, told, hint="compute with tensors of torch from end to end")
 
 
 def _check_derivatives(text: str, inputs: tuple[str, ...], start: tuple[tuple[str, float], ...], x: Tensor) -> None:

@@ -20,7 +20,9 @@ def fit(
         list[str] | None,
         typer.Argument(metavar="[NAME=START]... [KEY=VALUE]...", help="Starts, and any settings.", show_default=False),
     ] = None,
-    sigma: Annotated[str | None, typer.Option("--sigma", help="Column with the standard error of each row.")] = None,
+    sigma: Annotated[
+        str | None, typer.Option("--sigma", help="Column with the standard error of each row; a,b for two targets.")
+    ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Column of the groups that are fitted one by one.")] = None,
 ) -> None:
     """Fit a formula to a table by least squares: its parameters, with their errors.
@@ -34,6 +36,8 @@ def fit(
       shoal fit data.csv 'y = a*x+b' a=1 b=0 --sigma dy task.absolute_sigma=true
       shoal fit data.csv 'y = a*exp(-k*t)' a=1 k=1 'model.bounds={k:[0,null]}' loss=soft_l1
       shoal fit data.csv 'y = a*exp(-k*t)' a=1 k=1 --by batch 'model.shared=[k]'
+      shoal fit data.csv 'left = a*exp(-k*t); made = a*(1-exp(-k*t))' a=1 k=1
+      shoal fit data.csv 'hare, lynx = populations.grown' alpha=0.5 beta=0.03   # a function in populations.py
     """
     from shoal.app.train import train
     from shoal.config.fit_words import fit_words
@@ -41,7 +45,7 @@ def fit(
 
     given = words or []
     if sigma is not None:
-        given = [f"task.sigma={sigma}", *given]
+        given = [f"task.sigma=[{sigma}]" if "," in sigma else f"task.sigma={sigma}", *given]
     if by is not None:
         given = [f"model.by={by}", *given]
     overrides = fit_words(data, formula, given)

@@ -27,7 +27,15 @@ def _quoted(word: str) -> str:
     if key.lstrip("+") not in _KEYS:
         foreign = not value.isascii() and not any(mark in value for mark in "'\"$\\{")
         return f"{key}={_FOREIGN.sub(_in_quotes, value)}" if foreign else word
-    return f"{key}=" + ",".join(f'"{formula.strip()}"' for formula in _split(value))
+    return f"{key}=" + ",".join(map(_formula, _split(value)))
+
+
+def _formula(text: str) -> str:
+    """A formula in quotes; of a list of them each."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return f"[{','.join(map(_formula, _split(text[1:-1])))}]"
+    return text if text.startswith(_HYDRA[:2]) else f'"{text}"'
 
 
 def _in_quotes(found: re.Match[str]) -> str:
@@ -36,10 +44,10 @@ def _in_quotes(found: re.Match[str]) -> str:
 
 
 def _split(text: str) -> Iterator[str]:
-    """The parts of a text between the commas that stand in no parentheses."""
+    """The parts of a text between the commas that stand in no parentheses or brackets."""
     depth, part = 0, ""
     for letter in text:
-        depth += (letter == "(") - (letter == ")")
+        depth += (letter in "([") - (letter in ")]")
         if letter == "," and depth == 0:
             yield part
             part = ""

@@ -77,11 +77,12 @@ class Job:
             if not self.task.optimizes:
                 trained_by(module, self.optimizer, self.scheduler)
             return module
-        network = self.model.reading(lambda: self.task.names).build(
-            inputs=self.task.inputs,
-            outputs=self.task.outputs,
-            generator=generator(self.seed, Stream.INITIALISATION),
-        )
+        reading = self.model.reading(lambda: self.task.names)
+        inputs, outputs = self.task.inputs, self.task.outputs
+        # Starts and bounds of a formula are numbers of the user's, which are not rounded on their way.
+        with new_tensors(double=self.double and isinstance(self.model, Formula)):
+            drawn = generator(self.seed, Stream.INITIALISATION)
+            network = reading.build(inputs=inputs, outputs=outputs, generator=drawn)
         return Supervised(
             model=network,
             task=self.task,

@@ -2,6 +2,6 @@
 
 from shoal.expressions.domain import pole
 from shoal.expressions.expression import Expression, parse
-from shoal.expressions.parser import VARIABLE, names_in
+from shoal.expressions.parser import VARIABLE, defined_in, names_in
 
-__all__ = ["VARIABLE", "Expression", "names_in", "parse", "pole"]
+__all__ = ["VARIABLE", "Expression", "defined_in", "names_in", "parse", "pole"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from shoal.errors import UsageError, suggestion
+from shoal.expressions.chain_rule import Number, with_slopes
 from shoal.expressions.limits import Limits
 from shoal.expressions.parser import parsed
 from shoal.expressions.postfix import Statement
@@ -41,6 +42,13 @@ class Expression:
         """
         self._check(values)
         return evaluate(self.statements, values)
+
+    def with_slopes(self, values: Mapping[str, Tensor], by: Sequence[str]) -> tuple[Number, list[Number]] | None:
+        """The value, and its derivatives by some of the variables, each broadcast to no more than it depends on.
+
+        None where it has a function that the rules for them do not know.
+        """
+        return with_slopes(self.statements, values, by)
 
     def derivative(self, *variables: str) -> Expression:
         """The derivative by each of `variables` in turn (a variable named twice: the second derivative), by SymPy.

@@ -49,6 +49,15 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def defined_in(text: str) -> tuple[str, ...]:
+    """The names that a formula gives to formulas in it.
+
+    Raises:
+        ConfigError: where a character belongs to no word.
+    """
+    return tuple(part[0].text for part in _statements(tokens(text)) if _is_named(part))
+
+
 class _Parser:
     """Reads the statements of one text from the first to the last."""
 

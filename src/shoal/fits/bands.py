@@ -20,9 +20,9 @@ from shoal.tasks.residuals import problem_of
 class Bands(NamedTuple):
     """Half the width of the intervals around each prediction."""
 
-    confidence: Float[Tensor, " samples"]
+    confidence: Float[Tensor, "samples outputs"]
     """Of the curve itself."""
-    prediction: Float[Tensor, " samples"]
+    prediction: Float[Tensor, "samples outputs"]
     """Of one more value at that place, that scatters as those of the fit with the mean weight do."""
 
 
@@ -33,7 +33,7 @@ def bands(
     x: Float[Tensor, "samples inputs"],
     level: float,
 ) -> Bands:
-    """The bands at `x`, from what run.json says of the fit; nothing is a number in a group that tells of no errors.
+    """The bands of each target at `x`, from what run.json says of the fit; nan in a group that tells of no errors.
 
     Raises:
         UsageError: where the data do not determine a parameter, or leave nothing to tell errors by.
@@ -43,26 +43,27 @@ def bands(
         raise UsageError("this fit has no intervals: the data do not determine all of its parameters")
     values = {name: value.detach().double() for name, value in network.values().items()}
     trained = {name: values[name] for name in network.trained}
-    batch = (x.double()[None].repeat(2, 1, 1), torch.zeros(2, len(x), 1, dtype=torch.float64))
+    n_targets = network.curves.outputs
+    batch = (x.double()[None].repeat(2, 1, 1), torch.zeros(2, len(x), n_targets, dtype=torch.float64))
     fixed = {name: each.double()[None].repeat(2, *[1] * each.dim()) for name, each in network.named_buffers()}
     problem = problem_of(network, None, batch, trained, fixed, together=True)
     params = torch.cat([value.reshape(-1) for value in trained.values()]).repeat(2, 1)
-    slopes = problem.slopes(params)[:, 0, : len(x)]
+    slopes = problem.real(problem.slopes(params)[:, 0])
     rows = [[math.nan if value is None else value for value in row] for row in fit["covariance"]]
     # Not by a product of matrices: what one group does not tell is no matter of another.
-    variance = slopes.new_zeros(len(x))
+    variance = slopes.new_zeros(slopes.shape[1])
     for i, j, value in ((i, j, value) for i, row in enumerate(rows) for j, value in enumerate(row) if value):
         both = slopes[i] * slopes[j]
         variance += torch.where(both != 0, both * value, 0.0)
     known = _of_places(network, fit, x)
     quantiles = {n: t_quantile(level, n) for n in {each["freedom"] for each in known}}
-    t = x.new_tensor([quantiles[each["freedom"]] for each in known], dtype=torch.float64)
+    t = x.new_tensor([quantiles[each["freedom"]] for each in known], dtype=torch.float64)[:, None]
     if isinstance(loss, Likelihood):
-        middle = problem.predictions(params)[0, : len(x)]
-        scatter = loss.squares(middle, middle).slope.square().reciprocal()
+        middle = problem.real(problem.predictions(params)[0])
+        scatter = loss.squares(middle, middle).slope.square().reciprocal().view(n_targets, -1).T
     else:
-        scatter = x.new_tensor([_scatter(fit, each) for each in known], dtype=torch.float64)
-    variance = variance.clamp_min(0)
+        scatter = x.new_tensor([_scatter(fit, each, n_targets) for each in known], dtype=torch.float64)
+    variance = variance.clamp_min(0).view(n_targets, -1).T
     return Bands(t * variance.sqrt(), t * (variance + scatter).sqrt())
 
 
@@ -75,7 +76,8 @@ def _of_places(network: FormulaNetwork, fit: Mapping[str, Any], x: Tensor) -> li
     return [groups[place] for place in (x[:, network.marks] > 0).to(torch.int64).argmax(1).tolist()]
 
 
-def _scatter(fit: Mapping[str, Any], known: Mapping[str, Any]) -> float:
-    """The variance of values around the curve."""
+def _scatter(fit: Mapping[str, Any], known: Mapping[str, Any], n_targets: int) -> list[float]:
+    """The variance of values around the curve of each target."""
     size = 1.0 if fit["absolute"] else known["reduced"]
-    return math.nan if size is None else size / known["weight"]
+    weights = known.get("weights") or [known["weight"]] * n_targets
+    return [math.nan if size is None else size / weight for weight in weights]

@@ -13,7 +13,7 @@ from torch import Tensor
 from shoal.fits.nearby import nearby
 from shoal.optimizers.squares import Tolerances, solve
 from shoal.optimizers.squares.levenberg import RUNNING, STUCK
-from shoal.tasks.residuals import FormulaProblem
+from shoal.tasks.formula_problem import FormulaProblem
 
 Resampling = Literal["cases", "residuals", "parametric"]
 STEP, COST = 1e-8, 1e-12
@@ -44,7 +44,6 @@ class Bootstrap:
 def bootstrap(
     problem: FormulaProblem,
     params: Float[Tensor, " params"],
-    n: int,
     *,
     labels: Sequence[str],
     samples: int,
@@ -52,11 +51,11 @@ def bootstrap(
     level: float,
     generator: torch.Generator,
 ) -> Bootstrap:
-    """Fit `samples` resampled sets of the first `n` samples of a problem with one row, from where its fit has ended.
+    """Fit `samples` resampled sets of the samples of a problem with one row, from where its fit has ended.
 
     `labels` name the numbers that are fitted.
     """
-    made = resampled(problem, params, n, samples=samples, resampling=resampling, generator=generator)
+    made = resampled(problem, params, samples=samples, resampling=resampling, generator=generator)
     found, ended = solution(made, params.repeat(samples, 1))
     good = found[ended]
     tail = (1 - level) / 2
@@ -94,31 +93,33 @@ def solution(problem: FormulaProblem, start: Float[Tensor, "fits params"]) -> tu
 def resampled(
     problem: FormulaProblem,
     params: Float[Tensor, " params"],
-    n: int,
     *,
     samples: int,
     resampling: Resampling,
     generator: torch.Generator,
 ) -> FormulaProblem:
-    """The problem of as many runs, each with its own draw: of rows, of residuals, or of normal noise."""
+    """The problem of as many runs, each with its own draw: of rows, of residuals, or of normal noise.
+
+    All targets of a row are drawn together; the size of noise is each target's own.
+    """
+    n, n_targets = problem.n, problem.curves.outputs
     if resampling == "cases":
         drawn = _rows(problem, n, samples, generator)
-        counts = torch.zeros(samples, problem.y.shape[1], dtype=torch.float64)
+        counts = torch.zeros(samples, problem.y.shape[1] // n_targets, dtype=torch.float64)
         counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
-        return replace(problem, root=problem.root * counts.sqrt())
+        return replace(problem, root=problem.root * counts.sqrt().repeat(1, n_targets))
     values = problem.predictions(params.repeat(2, 1))[:1]
-    root = problem.root[:, :n]
-    weighted = (problem.y - values)[:, :n] * root
-    spread = (n / max(n - len(params), 1)) ** 0.5
+    root = problem.real(problem.root)
+    weighted = (problem.real(problem.y - values) * root).view(n_targets, n)
+    spread = (n * n_targets / max(n * n_targets - len(params), 1)) ** 0.5
     if resampling == "residuals":
         drawn = torch.randint(n, (samples, n), generator=generator)
-        noise = (weighted[0] - weighted.mean())[drawn] * spread
+        noise = (weighted - weighted.mean(1, keepdim=True))[:, drawn].transpose(0, 1) * spread
     else:
-        size = weighted.square().mean().sqrt() * spread
-        noise = torch.randn(samples, n, generator=generator, dtype=torch.float64) * size
-    y = values.repeat(samples, 1)
-    y[:, :n] += noise / torch.where(root > 0, root, 1.0)
-    return replace(problem, y=y)
+        size = weighted.square().mean(1, keepdim=True).sqrt() * spread
+        noise = torch.randn(samples, n_targets, n, generator=generator, dtype=torch.float64) * size
+    noisy = problem.real(values) + noise.flatten(1) / torch.where(root > 0, root, 1.0)
+    return replace(problem, y=problem.of_all(noisy))
 
 
 def _rows(problem: FormulaProblem, n: int, samples: int, generator: torch.Generator) -> Tensor:

@@ -37,6 +37,8 @@ class OfGroup:
     """The cost by degree of freedom, then."""
     weight: float = 1.0
     """Of the group's samples, in the mean."""
+    weights: tuple[float, ...] = ()
+    """The same of each target, where there are several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +67,18 @@ class Fit:
     runs_test: float | None
     """Probability of so few or so many changes of sign among the residuals, in the order of the first column, if they
     were independent."""
+    normality: float | None = None
+    """Probability of so large a skewness and kurtosis of the residuals, if they were normal."""
+    targets: tuple[str, ...] = ()
+    """The columns that are fitted."""
+    loss: str = ""
+    """What was minimised."""
     absolute: bool = False
     """Whether the standard errors of the rows are taken as they are."""
     weight: float = 1.0
     """Of the samples, in the mean."""
+    weights: tuple[float, ...] = ()
+    """The same of each target, where there are several."""
     stopped: str | None = None
     """Why the optimizer stopped."""
     steps: int = 0

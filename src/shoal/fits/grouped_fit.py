@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from shoal.fits.fit import Fit, OfGroup, Parameter, correlations
 from shoal.fits.measured import Ended, Measuring, criteria, explained, known
-from shoal.losses import Likelihood
+from shoal.losses import Likelihood, title
 from shoal.models import FormulaNetwork
 from shoal.tasks import Data, Split, Supervised
 
@@ -18,6 +18,11 @@ _Matrix = tuple[tuple[float | None, ...], ...]
 
 def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str | None = None, steps: int = 0) -> Fit:
     """The fit of a formula to the training samples."""
+    found = _measured(module, data, level=level, stopped=stopped, steps=steps)
+    return replace(found, targets=data.targets, loss=title(module.loss, None, classes=False))
+
+
+def _measured(module: Supervised, data: Data, *, level: float, stopped: str | None, steps: int) -> Fit:
     network = cast(FormulaNetwork, module.model)
     absolute = bool(data.encoding.get("absolute")) or isinstance(module.loss, Likelihood)
     measuring = Measuring(
@@ -95,6 +100,7 @@ def _together(measuring: Measuring, network: FormulaNetwork, parts: Mapping[str,
                 freedom=fit.freedom,
                 reduced=fit.reduced,
                 weight=fit.weight,
+                weights=fit.weights,
             )
             for name, fit in fits.items()
         ),

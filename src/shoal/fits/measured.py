@@ -15,18 +15,18 @@ from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
 from shoal.fits.fit import Fit, Parameter, correlations
 from shoal.fits.profile import Profile, profile
+from shoal.fits.residual_tests import normality, signs
 from shoal.losses import Likelihood, Loss, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.seeding import Stream, generator
 from shoal.tails import t_quantile
 from shoal.tasks import Split, Supervised
-from shoal.tasks.residuals import FormulaProblem, problem_of
+from shoal.tasks.formula_problem import FormulaProblem
+from shoal.tasks.residuals import problem_of
 
 _SLOPE = 1e-3
 """Below this cosine the residuals count as at right angles to what the parameters change."""
 _BETTER = "a smaller cost was met beside the fit, while others were profiled: start from elsewhere"
-_FEW = 20
-"""The runs test counts on more residuals than this."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,20 @@ class Ended:
     @property
     def jacobian(self) -> Float[Tensor, "params samples"]:
         """Derivative of each weighted residual by each parameter."""
-        return self.problem.linearized(self.params).jacobian[:, 0, : len(self.samples)]
+        return self.problem.real(self.problem.linearized(self.params).jacobian[:, 0])
 
     @property
     def residuals(self) -> Float[Tensor, " samples"]:
-        """The weighted residuals."""
-        return self.problem.values(self.params).residuals[0, : len(self.samples)]
+        """The weighted residuals, those of each target one after the other."""
+        return self.problem.real(self.problem.values(self.params).residuals[0])
+
+    @property
+    def residuals_in_order(self) -> Float[Tensor, " samples"]:
+        """Those that count, in the order of the first column, if there is one."""
+        columns = list(self.problem.columns.values())
+        order = columns[0][0, : self.problem.n].argsort(stable=True) if columns else torch.arange(self.problem.n)
+        shape, root = (self.problem.curves.outputs, self.problem.n), self.problem.real(self.problem.root[0])
+        return self.residuals.view(shape)[:, order][root.view(shape)[:, order] > 0]
 
     @property
     def cost(self) -> float:
@@ -78,6 +86,14 @@ class Ended:
     def weight(self) -> float:
         """Of the samples that count, in the mean."""
         return float(self.problem.root[0].square().sum()) / max(self.n, 1)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The same of each target, where there are several."""
+        if self.problem.curves.outputs == 1:
+            return ()
+        root = self.problem.by_target(self.problem.root[0])
+        return tuple((root.square().sum(1) / (root > 0).sum(1).clamp_min(1)).tolist())
 
     @property
     def n(self) -> int:
@@ -129,9 +145,11 @@ class Measuring:
             bic=bic,
             covariance=_numbers(found.matrix * scale),
             correlations=correlations(found.matrix[sure][:, sure].tolist()),
-            runs_test=_signs(end),
+            runs_test=signs(end.residuals_in_order),
+            normality=normality(end.residuals_in_order),
             absolute=self.absolute,
             weight=end.weight,
+            weights=end.weights,
             stopped=self.stopped,
             steps=self.steps,
             profile=None
@@ -156,7 +174,6 @@ class Measuring:
         return bootstrap(
             end.problem.select(torch.tensor([0])),
             end.params[0],
-            len(end.samples),
             labels=network.labels,
             samples=network.bootstrap,
             resampling=network.resampling,
@@ -191,11 +208,11 @@ def _named(parameters: Sequence[Parameter], name: str) -> Parameter:
 
 
 def explained(ends: Sequence[Ended]) -> float | None:
-    """R2: the share of the targets' weighted variance that the formula explains."""
-    weight = torch.cat([end.problem.root[0].square() for end in ends])
-    y = torch.cat([end.problem.y[0] for end in ends])
-    around = weight * (y - (weight * y).sum() / weight.sum()).square()
-    total = float(around.sum())
+    """R2: the share of the targets' weighted variance that the formula explains, each being around its own mean."""
+    weight = torch.cat([end.problem.by_target(end.problem.root[0].square()) for end in ends], dim=1)
+    y = torch.cat([end.problem.by_target(end.problem.y[0]) for end in ends], dim=1)
+    mean = (weight * y).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+    total = float((weight * (y - mean).square()).sum())
     return 1 - sum(end.cost for end in ends) / total if total > 0 else None
 
 
@@ -225,22 +242,6 @@ def criteria(cost: float, n: int, logs: float, k: int, *, absolute: bool) -> tup
     return deviance + 2 * k, deviance + k * math.log(n)
 
 
-def _signs(end: Ended) -> float | None:
-    """The runs test of Wald and Wolfowitz (1940) of the residuals' signs, in the order of the first column."""
-    columns = list(end.problem.columns.values())
-    signs = end.residuals > 0
-    if columns:
-        signs = signs[columns[0][0, : len(end.samples)].argsort(stable=True)]
-    above, n = int(signs.sum()), len(signs)
-    below = n - above
-    if n <= _FEW or above < 2 or below < 2:
-        return None
-    runs = 1 + int((signs[1:] != signs[:-1]).sum())
-    mean = 1 + 2 * above * below / n
-    variance = (mean - 1) * (mean - 2) / (n - 1)
-    return math.erfc(abs(runs - mean) / math.sqrt(2 * variance)) if variance > 0 else None
-
-
 def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: int) -> list[str]:
     warnings = []
     loose = [name for name, each in zip(network.labels, found.undetermined.tolist(), strict=True) if each]
@@ -254,9 +255,7 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
     if slope > _SLOPE:
         warnings.append(f"this is no minimum yet (the steps have ended at a slope of {slope:.1g}): errors mean little")
     if freedom <= 0:
-        warnings.append(
-            f"{len(network.labels)} parameters of {len(end.samples)} samples leave nothing to tell errors by"
-        )
+        warnings.append(f"{len(network.labels)} parameters of {end.n} samples leave nothing to tell errors by")
     return warnings
 
 

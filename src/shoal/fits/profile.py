@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shoal.optimizers.squares import Tolerances, solve
 from shoal.optimizers.squares.problem import OfRuns
-from shoal.tasks.residuals import FormulaProblem
+from shoal.tasks.formula_problem import FormulaProblem
 
 GRADIENT, STEP, COST = 1e-12, 1e-10, 1e-20
 """Tolerances of the fits of the other parameters."""

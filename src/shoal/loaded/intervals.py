@@ -43,11 +43,12 @@ def _of_formula(
     assert isinstance(module.model, FormulaNetwork)
     with torch.no_grad(), new_tensors(double=True):
         x = module.task.encode({name: list(table[name]) for name in table.columns}, columns)
-        middle = module.model(x.to(next(module.model.parameters())))[:, 0].double()
+        middle = module.model(x.to(next(module.model.parameters()))).double()
     found = bands(module.model, module.loss, fit, x, level)
     own = columns.of_targets.in_own_units
     ends = {
-        f"{columns.targets[0]}{name}{side}": own((middle + sign * half)[:, None])[:, 0].tolist()
+        f"{target}{name}{side}": own(middle + sign * half)[:, i].tolist()
+        for i, target in enumerate(columns.targets)
         for name, half in (("", found.prediction), ("_curve", found.confidence))
         for side, sign in (("_low", -1), ("_high", 1))
     }

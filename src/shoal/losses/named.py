@@ -45,9 +45,12 @@ class Loss(ABC):
         """The loss of each sample; only a loss that has this can be weighted."""
         raise NotImplementedError
 
-    def weighted(self, prediction: Tensor, target: Tensor, weight: Float[Tensor, " batch"]) -> Tensor:
+    def weighted(self, prediction: Tensor, target: Tensor, weight: Float[Tensor, "batch *outputs"]) -> Tensor:
         """One number to minimise where samples do not count alike: the weights are 1 in the mean of all samples."""
-        return (self.each(prediction, target) * weight).mean()
+        if weight.dim() == 1:
+            return (self.each(prediction, target) * weight).mean()
+        columns = zip(*(torch.split(each, 1, dim=1) for each in (prediction, target)), weight.unbind(1), strict=True)
+        return torch.stack([(self.each(*pair) * of_target).mean() for *pair, of_target in columns]).mean()
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         """What a solver of least squares makes of it; only a loss that has this can be minimised by one."""

@@ -3,10 +3,28 @@
 from shoal.models.affine import Affine
 from shoal.models.by_module import Own
 from shoal.models.dropout import Dropout
-from shoal.models.formula import Formula, FormulaNetwork
+from shoal.models.fitted_functions import Curves, Formulas, OwnCode
+from shoal.models.formula import Formula
+from shoal.models.formula_network import FormulaNetwork
+from shoal.models.integration import integrated
 from shoal.models.mlp import ACTIVATIONS, MLP
 from shoal.models.model import Model
 from shoal.models.scalar import Scalar
 from shoal.models.upstream import Upstream
 
-__all__ = ["ACTIVATIONS", "MLP", "Affine", "Dropout", "Formula", "FormulaNetwork", "Model", "Own", "Scalar", "Upstream"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "Affine",
+    "Curves",
+    "Dropout",
+    "Formula",
+    "FormulaNetwork",
+    "Formulas",
+    "Model",
+    "Own",
+    "OwnCode",
+    "Scalar",
+    "Upstream",
+    "integrated",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from shoal.errors import ConfigError
@@ -21,8 +21,8 @@ class Split:
 
     x: Num[Tensor, "samples *features"]
     y: Num[Tensor, "samples *outputs"]
-    weight: Float[Tensor, " samples"] | None = None
-    """How much each sample counts in the loss, where they do not count alike."""
+    weight: Float[Tensor, "samples *weights"] | None = None
+    """How much each sample, or each target of it, counts in the loss, where they do not count alike."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -31,6 +31,13 @@ class Split:
     def tensors(self) -> tuple[Tensor, ...]:
         """Inputs, targets and, where there are some, weights: what a batch is a part of."""
         return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+
+    @property
+    def complete(self) -> Bool[Tensor, " samples"]:
+        """The samples of which every target counts, where each of several has a weight of its own."""
+        if self.weight is None or self.weight.dim() == 1:
+            return torch.ones(len(self), dtype=torch.bool)
+        return (self.weight > 0).all(1)
 
     def at(self, index: Tensor) -> Split:
         """The samples at these places."""

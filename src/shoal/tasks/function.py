@@ -82,9 +82,9 @@ class Function(Surface):
         columns = x.split(1, dim=1)  # type: ignore[no-untyped-call]
         return self.formula(**dict(zip(self.features, columns, strict=True)))
 
-    def of_formula(self, names: Sequence[str], by: str | None = None) -> Function:
+    def of_formula(self, names: Sequence[str], by: str | None = None, defined: Sequence[str] = ()) -> Function:
         """The function in its own units, with all its inputs."""
-        del names, by
+        del names, by, defined
         return replace(self, standardize=False) if self.standardize == "auto" else self
 
     @property

@@ -17,8 +17,8 @@ class Given(NamedTuple):
     """What the residuals of a formula are made of; a row for each run."""
 
     columns: Mapping[str, Float[Tensor, "runs samples"]]
-    y: Float[Tensor, "runs samples"]
-    weight: Float[Tensor, "runs samples"] | None
+    y: Float[Tensor, "runs samples outputs"]
+    weight: Float[Tensor, "runs samples *weights"] | None
     member: Bool[Tensor, "runs samples groups"] | None
     fixed: Mapping[str, Float[Tensor, "runs 1"]]
     bounds: tuple[Params, Params] | None
@@ -37,16 +37,18 @@ class Given(NamedTuple):
         places = torch.where(counts, first, first[:, :1])
 
         def taken(each: Tensor) -> Tensor:
-            return each.repeat_interleave(groups, dim=0).gather(1, places)
+            repeated = each.repeat_interleave(groups, dim=0)
+            at = places.view(*places.shape, *[1] * (each.dim() - 2)).expand(-1, -1, *each.shape[2:])
+            return repeated.gather(1, at)
 
-        weight = torch.ones_like(self.y) if self.weight is None else self.weight
+        weight = torch.ones_like(self.y[:, :, 0]) if self.weight is None else self.weight
         bounds = None
         if self.bounds is not None:
             bounds = (rows_of_fits(self.bounds[0], groups), rows_of_fits(self.bounds[1], groups))
         return Given(
             {name: taken(column) for name, column in self.columns.items()},
             taken(self.y),
-            torch.where(counts, taken(weight), 0.0),
+            torch.where(counts.view(*counts.shape, *[1] * (weight.dim() - 2)), taken(weight), 0.0),
             None,
             {name: each.repeat_interleave(groups, dim=0) for name, each in self.fixed.items()},
             bounds,

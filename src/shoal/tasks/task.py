@@ -127,12 +127,12 @@ class Task(ABC):
         del outputs
         return None
 
-    def of_formula(self, names: Sequence[str], by: str | None = None) -> Task:
+    def of_formula(self, names: Sequence[str], by: str | None = None, defined: Sequence[str] = ()) -> Task:
         """The task for a formula with these names: in its own units, and with no more inputs than the formula has.
 
-        `by` names the column that parts the samples into groups.
+        `by` names the column that parts the samples into groups, `defined` the formulas that have names themselves.
         """
-        del names, by
+        del names, by, defined
         return self
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:

@@ -36,7 +36,8 @@ from shoal.models import Dropout, FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.seeding import Stream, derived
 from shoal.tasks import Supervised
-from shoal.tasks.residuals import FormulaProblem, problem_of
+from shoal.tasks.formula_problem import FormulaProblem
+from shoal.tasks.residuals import problem_of
 
 
 def fit(

@@ -17,7 +17,8 @@ PER_RUN = frozenset(
     {"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"}
     | {"lr", "learning_rate", "weight_decay", "_hparams", "_hparams_initial"}
 )
-"""Attributes of a module that may differ within a stack. Whether a step depends on one of them is for the probe."""
+"""Attributes of a module that may differ within a stack, beside those that its class names as `per_run`. Whether a step
+depends on one of them is for the probe."""
 
 Signature = Mapping[str, Hashable]
 """What must agree, by what it is called."""
@@ -35,7 +36,7 @@ def signature(module: pl.LightningModule, optimizer: object, batch: Any) -> Sign
         f"{path or type(module).__name__}.{name}".replace("model.", "model "): _plain(_without_ids(name, value))
         for path, part in module.named_modules()
         for name, value in vars(part).items()
-        if name not in PER_RUN
+        if name not in (*PER_RUN, *getattr(type(part), "per_run", ()))
     }
     classes = tuple((path, _name(type(part))) for path, part in module.named_modules())
     leaves = pytree.tree_leaves(batch)

@@ -22,7 +22,7 @@ from shoal.names import STEP
 from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
-from shoal.record.figures.colors import BLUE, DARK, GRAY, ORANGE
+from shoal.record.figures.colors import BLUE, COLORS, DARK, GRAY, ORANGE
 from shoal.record.figures.formula import draw_formula
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Network, Split, Supervised, Task
@@ -87,20 +87,25 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
         if isinstance(network, FormulaNetwork) and len(network.places) == 1 and info is not None and info.fit:
             draw_formula(fit, network, module.loss, data, info.fit)
             [(column, place)] = network.places.items()
-            fit.set(xlabel=label(column), ylabel=label(data.targets[0]))
-            _residuals(residuals, x[:, place], prediction - y.reshape(prediction.shape), label(column), part)
+            named = data.targets[:1] if network.groups else data.targets
+            fit.set(xlabel=label(column), ylabel=", ".join(map(label, named)))
+            off = prediction - y.reshape(prediction.shape)
+            if samples.weight is not None and samples.weight.dim() == 2:
+                off = torch.where(samples.weight[:N_POINTS].cpu() > 0, off, torch.nan)
+            _residuals(residuals, x[:, place], off, label(column), part)
         elif data.is_curve:
             _curve(fit, module, data)
             y, prediction = (
                 data.of_targets.in_own_units(values) for values in (y.reshape(prediction.shape), prediction)
             )
-            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], prediction - y, label(data.features[0]), part)
+            off = (prediction - y)[:, :1]
+            _residuals(residuals, data.of_inputs.in_own_units(x)[:, 0], off, label(data.features[0]), part)
         else:
             y, prediction = (
                 _in_own_units(module, values, data) for values in (y.reshape(prediction.shape), prediction)
             )
             _scatter(fit, y, prediction, label(data.targets[0]), part)
-            _residuals(residuals, prediction[:, 0], prediction - y.reshape(prediction.shape), "prediction", part)
+            _residuals(residuals, prediction[:, 0], (prediction - y)[:, :1], "prediction", part)
     else:
         _path(fit, history, data.targets[0], module.task)
     if data.features and not assessment:
@@ -226,7 +231,9 @@ def _in_own_units(module: Supervised, values: Tensor, data: Data) -> Tensor:
 
 def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str, part: str) -> None:
     axes.axhline(0, color=ORANGE, linewidth=1)
-    axes.scatter(x, residuals[:, 0], s=_size(len(x)), color=BLUE, alpha=0.6, linewidths=0)
+    colors = COLORS if residuals.shape[1] > 1 else [BLUE]
+    for of_target, color in zip(residuals.unbind(1), colors, strict=False):
+        axes.scatter(x, of_target, s=_size(len(x)), color=color, alpha=0.6, linewidths=0)
     axes.set(xlabel=name, title=f"Residuals of {part} samples")
     axes.locator_params(axis="x", nbins=6)
 

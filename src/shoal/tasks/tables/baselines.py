@@ -14,9 +14,9 @@ _RIDGE = 1e-9
 _ITERATIONS = 100
 
 
-def mean(y: Float[Tensor, "samples 1"], n: int) -> Float[Tensor, "n 1"]:
+def mean(y: Float[Tensor, "samples outputs"], n: int) -> Float[Tensor, "n outputs"]:
     """The mean of the targets, for each of `n` samples."""
-    return y.mean(dim=0, keepdim=True).expand(n, 1)
+    return y.mean(dim=0, keepdim=True).expand(n, -1)
 
 
 def majority(y: Int[Tensor, " samples"], n: int, n_classes: int) -> Float[Tensor, "n classes"]:
@@ -25,8 +25,8 @@ def majority(y: Int[Tensor, " samples"], n: int, n_classes: int) -> Float[Tensor
 
 
 def least_squares(
-    x: Float[Tensor, "samples features"], y: Float[Tensor, "samples 1"], new: Float[Tensor, "n features"]
-) -> Float[Tensor, "n 1"]:
+    x: Float[Tensor, "samples features"], y: Float[Tensor, "samples outputs"], new: Float[Tensor, "n features"]
+) -> Float[Tensor, "n outputs"]:
     """Linear regression of `y` on `x`, at `new`. By the normal equations: the features are standardised."""
     design = _with_one(x)
     gram, moment = design.T @ design / len(x), design.T @ y.double() / len(x)

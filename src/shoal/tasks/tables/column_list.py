@@ -13,29 +13,31 @@ _WIDTH = 100
 _PLURALS = {"number": "numbers", "category": "categories", "date": "dates"}
 
 
-def listing(columns: Sequence[Column], constant: Collection[str]) -> list[str]:
-    """The features and, last, the target, with their kinds and missing values."""
-    return list(_each(columns, constant) if len(columns) <= _MOST else _alike(columns, constant))
+def listing(columns: Sequence[Column], constant: Collection[str], *, n_targets: int = 1) -> list[str]:
+    """The features and, last, the targets, with their kinds and missing values."""
+    features, targets = columns[:-n_targets], columns[-n_targets:]
+    shown = _each if len(columns) <= _MOST else _alike
+    return list(shown(features, targets, constant))
 
 
-def _each(columns: Sequence[Column], constant: Collection[str]) -> Iterator[str]:
+def _each(features: Sequence[Column], targets: Sequence[Column], constant: Collection[str]) -> Iterator[str]:
+    columns = [*features, *targets]
     width = max(len(column.name) for column in columns)
     for column in columns:
-        role = "target" if column is columns[-1] else "feature"
+        role = "target" if any(column is target for target in targets) else "feature"
         told = [f"{column.missing} missing"] if column.missing else []
         told += ["always the same in training: not used"] if column.name in constant else []
         yield f"  {column.name:<{width}}  {role:<7}  {column!s:<22}  {', '.join(told)}".rstrip()
 
 
-def _alike(columns: Sequence[Column], constant: Collection[str]) -> Iterator[str]:
-    *features, target = columns
+def _alike(features: Sequence[Column], targets: Sequence[Column], constant: Collection[str]) -> Iterator[str]:
     for kind, plural in _PLURALS.items():
         found = [column for column in features if column.kind.name == kind]
         names = [f"{column.name} ({column.distinct})" if kind == "category" else column.name for column in found]
         yield from _names(f"{len(found)} {kind if len(found) == 1 else plural}", names, lines=2)
     yield from _names("missing", [f"{column.name} ({column.missing})" for column in features if column.missing])
     yield from _names("not used, always the same", [column.name for column in features if column.name in constant])
-    yield f"  {'target':<14}  {target.name}: {target}"
+    yield from (f"  {'target':<14}  {target.name}: {target}" for target in targets)
 
 
 def _names(title: str, names: Sequence[str], *, lines: int = 1) -> Iterator[str]:

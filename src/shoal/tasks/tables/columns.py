@@ -47,26 +47,27 @@ class Column:
 
 def chosen(
     frame: pl.DataFrame,
-    target: str,
+    targets: Sequence[str],
     features: Sequence[str] | None,
     *,
     without: Collection[str],
     left_out: Sequence[str],
 ) -> list[str]:
-    """The features: those asked for, or every column but the target, those `without` which it is and those `left_out`.
+    """The features: those asked for, or every column but the targets, those `without` which it is and those `left_out`.
 
     Raises:
-        ConfigError: where a column does not exist, or the target is among the features.
+        ConfigError: where a column does not exist, or a target is among the features.
     """
     for name in left_out:
         if name not in frame.columns:
             raise ConfigError(
                 "exclude", left_out, f"no column {name!r}", hint=suggestion(name, frame.columns, kind="columns")
             )
-    if target in left_out:
-        raise ConfigError("exclude", left_out, f"the target {target!r} is among them", hint="leave it out")
+    for target in targets:
+        if target in left_out:
+            raise ConfigError("exclude", left_out, f"the target {target!r} is among them", hint="leave it out")
     if features is None:
-        features = [name for name in frame.columns if name != target and name not in (*without, *left_out)]
+        features = [name for name in frame.columns if name not in (*targets, *without, *left_out)]
     for name in features:
         if name not in frame.columns:
             raise ConfigError(
@@ -75,11 +76,12 @@ def chosen(
         if name in left_out:
             raise ConfigError("exclude", left_out, f"{name!r} is in task.features too", hint="leave it out of one")
     if not features and frame.width == 1:
-        raise ConfigError("target", target, "is the only column: there is nothing to predict it from")
-    if target in features:
-        raise ConfigError("features", features, f"the target {target!r} is among them", hint="leave it out")
+        raise ConfigError("target", targets[0], "is the only column: there is nothing to predict it from")
+    for target in targets:
+        if target in features:
+            raise ConfigError("features", features, f"the target {target!r} is among them", hint="leave it out")
     if len(set(features)) < len(features) or not features:
-        example = ",".join([name for name in frame.columns if name != target][:2])
+        example = ",".join([name for name in frame.columns if name not in targets][:2])
         problem = "must be columns, at least one, each of them once"
         raise ConfigError("features", features, problem, hint=f"for example task.features=[{example}]")
     return list(features)

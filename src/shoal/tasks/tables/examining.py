@@ -14,7 +14,7 @@ from shoal.errors import ConfigError
 from shoal.tasks.tables import columns, suspicious
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.columns import Column
-from shoal.tasks.tables.labelled import weights
+from shoal.tasks.tables.labelled import usable, weights
 from shoal.tasks.tables.table_settings import TableSettings
 
 
@@ -25,7 +25,7 @@ class Examined:
     rows: pl.DataFrame
     """Those that are used: the features, the target, and what they weigh."""
     features: tuple[Column, ...]
-    target: Column
+    targets: tuple[Column, ...]
     classes: tuple[str, ...]
     """Those of the target, sorted; none where it is numbers."""
     labels: Tensor | None
@@ -47,21 +47,23 @@ def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
     frame = task.frame()
     classes = _means_classes(frame, task)
     found = _columns(frame, task, classes=classes)
-    features, target = tuple(column for _, column in found[:-1]), found[-1][1]
+    n = len(task.targets)
+    features, targets = (tuple(column for _, column in part) for part in (found[:-n], found[-n:]))
     clean = pl.DataFrame([values for values, _ in found])
     weighted = clean if task.weighing is None else clean.with_columns(weights(frame, task.weighing, task.format))
     kept = _without_missing(weighted, task)
-    label = kept[task.target]
-    _check_varies(label, task.target, classes=classes)
+    label = kept[task.targets[0]]
+    for name in task.targets:
+        _check_varies(kept[name].drop_nulls(), name, classes=classes)
     known = tuple(label.unique().sort().to_list()) if classes else ()
     return Examined(
         kept,
         features,
-        target,
+        targets,
         known,
         codes.classes(label, known) if classes else None,
         len(clean) - int(_empty(clean).sum()),
-        tuple(suspicious.warnings(clean, features, target)),
+        tuple(dict.fromkeys(each for target in targets for each in suspicious.warnings(clean, features, target))),
     )
 
 
@@ -71,30 +73,45 @@ def weight_key(task: TableSettings) -> str:
 
 
 def _means_classes(frame: pl.DataFrame, task: TableSettings) -> bool:
-    columns.check_target(frame, task.target)
+    for name in task.targets:
+        columns.check_target(frame, name)
+    if len(task.targets) > 1 or len(set(task.targets)) < len(task.targets):
+        _check_several(task)
+        return False
     if task.kind:
         return task.kind == "classification"
-    return columns.means_classes(frame, task.target, task.format, numeric=task.target in task.numeric)
+    [target] = task.targets
+    return columns.means_classes(frame, target, task.format, numeric=target in task.numeric)
+
+
+def _check_several(task: TableSettings) -> None:
+    if len(set(task.targets)) < len(task.targets):
+        raise ConfigError("target", task.target, "must be different columns")
+    if task.kind == "classification":
+        raise ConfigError("kind", task.kind, "is for one target", hint="task.target=COLUMN")
 
 
 def _columns(frame: pl.DataFrame, task: TableSettings, *, classes: bool) -> list[tuple[pl.Series, Column]]:
     """The values of the features, then of the target, and what each of them is."""
     without = [*task.unnamed, *_beside(task)]
-    names = columns.chosen(frame, task.target, task.features, without=without, left_out=task.exclude)
+    names = columns.chosen(frame, task.targets, task.features, without=without, left_out=task.exclude)
     _check_said(frame, task, names)
     found = [
         columns.examined(frame, name, task.format, categorical=name in task.categorical, numeric=name in task.numeric)
         for name in names
     ]
-    numeric = task.target in task.numeric
-    return [*found, columns.examined_target(frame, task.target, task.format, classes=classes, numeric=numeric)]
+    targets = [
+        columns.examined_target(frame, name, task.format, classes=classes, numeric=name in task.numeric)
+        for name in task.targets
+    ]
+    return [*found, *targets]
 
 
 def _check_said(frame: pl.DataFrame, task: TableSettings, names: Sequence[str]) -> None:
     """Refuse columns that are said to be something and are not used, and those of which two things are said."""
     said: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         "categorical": (task.categorical, names),
-        "numeric": (task.numeric, [*names, task.target]),
+        "numeric": (task.numeric, [*names, *task.targets]),
     }
     for key, (given, known) in said.items():
         for name in given:
@@ -104,14 +121,14 @@ def _check_said(frame: pl.DataFrame, task: TableSettings, names: Sequence[str]) 
         if name in task.categorical:
             raise ConfigError("numeric", task.numeric, f"{name!r} is in task.categorical too")
     for name in _beside(task):
-        if name in (task.target, *names):
-            used = "the target" if name == task.target else "among the features"
+        if name in (*task.targets, *names):
+            used = "the target" if name in task.targets else "among the features"
             raise ConfigError(weight_key(task), name, f"is {used}", hint="weights are a column of their own")
 
 
 def _beside(task: TableSettings) -> list[str]:
-    """The column that is neither the target nor a feature, if there is one."""
-    return [task.weighing.column] if task.weighing else []
+    """The columns that are neither targets nor features, if there are any."""
+    return list(task.weighing.columns) if task.weighing else []
 
 
 def _empty(frame: pl.DataFrame) -> pl.Series:
@@ -131,10 +148,13 @@ def _without_missing(frame: pl.DataFrame, task: TableSettings) -> pl.DataFrame:
             None,
             f"row {rows[0] + 1} has no value for {name!r}; {len(rows)} of {int(some.sum())} rows miss one "
             f"({', '.join(f'{name}: {n}' for name, n in counts.items())})",
-            hint="task.missing=drop leaves such rows out, task.missing=mean fills them in",
+            hint="task.missing=drop leaves such rows out, task.missing=mean fills them in"
+            if len(task.targets) == 1
+            else "task.missing=drop leaves out rows without an input, and targets that are missing",
         )
-    needed = [task.target, *_beside(task)]
-    kept = frame.filter(some).drop_nulls(None if task.missing == "drop" else needed)
+    features = [name for name in frame.columns if name not in (*task.targets, *_beside(task))]
+    filled = frame.filter(some)
+    kept = filled[usable(filled, features, task.targets, task.weighing, task.missing)]
     if not len(kept):
         raise ConfigError(
             "missing", task.missing, "leaves no rows: every one misses a value", hint="use task.missing=mean"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from shoal.errors import ConfigError, UsageError, suggestion
 from shoal.tasks.data import Split
@@ -17,11 +21,11 @@ Missing = Literal["error", "drop", "mean"]
 
 
 class Weighing(NamedTuple):
-    """The column that tells how much each row counts."""
+    """The column that tells how much each row counts, or one for each target."""
 
-    column: str
+    columns: tuple[str, ...]
     of_errors: bool
-    """Whether it holds the standard error of each row's target, and not the weight itself."""
+    """Whether they hold the standard error of each row's target, and not the weight itself."""
 
     @property
     def key(self) -> str:
@@ -39,33 +43,68 @@ def labelled(
     Raises:
         UsageError: where a column is missing, or holds what training never saw.
     """
-    target = {"name": encoding["target"], **encoding.get("labels", {})}
-    wanted = [*encoding["columns"], target]
+    names = target_names(encoding)
+    kinds = encoding.get("kinds") or [encoding.get("labels", {})]
+    wanted = [*encoding["columns"], *({"name": name, **kind} for name, kind in zip(names, kinds, strict=True))]
     read = codes.tabular(frame.to_dict(), wanted, format)
     if weighing is not None:
         read = read.with_columns(weights(frame, weighing, format))
-    needed = [target["name"], *([weighing.column] if weighing else [])]
-    known = read.select(pl.all_horizontal(pl.col(read.columns if missing == "drop" else needed).is_not_null()))
-    rows = known.to_series().arg_true()
+    features = [column["name"] for column in encoding["columns"]]
+    rows = usable(read, features, names, weighing, missing)
     if not len(rows):
-        raise UsageError(
-            f"no row has a value for {target['name']!r}" + (" and the others" if missing == "drop" else "")
-        )
+        told = " or ".join(map(repr, names))
+        raise UsageError(f"no row has a value for {told}" + (" and the others" if missing == "drop" else ""))
     kept = read[rows]
-    return Split(
-        codes.encoded(kept, encoding["columns"], rows),
-        codes.targets(kept[target["name"]], encoding, rows),
-        None if weighing is None else codes.numbers(kept[weighing.column]),
+    x = codes.encoded(kept, encoding["columns"], rows)
+    if len(names) == 1:
+        y = codes.targets(kept[names[0]], encoding, rows)
+        return Split(x, y, None if weighing is None else codes.numbers(kept[weighing.columns[0]]))
+    return Split(x, *of_several(kept, names, weighing))
+
+
+def target_names(encoding: Encoding) -> tuple[str, ...]:
+    """The columns that are predicted."""
+    return tuple(encoding["targets"]) if "targets" in encoding else (encoding["target"],)
+
+
+def usable(
+    frame: pl.DataFrame, features: Sequence[str], targets: Sequence[str], weighing: Weighing | None, missing: Missing
+) -> pl.Series:
+    """The numbers of the rows with a target and what it weighs; where `missing` is `drop`, with all features too."""
+    weights = weighing.columns if weighing else ()
+    pairs = [
+        pl.col(target).is_not_null() & (pl.col(weights[i % len(weights)]).is_not_null() if weights else True)
+        for i, target in enumerate(targets)
+    ]
+    complete = (
+        pl.all_horizontal(pl.col(features).is_not_null()) if missing == "drop" and features else pl.lit(value=True)
     )
+    return frame.select(pl.any_horizontal(pairs) & complete).to_series().arg_true()
 
 
-def weights(frame: pl.DataFrame, weighing: Weighing, format: Format) -> pl.Series:
-    """The column of weights: as it is, or one over the square of the standard errors in it.
+def of_several(
+    rows: pl.DataFrame, targets: Sequence[str], weighing: Weighing | None
+) -> tuple[Float[Tensor, "samples outputs"], Float[Tensor, "samples *weights"] | None]:
+    """Several targets, and how much each counts in each row: one that is missing, or has no weight, does not."""
+    known = torch.stack([torch.from_numpy(rows[name].is_not_null().to_numpy().copy()) for name in targets], dim=1)
+    y = torch.stack([codes.numbers(rows[name].fill_null(0.0)) for name in targets], dim=1)
+    if weighing is None:
+        return y, None if known.all() else known.to(y.dtype)
+    weight = torch.stack([codes.numbers(rows[name].fill_null(0.0)) for name in weighing.columns], dim=1)
+    return y, weight[:, 0] if known.all() and len(weighing.columns) == 1 else torch.where(known, weight, 0.0)
+
+
+def weights(frame: pl.DataFrame, weighing: Weighing, format: Format) -> list[pl.Series]:
+    """The columns of weights: as they are, or one over the square of the standard errors in them.
 
     Raises:
-        ConfigError: where there is none, or not of numbers of at least 0; standard errors are above 0.
+        ConfigError: where one is not there, or not of numbers of at least 0; standard errors are above 0.
     """
-    name, key = weighing.column, weighing.key
+    return [_weight(frame, name, weighing, format) for name in dict.fromkeys(weighing.columns)]
+
+
+def _weight(frame: pl.DataFrame, name: str, weighing: Weighing, format: Format) -> pl.Series:
+    key = weighing.key
     if name not in frame.columns:
         raise ConfigError(key, name, "no such column", hint=suggestion(name, frame.columns, kind="columns"))
     try:

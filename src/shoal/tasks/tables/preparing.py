@@ -16,7 +16,7 @@ from shoal.tasks.data import Data, Split
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.columns import Column
 from shoal.tasks.tables.examining import Examined, examined, weight_key
-from shoal.tasks.tables.labelled import labelled
+from shoal.tasks.tables.labelled import labelled, of_several
 from shoal.tasks.tables.table_settings import Kind, TableSettings
 
 _Key = tuple[TableSettings, tuple[int, ...], torch.dtype]
@@ -31,7 +31,7 @@ class Prepared:
 
     data: Data
     columns: tuple[Column, ...]
-    """The features, then the target."""
+    """The features, then the targets."""
     kind: Kind
     n_rows: int
     n_dropped: int
@@ -73,7 +73,7 @@ def _prepared(task: TableSettings, stamp: tuple[int, ...]) -> Prepared:
     found = examined(replace(task, seed=0, val_fraction=0.0, test_fraction=0.0, folds=None, fold=0), stamp)
     return Prepared(
         _tested(_encoded(found, task), task),
-        (*found.features, found.target),
+        (*found.features, *found.targets),
         "classification" if found.classes else "regression",
         found.n_rows,
         found.n_rows - len(found.rows),
@@ -82,43 +82,64 @@ def _prepared(task: TableSettings, stamp: tuple[int, ...]) -> Prepared:
 
 
 def _encoded(found: Examined, task: TableSettings) -> Data:
-    frame, label, labels = found.rows, found.rows[task.target], found.labels
+    frame, labels = found.rows, found.labels
     train, val, test = task.shares.parts(len(frame), labels)
     fills, scaled = task.missing == "mean", bool(task.standardize)
     fitted = codes.fit_columns(frame, train, found.features, fills=fills, scaled=scaled)
-    of_target = _of_numbers(label[train.numpy()], task) if labels is None else _of_classes(labels[train], found.classes)
     encoding = {
         "kind": "regression" if labels is None else "classification",
-        "target": task.target,
-        "labels": found.target.kind.plain(),
+        **_named(found),
         "columns": fitted,
         **({"absolute": True} if task.absolute_sigma else {}),
-        **of_target,
+        **(_of_numbers(frame[train.numpy()], task) if labels is None else _of_classes(labels[train], found.classes)),
     }
-    samples = Split(
-        codes.encoded(frame, fitted),
-        codes.targets(label, encoding) if labels is None else labels,
-        None if task.weighing is None else codes.numbers(frame[task.weighing.column]),
-    )
+    samples = Split(codes.encoded(frame, fitted), *_targets(found, task, encoding))
     return Data(
         _checked(samples.at(train), task, "training"),
-        _checked(samples.at(val), task, "validation") if len(val) else None,
+        _checked(_complete(samples.at(val)), task, "validation") if len(val) else None,
         features=tuple(column.name for column in found.features),
-        targets=found.classes or (task.target,),
+        targets=found.classes or task.targets,
         encoding=encoding,
-        test=_checked(samples.at(test), task, "test") if len(test) else None,
+        test=_checked(_complete(samples.at(test)), task, "test") if len(test) else None,
     )
 
 
-def _of_numbers(known: pl.Series, task: TableSettings) -> dict[str, Any]:
+def _named(found: Examined) -> dict[str, Any]:
+    """The targets, and how they are read."""
+    if len(found.targets) == 1:
+        return {"target": found.targets[0].name, "labels": found.targets[0].kind.plain()}
+    return {
+        "targets": [target.name for target in found.targets],
+        "kinds": [target.kind.plain() for target in found.targets],
+    }
+
+
+def _targets(found: Examined, task: TableSettings, encoding: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """The targets, and how much they count."""
+    if len(task.targets) > 1:
+        return of_several(found.rows, task.targets, task.weighing)
+    y = codes.targets(found.rows[task.targets[0]], encoding) if found.labels is None else found.labels
+    return y, None if task.weighing is None else codes.numbers(found.rows[task.weighing.columns[0]])
+
+
+def _of_numbers(known: pl.DataFrame, task: TableSettings) -> dict[str, Any]:
     if not task.standardize:
         return {"mean": 0.0, "scale": 1.0}
-    mean, scale = codes.moments(known)
+    if len(task.targets) > 1:
+        problem = "are several, and no scale is one for all"
+        raise ConfigError("target", task.target, problem, hint="model=formula, or task.standardize=false")
+    mean, scale = codes.moments(known[task.targets[0]])
     return {"mean": mean, "scale": scale if isfinite(scale) else 1.0}
 
 
 def _of_classes(labels: Tensor, known: tuple[str, ...]) -> dict[str, Any]:
     return {"classes": list(known), "counts": torch.bincount(labels, minlength=len(known)).tolist()}
+
+
+def _complete(samples: Split) -> Split:
+    """The samples that predictions can be held beside: those that miss none of several targets."""
+    complete = samples.complete
+    return samples if complete.all() else samples.at(complete)
 
 
 def _checked(samples: Split, task: TableSettings, part: str) -> Split:

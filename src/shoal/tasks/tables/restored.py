@@ -16,7 +16,7 @@ from shoal.tasks.data import Data, Split
 from shoal.tasks.measures import CLASSIFICATION, REGRESSION
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.format import Format
-from shoal.tasks.tables.labelled import Missing, Weighing, labelled
+from shoal.tasks.tables.labelled import Missing, Weighing, labelled, target_names
 from shoal.tasks.task import Task
 
 
@@ -39,7 +39,8 @@ def counts(encoding: codes.Encoding) -> Tensor | None:
 def decode(outputs: Float[Tensor, "samples outputs"], encoding: codes.Encoding) -> dict[str, list[Any]]:
     """The predicted target in its own units; or the predicted class, and the probability of each class as `p_CLASS`."""
     if encoding["kind"] == "regression":
-        return {encoding["target"]: (outputs[:, 0].double() * encoding["scale"] + encoding["mean"]).tolist()}
+        values = outputs.double() * encoding["scale"] + encoding["mean"]
+        return {name: values[:, i].tolist() for i, name in enumerate(target_names(encoding))}
     probabilities = torch.softmax(outputs.double(), dim=1)
     predicted = [encoding["classes"][index] for index in outputs.argmax(dim=1).tolist()]
     shown = {f"p_{name}": probabilities[:, i].tolist() for i, name in enumerate(encoding["classes"])}
@@ -78,7 +79,7 @@ class Restored(Task):
 
     @property
     def outputs(self) -> int:
-        return len(self.encoding.get("classes", [None]))
+        return len(self.encoding.get("classes", target_names(self.encoding)))
 
     @property
     def unit(self) -> float:

@@ -31,11 +31,19 @@ class Table(TableSettings):
     trained needs no table.
     """
 
-    def of_formula(self, names: Sequence[str], by: str | None = None) -> Table:
-        """The table as it is, in the columns that a formula with these names has, and in that of its groups."""
+    def of_formula(self, names: Sequence[str], by: str | None = None, defined: Sequence[str] = ()) -> Table:
+        """The table as it is, in the columns that a formula with these names has, and in that of its groups.
+
+        Raises:
+            ConfigError: where there is no column of groups, or one of the names that the formula defines itself is one.
+        """
+        for name in defined:
+            if name in self.frame().columns and name not in self.targets:
+                hint = f"rename it; or fit the column too: task.target=[{','.join([name, *self.targets])}]"
+                raise ConfigError("model.expression", name, "is a column, and a formula's name", hint=hint)
         features = self.features
         if features is None:
-            beside = (self.target, *self.exclude, *([self.weighing.column] if self.weighing else []))
+            beside = (*self.targets, *self.exclude, *(self.weighing.columns if self.weighing else []))
             columns = [name for name in self.frame().columns if name in names and name not in beside]
             features = tuple(columns) or None
         if by is not None:
@@ -62,7 +70,7 @@ class Table(TableSettings):
 
     @property
     def outputs(self) -> int:
-        return len(self.prepared.data.encoding.get("classes", [None]))
+        return len(self.prepared.data.targets)
 
     @property
     def unit(self) -> float:
@@ -103,7 +111,9 @@ class Table(TableSettings):
     def assess(self, outputs: Float[Tensor, "samples outputs"]) -> Assessment:
         """What to show of a model, given its outputs for the validation samples (for those of training without any)."""
         data = self.prepared.data
-        samples = data.val or data.train
+        complete = (data.val or data.train).complete
+        samples = (data.val or data.train).at(complete)
+        outputs = outputs[complete]
         n = len(data.encoding.get("classes", ()))
         counts = (
             assessment.confusion(outputs.argmax(dim=1), samples.y, n) if n else torch.zeros(0, 0, dtype=torch.int64)
@@ -123,12 +133,12 @@ class Table(TableSettings):
         rows = f"{found.n_rows} rows: {len(found.data.train)} for training, {n_val} for validation"
         rows += f", {len(found.data.test)} for the test" if found.data.test else ""
         dropped = f", {found.n_dropped} left out for missing values" if found.n_dropped else ""
-        n_missing = sum(column.missing for column in found.columns[:-1])
+        n_missing = sum(column.missing for column in found.columns[: -len(self.targets)])
         filled = f", {n_missing} missing values filled in" if self.missing == "mean" and n_missing else ""
-        head = f"{self.name}: {found.kind} of {self.target}, {rows}{dropped}{filled}"
+        head = f"{self.name}: {found.kind} of {', '.join(self.targets)}, {rows}{dropped}{filled}"
         fitted = found.data.encoding["columns"]
         constant = {column["name"] for column in fitted if not isfinite(column.get("scale", 1.0))}
-        lines = [head, *listing(found.columns, constant), *self.notes, *found.warnings]
+        lines = [head, *listing(found.columns, constant, n_targets=len(self.targets)), *self.notes, *found.warnings]
         return "\n".join([*lines, *filter(None, [super().description()])])
 
     def _stamp(self) -> tuple[int, ...]:
@@ -136,7 +146,8 @@ class Table(TableSettings):
         return ()
 
     def _baselines(self, data: Data, samples: Split) -> dict[str, Num[Tensor, "samples outputs"]]:
-        x, y, new = data.train.x, data.train.y, samples.x
+        known = data.train.at(data.train.complete)
+        x, y, new = known.x, known.y, samples.x
         if self.prepared.kind == "regression":
             return {"mean": baselines.mean(y, len(new)), "least squares": baselines.least_squares(x, y, new)}
         n = len(data.encoding["classes"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
+from annotated_types import MinLen
 
 from shoal.errors import ConfigError
 from shoal.tasks.tables.format import Format
@@ -20,8 +21,8 @@ Kind = Literal["regression", "classification"]
 class TableSettings(Validated):
     """The settings of a table, and the table as it is read."""
 
-    target: str
-    """Column to predict."""
+    target: str | Annotated[tuple[str, ...], MinLen(1)]
+    """Column to predict; a list of several, for which a formula is fitted or nothing is standardised."""
     features: tuple[str, ...] | None = None
     """Columns to predict it from; all others where null."""
     exclude: tuple[str, ...] = ()
@@ -38,9 +39,9 @@ class TableSettings(Validated):
     (its most frequent category). A row without a target is never used."""
     weight: str | None = None
     """Column with how much each row counts in the loss: numbers of at least 0. It is no feature."""
-    sigma: str | None = None
+    sigma: str | Annotated[tuple[str, ...], MinLen(1)] | None = None
     """Column with the standard error of each row's target, in its units: a row counts as 1/sigma**2. It is no
-    feature."""
+    feature. Of several targets a list with a column for each."""
     absolute_sigma: bool = False
     """Take these standard errors as they are for those of a formula's parameters; else only their ratios count, and
     their size is told from the residuals."""
@@ -77,9 +78,19 @@ class TableSettings(Validated):
         return None
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to predict."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
     def weighing(self) -> Weighing | None:
         """What tells how much each row counts, if anything does."""
         if self.weight is not None and self.sigma is not None:
             raise ConfigError("sigma", self.sigma, "cannot stand beside task.weight", hint="set one of them")
+        if isinstance(self.sigma, tuple):
+            if len(self.sigma) != len(self.targets):
+                problem = f"must be one column, or one for each of the {len(self.targets)} targets"
+                raise ConfigError("sigma", self.sigma, problem)
+            return Weighing(self.sigma, of_errors=True)
         column = self.weight if self.sigma is None else self.sigma
-        return None if column is None else Weighing(column, of_errors=self.sigma is not None)
+        return None if column is None else Weighing((column,), of_errors=self.sigma is not None)
