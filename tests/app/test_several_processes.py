@@ -13,10 +13,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+import own_modules
 import shoal
 from commands import trained
+from own_runs import SAMPLES, write_task
 from shoal.app.start import start
 from shoal.engines import launching
+from shoal.engines.begun_processes import BegunProcesses
 from shoal.engines.lightning import build_trainer
 from shoal.engines.loaders import n_counted_twice
 from shoal.engines.shares import shared
@@ -170,3 +173,50 @@ def test_samples_that_lightning_counts_twice_are_known(n: int, twice: int) -> No
     loader = DataLoader(samples, sampler=DistributedSampler(samples, num_replicas=2, rank=1))
 
     assert n_counted_twice({"one": [loader], "other": DataLoader(samples)}) == twice
+
+
+@pytest.mark.parametrize(
+    ("commands", "error", "says"),
+    [
+        (["exit 3"], RuntimeError("[gloo/pair.cc] Connection closed by peer"), "process 2 of 2 ended with exit code 3"),
+        (["exit 0", "kill -9 $$"], torch.distributed.DistBackendError("NCCL"), "process 3 of 3 was ended by SIGKILL"),
+        (["exit 0"], RuntimeError("gloo"), "gloo"),
+        (["exit 3"], ValueError("of its own"), "of its own"),
+    ],
+)
+def test_a_broken_connection_is_told_as_the_loss_of_a_process(
+    commands: list[str], error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = BegunProcesses(lambda _: None)
+    trainer = build_trainer({"accelerator": "cpu", "devices": 2, "strategy": "ddp"})
+    launcher: Any = trainer.strategy.launcher
+    monkeypatch.setattr(launcher, "_call_children_scripts", lambda: None)
+    launcher.procs = [subprocess.Popen(["sh", "-c", each]) for each in commands]
+
+    with begun.watched(trainer):
+        launcher.launch(lambda: None)
+    cause = begun.cause(error)
+
+    assert says in str(cause)
+    assert all(process.wait() is not None for process in launcher.procs)  # none is left behind
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_leaves_a_failed_run_and_its_reason(workdir: Path) -> None:
+    write_task("struck", "Struck", SAMPLES)
+    words = ["task=struck", "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=9", "hydra.run.dir=run"]
+    port = {"MASTER_PORT": str(20000 + os.getpid() % 20000)}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "shoal.cli", "train", *words],
+        env=os.environ | port | {"PYTHONPATH": str(Path(own_modules.__file__).parent)},
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+    info = read_info(Path("run/run.json"))
+    assert (ended.returncode, info.status) == (1, "failed"), ended.stderr
+    assert info.reason == "process 2 of 2 was ended by SIGKILL, and this one cannot go on alone"
+    assert f"error: {info.reason}" in ended.stderr

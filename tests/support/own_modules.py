@@ -107,6 +107,14 @@ class Stopped(Wave):
         return super().training_step(batch, batch_idx)
 
 
+class Struck(Wave):
+    """Loses one of its processes in its third epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 2 and self.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Bare(Wave):
     """Chooses no optimizer."""
 

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from shoal.engines import launching
+from shoal.engines.begun_processes import BegunProcesses
 from shoal.engines.course import Course, take_over
 from shoal.engines.epoch_ends import EpochEnds
 from shoal.engines.job import Job
@@ -152,11 +153,13 @@ def fit(
     start: Position | None = None,
     before: Job | None = None,
     over: bool = False,
+    processes: BegunProcesses | None = None,
 ) -> pl.Trainer:
     """Train `module` as the job says, from `start` with the state in `checkpoint` where one is given.
 
     `before` is the job that this state was saved by, where it was another one. `over` says that this state is the end
-    of a training, whatever ended it: under the same settings only what follows it is done.
+    of a training, whatever ended it: under the same settings only what follows it is done. `processes` looks after
+    those that the Trainer begins.
     """
     start = start or Position()
     seed_global(job.seed)
@@ -176,7 +179,8 @@ def fit(
         module.logs_steps = job.trainer["log_every_n_steps"] is not None
     loaders.prepare(trainer, start)
     trainer.precision_plugin.convert_module(module)  # before a state is put into it, or that state is rounded
-    with _threads(job.threads), expected_warnings():
+    looked_after = processes.watched(trainer) if processes else nullcontext()
+    with _threads(job.threads), expected_warnings(), looked_after:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None, **loaders.arguments())
     return trainer
 

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from shoal.engines import lightning
+from shoal.engines.begun_processes import BegunProcesses
 from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief
@@ -96,6 +97,7 @@ class _Session:
         self.origin = origin
         self.before = before
         self.state = load(origin) if origin else None
+        self.processes = BegunProcesses(self._fail)
         self.module = job.module()
         self.concluded = Concluded()
         if self.state:
@@ -115,7 +117,7 @@ class _Session:
             if trainer.is_global_zero:
                 self._conclude()
         except BaseException as raised:
-            error = self.interruption.cause(raised)
+            error = self.processes.cause(self.interruption.cause(raised))
             log.error("%s", brief(error))
             self._fail(error)
             if isinstance(error, Interrupted):
@@ -182,6 +184,7 @@ class _Session:
             start=self._position(),
             before=self.before,
             over=self._is_over(),
+            processes=self.processes,
         )
 
     def _place_others(self) -> None:
