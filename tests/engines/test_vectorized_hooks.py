@@ -167,7 +167,7 @@ def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monk
     assert timing.slower(running) is None
 
 
-def test_hooks_that_a_check_of_the_validation_calls_first_have_their_run_train_alone() -> None:
+def test_a_run_whose_hooks_a_sanity_check_calls_trains_alone() -> None:
     made = job(hooked.Fitted, 0, hooked.Follows())
     checked = replace(made, trainer={**made.trainer, "num_sanity_val_steps": 1})
 

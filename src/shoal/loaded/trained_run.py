@@ -113,12 +113,12 @@ class TrainedRun:
 
         from shoal.record.checkpoint_file import EXTRA
         from shoal.tasks import Data, Split
-        from shoal.tasks.given import Given
+        from shoal.tasks.given import ForwardInput
 
         kept = self._checkpoint(which)[EXTRA]["columns"]
         nothing = Split(torch.zeros(0, len(kept["features"])), torch.zeros(0, len(kept["targets"])))
         names = (tuple(kept["features"]), tuple(kept["targets"]))
-        shaped = tuple(Given(**{**each, "shape": tuple(each["shape"])}) for each in kept.get("shaped", ()))
+        shaped = tuple(ForwardInput(**{**each, "shape": tuple(each["shape"])}) for each in kept.get("shaped", ()))
         return Data(nothing, None, *names, kept["encoding"], shaped=shaped)
 
     def ranges(self, which: Which = "best") -> Mapping[str, Sequence[float]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shoal.errors import ConfigError
 from shoal.seeding import Stream, generator
-from shoal.tasks.given import Given
+from shoal.tasks.given import ForwardInput
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Data:
     """What was fitted on the training samples and predictions need again (means, categories): plain values."""
     test: Split | None = None
     """What only `shoal eval --test` looks at."""
-    shaped: tuple[Given, ...] = ()
+    shaped: tuple[ForwardInput, ...] = ()
     """What a module of the user's own is given where that is no row of numbers."""
 
     @property

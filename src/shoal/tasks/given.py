@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class ForwardInput:
     """A tensor that `forward` takes."""
 
     name: str
@@ -27,7 +27,7 @@ class Given:
     """The least and the greatest number in a batch."""
 
 
-def of_batch(module: pl.LightningModule, batch: Any) -> tuple[Given, ...]:
+def of_batch(module: pl.LightningModule, batch: Any) -> tuple[ForwardInput, ...]:
     """What `forward` takes of a batch: the tensors by the names of its arguments, or the first ones; none if not all.
 
     An argument with a default is left to it.
@@ -39,7 +39,7 @@ def of_batch(module: pl.LightningModule, batch: Any) -> tuple[Given, ...]:
     return _described(dict(zip(names, tensors, strict=False))) if len(tensors) >= len(names) else ()
 
 
-def of_example(module: pl.LightningModule) -> tuple[Given, ...]:
+def of_example(module: pl.LightningModule) -> tuple[ForwardInput, ...]:
     """What `forward` takes by the module's `example_input_array`; none where it has none."""
     example: Any = module.example_input_array
     if example is None:
@@ -55,7 +55,7 @@ def _arguments(module: pl.LightningModule) -> list[str]:
     return [each.name for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty]
 
 
-def _described(tensors: Mapping[str, Any]) -> tuple[Given, ...]:
+def _described(tensors: Mapping[str, Any]) -> tuple[ForwardInput, ...]:
     if not all(_has_samples(each) for each in tensors.values()):
         return ()
     return tuple(_one(name, tensor) for name, tensor in tensors.items())
@@ -65,8 +65,8 @@ def _has_samples(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0 and value.numel() > 0 and not value.is_complex()
 
 
-def _one(name: str, batch: Tensor) -> Given:
+def _one(name: str, batch: Tensor) -> ForwardInput:
     numbers = batch.to(torch.float64)
     dtype = str(batch.dtype).removeprefix("torch.")
     low, high = float(numbers.min()), float(numbers.max())
-    return Given(name=name, shape=tuple(batch.shape[1:]), dtype=dtype, low=low, high=high)
+    return ForwardInput(name=name, shape=tuple(batch.shape[1:]), dtype=dtype, low=low, high=high)

@@ -20,7 +20,7 @@ from shoal.seeding import Stream, global_generator
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.data_hooks import loaders, prepare
-from shoal.tasks.given import Given, of_batch
+from shoal.tasks.given import ForwardInput, of_batch
 from shoal.tasks.supervised import configured
 from shoal.tasks.task import Task
 
@@ -236,7 +236,7 @@ def trained_by(module: pl.LightningModule, optimizer: Optimizer, scheduler: Sche
     module.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
 
 
-def _nothing_to_show(shaped: tuple[Given, ...]) -> Data:
+def _nothing_to_show(shaped: tuple[ForwardInput, ...]) -> Data:
     return Data(Split(torch.zeros(0, 0), torch.zeros(0, 0)), None, (), (), shaped=shaped)
 
 

@@ -17,8 +17,8 @@ from shoal.errors import ShoalError, UsageError
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export import onnx_file, shaped
 from shoal.loaded.export.about import metadata, origin, told
-from shoal.loaded.export.apart import apart
 from shoal.loaded.export.averaged_graphs import AveragedGraphs, alike
+from shoal.loaded.export.differing import apart
 from shoal.loaded.export.formats import SUFFIXES, Format, Predicts, plain, write_pt2, write_safetensors
 from shoal.loaded.export.sample_rows import N_ROWS, feed, rows
 from shoal.loaded.export.whole import Whole, signature
@@ -81,7 +81,7 @@ def _graph(
     write: Callable[..., Predicts] = onnx_file.write if kind == "onnx" else write_pt2
     if given := shaped.given(by, which, data):
         with new_tensors(double=is_double(by.members[0].config["trainer"])):
-            return _of_tensors(shaped.Prepared(by, which, given), write, path)
+            return _of_tensors(shaped.ShapedGraph(by, which, given), write, path)
     modules = [run.presented(which) for run in by.members]
     wholes = [
         _whole(module, run.columns(which), format, by_column) for module, run in zip(modules, by.members, strict=True)
@@ -95,7 +95,7 @@ def _graph(
     return _checked(difference, _dtype(modules[0])), (*told(takes), *expected.notes(raw))
 
 
-def _of_tensors(graph: shaped.Prepared, write: Callable[..., Predicts], path: Path) -> _Found:
+def _of_tensors(graph: shaped.ShapedGraph, write: Callable[..., Predicts], path: Path) -> _Found:
     predicts = write(graph.whole.eval(), graph.feed(), graph.takes, graph.about, path)
     difference = max(graph.apart(predicts(graph.feed(n)), n) for n in (N_ROWS, 1))
     return _checked(difference, graph.dtype), graph.notes

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from shoal.errors import UsageError
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export.about import origin
-from shoal.loaded.export.apart import apart
 from shoal.loaded.export.averaged_graphs import AveragedGraphs
+from shoal.loaded.export.differing import apart
 from shoal.loaded.export.sample_rows import N_ROWS, Feed
 from shoal.loaded.export.whole import Field, Signature, free
 from shoal.loaded.run import Run
 from shoal.loaded.trained_run import Which
 from shoal.tasks import Data
-from shoal.tasks.given import Given, of_example
+from shoal.tasks.given import ForwardInput, of_example
 
 _TURN = 0.6180339887498949
 """The golden section: its multiples are spread evenly over the turn of a circle, and do not repeat."""
@@ -44,7 +44,7 @@ class Shaped(nn.Module):
         return dict(zip(self.outputs, found.values(), strict=True))
 
 
-def given(by: Run | Ensemble, which: Which, data: Data) -> tuple[Given, ...]:
+def given(by: Run | Ensemble, which: Which, data: Data) -> tuple[ForwardInput, ...]:
     """What the modules take, by their `example_input_array`, or else by a batch of their training.
 
     Raises:
@@ -58,10 +58,10 @@ def given(by: Run | Ensemble, which: Which, data: Data) -> tuple[Given, ...]:
     return found[0]
 
 
-class Prepared:
+class ShapedGraph:
     """A graph to write, what to try it with, and what the runs themselves return for that."""
 
-    def __init__(self, by: Run | Ensemble, which: Which, given: Sequence[Given]) -> None:
+    def __init__(self, by: Run | Ensemble, which: Which, given: Sequence[ForwardInput]) -> None:
         self.given = given
         self.modules = [run.module(which) for run in by.members]
         self.dtype = next((each.dtype for each in self.modules[0].parameters()), torch.float32)
@@ -143,7 +143,7 @@ def _returned(value: Any) -> dict[str, Tensor]:
     return {str(k): each for k, each in named.items()} if all(isinstance(v, Tensor) for v in named.values()) else {}
 
 
-def _samples(given: Given, n_rows: int, dtype: torch.dtype) -> NDArray[Any]:
+def _samples(given: ForwardInput, n_rows: int, dtype: torch.dtype) -> NDArray[Any]:
     shape = (n_rows, *given.shape)
     turns = (numpy.arange(numpy.prod(shape, dtype=int)) * _TURN % 1).reshape(shape)
     kind = _dtype(given, dtype)
@@ -153,7 +153,7 @@ def _samples(given: Given, n_rows: int, dtype: torch.dtype) -> NDArray[Any]:
     return whole.astype(kind)
 
 
-def _dtype(given: Given, of_network: torch.dtype) -> str:
+def _dtype(given: ForwardInput, of_network: torch.dtype) -> str:
     """The type of an input: numbers with a point are those of the network."""
     floats = given.dtype.startswith(("float", "bfloat"))
     return str(of_network).removeprefix("torch.") if floats else given.dtype
