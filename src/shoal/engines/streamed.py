@@ -30,7 +30,7 @@ HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch
 
 
 @runtime_checkable
-class Training(Protocol):
+class TrainingLoop(Protocol):
     """The batches for training, after which those of a validation are drawn."""
 
     own: OwnGenerators
@@ -54,7 +54,7 @@ class Streamed:
         *,
         double: bool,
         limit: float | int | None = None,
-        after: Training | None = None,
+        after: TrainingLoop | None = None,
     ) -> None:
         """`source` is the DataModule whose loaders these are; numbers in float64 where `double` says so.
 
@@ -121,7 +121,7 @@ class Streamed:
             raise RuntimeError(f"its data loader gives {n} batches in epoch {number}, and {len(self)} in the first one")
 
     def left(self, number: int) -> Any:
-        """As `Training` says."""
+        """As `TrainingLoop` says."""
         epoch, states = self._left
         return states if epoch == number else None
 

@@ -18,7 +18,7 @@ from shoal.engines.position import Position
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import Direction, better, direction, judge
 from shoal.record.checkpoint_file import EXTRA
-from shoal.record.generators import generator_states, restore_generators
+from shoal.record.generator_states import generator_states, restore_generators
 from shoal.record.kept_states import KeptStates
 from shoal.record.readable import readable, refuse_unreadable, tell_of_objects
 from shoal.record.weights import cloned, equal, finite, show

@@ -18,7 +18,7 @@ from shoal.record.callbacks import logged
 from shoal.record.checkpoint import checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.conclusion import Concluded, concluded, n_parameters
-from shoal.record.generators import generator_states, restore_generators
+from shoal.record.generator_states import generator_states, restore_generators
 from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.run_logger import RunLogger
 from shoal.record.run_record import RunRecord
