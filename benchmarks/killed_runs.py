@@ -12,6 +12,7 @@ from pathlib import Path
 
 from faults import Faults, dies, in_child
 from faults.state import differences, state
+from foreign_kills import killed_programs
 from rack import RUN, STACKED, Rack, Row, train
 from shoal.app.resume import resume
 from shoal.cli import train as shoal
@@ -155,3 +156,11 @@ def launchers(rack: Rack) -> list[Row]:
     )
     result = f"{found.once:,} of {found.jobs:,} results exactly once and bitwise, {found.orphans} orphans"
     return [Row(fault, found.kills, result, "every result once")]
+
+
+def programs(rack: Rack) -> list[Row]:
+    """The launcher or a worker of a program's sweeps killed again and again, the program knowing nothing of shoal."""
+    found = killed_programs(rack.disk / "programs", rack.n(50), rack.chance)
+    print(*found.wrong[:5], sep="\n", flush=True)
+    fault = f"kill -9 of the launcher or (in {found.workers}) of a worker, hydra/launcher=shoal in another's program"
+    return [Row(fault, found.kills, f"{found.once} of {found.jobs} jobs exactly once", "every job once")]

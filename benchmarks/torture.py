@@ -31,7 +31,7 @@ import torch  # noqa: E402
 from bad_disks import disks, failures, flips  # noqa: E402
 from faults import NoMount, ended, forked  # noqa: E402
 from integrity_cost import share_of_integrity  # noqa: E402
-from killed_runs import kills, launchers, writes  # noqa: E402
+from killed_runs import kills, launchers, programs, writes  # noqa: E402
 from processors import EVERY, report  # noqa: E402
 from rack import RUN, Rack, Row, train  # noqa: E402
 from shoal.app.start import start  # noqa: E402
@@ -105,6 +105,7 @@ PARTS: dict[str, Callable[[Rack], list[Row]]] = {
         failures,
         writes,
         launchers,
+        programs,
         kills,
         without_avx2,
         with_avx2,

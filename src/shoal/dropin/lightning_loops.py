@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from shoal.dropin import replay
 from shoal.dropin.fitness import why_alone
 from shoal.dropin.gathering import GatheredIterator, Gathering
-from shoal.dropin.routines import Routine, current
+from shoal.dropin.routines import Routine, around, current
 from shoal.dropin.waiting import EpochBatches, LightningFit, Passed, Waiting, looks
 from shoal.engines.stack.own import UnfitError
 from shoal.seeding import continue_torch, torch_state
@@ -44,6 +44,7 @@ class Trainings:
         routine = current()
         waiting = self._waiting(routine, loop, fetcher) if routine and not loop.batch_progress.current.ready else None
         if waiting is None or routine is None:
+            self._tell_of_thread(loop.trainer, routine)
             return genuine(loop, fetcher)
         answer = routine.wait(waiting)
         if isinstance(answer, str):
@@ -121,6 +122,12 @@ class Trainings:
     def _alone(self, trainer: Any, routine: Routine, reason: str) -> None:
         self._fits[trainer] = None
         routine.notes.append(f"trains alone: {reason}")
+
+    def _tell_of_thread(self, trainer: Any, routine: Routine | None) -> None:
+        """Say once of a training in a thread that a job has begun that it cannot wait for others."""
+        job = around()
+        if routine is None and job is not None and trainer not in self._fits:
+            self._alone(trainer, job, "it trains in a thread of the job's own")
 
     def _gathered(self, routine: Routine, fetcher: Any, trainer: Any) -> GatheredIterator | None:
         """The batches of the epoch; None where they are not taken out of memory, or not yet."""

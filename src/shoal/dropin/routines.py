@@ -11,6 +11,8 @@ from typing import Any
 from shoal.dropin.world import World
 
 _here = threading.local()
+_running: list[Routine] = []
+"""The job that runs, if any."""
 
 
 class Routine:
@@ -36,8 +38,10 @@ class Routine:
         outside = World.taken()
         self._answer, self.waits_for = answer, None
         self._world.enter()
+        _running.append(self)
         self._own.release()
         self._others.acquire()
+        _running.pop()
         self._world = World.taken()
         outside.enter()
         return self.waits_for is not None
@@ -62,6 +66,11 @@ class Routine:
 def current() -> Routine | None:
     """The job that this is called in."""
     return getattr(_here, "routine", None)
+
+
+def around() -> Routine | None:
+    """The job that runs, also where this is called in a thread that it has begun."""
+    return _running[-1] if _running else None
 
 
 @contextmanager
