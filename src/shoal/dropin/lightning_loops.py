@@ -34,6 +34,8 @@ class Trainings:
         self.gathering = gathering
         self._fits: weakref.WeakKeyDictionary[Any, LightningFit | None] = weakref.WeakKeyDictionary()
         """None of a Trainer that trains alone."""
+        self._trained: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+        """The module and the optimizers that this was found out of: a Trainer may fit several times."""
         self._validations: weakref.WeakKeyDictionary[Any, tuple[LightningFit, Passed, list[int]]] = (
             weakref.WeakKeyDictionary()
         )
@@ -81,7 +83,9 @@ class Trainings:
     def _waiting(self, routine: Routine, loop: Any, fetcher: Any) -> Waiting | None:
         """What to wait for; None where the epoch is to be trained as Lightning does."""
         trainer = loop.trainer
-        if trainer not in self._fits:
+        trained = [trainer.lightning_module, *trainer.optimizers]
+        if trainer not in self._fits or [*map(id, self._trained.get(trainer, []))] != [*map(id, trained)]:
+            self._trained[trainer] = trained
             self._begin(routine, trainer)
         fit = self._fits[trainer]
         if fit is None or loop.restarting or not fit.module.training or not torch.is_grad_enabled():

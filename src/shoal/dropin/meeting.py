@@ -75,7 +75,7 @@ def _groups(free: Sequence[Routine], answers: dict[Routine, Answer]) -> list[lis
         for group in groups:
             other: Waiting = group[0].waits_for
             unlike = difference(other.fit.alike, mine.fit.alike)
-            if unlike is None and (other.epoch, other.step) == (mine.epoch, mine.step):
+            if unlike is None and _time(other) == _time(mine):
                 group.append(routine)
                 break
             reason = unlike or "it is at another epoch"
@@ -83,6 +83,10 @@ def _groups(free: Sequence[Routine], answers: dict[Routine, Answer]) -> list[lis
             groups.append([routine])
             answers[routine] = reason
     return [group for group in groups if len(group) > 1]
+
+
+def _time(job: Waiting) -> tuple[int, int, int]:
+    return job.epoch, job.step, job.stepped
 
 
 def _parties(block: list[Routine], answers: dict[Routine, Answer]) -> list[_Party]:

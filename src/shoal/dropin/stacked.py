@@ -18,9 +18,10 @@ from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import EpochHistory, Training
+from shoal.engines.stack.own import UnfitError
 from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.stack.stepping import fitted
+from shoal.engines.stack.stepping import begun_anew, fitted
 from shoal.engines.stack.update import Update
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.compiled.program import Heat
@@ -52,7 +53,9 @@ class Stacked:
         self.fits = fits
         self.rows = list(range(len(fits)))
         """The member in each row; rows beyond are copies of the last."""
-        rule = fitted(first.own, first.own.weights)
+        rule = fitted(begun_anew(first.own) if members[0].stepped else first.own, first.own.weights)
+        if rule.asks:
+            raise UnfitError(f"{first.own.called} asks for the loss again within a step")
         heat, self._guard = Heat(), Guard()
         self._guard.exact = True
         self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
@@ -141,8 +144,8 @@ class Stacked:
             if job.fit.versions is None or job.fit.versions != job.fit.now():
                 params = {name: param.detach() for name, param in module.named_parameters()}
                 self.stack.load_weights(row, {**params, **dict(module.named_buffers())})
-                self.stack.load_optimizer_state(row, optimizer.state_dict()["state"], steps=job.step)
-            self.stack.steps[row] = job.step
+                self.stack.load_optimizer_state(row, optimizer.state_dict()["state"], steps=job.stepped)
+            self.stack.steps[row] = job.stepped
             for name, value in self._held[self.rows[row]].held().items():
                 if name.startswith(MARK):
                     self.stack.buffers[name][row] = value

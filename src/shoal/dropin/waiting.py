@@ -121,6 +121,11 @@ class Waiting:
     changed: bool
     """Whether its module looks otherwise than when others were found for it."""
 
+    @property
+    def stepped(self) -> int:
+        """Steps of its optimizer, of which there are fewer than of the Trainer where that fits again."""
+        return self.step if self.fit.own.optimizer.state else 0
+
     def batch(self, part: EpochBatches, number: int, dtype: torch.dtype) -> Any:
         """A batch as the job's own step is given it."""
         found = part.feed.samples.batch(part.places[number])

@@ -115,7 +115,7 @@ def _stacked(own: OwnOptimizer, params: Sequence[Tensor], rule: ByObjects) -> li
     names = [name for group in own.names for name in group]
     layout = Layout.of(dict(zip(names, params, strict=True)))
     matrix = layout.matrix([weights for weights, _ in begun])
-    copied = [_copied(own) for _ in range(ROWS)]
+    copied = [begun_anew(own) for _ in range(ROWS)]
     stack = Stack(
         layout,
         rule,
@@ -155,8 +155,8 @@ def _losses(
     return torch.stack([loss for loss, _ in found])
 
 
-def _copied(own: OwnOptimizer) -> OwnOptimizer:
-    """One that may be changed."""
+def begun_anew(own: OwnOptimizer) -> OwnOptimizer:
+    """The same optimizer before its first step, which may be changed."""
     found = copy.copy(own)
     found.optimizer = own.over(own.params)
     found.scheduled = []
