@@ -180,7 +180,7 @@ def _way_out(cells: pl.Series, error: UnreadableError, kind: Kind, format: Forma
         found = advice(bare.drop_nulls(), format)
         if found:
             return f"{found} if that is how the file writes numbers" if found.startswith("set") else found
-    slips = cells.gather(list(error.rows)).str.strip_chars().unique().to_list()
+    slips = cells.gather(list(error.rows)).str.strip_chars().unique(maintain_order=True).to_list()
     marks = ",".join(["...", *(slip if _PLAIN.fullmatch(slip) else f"'{slip}'" for slip in slips)])
     it = "it" if len(slips) == 1 else "them"
     stands = "it stands" if len(slips) == 1 else "they stand"
