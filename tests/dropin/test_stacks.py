@@ -49,7 +49,7 @@ def both(words: list[str], folder: Path, patch: pytest.MonkeyPatch) -> tuple[lis
 @pytest.mark.parametrize(
     "words",
     [
-        ["optimizer=sgd", "scheduler=cycle", "by_step=true", "+trainer.gradient_clip_val=0.3"],
+        ["optimizer=sgd", "scheduler=cycle", "by_step=true", "+trainer.gradient_clip_val=0.3", "again=true"],
         [
             "norm=true",
             "scheduler=plateau",

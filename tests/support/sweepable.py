@@ -24,6 +24,7 @@ scheduler: none
 norm: false
 dropout: 0.0
 recurrent: false
+again: false
 by_step: false
 odd: none
 trainer: {max_epochs: 3, precision: 64-true, log_every_n_steps: 3}
@@ -160,5 +161,8 @@ def task(cfg: Any) -> float:
     )
     data = Points()
     trainer.fit(model, datamodule=data)
+    if cfg.again:
+        trainer.fit_loop.max_epochs += 1
+        trainer.fit(model, datamodule=data)
     trainer.test(model, datamodule=data, ckpt_path="best", verbose=False)
     return float(trainer.callback_metrics["test/loss"]) + float(torch.rand(()))
