@@ -107,4 +107,4 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
     def _of_the_same_samples(self, loss: float) -> bool:
         """Whether the loss is one that was met in the step before: of other samples nothing has come to an end."""
         met = self.state[self._params[0]].get("losses")
-        return self.param_groups[0]["line_search_fn"] is None or (met is not None and bool((met == loss).any()))
+        return met is not None and bool((met == loss).any())
