@@ -141,6 +141,7 @@ GROUPED: list[tuple[str, str, str]] = [
         "use train/loss",
     ),
     ("task=csv", "task.path=??? ({conf}task/csv.yaml): must be given", "for example task.path=VALUE"),
+    ("task=csv task.path=a.csv task.target=3", "task.target=3 (command line): must be a text", "'task.target=\"3\"'"),
     ("task=csv task.path=gone.csv task.target=y", "task.path=gone.csv (command line): no such file", "directory"),
     ("task=function task.expression=sin(", "task.expression=sin( (command line): ends where", "sin("),
     ('task=function task.expression="sin(x"', "task.expression=sin(x (command line): '(' is never closed", "^"),

@@ -134,7 +134,20 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         words = choices(annotation)
         guess = nearest(str(value), words) if words else None
         hint = f"did you mean {guess}?" if guess else f"for example {key}={example()}"
+        hint = f"""for the text: '{key}="{value}"'""" if _means_text(value, annotation) else hint
         raise ConfigError(key, value, f"must be {in_words(annotation)}", hint=hint) from None
+
+
+def _means_text(value: Any, annotation: Any) -> bool:
+    """Whether the digits of a number would do as a text: those of a column that is called 2021."""
+    try:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and coerced(str(value), annotation) == str(value)
+        )
+    except NotAllowedError:
+        return False
 
 
 @dataclass(frozen=True)
