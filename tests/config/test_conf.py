@@ -21,6 +21,7 @@ NEEDS = {
     "loss=cross_entropy": ["task=iris"],
     "loss=poisson": ["task=samples", "task.x=[1,2]", "task.y=[2,4]"],
     "loss=binomial": ["task=samples", "task.x=[1,2]", "task.y=[0.2,0.4]"],
+    "task=hare_lynx": ["model.expression=[a*year,b*year]", "model.start={a:1,b:1}"],
     "task=nist": ["model.expression=a*x", "model.start={a:1}"],
     "task=samples": ["task.x=[1,2]", "task.y=[2,4]"],
     "task=function": ["task.expression='sin(x)'"],
