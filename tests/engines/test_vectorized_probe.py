@@ -79,6 +79,14 @@ class Counts(Plain):
         return super().training_step(batch, batch_idx) / self.count
 
 
+class Clips(Plain):
+    """Keeps its weights within bounds that they are far from."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.layer.weight.data.clamp_(-9, 9)
+        return super().training_step(batch, batch_idx)
+
+
 class Selects(Plain):
     """Makes a tensor of unforeseen shape."""
 
@@ -125,6 +133,7 @@ def test_runs_that_can_share_a_stack_pass() -> None:
         (Draws, "draws random numbers without a key"),
         (DrawsElsewhere, "draws from a global random generator"),
         (Counts, "changes self.count"),
+        (Clips, "writes to weights that are trained"),
         (Selects, "makes a tensor whose shape depends on values"),
         (AsksTrainer, "uses self.trainer"),
         (ReturnsNothing, "returns no loss"),

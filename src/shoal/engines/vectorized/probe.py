@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Mapped, Stepped
 from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 
 _TOLERANCE = {torch.float64: 1e-8}
@@ -82,7 +84,8 @@ def _difference(
         try:
             seed_global(0)
             clock.enter(row)
-            first = by_itself(alone, own, clock, names)
+            with _kept([param for param in module.parameters() if param.requires_grad]) as written:
+                first = by_itself(alone, own, clock, names)
             agrees = clock.agrees(row)
             seed_global(1)
             clock.enter(row)
@@ -92,6 +95,8 @@ def _difference(
     changed, where = _changed(before, _attributes(module)), f"{step.name} ({_place(module, step)})"
     if changed:
         return f"{where} changes {changed}"
+    if written.found:
+        return f"{where} writes to weights that are trained: a hook of the epoch's end can, in a stack too"
     if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
         return f"{where} draws from a global random generator"
     if not agrees:
@@ -118,6 +123,17 @@ def _difference(
     if not all(_close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
         return f"{where} gives other outputs alone than in the stack"
     return None
+
+
+@contextmanager
+def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
+    """Notes whether weights are written to, and has them be as they were."""
+    before, data = [param.detach().clone() for param in params], [param.data for param in params]
+    with Writes(params) as written:
+        yield written
+    if written.found:
+        for param, own, value in zip(params, data, before, strict=True):
+            param.data = own.copy_(value)
 
 
 def _step(mapped: Mapped) -> CapturedStep:
