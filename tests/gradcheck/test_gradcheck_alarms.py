@@ -49,6 +49,8 @@ RIGHT = [
     ("tan(x)", "1.57"),
     ("asin(x)", "0.999999"),
     ("acosh(x)", "1.000001"),
+    ("acos(x)", "1"),
+    ("sqrt(x)", "0"),
     # Where the derivative is nothing, or all digits of the value are lost.
     ("cos(x)", "0"),
     ("sin(x)", "pi/2"),

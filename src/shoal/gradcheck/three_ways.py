@@ -97,7 +97,7 @@ def compared(
     found = differences(along, along.here)
     size = max((abs(each) for each in (autograd, analytic or 0.0) if math.isfinite(each)), default=0.0)
     best = _nearest(found, autograd)
-    numeric, symbolic = abs(autograd - best.value), abs(autograd - (autograd if analytic is None else analytic))
+    numeric, symbolic = _apart(autograd, best.value), 0.0 if analytic is None else _apart(autograd, analytic)
     close = numeric <= tolerance * max(size, abs(best.value))
     told = best.uncertainty <= max(_TOLD * size, _NOTHING * found.scale)
     proven = symbolic <= ANALYTIC * (tolerance * size + _NOTHING * found.scale) + _UNCERTAIN * found.noise
@@ -121,6 +121,11 @@ def compared(
         kink=found.kink,
         note=", ".join(notes),
     )
+
+
+def _apart(one: float, other: float) -> float:
+    """The difference; none of two slopes that are as infinite."""
+    return 0.0 if one == other else abs(one - other)
 
 
 def _rounding(along: Along, exact: Callable[[float], float | None]) -> float:
