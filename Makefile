@@ -69,8 +69,8 @@ docs: $(VENV)/.documented ## build the documentation into site/
 bench: $(VENV)/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
 
-corpus: $(VENV)/.tested ## train published code as it is (installs it into a temporary folder), and write what becomes of it to docs/corpus.md
-	$(BIN)/python corpus/run.py --write docs/corpus.md
+corpus: $(VENV)/.tested ## train published code as it is (in a temporary folder), and write docs/corpus.md; again to go on
+	$(BIN)/python corpus/run.py --write docs/corpus.md --rows build/corpus.json
 
 pictures: $(VENV)/.tested ## make the README's pictures anew (needs Chromium)
 	$(BIN)/python docs/pictures.py

@@ -1,17 +1,20 @@
 """Trains published code that was written without shoal, and says what becomes of each piece of it.
 
-    python corpus/run.py [--small] [--write PAGE] [WORD ...]
+    python corpus/run.py [--small] [--write PAGE] [--rows FILE] [WORD ...]
 
 `--small` leaves out what has to be installed first; WORDs choose pieces by their names. A piece is installed by pip
 into a temporary folder and imported from there: nothing of it is copied. The table says whether it trains, whether a
 sweep over two seeds stacks it and why not, the largest difference of a weight to plain Lightning in float64, and how
 much less processor time a sweep of 32 seeds takes than the same runs one by one. `--write` puts it into a page.
+`--rows` keeps each row as it comes: the same command again goes on with what is missing, and begins anew after it.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
+import json
 import os
 import platform
 import re
@@ -19,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from statistics import median
@@ -162,8 +165,9 @@ def install(pieces: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 def samples() -> str:
     """Rows of numbers with a target and a class, for who reads a file."""
-    lines = [f"{i / 40:.3f},{(i * 7 % 13) / 13:.3f},{(i * 7 % 13) / 13 + i / 80:.3f},{i % 3}" for i in range(80)]
-    return "\n".join(["a,b,target,label", *lines])
+    rows = ((i, i * 7 % 13) for i in range(80))
+    lines = [f"{i / 40:.3f},{b / 13:.3f},{b / 13 + i / 80:.3f},{i % 3},{i},{i // 8}" for i, b in rows]
+    return "\n".join(["a,b,target,label,t,g", *lines])
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -183,29 +187,49 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(each) + " |" for each in (head, ("---",) * len(head), *rows))
 
 
+def trained(pieces: Sequence[Mapping[str, Any]], done: dict[str, Row], kept: Path | None) -> Iterator[Row]:
+    """The row of each piece, those that are `done` as they are; a new one is kept in the file at once."""
+    for piece in pieces:
+        key = _key(piece)
+        if key not in done:
+            done[key] = row(piece)
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(done, indent=1), encoding="utf-8")
+        print(" | ".join(done[key]), flush=True)
+        yield done[key]
+
+
+def _key(piece: Mapping[str, Any]) -> str:
+    """What a row is kept under: the piece as it is written, and the versions it was trained with."""
+    text = json.dumps([piece, torch.__version__, pl.__version__])  # type: ignore[attr-defined]
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def main() -> int:
     """Print the table; 1 where a piece does not train."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--small", action="store_true", help="leave out what has to be installed first")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="keep what is done in this file, and go on from it")
     parser.add_argument("words", nargs="*", help="parts of the names of pieces")
     given = parser.parse_args()
     pieces = yaml.safe_load(PIECES.read_text(encoding="utf-8"))
     chosen = [each for each in pieces if not given.words or any(word in each["name"] for word in given.words)]
     chosen = [each for each in chosen if not (given.small and "package" in each)]
-    page = given.write.resolve() if given.write else None
+    page, kept = (path and path.resolve() for path in (given.write, given.rows))
+    done = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.exists() else {}
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        install(chosen, Path(folder) / "packages")
+        install([piece for piece in chosen if _key(piece) not in done], Path(folder) / "packages")
         TABLE.write_text(samples(), encoding="utf-8")
-        rows = []
-        for piece in chosen:
-            rows.append(row(piece))
-            print(" | ".join(rows[-1]), flush=True)
+        rows = list(trained(chosen, done, kept))
         if page:
             written = page.read_text(encoding="utf-8").partition(BEGIN)[0]
             page.write_text(f"{written}{BEGIN}\n\n{summary(rows)}\n\n{table(rows)}\n", encoding="utf-8")
+            if kept:
+                kept.unlink()
         os.chdir("/")
     return int(any(each[1] != "yes" for each in rows))
 
