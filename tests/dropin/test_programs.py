@@ -36,7 +36,8 @@ def test_a_program_leaves_and_returns_what_it_does_with_hydras_own_launcher(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "zen":
-        pytest.importorskip("hydra_zen")
+        zen = pytest.importorskip("hydra_zen")
+        monkeypatch.setattr(zen, "store", zen.ZenStore(overwrite_ok=True))  # the program runs twice in this process
     notes: list[str] = []
     monkeypatch.setattr(hydra_launch._Listener, "notes", lambda self, job, text: notes.append(text))
     program = partial(runpy.run_path, str(PROGRAMS / f"{name}.py"), run_name="__main__")
