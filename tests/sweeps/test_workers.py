@@ -50,18 +50,6 @@ cat > in.$$
 """
 
 
-SLOW = """
-import time
-
-from pytorch_lightning import Callback
-
-
-class Slow(Callback):
-    def on_train_epoch_end(self, trainer, pl_module):
-        time.sleep(1)
-"""
-
-
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sweep by processes of this machine."""
@@ -390,20 +378,3 @@ def test_a_batch_script_of_two_tasks_sweeps_once_in_steps_of_its_job(workdir: Pa
 
     assert code == "0", Path("output").read_text()
     assert as_here(here)
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("slurm")
-def test_a_job_whose_time_is_nearly_up_saves_and_submitted_again_goes_on(workdir: Path) -> None:
-    Path("slow.py").write_text(SLOW)
-    script("seed=0,1", "trainer.max_epochs=45", "+callbacks.slow._target_=slow.Slow", "workers=slurm")
-    minute = ["-N2", "-n2", "--time=1", "--signal=B:USR1@40"]
-    codes: list[str] = []
-
-    while codes[-1:] != ["0"] and len(codes) < 8:
-        codes.append(submitted(*minute, seconds=200))
-
-    assert codes == [*["143"] * (len(codes) - 1), "0"], Path("output").read_text()
-    assert len(codes) > 1
-    assert statuses() == ["completed"] * 2
-    assert all(1 < read_info(run.info).sessions <= len(codes) for run in runs())
