@@ -65,7 +65,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
         with torch.enable_grad():
             loss = closure()
         if self._judged(float(loss)) == RUNNING:
-            self._shorten()
+            self._prepare()
             losses: list[Any] = []
 
             def known() -> Any:
@@ -76,9 +76,15 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
             self.state[self._params[0]]["losses"] = torch.tensor([float(each) for each in losses], dtype=torch.float64)
         return loss
 
-    def _shorten(self) -> None:
-        """Remember no more than is wanted now: a training may go on with other settings."""
-        state, size = self.state[self._params[0]], self.param_groups[0]["history_size"]
+    def _prepare(self) -> None:
+        """Remember no more than is wanted now: a training may go on with other settings.
+
+        Within a step torch's own tolerances, which have the loss's unit, keep float32 from following its rounding.
+        """
+        state, [group] = self.state[self._params[0]], self.param_groups
+        double = self._params[0].dtype == torch.float64
+        group.update(tolerance_grad=0.0 if double else 1e-7, tolerance_change=0.0 if double else 1e-9)
+        size = group["history_size"]
         state.update({name: state[name][-size:] for name in ("old_dirs", "old_stps", "ro") if name in state})
         state.pop("al", None)
 
