@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import broken
+from layers import Network, Part
+from neighbors import Case
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
@@ -19,14 +22,23 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.compiled import kernel, operations
-from shoal.engines.step.exact import guard as guard_module
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.guard import Guard, InexactError
-from shoal.engines.step.exact.rows import same_bits
+from shoal.engines.step.exact.resized import resized
+from shoal.engines.step.exact.rows import repeated, same_bits
+from shoal.engines.step.lowering import lowered
 from shoal.engines.step.mapped import Mapped, Outcome, Stepped
+from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.running import Running
 from stacks import OPTIMIZERS, columns, mlp, samples, squared_error, stacked
 
 aten = torch.ops.aten
+
+RESIZED = ["linear", "layer norm", "softmax", "dropout", "outer"]
+"""Kinds of layers whose traces for two sizes of the stack differ in shapes alone."""
+NAME = "0123456789abcdef" * 4
+"""A digest of no program."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +72,12 @@ def alike(mapped: Mapped, seeds: list[int], build: Callable[[int], nn.Module] = 
     alone = [stepped(mapped, [seed], build) for seed in seeds]
     pairs = [(everything(result, row), everything(own, 0)) for row, own in enumerate(alone)]
     return all(same_bits(*both) for mine, theirs in pairs for both in zip(mine, theirs, strict=True))
+
+
+def case_of(kind: str) -> Case:
+    """Runs of a network with a layer of this kind."""
+    network = Network(parts=(Part(kind, 5, 2, "tanh"),))
+    return Case(network, 3, 2, batch_size=4, n_samples=8, optimizer="adam", loss="mse", precision="32-true", clip=None)
 
 
 def mapped(*, traced: bool = True, exact: bool = True, build: Callable[[int], nn.Module] = mlp) -> Mapped:
@@ -244,13 +262,13 @@ def test_runs_that_stand_still_keep_their_numbers_and_spare_the_others() -> None
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is compared from here on."""
     found: list[str] = []
-    real = guard_module.mended
+    real = Guard._compare
 
-    def mended(subject: Any, inputs: Any) -> Any:
+    def compare(self: Guard, subject: Any, inputs: Any, quickly: Any) -> bool:
         found.append(subject.what)
-        return real(subject, inputs)
+        return real(self, subject, inputs, quickly)
 
-    monkeypatch.setattr(guard_module, "mended", mended)
+    monkeypatch.setattr(Guard, "_compare", compare)
     return found
 
 
@@ -259,6 +277,44 @@ def test_what_was_found_exact_is_not_compared_again_by_the_next_process(counted:
         stepped(mapped(), [0, 1, 2])
 
     assert counted == ["training step"]
+
+
+def test_a_process_that_asks_meanwhile_is_told_what_another_finds() -> None:
+    told: list[bool] = []
+
+    def ask() -> None:
+        with remembered.looked_up(NAME) as known:
+            told.append(known)
+
+    asking = threading.Thread(target=ask)
+    with remembered.looked_up(NAME) as known:
+        asking.start()
+        asking.join(0.1)
+        before = list(told)
+        remembered.keep(NAME)
+    asking.join()
+
+    assert not known
+    assert before == []
+    assert told == [True]
+
+
+@pytest.mark.parametrize("kind", ["linear", *(pytest.param(each, marks=pytest.mark.long) for each in RESIZED[1:])])
+def test_a_program_made_for_another_size_is_the_trace_of_that_size(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[str, str]] = []
+
+    def settle(self: Guard, subject: Any, inputs: Any, *given: Any, **named: Any) -> None:
+        if named:  # it is a step
+            alone = [repeated(value, 0) for value in inputs]
+            made = lowered(resized(subject.program.graph(inputs), len(inputs[0]), alone))
+            found.append((made.code, subject._small(alone).text))
+
+    monkeypatch.setattr(Guard, "settle", settle)
+
+    rehearse(Running([Member.of(case_of(kind).job(seed)) for seed in range(7)]))
+
+    assert len(found) == 2
+    assert all(made == traced for made, traced in found)
 
 
 def test_a_stack_of_another_size_is_compared(counted: list[str]) -> None:

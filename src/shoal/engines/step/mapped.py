@@ -29,6 +29,7 @@ from shoal.engines.step.drawn.replacing import unvalidated
 from shoal.engines.step.exact.calls import Observed, Place
 from shoal.engines.step.exact.grouped import Grouped
 from shoal.engines.step.exact.guard import Guard
+from shoal.engines.step.exact.resized import CannotResizeError, Resized
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
 from shoal.engines.step.per_run import PerRun
@@ -140,6 +141,15 @@ class _Flat:
         return [found.losses, *found.logged.values(), *found.buffers.values(), *found.outputs, *found.grads]
 
 
+def _quick(program: Program, inputs: Sequence[Tensor]) -> Resized | None:
+    """A traced program with that of a run alone, without tracing that; None where it cannot be made."""
+    try:
+        return Resized(program, inputs)
+    except CannotResizeError as why:
+        log.debug("The %s is traced for a run alone: %s", program.what, why)
+        return None
+
+
 @dataclass
 class Mapped:
     """A step mapped over the runs of a stack."""
@@ -240,7 +250,7 @@ class Mapped:
             return found.program
 
         subject = OfProgram(trace.program, small)
-        self.guard.settle(subject, flat.inputs, trace.program.text)
+        self.guard.settle(subject, flat.inputs, trace.program.text, quickly=lambda: _quick(trace.program, flat.inputs))
         return Trace(subject.program, trace.names, trace.draws)
 
     def _trace(self, flat: _Flat, inputs: Sequence[Tensor]) -> Trace | None:

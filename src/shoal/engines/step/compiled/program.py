@@ -111,7 +111,7 @@ class Program:
             if not self._draft.ready():
                 return
             module = self._draft.finished(inputs)
-            compiled = _runnable(module)
+            compiled = runnable(module)
             name = remembered.digest(f"{self._draft.library.name} {module.code}", inputs)
             if not remembered.known(name):
                 if not _agree(self._run, compiled, inputs):
@@ -128,7 +128,7 @@ class Program:
 def of_graph(module: GraphModule, heat: Heat, what: str) -> Program:
     """The program that runs a graph that writes to no memory."""
     made_of = lowered(copy.deepcopy(module))
-    program = Program(_runnable(made_of), lambda inputs: copy.deepcopy(module), heat, what)
+    program = Program(runnable(made_of), lambda inputs: copy.deepcopy(module), heat, what)
     program.text = made_of.code
     return program
 
@@ -139,7 +139,9 @@ def _agree(one: Callable[..., Any], other: Callable[..., Any], inputs: Sequence[
     return all(map(same_bits, made(one, given), made(other, given)))
 
 
-def _runnable(module: GraphModule) -> Callable[..., Any]:
+def runnable(module: GraphModule) -> Callable[..., Any]:
+    """A graph as a function, of which no gradients are taken."""
+
     def run(*inputs: Tensor) -> Any:
         with torch.no_grad():
             return module.forward(*inputs)

@@ -11,7 +11,7 @@ from shoal.engines.step.exact.calls import Call, Place, Recording
 from shoal.engines.step.exact.grouped import Grouped
 from shoal.engines.step.exact.locating import CannotLocateError, Locating
 from shoal.engines.step.exact.rows import repeated, same_bits, varied
-from shoal.engines.step.exact.subject import Subject
+from shoal.engines.step.exact.subject import Comparable, Subject
 
 ROWS = 8
 """Runs of a stack that are compared."""
@@ -45,7 +45,7 @@ def mended(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
     raise CannotLocateError(f"beside {names} something does" if names else "no single operation does")
 
 
-def differing(subject: Subject, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+def differing(subject: Comparable, inputs: Sequence[Tensor]) -> list[Tensor] | None:
     """Inputs, those given or others like them, that give a run other bits than alone; None where none do."""
     rows = compared(len(inputs[0]))
     began = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.calls import Form
-from shoal.engines.step.exact.checking import mended
+from shoal.engines.step.exact.checking import differing, mended
 from shoal.engines.step.exact.locating import CannotLocateError
 from shoal.engines.step.exact.rows import Function
-from shoal.engines.step.exact.subject import OfFunction, Subject
+from shoal.engines.step.exact.subject import Comparable, OfFunction, Subject
 
 log = logging.getLogger(__name__)
 
@@ -53,26 +53,42 @@ class Guard:
             self._functions[key] = found
         return self._functions[key]
 
-    def settle(self, subject: Subject, inputs: Sequence[Tensor], text: str | None = None) -> None:
+    def settle(
+        self,
+        subject: Subject,
+        inputs: Sequence[Tensor],
+        text: str | None = None,
+        quickly: Callable[[], Comparable | None] = lambda: None,
+    ) -> None:
         """Have a program compute what each run gets alone; `text` is all that it is, where that can be told.
+
+        `quickly` may give the same program in a form that costs less to compare, and in which nothing can be mended.
 
         Raises:
             InexactError: where it cannot, and runs that would have other bits are refused.
         """
-        name = remembered.digest(text, inputs) if text else None
-        if name and remembered.known(name):
+        if text is None:
+            self._compare(subject, inputs, quickly)
             return
-        n = len(inputs[0])
+        name = remembered.digest(text, inputs)
+        with remembered.looked_up(name) as known:
+            if not known and not self._compare(subject, inputs, quickly):
+                remembered.keep(name)
+
+    def _compare(self, subject: Subject, inputs: Sequence[Tensor], quickly: Callable[[], Comparable | None]) -> bool:
+        """Mend what differs; whether anything does."""
+        n, quick = len(inputs[0]), quickly()
+        if quick is not None and differing(quick, inputs) is None:
+            return False
         try:
             found = mended(subject, inputs)
         except CannotLocateError as why:
             self._give_up(subject, n, str(why))
-            return
+            return True
         for each in found.values():
             problem = f"in a stack of {n} {each.call.name} gives a run other bits than alone in the {subject.what}"
             self._note(n, f"{problem}: it is computed for {each.way}", each.call.shapes)
-        if name and not found:
-            remembered.keep(name)
+        return bool(found)
 
     def notes(self, n: int) -> list[str]:
         """What there is to say of stacks of so many rows."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from shoal import machine
@@ -23,6 +24,8 @@ from shoal.instructions import in_use
 
 PREFIXES = ("MKL_", "DNNL_", "ONEDNN_", "ATEN_", "OMP_", "KMP_", "OPENBLAS_")
 """Of the variables of the environment that the libraries read."""
+PATIENCE = 10.0
+"""Seconds to wait for another process that compares; then this one does it, too."""
 
 
 def digest(text: str, inputs: Sequence[Tensor]) -> str:
@@ -36,6 +39,21 @@ def known(name: str) -> bool:
     with suppress(OSError, RuntimeError):
         return _path(name).read_text(encoding="ascii", errors="replace") == name
     return False
+
+
+@contextmanager
+def looked_up(name: str) -> Iterator[bool]:
+    """Whether it is known; where not, other processes that ask wait for what this one finds within.
+
+    The workers of a sweep begin with the same programs at the same time.
+    """
+    with ExitStack() as held:
+        if not known(name):
+            with suppress(OSError, RuntimeError, Timeout, NotImplementedError):
+                locks = folder("locks")
+                locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+                held.enter_context(FileLock(locks / name[0], timeout=PATIENCE))
+        yield known(name)
 
 
 def keep(name: str) -> None:
@@ -60,11 +78,11 @@ def surroundings() -> list[str]:
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
     ]
-    return [_libraries(), machine.kind(), *settings, *map(str, flags), *in_use().values()]
+    return [libraries(), machine.kind(), *settings, *map(str, flags), *in_use().values()]
 
 
 @cache
-def _libraries() -> str:
+def libraries() -> str:
     """The versions of what computes, this package with the time of its last change among them."""
     changed = max(path.stat().st_mtime_ns for path in Path(__file__).parents[3].rglob("*.py"))
     return f"{machine.installed('shoal')} {changed} {torch.__version__} {torch.__config__.show()}"

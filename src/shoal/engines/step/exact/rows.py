@@ -33,18 +33,18 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 def repeated(value: Tensor, row: int, n: int = 2) -> Tensor:
     """A run as it is alone: a stack of `n` of it, laid out as the stack it comes from."""
-    return laid_out(value[[row] * n], value.stride())
+    return _as_laid_out(value[[row] * n], value.stride())
 
 
 def copied(value: Tensor) -> Tensor:
     """A copy that lies in memory as the tensor does."""
-    return laid_out(value, value.stride())
+    return _as_laid_out(value.clone(), value.stride())
 
 
 def varied(values: Sequence[Tensor], number: int) -> list[Tensor]:
     """The tensors with something random added to every number of theirs; other numbers for every `number`."""
     generator = torch.Generator().manual_seed(number)
-    return [laid_out(_varied(value, generator), value.stride()) for value in values]
+    return [_as_laid_out(_varied(value, generator), value.stride()) for value in values]
 
 
 def _varied(value: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,8 +55,17 @@ def _varied(value: Tensor, generator: torch.Generator) -> Tensor:
 
 def made(function: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Run a function on copies of these inputs: its results, and the copies as it leaves them."""
-    given = [copied(value) for value in inputs]
+    return made_of(function, [copied(value) for value in inputs])
+
+
+def made_of(function: Function, given: Sequence[Tensor]) -> list[Tensor]:
+    """Run a function on inputs that are not needed afterwards."""
     return [*(value for value in pytree.tree_leaves(function(*given)) if isinstance(value, Tensor)), *given]
+
+
+def _as_laid_out(value: Tensor, strides: Sequence[int]) -> Tensor:
+    """The same for numbers in new memory of their own, which mostly has these strides already."""
+    return value if value.stride() == strides else laid_out(value, strides)
 
 
 def laid_out(value: Tensor, strides: Sequence[int]) -> Tensor:

@@ -13,21 +13,26 @@ from shoal.engines.step.blind import blind
 from shoal.engines.step.compiled.program import Program
 from shoal.engines.step.exact.calls import Observed, Observer, Place, observed, signature
 from shoal.engines.step.exact.grouped import Grouped
-from shoal.engines.step.exact.rows import Function, made
+from shoal.engines.step.exact.rows import Function, made, made_of
 
 
 @runtime_checkable
-class Subject(Protocol):
-    """A program of a stack: all its inputs and results have the runs as their first dimension."""
-
-    what: str
-    """What it is called."""
+class Comparable(Protocol):
+    """A program of a stack and that of a run alone: all they take and give has the runs as its first dimension."""
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Everything that the program computes from these inputs; the inputs are not changed."""
 
     def alone(self, row: int, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """What the program of a stack of two computes if both rows are the same run."""
+        """What the program of a stack of two computes if both rows are the same run; the inputs may be changed."""
+
+
+@runtime_checkable
+class Subject(Comparable, Protocol):
+    """One of which every operation can be seen, and mended."""
+
+    what: str
+    """What it is called."""
 
     def observe(self, inputs: Sequence[Tensor], observer: Observer) -> None:
         """Let every operation of the program be seen; nothing is mended in it."""
@@ -62,7 +67,7 @@ class OfProgram:
 
     def alone(self, row: int, inputs: Sequence[Tensor]) -> list[Tensor]:
         program = self._small(inputs) if self._alone is None else self._alone(row)
-        return made(program.tried, inputs)
+        return made_of(program.tried, inputs)
 
     def observe(self, inputs: Sequence[Tensor], observer: Observer) -> None:
         self._module = self._module or self._given.graph(inputs)
