@@ -72,6 +72,22 @@ MISTAKEN = {
     "holds times as 9:00, which are taken for categories; write 12:30 as 12.5": [f"9:0{i % 5}" for i in range(60)],
     "holds 'Yes', 'yes', which are taken for different categories": [("no", "yes", "Yes")[i % 3] for i in range(60)],
 }
+UNREAD: dict[str, list[object]] = {
+    "holds times of several zones (+02:00, UTC), each taken as it is": [
+        f"2026-01-{i % 28 + 1:02} 12:{i % 60:02}{('Z', '+00:00', '+0200')[i % 3]}" for i in range(60)
+    ],
+    "holds times of several zones (+01:00, none), each taken": [
+        f"2026-01-{i % 28 + 1:02}T12:{i % 60:02}:07.5{('', '+01')[i % 2]}" for i in range(60)
+    ],
+    "holds 9007199254740993, whose last digits are lost, as": [2**53 + i**2 for i in range(60)],
+    "holds -9007199254740993, whose last digits are lost": [f" {-(2**53) - i**2}" for i in range(60)],
+}
+WHOLE: list[list[object]] = [
+    [f"2026-01-{i % 28 + 1:02} 12:{i % 60:02}{('Z', '+00:00', 'UTC')[i % 3]}" for i in range(60)],
+    [f"2026-01-{i % 28 + 1:02}" for i in range(60)],
+    [float(2**53 + i**2) if i % 2 else 1.5e20 for i in range(60)],
+    [2**53 - i**2 for i in range(60)],
+]
 MEANT: list[list[object]] = [
     [99 if i == 3 else i for i in range(60)],
     [-9.0 if i % 2 else 1.5 for i in range(60)],
@@ -86,6 +102,20 @@ def test_a_column_whose_cells_seem_to_mean_something_else_is_named(workdir: Path
     lines = described(drawn().with_columns(c=pl.Series(MISTAKEN[said])))
 
     assert lines[-1].startswith(f"warning: c {said}")
+
+
+@pytest.mark.parametrize("said", UNREAD)
+def test_what_the_values_of_a_column_have_not_of_its_cells_is_told(workdir: Path, said: str) -> None:
+    lines = described(drawn().with_columns(c=pl.Series(UNREAD[said])))
+
+    assert [line for line in lines if line.startswith(f"warning: c {said}")]
+
+
+@pytest.mark.parametrize("values", WHOLE)
+def test_of_a_column_that_is_read_whole_nothing_is_said(workdir: Path, values: list[object]) -> None:
+    lines = described(drawn().with_columns(c=pl.Series(values)))
+
+    assert not [line for line in lines if "zones" in line or "digits" in line]
 
 
 @pytest.mark.parametrize("values", MEANT)

@@ -10,7 +10,8 @@ import polars as pl
 
 from shoal.tasks.tables.format import DateOrder
 
-_TIME = r"(?:[T ,]+(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?\s*([AaPp][Mm])?)?\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)?$"
+_ZONE = r"Z|UTC|[+-]\d{2}(?::?\d{2})?"
+_TIME = rf"(?:[T ,]+(\d{{1,2}}):(\d{{2}})(?::(\d{{2}}(?:\.\d+)?))?\s*([AaPp][Mm])?)?\s*(?:{_ZONE})?$"
 _MONTH = r"(\d{1,2}|[A-Za-z]{3,9})"
 _BETWEEN = r"(?:[-/.]|\.? |, )"
 _WRITTEN: dict[DateOrder, str] = {
@@ -59,6 +60,14 @@ def orders(texts: pl.Series, given: DateOrder | None) -> list[DateOrder]:
     if short and not given:
         return []
     return [order for order in dict.fromkeys(tried) if moments(texts, order).null_count() == texts.null_count()]
+
+
+def zones(texts: pl.Series) -> list[str]:
+    """The time zones behind dates with times, sorted; `none` for those without one where others have one."""
+    found = texts.str.extract(rf":\d{{2}}(?:\.\d+)?\s*([AaPp][Mm])?\s*({_ZONE})$", 2)
+    known = found.str.replace(r"^(?:Z|UTC|[+-]00(?::?00)?)$", "UTC").str.replace(r"^([+-]\d{2}):?(\d{2})$", "$1:$2")
+    names = known.str.replace(r"^([+-]\d{2})$", "$1:00").fill_null("none").unique().sort().to_list()
+    return names if names != ["none"] else []
 
 
 def n_dates(texts: pl.Series, given: DateOrder | None) -> int:

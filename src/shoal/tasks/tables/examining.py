@@ -11,7 +11,7 @@ import polars as pl
 from torch import Tensor
 
 from shoal.errors import ConfigError
-from shoal.tasks.tables import columns, suspicious
+from shoal.tasks.tables import columns, left_unread, suspicious
 from shoal.tasks.tables import encoding as codes
 from shoal.tasks.tables.columns import Column
 from shoal.tasks.tables.labelled import usable, weights
@@ -33,7 +33,7 @@ class Examined:
     n_rows: int
     """Rows that are not blank, used or not."""
     warnings: tuple[str, ...]
-    """What to say of columns that a model had better not be given."""
+    """What to say of columns that were not read whole, and of those that a model had better not be given."""
 
 
 @lru_cache(maxsize=2)
@@ -56,6 +56,10 @@ def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
     for name in task.targets:
         _check_varies(kept[name].drop_nulls(), name, classes=classes)
     known = tuple(label.unique().sort().to_list()) if classes else ()
+    warnings = [
+        *left_unread.warnings(frame, [*features, *targets], task.format),
+        *dict.fromkeys(each for target in targets for each in suspicious.warnings(clean, features, target)),
+    ]
     return Examined(
         kept,
         features,
@@ -63,7 +67,7 @@ def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
         known,
         codes.classes(label, known) if classes else None,
         len(clean) - int(_empty(clean).sum()),
-        tuple(dict.fromkeys(each for target in targets for each in suspicious.warnings(clean, features, target))),
+        tuple(warnings),
     )
 
 

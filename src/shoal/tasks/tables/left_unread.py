@@ -1,0 +1,41 @@
+"""What the values of a column have not of its cells: several time zones, and the last digits of long whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from shoal.tasks.tables.columns import Column
+from shoal.tasks.tables.dates import zones
+from shoal.tasks.tables.format import Format
+from shoal.tasks.tables.kinds import Date, Number, texts
+
+_LONG = r"^[+-]?\d{16,}$"
+"""A whole number that a float64, of 15 to 17 digits, may not be able to hold."""
+
+
+def warnings(frame: pl.DataFrame, columns: Sequence[Column], format: Format) -> Iterator[str]:
+    """What to say of such columns, a line for each."""
+    for column in columns:
+        cells = frame[column.name]
+        if isinstance(column.kind, Date) and cells.dtype == pl.String:
+            found = zones(texts(cells, format).drop_nulls())
+            if len(found) > 1:
+                yield (
+                    f"warning: {column.name} holds times of several zones ({', '.join(found)}), each taken as it is "
+                    "written; write them in one zone"
+                )
+        elif isinstance(column.kind, Number) and not column.kind.unit:
+            rounded = _rounded(texts(cells, format).drop_nulls())
+            if rounded:
+                yield (
+                    f"warning: {column.name} holds {rounded}, whose last digits are lost, as of any number of more "
+                    f"than 15; subtract what all have in common, or set task.categorical=[{column.name}] for names"
+                )
+
+
+def _rounded(cells: pl.Series) -> str | None:
+    """The first whole number that is another one as a float64."""
+    long = cells.filter(cells.str.contains(_LONG)).unique(maintain_order=True)
+    return next((each for each in long if int(each) != int(float(each))), None)
