@@ -54,6 +54,13 @@ def test_what_is_given_by_place_is_checked_as_what_has_a_name() -> None:
 
     assert [type(each) for each in made] == [nn.Linear, nn.ReLU]
     assert given(_args_=[1, 2, 3])["further"] == (2, 3)
+    assert build({"_target_": "math.hypot", "_args_": [3.0], "_partial_": True}, "model")(4.0) == 5.0
+
+
+def test_what_is_given_by_place_to_a_function_comes_before_what_it_is_called_with() -> None:
+    power = build({"_target_": "own_modules.power", "_args_": [2.0], "_partial_": True}, "model")
+
+    assert power(3.0) == 8.0
 
 
 def test_nodes_are_built_in_lists_and_dictionaries_unless_to_be_left() -> None:

@@ -96,6 +96,7 @@ ROWS: list[tuple[str, str, str]] = [
     ("task=[parabola,sin_x2]", "task=[parabola,sin_x2] (command line): a run has one task", "-m"),
     ("parabola", "parabola: must be KEY=VALUE", "did you mean task=parabola?"),
     ("--epochs", "unrecognized arguments: --epochs", "KEY=VALUE"),
+    ("hydra.verbose=[[1]]", "hydra.verbose=[[1]] (command line): must be true, false or names of loggers", ""),
     ("--config-name=no/such", "--config-name no/such: there is no no/such.yaml beside train.yaml", ""),
     ("--config-dir=no/such", "--config-dir no/such: no such folder", "working directory"),
     ("--config-dir=file:///no/such", "--config-dir file:///no/such: no such folder", "working directory"),

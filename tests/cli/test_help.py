@@ -12,7 +12,7 @@ from shoal.config.help import USED_MOST
 TOPICS = {
     "optimizer": ["optimizer=adamw", "Stochastic gradient descent", "--help optimizer=adam"],
     "optimizer=sgd": ["optimizer.momentum=0.0", "Share of the last update kept", "(a number from 0 to below 1)"],
-    "task=csv": ["task.path=???", "task.missing=error", "Column to predict."],
+    "task=csv": ["task.path=???", "task.missing=error", "Column to predict;"],
     "optimizer.lr": ["optimizer.lr=0.001", "Step size.", "Allowed: a number greater than 0"],
     "lr": ["optimizer.lr=0.001"],
     "callbacks=early_stopping": ["callbacks.early_stopping.patience=10"],

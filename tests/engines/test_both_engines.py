@@ -161,6 +161,14 @@ def summed_up(engine: str, words: str) -> tuple[RunInfo, dict[str, Any]]:
     return info, summary(run)
 
 
+def noted_in_training() -> str | None:
+    """What functions of a `LambdaCallback` wrote down, but for what they did when the first steps were tried."""
+    if not Path("noted").exists():
+        return None
+    text = Path("noted").read_text()
+    return text[text.rindex("on_fit_start") :]
+
+
 def summary(run: RunDir) -> dict[str, Any]:
     """What a run has come to, as numbers and words."""
     info, last = read_info(run.info), load(run.last)
@@ -173,7 +181,7 @@ def summary(run: RunDir) -> dict[str, Any]:
         "position": last[EXTRA]["position"],
         "stopping": [dict(states[key]) for key in states if key.startswith("EarlyStopping")],
         "own callbacks": {key: states[key] for key in states if key.startswith(("Follows", "Counts"))},
-        "noted": Path("noted").read_text() if Path("noted").exists() else None,
+        "noted": noted_in_training(),
         "optimizer": {key: group[key] for key in sorted(group.keys() - HOW)},
         "weights": last["state_dict"],
         "best weights": load(run.best)["state_dict"] if run.best.exists() else None,

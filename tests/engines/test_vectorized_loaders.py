@@ -254,6 +254,12 @@ def test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch(name: str, s
                 assert equal(pytree.tree_map(lambda leaf: leaf[1], mine), theirs)
 
 
+def test_workers_that_lightning_seeds_draw_the_same_in_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_SEED_WORKERS", "1")
+
+    test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch("drawn by workers when asked for", {})
+
+
 def equal(one: Any, other: Any) -> bool:
     leaves, structure = pytree.tree_flatten(one)
     others, theirs = pytree.tree_flatten(other)

@@ -286,11 +286,12 @@ def test_at_a_kink_there_is_no_derivative_and_it_is_said_so(formula: str, left: 
     assert check(formula, at=0.5).agrees
 
 
-def test_an_infinite_derivative_agrees_with_nothing() -> None:
-    result = check("sqrt(x)", at=0.0)
+def test_an_infinite_derivative_agrees_with_one_that_is_as_infinite_only() -> None:
+    assert check("sqrt(x)", at=0.0).agrees
+    assert check("sqrt(x)", at=0.0).derivatives[0].autograd == math.inf
 
-    assert not result.agrees
-    assert math.isnan(result.largest_disagreement)
+    assert not check("sqrt(x)", at=0.0, derivative="1e6").agrees
+    assert not check("sqrt(x)", at=0.0, derivative="-1/(2*sqrt(x))").agrees
 
 
 def test_a_wrong_formula_for_the_derivative_is_found() -> None:

@@ -152,7 +152,7 @@ class Follows(pl.Callback):
         self.heard = list(state_dict["heard"])
 
 
-def noted(hook: str, *given: Any) -> None:
+def noted(hook: str, *given: Any, **_: Any) -> None:
     """Write down that a hook of a `LambdaCallback` was called."""
     trainer = given[0]
     with Path("noted").open("a") as file:

@@ -345,3 +345,8 @@ class Flattening(Seeing):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return nn.functional.mse_loss(self(batch["picture"].flatten(1))[:, 0], batch["y"])
+
+
+def power(base: float, exponent: float) -> float:
+    """A function of two places."""
+    return float(base**exponent)

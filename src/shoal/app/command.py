@@ -105,13 +105,14 @@ def _as_setting(words: list[str]) -> str | None:
     key, sign, value = words[place].removeprefix("--").replace("-", "_").partition("=")
     if not sign:
         follows = words[place + 1] if place + 1 < len(words) else ""
-        value = "true" if not follows or follows.startswith("-") or "=" in follows else follows
-    setting = f"{key}={value}"
+        value = "" if follows.startswith("-") or "=" in follows else follows
+    flag = not value
+    setting = f"{key}={value or 'true'}"
     try:
         with composed([setting]):
             return f"did you mean {shlex.quote(setting)}?"
     except ShoalError as error:
-        return None if (error.hint or "").startswith("available") else error.hint
+        return None if flag or (error.hint or "").startswith("available") else error.hint
 
 
 def _hydra(words: list[str], args: Any) -> int:

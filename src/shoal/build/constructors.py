@@ -87,7 +87,7 @@ def called(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[Callab
 
 
 def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[Any], dict[str, Any]]:
-    """What a node gives by place and by name; by name all that has one, unless more follows it that has none."""
+    """What a node gives by place and by name; by name all that has one, unless more is to follow it by place."""
     keys = Keys.of(node, key)
     given = {name: value for name, value in node.items() if name not in OWN}
     named = _by_place(keys.args, given, key, made)
@@ -102,7 +102,8 @@ def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[A
     settings = {name: wanted.value(value, f"{key}.{name}", name) for name, value in (named | given).items()}
     further = keys.args[len(named) :]
     rest = [wanted.value(value, f"{key}.{ARGS}[{i}]", made.rest or "") for i, value in enumerate(further, len(named))]
-    only = [name for name in named if rest or made.parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY]
+    followed = bool(rest) or keys.partial  # who calls what is still to be called goes on by place
+    only = [name for name in named if followed or made.parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY]
     return [settings.pop(name) for name in only] + rest, settings
 
 

@@ -161,7 +161,10 @@ def _of_hydra(path: str) -> Any:
 
 def _check_verbose(config: DictConfig) -> None:
     """Refuse what Hydra only asserts."""
-    if not isinstance(config.hydra.verbose, bool | str | ListConfig):
+    given = config.hydra.verbose
+    if not (
+        isinstance(given, bool | str) or (isinstance(given, ListConfig) and all(isinstance(n, str) for n in given))
+    ):
         raise ConfigError(
             "hydra.verbose", config.hydra.verbose, "must be true, false or names of loggers", source=COMMAND_LINE
         )

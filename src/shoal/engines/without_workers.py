@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 import torch
+from lightning_fabric.utilities.data import _auto_add_worker_init_fn
 from torch.utils.data import DataLoader, IterableDataset, _DatasetKind
 from torch.utils.data._utils import worker as workers
 
@@ -23,6 +24,8 @@ class WithoutWorkers:
     """A data loader of workers, without them: a process for each worker of each run of a stack would be too many."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
+        # What Lightning does to a loader where PL_SEED_WORKERS is set, as by its seed_everything(seed, workers=True).
+        _auto_add_worker_init_fn(loader, rank=0)
         self.loader: Any = loader
 
     def __len__(self) -> int:

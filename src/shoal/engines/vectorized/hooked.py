@@ -72,6 +72,7 @@ class Hooks:
         with generators_restored():
             for run, row in runs.items():
                 if run in self._runs and self._runs[run].has(END):
+                    self._runs[run].trainer.current_epoch += 1  # Lightning counts the epochs that are done by then
                     self._runs[run].run(END, stack, row, keeps=False)
 
     def know(self, run: int, metrics: Mapping[str, float]) -> None:
