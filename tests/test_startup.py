@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import shoal
 from checkout import SUPPORT
 from shoal.startup import cheap_imports
@@ -40,6 +42,7 @@ def reported(switch: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.long
 def test_deferred_imports_change_nothing_that_follows_a_training() -> None:
     deferred, plain = reported("0"), reported("1")
 

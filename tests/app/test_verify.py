@@ -299,7 +299,7 @@ def test_verify_refuses_what_is_no_experiment(
         (["x**2", "--at", "3", "--derivative", "3*x"], 1, "DISAGREE"),
         (["relu(x)", "--at", "0"], 1, "no derivative"),
         (["task=parabola", "model.hidden=[4]"], 0, "model.0.weight"),
-        (["experiment=a12_wrong"], 1, "wrong backward in model.1 (Squares)"),
+        pytest.param(["experiment=a12_wrong"], 1, "wrong backward in model.1 (Squares)", marks=pytest.mark.long),
     ],
 )
 def test_gradcheck_compares_and_exits_by_what_it_finds(

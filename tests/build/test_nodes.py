@@ -57,7 +57,7 @@ def test_what_is_given_by_place_is_checked_as_what_has_a_name() -> None:
     assert build({"_target_": "math.hypot", "_args_": [3.0], "_partial_": True}, "model")(4.0) == 5.0
 
 
-def test_what_is_given_by_place_to_a_function_comes_before_what_it_is_called_with() -> None:
+def test_what_a_partial_node_gives_by_place_comes_first() -> None:
     power = build({"_target_": "own_modules.power", "_args_": [2.0], "_partial_": True}, "model")
 
     assert power(3.0) == 8.0

@@ -275,7 +275,7 @@ def test_a_callback_that_inherits_from_one_that_a_stack_follows_trains_alone(wor
 @pytest.mark.parametrize(
     "words",
     one_of(
-        2,
+        3,
         [
             *(f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values),
             *CALLBACKS,

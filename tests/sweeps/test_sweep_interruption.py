@@ -16,6 +16,7 @@ import pytest
 from faults import ended, forked
 from shoal.cli import train as main
 from shoal.rundir import Status, read_info
+from spread import one_of
 from sweeps import info, runs, same, statuses, sweep, words
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -116,7 +117,7 @@ def test_a_killed_sweep_of_runs_that_train_alone_does_so_too(workdir: Path, unin
     assert all(same(mine, theirs) for mine, theirs in zip(runs(), runs("other"), strict=True))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), one_of(2, [(signal.SIGINT, 130), (signal.SIGTERM, 143)]))
 def test_a_signal_saves_every_run_and_resume_does_the_rest(
     workdir: Path, uninterrupted: Path, number: int, code: int
 ) -> None:

@@ -171,6 +171,7 @@ def test_a_worker_that_is_killed_costs_its_block_only(workdir: Path, here: Path)
     assert as_here(here)
 
 
+@pytest.mark.long
 def test_a_worker_behind_ssh_that_is_killed_costs_its_block_only(
     workdir: Path, here: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
