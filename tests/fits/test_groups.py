@@ -13,6 +13,7 @@ import torch
 import shoal
 from shoal.cli import run as command
 from shoal.errors import ConfigError
+from spread import one_of
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 WORDS = ["task=csv", "task.path=t.csv", "task.target=y", "model=formula", "optimizer=lm", "logger=none"]
@@ -76,7 +77,7 @@ def test_shared_parameters_are_those_of_one_formula_with_indicators(table: Path)
     assert sum(each["cost"] for each in found["groups"]) == pytest.approx(found["cost"], rel=1e-12)
 
 
-@pytest.mark.parametrize("shared", ["[]", "[k]"])
+@pytest.mark.parametrize("shared", one_of(2, ["[]", "[k]"]))
 def test_starts_of_groups_fit_as_a_stack_to_the_bits_of_each_alone(table: Path, shared: str) -> None:
     words = ["model.by=site", f"model.shared={shared}", "model.bounds={k:[0,2]}"]
 

@@ -15,6 +15,7 @@ from shoal.cli import run as command
 from shoal.errors import ConfigError
 from shoal.models import integrated
 from shoal.rundir import read_info
+from spread import one_of
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 WORDS = ["task=csv", "task.path=t.csv", "model=formula", "optimizer=lm", "logger=none", "callbacks=quiet"]
@@ -114,7 +115,7 @@ def test_code_gives_the_fit_of_the_formulas_it_computes_and_their_intervals(tabl
     assert (widths["made"] / widths["left"]).to_list() == pytest.approx([4, 4], rel=0.2)
 
 
-@pytest.mark.parametrize("words", [FORMULAS, "model.code=own_curves.both"])
+@pytest.mark.parametrize("words", one_of(2, [FORMULAS, "model.code=own_curves.both"]))
 def test_starts_of_several_targets_fit_as_one_stack_as_alone(table: Path, words: str) -> None:
     given = [*WORDS, *BOTH, *SIGMA, words]
 
