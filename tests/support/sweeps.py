@@ -11,6 +11,8 @@ from shoal.record.checkpoint_file import load
 from shoal.rundir import RunDir, SweepDir, SweepInfo, read_history, read_sweep
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3"]
+ELSEWHERE = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.checkpoint.every_seconds=0"]
+"""A sweep that is long enough for something to happen to its workers."""
 
 
 def words(*overrides: str) -> list[str]:
@@ -49,3 +51,10 @@ def same(one: RunDir, other: RunDir) -> bool:
     mine, theirs = weights(one), weights(other)
     rows = read_history(one.history).rows == read_history(other.history).rows
     return rows and all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
+
+
+def as_here(here: Path) -> bool:
+    """Whether all runs of `ELSEWHERE` are completed, with the bits of those by processes of this machine."""
+    log = Path("log")
+    assert statuses() == ["completed"] * 4, log.read_text() if log.exists() else ""
+    return all(same(mine, theirs) for mine, theirs in zip(runs(), runs(here), strict=True))

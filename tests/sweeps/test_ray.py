@@ -15,19 +15,9 @@ import pytest
 
 from shoal.rundir import Status, read_info
 from shoal.sweeps import hosts
-from sweeps import SMALL, info, runs, same, statuses, sweep, words
+from sweeps import ELSEWHERE, SMALL, as_here, info, runs, sweep, words
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-LONG = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.checkpoint.every_seconds=0"]
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep by processes of this machine."""
-    path = tmp_path_factory.mktemp("here") / "sweep"
-    assert sweep(*LONG, f"hydra.sweep.dir={path}").returncode == 0
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +69,6 @@ def until(holds: Callable[[], bool], seconds: float) -> bool:
     return holds()
 
 
-def as_here(here: Path) -> bool:
-    """Whether all runs are completed, with the bits of those by processes of this machine."""
-    assert statuses() == ["completed"] * 4, Path("log").read_text()
-    return all(same(mine, theirs) for mine, theirs in zip(runs(), runs(here), strict=True))
-
-
 def test_without_ray_it_is_said_what_installs_it(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "find_spec", lambda name: None)
 
@@ -96,7 +80,7 @@ def test_without_ray_it_is_said_what_installs_it(workdir: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("shared", ["true", "false"])
 def test_a_cluster_gives_the_bits_of_this_machine(shared: str, there: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *there, f"workers.shared={shared}")
+    launcher = launched(*ELSEWHERE, *there, f"workers.shared={shared}")
 
     assert ended(launcher) == 0, Path("log").read_text()
     assert as_here(here)
@@ -104,7 +88,7 @@ def test_a_cluster_gives_the_bits_of_this_machine(shared: str, there: list[str],
 
 
 def test_a_task_that_is_killed_costs_its_block_only(there: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *there)
+    launcher = launched(*ELSEWHERE, *there)
 
     os.kill(next(iter(training())), signal.SIGKILL)
 
@@ -114,13 +98,13 @@ def test_a_task_that_is_killed_costs_its_block_only(there: list[str], here: Path
 
 
 def test_ctrl_c_saves_what_trains_in_tasks_and_resume_goes_on_here(there: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *there)
+    launcher = launched(*ELSEWHERE, *there)
     training()
 
     launcher.send_signal(signal.SIGINT)
     code = ended(launcher)
     stopped = info()
-    resumed = sweep(*LONG)
+    resumed = sweep(*ELSEWHERE)
 
     assert code == 130, Path("log").read_text()
     assert stopped.status is Status.INTERRUPTED
@@ -131,13 +115,13 @@ def test_ctrl_c_saves_what_trains_in_tasks_and_resume_goes_on_here(there: list[s
 
 
 def test_a_launcher_that_is_killed_leaves_no_task_and_goes_on(there: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *there)
+    launcher = launched(*ELSEWHERE, *there)
     tasks = training()
 
     launcher.kill()
     ended(launcher)
     gone = until(lambda: not any(Path(f"/proc/{each}").exists() for each in tasks), seconds=30)
-    again = launched(*LONG, *there)
+    again = launched(*ELSEWHERE, *there)
 
     assert gone
     assert ended(again) == 0, Path("log").read_text()
@@ -145,7 +129,7 @@ def test_a_launcher_that_is_killed_leaves_no_task_and_goes_on(there: list[str], 
 
 
 def test_a_node_that_is_gone_costs_its_block_only(cluster: Any, there: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *there)
+    launcher = launched(*ELSEWHERE, *there)
     training()
 
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)

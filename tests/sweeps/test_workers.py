@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing.connection import Pipe
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 import pytest
@@ -28,11 +28,10 @@ from shoal.rundir import Status, read_info
 from shoal.sweeps import serving
 from shoal.sweeps.hosts import Slurm
 from shoal.sweeps.serving import Hello
-from sweeps import SMALL, info, runs, same, statuses, sweep, words
+from sweeps import ELSEWHERE, SMALL, as_here, info, runs, sweep, words
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-LONG = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.checkpoint.every_seconds=0"]
 NOISY = """#!/bin/sh
 echo "Welcome to node 7; you have mail"
 exec "$@"
@@ -48,14 +47,6 @@ setsid "$@" < in.$$ > out.$$ &
 cat out.$$ &
 cat > in.$$
 """
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep by processes of this machine."""
-    path = tmp_path_factory.mktemp("here") / "sweep"
-    assert sweep(*LONG, f"hydra.sweep.dir={path}").returncode == 0
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +143,9 @@ def contents() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path("sweep").rglob("*") if path.is_file()}
 
 
-def as_here(here: Path) -> bool:
-    """Whether all runs are completed, with the bits of those by processes of this machine."""
-    assert statuses() == ["completed"] * 4
-    return all(same(mine, theirs) for mine, theirs in zip(runs(), runs(here), strict=True))
-
-
 @pytest.mark.usefixtures("slurm")
 def test_a_worker_that_is_killed_costs_its_block_only(workdir: Path, here: Path) -> None:
-    launcher = launched(*LONG, "workers=slurm", "workers.partition=short")
+    launcher = launched(*ELSEWHERE, "workers=slurm", "workers.partition=short")
     victim = next(iter(training(launcher)))
 
     os.kill(victim, signal.SIGKILL)
@@ -179,7 +164,7 @@ def test_a_worker_behind_ssh_that_is_killed_costs_its_block_only(
         pytest.skip(why)
     with sshd.server(tmp_path_factory.mktemp("sshd")) as options:
         there = ["workers=ssh", "workers.hosts=[127.0.0.1,localhost]", f"workers.extra={json.dumps(options)}"]
-        launcher = launched(*LONG, *there)
+        launcher = launched(*ELSEWHERE, *there)
 
         os.kill(next(iter(training(launcher))), signal.SIGKILL)
 
@@ -189,7 +174,7 @@ def test_a_worker_behind_ssh_that_is_killed_costs_its_block_only(
 
 
 def test_a_worker_that_is_cut_off_and_goes_on_writing_is_not_believed(workdir: Path, here: Path) -> None:
-    launcher = launched(*LONG, *behind("node", CUT_OFF), "workers.n=1")
+    launcher = launched(*ELSEWHERE, *behind("node", CUT_OFF), "workers.n=1")
     (frozen,) = training(launcher)
     os.kill(frozen, signal.SIGSTOP)
     run = next(each for each in runs() if each.info.exists())
@@ -213,13 +198,13 @@ def test_a_worker_that_is_cut_off_and_goes_on_writing_is_not_believed(workdir: P
 
 
 def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[str], here: Path) -> None:
-    launcher = launched(*LONG, *elsewhere)
+    launcher = launched(*ELSEWHERE, *elsewhere)
     workers = training(launcher)
 
     os.kill(launcher, signal.SIGKILL)
     ended(launcher)
     gone = until(lambda: not any(map(alive, workers)), seconds=5)
-    again = sweep(*LONG, *elsewhere)
+    again = sweep(*ELSEWHERE, *elsewhere)
 
     assert gone
     assert again.returncode == 0
@@ -228,7 +213,7 @@ def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[
 
 @pytest.mark.usefixtures("slurm")
 def test_a_worker_that_slurm_wants_back_saves_and_another_goes_on(workdir: Path, here: Path) -> None:
-    launcher = launched(*LONG, "workers=slurm", "workers.n=1")
+    launcher = launched(*ELSEWHERE, "workers=slurm", "workers.n=1")
     (worker,) = training(launcher)
     os.kill(worker, signal.SIGSTOP)  # it is still in training when the signal has come, however long that takes
     first = jobs()
@@ -249,8 +234,8 @@ def test_a_worker_that_slurm_wants_back_saves_and_another_goes_on(workdir: Path,
     assert as_here(here)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_worker_that_is_wanted_back_while_it_waits_says_so(name: str) -> None:
+def served() -> tuple[Connection, int]:
+    """A worker that waits for a block: the connection to it, and its process id."""
     ours, theirs = Pipe()
 
     def work() -> int:
@@ -260,6 +245,12 @@ def test_a_worker_that_is_wanted_back_while_it_waits_says_so(name: str) -> None:
 
     child = forked(work)
     theirs.close()
+    return ours, child
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_worker_that_is_wanted_back_while_it_waits_says_so(name: str) -> None:
+    ours, child = served()
     ours.recv()
 
     os.kill(child, getattr(signal, name))
@@ -269,7 +260,7 @@ def test_a_worker_that_is_wanted_back_while_it_waits_says_so(name: str) -> None:
 
 
 def test_ctrl_c_saves_what_trains_elsewhere_and_resume_may_train_it_here(workdir: Path, here: Path) -> None:
-    launcher = launched(*LONG, *behind("node", NOISY), "workers.n=1")
+    launcher = launched(*ELSEWHERE, *behind("node", NOISY), "workers.n=1")
     training(launcher)
 
     os.kill(launcher, signal.SIGINT)
@@ -285,7 +276,7 @@ def test_ctrl_c_saves_what_trains_elsewhere_and_resume_may_train_it_here(workdir
 
 
 def test_workers_that_cannot_be_started_are_told_with_what_they_said(workdir: Path) -> None:
-    found = sweep(*LONG, *behind("node", "#!/bin/sh\necho 'no such partition' >&2\nexit 3\n"))
+    found = sweep(*ELSEWHERE, *behind("node", "#!/bin/sh\necho 'no such partition' >&2\nexit 3\n"))
 
     assert found.returncode == 1
     assert "the sweep goes on with 1" in found.stderr
@@ -298,7 +289,7 @@ def test_workers_that_cannot_be_started_are_told_with_what_they_said(workdir: Pa
 def test_a_worker_with_another_version_is_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "installed", lambda name: "9.9")
 
-    found = sweep(*LONG, *behind("node", NOISY), "workers.n=1")
+    found = sweep(*ELSEWHERE, *behind("node", NOISY), "workers.n=1")
 
     assert found.returncode == 1
     assert ", the launcher 9.9" in found.stderr
@@ -326,7 +317,7 @@ def test_a_sweep_elsewhere_has_the_jobs_of_the_sweep_here(workdir: Path) -> None
 def test_what_workers_cannot_be_is_refused_before_anything_is_composed(
     overrides: list[str], problem: str, workdir: Path
 ) -> None:
-    found = sweep(*LONG, *overrides)
+    found = sweep(*ELSEWHERE, *overrides)
 
     assert found.returncode == 2
     assert found.stderr.startswith(f"error: {problem}")
@@ -353,15 +344,7 @@ def test_within_a_job_of_slurm_workers_are_steps_of_it(monkeypatch: pytest.Monke
 
 
 def test_a_worker_says_what_it_is_before_it_is_given_anything() -> None:
-    ours, theirs = Pipe()
-
-    def work() -> int:
-        ours.close()
-        serving.serve(theirs, theirs)
-        return 0
-
-    child = forked(work)
-    theirs.close()
+    ours, child = served()
 
     hello = ours.recv()
     ours.close()
@@ -373,7 +356,7 @@ def test_a_worker_says_what_it_is_before_it_is_given_anything() -> None:
 
 @pytest.mark.usefixtures("slurm")
 def test_a_batch_script_of_two_tasks_sweeps_once_in_steps_of_its_job(workdir: Path, here: Path) -> None:
-    script(*LONG, "workers=slurm")
+    script(*ELSEWHERE, "workers=slurm")
 
     code = submitted("-N2", "-n2", seconds=150)
 

@@ -56,6 +56,15 @@ class Executor(ABC):
         """Stop at once, saving nothing."""
 
 
+def watched(happenings: Iterator[Happening], watch: Watch) -> Iterator[Happening]:
+    """What happens, but for how far blocks are, which `watch` is told."""
+    for block, event in happenings:
+        if isinstance(event, Advanced):
+            watch(block, event)
+        else:
+            yield block, event
+
+
 class InProcess(Executor):
     """One block after the other, here; a job that ends its process ends this one."""
 
@@ -109,11 +118,7 @@ class Workers(Executor):
     def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         try:
             while self._fill(take, waiting):
-                for block, event in self._happenings():
-                    if isinstance(event, Advanced):
-                        watch(block, event)
-                    else:
-                        yield block, event
+                yield from watched(self._happenings(), watch)
         finally:
             for worker in self._workers:
                 worker.link.close(patiently=worker.idle)

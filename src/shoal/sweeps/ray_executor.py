@@ -21,9 +21,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shoal.errors import ShoalError, UsageError
 from shoal.rundir import Status
 from shoal.sweeps import ray_entry
-from shoal.sweeps.block import Advanced, Block, Noted, RunEnded
+from shoal.sweeps.block import Block, Noted, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
-from shoal.sweeps.executor import NOBODY, POLL_SECONDS, Executor, Happening, Lost, Take, Waiting, Watch
+from shoal.sweeps.executor import NOBODY, POLL_SECONDS, Executor, Happening, Lost, Take, Waiting, Watch, watched
 from shoal.sweeps.hosts import Ray
 from shoal.sweeps.links import Surroundings
 from shoal.sweeps.serving import Finished, Hello, Preempted
@@ -76,11 +76,7 @@ class RayTasks(Executor):
         try:
             while self._fill(take):
                 self._pass_on()
-                for block, event in self._happenings():
-                    if isinstance(event, Advanced):
-                        watch(block, event)
-                    else:
-                        yield block, event
+                yield from watched(self._happenings(), watch)
         finally:
             for task in self._tasks.values():
                 ray.cancel(task.end, force=True)
