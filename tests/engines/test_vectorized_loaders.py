@@ -239,6 +239,11 @@ def own_job(seed: int, data: Callable[[], Any], module: Callable[[], Any] = Plai
     ],
 )
 def test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch(name: str, settings: Any) -> None:
+    assert_the_same_batches(name, **settings)
+
+
+def assert_the_same_batches(name: str, **settings: Any) -> None:
+    """That a stack has the batches of this data in each epoch that Lightning gives."""
     alone = own_job(1, DATA[name], Noting, **settings)
     module: Any = alone.module()
     fit_alone(alone, module)
@@ -257,7 +262,7 @@ def test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch(name: str, s
 def test_workers_that_lightning_seeds_draw_the_same_in_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_SEED_WORKERS", "1")
 
-    test_a_stack_has_the_batches_that_lightning_gives_in_each_epoch("drawn by workers when asked for", {})
+    assert_the_same_batches("drawn by workers when asked for")
 
 
 def equal(one: Any, other: Any) -> bool:

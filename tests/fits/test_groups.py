@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import shoal
+from fitting import fit_of
 from shoal.cli import run as command
 from shoal.errors import ConfigError
 from spread import one_of
@@ -37,9 +38,7 @@ def table(workdir: Path) -> Path:
 
 def fitted(*words: str, formula: Sequence[str] = FORMULA) -> dict:
     """What run.json says of a fit."""
-    found = shoal.train([*WORDS, *formula, *words]).info.fit
-    assert found is not None
-    return found
+    return fit_of(*WORDS, *formula, *words)
 
 
 def test_groups_with_nothing_in_common_are_fitted_as_each_alone(table: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import shoal
+from fitting import fit_of
 from shoal.cli import run as command
 from shoal.errors import ConfigError
 from shoal.fits import covariance
@@ -53,9 +54,7 @@ def table(workdir: Path) -> Path:
 
 def fitted(*words: str) -> dict:
     """What run.json says of a fit."""
-    found = shoal.train([*WORDS, *words]).info.fit
-    assert found is not None
-    return found
+    return fit_of(*WORDS, *words)
 
 
 def test_values_and_standard_errors_are_those_certified_and_engines_agree(table: Path) -> None:

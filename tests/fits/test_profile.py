@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import shoal
+from fitting import fit_of
 from shoal.tails import t_quantile
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -27,9 +27,7 @@ def table(workdir: Path) -> Path:
 
 def fitted(*words: str) -> dict:
     """What run.json says of a fit."""
-    found = shoal.train([*WORDS, *words]).info.fit
-    assert found is not None
-    return found
+    return fit_of(*WORDS, *words)
 
 
 def test_the_profile_of_a_straight_formula_is_students_interval(table: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 import shoal
+from fitting import fit_of
 from shoal.cli import run as command
 from shoal.errors import ConfigError
 from shoal.models import integrated
@@ -66,9 +67,7 @@ def table(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fitted(*words: str) -> dict:
     """What run.json says of a fit."""
-    found = shoal.train([*WORDS, *words]).info.fit
-    assert found is not None
-    return found
+    return fit_of(*WORDS, *words)
 
 
 def test_several_targets_are_fitted_as_their_values_below_each_other(table: Path) -> None:
