@@ -75,7 +75,9 @@ class Classifier(pl.LightningModule):
         norm = [nn.BatchNorm1d(cfg.hidden)] if cfg.norm else []
         drop = [nn.Dropout(cfg.dropout)] if cfg.dropout else []
         memory = [Remembering()] if cfg.recurrent else []
-        self.net = nn.Sequential(*memory, nn.Linear(4, cfg.hidden), *norm, nn.Tanh(), *drop, nn.Linear(cfg.hidden, 3))
+        # What is normalised has no bias: the gradient of one would be rounding alone, which Adam makes whole steps of.
+        first = nn.Linear(4, cfg.hidden, bias=not norm)
+        self.net = nn.Sequential(*memory, first, *norm, nn.Tanh(), *drop, nn.Linear(cfg.hidden, 3))
         self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
         self.train_acc, self.val_acc = (MulticlassAccuracy(3, average="micro") for _ in range(2))
         self.best = MaxMetric()
