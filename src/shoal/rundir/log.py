@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shoal.rundir.lease import ensure
+
 
 @contextmanager
 def quiet_logging() -> Iterator[None]:
@@ -35,8 +37,18 @@ def quiet_logging() -> Iterator[None]:
 
 
 def log_through(handler: logging.Handler) -> None:
-    """Let `handler`, and no other, have all that is logged, in the form in which Hydra begins a run's log."""
+    """Let `handler`, and no other, have all that is logged, in the form in which Hydra begins a run's log.
+
+    A process whose lease was taken away logs no more: another one writes there.
+    """
+    handler.addFilter(_is_wanted)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    del record
+    ensure()
+    return True
