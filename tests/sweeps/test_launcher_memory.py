@@ -19,7 +19,7 @@ from shoal.sweeps.serving import Finished
 from shoal.sweeps.sweep_progress import SweepProgress
 
 N = 320
-MOST = 10_000
+MOST = 7_000
 """Bytes a job."""
 RUN = RunInfo(
     id="run",
@@ -50,18 +50,24 @@ class Told(Executor):
     def kill(self) -> None: ...
 
 
-def test_a_job_costs_its_launcher_less_than_ten_kilobytes(tmp_path: Path) -> None:
+def launched(path: Path, n: int) -> Execution:
+    """A sweep of so many jobs, accounted for."""
+    jobs = [JobInfo(i, job_name(i), f"{i:064x}", {"seed": i}, [f"seed={i}"]) for i in range(n)]
+    folder = SweepDir(path)
+    ledger = Ledger(folder, SweepInfo(id="sweep", task="parabola", status=Status.RUNNING, jobs=jobs))
+    runs = [Assignment(job.number, folder.run(job).path, {}, replace(RUN, differs=job.differs)) for job in jobs]
+    blocks = [Block(tuple(runs[first : first + 16]), stacked=True) for first in range(0, n, 16)]
+    with SweepProgress(n) as progress:
+        execution = Execution(Told(), ledger, progress, begin=lambda block: None)
+        execution.run(blocks)
+    return execution
+
+
+def test_a_job_costs_its_launcher_less_than_seven_kilobytes(tmp_path: Path) -> None:
+    launched(tmp_path / "first", 16)  # what is imported late is no job's
     tracemalloc.start()
     try:
-        jobs = [JobInfo(n, job_name(n), f"{n:064x}", {"seed": n}, [f"seed={n}"]) for n in range(N)]
-        folder = SweepDir(tmp_path)
-        ledger = Ledger(folder, SweepInfo(id="sweep", task="parabola", status=Status.RUNNING, jobs=jobs))
-        runs = [Assignment(job.number, folder.run(job).path, {}, replace(RUN, differs=job.differs)) for job in jobs]
-        blocks = [Block(tuple(runs[first : first + 16]), stacked=True) for first in range(0, N, 16)]
-
-        with SweepProgress(N) as progress:
-            execution = Execution(Told(), ledger, progress, begin=lambda block: None)
-            execution.run(blocks)
+        execution = launched(tmp_path / "second", N)
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
     finally:

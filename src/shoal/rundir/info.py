@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of the run directory's form."""
+
+
+_WITH_NUMBERS = ("differs", "expected", "final", "at_best", "assessment", "references", "fit")
+"""Parts of run.json in which 1 and 1.0 are not the same, though they are equal."""
 
 
 class Status(StrEnum):
@@ -157,10 +162,12 @@ class RunInfo:
         return self.status is not Status.RUNNING
 
     def sharing(self, other: RunInfo) -> RunInfo:
-        """The same, with the other's own objects for what runs of a sweep have in common: there may be thousands."""
-        common = ("command", "choices", "git", "versions", "hardware", "instructions")
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in common)
-        return replace(self, **{name: theirs for name, mine, theirs in pairs if mine == theirs})
+        """The same, with the other's own objects for what both have alike: there may be a hundred thousand runs."""
+        pairs = ((each.name, getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
+        alike = {n: theirs for n, mine, theirs in pairs if mine == theirs and (n not in _WITH_NUMBERS or not mine)}
+        metrics = {"final": self.final, "at_best": self.at_best}
+        named = {kind: {sys.intern(name): value for name, value in found.items()} for kind, found in metrics.items()}
+        return replace(self, **{**named, **alike})
 
 
 def tags_of(config: Mapping[str, Any]) -> list[str]:

@@ -121,7 +121,7 @@ class Execution:
     def _ended(self, number: int, info: RunInfo) -> None:
         if number in self.results:  # a stack that fails tells of its runs once, and its process of all it was given
             return
-        self.results[number] = info.sharing(next(iter(self.results.values()), info))
+        info = self.results[number] = info.sharing(next(iter(self.results.values()), info))
         self.ledger.update(number, info.status, info.reason)
         if info.status in BAD:
             self._tell(number, info)
