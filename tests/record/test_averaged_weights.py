@@ -98,11 +98,13 @@ def test_a_finished_average_goes_on_as_the_longer_run_would(name: str, workdir: 
 
 @pytest.mark.parametrize("name", ["ema", "mean"])
 def test_a_run_goes_on_without_an_average_from_the_weights_it_trained(name: str, workdir: Path) -> None:
+    start([*WORDS, "trainer.max_epochs=4", "hydra.run.dir=never"])
     train("run", name, epochs=2)
 
     resume(Path("run"), ["callbacks.average=null", "trainer.max_epochs=4"])
 
     run = Run("run")
+    assert differences(state(Path("never"))["last"]["state_dict"], state(run.path)["last"]["state_dict"]) == []
     best = run.info.best
     assert best is not None
     assert run.evaluate("last")["val/loss"] == pytest.approx(run.info.final["val/loss"], rel=1e-6)

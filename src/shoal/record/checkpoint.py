@@ -209,9 +209,11 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the generators' states until the first step."""
+        """Keep the generators' states until the first step, and the averaged weights until there are better ones."""
         self._rng = checkpoint[EXTRA]["generators"]
         self.states.step = checkpoint["global_step"]
+        if "current_model_state" in checkpoint:
+            self._scored = cloned(dict(checkpoint["state_dict"]))
 
     def _due(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         if batch_idx % trainer.accumulate_grad_batches or trainer.global_step == self.states.step:
