@@ -8,13 +8,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 
 from shoal.engines.job import Job
+from shoal.engines.stack.averaging import Averaging, why_apart
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized import probe
-from shoal.engines.vectorized.hook_names import VALIDATION, called, hooks_of, not_called, upstream
+from shoal.engines.vectorized.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
 from shoal.engines.vectorized.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
@@ -121,14 +122,19 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
             if isinstance(callback, Checkpoint) and callback.every_n_train_steps:
                 return f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch"
             continue
+        if isinstance(callback, WeightAveraging):
+            if why := why_apart(callback, job.trainer, validates=job.validates) or _seen_averaged(job, module):
+                return f"callbacks.{name} ({type(callback).__name__}) {why}"
+            continue
         if isinstance(callback, KNOWN) or upstream(callback):
             return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
         if hook := not_called(callback):
             return f"callbacks.{name} ({type(callback).__name__}) has {hook}, which a stack does not call"
     if why := _checked_before(job, module):
         return why
-    if sum(isinstance(callback, EarlyStopping) for callback in job.callbacks.values()) > 1:
-        return "it has several EarlyStopping callbacks"
+    for kind in (EarlyStopping, WeightAveraging):
+        if sum(isinstance(callback, kind) for callback in job.callbacks.values()) > 1:
+            return f"it has several {kind.__name__} callbacks"
     return unstackable(module, job.optimizer)
 
 
@@ -144,6 +150,15 @@ def _checked_before(job: Job, module: pl.LightningModule) -> str | None:
     return None
 
 
+def _seen_averaged(job: Job, module: pl.LightningModule) -> str | None:
+    """Why hooks would see other weights than alone: a stack leaves the averaged ones out of the runs' modules."""
+    for owner in (*called(job.callbacks).values(), module):
+        for hook in hooks_of(owner):
+            if hook in (*VALIDATION, *END):
+                return f"averages weights that {hook} of {type(owner).__name__} may look at"
+    return None
+
+
 def _own(member: Member) -> OwnOptimizer | None:
     """The optimizer object that a run is stepped by, where it is not by a rule."""
     rate = member.rate(member.trainer.horizon)
@@ -155,10 +170,12 @@ def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -
     settings: Mapping[str, Hashable] = {
         f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN
     }
+    how = Averaging.of(job.callbacks)
     return {
         **signature(module, job.optimizer.in_stack, train.first()),
         **({"the optimizer": own.called, "the optimizer's groups": str(own.names)} if own else {}),
         **settings,
+        **({"how weights are averaged": (how.decay is None, how.of_buffers)} if how else {}),
         **{name.format("training"): value for name, value in train.key.items()},
         **{name.format("validation"): value for name, value in (val.key if val else {}).items()},
         "what the task measures": tuple(job.task.metric_names),

@@ -150,6 +150,7 @@ class Training:
             self._updating(numbers)
         elif any(self.stack.active):
             self._step_of_some(numbers)
+        self.stack.average()
 
     def _losses_again(self, rows: list[int]) -> Tensor:
         """The losses of the batch within a step, its gradients put in their places, and the buffers of these rows."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from shoal.engines.stack.averaging import Averages, Averaging
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.own import OwnOptimizer
@@ -60,6 +61,8 @@ class Stack:
     """The optimizer of each row, where its own object steps it and not a rule."""
     kept: list[list[dict[str, Any]]] = field(default_factory=list)
     """For each row the state that its own object keeps beside each parameter, where that is not in `state`."""
+    averages: Averages | None = None
+    """Those of the weights, where the runs are judged by them."""
 
     @classmethod
     def of(
@@ -71,10 +74,11 @@ class Stack:
         limits: GradientLimits | None = None,
         rows: int = SMALLEST,
         own: Sequence[OwnOptimizer] = (),
+        averaging: Sequence[Averaging] = (),
     ) -> Stack:
         """A new stack of the modules' parameters (those that are trained) and buffers, with at least `rows` rows.
 
-        `own` are the runs' own optimizers, where those step them.
+        `own` are the runs' own optimizers, where those step them; `averaging` says how each averages its weights.
         """
         trained = [{n: p for n, p in module.named_parameters() if p.requires_grad} for module in modules]
         if own:
@@ -84,6 +88,7 @@ class Stack:
         params = layout.matrix([list(named.values()) for named in trained])
         fixed = [_fixed(module) for module in modules]
         buffers = {name: torch.stack([named[name] for named in fixed]) for name in fixed[0]}
+        frozen = frozenset(buffers).difference(name for name, _ in modules[0].named_buffers())
         runs = len(modules)
         stack = cls(
             layout,
@@ -98,6 +103,7 @@ class Stack:
             {},
             list(own),
             [[] for _ in own],
+            Averages(averaging, params, buffers, frozen) if averaging else None,
         )
         return stack if runs >= rows else stack.select(range(runs), size=rows)
 
@@ -125,6 +131,7 @@ class Stack:
             {new: self.diverged[row] for new, row in enumerate(rows) if row in self.diverged},
             [self.own[row] for row in rows] if self.own else [],
             [copy.deepcopy(self.kept[row]) for row in rows] if self.own else [],
+            self.averages.select(index) if self.averages else None,
         )
 
     def copy_row(self, row: int, other: Stack, other_row: int) -> None:
@@ -136,6 +143,20 @@ class Stack:
         self.steps[row] = other.steps[other_row]
         if self.own:
             self.kept[row] = copy.deepcopy(other.kept[other_row])
+        if self.averages and other.averages:
+            self.averages.copy_row(row, other.averages, other_row)
+
+    @property
+    def judged(self) -> Stack:
+        """The stack with the weights that its runs are judged by."""
+        if self.averages is None:
+            return self
+        return replace(self, params=self.averages.params, buffers=self.averages.buffers, averages=None)
+
+    def average(self) -> None:
+        """Let the weights that a step has come to count in their averages."""
+        if self.averages:
+            self.averages.take(self.params, self.buffers, steps=self.steps, active=self.active)
 
     def weights(self, row: int) -> dict[str, Tensor]:
         """Parameters and buffers of one run, by name: copies that share nothing with the stack."""
@@ -183,6 +204,7 @@ class Stack:
             "active": list(self.active),
             "kept": copy.deepcopy(self.kept),
             "diverged": {row: [found.step, found.what, found.norm] for row, found in self.diverged.items()},
+            **({"averages": self.averages.state_dict()} if self.averages else {}),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -194,6 +216,8 @@ class Stack:
         self.steps, self.active = list(saved["steps"]), list(saved["active"])
         self.kept = copy.deepcopy(saved.get("kept", []))
         self.diverged = {int(row): Divergence(*found) for row, found in saved["diverged"].items()}
+        if self.averages:
+            self.averages.load_state_dict(saved["averages"])
 
     def _own_state(self, row: int) -> dict[int, Any]:
         """The state of the run's own object; none before its first step."""

@@ -157,7 +157,7 @@ class StackModule(pl.LightningModule):
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
-        history = evaluate(self.running.stack, self.running.steps.val, self._validation(), self._clock)
+        history = evaluate(self.running.stack.judged, self.running.steps.val, self._validation(), self._clock)
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []

@@ -11,6 +11,7 @@ from shoal.engines.job import Job
 from shoal.engines.length import may_end
 from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.own import OwnOptimizer
+from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import Own
 
@@ -31,7 +32,8 @@ def go_on_from(
     """
     row, member, stack = running.rows.index(run), running.members[run], running.stack
     optimizer = checkpoint["optimizer_states"][0]
-    stack.load_weights(row, checkpoint["state_dict"])
+    stack.load_weights(row, checkpoint.get("current_model_state", checkpoint["state_dict"]))
+    _go_on_with_averages(checkpoint, stack, row)
     stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
     _go_on_with_rate(checkpoint, running, run, before)
     stopping = member.early_stopping
@@ -45,6 +47,17 @@ def go_on_from(
     running.fill_rows()
     member.load_callbacks(checkpoint["callbacks"])
     member.module.on_load_checkpoint(dict(checkpoint))
+
+
+def _go_on_with_averages(checkpoint: Mapping[str, Any], stack: Stack, row: int) -> None:
+    """Let averages go on; those of a run that had none begin with its weights."""
+    if stack.averages is None:
+        return
+    stack.judged.load_weights(row, checkpoint["state_dict"])
+    if "averaging_state" in checkpoint:
+        stack.averages.taken[row] = int(checkpoint["averaging_state"]["n_averaged"])
+        kept = checkpoint["callbacks"].get(stack.averages.how[row].key, {})
+        stack.averages.latest[row] = int(kept.get("latest_update_step", 0))
 
 
 def _go_on_with_rate(checkpoint: Mapping[str, Any], running: Running, run: int, before: Job | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning
+import torch
 
 from shoal.engines.position import Position
 from shoal.engines.stack.own import OwnOptimizer
@@ -78,12 +79,16 @@ def checkpoint(member: Member, rate: Rate | OwnOptimizer, stack: Stack, row: int
         "epoch": moment.epoch,
         "global_step": step,
         "pytorch-lightning_version": _LIGHTNING,
-        "state_dict": state_dict_of(member.module, stack.weights(row)),
+        "state_dict": state_dict_of(member.module, stack.judged.weights(row)),
         "loops": {},
         "callbacks": {**({stopping.state_key: moment.early_stopping} if stopping else {}), **moment.callbacks},
         "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],
         "lr_schedulers": schedules,
     }
+    if stack.averages:
+        found["current_model_state"] = state_dict_of(member.module, stack.weights(row))
+        found["averaging_state"] = {"n_averaged": torch.tensor(stack.averages.taken[row])}
+        found["callbacks"][stack.averages.how[row].key] = {"latest_update_step": stack.averages.latest[row]}
     member.module.on_save_checkpoint(found)
     if moment.sums or isinstance(member.module, Supervised):  # which adds up alone what the stack does for it here
         found["sums"] = dict(moment.sums)

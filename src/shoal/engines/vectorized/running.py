@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
+from shoal.engines.stack.averaging import Averaging
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.own import OwnOptimizer
@@ -65,6 +66,7 @@ class Running:
             rule.columns([member.job.optimizer.in_stack for member in members]),
             limits=GradientLimits.of(norms, values),
             own=own,
+            averaging=[how for member in members if (how := Averaging.of(member.job.callbacks))],
         )
         self.accumulate = accumulate
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
@@ -236,7 +238,8 @@ class Running:
     def best_weights(self, run: int) -> dict[str, Tensor]:
         """The run's weights when the monitored metric was best; its last ones where none is monitored."""
         states = next((each for each in (self._best, self._last) if run in each), None)
-        weights = states.stack.weights(run) if states else self.stack.weights(self.rows.index(run))
+        stack, row = (states.stack, run) if states else (self.stack, self.rows.index(run))
+        weights = stack.judged.weights(row)
         return state_dict_of(self.members[run].module, weights)
 
     def horizon_under(self, trainer: Mapping[str, Any]) -> Horizon:
