@@ -62,6 +62,18 @@ RIGHT = [
     ("(1e8+x)-1e8", "0.3"),
     ("1e8+x**2", "1e-3"),
     ("x*sigmoid(10*x)", "2.5"),
+    # Where terms of the function, or of its derivative, cancel.
+    ("log(1+exp(x))", "-30"),
+    ("log(1+exp(x))", "-38"),
+    ("sin(x)/x", "1e-9"),
+    ("(1-cos(x))/x**2", "1e-8"),
+    ("(exp(x)-1)/x", "1e-10"),
+    ("sqrt(x+1)-sqrt(x)", "1e12"),
+    ("sqrt(1+x)-1", "1e-14"),
+    ("(x**3-1)/(x-1)", "1.0000001"),
+    ("1e16+x-1e16", "3"),
+    ("log(x+sqrt(x**2+1))", "-1e6"),
+    ("1/x-1/(x+1)", "1e8"),
 ]
 
 
@@ -185,6 +197,10 @@ def test_a_derivative_that_is_wrong_is_found_from_the_values_alone(
         ("x**2", "0", "2*x**2/x"),
         ("relu(x)", "0", "step(x)"),
         ("x**2", "3", "log(-x)"),
+        ("1e8+x**2", "1e-3", "2.001*x"),
+        ("log(1+exp(x))", "-30", "1.01*exp(x)"),
+        ("sin(x)/x", "1e-5", "-x/2"),
+        ("(exp(x)-1)/x", "1e-6", "0.6"),
     ],
 )
 def test_a_formula_that_is_wrong_or_has_no_value_is_found(formula: str, at: str, derivative: str) -> None:
@@ -194,15 +210,22 @@ def test_a_formula_that_is_wrong_or_has_no_value_is_found(formula: str, at: str,
 
 
 def test_what_is_special_about_a_derivative_is_said() -> None:
-    sided, written, rough, outside = (
+    sided, written, rough, outside, lost = (
         check(formula, at=at).text()
-        for formula, at in (("x**1.5", "0"), ("x**y", "x=0,y=2"), ("sin(1e12*x)", "1"), ("log(x)", "-1"))
+        for formula, at in (
+            ("x**1.5", "0"),
+            ("x**y", "x=0,y=2"),
+            ("sin(1e12*x)", "1"),
+            ("log(x)", "-1"),
+            ("sin(x)/x", "1e-9"),
+        )
     )
 
     assert "d/dx at x=0: from the right alone" in sided
     assert "d/dx at x=0, y=2: its formula has no value there" in written
     assert "d/dx at x=1: differences tell nothing there, the function is too rough" in rough
     assert "d/dx at x=-1: the function has no finite values around" in outside
+    assert "d/dx at x=1e-09: its digits are lost where terms of the function cancel" in lost
 
 
 @pytest.mark.parametrize("formula", ["sign(x)", "step(x)", "abs(x)**0.3", "sqrt(abs(x))"])

@@ -33,6 +33,10 @@ class Analytic(ABC):
         """The derivatives that are known at a place, each in the shape of its last variable."""
 
     @abstractmethod
+    def again(self, place: Point) -> Mapping[Names, Tensor]:
+        """The same at the place that was asked for last: the formulas are those found there, and evaluated anew."""
+
+    @abstractmethod
     def formulas(self) -> dict[str, str]:
         """Label -> formula."""
 
@@ -53,6 +57,9 @@ class Written(Analytic):
             names: each(**place).detach().sum_to_size(place[names[-1]].shape)
             for names, each in self.expressions.items()
         }
+
+    def again(self, place: Point) -> Mapping[Names, Tensor]:
+        return self.at(place)
 
     def formulas(self) -> dict[str, str]:
         return {label(names): each.text for names, each in self.expressions.items()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from shoal.errors import ConfigError, ExitCode, UsageError
 from shoal.expressions import parse
 from shoal.gradcheck import points
-from shoal.gradcheck.analytic import Analytic, Written, label
+from shoal.gradcheck.analytic import Analytic, Names, Written, label
 from shoal.gradcheck.differentiated import Differentiated, function
 from shoal.gradcheck.points import Point, recorded
 from shoal.gradcheck.three_ways import ANALYTIC, Along, Derivative, compared
@@ -200,27 +201,20 @@ def _derivatives(
                 label=label(names) + (f"[{i}]" if place[names[-1]].dim() else ""),
                 at=points.shown(place),
                 along=along,
-                exact=_Exact(analytic, along, known.get(names)),
+                analytic=_by_element(along, known),
                 tolerance=tolerance,
+                again=partial(_again, along, analytic),
                 given=analytic.given,
             )
 
 
-@dataclass(frozen=True)
-class _Exact:
-    """The analytic derivative as a function of one element of the last variable."""
+def _again(along: Along, analytic: Analytic) -> float | None:
+    return _by_element(along, analytic.again(along.place))
 
-    analytic: Analytic
-    along: Along
-    here: Tensor | None
 
-    def __call__(self, value: float) -> float | None:
-        if self.here is None:
-            return None
-        found = (
-            self.here if value == self.along.here else self.analytic.at(self.along.moved(value)).get(self.along.names)
-        )
-        return None if found is None else self.along.by_element(found)
+def _by_element(along: Along, known: Mapping[Names, Tensor]) -> float | None:
+    found = known.get(along.names)
+    return None if found is None else along.by_element(found)
 
 
 def _graph(of: Differentiated, place: Point) -> tuple[bool, bool, bool]:

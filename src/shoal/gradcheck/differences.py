@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import repeat, takewhile
 
 import torch
 from torch import Tensor
@@ -68,8 +68,6 @@ class Differences:
     """By the coarse ones: that of the function, should what the fine ones show be its rounding."""
     scale: float
     """The largest slope over a coarse step: what is far below it is as good as zero. No number without values there."""
-    noise: float
-    """What rounding does to the slope over a coarse step."""
 
     @property
     def kink(self) -> tuple[float, float] | None:
@@ -83,15 +81,15 @@ class Differences:
         return "" if left == right else "left" if left else "right"
 
 
-def differences(f: Values, x: float) -> Differences:
-    """The derivative of the sum of `f` at `x`; no number where `f` has no finite values there or next to it."""
-    left, right = (_steps(f, x, sign) for sign in (-1, 1))
+def differences(f: Values, x: float, *, lost: Tensor | float = 0.0) -> Differences:
+    """The derivative of the sum of `f` at `x`; no number where `f` has no finite values there or next to it.
+
+    `lost` is what rounding does to each value, where that is more than its digits tell.
+    """
+    left, right = (_steps(f, x, sign, lost) for sign in (-1, 1))
     coarse = [[each for each in side if abs(each.length) > _COARSE * _size(x)] for side in (left, right)]
     slopes = [abs(each.slope) for side in (left, right) for each in side[: len(side) // 2]]
-    noise = max((side[0].noise for side in (left, right) if side), default=0.0)
-    return Differences(
-        _reading(left, right, x), _reading(coarse[0], coarse[1], x), scale=max(slopes, default=math.nan), noise=noise
-    )
+    return Differences(_reading(left, right, x), _reading(coarse[0], coarse[1], x), scale=max(slopes, default=math.nan))
 
 
 def _reading(left: Sequence[Difference], right: Sequence[Difference], x: float) -> Reading:
@@ -108,7 +106,7 @@ def _size(x: float) -> float:
     return max(1.0, abs(x))
 
 
-def _steps(f: Values, x: float, sign: int) -> list[Difference]:
+def _steps(f: Values, x: float, sign: int, lost: Tensor | float) -> list[Difference]:
     """Steps to one side, coarse ones first, as far as the values over them and over all finer ones are finite."""
     lengths = [x + sign * length - x for length in _lengths(x)]
     here = torch.as_tensor(f(x), dtype=torch.float64)
@@ -121,7 +119,8 @@ def _steps(f: Values, x: float, sign: int) -> list[Difference]:
     # What is done to the argument is rounded as well: sin(1e6*x) has the rounding of 1e6*x.
     through = changes.abs().sum(dim=1) * abs(x) / torch.tensor(lengths, dtype=torch.float64).abs()
     rounding = _ROUNDING * ((sizes * moving).sum(dim=1) + through)
-    steps = map(Difference, lengths, changes.sum(dim=1).tolist(), rounding.tolist())
+    hidden = 2 * (torch.as_tensor(lost).flatten() * moving).sum().item()
+    steps = map(Difference, lengths, changes.sum(dim=1).tolist(), rounding.tolist(), repeat(hidden))
     return [*takewhile(lambda each: math.isfinite(each.change), reversed([*steps]))][::-1]
 
 
@@ -149,5 +148,9 @@ def _stair(steps: Sequence[Difference], x: float) -> float:
 
 def _both(left: Difference, right: Difference) -> Difference:
     return Difference(
-        right.length - left.length, right.change - left.change, right.digits + left.digits, right.shown + left.shown
+        right.length - left.length,
+        right.change - left.change,
+        right.digits + left.digits,
+        right.hidden + left.hidden,
+        right.shown + left.shown,
     )

@@ -38,6 +38,8 @@ class Traced(Analytic):
     """Label -> formula -> the points where it is that."""
     missing: dict[str, list[Point]] = field(default_factory=dict)
     """Why there is no formula -> the points."""
+    last: tuple[TracedFormula, dict[Names, list[Any]]] | None = None
+    """The formula of the function and its derivatives where they were asked for last; None where there were none."""
 
     def at(self, place: Point) -> Mapping[Names, Tensor]:
         try:
@@ -49,21 +51,23 @@ class Traced(Analytic):
         self.missing.setdefault(problem, []).append(place)
         return {}
 
+    def again(self, place: Point) -> Mapping[Names, Tensor]:
+        return {} if self.last is None else _evaluated(*self.last, place)
+
     def _at(self, place: Point) -> Mapping[Names, Tensor]:
+        self.last = None
         trace = traced(self.of, place)
         if not real(trace.total) or not matches(trace, self.of, place):
             raise NoFormula("torch's operations on its arguments do not explain its values")
         derivatives = self._derivatives(trace, place)
-        found = {
-            names: torch.tensor([trace.value(each, place) for each in row], dtype=torch.float64)
-            for names, row in derivatives.items()
-        }
+        found = _evaluated(trace, derivatives, place)
+        self.last = trace, derivatives
         if all(symbols.ndim == 0 for symbols in trace.symbols.values()):
             self._show(self.of.text, written(trace.total), place)
         for names, row in derivatives.items():
             for name, text in _texts(names, row, trace):
                 self._show(name, text, place)
-        return {names: values.reshape(place[names[-1]].shape) for names, values in found.items()}
+        return found
 
     def _show(self, name: str, text: str, place: Point) -> None:
         self.shown.setdefault(name, {}).setdefault(text, []).append(place)
@@ -97,6 +101,16 @@ class Traced(Analytic):
         for problem, places in self.missing.items():
             here = f" at {len(places)} points, as {points.shown(places[0])}" if len(places) > 1 else ""
             yield f"{problem}{here}"
+
+
+def _evaluated(trace: TracedFormula, derivatives: Mapping[Names, Sequence[Any]], place: Point) -> dict[Names, Tensor]:
+    """The derivatives at a place, each in the shape of its last variable."""
+    return {
+        names: torch.tensor([trace.value(each, place) for each in row], dtype=torch.float64).reshape(
+            place[names[-1]].shape
+        )
+        for names, row in derivatives.items()
+    }
 
 
 def _branches(texts: Mapping[str, Sequence[Point]]) -> str:

@@ -31,6 +31,8 @@ class Difference:
     """Of the function."""
     digits: float
     """What rounding may have added to that, by the digits of a float64."""
+    hidden: float = 0.0
+    """The same, by what rounding does within the function, where that was asked."""
     shown: float = 0.0
     """The same, by the roughness of the values."""
 
@@ -41,7 +43,7 @@ class Difference:
     @property
     def noise(self) -> float:
         """What rounding may have added to the slope."""
-        return max(self.digits, self.shown) / abs(self.length)
+        return max(self.digits, self.hidden, self.shown) / abs(self.length)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def roughness(steps: Sequence[Difference]) -> float:
 def _endless(finest: Sequence[Difference]) -> bool:
     """Whether the slopes grow by the same factor from step to step: a jump, or a tangent that stands upright."""
     slopes = [each.slope for each in finest]
-    if not all(slopes):
+    if not all(slopes) or any(abs(each.change) <= each.hidden for each in finest):
         return False
     factors = [fine / coarse for coarse, fine in pairwise(slopes)]
     return min(factors) > _GROWTH and max(factors) < _GROWTH * min(factors)

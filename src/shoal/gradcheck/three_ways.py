@@ -12,6 +12,7 @@ from torch import Tensor
 from shoal.gradcheck.differences import Differences, differences
 from shoal.gradcheck.differentiated import Differentiated, failures
 from shoal.gradcheck.points import Point, recorded
+from shoal.gradcheck.rounding import rounding
 from shoal.gradcheck.slopes import Slope
 
 ANALYTIC = 1e-3
@@ -22,11 +23,6 @@ _TOLD = 1e-3
 """An uncertainty above this share of the derivative tells nothing."""
 _NOTHING = 1e-9
 """What is this share of the slopes around it is as good as zero."""
-
-
-_NEAR = 1e-7
-"""How far near numbers are apart, as a share of them."""
-_NEIGHBORS = 4
 
 
 @dataclass(frozen=True)
@@ -82,58 +78,105 @@ class Along:
         return self.by_element(self.place[self.names[-1]])
 
 
-def compared(
-    *, label: str, at: str, along: Along, exact: Callable[[float], float | None], tolerance: float, given: bool
-) -> Derivative:
-    """Autograd's derivative beside the analytic one, `exact`, and that of the values around.
+@dataclass(frozen=True)
+class _Lost:
+    """What rounding does to each of the three."""
 
-    `given` says that the user wrote the analytic one: then its having no value is a mistake.
+    values: Tensor
+    """Those of the function, or of autograd's derivative of one order less."""
+    autograd: float
+    analytic: float
+
+
+_NOTHING_LOST = _Lost(torch.zeros(()), 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Whether autograd is right, and by how much it is apart from the others."""
+
+    differences: float
+    disagreement: float
+    agrees: bool
+    kink: tuple[float, float] | None
+    note: str
+
+
+def compared(
+    *,
+    label: str,
+    at: str,
+    along: Along,
+    analytic: float | None,
+    tolerance: float,
+    again: Callable[[], float | None] = lambda: None,
+    given: bool = False,
+) -> Derivative:
+    """Autograd's derivative beside the analytic one and that of the values around.
+
+    `again` computes the analytic one anew; `given` says that the user wrote it: then its having no value is a mistake.
     """
-    autograd, analytic, notes = along.slope(along.here), exact(along.here), []
+    autograd, notes = along.slope(along.here), []
     if analytic is not None and math.isnan(analytic) and math.isfinite(autograd) and not given:
         # x**y*y/x is 0/0 at 0, where x**2 has a derivative: a matter of how SymPy writes it.
         notes.append("its formula has no value there")
         analytic = None
-    found = differences(along, along.here)
-    size = max((abs(each) for each in (autograd, analytic or 0.0) if math.isfinite(each)), default=0.0)
-    best = _nearest(found, autograd)
-    numeric, symbolic = _apart(autograd, best.value), 0.0 if analytic is None else _apart(autograd, analytic)
-    close = numeric <= tolerance * max(size, abs(best.value))
-    told = best.uncertainty <= max(_TOLD * size, _NOTHING * found.scale)
-    proven = symbolic <= ANALYTIC * (tolerance * size + _NOTHING * found.scale) + _UNCERTAIN * found.noise
-    if not proven and symbolic <= tolerance * size:
-        proven = symbolic <= _UNCERTAIN * _rounding(along, exact)
-    if math.isnan(found.scale):
-        notes.append("the function has no finite values around")
-    elif not close and not told:
-        notes.append("differences tell nothing there, the function is too rough")
-        numeric = 0.0 if analytic is not None else math.nan
-    elif found.side:
-        notes.append(f"from the {found.side} alone")
+    judged = _judged(autograd, analytic, differences(along, along.here), tolerance)
+    if not judged.agrees:
+        lost = _lost(along, again)
+        allowing = _judged(autograd, analytic, differences(along, along.here, lost=lost.values), tolerance, lost)
+        if allowing.agrees:
+            judged = allowing
+            notes.append("its digits are lost where terms of the function cancel")
     return Derivative(
         label,
         at,
         autograd,
         analytic,
+        judged.differences,
+        disagreement=judged.disagreement,
+        agrees=judged.agrees,
+        kink=judged.kink,
+        note=", ".join([*notes, *([judged.note] if judged.note else [])]),
+    )
+
+
+def _judged(
+    autograd: float, analytic: float | None, found: Differences, tolerance: float, lost: _Lost = _NOTHING_LOST
+) -> _Judged:
+    size = max((abs(each) for each in (autograd, analytic or 0.0) if math.isfinite(each)), default=0.0)
+    best = _nearest(found, autograd)
+    numeric, symbolic = _apart(autograd, best.value), 0.0 if analytic is None else _apart(autograd, analytic)
+    close = numeric <= tolerance * max(size, abs(best.value))
+    told = best.uncertainty <= max(_TOLD * size, _NOTHING * found.scale)
+    allowed = ANALYTIC * (tolerance * size + _NOTHING * found.scale)
+    proven = symbolic <= allowed + _UNCERTAIN * (lost.autograd + lost.analytic)
+    note = f"from the {found.side} alone" if found.side else ""
+    if math.isnan(found.scale):
+        note = "the function has no finite values around"
+    elif not close and not told:
+        note = "differences tell nothing there, the function is too rough"
+        numeric = 0.0 if analytic is not None else math.nan
+    return _Judged(
         best.value,
-        disagreement=math.nan if math.isnan(numeric + symbolic) else max(numeric, symbolic),
-        agrees=proven and (close or numeric <= _UNCERTAIN * best.uncertainty) and found.kink is None,
-        kink=found.kink,
-        note=", ".join(notes),
+        math.nan if math.isnan(numeric + symbolic) else max(numeric, symbolic),
+        proven and (close or numeric <= _UNCERTAIN * (best.uncertainty + lost.autograd)) and found.kink is None,
+        found.kink,
+        note,
+    )
+
+
+def _lost(along: Along, analytic: Callable[[], float | None]) -> _Lost:
+    return _Lost(
+        rounding(lambda: along(along.here)),
+        rounding(lambda: torch.tensor(along.slope(along.here), dtype=torch.float64)).item(),
+        rounding(lambda: torch.tensor(analytic() or 0.0, dtype=torch.float64)).item(),
     )
 
 
 def _apart(one: float, other: float) -> float:
     """The difference; none of two slopes that are as infinite."""
     return 0.0 if one == other else abs(one - other)
-
-
-def _rounding(along: Along, exact: Callable[[float], float | None]) -> float:
-    """By how much the derivatives by autograd and by formula jump between near numbers, as where terms cancel."""
-    near = [along.here * (1 + k * _NEAR) for k in range(-_NEIGHBORS, _NEIGHBORS + 1)]
-    found = [[each for x in near if (each := slope(x)) is not None] for slope in (along.slope, exact)]
-    bends = [abs(a - 2 * b + c) for each in found for a, b, c in zip(each, each[1:], each[2:], strict=False)]
-    return max(filter(math.isfinite, bends), default=0.0)
 
 
 def _nearest(found: Differences, autograd: float) -> Slope:
