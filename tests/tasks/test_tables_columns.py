@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,9 @@ UNREAD: dict[str, list[object]] = {
     ],
     "holds 9007199254740993, whose last digits are lost, as": [2**53 + i**2 for i in range(60)],
     "holds -9007199254740993, whose last digits are lost": [f" {-(2**53) - i**2}" for i in range(60)],
+    "holds 12345678901234567001, whose last digits are lost": [12345678901234567001 + i for i in range(60)],
+    "holds 123456789012345678901, whose last": [f"{123456789012345678901 + i**2} Wei" for i in range(60)],
+    "holds 1234567890123456789012, whose last digits": [f"{1234567890123456789012 + i**2}.50" for i in range(60)],
 }
 WHOLE: list[list[object]] = [
     [f"2026-01-{i % 28 + 1:02} 12:{i % 60:02}{('Z', '+00:00', 'UTC')[i % 3]}" for i in range(60)],
@@ -109,6 +113,16 @@ def test_what_the_values_of_a_column_have_not_of_its_cells_is_told(workdir: Path
     lines = described(drawn().with_columns(c=pl.Series(UNREAD[said])))
 
     assert [line for line in lines if line.startswith(f"warning: c {said}")]
+
+
+@pytest.mark.parametrize("dtype", [pl.Decimal(38, 0), pl.Decimal(38, 2), pl.Int128])
+def test_long_whole_numbers_of_other_types_than_text_are_told_too(workdir: Path, dtype: pl.DataType) -> None:
+    values = [decimal.Decimal(123456789012345678901 + i) for i in range(60)]
+    drawn().with_columns(c=pl.Series(values).cast(dtype)).write_ipc("t.arrow")
+
+    lines = TableFile(path="t.arrow", target="y").description().splitlines()
+
+    assert [line for line in lines if "c holds 123456789012345678901, whose last digits are lost" in line]
 
 
 @pytest.mark.parametrize("values", WHOLE)

@@ -48,6 +48,12 @@ def german(number: float, decimals: int = 2) -> str:
     return f"{number:,.{decimals}f}".translate(str.maketrans(",.", ".,"))
 
 
+def arabic(number: str) -> str:
+    """A number in Arabic digits, with the mark for decimals that goes with them."""
+    digits = "".join(chr(0x660 + digit) for digit in range(10))
+    return number.translate(str.maketrans("0123456789.", digits + "\u066b"))
+
+
 TABLES = [
     Known("pandas.csv", rows(lambda i: f"{i},{i * 1.5},{'xyz'[i % 3]},{i + 0.5}", ",a,b,y"), "nc", (0.0, "x")),
     Known(
@@ -203,6 +209,22 @@ TABLES = [
     Known("pandas.csv", rows(lambda i: f"{bool(i % 2)},{i % 4},{i + 0.5}", "a,b,y"), "cn", ("False", 0.0)),
     Known("huge.csv", rows(lambda i: f"{i + 1}e300,{i % 4},{i + 0.5}e-300", "a,b,y"), "nn", (1e300, 0.0)),
     Known("minus.csv", rows(lambda i: f"\u2212{i}.5,{i % 4},{i + 0.5}", "a,b,y"), "nn", (-0.5, 0.0)),
+    Known("dashes.csv", rows(lambda i: f"\u2013{i}.5,\u2013{i}.5 \u20ac,{i + 0.5}", "a,b,y"), "nn", (-0.5, -0.5)),
+    Known(
+        "sap.csv",
+        rows(lambda i: f"1.{i:03d},50-;{i},25 -;{i % 2}7,5 EUR;{german(i)}", "a;b;c;y"),
+        "nnn",
+        (-1000.5, -0.25, 7.5),
+        {"delimiter": "semicolon", "decimal": "comma", "thousands": "point"},
+    ),
+    Known(
+        "arabic.csv",
+        rows(lambda i: f"{arabic(f'{i}.5')};{arabic(str(-(i % 4)))};{i + 0.5}", "a;b;y"),
+        "nn",
+        (0.5, 0.0),
+        {"delimiter": "semicolon"},
+    ),
+    Known("wide.csv", rows(lambda i: f"\uff0d\uff12{i}.5,{i % 4},{i + 0.5}", "a,b,y"), "nn", (-20.5, 0.0)),
 ]
 
 

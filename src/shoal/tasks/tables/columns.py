@@ -13,7 +13,7 @@ from shoal.errors import ConfigError, suggestion
 from shoal.tasks.tables import inference
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.header import mostly_numbers
-from shoal.tasks.tables.kinds import Category, Kind, Number, UnreadableError, texts
+from shoal.tasks.tables.kinds import Category, Kind, Number, UnreadableError, texts, without_zeros
 from shoal.tasks.tables.numerals import advice, apart
 
 MOST_CATEGORIES = 1000
@@ -133,7 +133,8 @@ def means_classes(frame: pl.DataFrame, target: str, format: Format, *, numeric: 
     cells = frame[target]
     kind = inference.kind(cells, format, numeric=numeric) if _flat(cells) else None
     if isinstance(kind, Number) and not kind.unit and inference.whole(cells, format):
-        return kind.read(cells, format).drop_nulls().n_unique() <= min(_FEW_VALUES, len(cells) // 3)
+        # As they are written: of whole numbers that are too long for a float all may be the same float.
+        return without_zeros(texts(cells, format)).drop_nulls().n_unique() <= min(_FEW_VALUES, len(cells) // 3)
     return isinstance(kind, Category)
 
 

@@ -137,7 +137,9 @@ def texts(cells: pl.Series, format: Format) -> pl.Series:
     """Cells as texts without blanks around them, whole numbers without a point; null for what stands for no value."""
     if cells.dtype == pl.Boolean:
         cells = cells.cast(pl.String)
-    elif cells.dtype.is_float() or cells.dtype.is_decimal():
+    elif cells.dtype.is_decimal():
+        cells = cells.cast(pl.String).str.replace(r"(\.\d*?)0+$", "$1").str.replace(r"\.$", "")
+    elif cells.dtype.is_float():
         cells = cells.cast(pl.Float64).fill_nan(None)
         whole = ((cells % 1 == 0) & (cells.abs() < _EXACT)).fill_null(False)
         cells = cells.cast(pl.String).zip_with(~whole, cells.set(~whole, None).cast(pl.Int64).cast(pl.String))

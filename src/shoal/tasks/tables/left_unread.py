@@ -10,9 +10,10 @@ from shoal.tasks.tables.columns import Column
 from shoal.tasks.tables.dates import zones
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Date, Number, texts
+from shoal.tasks.tables.numerals import apart, without_groups
 
-_LONG = r"^[+-]?\d{16,}$"
-"""A whole number that a float64, of 15 to 17 digits, may not be able to hold."""
+_LONG = r"^([+-]?\d{16,})(?:[.,]\d*)?$"
+"""A number that has more digits before its point than a float64, of 15 to 17 digits, may be able to hold."""
 
 
 def warnings(frame: pl.DataFrame, columns: Sequence[Column], format: Format) -> Iterator[str]:
@@ -26,8 +27,10 @@ def warnings(frame: pl.DataFrame, columns: Sequence[Column], format: Format) -> 
                     f"warning: {column.name} holds times of several zones ({', '.join(found)}), each taken as it is "
                     "written; write them in one zone"
                 )
-        elif isinstance(column.kind, Number) and not column.kind.unit:
-            rounded = _rounded(texts(cells, format).drop_nulls())
+        elif isinstance(column.kind, Number):
+            written = texts(cells, format).drop_nulls()
+            bare = apart(written)[0] if column.kind.unit else written
+            rounded = _rounded(without_groups(bare, format.decimal, format.thousands))
             if rounded:
                 yield (
                     f"warning: {column.name} holds {rounded}, whose last digits are lost, as of any number of more "
@@ -36,6 +39,6 @@ def warnings(frame: pl.DataFrame, columns: Sequence[Column], format: Format) -> 
 
 
 def _rounded(cells: pl.Series) -> str | None:
-    """The first whole number that is another one as a float64."""
-    long = cells.filter(cells.str.contains(_LONG)).unique(maintain_order=True)
+    """The first number before whose point a float64 has other digits."""
+    long = cells.str.extract(_LONG).drop_nulls().unique(maintain_order=True)
     return next((each for each in long if int(each) != int(float(each))), None)

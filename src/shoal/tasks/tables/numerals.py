@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from itertools import product
 from typing import get_args
@@ -26,6 +27,12 @@ _DOUBLE = rf"^({_SIGN}(?:\d+[.,]?\d*|[.,]\d+))[dD]([+\u2212-]\d{{1,3}})$"
 """Fortran's double precision: 1.5D+03."""
 _PARENTHESES = r"^\((.*\d.*)\)$"
 """How accountants write what is below zero: (45.12)."""
+_MINUS_BEHIND = rf"^((?:{_SIGNS})?\s*\d(?:[\d.,'\u2019 \u00a0\u202f\u2009]*[\d.,])?(?:\s?(?:{_SIGNS}))?)\s?-$"
+"""How SAP writes it: 45.12-."""
+_DASH = "[\u2012\u2013\ufe63\uff0d]"
+"""A minus as word processors write it: a figure dash, an en dash, a small and a wide hyphen."""
+_ARABIC = {"\u066b": ".", "\u066c": ","}
+"""The marks in Arabic numbers."""
 _WRITTEN = rf"^({_SIGN})\s*({_SIGNS}|{_CURRENCIES})?\s*({_SIGN}{_DIGITS})\s*([^\d\s.,'+\u2212:_-].*)?$"
 """Sign, unit before, number, unit behind: any text that begins with a letter or a sign."""
 
@@ -35,23 +42,32 @@ def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> 
 
     Groups are of three digits; those before the last may be of two, as in India.
     """
-    texts = _signed(texts)
-    if thousands:
-        group, point = _GROUPS[thousands], _DECIMALS[decimal]
-        grouped = texts.str.contains(rf"^{_SIGN}\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{point}\d*)?$")
-        texts = texts.zip_with(~grouped.fill_null(False), texts.str.replace_all(group, ""))
+    found = _read(texts, decimal, thousands)
+    if found.null_count() > texts.null_count():
+        found = _read(_usual(texts), decimal, thousands)
+    return found
+
+
+def _read(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> pl.Series:
+    texts = without_groups(texts, decimal, thousands)
     if decimal == "comma":
         plain = ~texts.str.contains(".", literal=True).fill_null(False)
         texts = texts.set(~plain, None).str.replace(",", ".", literal=True)
-    found = texts.cast(pl.Float64, strict=False)
-    if found.null_count() > texts.null_count():
-        found = texts.str.replace_all("\u2212", "-", literal=True).cast(pl.Float64, strict=False)
-    return found
+    return texts.cast(pl.Float64, strict=False)
+
+
+def without_groups(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> pl.Series:
+    """Numbers without what stands between their groups of digits; other texts as they are."""
+    if not thousands:
+        return texts
+    group, point = _GROUPS[thousands], _DECIMALS[decimal]
+    grouped = texts.str.contains(rf"^{_SIGN}\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{point}\d*)?$")
+    return texts.zip_with(~grouped.fill_null(False), texts.str.replace_all(group, ""))
 
 
 def apart(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Splits each text into a number and a unit: null if it has no number, an empty unit if it has no unit."""
-    parts = _signed(texts).str.extract_groups(_WRITTEN).struct.unnest()
+    parts = _usual(texts).str.extract_groups(_WRITTEN).struct.unnest()
     sign, before, number, behind = (parts[column] for column in parts.columns)
     unit = (before.fill_null("") + behind.fill_null("").str.strip_chars()).set(number.is_null(), None)
     return (sign.fill_null("") + number.str.strip_chars()).rename(texts.name), unit.rename(texts.name)
@@ -59,7 +75,7 @@ def apart(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 def meant(texts: pl.Series) -> int:
     """How many texts are numbers in some way of writing, with a sign of a currency or per cent or without."""
-    bare = _signed(texts).str.replace_all(rf"{_SIGNS}", "").str.strip_chars()
+    bare = _usual(texts).str.replace_all(rf"{_SIGNS}", "").str.strip_chars()
     found = bare.is_null()
     for decimal, thousands in _ways():
         found |= numbers(bare, decimal, thousands).is_not_null()
@@ -90,10 +106,24 @@ def advice(texts: pl.Series, format: Format) -> str | None:
     )
 
 
-def _signed(texts: pl.Series) -> pl.Series:
-    """Amounts in parentheses with a minus instead, and exponents with the usual letter."""
-    texts = texts.str.replace(_PARENTHESES, "-$1") if texts.str.starts_with("(").any() else texts
+def _usual(texts: pl.Series) -> pl.Series:
+    """Numbers with a hyphen in front for what is below zero, the usual letter for exponents, and digits from 0 to 9."""
+    if texts.str.contains(r"[^\x00-\x7f]").any():
+        texts = _plain(texts)
+    for ending, pattern in ((")", _PARENTHESES), ("-", _MINUS_BEHIND)):
+        if texts.str.ends_with(ending).any():
+            texts = texts.str.replace(pattern, "-$1")
     return texts.str.replace(_DOUBLE, "${1}e$2")
+
+
+def _plain(texts: pl.Series) -> pl.Series:
+    """Texts with the signs, marks and digits of ASCII, where others stand for them in numbers."""
+    digits = {each for text in texts.drop_nulls().unique() for each in text if each.isdecimal() and not each.isascii()}
+    plain = {each: str(unicodedata.decimal(each)) for each in sorted(digits)}
+    if plain:
+        texts = texts.str.replace_many({**plain, **_ARABIC})
+    texts = texts.str.replace_all("\u2212", "-", literal=True)
+    return texts.str.replace(rf"^{_DASH}\s?([^\w\s-]?\d)", "-$1").str.replace(rf"(\d){_DASH}$", "$1-")
 
 
 def _below_a_thousand(texts: pl.Series, group: Thousands) -> bool:
