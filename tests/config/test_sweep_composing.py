@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shoal.config.compose import OF_SWEEPS, Composed, composed
 from shoal.config.multirun.compositions import Composer, Composition, values
-from shoal.config.multirun.job_config import config_yaml
+from shoal.config.multirun.job_config import config_yaml, differing, job_config
 from shoal.config.multirun.ranges import Interval
 from shoal.errors import ShoalError
 
@@ -162,6 +162,25 @@ def test_a_group_is_composed_from_files_once_for_all_jobs_that_choose_alike(
 
     assert len(calls) == 2
     assert [each["task"]["seed"] for each in found] == [*range(9), *range(9)]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "keys"),
+    [
+        ([["+new={a:1,b:2}", "new.b=3"], ["+new={a:1,b:2}", "new.b=4"]], ["new.b"]),
+        ([["+new={a:{c:1},b:2}", "new.a.c=3"], ["+new={a:{c:1},b:2}", "new.a.c=4"]], ["new.a.c"]),
+        ([["+new={a:1,b:2}", "new.b=3"], ["+new={a:2,b:2}", "new.b=3"]], ["new"]),
+        ([["optimizer=adam", "optimizer.lr=1"], ["optimizer=sgd", "optimizer.lr=1"]], ["optimizer"]),
+    ],
+)
+def test_jobs_differ_in_a_node_only_by_what_no_other_setting_gives(
+    sweep: Composed, jobs: list[list[str]], keys: list[str]
+) -> None:
+    composer = Composer(sweep.hydra.config_loader, sweep.config)
+
+    found = differing([job_config(composer, job, number, {}) for number, job in enumerate(jobs)])
+
+    assert found == keys
 
 
 def test_what_cannot_be_composed_is_told_with_the_nearest_name(sweep: Composed) -> None:

@@ -107,9 +107,18 @@ def differing(jobs: Sequence[JobConfig]) -> list[str]:
     seen: dict[str, set[str]] = {}
     for job in jobs:
         for key, value in job.settings.items():
-            seen.setdefault(key, set()).add(str(value))
+            seen.setdefault(key, set()).add(_of_itself(key, value, job.settings))
     everywhere = {key for key in seen if all(key in job.settings for job in jobs)}
     return [key for key, found in seen.items() if len(found) > 1 or key not in everywhere]
+
+
+def _of_itself(key: str, value: Any, settings: Mapping[str, Any]) -> str:
+    """What a setting is given, without those parts of a node that are settings of their own."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    parts = [name for name in settings if name.startswith(f"{key}.")]
+    paths = flat(value, f"{key}.").items()
+    return str({path: each for path, each in paths if not any(f"{path}.".startswith(f"{name}.") for name in parts)})
 
 
 def differs(job: JobConfig, keys: Sequence[str]) -> dict[str, Any]:
