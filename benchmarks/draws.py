@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.mapped import Mapped, Outcome
+from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.stepped import Outcome
 
 RUNS, SHAPE = 64, (32, 64)
 DRAWS: dict[str, Callable[[Tensor], Tensor]] = {

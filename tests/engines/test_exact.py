@@ -27,7 +27,8 @@ from shoal.engines.step.exact.guard import Guard, InexactError
 from shoal.engines.step.exact.resized import resized
 from shoal.engines.step.exact.rows import repeated, same_bits
 from shoal.engines.step.lowering import lowered
-from shoal.engines.step.mapped import Mapped, Outcome, Stepped
+from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.stepped import Outcome, Stepped
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running

@@ -17,7 +17,8 @@ from shoal.engines.step.clock import Clock
 from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.drawn.numbers import Draws
 from shoal.engines.step.drawn.replacements import REPLACEMENTS
-from shoal.engines.step.mapped import Mapped, Outcome, Stepped
+from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.stepped import Outcome, Stepped
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+import pytest
+import pytorch_lightning as pl
+
 from checkout import ROOT
+from shoal.cli import train
+from shoal.errors import UsageError
 
 SRC = ROOT / "src"
 ONE_IDEA = {
@@ -64,6 +70,52 @@ def test_every_file_that_the_page_on_the_architecture_names_is_there() -> None:
     assert missing == []
 
 
+def test_every_folder_and_name_that_the_page_on_the_architecture_gives_is_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    quoted = set(re.findall(r"`([^`\n]+)`", page)) - set(re.findall(r"`(\S+\.(?:py|yaml))`", page))
+    walked = set(re.findall(r"[a-z_]+(?:/[a-z_]+)+", page.split("```text")[2].split("```")[0]))
+    folders = {each.rstrip("/") for each in quoted if re.fullmatch(r"[a-z_]+/[a-z_/]*", each)}
+    names = {
+        each.removesuffix("()").split(".")[-1] for each in quoted if re.fullmatch(r"\w+\.\w+(?:\(\))?|\w+\(\)", each)
+    }
+
+    places = (ROOT, SRC, SRC / "shoal")
+    missing = {
+        each
+        for each in folders | walked
+        if not any((place / f"{each}{end}").exists() for place in places for end in ("", ".py"))
+    }
+
+    assert len(folders) > 10
+    assert len(walked) > 8
+    assert missing == set()
+    assert {"stacked", "lr", "measure"} <= names
+    assert names - _defined() == set()
+
+
+def test_five_hops_lead_from_the_command_to_lightning(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(
+        r"^(\d)\. (.*(?:\n   .*)*)", page.split("## From the command to the training")[1].split("##")[0], re.M
+    )
+    passed: list[str] = []
+
+    def fit(*_: object, **__: object) -> None:
+        passed.extend(Path(frame.f_code.co_filename).as_posix() for frame, _ in traceback.walk_stack(None))
+        raise UsageError("it has come to Lightning")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+    train(["task=parabola", "callbacks=quiet"])
+
+    package = (SRC / "shoal").as_posix() + "/"
+    files = list(dict.fromkeys(file.removeprefix(package) for file in reversed(passed) if file.startswith(package)))
+    found = [number for file in files for number, said in hops if f"`{file}`" in said]
+    assert [number for number, _ in hops] == list("12345")
+    assert len(found) == len(files)
+    assert found == sorted(found)
+    assert {*found} == {*"12345"}
+
+
 def test_the_picture_of_the_architecture_shows_all_of_the_package() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"[a-z_]+", page.split("```text")[1].split("```")[0]))
@@ -104,6 +156,18 @@ def _imported(name: str, path: Path) -> Iterator[str]:
             found = [f"{node.module}.{each.name}" for each in node.names]
             found = [each if each in _modules() else node.module for each in found]
         yield from (each for each in found if each in _modules() and each != name)
+
+
+def _defined() -> set[str]:
+    """The names of all classes, functions and annotated settings of the package."""
+    found: set[str] = set()
+    for path in _modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found.add(node.target.id)
+    return found
 
 
 def _reached(name: str, needs: Mapping[str, set[str]]) -> set[str]:

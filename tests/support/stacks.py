@@ -14,7 +14,8 @@ from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import EpochHistory, Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.mapped import Mapped, Outcome
+from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.stepped import Outcome
 from shoal.models import MLP
 from shoal.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 

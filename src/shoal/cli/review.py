@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ from shoal.errors import UsageError
 from shoal.startup import uncollected
 
 if TYPE_CHECKING:
-    from shoal.review.entries import RunEntry
+    from shoal.review.entries import Entry, RunEntry
 
 
 def register(app: typer.Typer) -> None:
@@ -66,11 +66,10 @@ def runs(
       shoal runs --watch
       shoal runs --json | jq '.[0].final'
     """
-    from shoal.review import listing
     from shoal.review.catalog import find
     from shoal.review.entries import SweepEntry
+    from shoal.review.listing import Selection, selected
     from shoal.review.reference import looked_into
-    from shoal.review.terminal_table import console
 
     if watch:
         return _watch(paths or [root])
@@ -79,21 +78,30 @@ def runs(
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
         found = list(found[0].runs)
     _one_of(as_json, as_csv)
-    selection = listing.Selection(
+    selection = Selection(
         where=where, status=tuple(status or ()), tags=tuple(tag or ()), sort=sort, top=top, expand=expand
     )
-    entries = listing.selected(found, selection)
+    entries = selected(found, selection)
+    if entries or as_json or as_csv or not sys.stdout.isatty():
+        _list(entries, columns, as_json=as_json, as_csv=as_csv)
+    else:
+        print(_nothing(bool(found), paths or [root]), file=sys.stderr)
+
+
+def _list(entries: Sequence[Entry], columns: str | None, *, as_json: bool, as_csv: bool) -> None:
+    """Print the entries: as a table on a terminal, into a pipe as lines of fields."""
+    from shoal.review import listing
+    from shoal.review.terminal_table import console
+
     if as_json:
         print_exactly(listing.write_json_lines(entries, columns.split(",") if columns else None))
     elif as_csv:
         names = listing.asked_columns(columns, entries) if columns else listing.csv_columns(entries)
         print_exactly(listing.write_csv(entries, names))
-    elif not sys.stdout.isatty():
-        sys.stdout.write(listing.write_lines(entries, listing.asked_columns(columns, entries)))
-    elif entries:
+    elif sys.stdout.isatty():
         listing.write_listing(console(), entries, listing.asked_columns(columns, entries))
     else:
-        print(_nothing(bool(found), paths or [root]), file=sys.stderr)
+        sys.stdout.write(listing.write_lines(entries, listing.asked_columns(columns, entries)))
 
 
 def _watch(paths: list[Path]) -> None:

@@ -23,6 +23,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, "pytorch-lightning": lightning}
 
 
+def accelerator_of(trainer: pl.Trainer) -> str:
+    """The kind of device that it trains on, as `trainer.accelerator` names it: cpu, gpu, mps."""
+    return type(trainer.accelerator).__name__.removesuffix("Accelerator").lower().replace("cuda", "gpu")
+
+
 def hardware(accelerator: str, devices: int, precision: str = "32-true") -> dict[str, Any]:
     """The machine, the devices used, and the `precision` in which they did compute, by Lightning's name for it."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if accelerator == "gpu" else []

@@ -33,14 +33,7 @@ from shoal.record.rate_told import RateTold
 from shoal.record.recorder import Recorder
 from shoal.record.run_record import RunRecord, warn
 from shoal.record.trackers import usable
-from shoal.rundir import (
-    RunDir,
-    RunInfo,
-    Status,
-    claim,
-    heartbeat,
-    write_text,
-)
+from shoal.rundir import RunDir, RunInfo, Status, claim, heartbeat, write_text
 from shoal.rundir.atomic import UnwritableError
 from shoal.rundir.heartbeat import beating
 from shoal.signals import Interrupted
@@ -214,7 +207,7 @@ class _Session:
             steps=trainer.global_step,
             parameters=parameters,
             trainable=trainable,
-            hardware=environment.hardware(_accelerator(trainer), trainer.num_devices, precision),
+            hardware=environment.hardware(environment.accelerator_of(trainer), trainer.num_devices, precision),
         )
 
     def _measured(self, weights: Mapping[str, Any]) -> dict[str, float]:
@@ -301,7 +294,3 @@ class _Attach(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.checkpoint.settle(trainer)
-
-
-def _accelerator(trainer: pl.Trainer) -> str:
-    return type(trainer.accelerator).__name__.removesuffix("Accelerator").lower().replace("cuda", "gpu")

@@ -97,6 +97,13 @@ def _told(watch: Watch, block: Block, events: list[Event], event: Event) -> None
         events.append(event)
 
 
+def other_processor(hello: Hello, launcher: Hello, told: set[str]) -> Iterator[Happening]:
+    """Say that a worker's processor is unlike the launcher's; once of each kind, by the names in `told`."""
+    if (unlike := hello.other_processor(launcher)) and hello.processor not in told:
+        told.add(hello.processor)
+        yield NOBODY, Noted(unlike)
+
+
 class Workers(Executor):
     """Worker processes with one thread each; a block has one of them to itself."""
 
@@ -214,9 +221,7 @@ class Workers(Executor):
             yield from self._refused(worker, f"worker {worker.number} on {hello.host} has {differing}")
             return
         worker.starts = False
-        if (unlike := hello.other_processor(self._here)) and hello.processor not in self._told:
-            self._told.add(hello.processor)
-            yield NOBODY, Noted(unlike)
+        yield from other_processor(hello, self._here, self._told)
 
 
 class _Worker:

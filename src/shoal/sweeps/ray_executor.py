@@ -21,9 +21,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shoal.errors import ShoalError, UsageError
 from shoal.rundir import Status
 from shoal.sweeps import ray_entry
-from shoal.sweeps.block import Block, Noted, RunEnded
+from shoal.sweeps.block import Block, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
-from shoal.sweeps.executor import NOBODY, POLL_SECONDS, Executor, Happening, Lost, Take, Waiting, Watch, watched
+from shoal.sweeps.executor import (
+    POLL_SECONDS,
+    Executor,
+    Happening,
+    Lost,
+    Take,
+    Waiting,
+    Watch,
+    other_processor,
+    watched,
+)
 from shoal.sweeps.hosts import Ray
 from shoal.sweeps.links import Surroundings
 from shoal.sweeps.serving import Finished, Hello, Preempted
@@ -144,9 +154,7 @@ class RayTasks(Executor):
         if differing := hello.other_versions(self._here):
             hint = "keep to nodes that have the same: workers.resources={...}"
             raise ShoalError(f"a node of the Ray cluster, {hello.host}, has {differing}", hint=hint)
-        if (unlike := hello.other_processor(self._here)) and hello.processor not in self._told:
-            self._told.add(hello.processor)
-            yield NOBODY, Noted(unlike)
+        yield from other_processor(hello, self._here, self._told)
 
     def _come(self, seconds: float) -> list[bytes]:
         """The letters that have come; waits so long for the first one.

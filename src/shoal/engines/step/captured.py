@@ -22,10 +22,10 @@ from torchmetrics import Metric
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.filled import Fills
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
-from shoal.engines.step.mapped import Outcome, Tensors
 from shoal.engines.step.metrics import known
 from shoal.engines.step.recurrent import own_weights
 from shoal.engines.step.step_trainer import StepTrainer, switch
+from shoal.engines.step.stepped import Outcome, Tensors
 from shoal.engines.step.unfit import CannotStackError
 
 

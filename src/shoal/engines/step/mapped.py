@@ -8,13 +8,11 @@ mapped anew each time; the kernels differ, so which of the two it is depends on 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
@@ -33,53 +31,9 @@ from shoal.engines.step.exact.resized import CannotResizeError, Resized
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
 from shoal.engines.step.per_run import PerRun
+from shoal.engines.step.stepped import Names, Step, Stepped, Tensors
 
 log = logging.getLogger(__name__)
-
-Tensors = Mapping[str, Tensor]
-
-
-class Outcome(NamedTuple):
-    """What a step of one run gives."""
-
-    loss: Tensor
-    logged: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-    outputs: tuple[Tensor, ...] = ()
-    """What else is kept of it, where something is."""
-
-
-Step = Callable[[Tensors, Tensors, Any, Clock], Outcome]
-"""A step of one run as a function of its parameters, buffers and batch, none of which it changes."""
-
-
-class Stepped(NamedTuple):
-    """What a step gives for every run of a stack."""
-
-    losses: Float[Tensor, " runs"]
-    logged: dict[str, Tensor]
-    """Scalars by name, of shape (runs,)."""
-    buffers: dict[str, Tensor]
-    outputs: list[Tensor]
-    """What else the steps kept, of shape (runs, *shape)."""
-    grads: list[Tensor]
-    """Gradient of each parameter, of shape (runs, *shape); empty where none were asked for."""
-
-
-class Names(NamedTuple):
-    """What the tensors are called that a mapped step gives, in their order: losses, then these, then gradients."""
-
-    logged: list[str]
-    buffers: list[str]
-    n_outputs: int
-
-    def of(self, tensors: Sequence[Tensor]) -> Stepped:
-        """The result of the step that gave these."""
-        losses, *rest = tensors
-        parts = iter(rest)
-        logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
-        buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
-        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import Stage, arguments, in_dictionary
-from shoal.engines.step.mapped import Outcome, Tensors
+from shoal.engines.step.stepped import Outcome, Tensors
 from shoal.engines.step.unfit import CannotStackError
 
 MARK = "\0metric."

@@ -24,7 +24,8 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT
-from shoal.engines.step.mapped import Mapped, Stepped
+from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.stepped import Stepped
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global

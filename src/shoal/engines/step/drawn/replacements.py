@@ -296,11 +296,3 @@ REPLACEMENTS: dict[Any, Replacement] = {
     **{getattr(torch, f"{name}_"): _written(function) for name, function in _DROPOUTS.items()},
 }
 """By function of torch's."""
-OPENED = frozenset(
-    [
-        *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d),
-        *(functional.alpha_dropout, functional.feature_alpha_dropout, functional.rrelu, functional.gumbel_softmax),
-        functional.multi_head_attention_forward,
-    ]
-)
-"""Functions in Python that call some of these, or `torch.rand`."""

@@ -15,9 +15,17 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from shoal.engines.step.drawn.numbers import NotDrawnError, RandomNumbers
-from shoal.engines.step.drawn.replacements import OPENED, REPLACEMENTS
+from shoal.engines.step.drawn.replacements import REPLACEMENTS
 from shoal.engines.step.recurrent import LAYERS, is_padded
 
+_OPENED = frozenset(
+    [
+        *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d),
+        *(functional.alpha_dropout, functional.feature_alpha_dropout, functional.rrelu, functional.gumbel_softmax),
+        functional.multi_head_attention_forward,
+    ]
+)
+"""Functions in Python that call some of these, or `torch.rand`."""
 _FRESH = """
     zeros ones empty full tensor as_tensor arange linspace logspace eye
     zeros_like ones_like empty_like full_like rand_like scalar_tensor
@@ -43,7 +51,7 @@ class Drawing(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        if func in OPENED:
+        if func in _OPENED:
             with self:
                 return _opened(func)(*args, **given)
         replacement = REPLACEMENTS.get(func)
