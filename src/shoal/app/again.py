@@ -45,7 +45,7 @@ def again(
 
 
 def asked(before: Sequence[str], now: Sequence[str]) -> list[str]:
-    """The overrides of before, without those that one of now beats or that name a place, and then those of now."""
+    """The earlier overrides, then the new ones; an earlier one is dropped if it names a directory or is set anew."""
     names = {_name(word) for word in now}
     kept = [word for word in before if _name(word) not in (*names, *_OF_THE_PLACE)]
     return [*dict.fromkeys(kept), *now]

@@ -138,5 +138,5 @@ def _hydra(words: list[str], args: Any) -> int:
 
 
 def _train(config: Any) -> Any:
-    """What Hydra's main is given to run; nothing of what is left to it runs it."""
+    """The function that Hydra's main needs; none of the options that are left to Hydra calls it."""
     raise AssertionError(config)

@@ -110,7 +110,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
 
 
 def _tell(changes: Sequence[Change]) -> None:
-    """Say what is not as it was."""
+    """Say in what the run goes on otherwise than it began."""
     from shoal.app.continued import BEST
 
     for change in changes:

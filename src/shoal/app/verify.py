@@ -179,6 +179,6 @@ def _unasked(outcomes: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _order(name: str) -> tuple[bool, str, int, str]:
-    """a2 before a10, and those that are named by a row before those of a set of data."""
+    """The place of an experiment in the list: a2 comes before a10, and both come before those that only have a name."""
     number = name[1:].split("_")[0]
     return not number.isdigit(), name[:1], int(number) if number.isdigit() else 0, name

@@ -87,7 +87,10 @@ def called(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[Callab
 
 
 def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[Any], dict[str, Any]]:
-    """What a node gives by place and by name; by name all that has one, unless more is to follow it by place."""
+    """The values that a node gives by place, and those that it gives by name.
+
+    A value whose parameter has a name is given by it, unless further values follow by place.
+    """
     keys = Keys.of(node, key)
     given = {name: value for name, value in node.items() if name not in OWN}
     named = _by_place(keys.args, given, key, made)
@@ -108,7 +111,7 @@ def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[A
 
 
 def _by_place(args: Sequence[Any], given: Mapping[str, Any], key: str, made: Constructor) -> dict[str, Any]:
-    """The names of what is given by place, as far as it has some.
+    """The names of the values that are given by place, as far as the parameters have names.
 
     Raises:
         ConfigError: where there are more of them than places, or one is given by its name too.
@@ -180,7 +183,7 @@ class _Wanted:
         return setting(value, key, hint, lambda: _example(name, self.made))
 
     def _contradicts(self, name: str, hint: Any) -> bool:
-        """Whether the default is none that the annotation allows, which then says nothing of what is."""
+        """Whether the annotation does not allow the default itself: then the annotation is no guide to what is allowed."""
         parameter = self.made.parameters.get(name)
         default = None if parameter is None else parameter.default
         if not isinstance(default, bool | int | float | str):
@@ -252,7 +255,7 @@ def _callable(path: str, key: str) -> Any:
 
 
 def _made_by(annotation: Any) -> type | None:
-    """The class of what a parameter's function gives, where it wants a function without arguments."""
+    """The class that a parameter's function has to return, where the parameter wants a function without arguments."""
     for kind in (annotation, *get_args(annotation)):
         takes, gives = get_args(kind) if get_origin(kind) is Callable and get_args(kind) else (None, None)
         if takes == [] and isinstance(gives, type):

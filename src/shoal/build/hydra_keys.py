@@ -1,4 +1,4 @@
-"""What Hydra lets a node say beside the settings of what it names."""
+"""The keys of a node that Hydra reads itself: `_partial_`, `_args_`, `_recursive_`, `_convert_`."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def _check_within(job: Job) -> None:
 
 
 def _counted(job: Job) -> dict[str, int | None]:
-    """How many batches there are for training and validation; None where nothing says."""
+    """How many batches there are for training and for validation; None where only the data loaders could tell."""
     if isinstance(job.task, LightningTask) and not job.in_memory:
         return dict(zip(("training", "validation"), job.task.n_batches(), strict=True))
     train, val = job.batches()

@@ -95,7 +95,7 @@ def _monitors(job: Job) -> dict[str, Any]:
 
 
 def _asked(job: Job) -> bool:
-    """Whether anybody names a metric."""
+    """Whether a callback, a scheduler or an expectation names a metric."""
     return bool(_monitors(job) or job.config.get("expect")) or getattr(job.scheduler, "monitor", None) is not None
 
 

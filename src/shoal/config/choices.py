@@ -30,7 +30,7 @@ def choices(group: str) -> list[str]:
 
 
 def nodes_of(group: str, choice: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """The nodes that the file of a choice sets in its group, by their keys; the files that it extends aside."""
+    """The nodes that the file of a choice itself sets in its group, by their keys; not those of files it extends."""
     whole: Any = OmegaConf.to_container(_loaded(group, choice).config, resolve=False)
     content = whole.get(group, whole)  # of a file with the package _global_
     named = {f"{group}.{name}": each for name, each in content.items() if isinstance(each, dict) and TARGET in each}
@@ -38,7 +38,7 @@ def nodes_of(group: str, choice: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def note(text: str) -> str:
-    """What the first lines of a YAML file say that it is; nothing where they do not."""
+    """The comment in the first lines of a YAML file, which says what the file is; empty where there is none."""
     for line in text.splitlines():
         if not line.startswith("# "):
             return ""

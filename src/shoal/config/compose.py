@@ -152,7 +152,7 @@ def composed(
 
 
 def _of_hydra(path: str) -> Any:
-    """What `${hydra:...}` reads; of the directory of a run that has none yet, as in a sweep, what stands for it."""
+    """What `${hydra:...}` reads. A run that has no directory yet, as in a sweep, reads a word that stands for it."""
     found = OmegaConf.select(HydraConfig.get(), path)  # type: ignore[arg-type]
     if found is None and path == "runtime.output_dir":
         return RUN_DIRECTORY

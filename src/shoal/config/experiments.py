@@ -44,7 +44,7 @@ class ExperimentSource(Files):
         return bool(file) and super().is_config(str(file))
 
     def _file(self, config_path: str) -> str | None:
-        """The path below the folder of what a path in the group names, by its beginning too."""
+        """The path below the folder of the experiment that a path in the group names; its beginning is enough."""
         within = _within(config_path)
         stems = [file.stem for file in Path(self.path).glob("*.yaml")]
         return within and (named(within.removesuffix(".yaml"), stems) or within)

@@ -188,12 +188,12 @@ def _reworded(text: str, override: str) -> tuple[str, str | None]:
 
 
 def _elsewhere(key: str, value: str, others: list[str], compose: Compose) -> str | None:
-    """What does what a name that is not there does in other programs."""
+    """The way out for a name that other programs have and shoal has not: what does the same here."""
     return set_elsewhere(key, value, compose(others)) if _reaches(compose, others) else None
 
 
 def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> str | None:
-    """The valid names beside a wrong one, from the configuration as it is without it."""
+    """The valid names in the place of a wrong one, read from the configuration that composes without it."""
     if not _reaches(compose, others):
         return None  # the other overrides are wrong too; this error is told first
     config = compose(others)
@@ -212,7 +212,7 @@ def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> s
 
 
 def _reaches(compose: Compose, overrides: list[str]) -> bool:
-    """Whether these overrides compose."""
+    """Whether a configuration can be composed from these overrides."""
     try:
         compose(overrides)
     except Exception:  # any refusal at all: which one is told elsewhere

@@ -110,7 +110,7 @@ _ALIKE = 80
 
 
 def chosen_elsewhere(group: str, name: object) -> str | None:
-    """What there is in place of a choice that other programs have."""
+    """The choice here that stands for a choice of other programs."""
     return _CHOICES.get(f"{group}={name}")
 
 

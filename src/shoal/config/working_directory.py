@@ -17,7 +17,7 @@ from shoal.rundir import RunDir
 
 @contextmanager
 def in_its_directory(run: RunDir) -> Iterator[RunDir]:
-    """Go on with a run where it worked before; it has another path there.
+    """Go on with a run in the working directory that it had; its path is another one from there.
 
     What a run of Hydra's finds by `hydra.utils.to_absolute_path` starts at the directory of this command.
     """

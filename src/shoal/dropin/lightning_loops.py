@@ -81,7 +81,7 @@ class Trainings:
         return genuine(loader) if feed is None else GatheredIterator(loader, feed)
 
     def _waiting(self, routine: Routine, loop: Any, fetcher: Any) -> Waiting | None:
-        """What to wait for; None where the epoch is to be trained as Lightning does."""
+        """The epoch that the job waits for a stack to train; None where Lightning is to train it."""
         trainer = loop.trainer
         trained = [trainer.lightning_module, *trainer.optimizers]
         if trainer not in self._fits or [*map(id, self._trained.get(trainer, []))] != [*map(id, trained)]:
@@ -103,7 +103,7 @@ class Trainings:
         return self._known(waiting)
 
     def _known(self, waiting: Waiting) -> Waiting:
-        """The same, its module looked at."""
+        """The waiting job with a note of how its module looks now; at first, of what others must agree in with it."""
         fit = waiting.fit
         if not fit.alike:
             batch = waiting.batch(waiting.train, 0, fit.own.weights[0].dtype)

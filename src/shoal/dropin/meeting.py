@@ -90,7 +90,7 @@ def _time(job: Waiting) -> tuple[int, int, int]:
 
 
 def _parties(block: list[Routine], answers: dict[Routine, Answer]) -> list[_Party]:
-    """A stack of these jobs, those excepted that would not train in it as they do alone."""
+    """Stacks of these jobs, without those that would not train in one as they do alone."""
     while len(block) > 1:
         try:
             stacked = Stacked([routine.waits_for for routine in block])

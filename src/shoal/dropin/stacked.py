@@ -229,7 +229,7 @@ class Stacked:
         sizes: tuple[int, ...],
         buffers: Mapping[str, Tensor],
     ) -> Passed | str:
-        """What the steps gave this row; or why it cannot be told."""
+        """The results of the steps for this row, or the reason why they cannot be told."""
         if any(each.keys() != logged[0].keys() for each in logged):
             return "its steps do not all log the same"
         values = {name: torch.stack([each[name][row] for each in logged]) for name in logged[0]}

@@ -63,7 +63,7 @@ def _kept(path: str, part: nn.Module) -> tuple[str, nn.Module, dict[str, Any], d
 
 
 def _put_back(value: Any, content: Any) -> bool:
-    """Have it hold what it held; False where that was a tensor that held something else."""
+    """Put back what a tensor or a container held; False where it was a tensor with other values."""
     if isinstance(value, Tensor):
         if torch.equal(value.detach().nan_to_num(), content.nan_to_num()):
             return True

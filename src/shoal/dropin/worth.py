@@ -20,7 +20,7 @@ VALIDATION = 0.5
 
 
 def why_not(jobs: Sequence[Waiting], when: Stacks) -> str | None:
-    """Why these jobs, which could share a stack, are better off without one; None where they are not."""
+    """Why a stack would cost these jobs more than it saves; None where it pays."""
     if when is Stacks.NEVER:
         return "hydra.launcher.stacks is never"
     if when is Stacks.ALWAYS:

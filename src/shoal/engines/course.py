@@ -97,7 +97,7 @@ def unfit(before: Optimizer, after: Optimizer) -> str | None:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `after` is not as it was."""
+    """The settings in `after` that differ from those before."""
     return {name: value for name, value in after.items() if name not in before or not _same(before[name], value)}
 
 

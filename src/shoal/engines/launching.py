@@ -156,5 +156,5 @@ def _nothing() -> None:
 
 
 def _as_given(state_fn: Any, ckpt_path: Any, **_: Any) -> Any:
-    """The checkpoint that a Trainer is asked for, which is a path or none, and never one that Lightning looks for."""
+    """The checkpoint exactly as it was asked for, a path or none: Lightning does not look for one of its own."""
     return ckpt_path

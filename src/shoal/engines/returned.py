@@ -31,7 +31,7 @@ def returned(outputs: Any) -> Tensor | None:
 
 
 def added(part: Part, outputs: Any, names: set[str]) -> set[str]:
-    """The name under which the loss is logged that a step gives back, where the step logs none by itself."""
+    """The name under which the returned loss is logged, where the step itself logs no loss."""
     return {_NAMES[part]} if returned(outputs) is not None and not _has_loss(part, names) else set()
 
 

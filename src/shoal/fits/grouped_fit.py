@@ -48,7 +48,7 @@ def _parts(network: FormulaNetwork, samples: Split) -> dict[str, tuple[FormulaNe
 
 
 def _shared(name: str, measuring: Measuring, network: FormulaNetwork, samples: Split) -> OfGroup:
-    """What a fit with parameters in common says of one group."""
+    """The result for one group of a fit whose groups share parameters."""
     if not len(samples):
         return OfGroup(name=name, samples=0, cost=0.0, r2=None)
     end = Ended.at(network, measuring.loss, samples)

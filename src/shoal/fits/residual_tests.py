@@ -37,7 +37,7 @@ def normality(residuals: Float[Tensor, " samples"]) -> float | None:
 
 
 def _of_skewness(skewness: float, n: int) -> float:
-    """As a number that is normal where residuals are (D'Agostino, 1970)."""
+    """The skewness as a score that is normally distributed where the residuals are (D'Agostino, 1970)."""
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
     beta = 3 * (n * n + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
     w2 = math.sqrt(2 * (beta - 1)) - 1
@@ -45,7 +45,7 @@ def _of_skewness(skewness: float, n: int) -> float:
 
 
 def _of_kurtosis(kurtosis: float, n: int) -> float:
-    """The same of the kurtosis (Anscombe & Glynn, 1983)."""
+    """The kurtosis as such a score (Anscombe & Glynn, 1983)."""
     mean = 3 * (n - 1) / (n + 1)
     variance = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5))
     x = (kurtosis - mean) / math.sqrt(variance)

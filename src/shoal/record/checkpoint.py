@@ -89,11 +89,11 @@ class Checkpoint(pl.callbacks.Checkpoint):
         return (direction(self.monitor or "") or "min") if self.mode == "auto" else self.mode
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take note of what is known before: a step's value of a metric of the training is not to be judged."""
+        """Note the metrics that are there before a validation: the value of a single training step is not to be judged."""
         self._known = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See of a metric that was measured within an epoch whether it is the best so far."""
+        """Judge a validation within an epoch: is the monitored metric the best so far?"""
         if trainer.sanity_checking:
             return
         averaging = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
@@ -106,7 +106,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self._judge(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See whether the monitored metric is the best so far.
+        """Judge the epoch: is the monitored metric the best so far?
 
         Raises:
             ConfigError: where the monitored metric was never logged.

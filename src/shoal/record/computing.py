@@ -1,4 +1,4 @@
-"""How a run computes: what run.json says of it, and what is told where that is not as it was, or as it was asked."""
+"""How a run computes: what run.json says of it, and the warnings where it computes otherwise than before or than asked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tell_of_precision(job: Job, trainer: pl.Trainer) -> None:
 
 
 def others(info: RunInfo) -> str | None:
-    """By which other instructions than this process the run in `info` computed, in a sentence; None where by none."""
+    """A sentence on the instructions by which the run computed before, where this process has others; else None."""
     changes = differing(info.instructions, in_use(), info.numerics)
     if not changes:
         return None

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 @contextmanager
 def finishing(loggers: Iterable[Logger]) -> Iterator[None]:
-    """End the run of each W&B logger that begins one in the block: the next logger would go on writing into it.
+    """End each W&B run that a logger begins within: the next logger would go on writing into it.
 
     One that was under way before, in a program of the user's own, is theirs to end.
     """

@@ -26,7 +26,7 @@ def tell_rate(state: Mapping[str, Any], now: float) -> None:
 
 
 class RateTold(pl.Callback):
-    """Says it of a training under the Lightning engine."""
+    """The same as a callback, for a training under the Lightning engine."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._state = state

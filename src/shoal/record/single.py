@@ -78,7 +78,7 @@ def fit(
 
 
 class _Telling(pl.Callback):
-    """Passes on what the run measures to what records it, as if the run had logged it itself."""
+    """Hands what the run measures to its recorder, as if the run had logged it itself."""
 
     def __init__(
         self,

@@ -74,7 +74,7 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class Unstacked:
-    """Runs that turned out not to be able to share a stack, and why; nothing of them is trained yet."""
+    """Runs that cannot share a stack after all, each with the reason; none of them has been trained yet."""
 
     reasons: Mapping[int, str]
 
@@ -90,7 +90,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something was warned of that the user must know; the training goes on."""
+    """A warning for the user; the training goes on."""
 
     warning: str
 

@@ -142,7 +142,7 @@ def _measured(ends: Sequence[float], began: float, job: Job) -> BlockTime:
 
 
 def _short(job: Job) -> Job:
-    """The job, trained for a few epochs of a few batches, with nothing that writes."""
+    """The job with a length of a few epochs of a few batches, and without anything that writes."""
     limits = {"limit_train_batches": BATCHES, "limit_val_batches": BATCHES}
     given = {name: job.trainer.get(name) for name in limits}
     limited = {name: most if given[name] in (None, 1.0) else given[name] for name, most in limits.items()}

@@ -113,7 +113,7 @@ class Execution:
                 self._over(block)
 
     def _over(self, block: Block, *, lost: bool = False) -> None:
-        """No more comes of this start of a block."""
+        """This start of a block has ended: nothing more is heard of it."""
         self.progress.finished(block)
         if self.leases:
             (self.leases.revoked if lost else self.leases.ended)(block)
@@ -167,7 +167,7 @@ class Execution:
         self._queue.extendleft(again)
 
     def _whole_group(self, group: int, numbers: list[int]) -> list[int]:
-        """Take what keeps a whole block from stacking to hold for its group; the jobs that are to be told of."""
+        """Let what keeps a whole block from stacking hold for its group; the jobs of which the user is told."""
         if group in self._apart_groups:
             return []
         self._apart_groups.add(group)
@@ -197,7 +197,7 @@ class Execution:
         self._queue.extend(again)
 
     def _broken(self, block: Block, reason: str, *, everyones: bool) -> None:
-        """Of a stack that broke each run is tried by itself, and alone where it is that it was stacked."""
+        """Try each run of a broken stack by itself; without a stack, where stacking itself was at fault."""
         left = self._left(block)
         if self.stopping or not (everyones or len(block.assignments) == 1):
             self._lost(block, reason)
@@ -232,7 +232,7 @@ class Execution:
         return assignment
 
     def _lost(self, block: Block, reason: str) -> None:
-        """Of a stack that broke, or whose process died, nobody knows which run it was: each is tried by itself."""
+        """Try each run by itself, of a stack that broke or whose process died: nobody knows which run it was."""
         for each in self._left(block):
             info = self._written(each)
             if info and info.status in FINAL and info.ended:  # it did not live to say so

@@ -57,7 +57,7 @@ class Executor(ABC):
 
 
 def watched(happenings: Iterator[Happening], watch: Watch) -> Iterator[Happening]:
-    """What happens, but for how far blocks are, which `watch` is told."""
+    """The happenings without those that only say how far a block is: `watch` is told of these."""
     for block, event in happenings:
         if isinstance(event, Advanced):
             watch(block, event)
@@ -90,7 +90,7 @@ class InProcess(Executor):
 
 
 def _told(watch: Watch, block: Block, events: list[Event], event: Event) -> None:
-    """Hand on how far a block is, and keep the rest: what it leads to is no part of the block's training."""
+    """Tell `watch` at once how far a block is, and keep other events until its training is over."""
     if isinstance(event, Advanced):
         watch(block, event)
     else:
@@ -119,7 +119,7 @@ class Workers(Executor):
 
     @cached_property
     def _here(self) -> Hello:
-        """What this process would say of itself."""
+        """The introduction that this process would give as a worker."""
         return Hello.here()
 
     def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:

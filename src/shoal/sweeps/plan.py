@@ -41,7 +41,7 @@ class Group:
     _settings: list[str] = field(default_factory=list)
 
     def add(self, number: int, settings: str) -> None:
-        """Let a job in, whose optimizer has these settings."""
+        """Add a job, whose optimizer has these settings."""
         place = bisect_right(self._settings, settings)
         self._settings.insert(place, settings)
         self.numbers.insert(place, number)
@@ -103,7 +103,7 @@ class Plan:
         ]
 
     def why_apart(self, number: int) -> str | None:
-        """For a group, in what it differs from the first one."""
+        """In what a group differs from the first group, which is why they share no stack."""
         first, other = self.groups[0], self.groups[number]
         return difference(first.signature, other.signature)
 

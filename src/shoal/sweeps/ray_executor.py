@@ -146,7 +146,7 @@ class RayTasks(Executor):
             )
 
     def _welcome(self, hello: Hello) -> Iterator[Happening]:
-        """Say once of each kind of processor that it is another one.
+        """Refuse a task with other versions; say once of each kind of processor that it is another one.
 
         Raises:
             ShoalError: where the task has another version of what computes.
@@ -174,7 +174,7 @@ class RayTasks(Executor):
 
 
 def _compared(hosts: Ray) -> Hello:
-    """What this process says of itself, but for what is carried to a task, and so is the same there."""
+    """The introduction of this process, without the versions of packages that are carried to a task."""
     here = Hello.here()
     return here if hosts.shared else replace(here, versions={"torch": here.versions["torch"]})
 

@@ -51,17 +51,17 @@ class Hello:
 
     @classmethod
     def here(cls) -> Hello:
-        """That of this process."""
+        """The introduction of this process."""
         versions = {name: machine.installed(name) for name in COMPARED}
         return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind())
 
     def other_versions(self, launcher: Hello) -> str:
-        """What it has in another version than its launcher; empty where in none."""
+        """The packages that it has in another version than its launcher; empty where there are none."""
         pairs = ((name, self.versions[name], mine) for name, mine in launcher.versions.items())
         return " and ".join(f"{name} {its}, the launcher {mine}" for name, its, mine in pairs if its != mine)
 
     def other_processor(self, launcher: Hello) -> str:
-        """By what it computes, where its processor is unlike its launcher's; else empty."""
+        """A sentence on its processor, where that is of another kind than its launcher's; else empty."""
         if self.kind == launcher.kind:
             return ""
         told = f"{self.host} computes with {self.processor}, the launcher with {launcher.processor}"
@@ -75,7 +75,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Preempted:
-    """Whoever lends the worker wants it back: what it trained is saved, and goes on where somebody else takes it up."""
+    """The worker is wanted back by whoever lends it: its block is saved, and another worker goes on with it."""
 
     reason: str
 

@@ -98,7 +98,7 @@ def within(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 
 def _refuse_changed(run: RunDir, info: RunInfo, job: JobInfo) -> None:
-    """Refuse to go on, as the sweep has it, with a run that somebody has gone on with by itself, and otherwise.
+    """Refuse to go on with a run that somebody has since resumed by itself, under other settings.
 
     Raises:
         UsageError: how it is finished.

@@ -94,7 +94,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
 
 
 def _merged(overrides: Sequence[str]) -> list[str]:
-    """The overrides without those that a later one of the same setting beats, or that are of other workers."""
+    """The overrides, without those that a later one replaces and those that belong to other workers."""
     chosen = max((i for i, line in enumerate(overrides) if line.startswith(f"{WORKERS}=")), default=0)
     kept = [line for i, line in enumerate(overrides) if i >= chosen or not line.startswith(WORKERS)]
     return list({line.lstrip("+").partition("=")[0]: line for line in kept}.values())

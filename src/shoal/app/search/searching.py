@@ -107,7 +107,7 @@ class Search:
         return [trial for trial in self._wanted() if trial.state is TrialState.FAIL]
 
     def _again(self) -> None:
-        """Let each trial that has failed be asked for again, with its values; one that diverged would again."""
+        """Ask again for each trial that has failed, with its values; one that diverged would only do so again."""
         for trial in self._failed():
             if trial.user_attrs.get(STATUS) == Status.FAILED:
                 self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})

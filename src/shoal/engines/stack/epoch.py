@@ -204,7 +204,7 @@ def _n_samples(batch: Any) -> int:
 
 
 def _all_finite(values: Tensor) -> bool:
-    """False where any is not finite, and where their sum is too large."""
+    """Whether the sum of all elements is finite: a sum that overflows counts as not finite, too."""
     return math.isfinite(float(values.sum()))
 
 

@@ -72,7 +72,7 @@ class OwnOptimizer:
 
     @property
     def called(self) -> str:
-        """The name of its class, and of what it is made of."""
+        """The name of its class; of a chain, the names of its parts."""
         own, *parts = (type(each).__name__ for each in (self.optimizer, *self._parts))
         return f"{own} of {' and '.join(parts)}" if parts else own
 

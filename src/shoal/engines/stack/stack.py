@@ -264,6 +264,6 @@ def state_dict_of(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str,
 
 
 def _fixed(module: nn.Module) -> dict[str, Tensor]:
-    """What is not trained: buffers, and parameters that need no gradient."""
+    """The tensors that are not trained: buffers, and parameters that need no gradient."""
     frozen = {name: param.detach() for name, param in module.named_parameters() if not param.requires_grad}
     return frozen | dict(module.named_buffers())

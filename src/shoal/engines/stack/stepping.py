@@ -63,7 +63,7 @@ def _fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
 
 
 def _ways(own: OwnOptimizer, like: Tensor) -> list[ByObjects]:
-    """How objects may step that are given gradients."""
+    """The ways in which objects that are given gradients may step, the cheapest first."""
     kinds = _kinds(own, like)
     return [*([ByObjects(whole=True, kinds=kinds)] if kinds is not None else []), ByObjects(whole=False)]
 
@@ -156,7 +156,7 @@ def _losses(
 
 
 def begun_anew(own: OwnOptimizer) -> OwnOptimizer:
-    """The same optimizer before its first step, which may be changed."""
+    """A fresh copy of the optimizer, as before its first step, which the caller may change."""
     found = copy.copy(own)
     found.optimizer = own.over(own.params)
     found.scheduled = []

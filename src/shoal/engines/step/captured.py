@@ -173,7 +173,7 @@ class CapturedStep:
         return type(self)(module, self.stage, keeps=self.keeps)
 
     def held(self) -> dict[str, Tensor]:
-        """What of the module the step is given beside the parameters that are trained."""
+        """The tensors of the module that a step is given beside its trained parameters: buffers, frozen parameters."""
         frozen = {n: param.detach() for n, param in self.module.named_parameters() if not param.requires_grad}
         return frozen | dict(self.module.named_buffers())
 

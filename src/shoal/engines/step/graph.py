@@ -14,7 +14,7 @@ from shoal.engines.step.blind import depends_on_place, fills_vectors, in_whole_v
 
 
 def describe(node: Node, result: Any = None) -> None:
-    """Keep a result's shape, strides and type: those of the one given, or of the one the trace has left."""
+    """Note a result's shape, strides and type at its node; they come from the given tensor or from the trace."""
     found = node.meta.get("val") if result is None else result
     if isinstance(found, Tensor):
         node.meta["val"] = torch.empty_strided(found.shape, found.stride(), dtype=found.dtype, device="meta")

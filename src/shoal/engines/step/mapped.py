@@ -55,7 +55,7 @@ _WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape")
 
 
 def forms(inputs: Sequence[Tensor]) -> Any:
-    """What a step is traced for."""
+    """Shape, strides and type of each input: a trace serves inputs that agree in all of them."""
     return tuple((each.shape, each.stride(), each.dtype) for each in inputs)
 
 
@@ -72,7 +72,7 @@ class _Flat:
 
     @property
     def names(self) -> Names:
-        """Of what it gives, once it has been called."""
+        """The names of the tensors that it returned; only known after a call."""
         assert self._names is not None
         return self._names
 
@@ -96,7 +96,7 @@ class _Flat:
 
 
 def _quick(program: Program, inputs: Sequence[Tensor]) -> Resized | None:
-    """A traced program with that of a run alone, without tracing that; None where it cannot be made."""
+    """A traced program beside that of a run alone, which is derived from it; None where only a trace gives that."""
     try:
         return Resized(program, inputs)
     except CannotResizeError as why:
@@ -116,7 +116,7 @@ class Mapped:
     heat: Heat = field(default_factory=Heat, repr=False)
     """Shared with what else trains these runs."""
     guard: Guard = field(default_factory=Guard, repr=False)
-    """Likewise."""
+    """Compares each program with that of a run alone; shared, too."""
     traced: bool = True
     """Whether to try the trace."""
     refused: str | None = None

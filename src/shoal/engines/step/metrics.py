@@ -30,7 +30,7 @@ class Metrics:
         """For each name that the step logs the path of the metric, and how to read it."""
 
     def leave(self) -> None:
-        """Let them compute from now on, whatever they are called with."""
+        """Let the metrics compute again when they are called."""
         self._outer.clear()
 
     @contextmanager

@@ -61,7 +61,7 @@ def _go_on_with_averages(checkpoint: Mapping[str, Any], stack: Stack, row: int) 
 
 
 def _go_on_with_rate(checkpoint: Mapping[str, Any], running: Running, run: int, before: Job | None) -> None:
-    """Let the learning rate go on along the course it was on, as far as the settings are those of before."""
+    """Let the learning rate follow the course that it was on, as far as the settings have not changed."""
     rate, job = running.rates[run], running.members[run].job
     groups = checkpoint["optimizer_states"][0]["param_groups"]
     course = None if before is None else Course.of(before, running.horizon_under(before.trainer))

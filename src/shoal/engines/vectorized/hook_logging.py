@@ -19,7 +19,7 @@ from shoal.engines.step.unfit import CannotStackError
 
 
 class HookLog:
-    """What has been logged, by name."""
+    """The logged values, by name."""
 
     def __init__(self, hook: str) -> None:
         self.hook = hook

@@ -81,7 +81,7 @@ class Hooks:
             self._runs[run].know(metrics)
 
     def logged(self, run: int) -> Mapping[str, float]:
-        """What a run's hooks have logged in this epoch."""
+        """The metrics that a run's hooks have logged in this epoch."""
         return self._runs[run].logged if run in self._runs else {}
 
     def stops(self, run: int) -> bool:

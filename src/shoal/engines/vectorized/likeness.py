@@ -14,7 +14,7 @@ COMPARED = 16
 
 
 def unlike_alone(running: Running) -> dict[int, str]:
-    """For each run that would not train in this stack as it does alone, why; by its place in the members.
+    """The reason for each run that would not train in this stack as it does alone, by its place in the members.
 
     Of rounding this says nothing: see `rehearse`.
     """

@@ -76,7 +76,7 @@ def _difference(
     clock: Clock,
     order: Sequence[str],
 ) -> str | None:
-    """In what a run differs alone; the gradients are of the parameters in this order."""
+    """In what a run's step differs from the same step alone; the gradients come in the order of these parameters."""
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     step = _step(mapped)
     alone = step.like(module)
@@ -143,7 +143,7 @@ def _step(mapped: Mapped) -> CapturedStep:
 
 
 class _Alone(NamedTuple):
-    """What a module's own step gives."""
+    """The results of a module's own step."""
 
     loss: Tensor
     logged: dict[str, Tensor]
@@ -223,7 +223,7 @@ def _innermost(error: BaseException) -> traceback.FrameSummary | None:
 
 
 def of_mapping(error: BaseException) -> bool:
-    """Whether it is the mapping over a stack that a step cannot bear, whatever the run."""
+    """Whether the error comes from mapping the step over a stack, so that every run of it would fail alike."""
     return isinstance(error, CannotStackError) or "vmap" in str(error) or "functorch" in str(error)
 
 

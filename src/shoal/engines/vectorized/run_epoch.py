@@ -21,7 +21,7 @@ class RunEpoch:
     """Optimizer steps done."""
     metrics: Mapping[str, float]
     best: bool
-    """Whether the monitored metric was never better."""
+    """Whether the monitored metric is the best so far."""
     ended: Ending | None
     """How the run ended with this epoch, if it did."""
     reason: str | None = None

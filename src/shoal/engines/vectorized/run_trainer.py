@@ -133,7 +133,7 @@ class RunTrainer:
 
     @property
     def evaluating(self) -> bool:
-        """The same."""
+        """Whether it validates now, by another name."""
         return self.validating
 
     testing = predicting = False

@@ -29,7 +29,7 @@ class Form(NamedTuple):
 
     @classmethod
     def of(cls, value: Tensor) -> Form:
-        """That of a tensor."""
+        """The form of a tensor."""
         return cls(value.shape, value.stride(), value.dtype)
 
 
@@ -59,7 +59,7 @@ class Call:
 
     @property
     def shapes(self) -> str:
-        """Those of the tensors that it was given."""
+        """The shapes of the tensors among its arguments."""
         return ", ".join("x".join(map(str, each.shape)) or "1" for each in self.given if isinstance(each, Form))
 
 

@@ -76,7 +76,7 @@ class Guard:
                 remembered.keep(name)
 
     def _compare(self, subject: Subject, inputs: Sequence[Tensor], quickly: Callable[[], Comparable | None]) -> bool:
-        """Mend what differs; whether anything does."""
+        """Compare the program with that of a run alone, mend what differs, and say whether anything did."""
         n, quick = len(inputs[0]), quickly()
         if quick is not None and differing(quick, inputs) is None:
             return False

@@ -59,11 +59,11 @@ class Resized:
         self._alone = runnable(lowered(resized(program.graph(inputs), len(inputs[0]), alone)))
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """As a subject does."""
+        """The results of the stack; see `Comparable.run`."""
         return made(self._program.tried, inputs)
 
     def alone(self, row: int, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Likewise."""
+        """The results of a run alone; see `Comparable.alone`."""
         return made_of(self._alone, inputs)
 
 

@@ -35,10 +35,10 @@ class Subject(Comparable, Protocol):
     """What it is called."""
 
     def observe(self, inputs: Sequence[Tensor], observer: Observer) -> None:
-        """Let every operation of the program be seen; nothing is mended in it."""
+        """Run the program and show every operation to the observer; nothing is mended."""
 
     def observe_small(self, inputs: Sequence[Tensor], observer: Observer) -> None:
-        """The same for a stack of two or of three."""
+        """Do the same for a stack of two or three runs."""
 
     def mend(self, found: Mapping[Place, Grouped]) -> None:
         """Compute these operations in groups from now on."""
