@@ -183,7 +183,7 @@ class _Wanted:
         return setting(value, key, hint, lambda: _example(name, self.made))
 
     def _contradicts(self, name: str, hint: Any) -> bool:
-        """Whether the annotation does not allow the default itself: then the annotation is no guide to what is allowed."""
+        """Whether the annotation does not even allow the default: then it is no guide to what is allowed."""
         parameter = self.made.parameters.get(name)
         default = None if parameter is None else parameter.default
         if not isinstance(default, bool | int | float | str):

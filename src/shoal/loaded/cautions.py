@@ -1,4 +1,4 @@
-"""What whoever predicts should know before the predictions are believed."""
+"""Warnings that whoever predicts should read before believing the predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals and sets of classes that hold what they promise, calibrated on samples that no training has seen.
+"""Intervals and sets of classes with a guaranteed coverage, calibrated on samples that no training has seen.
 
 Split conformal prediction: of numbers by absolute residuals, Lei, G'Sell, Rinaldo, Tibshirani and Wasserman (2018),
 Distribution-free predictive inference for regression, JASA 113, 1094-1111; of classes by the probability of the true
@@ -37,7 +37,7 @@ class HeldOut:
 
     @cached_property
     def scores(self) -> NDArray[numpy.float64]:
-        """How far off each sample is in each target: (samples, targets), or how improbable its class, (samples, 1)."""
+        """How far off each sample is in each target, (samples, targets); of classes how improbable, (samples, 1)."""
         if self.classes:
             probabilities = _probabilities(self.predicted, self.classes)
             own = [self.classes.index(name) for name in self.truth.to_series()]
@@ -50,7 +50,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How far from a prediction what is true may be, at a level."""
+    """How far the truth may lie from a prediction, at a level."""
 
     level: float
     targets: tuple[str, ...]
@@ -77,7 +77,7 @@ class Calibrated:
 
     @property
     def told(self) -> str:
-        """On what it rests, as a sentence."""
+        """A sentence on the samples that the calibration rests on."""
         what = "sets of classes" if self.classes else "intervals"
         found = "half of them are too few to say what they cover of the others"
         if self.covered is not None:
@@ -86,7 +86,7 @@ class Calibrated:
 
 
 def calibrate(held: HeldOut, level: float) -> Calibrated:
-    """Find how far from a prediction what is true may be, so that it is so for a share `level` of new samples.
+    """Find how far the truth may lie from a prediction so that a share `level` of new samples keeps to it.
 
     Raises:
         UsageError: where there are too few samples for that level.

@@ -70,7 +70,7 @@ class Ensemble:
         return found
 
     def predictions(self, x: Any, which: Which = "best") -> polars.DataFrame:
-        """The same, without a word."""
+        """The same predictions, without a warning."""
         return together([run.predictions(x, which) for run in self.members], self.columns(which))
 
     def columns(self, which: Which = "best") -> Data:

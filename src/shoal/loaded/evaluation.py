@@ -104,7 +104,7 @@ def evaluate_together(
 
 
 def held_out(run: TrainedRun, which: Which, *, what: str = "intervals are calibrated") -> HeldOut:
-    """What a run says of its test part, which is the same for all seeds and folds, beside what is true.
+    """The predictions of a run for its test part, which all seeds and folds share, beside the truth.
 
     Raises:
         UsageError: where it has none; it says `what` that is for.

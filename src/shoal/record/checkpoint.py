@@ -89,7 +89,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         return (direction(self.monitor or "") or "min") if self.mode == "auto" else self.mode
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the metrics that are there before a validation: the value of a single training step is not to be judged."""
+        """Note the metrics that are there before a validation: the value of a single step is not to be judged."""
         self._known = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""How a run computes: what run.json says of it, and the warnings where it computes otherwise than before or than asked."""
+"""How a run computes: what run.json says of it, and warnings where that is not as before or as asked."""
 
 from __future__ import annotations
 

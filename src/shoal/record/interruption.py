@@ -73,5 +73,5 @@ class Interruption(pl.Callback):
         raise self.stopped
 
     def cause(self, error: BaseException) -> BaseException:
-        """The error that ended the run; code that a second signal interrupts may have raised another one in its place."""
+        """The error that ended the run; code that a second signal interrupts may raise another one in its place."""
         return self.stopped or error

@@ -23,7 +23,7 @@ INCIDENTAL = ("task=", "outputs=", "hydra", "tags=", "note=")
 
 @runtime_checkable
 class RankedRun(Judgeable, Protocol):
-    """What a ranking asks of a run."""
+    """The fields of a run that a ranking reads."""
 
     @property
     def status(self) -> Status:
@@ -183,7 +183,7 @@ def _cell(run: RankedRun, family: str) -> str:
 
 
 def _repeat(run: RankedRun) -> tuple[Any, ...]:
-    """Its seeds, then its folds."""
+    """The key of a repetition: its seeds, then its folds."""
     found = {"seed": str(run.seed)} | {name: str(value) for name, value in _settings(run).items() if repeats(name)}
     folds = [pair for pair in found.items() if pair[0].rpartition(".")[2] == "fold"]
     return (tuple(pair for pair in found.items() if pair not in folds), *folds)

@@ -152,7 +152,7 @@ def _drop_checkpoints(path: Path) -> None:
 
 
 def removals(entries: Iterable[Entry], root: Path, *, checkpoints_only: bool = False) -> list[Removal]:
-    """What is to be removed, checked before anything is.
+    """The removals, all of them checked before the first is carried out.
 
     Raises:
         UsageError: where one of them must not be removed.

@@ -12,7 +12,7 @@ HEADS = ("mean", "stderr", "std", "min", "max", "runs")
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """What some values have in common; nan where none of them is finite."""
+    """Mean and spread of some values; nan where none of them is finite."""
 
     mean: float = math.nan
     std: float = math.nan

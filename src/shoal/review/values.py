@@ -168,7 +168,7 @@ def _united(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def plain(value: Any) -> Value:
-    """A value as the comparisons of a query know it."""
+    """A value as SQLite compares it in a query."""
     if value is None or type(value) in _PLAIN:
         return value  # type: ignore[no-any-return]
     return int(value) if isinstance(value, bool) else shown(value)

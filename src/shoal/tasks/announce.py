@@ -1,4 +1,4 @@
-"""Metrics of an epoch, told to whoever watches a training: what self.log tells within a step."""
+"""Tells loggers and callbacks the metrics of an epoch, as `self.log` does within a step."""
 
 from __future__ import annotations
 

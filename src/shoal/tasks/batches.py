@@ -54,7 +54,7 @@ class Batches:
 
     @property
     def key(self) -> Mapping[str, Hashable]:
-        """What runs must agree in whose batches are to lie side by side, by what it is called of a part of the data."""
+        """What runs have to agree in for their batches to lie side by side; `{}` in a name is the part of the data."""
         n = len(self.samples)
         return {
             "the number of {} samples": n,

@@ -88,7 +88,7 @@ def _distinct(places: Places, params: Params) -> list[tuple[int, Float[Tensor, "
 
 
 def _place(places: Places, params: Params, run: int) -> int | None:
-    """The run before, where this one is the same."""
+    """The place of the run before, where it has the same numbers as this one."""
     given = (
         params,
         *places.columns.values(),

@@ -50,7 +50,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What was taken away from numbers, and what the rest was divided by: a value for each column."""
+    """How numbers were standardised: for each column what was subtracted, and by what the rest was divided."""
 
     mean: Float[Tensor, " columns"]
     scale: Float[Tensor, " columns"]

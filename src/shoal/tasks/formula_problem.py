@@ -85,15 +85,15 @@ class FormulaProblem:
         )
 
     def real(self, values: Float[Tensor, "*_ samples"]) -> Float[Tensor, "*_ real"]:
-        """What is not of samples that only fill up: the first target's, then the next one's."""
+        """The values of real samples, without those that fill up: the first target's, then the next one's."""
         return self.by_target(values)[..., : self.n].flatten(-2)
 
     def by_target(self, values: Float[Tensor, "*_ samples"]) -> Float[Tensor, "*_ outputs of_target"]:
-        """What is of the samples of each target."""
+        """The values in parts, one for the samples of each target."""
         return values.view(*values.shape[:-1], self.curves.outputs, -1)
 
     def of_all(self, real: Float[Tensor, "*_ real"]) -> Float[Tensor, "*_ samples"]:
-        """The same back again; those that fill up are like the first of their target."""
+        """The inverse of `real`: values for all samples; one that fills up gets the value of its target's first."""
         n_more = self.y.shape[1] // self.curves.outputs - self.n
         blocks = real.reshape(*real.shape[:-1], self.curves.outputs, self.n)
         return torch.cat([blocks, blocks[..., :1].expand(*blocks.shape[:-1], n_more)], dim=-1).flatten(-2)

@@ -132,7 +132,7 @@ class Supervised(pl.LightningModule):
         return self.loss(outputs, y) if weight is None else cast(Loss, self.loss).weighted(outputs, y, weight)
 
     def tell_judged(self, part: str) -> None:
-        """Tell what the samples of this part came to, unless that was told."""
+        """Log the measures of this part of the samples, unless they have been logged."""
         seen, self._seen = self._seen, []
         if self.trainer.sanity_checking:
             self._sums["val"] = {}
@@ -151,7 +151,7 @@ class Supervised(pl.LightningModule):
             self.trainer.should_stop = True
 
     def recorded(self) -> dict[str, float]:
-        """What is logged after each epoch beside the loss: parameters of a formula, what the task wants to see."""
+        """The values logged after each epoch beside the loss: parameters of a formula, what the task asks for."""
         of_model = self.model.recorded() if isinstance(self.model, FormulaNetwork) else {}
         return {
             name: float(value.detach()) for name, value in (of_model | dict(self.task.recorded(self.model))).items()
@@ -166,7 +166,7 @@ class Supervised(pl.LightningModule):
         self._sums["train"] = {name: (total, n) for name, (total, n) in checkpoint["sums"].items()}
 
     def tell_means(self, stage: str) -> None:
-        """Tell the means of this stage, unless they were told."""
+        """Log the means of this stage, unless they have been logged."""
         sums, self._sums[stage] = self._sums[stage], {}
         means = {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()}
         if means:

@@ -53,7 +53,7 @@ def chosen(
     without: Collection[str],
     left_out: Sequence[str],
 ) -> list[str]:
-    """The features: those asked for, or every column but the targets, those `without` which it is and those `left_out`.
+    """The features: those asked for, or else every column but the targets, those in `without` and those in `left_out`.
 
     Raises:
         ConfigError: where a column does not exist, or a target is among the features.

@@ -78,7 +78,7 @@ def _date(known: pl.Series, format: Format) -> Date | None:
 
 
 def _slips(known: pl.Series, format: Format) -> Kind | None:
-    """What the column would hold but for a few cells."""
+    """The kind that all but a few cells of the column have."""
     if meant(known) > len(known) / 2:
         signed = apart(known)[1].drop_nulls().mode().sort()
         return Number(signed[0] if len(signed) and meant(known) and signed[0] else "")

@@ -1,4 +1,4 @@
-"""What the values of a column have not of its cells: several time zones, and the last digits of long whole numbers."""
+"""What is lost between the cells of a column and its values: time zones, the last digits of long whole numbers."""
 
 from __future__ import annotations
 

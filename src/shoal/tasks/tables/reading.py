@@ -102,7 +102,7 @@ def _text(path: Path, format: Format) -> Read:
 
 
 def _escapes(data: bytes, separator: str) -> bool:
-    """Whether quotes within cells have a backslash before them, and are not doubled.
+    """Whether a quote within a cell is written with a backslash before it, instead of twice.
 
     A backslash may stand at the end of a cell, too: what tells is that a cell would go on behind its last quote, or
     that rows would not be of one length.

@@ -32,7 +32,7 @@ class Table(TableSettings):
     """
 
     def of_formula(self, names: Sequence[str], by: str | None = None, defined: Sequence[str] = ()) -> Table:
-        """The table as it is, in the columns that a formula with these names has, and in that of its groups.
+        """The table in its own units, with the columns that a formula with these names needs and that of its groups.
 
         Raises:
             ConfigError: where there is no column of groups, or one of the names that the formula defines itself is one.
