@@ -124,6 +124,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """Take note of the monitored metric, unless it was judged when it was measured."""
         assert self.monitor is not None
         measured = trainer.callback_metrics[self.monitor]
+        # The very same tensor: after an epoch without a validation that of the last one is still there.
         if measured is self._judged:
             return
         self._judged = measured
@@ -145,6 +146,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self._rng = None
         if self.states.step < 0 and trainer.global_step == 0 and batch_idx == 0:
             self.states.first = cloned(self._bare_state(trainer, Position()))
+        # Kept at every epoch's beginning: once the epoch is under way, this state cannot be had any more.
         if self.whole_epochs and batch_idx == 0:
             self._beginning = cloned(self._state(trainer, Position(trainer.current_epoch, 0, trainer.global_step)))
         if self._improved:
@@ -216,6 +218,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self._scored = cloned(dict(checkpoint["state_dict"]))
 
     def _due(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        # No state in the midst of a step, since gradients are in no checkpoint; and none twice.
         if batch_idx % trainer.accumulate_grad_batches or trainer.global_step == self.states.step:
             return False
         n = self.every_n_train_steps

@@ -121,6 +121,7 @@ class Execution:
     def _ended(self, number: int, info: RunInfo) -> None:
         if number in self.results:  # a stack that fails tells of its runs once, and its process of all it was given
             return
+        # What all run.json of a sweep have in common is kept once: there may be a hundred thousand of them.
         info = self.results[number] = info.sharing(next(iter(self.results.values()), info))
         self.ledger.update(number, info.status, info.reason)
         if info.status in BAD:
@@ -233,6 +234,7 @@ class Execution:
 
     def _lost(self, block: Block, reason: str) -> None:
         """Try each run by itself, of a stack that broke or whose process died: nobody knows which run it was."""
+        # A worker may die between the run.json of a run that has ended and the word that it has.
         for each in self._left(block):
             info = self._written(each)
             if info and info.status in FINAL and info.ended:  # it did not live to say so

@@ -108,12 +108,14 @@ class Training:
         """Put the gradients of a batch in their matrix, or add them to it; stop runs whose loss is not finite."""
         stack = self.stack
         result = self.mapped(self._views, stack.buffers, batch, clock)
+        # Into the rows of one matrix: norms, clipping and the rule are then one operation for everything.
         torch._foreach_add_(self._grad_views, result.grads) if add else torch._foreach_copy_(
             self._grad_views, result.grads
         )
         history.losses.append(result.losses)
         history.logged.append(result.logged)
         history.sizes.append(_n_samples(batch))
+        # One sum for all runs; which of them it is, is only asked where there is one.
         if not _all_finite(result.losses):
             self._stop(result.losses.isfinite(), "loss", history)
         self._take_buffers(result.buffers)
@@ -183,6 +185,7 @@ class Training:
         still = torch.tensor([row for row, active in enumerate(stack.active) if not active])
         changing = [stack.params, *stack.state.values()]
         before = [each[still] for each in changing]
+        # The update of all rows, which was compared with that of a run alone: one of fewer would be another program.
         self._updating(numbers)
         for each, kept in zip(changing, before, strict=True):
             each[still] = kept

@@ -56,6 +56,7 @@ def simplified(module: GraphModule) -> GraphModule:
     for node in graph.nodes:
         describe(node)
     _each(graph, _cheaper_product)
+    # Each may leave another one without effect.
     while _each(graph, _without_effect):
         pass
     graph.eliminate_dead_code()
@@ -90,6 +91,7 @@ def _without_effect(node: Node) -> Node | None:
         return _argument(source)
     if node.target in (aten.mul.Tensor, aten.mul.Scalar):
         return _factor_beside_one(node)
+    # Elsewhere a copy gives the strides that what follows was traced with.
     if node.target is aten.clone.default and all(user.op == "output" for user in node.users):
         return source
     return None
@@ -136,6 +138,7 @@ def _cheaper_product(node: Node) -> Node | None:
     with node.graph.inserting_before(node):
         if inner == 1:
             return _call(node.graph, aten.mul.Tensor, left, right)
+        # (A b) = (b' A')': the library is several times faster with a single row than with a single column.
         if columns == 1 and rows > 1:
             turned = [_call(node.graph, aten.transpose.int, side, 1, 2) for side in (right, left)]
             product = _call(node.graph, aten.bmm.default, *turned)

@@ -137,6 +137,7 @@ class StackModule(pl.LightningModule):
         self._means["train"] = means.values | running.metrics("train")
         running.batch, running.sums = (end, means.sums) if self._cut_short else (0, {})
         self._count_steps()
+        # Not the rate that a scheduler has set for the next step: alone, a run logs that of its last step.
         own = running.stack.own
         self._rates = [each.used for each in own] if own else lrs[-1][:, 0].tolist()
         self._before = history.norms[-1].tolist()
@@ -190,6 +191,7 @@ class StackModule(pl.LightningModule):
         """Let a checkpoint of a single run be that of the run, as if it were what the Trainer trains."""
         if len(self.running.members) > 1:
             return
+        # Those of the record are the Trainer's own: they are kept beside those that the run itself has.
         callbacks = checkpoint["callbacks"]
         checkpoint |= self.running.checkpoint(0)
         checkpoint["callbacks"] |= callbacks
@@ -202,6 +204,7 @@ class StackModule(pl.LightningModule):
         """Leave the runs as they stand after the last of the epoch's steps that were taken."""
         running = self.running
         done = first + len(history.losses)
+        # Where no step was taken, `running` says already where the runs stand.
         if done > first:
             running.batch, running.sums = done, epoch_means(running, "train", history, running.sums).sums
         self._count_steps()
@@ -215,6 +218,7 @@ class StackModule(pl.LightningModule):
     def _tell_cut_short(self) -> None:
         """Tell who wants to know that the training ends in the middle of an epoch, at which batch."""
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        # The Trainer has seen one batch, which is the whole epoch; whoever looks here wants the batch of the runs.
         ready, progress.ready = progress.ready, self.running.batch
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "on_cut_short"):
@@ -271,6 +275,7 @@ class StackModule(pl.LightningModule):
             return
         settings = running.members[0].job.trainer
         batches = [running.members[run].job.sources() for run in running.filled]
+        # The keys follow the rows: a run that has moved up in a smaller stack still draws what it draws alone.
         self._clock.keys = running.keys
         self._train = side_by_side([train for train, _ in batches])
         self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
@@ -279,6 +284,7 @@ class StackModule(pl.LightningModule):
         if batches[0][1] is not None:
             val = side_by_side([val for _, val in batches if val is not None])
             limit = n_of(settings.get("limit_val_batches"), len(val))
+            # Of loaders that draw anew one batch will do here: it says that there is a validation, and of what.
             self._drawn_anew = val if isinstance(val, Streams) else None
             self._val = list(val.epoch(0, end=1 if self._drawn_anew else limit, dtype=running.stack.params.dtype))
             if self._val and running.steps.captured["val"].keeps:

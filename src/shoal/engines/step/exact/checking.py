@@ -40,6 +40,7 @@ def mended(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
         if len(found) == before:
             break
         subject.mend(found)
+    # Mended by half is worse than not: what is told then would not be what is computed.
     subject.mend({})
     names = " and ".join(dict.fromkeys(each.call.name for each in found.values()))
     raise CannotLocateError(f"beside {names} something does" if names else "no single operation does")
@@ -49,10 +50,12 @@ def differing(subject: Comparable, inputs: Sequence[Tensor]) -> list[Tensor] | N
     """Inputs, those given or others like them, that give a run other bits than alone; None where none do."""
     rows = compared(len(inputs[0]))
     began = time.monotonic()
+    # Of a small stack more sets of numbers, so that as many rows are compared in all; the first set is the one given.
     for number in range(max(2, -(-SAMPLES // len(rows)))):
         given = varied(inputs, number) if number else list(inputs)
         whole = subject.run(given)
         for place, row in enumerate(rows):
+            # The last and the first row are always compared: whatever goes by place in memory shows there.
             if place > 1 and time.monotonic() - began > SECONDS:
                 break
             alone = subject.alone(row, [repeated(value, row) for value in given])

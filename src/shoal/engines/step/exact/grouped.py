@@ -68,6 +68,7 @@ class Grouped:
     def of(self, pair: Pair, args: Sequence[Any], kwargs: Any) -> list[Any]:
         """The results for two of the rows, one after the other."""
         leaves, structure = pytree.tree_flatten((args, kwargs))
+        # Floats as they come, since a rate changes from step to step; whole numbers are sizes, here those of two.
         given = [
             _rows(leaf, dim, pair, form) if isinstance(form, Form) else leaf if isinstance(leaf, float) else form
             for leaf, dim, form in zip(leaves, self._given, self._pair.given, strict=True)

@@ -40,6 +40,7 @@ class Locating:
         small = next(self._small, None)
         if small is None or any(each.operation is not operation for each in small):
             raise CannotLocateError("a stack of another size is computed by other operations")
+        # An operation that writes over what it is given has to be tried on copies made before it runs.
         writes = operation._schema.is_mutable
         given, named = pytree.tree_map_only(Tensor, copied, (args, kwargs)) if writes else (args, kwargs)
         result = blind(operation, *args, **kwargs)
@@ -62,6 +63,7 @@ class Locating:
         alone = ways[EACH]
         if all(self._same(alone, result, row, args, kwargs) for row in self._rows):
             return None
+        # The faster way first; a kernel that gives other bits at each call cannot be mended by either.
         reference = alone(*args, **kwargs)
         for way in ways.values():
             if self._all_same(alone, way(*args, **kwargs), reference):

@@ -104,6 +104,7 @@ class _Resizing(Interpreter):
 
     def _of_stack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether a whole number among the arguments may have come from the number of runs."""
+        # A multiple of the size will do: a dimension may be the runs times something.
         numbers = [each for each in pytree.tree_leaves((args, kwargs)) if type(each) is int]
         return any(each and each % self._n == 0 for each in numbers)
 
