@@ -44,6 +44,7 @@ class Trainings:
     def advance(self, genuine: Callable[..., None], loop: Any, fetcher: Any) -> None:
         """Take all batches of an epoch with others, or the next one alone."""
         routine = current()
+        # Only at an epoch's first batch: one that has begun is Lightning's to the end.
         waiting = self._waiting(routine, loop, fetcher) if routine and not loop.batch_progress.current.ready else None
         if waiting is None or routine is None:
             self._tell_of_thread(loop.trainer, routine)
@@ -59,6 +60,7 @@ class Trainings:
         if answer.val is not None:
             self._validations[loop.trainer] = fit, answer.val, _versions(fit.module)
         replay.training(loop, fit, answer.train)
+        # Lightning asks the fetcher whether the epoch is over; the batches were taken from memory, past it.
         replay.exhaust(fetcher, len(answer.train.sizes))
         return None
 
@@ -70,6 +72,7 @@ class Trainings:
         if found is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         fit, passed, versions = found
+        # A hook between the epoch and its validation may have changed the weights: then it was of others.
         if _versions(fit.module) == versions and loop.max_batches == [len(passed.sizes)] and not replay.by_step(passed):
             replay.buffers(fit, passed)
             replay.validation(loop, loop._data_fetcher, fit, passed)
@@ -93,6 +96,7 @@ class Trainings:
         if trainer.num_training_batches == float("inf"):
             return None
         n = int(trainer.num_training_batches)
+        # An epoch that `max_steps` would cut short ends within; Lightning knows where.
         if loop.max_steps not in (-1, None) and loop.global_step + len(fit.steps(n)) > loop.max_steps:
             return None
         batches = self._gathered(routine, fetcher, trainer)

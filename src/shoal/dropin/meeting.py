@@ -39,6 +39,7 @@ class Meeting:
             party.train(waiting, answers)
         self.stacks = [party for party in self.stacks if len(party.routines) > 0]
         for routine in waiting:
+            # Every job goes on, in a stack or alone: those that it could wait for may never come.
             routine.resume(answers.get(routine, "no other job can share its stack"))
 
     def _regroup(self, waiting: Sequence[Routine], answers: dict[Routine, Answer]) -> None:
@@ -132,6 +133,7 @@ class _Party:
         if self.stacked.shrink(list(self.routines)):
             self.routines = dict(enumerate(self.routines.values()))
         jobs: dict[int, Waiting] = {row: routine.waits_for for row, routine in self.routines.items()}
+        # The stack steps the jobs' schedulers as it goes: a job that has to train alone needs them as they were.
         schedules = {row: job.fit.own.state_dict() for row, job in jobs.items() if job.fit.own.changes_by_step}
         try:
             found: dict[int, Any] = dict(self._looked_at(jobs))

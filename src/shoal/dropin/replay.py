@@ -38,6 +38,7 @@ def buffers(fit: LightningFit, passed: Passed) -> None:
     for path, n in passed.updates.items():
         metric = fit.module.get_submodule(path)
         metric._update_count += n * len(passed.sizes)
+        # A metric keeps what it last came to; its state is another one now.
         metric._computed = None
 
 
@@ -47,12 +48,14 @@ def training(loop: Any, fit: LightningFit, passed: Passed) -> None:
     for tracker in (loop.batch_progress.total, loop.batch_progress.current):
         for stage in ("ready", "started", "processed"):
             setattr(tracker, stage, getattr(tracker, stage) + n)
+    # "completed" comes last, as in Lightning: whoever is called before may look at the progress.
     loop.batch_progress.is_last_batch = True
     steps = fit.steps(n)
     for progress in vars(loop.automatic_optimization.optim_progress.optimizer).values():
         _count(progress, len(steps))
     by_step = sum((number + 1) % each.frequency == 0 for each in fit.own.scheduled for number in steps)
     _count(loop.scheduler_progress, by_step)
+    # Those that watch a metric step after the validation, which is Lightning's own part of the loop.
     loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
     _steps(loop, fit, passed)
     for tracker in (loop.batch_progress.total, loop.batch_progress.current):
@@ -90,6 +93,7 @@ def _steps(loop: Any, fit: LightningFit, passed: Passed) -> None:
             _caches(trainer, passed, "training_step", number)
             connector.update_train_step_metrics()
         stepped += number in stepping
+    # Lightning adds the last one itself, once `advance` has returned.
     loop._batches_that_stepped = stepped - 1
 
 
@@ -154,6 +158,7 @@ def _totals(trainer: Any, passed: Passed, hook: str) -> None:
         values, result._computed = _as(passed.logged[name], result), None
         if result.meta.is_mean_reduction:
             weights = passed.logged.get(f"{name}{WEIGHT}", torch.tensor(passed.sizes)).to(torch.int64)
+            # Cumsum adds one after the other, as Lightning does; `sum` adds in another order, and to other bits.
             result.value = (values * weights).cumsum(0)[-1]
             result.cumulated_batch_size = weights.sum()
         elif result.meta.is_sum_reduction:

@@ -30,11 +30,13 @@ class Routine:
         self._function = function
         self._world = World.taken()
         self._own, self._others = threading.Semaphore(0), threading.Semaphore(0)
+        # A thread and no generator: a job waits within Lightning's loops, whose calls cannot be suspended otherwise.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def resume(self, answer: Any = None) -> bool:
         """Let it run; whether it waits again."""
+        # What a process has once (the working directory, loggers, generators) changes hands with the job.
         outside = World.taken()
         self._answer, self.waits_for = answer, None
         self._world.enter()
@@ -79,6 +81,7 @@ def signals_left_alone() -> Iterator[None]:
     genuine, handlers = signal.signal, dict[Any, Any]()
 
     def set_handler(number: Any, handler: Any) -> Any:
+        # Python lets the main thread alone set handlers, and a job has a thread of its own.
         if current() is None:
             return genuine(number, handler)
         before = handlers.get(number, signal.getsignal(number))

@@ -154,6 +154,7 @@ class RunRecord:
     def _files(self, kept: Mapping[str, Any] | None) -> tuple[History, EventFile | None]:
         wanted = any(isinstance(logger, TensorBoard) for logger in self.job.loggers.values())
         existing = self.run.events()
+        # A run that begins anew in its directory leaves no rows of an earlier try behind.
         if kept is None:
             for file in [*existing, self.run.history]:
                 remove(file)
@@ -169,6 +170,7 @@ class RunRecord:
     def _history(self, kept: Mapping[str, Any]) -> History:
         """The history as it was kept; what of it is lost is said, and is no reason to lose the training too."""
         history, problem = read_intact(self.run.history)
+        # Rows behind the state are of steps that are about to be taken again.
         history.keep(kept["rows"])
         if len(history.rows) < kept["rows"]:
             warn(f"{problem or self.run.history}: {len(history.rows)} of {kept['rows']} rows are left")

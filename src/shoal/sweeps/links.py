@@ -132,6 +132,7 @@ class Commanded(Link):
         self.inbox = Connection(os.dup(self._process.stdout.fileno()), writable=False)
         self._process.stdin.close()
         self._process.stdout.close()
+        # The last bytes that were heard before the mark; None once it was there.
         self._heard: bytes | None = b""
         with contextlib.suppress(OSError):
             self.outbox.send(Surroundings.here(shared=shared))
@@ -145,6 +146,7 @@ class Commanded(Link):
         """Whether the program has begun to speak, after whatever else was said there."""
         assert self._heard is not None
         while select.select([self.inbox], [], [], 0)[0]:
+            # Byte by byte: what comes right behind the mark belongs to the first message.
             byte = os.read(self.inbox.fileno(), 1)
             if not byte:
                 raise EOFError

@@ -98,6 +98,7 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
     for number in STOPS:
         signal.signal(number, signal.default_int_handler)
     inner = _Inner(inbox, own)
+    # Heard in threads of their own: the main thread trains, perhaps for minutes within one call of torch.
     for work in (inner.listen, watch):
         threading.Thread(target=work, daemon=True).start()
     try:
@@ -106,6 +107,7 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
 
         known: Known = {}
         while (block := inner.next()) is not None:
+            # That runs were interrupted is told last: only then is it known whether the launcher asked for it.
             held: list[RunEnded] = []
             with at_hand(block, outbox.send) as (block, bring), holding(block.lease):
                 train_block(block, partial(told, outbox.send, held, bring), known)

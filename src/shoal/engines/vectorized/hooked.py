@@ -60,10 +60,12 @@ class Hooks:
         with generators_restored():
             for run in called:
                 row, hooks = live[run], self._runs[run]
+                # Alone, no hook is called any more once the training has failed.
                 if row not in stack.diverged:
                     hooks.at(epoch, stack.steps[row], (metrics or {}).get(run, {}))
                     changed |= hooks.run(names, stack, row)
         if called:
+            # A step is traced once for all runs: of what hooks set it can only read what is the same in all.
             self._agree([self.members[run].module for run in live])
         return changed
 
@@ -142,6 +144,7 @@ class _RunHooks:
 
     def run(self, names: Sequence[str], stack: Stack, row: int, *, keeps: bool = True) -> bool:
         """Call those of these names; whether they have changed the weights, which the stack is given if it `keeps`."""
+        # Alone, an epoch's hooks draw one after the other from generators that were seeded at its beginning.
         if self._generators is None:
             seed_global(self.member.job.seed, self.trainer.current_epoch)
         else:

@@ -83,6 +83,7 @@ def _difference(
     before, names = _attributes(module), order if mapped.gradients else ()
     with generators_restored(), clock.alone(row, trains=mapped.gradients):
         try:
+            # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
             seed_global(0)
             clock.enter(row)
             with _kept([param for param in module.parameters() if param.requires_grad]) as written:
@@ -116,6 +117,7 @@ def _difference(
                 f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
             )
     grads = [grad * mapped.share for grad in first.grads]
+    # A bias before a normalisation has a gradient of rounding alone: it is judged beside the whole gradient.
     whole = math.hypot(*(float(grad.norm()) for grad in grads))
     if not all(_close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
         return f"{where} gives another gradient alone than in the stack"

@@ -131,6 +131,7 @@ class Running:
             ConfigError: where a monitored metric is missing although the runs were validated.
         """
         live = self.live
+        # Before the epoch is counted: a run that `max_steps` cuts short is kept where a longer one would go on.
         partial = {run: self._moment(run) for run in live} if self.batch else {}
         self.batch, self.sums = 0, {}
         self.epoch += 1
@@ -201,6 +202,7 @@ class Running:
     def droppable(self) -> list[int] | None:
         """The rows of the runs that are left, once they are half of the stack or fewer; None before."""
         left = list(self.live.values())
+        # At half, since another size means other programs: to be traced, compared and compiled anew.
         enough = left and (len(self.stack) <= SMALLEST or len(left) > len(self.stack) // 2)
         return None if enough else left
 
