@@ -63,14 +63,15 @@ def files(page: str) -> list[tuple[Path, str]]:
 
 
 def shortened(command: str) -> str:
-    """The command with so few epochs that it takes no time; a sweep in this process."""
-    words = shlex.split(command)
+    """The command with so few epochs, runs and trials that it takes no time; a sweep in this process."""
+    fewer = re.sub(r"n_trials=(\d+)", lambda found: f"n_trials={int(found[1]) // 4}", command)
+    words = shlex.split(re.sub(r"range\(\d+\)", "range(2)", fewer))
     if words[:2] == ["shoal", "resume"]:
         return shlex.join(re.sub(r"max_epochs=\d+", "max_epochs=3", word) for word in words)
     if words[:2] != ["shoal", "train"] or {"--help", "--cfg"} & {*words}:
         return command
     sweep = ["sweep.processes=0"] if "-m" in words else []
-    words = [word.replace("range(64)", "range(2)") for word in words if "max_epochs=" not in word]
+    words = [word for word in words if "max_epochs=" not in word]
     return shlex.join([*words, *sweep, "trainer.max_epochs=2"])
 
 

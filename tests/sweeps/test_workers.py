@@ -204,7 +204,7 @@ def test_a_launcher_that_is_killed_leaves_no_worker_and_goes_on(elsewhere: list[
     os.kill(launcher, signal.SIGKILL)
     ended(launcher)
     gone = until(lambda: not any(map(alive, workers)), seconds=5)
-    again = sweep(*ELSEWHERE, *elsewhere)
+    again = sweep(*ELSEWHERE, *elsewhere, "workers.n=1")
 
     assert gone
     assert again.returncode == 0
@@ -356,7 +356,7 @@ def test_a_worker_says_what_it_is_before_it_is_given_anything() -> None:
 
 @pytest.mark.usefixtures("slurm")
 def test_a_batch_script_of_two_tasks_sweeps_once_in_steps_of_its_job(workdir: Path, here: Path) -> None:
-    script(*ELSEWHERE, "workers=slurm")
+    script(*ELSEWHERE, "workers=slurm", "workers.n=1")
 
     code = submitted("-N2", "-n2", seconds=150)
 
