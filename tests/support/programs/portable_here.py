@@ -13,6 +13,7 @@ from typing import Any
 
 import shoal
 from shoal.instructions import choose
+from shoal.startup import cheap_imports
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -37,7 +38,8 @@ def main() -> None:
 
 def draw_nothing() -> None:
     """Leave out the figures, which take longer than the runs."""
-    from shoal.record.figures import fit
+    with cheap_imports():
+        from shoal.record.figures import fit
 
     fit.fit_figure, fit.png = (lambda *_, **__: None), (lambda _: PIXEL)  # type: ignore[assignment]
 
