@@ -27,6 +27,7 @@ NOT_TO_BE_LOADED = frozenset(
         "torch.distributed.fsdp",
         "torch.distributed.tensor",
         "torch.onnx",
+        "torch._prims",
         "scipy.signal.windows",
         "scipy.optimize._minimize",
         "scipy.stats",

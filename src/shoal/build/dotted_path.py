@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from shoal.errors import nearest
+from shoal.startup import complete_torch
 
+_WELL_KNOWN = frozenset({"shoal", "torch", "pytorch_lightning", "lightning"})
 NOT_A_PATH = "must name a class, as module.Class"
 
 
@@ -24,6 +26,8 @@ def located(path: str) -> Any:
         raise ValueError(NOT_A_PATH)
     for n in range(len(words) - 1, 0, -1):
         name = ".".join(words[:n])
+        if words[0] not in _WELL_KNOWN:
+            complete_torch()
         try:
             found: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:

@@ -61,7 +61,7 @@ def run(words: Sequence[str]) -> int:
     if sys.platform == "win32":
         return tell(UsageError(NOT_ON_WINDOWS), debug=False)
     keep_standard_streams()
-    defer()
+    defer(own_process=True)
     atexit.register(keep_what_is_imported)
     try:
         return _done(list(words))

@@ -18,6 +18,7 @@ from torch import Tensor
 from shoal.errors import ShoalError, UsageError, suggestion
 from shoal.expressions import VARIABLE, Expression, parse
 from shoal.gradcheck.points import Point, recorded
+from shoal.startup import complete_torch
 
 _OURS = {Path(__file__).parents[1], Path(torch.__file__).parent, Path(importlib.__file__).parent}
 _PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -101,6 +102,7 @@ def _located(text: str) -> Callable[..., Tensor]:
         raise UsageError(
             f"{text}: must name a module, not a file", hint=f"for example {module.removesuffix('.py')}:{name}"
         )
+    complete_torch()
     try:
         with failures(f"importing {module}"):
             found = importlib.import_module(module)

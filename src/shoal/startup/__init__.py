@@ -2,7 +2,8 @@
 
 Torch's optimizers and Lightning import `torch._dynamo`, the compiler, at a cost of 0.7 s: for two functions that do
 nothing in eager mode and a class to ask `isinstance` about. Torchmetrics imports `scipy.signal` and `scipy.optimize`,
-where scipy is installed, at a cost of another 0.6 s: for one attribute and one function; and `matplotlib.pyplot`.
+where scipy is installed, at a cost of another 0.6 s: for one attribute and one function; and matplotlib, for plots of
+metrics. `import torch` itself spends a quarter of its time on kernels for tensors without values.
 
 After `defer` those importers, each named in `deferred_modules`, get those few things at once. The module's own code has
 not run then, as if nobody had imported it. Whatever else is asked of it, and whoever else imports it, runs its code
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shoal.startup.deferral import Finder
-from shoal.startup.deferred_modules import KINDS
+from shoal.startup.deferred_modules import ANYWHERE, IN_OWN_PROCESS, META_KERNELS
 
 SWITCH = "SHOAL_EAGER_IMPORTS"
 
@@ -35,10 +36,20 @@ def cheap_imports() -> Iterator[None]:
         yield
 
 
-def defer() -> None:
-    """From now on defer what can be, whoever imports torch and Lightning, and wherever."""
+def defer(*, own_process: bool = False) -> None:
+    """From now on defer what can be, whoever imports torch and Lightning, and wherever.
+
+    In a process of shoal's own that is more, until it imports code of others: see `complete_torch`.
+    """
     if not _chosen_against() and not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Finder(KINDS))
+        sys.meta_path.insert(0, Finder(IN_OWN_PROCESS if own_process else ANYWHERE))
+
+
+def complete_torch() -> None:
+    """Have all of torch at hand, before code is imported that may make use of it in ways that shoal does not."""
+    for finder in sys.meta_path:
+        if isinstance(finder, Finder):
+            finder.defer_no_more(META_KERNELS)
 
 
 @contextmanager

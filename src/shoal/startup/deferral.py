@@ -22,7 +22,9 @@ class Deferral(ABC):
 
     name: ClassVar[str]
     askers: ClassVar[frozenset[str]]
-    """The modules that may import this one, and have `answers`, without its code being run."""
+    """The modules that may import this one, and have `answers`, without its code being run; `a.*`: all within a."""
+    wakers: ClassVar[frozenset[str]] = frozenset()
+    """Modules that rely on what this one's code does elsewhere: it is run before theirs."""
 
     def __init__(self, spec: ModuleSpec, loader: Loader) -> None:
         self.spec = spec
@@ -32,6 +34,11 @@ class Deferral(ABC):
         self.lock = threading.RLock()
         self.started = False
         self.finished = False
+
+    @classmethod
+    def may_ask(cls, module: str) -> bool:
+        """Whether a module may import this one without its code being run."""
+        return not cls.askers.isdisjoint((module, f"{module.partition('.')[0]}.*"))
 
     @abstractmethod
     def early(self) -> Mapping[str, Any]:
@@ -51,6 +58,9 @@ class Deferral(ABC):
         with self.lock:
             if self.started:
                 return
+            for other in [*_deferrals.values()]:
+                if self.name in other.wakers:
+                    other.run()
             self.started = True
             self.spec.loader = self.loader
             self.module.__loader__ = self.loader
@@ -85,7 +95,7 @@ class _Deferred(ModuleType):
         if name in _KNOWN_FROM_THE_START:
             return ModuleType.__getattribute__(self, name)
         deferral = _deferrals[ModuleType.__getattribute__(self, "__name__")]
-        if not deferral.started and _asker() in deferral.askers:
+        if not deferral.started and deferral.may_ask(_asker()):
             if name in deferral.answers:
                 return deferral.answers[name]
             if name == "__spec__":  # an import statement looks here whether the module is there
@@ -139,21 +149,28 @@ class _AlreadyThere(Loader):
 
 
 class Finder(MetaPathFinder):
-    """Finds the modules to defer, and before a submodule of one of them runs the code of the package."""
+    """Finds the modules to defer, and runs their code before that of a submodule, or of what relies on it."""
 
     def __init__(self, kinds: Iterable[type[Deferral]]) -> None:
         self._kinds = {kind.name: kind for kind in kinds}
+        self._woken = {waker: kind.name for kind in self._kinds.values() for waker in kind.wakers}
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         kind = self._kinds.get(fullname)
-        if kind is not None and fullname not in _deferrals and _asker() in kind.askers:
+        if kind is not None and fullname not in _deferrals and kind.may_ask(_asker()):
             return self._deferred(kind, PathFinder.find_spec(fullname, path, target))
-        package = _deferrals.get(fullname.rpartition(".")[0])
-        if package is None or target is not None:  # a target: somebody reloads a module
+        first = _deferrals.get(fullname.rpartition(".")[0]) or _deferrals.get(self._woken.get(fullname, ""))
+        if first is None or target is not None:  # a target: somebody reloads a module
             return None
-        package.run()
+        first.run()
         module = sys.modules.get(fullname)
         return None if module is None else _AlreadyThere(module).spec
+
+    def defer_no_more(self, name: str) -> None:
+        """Run the code of this module now if it waits, and whenever it is imported if it was not."""
+        self._kinds.pop(name, None)
+        if deferral := _deferrals.get(name):
+            deferral.run()
 
     @staticmethod
     def _deferred(kind: type[Deferral], spec: ModuleSpec | None) -> ModuleSpec | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
-from contextlib import ContextDecorator
-from types import FunctionType, SimpleNamespace
+from importlib import import_module
+from types import FunctionType
 from typing import Any
 
 from shoal.startup.deferral import Deferral
@@ -90,39 +91,45 @@ class _Optimize(Deferral):
         """Nothing is left behind: the early answer hands every call on."""
 
 
-class _Pyplot(Deferral):
-    """Torchmetrics takes a class and a decorator of `matplotlib.pyplot`, which reads all style files of matplotlib."""
+class _Plots(Deferral):
+    """Torchmetrics annotates by types of its module for plots, which imports matplotlib and has functions that plot."""
 
-    name = "matplotlib.pyplot"
-    askers = frozenset({"torchmetrics.utilities.plot"})
+    name = "torchmetrics.utilities.plot"
+    askers = frozenset({"torchmetrics.*"})
 
     def early(self) -> Mapping[str, Any]:
-        from matplotlib.figure import Figure
+        # The types are those that it has itself where there is no matplotlib.
+        types = {"_AX_TYPE": object, "_CMAP_TYPE": object, "_PLOT_OUT_TYPE": tuple[object, object]}
+        return types | {name: functools.partial(self._plot, name) for name in self._functions}
 
-        return {"Figure": Figure, "style": SimpleNamespace(context=functools.partial(_Styled, self))}
+    _functions = ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val")
+
+    def _plot(self, function: str, *given: Any, **named: Any) -> Any:
+        return self.real(function)(*given, **named)
 
     def settle(self) -> None:
-        """Nothing is left behind: the class is the real one, the decorator asks for the real one when it is used."""
+        """Nothing is left behind: the early functions hand every call on."""
 
 
-class _Styled(ContextDecorator):
-    """`matplotlib.style.context`, which is looked up when it is entered."""
+class _MetaKernels(Deferral):
+    """Kernels that torch has in Python for tensors without values, which take a quarter of its import.
 
-    def __init__(self, deferral: Deferral, *given: Any, **named: Any) -> None:
-        self.made = deferral, given, named
-        self.context: Any = None
+    Whoever traces or compiles imports torch's decompositions; but a module of the user's own may also just make such
+    tensors. So this is only for processes of shoal's own, until they import code of others (`complete_torch`).
+    """
 
-    def _recreate_cm(self) -> _Styled:
-        deferral, given, named = self.made
-        return _Styled(deferral, *given, **named)
+    name = "torch._meta_registrations"
+    askers = frozenset({"torch"})
+    wakers = frozenset({"torch._decomp", "torch._dynamo", "torch._prims", "torch._refs", "torch.utils._content_store"})
 
-    def __enter__(self) -> Any:
-        deferral, given, named = self.made
-        self.context = deferral.real("style").context(*given, **named)
-        return self.context.__enter__()
+    def early(self) -> Mapping[str, Any]:
+        torch = sys.modules["torch"]  # which is being imported: nothing here may import it
+        opaque = import_module("torch._opaque_base").OpaqueBaseMeta
+        torch._C._set_generator_metaclass(opaque)  # its code does so too: no generator can be made before
+        return {}
 
-    def __exit__(self, *raised: Any) -> Any:
-        return self.context.__exit__(*raised)
+    def settle(self) -> None:
+        """Nothing is left behind: nobody was answered."""
 
 
 def _nothing() -> None:
@@ -145,4 +152,6 @@ def _class_like(deferral: Deferral) -> type:
     return Likeness("OptimizedModule", (), {"__module__": "torch._dynamo.eval_frame"})
 
 
-KINDS = (_Dynamo, _Signal, _Optimize, _Pyplot)
+ANYWHERE = (_Dynamo, _Signal, _Optimize, _Plots)
+IN_OWN_PROCESS = (*ANYWHERE, _MetaKernels)
+META_KERNELS = _MetaKernels.name

@@ -16,8 +16,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from shoal.startup import cheap_imports, keep_what_is_imported
+from shoal.startup import cheap_imports, complete_torch, defer, keep_what_is_imported
 
+defer(own_process=True)
 with cheap_imports():
     import pytorch_lightning as pl
     import torch
@@ -167,6 +168,29 @@ def source() -> Any:
     return len(inspect.getsource(torch._dynamo)), "optimize" in dir(torch._dynamo), len(vars(torch._dynamo))
 
 
+def without_values() -> Any:
+    """Tensors that have a shape only, for an operation whose kernel for them is Python."""
+    complete_torch()
+    return list(torch.nonzero_static(torch.empty(3, 3, device="meta"), size=2).shape)
+
+
+def faked() -> Any:
+    """The same in fake tensors, which ask for the kernels themselves."""
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        return list(torch.nonzero_static(torch.empty(3, 3), size=2).shape)
+
+
+def plotted() -> Any:
+    from torchmetrics import MeanMetric
+
+    metric = MeanMetric()
+    metric.update(torch.tensor([1.0, 2.0]))
+    figure, axes = metric.plot()
+    return type(figure).__module__, type(axes).__name__, axes.get_ylabel()
+
+
 def setting() -> Any:
     torch._dynamo.config.recompile_limit = 3
     torch.compiler.reset()
@@ -207,7 +231,7 @@ def of_scipy() -> Any:
 PROBES: list[Callable[[], Any]] = [
     trained, compiler_loaded, sympy_loaded, compiled_training, compiled_under_lightning,
     compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first,
-    settings_first, source, setting, disabled_by_the_user, two_threads, of_scipy,
+    settings_first, without_values, faked, plotted, source, setting, disabled_by_the_user, two_threads, of_scipy,
 ]  # fmt: skip
 
 
