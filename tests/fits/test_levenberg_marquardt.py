@@ -195,18 +195,21 @@ def test_the_short_command_prints_the_table_and_keeps_a_run(table: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("formula", "start", "told"),
+    ("words", "told"),
     [
-        ("b1*x", "b1=1", "does not name the column that it is for"),
-        ("y = b1*x", "b1=many", "b1=many: the start of a parameter must be a number"),
-        ("z = b1*x", "b1=1", "task.target=z"),
-        ("y = exp*x", "exp=1", "exp=1: 'exp' has a meaning already and can be no parameter"),
+        (["b1*x", "b1=1"], "does not name the column that it is for"),
+        (["y = b1*x", "b1=many"], "b1=many: the start of a parameter must be a number"),
+        (["z = b1*x", "b1=1"], "task.target=z"),
+        (["y = exp*x", "exp=1"], "exp=1: 'exp' has a meaning already and can be no parameter"),
+        (["y = b1*x", "b1=1", "b1=2"], "b1=1.0 and b1=2: two starts of b1"),
+        (["y = b1*x", "b1=1", "model.start={b1:2}"], "the starts are given twice"),
+        (["y = b1*x", "b1=1", "model.start.b1=2"], "b1=1.0 and model.start.b1=2: two starts of b1"),
     ],
 )
 def test_a_wrong_word_of_the_short_command_is_told(
-    table: Path, capsys: pytest.CaptureFixture[str], formula: str, start: str, told: str
+    table: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
-    code = command(["fit", "t.csv", formula, start])
+    code = command(["fit", "t.csv", *words])
 
     assert code == 2
     assert told in capsys.readouterr().err

@@ -43,7 +43,7 @@ def _overrides(
         f"task.target=[{names}]" if len(targets) > 1 else f"task.target={names}",
         "model=formula",
         *model,
-        f"model.start={{{','.join(f'{name}:{value}' for name, value in starts.items())}}}",
+        *_given_starts(starts, others),
         "optimizer=lm",
         *quoted(others),
     ]
@@ -103,17 +103,40 @@ def _starts(words: Sequence[str], names: Sequence[str] | None) -> tuple[dict[str
     """The starts of a formula's names, and the other words; a function's names are not known here."""
     from shoal.expressions.functions import NAMES
 
-    starts, others = {}, []
+    starts: dict[str, str] = {}
+    others = []
     for word in words:
         given = _START.fullmatch(word)
         if given and names is not None and given["name"] in NAMES:
             problem = f"{word}: {given['name']!r} has a meaning already and can be no parameter"
             raise UsageError(problem, hint="give the parameter another name, in the formula too")
         if given and (given["name"] in names if names is not None else _is_start(given)):
-            starts[given["name"]] = _number(word, given["value"])
+            if (name := given["name"]) in starts:
+                problem = f"{name}={starts[name]} and {word}: two starts of {name}"
+                raise UsageError(problem, hint="leave one of them out")
+            starts[name] = _number(word, given["value"])
         else:
             others.append(word)
     return starts, others
+
+
+def _given_starts(starts: Mapping[str, str], others: Sequence[str]) -> list[str]:
+    """The setting of the starts, unless the other words have it.
+
+    Raises:
+        UsageError: where a parameter has two starts.
+    """
+    whole = [word for word in others if word.startswith("model.start=")]
+    if whole and starts:
+        [name, value] = next(iter(starts.items()))
+        both = f"{name}={value} and {whole[0]}"
+        raise UsageError(f"{both}: the starts are given twice", hint="all of them as NAME=START, or all in model.start")
+    for word in others:
+        single = re.match(r"model\.start\.(\w+)=", word)
+        if single and single[1] in starts:
+            name = single[1]
+            raise UsageError(f"{name}={starts[name]} and {word}: two starts of {name}", hint="leave one of them out")
+    return [] if whole else [f"model.start={{{','.join(f'{name}:{value}' for name, value in starts.items())}}}"]
 
 
 def _is_start(given: re.Match[str]) -> bool:
