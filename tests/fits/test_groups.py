@@ -76,6 +76,23 @@ def test_shared_parameters_are_those_of_one_formula_with_indicators(table: Path)
     assert sum(each["cost"] for each in found["groups"]) == pytest.approx(found["cost"], rel=1e-12)
 
 
+def test_groups_with_a_parameter_each_are_compared_with_groups_that_share_it(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [shoal.train([*WORDS, *FORMULA, "model.by=site", f"model.shared={shared}"]) for shared in ("[]", "[k]")]
+    each, common = (run.info.fit for run in runs)
+    capsys.readouterr()
+
+    code = command(["compare", *(str(run.path) for run in runs)])
+
+    assert code == 0
+    assert each is not None
+    assert common is not None
+    assert each["freedom"] == common["freedom"] - 2
+    f = (common["cost"] - each["cost"]) / 2 / (each["cost"] / each["freedom"])
+    assert f"F(2, {each['freedom']}) = {f:.4g}, p " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("shared", one_of(2, ["[]", "[k]"]))
 def test_starts_of_groups_fit_as_a_stack_to_the_bits_of_each_alone(table: Path, shared: str) -> None:
     words = ["model.by=site", f"model.shared={shared}", "model.bounds={k:[0,2]}"]
