@@ -10,6 +10,9 @@ from pathlib import Path
 _TELLING = ("vendor_id", "cpu family", "model", "cache size", "flags", "CPU implementer", "CPU part", "Features")
 """Beginnings of the lines of /proc/cpuinfo that are the same whatever the processor does just now."""
 
+PLACE = "SHOAL_PLACE"
+"""The variable that has the number of a worker among those of this machine: of several GPUs each has one."""
+
 
 def cores() -> int:
     """The CPU cores this process may use."""

@@ -20,7 +20,7 @@ from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, generator
 from shoal.tasks import Batches, Data, LightningTask, Network, Split, Supervised, Task, trained_by
-from shoal.tasks.precision import is_double, new_tensors
+from shoal.tasks.precision import is_double, is_mixed, new_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,11 @@ class Job:
     def double(self) -> bool:
         """Whether it computes in float64."""
         return is_double(self.trainer)
+
+    @property
+    def precision(self) -> str:
+        """What it computes in within a stack, by Lightning's name."""
+        return "64-true" if self.double else "bf16-mixed" if is_mixed(self.trainer) else "32-true"
 
     @property
     def records(self) -> bool:

@@ -11,19 +11,23 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.lsf import LSFEnvironment
 from lightning_fabric.plugins.environments.mpi import MPIEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from shoal.engines import srun
 from shoal.errors import ConfigError
+from shoal.machine import PLACE
 
 log = logging.getLogger("shoal")
 
@@ -48,10 +52,36 @@ def trainer(*, plugins: Any = None, **arguments: Any) -> pl.Trainer:
 def in_one_process(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a Trainer that works in this process alone, whatever started it: on one of the devices."""
     devices = settings.get("devices", 1)
-    one = devices if isinstance(devices, list | tuple) and len(devices) == 1 else 1
+    one = devices if isinstance(devices, list | tuple) and len(devices) == 1 else _own_device(settings)
     plugins = [each for each in _listed(settings.get("plugins")) if not isinstance(each, ClusterEnvironment)]
     alone = {"devices": one, "num_nodes": 1, "strategy": "auto", "plugins": [*plugins, LightningEnvironment()]}
     return {**settings, **alone}
+
+
+def _own_device(settings: Mapping[str, Any]) -> int | list[int]:
+    """One device; where there are several, each worker of this machine has its own."""
+    place, accelerator = os.environ.get(PLACE), str(settings.get("accelerator", "auto"))
+    n = n_devices(accelerator) if place else 1
+    return [int(place) % n] if place and n > 1 else 1
+
+
+def device_of(settings: Mapping[str, Any]) -> torch.device:
+    """Where a Trainer with these settings computes that works in this process alone: its accelerator says so."""
+    accelerator: Any = _accelerator(str(settings.get("accelerator", "auto")))
+    [device] = accelerator.get_parallel_devices(accelerator.parse_devices(in_one_process(settings)["devices"]))
+    assert isinstance(device, torch.device)
+    return device
+
+
+def n_devices(accelerator: str) -> int:
+    """How many there are of this name; the cores of a CPU are one."""
+    return int(_accelerator(accelerator).auto_device_count())
+
+
+@cache
+def _accelerator(name: str) -> Accelerator:
+    """That of this name: `auto` and `gpu` are what Lightning takes for them here."""
+    return trainer(accelerator=name, devices=1, logger=False, enable_checkpointing=False).accelerator
 
 
 def check_one_process(settings: Mapping[str, Any]) -> None:

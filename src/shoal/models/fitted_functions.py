@@ -105,7 +105,7 @@ def by_group(
     own: Sequence[str],
 ) -> Float[Tensor, "samples outputs"]:
     """The targets where each group has `own` parameters, as vectors: each group's from its own samples alone."""
-    found = torch.zeros(len(member), curves.outputs, dtype=next(iter(values.values())).dtype)
+    found = next(iter(values.values())).new_zeros(len(member), curves.outputs)
     for group, mask in enumerate(member.unbind(1)):
         rows = mask.nonzero()[:, 0]
         if len(rows):

@@ -25,7 +25,12 @@ def versions() -> dict[str, str]:
 
 def accelerator_of(trainer: pl.Trainer) -> str:
     """The kind of device that it trains on, as `trainer.accelerator` names it: cpu, gpu, mps."""
-    return type(trainer.accelerator).__name__.removesuffix("Accelerator").lower().replace("cuda", "gpu")
+    return named_accelerator(type(trainer.accelerator).__name__)
+
+
+def named_accelerator(kind: str) -> str:
+    """What `trainer.accelerator` calls a kind of device that torch or Lightning names so."""
+    return kind.removesuffix("Accelerator").lower().replace("cuda", "gpu")
 
 
 def hardware(accelerator: str, devices: int, precision: str = "32-true") -> dict[str, Any]:

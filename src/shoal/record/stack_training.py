@@ -256,7 +256,7 @@ class _Session:
                 track.conclude(status, member)
         with together():
             for track, status, reason in endings:
-                track.end(status, reason, self.running.notes)
+                track.end(status, reason, self.running.notes, self.running.stack.device.type)
         for track, _, _ in endings:
             self.ended(track.place, track.info)
 

@@ -166,14 +166,17 @@ class Track:
             at_best=self.record.at(self.best),
         )
 
-    def end(self, status: Status, reason: str | None, notes: Sequence[str]) -> None:
-        """Write the final run.json, once all other files are in place; `notes` are what there is to say of the bits."""
+    def end(self, status: Status, reason: str | None, notes: Sequence[str], device: str) -> None:
+        """Write the final run.json, once all other files are in place; `notes` are what there is to say of the bits.
+
+        `device` is the kind of device that it trained on.
+        """
         tell(self.job, self.run, self.info, self.record.history.rows, failed=status is not Status.COMPLETED)
         self.record.close(
             status,
             reason,
             exactness=list(dict.fromkeys([*self.info.exactness, *notes])),
-            hardware=environment.hardware("cpu", 1, "64-true" if self.job.double else "32-true"),
+            hardware=environment.hardware(environment.named_accelerator(device), 1, self.job.precision),
             fit_seconds=self.info.fit_seconds + time.monotonic() - self._opened_at,
         )
 

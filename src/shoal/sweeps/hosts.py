@@ -66,7 +66,7 @@ class Processes(Linked):
         warm_up()
 
     def link(self, number: int) -> Link:
-        return Forked()
+        return Forked(number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from shoal.machine import PLACE
 from shoal.sweeps.processes import context, without_main
 from shoal.sweeps.serving import serve
 
@@ -95,10 +96,11 @@ class Link(ABC):
 class Forked(Link):
     """A process of this machine, a copy of a server that has torch."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        """`number` is its place among those of this machine."""
         ours, theirs = context().Pipe()
         self.inbox = self.outbox = ours
-        self._process = context().Process(target=_forked, args=(theirs,), daemon=True)
+        self._process = context().Process(target=_forked, args=(theirs, number), daemon=True)
         with without_main():
             self._process.start()
         theirs.close()
@@ -184,7 +186,8 @@ class Commanded(Link):
         self.outbox.close()
 
 
-def _forked(connection: Connection) -> None:
+def _forked(connection: Connection, number: int) -> None:
+    os.environ[PLACE] = str(number)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which passes it on
     serve(connection, connection)

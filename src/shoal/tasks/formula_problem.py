@@ -154,7 +154,7 @@ class FormulaProblem:
         rows = [
             torch.stack(torch.autograd.grad(slope.sum(), spread, retain_graph=True, materialize_grads=True))
             if slope.requires_grad
-            else torch.zeros(len(spread), *slope.shape, dtype=slope.dtype)
+            else torch.zeros(len(spread), *slope.shape, dtype=slope.dtype, device=slope.device)
             for slope in slopes
         ]
         return torch.stack(rows)

@@ -1,4 +1,7 @@
-"""How many bits numbers have: float32, but where a run asks for float64 from its samples to its predictions."""
+"""How many bits numbers have: float32, but where a run asks for float64 from its samples to its predictions.
+
+Products of a run that mixes precisions have fewer, its weights and what it logs have not.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,11 @@ import torch
 def is_double(trainer: Mapping[str, Any]) -> bool:
     """Whether the arguments of a Trainer ask for float64."""
     return trainer.get("precision") in ("64-true", "64", 64)
+
+
+def is_mixed(trainer: Mapping[str, Any]) -> bool:
+    """Whether the arguments of a Trainer ask for bfloat16 in products and the like, and float32 for the rest."""
+    return trainer.get("precision") in ("bf16-mixed", "bf16")
 
 
 @contextmanager

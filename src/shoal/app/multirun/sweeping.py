@@ -13,6 +13,7 @@ from shoal.app.multirun.announcing import division, dry_run, other_instructions
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.blocks import Blocks
 from shoal.app.multirun.closing import Closing
+from shoal.app.multirun.devices import on_devices
 from shoal.app.multirun.sweep_directory import opened
 from shoal.app.multirun.working_tree import WorkingTree
 from shoal.build.expectations import compare, table
@@ -62,6 +63,9 @@ class Sweeping:
         """
         todo = self._todo()
         self._check(todo)
+        if self.settings.processes is None:
+            used = {str(job.values["trainer"].get("accelerator", "auto")) for job in self.jobs.values()}
+            self.asked = replace(self.asked, hosts=on_devices(self.asked.hosts, used))
         blocks = Blocks(self.asked, self.ledger, self.plan, self.tree).of(todo)
         if self.settings.dry_run:
             say(dry_run(self.asked, self.ledger, self.plan, blocks, len(todo)))

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging, WeightAveraging
 from torch import Tensor
 
+from shoal.engines.stack.moving import copied
 from shoal.optimizers.rule import Matrix
 
 _SETTINGS = {"__init__", "should_update"}
@@ -127,10 +128,10 @@ class Averages:
         self.taken[row], self.latest[row] = other.taken[other_row], other.latest[other_row]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training changes: copies of tensors, and plain values."""
+        """Everything that training changes: copies of tensors in main memory, and plain values."""
         return {
-            "params": self.params.clone(),
-            "buffers": {name: value.clone() for name, value in self.buffers.items()},
+            "params": copied(self.params),
+            "buffers": {name: copied(value) for name, value in self.buffers.items()},
             "taken": list(self.taken),
             "latest": list(self.latest),
         }
@@ -138,7 +139,7 @@ class Averages:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken, with as many rows."""
         self.params.copy_(saved["params"])
-        self.buffers = {name: value.clone() for name, value in saved["buffers"].items()}
+        self.buffers = {name: value.to(self.params.device, copy=True) for name, value in saved["buffers"].items()}
         self.taken, self.latest = list(saved["taken"]), list(saved["latest"])
 
 
@@ -178,4 +179,4 @@ def _decay(callback: WeightAveraging) -> float | None:
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     """One value for each row, to compute with `like` as a single number is in torch."""
     dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
-    return torch.tensor(values, dtype=torch.float64).to(dtype).view(-1, *[1] * (like.dim() - 1))
+    return torch.tensor(values, dtype=torch.float64).to(dtype).to(like.device).view(-1, *[1] * (like.dim() - 1))

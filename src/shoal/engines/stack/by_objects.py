@@ -33,9 +33,7 @@ class ByObjects(Rule[None]):
     def init(self, params: Matrix) -> State:
         state: State = {}
         for place in range(len(self.kinds)):
-            state |= {
-                name: torch.zeros(params.shape, dtype=self.kinds[place][name]) for name in self.matrices_of(place)
-            }
+            state |= {name: torch.zeros_like(params, dtype=self.kinds[place][name]) for name in self.matrices_of(place)}
             columns = self.columns_of(place).values()
             state |= {name: torch.zeros(len(params), 1, dtype=torch.float64) for name in columns}
         return state

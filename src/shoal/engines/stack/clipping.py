@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoal.optimizers.rule import Column, Matrix
+
+Clipping = Callable[[Matrix, Float[Tensor, " runs"], Column], None]
+"""Given gradients, their norms and the limits of the runs, all where the gradients are."""
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,29 @@ class GradientLimits:
         """Whether any run has a limit."""
         return bool(self.norm.isfinite().any() or self.value.isfinite().any())
 
+    def clippings(self, grads: Matrix) -> list[tuple[str, Clipping, Column]]:
+        """What clips gradients like these, by what it is called, with the limits that it is given."""
+        kinds = (("norm", clip_norm, self.norm), ("values", clip_values, self.value))
+        return [(name, by, limits.to(grads)) for name, by, limits in kinds if limits.isfinite().any()]
+
     def select(self, rows: Tensor) -> GradientLimits:
         """The limits of some of the runs."""
         return GradientLimits(self.norm[rows], self.value[rows])
 
 
-def clip(grads: Matrix, norms: Float[Tensor, " runs"], norm: Column, value: Column) -> None:
-    """Clip in place to limits; `norms` are the gradients' own. A run without a limit keeps its gradient to the bit.
+def clip_norm(grads: Matrix, norms: Float[Tensor, " runs"], limit: Column) -> None:
+    """Clip in place to norms; `norms` are the gradients' own. A run without a limit keeps its gradient to the bit.
 
     The factor is that of `torch.nn.utils.clip_grad_norm_`.
     """
-    if norm.isfinite().any():
-        limit = norm.to(grads.dtype)
-        factor = (limit / (norms[:, None] + 1e-6)).clamp(max=1.0)
-        grads.mul_(torch.where(limit.isfinite(), factor, torch.ones_like(factor)))
-    if value.isfinite().any():
-        limit = value.to(grads.dtype)
-        torch.minimum(torch.maximum(grads, -limit, out=grads), limit, out=grads)
+    factor = (limit / (norms[:, None] + 1e-6)).clamp(max=1.0)
+    grads.mul_(torch.where(limit.isfinite(), factor, torch.ones_like(factor)))
+
+
+def clip_values(grads: Matrix, norms: Float[Tensor, " runs"], limit: Column) -> None:
+    """Clip every number in place; one of a run without a limit stays as it is."""
+    del norms
+    torch.minimum(torch.maximum(grads, -limit, out=grads), limit, out=grads)
 
 
 def row_norms(grads: Matrix) -> Float[Tensor, " runs"]:

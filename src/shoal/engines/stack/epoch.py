@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shoal.engines.stack.clipping import clip, row_norms
+from shoal.engines.stack.clipping import row_norms
+from shoal.engines.stack.moving import fetched, sent
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import Update
@@ -37,6 +38,11 @@ class EpochHistory:
     outputs: list[Float[Tensor, "runs batch ..."]] = field(default_factory=list)
     """What the steps returned, where it is kept."""
 
+    def fetch(self, device: torch.device) -> EpochHistory:
+        """Have them in main memory; they are on this device."""
+        vars(self).update(fetched(vars(self), device))
+        return self
+
 
 @dataclass
 class Training:
@@ -54,18 +60,19 @@ class Training:
         # Where the guard of the update lets these runs not train together, this raises InexactError.
         stack = self.stack
         self._views = stack.views()
-        self._limited = stack.limits.any
         self._grads = torch.zeros_like(stack.params)
         self._grad_views = stack.layout.views(self._grads)
         self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
         self._objects = self._updating if isinstance(self._updating, Objects) else None
         if self._objects:
             self._objects.losses = self._losses_again
-        guard, limits = self.update.guard, stack.limits
+        guard = self.update.guard
         self._norms = guard.function("norm of the gradient", row_norms, self._grads)
-        if self._limited:
-            given = self._grads, row_norms(self._grads), limits.norm, limits.value
-            self._clip = guard.function("clipping of the gradient", clip, *given)
+        norms = row_norms(self._grads)
+        self._clippings = [
+            (guard.function(f"clipping of the gradient's {name}", by, self._grads, norms, limits), limits)
+            for name, by, limits in stack.limits.clippings(self._grads)
+        ]
 
     def epoch(
         self,
@@ -102,7 +109,7 @@ class Training:
         if self._objects:
             self._objects.end(over=len(history.losses) == n_batches - first)
         clock.set(epoch + 1, 0, step)
-        return history
+        return history.fetch(self.stack.device)
 
     def _gradient(self, batch: Any, clock: Clock, history: EpochHistory, *, add: bool) -> None:
         """Put the gradients of a batch in their matrix, or add them to it; stop runs whose loss is not finite."""
@@ -125,7 +132,7 @@ class Training:
         if all(stack.active):
             stack.buffers = new
             return
-        active = torch.tensor(stack.active)
+        active = torch.tensor(stack.active).to(stack.device)
         for name, value in new.items():
             mask = active.view(-1, *[1] * (value.dim() - 1))
             stack.buffers[name] = torch.where(mask, value, stack.buffers[name])
@@ -134,15 +141,16 @@ class Training:
         """What the rule needs of each of the epoch's steps, for the rows that take them all."""
         stack = self.stack
         columns = torch.stack([lrs[min(step, len(lrs) - 1)] for step in range(n_steps)])
-        return stack.rule.of_steps(stack.settings, columns, [done + 1 for done in stack.steps], stack.params.dtype)
+        numbers = stack.rule.of_steps(stack.settings, columns, [done + 1 for done in stack.steps], stack.params.dtype)
+        return sent(numbers, stack.device)
 
     def _update(self, numbers: tuple[Column, ...], history: EpochHistory) -> None:
         norms = self._norms(self._grads)
         if not _all_finite(norms):
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
         history.norms.append(norms)
-        if self._limited:
-            self._clip(self._grads, norms, self.stack.limits.norm, self.stack.limits.value)
+        if self._clippings:
+            self._clip(norms)
             history.clipped_norms.append(self._norms(self._grads))
         if self._objects:
             self._objects.first = history.losses[-1]
@@ -162,9 +170,13 @@ class Training:
         for name, value in result.buffers.items():
             if value is not stack.buffers[name]:
                 stack.buffers[name][rows] = value[rows]
-        if self._limited:
-            self._clip(self._grads, self._norms(self._grads), stack.limits.norm, stack.limits.value)
+        if self._clippings:
+            self._clip(self._norms(self._grads))
         return result.losses
+
+    def _clip(self, norms: Tensor) -> None:
+        for clip, limits in self._clippings:
+            clip(self._grads, norms, limits)
 
     def _solve(self, numbers: tuple[Column, ...]) -> None:
         """The step of a rule that looks at residuals; it sees the parameters without gaps between them."""
@@ -172,7 +184,7 @@ class Training:
         assert self.problem is not None
         stack = self.stack
         places = torch.cat([torch.arange(first, first + size) for first, size in stack.layout.places])
-        settings = stack.rule.prepared(stack.settings, stack.params.dtype)
+        settings = sent(stack.rule.prepared(stack.settings, stack.params.dtype), stack.device)
         state = {name: value[:, places] for name, value in stack.state.items()}
         params, state = stack.rule.solve(stack.params[:, places], state, settings, self.problem(stack, self._batch))
         stack.params[:, places] = params
@@ -222,4 +234,4 @@ def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock)
         history.logged.append(result.logged)
         history.sizes.append(_n_samples(batch))
         history.outputs.extend(result.outputs)
-    return history
+    return history.fetch(stack.device)

@@ -11,6 +11,8 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from shoal.engines.stack.moving import HOST
+
 
 @runtime_checkable
 class InMemory(Protocol):
@@ -48,11 +50,13 @@ class AsTheyCome(Protocol):
 class Gathered:
     """The batches of several runs side by side; every run has as many samples and the same batch size."""
 
-    def __init__(self, runs: Sequence[InMemory]) -> None:
+    def __init__(self, runs: Sequence[InMemory], device: torch.device = HOST) -> None:
+        """The samples are kept on `device`, and their batches are there."""
         self.runs = runs
+        self.device = device
         self._sizes = runs[0].sizes()
         n_samples = len(runs[0].tensors[0])
-        self._parts = [_Part(each) for each in zip(*(run.tensors for run in runs), strict=True)]
+        self._parts = [_Part(each, device) for each in zip(*(run.tensors for run in runs), strict=True)]
         self._starts = torch.tensor([[i * n_samples] for i in range(len(runs))])
 
     def __len__(self) -> int:
@@ -62,7 +66,7 @@ class Gathered:
         """A batch like those of an epoch for each size among the first: each run's first samples."""
         for size in dict.fromkeys(self._sizes[:end]):
             parts = zip(*(run.tensors for run in self.runs), strict=True)
-            firsts = [torch.stack([each[:size] for each in part]) for part in parts]
+            firsts = [torch.stack([each[:size] for each in part]).to(self.device) for part in parts]
             yield self._batch(firsts, dtype)
 
     def epoch(self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None) -> Iterator[Any]:
@@ -71,7 +75,7 @@ class Gathered:
         They are those from `first` to before `end`.
         """
         orders = torch.stack([run.order(number) for run in self.runs])[:, : sum(self._sizes)]
-        places = (torch.split(each, self._sizes, dim=1) for each in (orders, orders + self._starts))
+        places = (torch.split(each.to(self.device), self._sizes, dim=1) for each in (orders, orders + self._starts))
         for shared, own in islice(zip(*places, strict=True), first, end):
             yield self._batch([part.take(shared if part.shared else own) for part in self._parts], dtype)
 
@@ -82,8 +86,10 @@ class Gathered:
 class Streams:
     """The batches of several runs side by side, each from its own data loader."""
 
-    def __init__(self, runs: Sequence[AsTheyCome]) -> None:
+    def __init__(self, runs: Sequence[AsTheyCome], device: torch.device = HOST) -> None:
+        """The batches are brought to `device`."""
         self.runs = runs
+        self.device = device
 
     def __len__(self) -> int:
         return len(self.runs[0])
@@ -91,7 +97,7 @@ class Streams:
     def kinds(self, *, dtype: torch.dtype, end: int) -> Iterator[Any]:
         """A batch of each size, as far as is known before."""
         for each in zip(*(run.kinds()[:end] for run in self.runs), strict=True):
-            yield _beside(each, dtype)
+            yield self._beside(each, dtype)
 
     def epoch(self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None) -> Iterator[Any]:
         """As of those in memory. A run that fills up the stack has the batches of the one that it is a copy of."""
@@ -99,16 +105,18 @@ class Streams:
         batches = zip(*(run.epoch(number) for run in different.values()), strict=True)
         for each in islice(batches, first, end):
             own = dict(zip(different, each, strict=True))
-            yield _beside([own[id(run)] for run in self.runs], dtype)
+            yield self._beside([own[id(run)] for run in self.runs], dtype)
+
+    def _beside(self, batches: Sequence[Any], dtype: torch.dtype) -> Any:
+        def beside(*leaves: Tensor) -> Tensor:
+            return _in(torch.stack(leaves), dtype).to(self.device)
+
+        return pytree.tree_map(beside, batches[0], *batches[1:])
 
 
-def side_by_side(runs: Sequence[Any]) -> Gathered | Streams:
-    """The batches of the runs of a stack, all of one kind."""
-    return Streams(runs) if runs[0].order is None else Gathered(runs)
-
-
-def _beside(batches: Sequence[Any], dtype: torch.dtype) -> Any:
-    return pytree.tree_map(lambda *leaves: _in(torch.stack(leaves), dtype), batches[0], *batches[1:])
+def side_by_side(runs: Sequence[Any], device: torch.device = HOST) -> Gathered | Streams:
+    """The batches of the runs of a stack, all of one kind, on its device."""
+    return Streams(runs, device) if runs[0].order is None else Gathered(runs, device)
 
 
 def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
@@ -118,10 +126,10 @@ def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
 class _Part:
     """Inputs, targets or weights of several runs; kept once where they are the same tensor in all of them."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor], device: torch.device) -> None:
         self.shared = all(each is tensors[0] for each in tensors)
         self._shape = tensors[0].shape[1:]
-        self._values = _flat(torch.cat(list(tensors[:1] if self.shared else tensors)))
+        self._values = _flat(torch.cat(list(tensors[:1] if self.shared else tensors))).to(device)
 
     def take(self, index: Int[Tensor, "runs batch"]) -> Tensor:
         """The values at these places."""

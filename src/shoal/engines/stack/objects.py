@@ -134,14 +134,16 @@ class _Whole(_Part):
 
     def __init__(self, whole: Objects, first: int, end: int) -> None:
         super().__init__(whole, first, end)
+        self._seen = [self._matrices(place) for place in range(len(self.params))]
         if self.stack.steps[first]:
             for place, [param] in enumerate(self.params):
-                self.object.state[param] = {**self._seen(place), **self.rule.numbers_of(place, self.stack.state, first)}
+                numbers = self.rule.numbers_of(place, self.stack.state, first)
+                self.object.state[param] = {**self._seen[place], **numbers}
 
     def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
         return [[matrix[self.first : self.end, begin:stop]] for begin, stop in _columns(self.own, layout)]
 
-    def _seen(self, place: int) -> dict[str, Tensor]:
+    def _matrices(self, place: int) -> dict[str, Tensor]:
         """The state's matrices as the object sees them, of one of its groups."""
         begin, stop = _columns(self.own, self.stack.layout)[place]
         names = self.rule.matrices_of(place)
@@ -149,10 +151,10 @@ class _Whole(_Part):
 
     def step(self) -> None:
         self.object.step()
-        for place, [param] in enumerate(self.params):
+        for [param], seen in zip(self.params, self._seen, strict=True):
             state = self.object.state[param]
-            for name, view in self._seen(place).items():
-                if state[name].data_ptr() != view.data_ptr():
+            for name, view in seen.items():
+                if state[name] is not view:
                     view.copy_(state[name])  # one that it has made anew
                     state[name] = view
 

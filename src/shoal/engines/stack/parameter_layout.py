@@ -53,10 +53,12 @@ class Layout:
         """Each parameter of one run, as a view of its row."""
         return [view[0] for view in self.views(row[None])]
 
-    def matrix(self, runs: Sequence[Sequence[Tensor]]) -> Float[Tensor, "runs params"]:
-        """A new matrix from the parameters of each run."""
+    def matrix(
+        self, runs: Sequence[Sequence[Tensor]], device: torch.device | None = None
+    ) -> Float[Tensor, "runs params"]:
+        """A new matrix from the parameters of each run, where the first ones are unless a device is given."""
         first = runs[0][0]
-        matrix = torch.zeros(len(runs), self.width, dtype=first.dtype, device=first.device)
+        matrix = torch.zeros(len(runs), self.width, dtype=first.dtype, device=device or first.device)
         for row, values in zip(matrix, runs, strict=True):
             for place, value in zip(self.parts(row), values, strict=True):
                 place.copy_(value.detach())

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.averaging import Averages, Averaging
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
+from shoal.engines.stack.moving import copied
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.optimizers import why_stopped
@@ -75,19 +77,21 @@ class Stack:
         rows: int = SMALLEST,
         own: Sequence[OwnOptimizer] = (),
         averaging: Sequence[Averaging] = (),
+        device: torch.device | None = None,
     ) -> Stack:
         """A new stack of the modules' parameters (those that are trained) and buffers, with at least `rows` rows.
 
-        `own` are the runs' own optimizers, where those step them; `averaging` says how each averages its weights.
+        `own` are the runs' own optimizers, where those step them; `averaging` says how each averages its weights;
+        `device` is where the stack is to be.
         """
         trained = [{n: p for n, p in module.named_parameters() if p.requires_grad} for module in modules]
         if own:
             order = [name for names in own[0].names for name in names]
             trained = [{name: named[name] for name in order} for named in trained]
         layout = Layout.of(trained[0])
-        params = layout.matrix([list(named.values()) for named in trained])
+        params = layout.matrix([list(named.values()) for named in trained], device)
         fixed = [_fixed(module) for module in modules]
-        buffers = {name: torch.stack([named[name] for named in fixed]) for name in fixed[0]}
+        buffers = {name: torch.stack([named[name] for named in fixed]).to(params.device) for name in fixed[0]}
         frozen = frozenset(buffers).difference(name for name, _ in modules[0].named_buffers())
         runs = len(modules)
         stack = cls(
@@ -109,6 +113,11 @@ class Stack:
 
     def __len__(self) -> int:
         return len(self.params)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are, and everything beside them but the numbers that each run has only one of."""
+        return self.params.device
 
     def views(self) -> dict[str, Tensor]:
         """Parameters by name, of shape (runs, *shape): views, so that they follow every step."""
@@ -159,10 +168,10 @@ class Stack:
             self.averages.take(self.params, self.buffers, steps=self.steps, active=self.active)
 
     def weights(self, row: int) -> dict[str, Tensor]:
-        """Parameters and buffers of one run, by name: copies that share nothing with the stack."""
+        """Parameters and buffers of one run, by name: copies in main memory that share nothing with the stack."""
         parts = self.layout.parts(self.params[row])
-        params = {name: part.clone() for name, part in zip(self.layout.names, parts, strict=True)}
-        return params | {name: value[row].clone() for name, value in self.buffers.items()}
+        params = {name: copied(part) for name, part in zip(self.layout.names, parts, strict=True)}
+        return params | {name: copied(value[row]) for name, value in self.buffers.items()}
 
     def load_weights(self, row: int, weights: Mapping[str, Tensor]) -> None:
         """Set parameters and buffers of one run; names that are not the stack's are passed over."""
@@ -176,7 +185,7 @@ class Stack:
         """The "state" of the state dict that the run's torch optimizer would have: copies."""
         if self.own:
             return self._own_state(row)
-        parts = {name: self.layout.parts(matrix[row]) for name, matrix in self.state.items()}
+        parts = {name: self.layout.parts(copied(matrix[row])) for name, matrix in self.state.items()}
         return as_torch(self.rule, parts, len(self.layout.names), self.steps[row], self._settings(row))
 
     def stopped(self, row: int) -> str | None:
@@ -195,14 +204,14 @@ class Stack:
                 part.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training changes: copies of tensors, and plain values."""
+        """Everything that training changes: copies of tensors in main memory, and plain values."""
         return {
-            "params": self.params.clone(),
-            "buffers": {name: value.clone() for name, value in self.buffers.items()},
-            "state": {name: value.clone() for name, value in self.state.items()},
+            "params": copied(self.params),
+            "buffers": {name: copied(value) for name, value in self.buffers.items()},
+            "state": {name: copied(value) for name, value in self.state.items()},
             "steps": list(self.steps),
             "active": list(self.active),
-            "kept": copy.deepcopy(self.kept),
+            "kept": pytree.tree_map_only(Tensor, copied, copy.deepcopy(self.kept)),
             "diverged": {row: [found.step, found.what, found.norm] for row, found in self.diverged.items()},
             **({"averages": self.averages.state_dict()} if self.averages else {}),
         }
@@ -210,11 +219,11 @@ class Stack:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken, with as many rows."""
         self.params.copy_(saved["params"])
-        self.buffers = {name: value.clone() for name, value in saved["buffers"].items()}
+        self.buffers = {name: value.to(self.device, copy=True) for name, value in saved["buffers"].items()}
         for name, value in saved["state"].items():
             self.state[name].copy_(value)
         self.steps, self.active = list(saved["steps"]), list(saved["active"])
-        self.kept = copy.deepcopy(saved.get("kept", []))
+        self.kept = self._taken(saved.get("kept", []))
         self.diverged = {int(row): Divergence(*found) for row, found in saved["diverged"].items()}
         if self.averages:
             self.averages.load_state_dict(saved["averages"])
@@ -225,10 +234,10 @@ class Stack:
         own = self.own[row]
         if self.rule.whole and self.steps[row]:
             names = {name for place in range(len(own.names)) for name in self.rule.matrices_of(place)}
-            parts = {name: self.layout.parts(self.state[name][row]) for name in names}
+            parts = {name: self.layout.parts(copied(self.state[name][row])) for name in names}
             found = self.rule.of_params(parts, self.state, row, [len(each) for each in own.names])
         else:
-            found = copy.deepcopy(self.kept[row])
+            found = pytree.tree_map_only(Tensor, copied, copy.deepcopy(self.kept[row]))
         return {number: state for number, state in zip(own.places, found, strict=False) if state}
 
     def _load_own_state(self, row: int, state: Mapping[int, Mapping[str, Any]]) -> None:
@@ -236,7 +245,7 @@ class Stack:
         own = self.own[row]
         given = [dict(state.get(number, {})) for number in own.places]
         if not self.rule.whole:
-            self.kept[row] = copy.deepcopy(given)
+            self.kept[row] = self._taken(given)
             return
         groups = [place for place, names in enumerate(own.names) for _ in names]
         parts = {name: self.layout.parts(each[row]) for name, each in self.state.items() if each.shape[1] > 1}
@@ -247,6 +256,14 @@ class Stack:
             for name, column in self.rule.columns_of(place).items():
                 if name in values:
                     self.state[column][row, 0] = float(values[name])
+
+    def _taken(self, kept: Any) -> Any:
+        """A copy of what objects keep, its tensors where the parameters are but for single numbers."""
+
+        def there(value: Tensor) -> Tensor:
+            return value.to(self.device) if value.dim() else value
+
+        return pytree.tree_map_only(Tensor, there, copy.deepcopy(kept))
 
     def _settings(self, row: int) -> dict[str, float]:
         return {name: float(column[row]) for name, column in self.settings.items()}

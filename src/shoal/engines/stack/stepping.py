@@ -27,7 +27,8 @@ ROWS = 3
 def fitted(own: OwnOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) -> ByObjects:
     """How runs with optimizers like this one are stepped in a stack, to the bit as each is alone.
 
-    `params` are those of one run, in the optimizer's order; of so many batches gradients are added up for a step.
+    `params` are those of one run, in the optimizer's order, where a stack has them; of so many batches gradients are
+    added up for a step.
 
     Raises:
         UnfitError: where no way is.
@@ -79,7 +80,7 @@ def _begun(params: Sequence[Tensor], row: int) -> tuple[list[Tensor], list[list[
     generator = torch.Generator().manual_seed(row)
 
     def drawn(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype)
+        return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
 
     weights = [drawn(each) for each in params]
     return weights, [[drawn(each).relu() * 10.0 ** (row - 1) for each in params] for _ in range(STEPS)]
@@ -92,7 +93,8 @@ def _alone(own: OwnOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
     flat = [each for group in groups for each in group]
     made = own.over(groups)
     for param, old in zip(flat, own.weights, strict=True):
-        made.state[param].update(copy.deepcopy(own.optimizer.state.get(old, {})))  # which it may have before any step
+        begun = own.optimizer.state.get(old, {})  # which it may have before any step
+        made.state[param].update({name: _placed(value, param) for name, value in begun.items()})
     _training(made)
     for grads in steps:
         for param, grad in zip(flat, grads, strict=True):
@@ -108,6 +110,11 @@ def _alone(own: OwnOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
 
         made.step(closure)
     return [each.detach() for each in flat]
+
+
+def _placed(value: Any, param: Tensor) -> Any:
+    """A copy of what is kept beside a parameter, where that is."""
+    return value.to(param.device, copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def _stacked(own: OwnOptimizer, params: Sequence[Tensor], rule: ByObjects) -> list[list[Tensor]]:
@@ -171,7 +178,7 @@ def _training(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 def _kinds(own: OwnOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
     """What the object keeps beside a parameter, by group; None where that is neither matrices nor single numbers."""
-    groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype))] for _ in own.names]
+    groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype, device=like.device))] for _ in own.names]
     try:
         made = _training(own.over(groups))
         for [param] in groups * 2:

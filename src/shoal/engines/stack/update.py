@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.moving import sent
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.compiled.program import Heat, Program
@@ -84,7 +85,7 @@ class _Flat(NamedTuple):
     @classmethod
     def of(cls, stack: Stack, grads: Tensor, settings: Mapping[str, Column]) -> _Flat:
         """That of a stack."""
-        prepared = stack.rule.prepared(settings, stack.params.dtype)
+        prepared = sent(stack.rule.prepared(settings, stack.params.dtype), stack.device)
         leaves, spec = pytree.tree_flatten((stack.params, grads, stack.state, prepared))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         return cls(stack.rule, tensors, tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves), spec)
@@ -97,7 +98,7 @@ class _Flat(NamedTuple):
     @property
     def key(self) -> Any:
         """What it is a program for."""
-        return (self.rule, self.spec, self.flags, *((each.shape, each.dtype) for each in self.tensors))
+        return (self.rule, self.spec, self.flags, *((each.shape, each.dtype, each.device) for each in self.tensors))
 
     @property
     def text(self) -> str | None:

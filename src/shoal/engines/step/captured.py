@@ -7,7 +7,7 @@ clock, and refuses what only a Trainer of its own could give.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, NoReturn
 
@@ -38,6 +38,11 @@ class _Catching:
     _clock: Clock
     _stage: Stage
     _n_samples: int
+    _place: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        return self._place
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         given = arguments(self, name, value, *args, **kwargs)
@@ -150,11 +155,12 @@ def _shared(module: nn.Module) -> dict[str, str]:
 class CapturedStep:
     """The training or validation step of a LightningModule, as a step of the vectorised engine."""
 
-    def __init__(self, module: pl.LightningModule, stage: Stage, *, keeps: bool = False) -> None:
-        """`keeps` says to keep what the step returns: a tensor of outputs."""
+    def __init__(self, module: pl.LightningModule, stage: Stage, *, keeps: bool = False, mixed: bool = False) -> None:
+        """`keeps` says to keep what the step returns: a tensor of outputs; `mixed` to use bfloat16 where torch can."""
         self.module = module
         self.stage: Stage = stage
         self.keeps = keeps
+        self.mixed = mixed
         self.entries: dict[str, Entry] = {}
         """How to read what the step logged, by name; known after the first call."""
         self.gives_loss = stage == "train"
@@ -170,7 +176,7 @@ class CapturedStep:
 
     def like(self, module: pl.LightningModule) -> CapturedStep:
         """The same step of another module."""
-        return type(self)(module, self.stage, keeps=self.keeps)
+        return type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed)
 
     def held(self) -> dict[str, Tensor]:
         """The tensors of the module that a step is given beside its trained parameters: buffers, frozen parameters."""
@@ -191,11 +197,14 @@ class CapturedStep:
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
+        device = next(iter(params.values())).device
         with (
-            self._observed(batch, clock) as caught,
+            self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,
             clock.drawing(),
             own_weights(self.module),
+            # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
+            torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):
             output = functional_call(self._calling, named, (batch, clock.batch_number()), tie_weights=False)
         self._note({name: entry for name, (_, entry) in caught.items()})
@@ -209,13 +218,13 @@ class CapturedStep:
                 raise CannotStackError(f"logs {name} with other arguments than before")
 
     @contextmanager
-    def _observed(self, batch: Any, clock: Clock) -> Iterator[dict[str, tuple[Any, Entry]]]:
+    def _observed(self, batch: Any, clock: Clock, device: torch.device) -> Iterator[dict[str, tuple[Any, Entry]]]:
         module: Any = self.module
         cls: Any = type(self.module)
         caught: dict[str, tuple[Any, Entry]] = {}
         switch(module, training=self.stage == "train")
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
-        watched |= {"_agreed": self.agreed, "_fills": self.fills}
+        watched |= {"_agreed": self.agreed, "_fills": self.fills, "_place": device}
         module.__dict__.update(watched)
         module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
         try:

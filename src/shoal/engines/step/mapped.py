@@ -55,8 +55,8 @@ _WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape")
 
 
 def forms(inputs: Sequence[Tensor]) -> Any:
-    """Shape, strides and type of each input: a trace serves inputs that agree in all of them."""
-    return tuple((each.shape, each.stride(), each.dtype) for each in inputs)
+    """Shape, strides, type and device of each input: a trace serves inputs that agree in all of them."""
+    return tuple((each.shape, each.stride(), each.dtype, each.device) for each in inputs)
 
 
 class _Flat:

@@ -50,10 +50,10 @@ def fit(
     """Train the stack until every run has come to its end, under one Trainer with these callbacks."""
     keep_memory()
     module = StackModule(running, listener)
-    settings = running.members[0].job.trainer
+    settings = launching.in_one_process(running.members[0].job.trainer)
     trainer = launching.trainer(
-        accelerator="cpu",
-        devices=1,
+        accelerator=settings.get("accelerator", "auto"),
+        devices=settings["devices"],
         max_epochs=settings.get("max_epochs") or -1,
         check_val_every_n_epoch=settings.get("check_val_every_n_epoch", 1),
         deterministic=settings.get("deterministic"),
@@ -257,7 +257,7 @@ class StackModule(pl.LightningModule):
         for number, batch in enumerate(batches, first):
             for name, part in self._dropouts.items():
                 keys = [derived(seed, Stream.DROPOUT, running.epoch, number, part.layer) for seed in seeds]
-                running.stack.buffers[f"{name}.key"] = torch.tensor(keys)
+                running.stack.buffers[f"{name}.key"] = torch.tensor(keys).to(running.stack.device)
             yield batch
 
     def _validation(self) -> Iterable[Any]:
@@ -277,16 +277,17 @@ class StackModule(pl.LightningModule):
         batches = [running.members[run].job.sources() for run in running.filled]
         # The keys follow the rows: a run that has moved up in a smaller stack still draws what it draws alone.
         self._clock.keys = running.keys
-        self._train = side_by_side([train for train, _ in batches])
+        device = running.stack.device
+        self._train = side_by_side([train for train, _ in batches], device)
         self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
         self._val: list[Any] = []
         self._drawn_anew: Streams | None = None
         if batches[0][1] is not None:
-            val = side_by_side([val for _, val in batches if val is not None])
+            val = side_by_side([val for _, val in batches if val is not None], device)
             limit = n_of(settings.get("limit_val_batches"), len(val))
             # Of loaders that draw anew one batch will do here: it says that there is a validation, and of what.
             self._drawn_anew = val if isinstance(val, Streams) else None
             self._val = list(val.epoch(0, end=1 if self._drawn_anew else limit, dtype=running.stack.params.dtype))
             if self._val and running.steps.captured["val"].keeps:
                 tasks = [running.members[run].job.task for run in running.filled]
-                self._measuring = StackMeasures(tasks, [y for _, y, *_ in self._val])
+                self._measuring = StackMeasures(tasks, [y.cpu() for _, y, *_ in self._val])

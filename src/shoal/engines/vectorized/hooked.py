@@ -211,7 +211,7 @@ class _Weights:
         now = _tensors(self.module)
         if _kinds(now) != self.kinds:
             raise CannotStackError("changes which parameters are trained")
-        return not all(torch.equal(now[name], place) for name, place in self.places.items())
+        return not all(torch.equal(now[name], place.to(now[name].device)) for name, place in self.places.items())
 
     def give(self) -> None:
         """Let the stack have those of the module."""

@@ -25,7 +25,8 @@ def unlike_alone(running: Running) -> dict[int, str]:
     batches = [running.members[run].job.sources() for run in running.filled]
     settings = running.members[0].job.trainer
     with steady():
-        train = side_by_side([train for train, _ in batches])
+        device = running.stack.device
+        train = side_by_side([train for train, _ in batches], device)
         n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
         for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
             rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)
@@ -35,7 +36,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
         val = [val for _, val in batches if val is not None]
         running.try_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
         n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
-        for number, batch in enumerate(side_by_side(val).epoch(0, end=n, dtype=dtype) if n else ()):
+        for number, batch in enumerate(side_by_side(val, device).epoch(0, end=n, dtype=dtype) if n else ()):
             rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
             found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
             if found:

@@ -23,11 +23,10 @@ from shoal.schedulers import Horizon, Upstream
 from shoal.seeding import generators_restored, seed_global
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
-    "accelerator": ("cpu", "auto"),
     "devices": (1, "1", "auto"),
     "strategy": ("auto",),
     "num_nodes": (1,),
-    "precision": ("32-true", "64-true", 32, 64, None),
+    "precision": ("32-true", "64-true", "bf16-mixed", "bf16", 32, 64, None),
     "val_check_interval": (None, 1.0),
     "overfit_batches": (0, 0.0),
     "fast_dev_run": (False, 0, None),

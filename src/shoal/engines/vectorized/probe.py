@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torchmetrics import Metric, MetricCollection
 
+from shoal.engines.stack.moving import HOST, fetched
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
@@ -33,6 +35,9 @@ from shoal.seeding import generators_restored, seed_global
 _TOLERANCE = {torch.float64: 1e-8}
 _PART = {torch.float64: 1e-3}
 """Of a gradient, the part that each parameter's is compared as at least; a hundredth in float32."""
+_MIXED = 3e-2
+"""The tolerance where products are in bfloat16, which keeps eight bits. A unit may be on in one of two sums and off in
+the other, so a gradient is compared as a whole."""
 _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
@@ -58,7 +63,7 @@ def probe(
     clock = clock or Clock()
     with generators_restored():
         try:
-            result = mapped(stack.views(), stack.buffers, batch, clock)
+            result = fetched(mapped(stack.views(), stack.buffers, batch, clock), stack.device)
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0], _step(mapped)))
     places = range(len(modules)) if rows is None else rows
@@ -80,6 +85,7 @@ def _difference(
     own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
     step = _step(mapped)
     alone = step.like(module)
+    close = partial(_close, mixed=step.mixed)
     before, names = _attributes(module), order if mapped.gradients else ()
     with generators_restored(), clock.alone(row, trains=mapped.gradients):
         try:
@@ -87,7 +93,7 @@ def _difference(
             seed_global(0)
             clock.enter(row)
             with _kept([param for param in module.parameters() if param.requires_grad]) as written:
-                first = by_itself(alone, own, clock, names)
+                first = by_itself(alone, own, clock, names, written.watch)
             agrees = clock.agrees(row)
             seed_global(1)
             clock.enter(row)
@@ -105,13 +111,13 @@ def _difference(
         return f"{where} draws random numbers of which others come before those of the next step"
     if set(first.logged) != set(result.logged):
         return f"{where} logs other metrics alone than in the stack"
-    if not _close(result.losses[row], first.loss):
+    if not close(result.losses[row], first.loss):
         return (
             f"{where} gives another loss alone: {float(first.loss):.6g}, in the stack "
             f"{float(result.losses[row]):.6g}; it depends on more than parameters, buffers and the batch"
         )
     for name, value in first.logged.items():
-        if not _close(result.logged[name][row], value):
+        if not close(result.logged[name][row], value):
             return (
                 f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
                 f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
@@ -119,11 +125,11 @@ def _difference(
     grads = [grad * mapped.share for grad in first.grads]
     # A bias before a normalisation has a gradient of rounding alone: it is judged beside the whole gradient.
     whole = math.hypot(*(float(grad.norm()) for grad in grads))
-    if not all(_close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
+    if not all(close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
         return f"{where} gives another gradient alone than in the stack"
-    if not all(_close(result.buffers[name][row], other) for name, other in first.buffers.items()):
+    if not all(close(result.buffers[name][row], other) for name, other in first.buffers.items()):
         return f"{where} leaves another state alone than in the stack"
-    if not all(_close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
+    if not all(close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
         return f"{where} gives other outputs alone than in the stack"
     return None
 
@@ -159,16 +165,29 @@ class _Alone(NamedTuple):
         return [self.loss, *self.logged.values()]
 
 
-def by_itself(step: CapturedStep, batch: Any, clock: Clock, names: Sequence[str]) -> _Alone:
-    """What a module's own step gives, its gradients those of the parameters of these names."""
+def by_itself(
+    step: CapturedStep,
+    batch: Any,
+    clock: Clock,
+    names: Sequence[str],
+    watch: Callable[[Iterable[Tensor]], None] = lambda weights: None,
+) -> _Alone:
+    """What a module's own step gives where its batch is, its gradients those of the parameters of these names.
+
+    It is given weights that `watch` is told of.
+    """
     module = step.module
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
     values = [params[name] for name in names]
+    device = next((each.device for each in pytree.tree_leaves(batch) if isinstance(each, Tensor)), HOST)
     with torch.set_grad_enabled(bool(names)):
-        outcome = step(params, step.held(), batch, clock)
+        placed, held = ({n: each.to(device) for n, each in named.items()} for named in (params, step.held()))
+        watch(placed.values())
+        outcome = step(placed, held, batch, clock)
         grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
-    return _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
+    found = _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
+    return fetched(found, device)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -176,7 +195,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
 
 
-def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
+def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = False) -> bool:
     """Whether two results differ by rounding alone; of what is not finite there is nothing to compare.
 
     Both are a part of something of the size `beside`: of a bias before a normalisation only rounding is left.
@@ -185,8 +204,9 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0) -> bool:
         return torch.equal(mine.to(other.dtype), other)
     if not (mine.isfinite().all() and other.isfinite().all()):
         return bool((mine.isfinite() == other.isfinite()).all())
-    tolerance = _TOLERANCE.get(mine.dtype, 1e-3)
-    size = max(float(other.norm()), _PART.get(mine.dtype, 1e-2) * beside, tolerance)
+    tolerance = _MIXED if mixed else _TOLERANCE.get(mine.dtype, 1e-3)
+    part = 1.0 if mixed else _PART.get(mine.dtype, 1e-2)
+    size = max(float(other.norm()), part * beside, tolerance)
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
 
 

@@ -10,6 +10,7 @@ from shoal.engines.length import n_of
 from shoal.engines.sources import Source
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.gathered import side_by_side
+from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
@@ -61,9 +62,10 @@ def _fits(running: Running, smaller: Stack, rows: Sequence[int]) -> bool:
 
 def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     steps, members = running.steps, [running.members[run] for run in filled]
-    steps.guard.on = len(set(filled)) > 1  # a run alone is what the others are compared with
+    # A run alone is what the others are compared with; of another device than the CPU no bits are promised.
+    steps.guard.on = len(set(filled)) > 1 and stack.device == HOST
     batches = [member.job.sources() for member in members]
-    keys = StepKeys([member.job.seed for member in members])
+    keys = StepKeys([member.job.seed for member in members], stack.device)
     trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step, keys=keys)
     with steady(), generators_restored():
         Training(stack, steps.train, steps.update)
@@ -77,5 +79,5 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
 def _kinds(runs: Sequence[Source], limit: float | int | None, stack: Stack) -> Iterator[Any]:
     """A batch of each size that an epoch has."""
     if runs:
-        batches = side_by_side(runs)
+        batches = side_by_side(runs, stack.device)
         yield from batches.kinds(dtype=stack.params.dtype, end=n_of(limit, len(batches)))

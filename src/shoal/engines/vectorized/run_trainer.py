@@ -49,7 +49,7 @@ class RunTrainer:
         self.check_val_every_n_epoch: int | None = settings.get("check_val_every_n_epoch", 1)
         self.gradient_clip_val = settings.get("gradient_clip_val")
         self.gradient_clip_algorithm = settings.get("gradient_clip_algorithm")
-        self.precision = "64-true" if job.double else "32-true"
+        self.precision = job.precision
         self.state = TrainerState(TrainerStatus.RUNNING, TrainerFn.FITTING, RunningStage.TRAINING)
         self.current_epoch = 0
         self.global_step = 0

@@ -10,11 +10,13 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from shoal.engines.launching import device_of
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
 from shoal.engines.stack.averaging import Averaging
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.halving import Halving
+from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
 from shoal.engines.stack.stepping import fitted
@@ -56,8 +58,10 @@ class Running:
         self.horizon = self.horizon_under(settings)
         self.rates = [member.rate(self.horizon) for member in members]
         own = [rate for rate in self.rates if isinstance(rate, OwnOptimizer)]
+        device = device_of(settings)
         accumulate = int(settings.get("accumulate_grad_batches") or 1)
-        rule = fitted(own[0], own[0].weights, accumulate=accumulate) if own else members[0].job.optimizer.stacked()
+        weights = [each.to(device) for each in own[0].weights] if own else []
+        rule = fitted(own[0], weights, accumulate=accumulate) if own else members[0].job.optimizer.stacked()
         assert rule is not None
         norms, values = zip(*(member.limits() for member in members), strict=True)
         self.stack = Stack.of(
@@ -67,6 +71,7 @@ class Running:
             limits=GradientLimits.of(norms, values),
             own=own,
             averaging=[how for member in members if (how := Averaging.of(member.job.callbacks))],
+            device=device,
         )
         self.accumulate = accumulate
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
@@ -103,7 +108,7 @@ class Running:
     @property
     def keys(self) -> StepKeys:
         """What the steps of all rows draw from."""
-        return StepKeys([self.members[run].job.seed for run in self.filled])
+        return StepKeys([self.members[run].job.seed for run in self.filled], self.stack.device)
 
     @property
     def step(self) -> int:
@@ -218,7 +223,9 @@ class Running:
     @property
     def notes(self) -> list[str]:
         """What there is to say of how the runs got the bits that they have."""
-        return [note for n in self.sizes for note in self.steps.guard.notes(n)]
+        elsewhere = self.stack.device != HOST
+        own = [f"trained on {self.stack.device}: the bits of its runs hold for this stack only"] if elsewhere else []
+        return own + [note for n in self.sizes for note in self.steps.guard.notes(n)]
 
     def checkpoint(self, run: int) -> dict[str, Any]:
         """The run's state as a checkpoint of Lightning, at the end of the last epoch it trained in."""

@@ -11,6 +11,7 @@ from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.logged import Stage
 from shoal.engines.step.mapped import Mapped
 from shoal.engines.vectorized.member import Member
+from shoal.tasks.precision import is_mixed
 
 
 class Steps:
@@ -18,10 +19,10 @@ class Steps:
 
     def __init__(self, template: Member, *, accumulate: int) -> None:
         """The gradients of `accumulate` batches are added up."""
-        keeps = bool(template.job.task.metric_names)
+        keeps, mixed = bool(template.job.task.metric_names), is_mixed(template.job.trainer)
         self.captured: dict[Stage, CapturedStep] = {
-            "train": CapturedStep(template.module, "train"),
-            "val": CapturedStep(template.module, "val", keeps=keeps),
+            "train": CapturedStep(template.module, "train", mixed=mixed),
+            "val": CapturedStep(template.module, "val", keeps=keeps, mixed=mixed),
         }
         heat = Heat()
         self.guard = Guard()

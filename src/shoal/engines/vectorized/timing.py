@@ -11,7 +11,6 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.probe import by_itself
 from shoal.engines.vectorized.running import Running
@@ -31,7 +30,7 @@ def slower(running: Running) -> str | None:
     found, n = running.filled, len(running.live)
     if n < FEWEST:
         return None
-    sources = side_by_side([running.members[run].job.sources()[0] for run in found])
+    sources = side_by_side([running.members[run].job.sources()[0] for run in found], running.stack.device)
     batch = next(iter(sources.epoch(0, end=1, dtype=running.stack.params.dtype)), None)
     if batch is None:
         return None
@@ -54,7 +53,7 @@ def _clock(running: Running) -> Clock:
 def _alone(running: Running, batch: Any) -> None:
     """The step of the first run by itself."""
     own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
-    step = CapturedStep(running.members[running.filled[0]].module, "train")
+    step = running.steps.captured["train"].like(running.members[running.filled[0]].module)
     by_itself(step, own, Clock(running.epoch, 0, running.step), running.stack.layout.names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -15,9 +15,16 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tensors = tensors
-        self._places = [_place(each) for each in tensors]
+        self._tensors: list[Tensor] = []
+        self._places: list[int] = []
         self._written = False
+        self.watch(tensors)
+
+    def watch(self, tensors: Iterable[Tensor]) -> None:
+        """Note writes to these too: copies on the device that computes."""
+        new = [each for each in tensors if _place(each) not in self._places]
+        self._tensors += new
+        self._places += [_place(each) for each in new]
 
     @property
     def found(self) -> bool:
@@ -36,5 +43,5 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _place(value: Any) -> int:
-    """Where the memory of a tensor begins; 0 for what has none."""
-    return int(value.untyped_storage().data_ptr()) if isinstance(value, Tensor) else 0
+    """The memory of a tensor, as a number; 0 for what has none."""
+    return int(value.untyped_storage()._cdata) if isinstance(value, Tensor) else 0

@@ -55,7 +55,7 @@ class Damping(NamedTuple):
     @classmethod
     def fresh(cls, params: Params) -> Damping:
         """Before the first step."""
-        ones = torch.ones(len(params), dtype=params.dtype)
+        ones = torch.ones(len(params), dtype=params.dtype, device=params.device)
         return cls(-ones, 2 * ones, torch.zeros_like(params), torch.inf * ones)
 
     def where(self, mask: Bool[Tensor, " runs"], other: Damping) -> Damping:
@@ -182,7 +182,7 @@ def _damped(of: Reflected, right: Params, factor: OfRuns) -> tuple[Params, Refle
     """The damped step in scaled parameters, and the decomposition that others are solved by."""
     n = right.shape[1]
     root = factor.sqrt()[:, None]
-    diagonal = torch.eye(n, dtype=right.dtype)[:, None, :] * root
+    diagonal = torch.eye(n, dtype=right.dtype, device=right.device)[:, None, :] * root
     columns = torch.cat([of.upper, diagonal.expand(n, len(right), n)], dim=-1)
     below = torch.cat([right, torch.zeros_like(right)], dim=-1)
     small = decomposed(columns, below[None])
@@ -235,7 +235,7 @@ def _verdict(
     growth = torch.where(accepted, 2.0, 2 * damping.growth)
     moved = (trial - params).abs()
     small = (moved <= limits.step[:, None] * (trial.abs() + limits.step[:, None])).all(1)
-    stopped = torch.zeros(len(params), dtype=torch.int64)
+    stopped = torch.zeros(len(params), dtype=torch.int64, device=params.device)
     stalled = ~told & (length >= damping.length)
     for mask, why in (
         (damping.factor * damping.growth >= _MOST, STUCK),

@@ -66,5 +66,5 @@ def solved(upper: Float[Tensor, "columns runs columns"], right: Float[Tensor, "r
 def inverse(upper: Float[Tensor, "columns runs columns"]) -> Float[Tensor, "runs columns columns"]:
     """The inverse of R, a row of it in the middle dimension."""
     n, runs = len(upper), upper.shape[1]
-    unit = torch.eye(n, dtype=upper.dtype)
+    unit = torch.eye(n, dtype=upper.dtype, device=upper.device)
     return torch.stack([solved(upper, unit[k].expand(runs, n)) for k in range(n)], dim=-1)

@@ -158,6 +158,9 @@ class _Draft:
         Raises:
             CannotCompileError: where nothing in the graph gains by it, or it cannot be begun.
         """
+        elsewhere = {each.device.type for each in inputs} - {"cpu"}
+        if elsewhere:
+            raise CannotCompileError(f"it computes on {elsewhere.pop()}")
         if any(writes(node) and node.target is not aten.copy_.default for node in module.graph.nodes):
             raise CannotCompileError("it writes to its memory as it goes")
         self.module = module

@@ -17,9 +17,11 @@ BLOCK = 256
 class StepKeys:
     """The keys of the runs in the rows of a stack."""
 
-    def __init__(self, seeds: Sequence[int]) -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | None = None) -> None:
+        """The keys are worked out in main memory and sent to `device`."""
         self.seeds = list(seeds)
-        self.none = torch.zeros(len(self.seeds), 2, dtype=torch.int32)
+        self.device = device
+        self.none = torch.zeros(len(self.seeds), 2, dtype=torch.int32, device=device)
         """In their place where nothing is drawn."""
         self._known: tuple[tuple[int, int, int], Int[Tensor, "batches runs 2"]] | None = None
 
@@ -34,4 +36,4 @@ class StepKeys:
     def _made(self, *position: int) -> Int[Tensor, "batches runs 2"]:
         own = torch.tensor([derived(seed, Stream.STEP, *position) for seed in self.seeds])
         words = hashed(own + hashed(torch.arange(BLOCK)[:, None]))
-        return words.view(torch.int32).view(BLOCK, len(self.seeds), 2)
+        return words.view(torch.int32).view(BLOCK, len(self.seeds), 2).to(self.device)

@@ -1,0 +1,20 @@
+"""How many worker processes a sweep has whose jobs train on devices of their own: one for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shoal.engines.launching import device_of, n_devices
+from shoal.engines.stack.moving import HOST
+from shoal.sweeps.hosts import Hosts, Processes
+
+
+def on_devices(hosts: Hosts, accelerators: set[str]) -> Hosts:
+    """The same with no more workers on this machine than it has devices that all jobs train on.
+
+    The jobs, which ask for these accelerators, have been checked: there are such devices.
+    """
+    if not isinstance(hosts, Processes) or len(accelerators) != 1 or HOST.type in accelerators:
+        return hosts
+    [name] = accelerators
+    return hosts if device_of({"accelerator": name}) == HOST else replace(hosts, n=min(hosts.n, n_devices(name)))
