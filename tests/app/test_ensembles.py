@@ -105,15 +105,27 @@ def test_an_ensemble_is_measured_on_the_test_part_and_on_other_tables_only(numbe
         together.evaluate()
 
 
-def test_the_figure_has_a_band_around_each_mean_and_is_of_numbers(numbers: Sweep, classes: Sweep) -> None:
+def test_the_figure_of_numbers_has_a_band_around_each_mean(numbers: Sweep) -> None:
     fit, disagreement = numbers.ensemble().figure.axes
 
     bars = fit.containers[0]
     assert len(bars.lines[0].get_xdata()) == 40
     assert fit.get_xlabel() == "target y"
     assert disagreement.get_xlabel() == "standard deviation of the runs"
-    with pytest.raises(UsageError, match="is of numbers, and these say classes"):
-        _ = classes.ensemble().figure
+
+
+def test_the_figure_of_classes_shows_each_run_beside_all_together(classes: Sweep) -> None:
+    together = classes.ensemble()
+
+    confusion, rights = together.figure.axes
+
+    counts = confusion.images[0].get_array()
+    assert counts is not None
+    assert counts.sum() == 40
+    assert [each.get_text() for each in rights.get_yticklabels()] == ["all", "large", "small"]
+    _, marks = (line for line in rights.lines if line.get_marker() in ("o", "D"))
+    assert marks.get_xdata()[0] == pytest.approx(together.evaluate(test=True)["test/accuracy"])
+    assert counts.trace() / 40 == pytest.approx(marks.get_xdata()[0])
 
 
 @pytest.mark.parametrize(("level", "n", "place"), [(0.9, 9, 9), (0.9, 99, 90), (0.5, 4, 3), (0.8, 100, 81)])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shoal.errors import UsageError
+from shoal.loaded.conformal import HeldOut
 from shoal.loaded.evaluation import held_out
 from shoal.record.derivative import grid
-from shoal.record.figures.consensus import Consensus, curve_figure, target_figure
+from shoal.record.figures.consensus import Consensus, Vote, class_figure, curve_figure, target_figure
 
 if TYPE_CHECKING:
     import polars
@@ -19,15 +19,12 @@ SHARE = "5 % to 95 % of them"
 
 
 def figure(ensemble: Ensemble) -> Figure:
-    """The mean and the band of what the runs of an ensemble say."""
+    """The mean of what the runs of an ensemble say, and how far they differ."""
     columns = ensemble.columns()
-    if "classes" in columns.encoding:
-        raise UsageError(
-            "a figure of runs that predict together is of numbers, and these say classes",
-            hint="how many of them agree stands beside each class: shoal predict SWEEP --input FILE",
-        )
     info = ensemble.first.info
     title = f"{info.task}  {ensemble.path.name}: {ensemble.title} together"
+    if "classes" in columns.encoding:
+        return _of_classes(ensemble, title)
     return _over_input(ensemble, title) if columns.is_curve else _of_test_part(ensemble, title)
 
 
@@ -48,12 +45,32 @@ def _over_input(ensemble: Ensemble, title: str) -> Figure:
 def _of_test_part(ensemble: Ensemble, title: str) -> Figure:
     from shoal.loaded.ensemble import together
 
-    columns = ensemble.columns()
-    parts = [held_out(run, "best", what="the mean of several runs is shown") for run in ensemble.members]
+    columns, parts = ensemble.columns(), _test_parts(ensemble)
     target = columns.targets[0]
     said = _said(ensemble, together([part.predicted for part in parts], columns), target)
     label = ensemble.first.trained().task.label(target)
     return target_figure(said, parts[0].truth[target].to_list(), {"y": label}, title)
+
+
+def _of_classes(ensemble: Ensemble, title: str) -> Figure:
+    from shoal.loaded.ensemble import together
+
+    parts = _test_parts(ensemble)
+    every = [part.predicted for part in parts]
+    target = every[0].columns[0]
+    return class_figure(
+        Vote(
+            classes=parts[0].classes,
+            said=together(every, ensemble.columns())[target].to_list(),
+            members=[each[target].to_list() for each in every],
+            truth=parts[0].truth[target].to_list(),
+        ),
+        title,
+    )
+
+
+def _test_parts(ensemble: Ensemble) -> list[HeldOut]:
+    return [held_out(run, "best", what="the mean of several runs is shown") for run in ensemble.members]
 
 
 def _said(ensemble: Ensemble, predicted: polars.DataFrame, target: str) -> Consensus:

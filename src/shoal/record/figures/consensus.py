@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from shoal.record.figures.colors import BLUE, DARK, GRAY, ORANGE
+from shoal.record.figures.confusion import MOST_NAMES, draw_confusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,49 @@ def target_figure(said: Consensus, target: Sequence[float], labels: Mapping[str,
     spread.scatter(said.std, off, s=12, color=BLUE, alpha=0.6, linewidths=0)
     spread.set(xlabel="standard deviation of the runs", ylabel="|prediction - target|", title="Where they disagree")
     fit.legend(frameon=False, fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vote:
+    """What several runs say of the class of the same samples."""
+
+    classes: Sequence[str]
+    said: Sequence[str]
+    """By the mean of the runs' probabilities."""
+    members: Sequence[Sequence[str]]
+    """By each run alone."""
+    truth: Sequence[str]
+
+    @property
+    def confusion(self) -> list[list[int]]:
+        """Samples of each class (row) that all together take for each class (column)."""
+        pairs = Counter(zip(self.truth, self.said, strict=True))
+        return [[pairs[true, said] for said in self.classes] for true in self.classes]
+
+    def right(self, said: Sequence[str]) -> list[float]:
+        """The share that is said right, of all samples and of each class; not a number where it has none."""
+        rights = [one == other for one, other in zip(said, self.truth, strict=True)]
+        of_classes = [[r for r, true in zip(rights, self.truth, strict=True) if true == c] for c in self.classes]
+        return [sum(found) / len(found) if found else nan for found in (rights, *of_classes)]
+
+
+def class_figure(vote: Vote, title: str) -> Figure:
+    """What the runs together take for what on the test part, and how often each alone is right beside that."""
+    figure, (confusion, rights) = _panels(title)
+    draw_confusion(confusion, vote.confusion, vote.classes, f"Confusion of {len(vote.truth)} test samples")
+    alone, places = [vote.right(each) for each in vote.members], range(len(vote.classes) + 1)
+    middle = [sum(each) / len(each) for each in zip(*alone, strict=True)]
+    lowest, highest = (list(map(end, zip(*alone, strict=True))) for end in (min, max))
+    down, up = ([abs(a - b) for a, b in zip(middle, ends, strict=True)] for ends in (lowest, highest))
+    each = f"{len(vote.members)} runs alone, mean and range"
+    rights.errorbar(middle, places, xerr=[down, up], fmt="o", markersize=4, color=GRAY, capsize=3, label=each)
+    rights.plot(vote.right(vote.said), places, "D", markersize=5, color=BLUE, label="together")
+    rights.set(xlabel="share that is right", title="Together and each alone", xlim=(None, 1.02))
+    if len(vote.classes) <= MOST_NAMES:
+        rights.set_yticks(places, ["all", *vote.classes])
+    rights.set_ylim(len(vote.classes) + 0.5, -1.2)  # the legend has the room above the first
+    rights.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
     return figure
 
 

@@ -23,6 +23,7 @@ from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
 from shoal.record.figures.colors import BLUE, COLORS, DARK, GRAY, ORANGE
+from shoal.record.figures.confusion import draw_confusion
 from shoal.record.figures.formula import draw_formula
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Network, Split, Supervised, Task
@@ -32,8 +33,6 @@ log = logging.getLogger("shoal")
 
 N_POINTS = 2000
 """Samples drawn at most."""
-_MOST_NAMES = 12
-"""Classes that are named and counted in a figure at most."""
 
 
 def illustrate(run: RunDir, module: Supervised, data: Data, history: History, info: RunInfo) -> bytes:
@@ -77,7 +76,8 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
     samples, part = (data.val, "validation") if data.val else (data.train, "training")
     assessment = None if samples.y.is_floating_point() else module.task.assess(predicted(module, samples.x.cpu()))
     if assessment:
-        _confusion(fit, assessment)
+        names = [score.name for score in assessment.classes]
+        draw_confusion(fit, assessment.confusion, names, f"Confusion of {assessment.samples} samples")
         _accuracies(residuals, assessment)
     elif data.features:
         x = samples.x[:N_POINTS].cpu()
@@ -198,21 +198,6 @@ def _scatter(axes: Axes, y: Tensor, prediction: Tensor, target: str, part: str) 
     )
     axes.set(xlabel=f"target {target}", ylabel="prediction", title="Prediction against target")
     axes.legend(frameon=False, fontsize=8)
-
-
-def _confusion(axes: Axes, assessment: Assessment) -> None:
-    counts, names = assessment.confusion, [score.name for score in assessment.classes]
-    axes.imshow(counts, cmap="Blues", aspect="auto")
-    axes.set(xlabel="predicted", ylabel="class", title=f"Confusion of {assessment.samples} samples")
-    if len(names) > _MOST_NAMES:
-        return
-    axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
-    axes.set_yticks(range(len(names)), names)
-    darkest = max(map(max, counts))
-    for row, line in enumerate(counts):
-        for column, n in enumerate(line):
-            color = "white" if n > darkest / 2 else "black"
-            axes.text(column, row, str(n), ha="center", va="center", fontsize=8, color=color)
 
 
 def _accuracies(axes: Axes, assessment: Assessment) -> None:
