@@ -247,7 +247,7 @@ def _number(value: float) -> str:
 
 
 def _line(name: str, cells: list[str]) -> str:
-    return f"{name:<12}" + " ".join(f"{cell:>18}" for cell in cells)
+    return f"{name:<10}" + "".join(f" {cell:>16}" for cell in cells)
 
 
 def _recorded(recorded: bool) -> str:

@@ -59,9 +59,14 @@ def _noise(info: RunInfo) -> Iterator[tuple[str, str]]:
 
 
 def _baselines(info: RunInfo) -> Iterator[tuple[str, str]]:
-    """What the simplest models achieve on the same samples."""
-    for name, metrics in (info.assessment or {}).get("baselines", {}).items():
-        yield name, "  ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+    """What the simplest models achieve on the same samples, below the names of what is measured."""
+    baselines = (info.assessment or {}).get("baselines", {})
+    measured = list(next(iter(baselines.values()), {}))
+    widths = {name: max(len(name), 9) for name in measured}
+    if baselines:
+        yield "baselines", "  ".join(f"{name:>{width}}" for name, width in widths.items())
+    for name, metrics in baselines.items():
+        yield name, "  ".join(f"{metrics[metric]:{width}.4g}" for metric, width in widths.items())
 
 
 def _classes(info: RunInfo) -> Iterator[str]:

@@ -38,11 +38,9 @@ def facts(screen: Console, found: Iterable[tuple[str, str]]) -> None:
     """Print names and texts in two columns, the texts wrapped."""
     known = [(name, text) for name, text in found if text]
     indent = max([_INDENT, *(len(name) + 3 for name, _ in known)])
-    room = max(20, screen.width - indent) if screen.is_terminal else 10**9
     for name, text in known:
-        lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
         screen.print(f"  {name:<{indent - 3}} ", style="dim", end="")
-        screen.print(f"\n{'':{indent}}".join(lines))
+        screen.print(_wrapped(screen, text, indent))
 
 
 def table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[str, Sequence[str]]) -> None:
@@ -59,10 +57,16 @@ def table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[st
 
 
 def sentences(screen: Console, lines: Iterable[str | None]) -> None:
-    """Print each line that there is."""
+    """Print each that there is, wrapped."""
     for line in lines:
         if line:
-            screen.print(f"  {printable(line)}")
+            screen.print(f"  {_wrapped(screen, printable(line), 2)}")
+
+
+def _wrapped(screen: Console, text: str, indent: int) -> str:
+    """A text in lines that a terminal has room for beside the indentation; elsewhere it is one."""
+    room = max(20, screen.width - indent) if screen.is_terminal else 10**9
+    return f"\n{'':{indent}}".join(textwrap.wrap(text, room, break_on_hyphens=False) or [""])
 
 
 def ratio(value: Any) -> str:
