@@ -18,11 +18,12 @@ from own_runs import SAMPLES, trained, write_task
 from shoal.app.composed_job import composed_job
 from shoal.app.start import start
 from shoal.engines.vectorized.hook_names import CALLED
+from shoal.engines.vectorized.member import unsupported
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, RunInfo, read_history, read_info
-from shoal.sweeps.plan import why_alone
+from shoal.sweeps.plan import KNOWN, why_alone
 from spread import one_of
 
 pytestmark = [
@@ -56,12 +57,12 @@ TRAINER: dict[str, list[str]] = {
     "gradient_clip_val": ["0.05"],
     "gradient_clip_algorithm": ["value trainer.gradient_clip_val=0.01"],
     "accumulate_grad_batches": ["2", "7"],
-    "deterministic": ["true"],
+    "deterministic": ["true", "warn"],
     "benchmark": ["true"],
     "log_every_n_steps": [],
     "check_val_every_n_epoch": ["2", "3"],
     "val_check_interval": ["1.0"],
-    "num_sanity_val_steps": ["2"],
+    "num_sanity_val_steps": ["2", "-1"],
     "limit_train_batches": ["2", "0.5", "100"],
     "limit_val_batches": ["1", "0.5", "0"],
     "limit_test_batches": ["1 task.test_fraction=0.2"],
@@ -77,8 +78,19 @@ TRAINER: dict[str, list[str]] = {
     "enable_model_summary": ["true"],
     "plugins": ["[]"],
 }
-"""For each argument of the Trainer values that both engines follow; none where a stack follows but its default, or no
-engine another."""
+"""For each argument of the Trainer values that both engines follow, beside its default."""
+ALONE = {
+    "strategy": "ddp",
+    "num_nodes": 2,
+    "min_steps": 3,
+    "max_time": "00:00:01:00",
+    "log_every_n_steps": 2,
+    "profiler": "simple",
+    "detect_anomaly": True,
+    "reload_dataloaders_every_n_epochs": 1,
+    "limit_predict_batches": 1,
+}
+"""The arguments that a stack follows as they stand only, each with another value."""
 STOPPING = "callbacks=early_stopping callbacks.progress=null callbacks.early_stopping"
 CALLBACKS = [
     "callbacks.checkpoint.monitor=train/loss",
@@ -108,6 +120,7 @@ CALLBACKS = [
     f"{STOPPING}.monitor=train/loss callbacks.early_stopping.patience=1 trainer.limit_val_batches=0",
     "callbacks.checkpoint=null",
     "callbacks.checkpoint=null task.val_fraction=0",
+    "callbacks=default callbacks.progress.refresh_seconds=0.001 callbacks.progress.line_seconds=0.001",
 ]
 MINE = "+callbacks.mine="
 FOLLOWS = f"{MINE}{{_target_:hooked.Follows}}"
@@ -126,6 +139,13 @@ OF_ONES_OWN = [
     f"{MINE}{{_target_:lightning.pytorch.callbacks.LambdaCallback,{NOTED}}}",
 ]
 """Callbacks with all hooks that a stack calls: of the user's own, and functions given to a LambdaCallback."""
+AVERAGE = "+callbacks.average={_target_:lightning.pytorch.callbacks"
+AVERAGES = [
+    f"{AVERAGE}.EMAWeightAveraging,decay:0.8}}",
+    f"{AVERAGE}.EMAWeightAveraging,update_every_n_steps:3,update_starting_at_step:2,decay:0.6}} trainer.max_steps=13",
+    f"{AVERAGE}.EMAWeightAveraging,use_buffers:false,decay:0.9}} trainer.check_val_every_n_epoch=2",
+    f"{AVERAGE}.WeightAveraging}} {STOPPING}.patience=1 trainer.accumulate_grad_batches=2",
+]
 LENGTHS = [
     "trainer.min_epochs=3 trainer.max_steps=6 trainer.max_epochs=9",
     "trainer.accumulate_grad_batches=3 trainer.limit_train_batches=4 trainer.max_steps=5",
@@ -213,6 +233,16 @@ def test_every_argument_of_the_trainer_is_compared() -> None:
     assert TRAINER.keys() == configured.keys() - {"_target_"}
 
 
+def test_an_argument_of_the_trainer_without_a_case_has_one_value_in_a_stack(workdir: Path) -> None:
+    asked = composed_job([*WORDS, LENGTH]).trainer
+
+    assert ALONE.keys() == {name for name, values in TRAINER.items() if not values}
+    for name in ALONE.keys() - {"limit_predict_batches"}:
+        assert unsupported({**asked, name: ALONE[name]}) == f"trainer.{name}={ALONE[name]}"
+    with pytest.raises(ConfigError, match="has no effect"):
+        composed_job([*WORDS, LENGTH, "trainer.limit_predict_batches=1"])
+
+
 def test_every_callback_of_the_configuration_is_compared() -> None:
     names = set()
     for file in (CONF / "callbacks").glob("*.yaml"):
@@ -222,7 +252,7 @@ def test_every_callback_of_the_configuration_is_compared() -> None:
     assert names == compared
 
 
-@pytest.mark.parametrize("callback", [EarlyStopping, Checkpoint])
+@pytest.mark.parametrize("callback", KNOWN)
 def test_every_setting_of_a_callback_that_a_stack_follows_is_compared(callback: type) -> None:
     settings = set(inspect.signature(callback).parameters)
 
@@ -248,7 +278,8 @@ def test_every_callback_of_lightning_that_a_stack_follows_is_compared(workdir: P
         type(each).__name__ for each in made if why_alone(replace(job, callbacks={"mine": each}), job.module()) is None
     }
 
-    assert followed == {"EarlyStopping", "LambdaCallback"}
+    compared = {name for name in callbacks.__all__ for case in [*AVERAGES, *OF_ONES_OWN] if f".{name}" in case}
+    assert followed == compared | {"EarlyStopping"}
 
 
 def test_early_stopping_between_two_validations_is_refused(workdir: Path) -> None:
@@ -280,6 +311,7 @@ def test_a_callback_that_inherits_from_one_that_a_stack_follows_trains_alone(wor
             *(f"trainer.{name}={value}" for name, values in TRAINER.items() for value in values),
             *CALLBACKS,
             *OF_ONES_OWN,
+            *AVERAGES,
             *LENGTHS,
             *PIECES,
         ],
