@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from shoal.errors import UsageError
 from shoal.loaded.conformal import HeldOut, calibrate
 from shoal.loaded.export import export
 from shoal.loaded.sweep import Sweep
+from shoal.record import checkpoint_file
+from shoal.record.checkpoint_file import load
 
 
 def rows(n: int, seed: int) -> pl.DataFrame:
@@ -64,6 +67,24 @@ def test_an_ensemble_is_the_folds_of_the_best_setting_or_the_best_few_runs(numbe
     assert {each.path for each in two} == {each.path for each in ranked[:2]}
     with pytest.raises(UsageError, match="--best 7: the sweep has 6 runs trained to the end"):
         numbers.ensemble(7)
+
+
+def test_what_a_checkpoint_says_of_columns_is_read_once_while_it_is_the_same(
+    numbers: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Path] = []
+    monkeypatch.setattr(checkpoint_file, "load", lambda path: (loads.append(path), load(path))[1])
+    together, new = numbers.ensemble(2), rows(5, seed=2).select("x", "kind")
+
+    for _ in range(3):
+        together.predict(new)
+    before = len(loads)
+    best = together.members[0].directory.best
+    os.utime(best, ns=(0, best.stat().st_mtime_ns + 1))
+    together.columns()
+
+    assert before == 2 * (1 + 3)  # of each member its columns, then its weights for each prediction
+    assert loads[before:] == [best]
 
 
 def test_numbers_are_the_mean_of_the_members_with_their_spread(numbers: Sweep) -> None:

@@ -31,6 +31,8 @@ class TrainedRun:
     def __init__(self, path: Path | str, *, trusted: Collection[str] = ()) -> None:
         self.path = Path(path)
         self.trusted = tuple(trusted)
+        self._known: dict[tuple[Path, int, int], Mapping[str, Any]] = {}
+        """What checkpoints say of columns: the file, when it was written, its size -> that."""
 
     @property
     def members(self) -> tuple[TrainedRun, ...]:
@@ -111,11 +113,10 @@ class TrainedRun:
         """The names of inputs and predictions, and what encodes them: as they were when the run was trained."""
         import torch
 
-        from shoal.record.checkpoint_file import EXTRA
         from shoal.tasks import Data, Split
         from shoal.tasks.given import ForwardInput
 
-        kept = self._checkpoint(which)[EXTRA]["columns"]
+        kept = self._columns(which)
         nothing = Split(torch.zeros(0, len(kept["features"])), torch.zeros(0, len(kept["targets"])))
         names = (tuple(kept["features"]), tuple(kept["targets"]))
         shaped = tuple(ForwardInput(**{**each, "shape": tuple(each["shape"])}) for each in kept.get("shaped", ()))
@@ -123,9 +124,7 @@ class TrainedRun:
 
     def ranges(self, which: Which = "best") -> Mapping[str, Sequence[float]]:
         """The least and the greatest value that inputs had in training, as far as that was kept."""
-        from shoal.record.checkpoint_file import EXTRA
-
-        found: Mapping[str, Sequence[float]] = self._checkpoint(which)[EXTRA]["columns"].get("ranges", {})
+        found: Mapping[str, Sequence[float]] = self._columns(which).get("ranges", {})
         return found
 
     def format(self, which: Which = "best") -> Format:
@@ -150,11 +149,9 @@ class TrainedRun:
     def trained(self, which: Which = "best") -> Job:
         """The job as far as predictions need it: the file of a table may be gone."""
         from shoal.build.job import trained_job
-        from shoal.record.checkpoint_file import EXTRA
 
-        encoding = self._checkpoint(which)[EXTRA]["columns"]["encoding"]
         with self.building():
-            return trained_job(self.config, encoding)
+            return trained_job(self.config, self._columns(which)["encoding"])
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -170,13 +167,27 @@ class TrainedRun:
     def _stored(self) -> OpenedRun:
         return open_run(self.path, trusted=self.trusted)
 
+    def _columns(self, which: Which) -> Mapping[str, Any]:
+        """What the checkpoint says of inputs and predictions; read once while the file is the same."""
+        from shoal.record.checkpoint_file import EXTRA
+
+        path = self._checkpoint_path(which)
+        file = path.stat()
+        stamp = path, file.st_mtime_ns, file.st_size
+        if stamp not in self._known:
+            self._known[stamp] = self._checkpoint(which)[EXTRA]["columns"]
+        return self._known[stamp]
+
     def _checkpoint(self, which: Which) -> dict[str, Any]:
         from shoal.record.checkpoint_file import load
 
+        return load(self._checkpoint_path(which))
+
+    def _checkpoint_path(self, which: Which) -> Path:
         path = self.directory.best if which == "best" and self.directory.best.exists() else self.directory.last
         if not path.exists():
             raise UsageError(f"{self.path} has no checkpoint: it stopped before it saved one")
-        return load(path)
+        return path
 
 
 def named(x: Any, features: Sequence[str]) -> dict[str, list[Any]]:
