@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from runs import make_run, make_sweep
+from shoal.names import HALVED
 from shoal.review.catalog import find
 from shoal.review.comparison import compare, diff
 from shoal.review.curves import drawn, whole_axis
@@ -22,6 +24,7 @@ from shoal.review.plain import in_full
 from shoal.review.show_run import command, show_run
 from shoal.review.show_sweep import show_sweep
 from shoal.rundir import RunDir, Status, read_info
+from shoal.rundir.info import write_info
 
 
 def entry(run: RunDir) -> RunEntry:
@@ -141,6 +144,19 @@ def test_compare_has_the_settings_that_differ_and_no_others(tmp_path: Path) -> N
     assert "optimizer.lr\t0.01\t0.1" in lines
     assert not any(line.startswith("model.hidden") for line in lines)
     assert any(line.startswith("val/loss, last\t0.005652\t0.") and "%)" in line for line in lines)
+
+
+def test_compare_tells_runs_that_halving_stopped_from_those_that_it_did_not(tmp_path: Path) -> None:
+    stopped, whole = (make_run(tmp_path, settings={"seed": seed}) for seed in range(2))
+    info = read_info(stopped.info)
+    write_info(stopped.info, replace(info, reason=f"{HALVED} after epoch 3: place 7 of 9, of which 3 go on"))
+
+    lines = said(compare, [entry(run) for run in (stopped, whole)]).splitlines()
+    alike = said(compare, [entry(whole), entry(whole)]).splitlines()
+
+    assert "ended\tstopped by halving\tcompleted\t" in lines
+    assert [line.split("\t")[0] for line in lines if line.startswith("epochs")] == ["epochs"]
+    assert not any(line.startswith("ended") for line in alike)
 
 
 def test_compare_takes_more_than_two_runs(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved
 from shoal.review.curves import MetricCurve, draw, histories
 from shoal.review.entries import RunEntry
 from shoal.review.fit_comparison import fits, measures, verdict
@@ -93,11 +93,20 @@ def _metrics(entries: Sequence[RunEntry]) -> Rows:
         direction = "largest" if rises(name, entries) else "smallest"
         rows.append((f"{name}, {direction}", [best.value if best else None for best in bests]))
         rows.append((f"{name}, {direction} in epoch", [best.epoch if best else None for best in bests]))
+    rows.append(("epochs", [info.epochs if info else None for info in infos]))
     rows.append(("seconds", [info.seconds if info else None for info in infos]))
     rows.append(("parameters", [info.parameters if info else None for info in infos]))
+    ends = [_ended(run) for run in entries]
+    if len(set(ends)) > 1:
+        rows.insert(0, ("ended", ends))
     if len(entries) == 2:
         return [(name, [*values, _difference(*values)]) for name, values in rows]
     return rows
+
+
+def _ended(run: RunEntry) -> str:
+    """How a run has ended: the values of one that was stopped are of fewer epochs."""
+    return "stopped by halving" if halved(run.reason) else str(run.status)
 
 
 def _with_difference(names: Sequence[str]) -> list[str]:
