@@ -56,6 +56,19 @@ def test_a_run_trains_where_no_folder_can_be_synced_and_says_so_once(
     assert os.strerror(number) in said
 
 
+def test_a_command_that_keeps_no_log_says_it_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refuse_folders(monkeypatch, errno.EINVAL)
+    monkeypatch.setattr(syncing.log, "hasHandlers", lambda: False)
+
+    write_text(tmp_path / "report.html", "text")
+
+    assert capfd.readouterr().err == (
+        f"warning: {tmp_path}: this file system syncs no folder (Invalid argument), only the files in it\n"
+    )
+
+
 def test_files_written_together_are_in_place_where_no_folder_can_be_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,8 @@ def _tell_unsynced(path: Path, error: OSError) -> None:
         return
     _unsynced.add(device)
     text = f"{path}: this file system syncs no folder ({error.strerror}), only the files in it"
-    log.warning("%s: after a power failure the newest of them may be missing", text)
+    if log.hasHandlers():  # a command that keeps no log would print it twice
+        log.warning("%s: after a power failure the newest of them may be missing", text)
     print(f"warning: {text}", file=sys.stderr)
 
 
