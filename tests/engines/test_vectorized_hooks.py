@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import Logger
 
 import hooked
@@ -18,13 +21,14 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver, timing
+from shoal.engines.vectorized.hook_names import CALLED
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD
 from shoal.record import single
-from shoal.sweeps.plan import why_alone
+from shoal.sweeps.plan import Plan, why_alone
 from shoal.tasks import LightningTask, Parabola
 
 
@@ -82,6 +86,33 @@ def test_hooks_do_for_each_run_what_they_do_where_it_trains_alone() -> None:
         for epoch, row in expected.items():
             assert {"val/norm", "val/same", "drawn", "steps", "rate", "n"} <= set(row)
             assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
+
+
+CALLS: list[str] = []
+
+
+def noted(hook: str, *_: Any, **__: Any) -> None:
+    CALLS.append(hook)
+
+
+def noting(seed: int) -> Job:
+    functions = {hook: partial(noted, hook) for hook in CALLED}
+    return job(hooked.Annealed, seed, LambdaCallback(**functions))
+
+
+def test_functions_given_as_hooks_are_called_as_often_in_a_sweep_as_alone() -> None:
+    CALLS.clear()
+    alone(noting(0))
+    expected = Counter(CALLS)
+    CALLS.clear()
+    plan, jobs = Plan(), [noting(seed) for seed in range(3)]
+
+    for number, each in enumerate(jobs):
+        plan.add(number, each)
+    stacked(*jobs)
+
+    assert len(plan.groups) == 1
+    assert Counter(CALLS) == {hook: 3 * n for hook, n in expected.items()}
 
 
 def test_what_steps_append_to_lists_of_the_module_is_there_for_its_hooks() -> None:

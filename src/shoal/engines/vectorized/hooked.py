@@ -101,7 +101,7 @@ class Hooks:
 def begun(member: Member) -> None:
     """Call the hooks after which a run's first step comes, its module as it is: for a look at that step."""
     hooks = _RunHooks(member)
-    with generators_restored(), callbacks_as_they_were([member.job]):
+    with generators_restored(), callbacks_as_they_were([member.job], functions=False):
         seed_global(member.job.seed)
         for name in (*BEGINNING, "on_train_epoch_start"):
             hooks.call(name)
@@ -118,9 +118,9 @@ class _RunHooks:
         self.calls: dict[str, list[Callable[[], Any]]] = {}
         for each in called(member.job.callbacks).values():
             for name in hooks_of(each):
-                self._add(name, getattr(each, name), self.trainer, member.module)
+                self._add(name, each, self.trainer, member.module)
         for name in hooks_of(member.module):
-            self._add(name, getattr(member.module, name))
+            self._add(name, member.module)
         self._generators: Any = None
 
     def has(self, names: Sequence[str]) -> bool:
@@ -184,9 +184,9 @@ class _RunHooks:
         self.logged |= given.shown
         self.trainer.callback_metrics |= given.every
 
-    def _add(self, name: str, hook: Callable[..., Any], *given: Any) -> None:
+    def _add(self, name: str, owner: Any, *given: Any) -> None:
         stage = [TrainerFn.FITTING] if name in ("setup", "teardown") else []
-        self.calls.setdefault(name, []).append(lambda: hook(*given, *stage))
+        self.calls.setdefault(name, []).append(lambda: getattr(owner, name)(*given, *stage))
 
 
 class _Weights:

@@ -182,7 +182,7 @@ class Running:
 
     def try_hooks(self, *names: str) -> None:
         """The same for a look at the steps that come after them: their callbacks take no note of it."""
-        with callbacks_as_they_were(member.job for member in self.members):
+        with callbacks_as_they_were((member.job for member in self.members), functions=False):
             self.call_hooks(*names)
 
     def fill_rows(self) -> None:

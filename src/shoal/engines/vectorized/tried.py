@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.hook_names import called
+from shoal.engines.vectorized.hook_names import CALLED, called
 
 _OF_MEMBERS = {"log", "log_dict"}
 """What a callback is given in a stack: no state of its own."""
 
 
 @contextmanager
-def callbacks_as_they_were(jobs: Iterable[Job]) -> Iterator[None]:
+def callbacks_as_they_were(jobs: Iterable[Job], *, functions: bool = True) -> Iterator[None]:
     """Let the callbacks that a stack calls be after the block what they were before it.
+
+    What functions given to a `LambdaCallback` do outside of it would be done twice: within the block they do nothing
+    unless `functions` says so.
 
     Raises:
         CannotStackError: where one cannot be copied.
@@ -31,6 +35,9 @@ def callbacks_as_they_were(jobs: Iterable[Job]) -> Iterator[None]:
             kind = type(callback).__name__
             problem = f"callbacks.{name} ({kind}) cannot be copied, so that its hooks cannot be tried: {error}"
             raise CannotStackError(problem) from error
+    if not functions:
+        for callback, state in kept:
+            vars(callback).update({key: _nothing for key in state if key in CALLED})
     try:
         yield
     finally:
@@ -38,3 +45,8 @@ def callbacks_as_they_were(jobs: Iterable[Job]) -> Iterator[None]:
             given = {key: value for key, value in vars(callback).items() if key in _OF_MEMBERS}
             vars(callback).clear()
             vars(callback).update(state | given)
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """In the place of a function."""
+    del args, kwargs
