@@ -85,7 +85,7 @@ def _train(running: Running, epochs: int) -> None:
     lrs = columns(running.rates, len(running.stack), epoch=0, step=0, n_steps=1)
     for number in range(epochs):
         training.epoch(train.epoch(number, dtype=torch.float32), lrs, Clock(keys=running.keys), n_batches=len(train))
-        evaluate(running.stack, running.steps.val, val, Clock(keys=running.keys))
+        evaluate(running.stack, running.steps.val, [val], Clock(keys=running.keys))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ def _block(members: Sequence[Member], train: Mapped, val: Mapped, update: Update
             number = clock.now[0]
             history = training.epoch(gathered.epoch(number, dtype=torch.float32), lrs, clock, n_batches=len(gathered))
             torch.stack(history.losses).mean(0).tolist()
-            measured = [each["val/loss"] for each in evaluate(running.stack, val, held, clock).logged]
+            measured = [each["val/loss"] for each in evaluate(running.stack, val, [held], clock).logged]
             torch.stack(measured).mean(0).tolist()
 
     return run

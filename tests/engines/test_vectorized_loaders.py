@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import (
     BatchSampler,
@@ -24,6 +24,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
     get_worker_info,
 )
+from torchmetrics import MeanSquaredError
 
 from driven import Kept, job
 from own_modules import Loaders, Plain
@@ -33,6 +34,7 @@ from shoal.engines.sampled import NotGatherableError, Sampled
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.streamed import Streamed
 from shoal.engines.vectorized.driver import fit
+from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
@@ -61,9 +63,42 @@ class Noting(Plain):
         x, y = pytree.tree_leaves(batch)[:2]
         return super().training_step((x, y), batch_idx)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.judged.setdefault(self.current_epoch, []).append(batch)
         super().validation_step(pytree.tree_leaves(batch)[:2], batch_idx)
+
+
+class Judged(Plain):
+    """Is judged by several data sets, and looks at which one it is."""
+
+    shares_name = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors = nn.ModuleList(MeanSquaredError() for _ in range(2))
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        super().validation_step(batch, batch_idx)
+        x, y = batch
+        self.log("val/place", 10.0 * dataloader_idx + batch_idx, on_step=True, on_epoch=True)
+        self.log("val/mean" if self.shares_name else f"val/{dataloader_idx}", self(x).mean(), add_dataloader_idx=False)
+        error = self.errors[dataloader_idx]
+        error(self(x), y)
+        self.log("val/error", error)
+
+
+class JudgedByName(Judged):
+    """Has one name for all of them."""
+
+    shares_name = True
+
+
+class JudgedByOne(Judged):
+    """Has one metric for all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors[1] = self.errors[0]
 
 
 class Named(Plain):
@@ -145,6 +180,7 @@ def _shifted(x: Tensor, rng: random.Random) -> Tensor:
 
 
 FIXED = TensorDataset(torch.rand(10, 1), torch.rand(10, 1))
+TWICE = [2 * each for each in FIXED.tensors]
 
 
 class Other(Loaders):
@@ -216,6 +252,16 @@ DATA: dict[str, Callable[[], Any]] = {
     "drawn from its own": lambda: Other(lambda: DataLoader(Holding(), 4), lambda: DataLoader(Holding(), 4)),
     "drawn from its own by workers": lambda: Other(lambda: DataLoader(Holding(), 4, num_workers=2)),
     "judged by others": lambda: Other(lambda: DataLoader(FIXED, 4, shuffle=True), lambda: DataLoader(Redrawn(), 4)),
+    "judged by several": lambda: Other(
+        lambda: DataLoader(FIXED, 4, shuffle=True), lambda: [DataLoader(FIXED, 4), DataLoader(TensorDataset(*TWICE), 3)]
+    ),
+    "judged by several that draw": lambda: Other(
+        lambda: DataLoader(Redrawn(), 4),
+        lambda: {"a": DataLoader(Redrawn(), 4), "b": DataLoader(Yielding(), 3)},
+    ),
+    "judged side by side": lambda: Other(
+        lambda: DataLoader(FIXED, 4), lambda: CombinedLoader([DataLoader(Redrawn(), 4), DataLoader(FIXED, 3)])
+    ),
     "in a dictionary": lambda: Other(lambda: {"a": DataLoader(Redrawn(), 4), "b": DataLoader(Yielding(30), 4)}),
     "as long as the shortest": lambda: Other(
         lambda: CombinedLoader([DataLoader(Redrawn(), 4), DataLoader(Yielding(30), 4)], "min_size")
@@ -249,12 +295,13 @@ def assert_the_same_batches(name: str, **settings: Any) -> None:
     fit_alone(alone, module)
 
     train, val = own_job(1, DATA[name], Noting, **settings).sources()
-    own = [(side_by_side([each, each]), given) for each, given in ((train, module.given), (val, module.judged)) if each]
-
     for epoch in range(3):
-        for batches, given in own:
-            found = list(batches.epoch(epoch, dtype=torch.float64))
-            assert len(found) == len(given[epoch]) == len(batches)
+        for sources, given in (([train], module.given), (val, module.judged)):
+            every = [side_by_side([each, each]) for each in sources]
+            found = [batch for batches in every for batch in batches.epoch(epoch, dtype=torch.float64)]
+            assert len(found) == len(given.get(epoch, ())) == sum(map(len, every))
+            if not found:
+                continue
             for mine, theirs in zip(found, given[epoch], strict=True):
                 assert equal(pytree.tree_map(lambda leaf: leaf[1], mine), theirs)
 
@@ -285,6 +332,29 @@ def test_a_stack_of_runs_with_loaders_trains_as_lightning_trains_each(name: str)
     weights = running.checkpoint(2)["state_dict"]
     assert kept.curve(2, "val/loss")[-1] == pytest.approx(float(trainer.callback_metrics["val/loss"]), rel=1e-12)
     assert all(torch.allclose(weights[key], value, rtol=1e-12) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["judged by several", "judged by several that draw"])
+def test_each_of_several_loaders_for_validation_has_columns_of_its_own(name: str) -> None:
+    running = Running([Member.of(own_job(seed, DATA[name], Judged)) for seed in range(2)])
+    assert unlike_alone(running) == {}
+    kept = Kept()
+    fit(running, kept)
+
+    alone = own_job(1, DATA[name], Judged)
+    expected = fit_alone(alone, alone.module()).callback_metrics
+
+    assert {"val/loss/dataloader_idx_1", "val/place_epoch/dataloader_idx_1", "val/1"} <= set(expected)
+    assert {each: kept.curve(1, each)[-1] for each in expected} == pytest.approx(
+        {each: float(value) for each, value in expected.items()}, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize(("module", "words"), [(JudgedByName, "logs val/mean of several"), (JudgedByOne, "val/error")])
+def test_what_data_loaders_for_validation_must_not_share_is_named(module: type[Judged], words: str) -> None:
+    running = Running([Member.of(own_job(seed, DATA["judged by several"], module)) for seed in range(2)])
+
+    assert words in unlike_alone(running)[0]
 
 
 def test_gathering_leaves_generators_alone_and_keeps_equal_samples_once() -> None:
@@ -324,14 +394,12 @@ def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
 
     assert words.why_without_sources == "its batches are not of tensors alone"
     assert own_job(0, Loaders).why_without_sources is None
-    several = own_job(0, lambda: Other(lambda: DataLoader(FIXED, 4), lambda: [DataLoader(FIXED, 4)] * 2))
-    assert several.why_without_sources == "it has several data loaders for validation"
 
 
 class Shrinking(IterableDataset[Any]):
     """Has a sample less each time."""
 
-    n = 12
+    n = 13
 
     def __iter__(self) -> Any:
         self.n -= 1

@@ -10,15 +10,20 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from shoal.seeding import MAX_SEED, Stream, derived
+from shoal.tasks import Task
 
 SEARCHED = 2000
 """Objects that are looked at: a loader, its samplers, its data set, its transforms and what those hold."""
 Generator = torch.Generator | numpy.random.Generator | numpy.random.RandomState | random.Random
-_NOT_SEARCHED = (Tensor, numpy.ndarray, nn.Module, ModuleType, type, str, bytes, int, float)
+_NOT_SEARCHED = (
+    *(Tensor, numpy.ndarray, nn.Module, pl.Trainer, Task, ModuleType, type, str, bytes, int, float),
+    *(torch.Generator, numpy.random.Generator, numpy.random.RandomState, random.Random),
+)
 
 
 class OwnGenerators:
@@ -26,8 +31,10 @@ class OwnGenerators:
 
     def __init__(self, loaders: Iterable[Any], seed: int = 0, *, but: OwnGenerators | None = None) -> None:
         """`seed` is the run's; `but` are those of other loaders, which stay where these leave them."""
-        others: list[Generator] = [] if but is None else but.found
+        others: list[Generator] = [] if but is None else but.known
         self.found: list[Generator] = [each for each in held_by(loaders) if not any(each is other for other in others)]
+        self.known: list[Generator] = [*others, *self.found]
+        """These, and those that others look after."""
         self._first = self.states()
         self._seeds = [
             each.initial_seed() if isinstance(each, torch.Generator) else derived(seed, Stream.ORDER, 0, place)
@@ -55,17 +62,26 @@ class OwnGenerators:
 def held_by(things: Iterable[Any]) -> Iterator[Generator]:
     """The generators within these objects, those of all programs left out."""
     shared = {id(torch.default_generator), id(numpy.random.mtrand._rand), id(getattr(random, "_inst", None))}
+    for each in _within(things):
+        if isinstance(each, Generator) and id(each) not in shared:
+            yield each
+
+
+def module_in(things: Iterable[Any]) -> pl.LightningModule | None:
+    """A LightningModule that these objects hold."""
+    return next((each for each in _within(things) if isinstance(each, pl.LightningModule)), None)
+
+
+def _within(things: Iterable[Any]) -> Iterator[Any]:
+    """These objects and what they hold, as far as it is searched."""
     seen: dict[int, Any] = {}
     left = deque(things)
     while left and len(seen) < SEARCHED:
         each = left.popleft()
-        if id(each) in seen or id(each) in shared or isinstance(each, _NOT_SEARCHED):
-            continue
-        seen[id(each)] = each
-        if isinstance(each, Generator):
+        if id(each) not in seen:
+            seen[id(each)] = each
             yield each
-        else:
-            left.extend(_parts(each))
+            left.extend(() if isinstance(each, _NOT_SEARCHED) else _parts(each))
 
 
 def _parts(each: Any) -> Iterator[Any]:

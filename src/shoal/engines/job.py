@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -150,14 +150,17 @@ class Job:
         val = Batches(self.weighted(data.val), batch_size=task.val_batch_size) if data.val else None
         return train, val
 
-    def sources(self) -> tuple[Source, Source | None]:
-        """What a stack gets its training and its validation batches from.
+    def sources(self) -> tuple[Source, Sequence[Source]]:
+        """What a stack gets its training batches from, and those of each data loader for validation.
 
         Raises:
             ConfigError: as for the batches of samples in memory.
             NotGatherableError: where they come from data loaders that a stack cannot have them from.
         """
-        return self.batches() if self.in_memory else self._own_sources
+        if not self.in_memory:
+            return self._own_sources
+        train, val = self.batches()
+        return train, [val] if val else []
 
     @property
     def why_without_sources(self) -> str | None:
@@ -171,13 +174,13 @@ class Job:
         return None
 
     @cached_property
-    def _own_sources(self) -> tuple[Source, Source | None]:
+    def _own_sources(self) -> tuple[Source, Sequence[Source]]:
         """What a user's own data loaders give."""
         assert isinstance(self.task, LightningTask)
         limits = self.trainer.get("limit_train_batches"), self.trainer.get("limit_val_batches")
         datamodule = self.task.drawn_datamodule()
         train, val = sources(self.module(), datamodule, self.seed, double=self.double, limits=limits)
-        return train, val if self.task.validates else None
+        return train, val if self.task.validates else []
 
     def test_batches(self) -> Batches | None:
         """Batches of the test part, where there is one."""

@@ -51,8 +51,8 @@ class Returned(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take note of the loss of a batch."""
-        self._add("train", outputs, batch)
+        """Take note of the loss of a batch; Lightning has divided it by the batches whose gradients are added up."""
+        self._add("train", outputs, batch, trainer.accumulate_grad_batches)
 
     def on_validation_batch_end(
         self,
@@ -71,14 +71,14 @@ class Returned(pl.Callback):
         """The same."""
         self._add("test", outputs, batch)
 
-    def _add(self, part: Part, outputs: Any, batch: Any) -> None:
+    def _add(self, part: Part, outputs: Any, batch: Any, times: int = 1) -> None:
         loss = returned(outputs) if self._needed.get(part, True) else None
         if loss is None:
             return
         size = _size(batch)
         nothing = torch.zeros(2, dtype=torch.float64, device=loss.device)
         total, n = self._sums.get(part, nothing)
-        self._sums[part] = torch.stack([total + loss.reshape(()).double() * size, n + size])
+        self._sums[part] = torch.stack([total + loss.reshape(()).double() * times * size, n + size])
 
     def _followed(self, hook: Callable[..., Any], trainer: pl.Trainer, part: Part) -> Callable[..., Any]:
         @functools.wraps(hook)

@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import asked_at_once
 from shoal.seeding import generators_restored, global_states, seed_global
+from shoal.tasks.asked_trainer import AskedTrainer
 
 MOST = 1 << 30
 """Bytes of the samples of a loader that are gathered."""
@@ -32,15 +33,15 @@ class NotGatherableError(Exception):
 class Sampled:
     """The batches of a data loader whose samples are fixed; its sampler draws as where Lightning trains with a seed."""
 
-    def __init__(self, loader: Any, seed: int, *, double: bool) -> None:
-        """Have its samples, numbers in float64 where `double` says so.
+    def __init__(self, loader: Any, seed: int, *, double: bool, trainer: AskedTrainer | None = None) -> None:
+        """Have its samples, numbers in float64 where `double` says so; they may ask this Trainer where it stands.
 
         Raises:
             NotGatherableError: where they are not fixed, or not tensors, or too many.
         """
         self.own = OwnGenerators([loader], seed)
         try:
-            self.tensors, self._structure = _gathered(loader, double=double)
+            self.tensors, self._structure = _gathered(loader, trainer, double=double)
         finally:
             self.own.begin(0)
         self._batch_size = loader.batch_size
@@ -109,7 +110,7 @@ class Sampled:
         return torch.tensor([each for batch in places for each in batch], dtype=torch.int64)[: self._n]
 
 
-def _gathered(loader: Any, *, double: bool) -> tuple[list[Tensor], pytree.TreeSpec]:
+def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tuple[list[Tensor], pytree.TreeSpec]:
     if type(loader) is not DataLoader or type(loader.batch_sampler) is not BatchSampler or not loader.batch_size:
         raise NotGatherableError(f"its batches come from a {type(loader).__name__} of its own kind")
     dataset: Any = loader.dataset
@@ -120,7 +121,11 @@ def _gathered(loader: Any, *, double: bool) -> tuple[list[Tensor], pytree.TreeSp
     if n * sum(each.numel() * each.element_size() for each in one) > MOST:
         raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
     before = _drawn()
-    fetched = [_collated(loader, range(n)) for _ in range(2)]
+    fetched = []
+    for epoch in range(2):
+        if trainer:
+            trainer.tell(epoch, validates=bool(epoch))
+        fetched.append(_collated(loader, range(n)))
     draws = before != _drawn()
     (found, structure), (again, _) = (_rows(each, n) for each in fetched)
     if draws or not _same(found, again):

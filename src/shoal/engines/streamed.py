@@ -22,6 +22,7 @@ from shoal.engines.generators import OwnGenerators
 from shoal.engines.sampled import NotGatherableError
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
+from shoal.tasks.asked_trainer import AskedTrainer
 
 LONGEST = 10_000
 """Batches of an epoch that are counted, where the loader does not say how many there are."""
@@ -30,8 +31,8 @@ HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch
 
 
 @runtime_checkable
-class TrainingLoop(Protocol):
-    """The batches for training, after which those of a validation are drawn."""
+class Before(Protocol):
+    """The batches for training, or of another data loader, after which those of a validation are drawn."""
 
     own: OwnGenerators
 
@@ -54,12 +55,13 @@ class Streamed:
         *,
         double: bool,
         limit: float | int | None = None,
-        after: TrainingLoop | None = None,
+        after: Before | None = None,
+        place: int = 0,
     ) -> None:
         """`source` is the DataModule whose loaders these are; numbers in float64 where `double` says so.
 
-        `limit` is what the Trainer's limit for them says, and `after` are the batches for training, where these are
-        for validation.
+        `limit` is what the Trainer's limit for them says. `after` are the batches that are drawn before these, where
+        these are for validation: those for training, or of the data loader before this one, whose number is `place`.
 
         Raises:
             NotGatherableError: where its batches are not of tensors alone.
@@ -67,7 +69,9 @@ class Streamed:
         self._run_seed = seed
         self._double = double
         self._after = after
+        self._place = place
         self._hooks = [getattr(source, name) for name in HOOKS] if transfers(source) else []
+        self._trainer = asked(source)
         self._loaders = _loaders(given)
         self.own = OwnGenerators(self._loaders, seed, but=after.own if after else None)
         self._together = _together(given, validates=after is not None)
@@ -75,9 +79,11 @@ class Streamed:
             self._together.limits = [min(limit, _length_of(each)) for each in self._together.flattened]
         self._left: tuple[int, Any] = (-1, None)
         self._first = next(self._epoch(0), None)
-        leaves = pytree.tree_leaves(self._first)
+        leaves, again = (pytree.tree_leaves(each) for each in (self._first, next(self._epoch(0), None)))
         if not leaves or not all(isinstance(each, Tensor) and each.dim() for each in leaves):
             raise NotGatherableError("its batches are not of tensors alone")
+        if not all(torch.equal(one, other) for one, other in zip(leaves, again, strict=True)):
+            raise NotGatherableError("its batches depend on how often they were drawn")
 
     @cached_property
     def _n(self) -> int:
@@ -121,7 +127,7 @@ class Streamed:
             raise RuntimeError(f"its data loader gives {n} batches in epoch {number}, and {len(self)} in the first one")
 
     def left(self, number: int) -> Any:
-        """As `TrainingLoop` says."""
+        """As `Before` says."""
         epoch, states = self._left
         return states if epoch == number else None
 
@@ -131,11 +137,13 @@ class Streamed:
         fetcher = _PrefetchDataFetcher()
         fetcher.setup(self._together)
         with self._drawing(states):
+            self._tell(number)
             iter(fetcher)
             if not (number or self._after):  # the iterator of the first epoch is made before the epoch begins
                 seed_global(self._run_seed, 0)
         while not fetcher.done:
             with self._drawing(states):
+                self._tell(number)
                 fetched = next(fetcher, None)
                 batch = None if fetched is None else self._as_given(fetched[0])
             self._left = (number, states[0])
@@ -165,16 +173,27 @@ class Streamed:
             yield
             states.append(global_states())
 
+    def _tell(self, number: int) -> None:
+        """Let the DataModule's Trainer be in this epoch."""
+        if self._trainer:
+            self._trainer.tell(number, validates=self._after is not None)
+
     def _as_given(self, batch: Any) -> Any:
         if self._double:
             batch = pytree.tree_map(_doubled, batch)
         for hook in self._hooks:
-            batch = hook(batch, torch.device("cpu"), 0) if hook.__name__ == HOOKS[1] else hook(batch, 0)
+            batch = hook(batch, *([torch.device("cpu")] if hook.__name__ == HOOKS[1] else []), self._place)
         return batch
 
 
 def _doubled(leaf: Any) -> Any:
     return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def asked(source: Any) -> AskedTrainer | None:
+    """The Trainer that a DataModule asks."""
+    found = source.trainer if isinstance(source, pl.LightningDataModule) else None
+    return found if isinstance(found, AskedTrainer) else None
 
 
 def transfers(source: Any) -> bool:

@@ -177,7 +177,12 @@ def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -
         **settings,
         **({"how weights are averaged": (how.decay is None, how.of_buffers)} if how else {}),
         **{name.format("training"): value for name, value in train.key.items()},
-        **{name.format("validation"): value for name, value in (val.key if val else {}).items()},
+        "the number of data loaders for validation": len(val),
+        **{
+            name.format(f"validation{number or ''}"): value
+            for number, each in enumerate(val)
+            for name, value in each.key.items()
+        },
         "what the task measures": tuple(job.task.metric_names),
         "the number of threads": job.threads,
     }
@@ -185,7 +190,7 @@ def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -
 
 def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
     train, val = job.sources()
-    samples = train.n_bytes + (val.n_bytes if val else 0)
+    samples = sum(each.n_bytes for each in (train, *val))
     return Footprint.of(module, train.first(), samples=samples)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from shoal.tasks.asked_trainer import AskedTrainer
 
 
 def loaders(module: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> tuple[Any, Any]:
@@ -20,7 +20,7 @@ def loaders(module: pl.LightningModule, datamodule: pl.LightningDataModule | Non
 
 def prepare(module: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> None:
     """Prepare the data and set both up for a training, with a Trainer that they can ask, though it trains nothing."""
-    trainer = _asked()
+    trainer = AskedTrainer.made()
     both = [each for each in (datamodule, module) if each is not None]
     trainer.strategy.connect(module)
     trainer._data_connector.attach_data(module, datamodule=datamodule)
@@ -28,18 +28,3 @@ def prepare(module: pl.LightningModule, datamodule: pl.LightningDataModule | Non
         for each in both:
             if is_overridden(hook, each):
                 getattr(each, hook)(*given)
-
-
-def _asked() -> pl.Trainer:
-    """A Trainer that is only asked how it would train: as one process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a GPU that it makes no use of
-        return pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            plugins=[LightningEnvironment()],
-        )

@@ -190,9 +190,9 @@ class LightningTask(Task):
         return train, val
 
     def n_batches(self) -> tuple[int | None, int | None]:
-        """How many batches its data loaders have for training and for validation; None where they do not say."""
+        """Batches for training and for validation; None where nothing says how many, or there are several loaders."""
         with global_generator(self.seed, Stream.USER):
-            train, val = (len(each) if isinstance(each, Sized) else None for each in self._loaders())
+            train, val = (_length(each) for each in self._loaders())
         return train, val
 
     def _loaders(self) -> tuple[Any, Any]:
@@ -206,6 +206,10 @@ class LightningTask(Task):
                 return call(*args, **kwargs)
 
         return seeded
+
+
+def _length(loader: Any) -> int | None:
+    return len(loader) if isinstance(loader, Sized) and not isinstance(loader, list | tuple | dict) else None
 
 
 class Network(nn.Module):

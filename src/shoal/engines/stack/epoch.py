@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,11 +157,29 @@ class Training:
             self._objects.first = history.losses[-1]
         for row, active in enumerate(self.stack.active):
             self.stack.steps[row] += active
-        if all(self.stack.active):
-            self._updating(numbers)
-        elif any(self.stack.active):
-            self._step_of_some(numbers)
+        with self._left_as_they_are():
+            if all(self.stack.active):
+                self._updating(numbers)
+            elif any(self.stack.active):
+                self._step_of_some(numbers)
         self.stack.average()
+
+    @contextmanager
+    def _left_as_they_are(self) -> Iterator[None]:
+        """Leave parameters alone that no gradient reaches: torch's optimizers neither decay nor move them."""
+        stack, unreached = self.stack, self.mapped.unreached
+        if not unreached or stack.rule.solves:
+            yield
+            return
+        if self._objects:
+            self._objects.leave(unreached)
+        places = [stack.layout.places[place] for place in unreached]
+        columns = torch.cat([torch.arange(first, first + size) for first, size in places]).to(stack.device)
+        matrices = [stack.params, *(each for each in stack.state.values() if each.shape[1] > 1)]
+        before = [each[:, columns] for each in matrices]
+        yield
+        for each, kept in zip(matrices, before, strict=True):
+            each[:, columns] = kept
 
     def _losses_again(self, rows: list[int]) -> Tensor:
         """The losses of the batch within a step, its gradients put in their places, and the buffers of these rows."""
@@ -223,15 +242,16 @@ def _all_finite(values: Tensor) -> bool:
     return math.isfinite(float(values.sum()))
 
 
-def evaluate(stack: Stack, mapped: Mapped, batches: Iterable[Any], clock: Clock) -> EpochHistory:
-    """The step of every run on each batch, without gradients; nothing of the stack changes."""
+def evaluate(stack: Stack, mapped: Mapped, loaders: Sequence[Iterable[Any]], clock: Clock) -> EpochHistory:
+    """The step of every run on each batch of each data loader, without gradients; nothing of the stack changes."""
     history = EpochHistory()
     views = stack.views()
-    for number, batch in enumerate(batches):
-        clock.set(clock.now[0], number, clock.now[2])
-        result = mapped(views, stack.buffers, batch, clock)
-        history.losses.append(result.losses)
-        history.logged.append(result.logged)
-        history.sizes.append(_n_samples(batch))
-        history.outputs.extend(result.outputs)
+    for batches in clock.in_turn(loaders):
+        for number, batch in enumerate(batches):
+            clock.set(clock.now[0], number, clock.now[2])
+            result = mapped(views, stack.buffers, batch, clock)
+            history.losses.append(result.losses)
+            history.logged.append(result.logged)
+            history.sizes.append(_n_samples(batch))
+            history.outputs.extend(result.outputs)
     return history.fetch(stack.device)

@@ -119,6 +119,11 @@ def side_by_side(runs: Sequence[Any], device: torch.device = HOST) -> Gathered |
     return Streams(runs, device) if runs[0].order is None else Gathered(runs, device)
 
 
+def for_validation(runs: Sequence[Sequence[Any]], device: torch.device = HOST) -> list[Gathered | Streams]:
+    """The same of each data loader for validation; every run has as many of them."""
+    return [side_by_side(each, device) for each in zip(*runs, strict=True)]
+
+
 def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 

@@ -8,7 +8,7 @@ it does alone: then there is one for each run, over views of its row. Which of t
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from shoal.engines.stack.closures import Losses, stepped
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.stack import Stack
+from shoal.engines.step.unfit import CannotStackError
 from shoal.optimizers.rule import Column
 
 
@@ -56,6 +57,15 @@ class Objects:
             own.stepped(batch)
         if self._changing:
             self._parts = self._recut()
+
+    def leave(self, places: Collection[int]) -> None:
+        """Give the objects no gradient of the parameters in these places.
+
+        Raises:
+            CannotStackError: for an object that has several runs as one parameter, and moves it between steps.
+        """
+        for part in self._parts:
+            part.leave(places)
 
     def begin(self) -> None:
         """Let objects that tell training from evaluating train."""
@@ -114,6 +124,9 @@ class _Part:
         """What of a matrix of the stack the object is given, by group."""
         raise NotImplementedError
 
+    def leave(self, places: Collection[int]) -> None:
+        """Leave the parameters in these places alone."""
+
     def step(self) -> None:
         """A step of these rows."""
         self.object.step()
@@ -142,6 +155,10 @@ class _Whole(_Part):
 
     def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
         return [[matrix[self.first : self.end, begin:stop]] for begin, stop in _columns(self.own, layout)]
+
+    def leave(self, places: Collection[int]) -> None:
+        if places and hasattr(self.object, "eval"):
+            raise CannotStackError(f"does not reach all parameters with its gradient, which {self.own.called} looks at")
 
     def _matrices(self, place: int) -> dict[str, Tensor]:
         """The state's matrices as the object sees them, of one of its groups."""
@@ -179,6 +196,11 @@ class _Apart(_Part):
     def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
         parts = iter(layout.parts(matrix[self.first]))
         return [[next(parts) for _ in names] for names in self.own.names]
+
+    def leave(self, places: Collection[int]) -> None:
+        flat = [param for group in self.params for param in group]
+        for place in places:
+            flat[place].grad = None
 
     def step(self) -> None:
         if self.stack.active[self.first]:

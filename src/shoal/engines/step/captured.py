@@ -6,7 +6,8 @@ clock, and refuses what only a Trainer of its own could give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, NoReturn
@@ -49,11 +50,11 @@ class _Catching:
         if given["batch_size"] is not None and getattr(self, "logs_means", False):
             given |= {"on_step": False, "on_epoch": True}
         try:
-            found = entries(self._stage, given)
+            found = entries(self._stage, given, self._clock.loader)
         except NotLoggableError as error:
             raise CannotStackError(str(error)) from None
         if isinstance(value, Metric):
-            self._fills.metrics.log(value, found)
+            self._fills.metrics.log(value, found, self._clock.loader)
             return
         if any(key in self._caught for key in found):
             raise CannotStackError(f"logs {name} more than once")
@@ -131,9 +132,11 @@ class _Calling(nn.Module):
         self.step = "training_step" if stage == "train" else "validation_step"
         self._numbered = is_param_in_hook_signature(getattr(module, self.step), "batch_idx", min_args=2)
 
-    def forward(self, batch: Any, number: Any) -> Any:
-        step = getattr(self.module, self.step)
-        return step(batch, number) if self._numbered else step(batch)
+    def forward(self, batch: Any, number: Any, loader: int | None, names: Sequence[str]) -> tuple[Any, list[Tensor]]:
+        """What the step gives, and the tensors of these names after it: it may put others in their places."""
+        given = [batch, *([number] if self._numbered else []), *([] if loader is None else [loader])]
+        output = getattr(self.module, self.step)(*given)
+        return output, [operator.attrgetter(name)(self.module) for name in names]
 
 
 def _shared(module: nn.Module) -> dict[str, str]:
@@ -163,6 +166,7 @@ class CapturedStep:
         self.mixed = mixed
         self.entries: dict[str, Entry] = {}
         """How to read what the step logged, by name; known after the first call."""
+        self._loaders: dict[str, int | None] = {}
         self.gives_loss = stage == "train"
         """Whether it gives a loss back, once that is known."""
         self.fills = Fills(module)
@@ -176,7 +180,9 @@ class CapturedStep:
 
     def like(self, module: pl.LightningModule) -> CapturedStep:
         """The same step of another module."""
-        return type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed)
+        found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed)
+        found.fills.items = list(self.fills.items)  # which are known by their numbers
+        return found
 
     def held(self) -> dict[str, Tensor]:
         """The tensors of the module that a step is given beside its trained parameters: buffers, frozen parameters."""
@@ -206,16 +212,20 @@ class CapturedStep:
             # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):
-            output = functional_call(self._calling, named, (batch, clock.batch_number()), tie_weights=False)
-        self._note({name: entry for name, (_, entry) in caught.items()})
+            given = batch, clock.batch_number(), clock.loader, list(new)
+            output, after = functional_call(self._calling, named, given, tie_weights=False)
+        self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
-        return Outcome(self._loss(output, params), logged | filled, new, (output,) if self.keeps else ())
+        buffers = dict(zip(new, after, strict=True))
+        return Outcome(self._loss(output, params), logged | filled, buffers, (output,) if self.keeps else ())
 
-    def _note(self, found: Mapping[str, Entry]) -> None:
-        """Remember how to read what was logged."""
+    def _note(self, found: Mapping[str, Entry], loader: int | None) -> None:
+        """Remember how to read what was logged, and of which data loader it is."""
         for name, entry in found.items():
             if self.entries.setdefault(name, entry) != entry:
                 raise CannotStackError(f"logs {name} with other arguments than before")
+            if self._loaders.setdefault(name, loader) != loader:
+                raise CannotStackError(f"logs {name} of several data loaders: each needs a name of its own")
 
     @contextmanager
     def _observed(self, batch: Any, clock: Clock, device: torch.device) -> Iterator[dict[str, tuple[Any, Entry]]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -12,6 +12,10 @@ from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.drawn.numbers import Draws, RandomNumbers
 from shoal.engines.step.drawn.replacing import Drawing
 from shoal.engines.step.looked import Looked
+
+T = TypeVar("T")
+APART = 1 << 32
+"""Batches that lie between two data loaders for validation, for what is drawn."""
 
 
 class Clock:
@@ -24,6 +28,8 @@ class Clock:
         """`keys` are of what the runs draw; without them they draw from torch's generator, which is not mapped."""
         self.set(epoch, batch, step)
         self.keys = keys
+        self.loader: int | None = None
+        """Which of several data loaders for validation it is at; their batches are counted anew for each."""
         self.read = False
         self.watched = False
         """Whether the number of the batch notices that it is looked at."""
@@ -57,7 +63,15 @@ class Clock:
         if self.keys is None:
             return ()
         epoch, batch, _ = self.now
+        batch += APART * (self.loader or 0)
         return (self.keys.at(epoch, batch, trains=trains) if needed else self.keys.none,)
+
+    def in_turn(self, loaders: Sequence[T]) -> Iterator[T]:
+        """What there is of each data loader, the clock being at it where there are several."""
+        for number, each in enumerate(loaders):
+            self.loader = number if len(loaders) > 1 else None
+            yield each
+        self.loader = None
 
     @contextmanager
     def of_run(self, *key: Tensor, fresh: bool = False) -> Iterator[None]:

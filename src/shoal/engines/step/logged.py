@@ -84,12 +84,14 @@ def in_dictionary(module: Any, *args: Any, **kwargs: Any) -> dict[str, tuple[Any
     return {name: (value, given) for name, value in given.pop("dictionary").items()}
 
 
-def entries(stage: Stage, given: Mapping[str, Any]) -> dict[str, Entry]:
+def entries(stage: Stage, given: Mapping[str, Any], loader: int | None = None) -> dict[str, Entry]:
     """The names under which the value of a call of `self.log` is known after an epoch.
+
+    `loader` is the number of the data loader, where there are several; it is part of the names.
 
     A value that is logged by step and by epoch has two columns, and a third name for callbacks. That of the step is no
     column in training, whose history has no rows within an epoch. What Lightning's other arguments say is for several
-    processes, several data loaders, its progress bar and metrics with a state.
+    processes, its progress bar and metrics with a state.
 
     Raises:
         NotLoggableError: where Lightning refuses the call.
@@ -102,12 +104,13 @@ def entries(stage: Stage, given: Mapping[str, Any]) -> dict[str, Entry]:
         raise NotLoggableError(f"logs {name} neither by step nor by epoch")
     if given["add_dataloader_idx"] and "/dataloader_idx_" in name:
         raise NotLoggableError(f"logs {name}, with the number of a data loader in the name")
+    of_loader = "" if loader is None or not given["add_dataloader_idx"] else f"/dataloader_idx_{loader}"
     if not (by_step and by_epoch):
-        return {name: Entry(reduction if by_epoch else "last", shown)}
+        return {f"{name}{of_loader}": Entry(reduction if by_epoch else "last", shown)}
     return {
-        name: Entry(reduction, False),
-        f"{name}_step": Entry("last", shown and not trains),
-        f"{name}_epoch": Entry(reduction, shown),
+        f"{name}{of_loader}": Entry(reduction, False),
+        f"{name}_step{of_loader}": Entry("last", shown and not trains),
+        f"{name}_epoch{of_loader}": Entry(reduction, shown),
     }
 
 

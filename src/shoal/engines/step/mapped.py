@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
 from shoal.engines.step.per_run import PerRun
 from shoal.engines.step.stepped import Names, Step, Stepped, Tensors
+from shoal.engines.step.unfit import CannotStackError
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +93,13 @@ class _Flat:
         buffers = dict(zip(self._buffers, rest, strict=False))
         batch, keys = pytree.tree_unflatten(rest[len(buffers) :], self._spec)
         found = self._mapped.plain(params, buffers, batch, self.clock, keys)
-        self._names = Names(list(found.logged), list(found.buffers), len(found.outputs))
+        self._names = Names(list(found.logged), list(found.buffers), len(found.outputs), found.unreached)
         return [found.losses, *found.logged.values(), *found.buffers.values(), *found.outputs, *found.grads]
+
+
+def _note(reached: set[int], place: int, grad: Tensor) -> None:
+    """Called with the gradient of a parameter that it reaches."""
+    reached.add(place)
 
 
 def _quick(program: Program, inputs: Sequence[Tensor]) -> Resized | None:
@@ -123,6 +130,8 @@ class Mapped:
     """Why the step was not traced, once that is known."""
     fresh: bool = False
     """Whether the step writes to tensors that it makes, which are each run's own then."""
+    unreached: frozenset[int] | None = None
+    """The places of the parameters that its gradient does not reach, once that is known."""
     draws: bool = True
     """Whether the step makes anything of the keys, as far as is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
@@ -146,7 +155,12 @@ class Mapped:
         """
         flat = _Flat(self, params, buffers, batch, clock)
         trace = self._ready(flat)
-        return self._untraced(flat) if trace is None else trace(flat.inputs)
+        found = self._untraced(flat) if trace is None else trace(flat.inputs)
+        if self.unreached is None:
+            self.unreached = found.unreached
+        elif self.unreached != found.unreached:
+            raise CannotStackError("reaches other parameters with its gradient than before: torch leaves the rest")
+        return found
 
     def forget(self) -> None:
         """Trace the step anew: it has changed since."""
@@ -168,17 +182,21 @@ class Mapped:
         self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: tuple[Tensor, ...] = ()
     ) -> Stepped:
         """The same by `vmap` each time; `keys` are of what the runs draw."""
+        reached: set[int] = set()
 
         def alone(
             params: Tensors, buffers: Tensors, batch: Any, key: tuple[Tensor, ...]
         ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any]]:
+            for place, param in enumerate(params.values() if self.gradients else ()):
+                param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
             with PerRun(), unvalidated(), clock.of_run(*key, fresh=self.fresh):
                 loss, logged, new, outputs = self.step(params, buffers, batch, clock)
             return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs)
 
         if self.gradients:
             grads, (losses, logged, new, outputs) = vmap(grad(alone, has_aux=True))(params, buffers, batch, keys)
-            return Stepped(losses, logged, new, list(outputs), [grads[name] for name in params])
+            unreached = frozenset(range(len(params))) - reached
+            return Stepped(losses, logged, new, list(outputs), [grads[name] for name in params], unreached)
         with torch.no_grad():
             _, (losses, logged, new, outputs) = vmap(alone)(params, buffers, batch, keys)
         return Stepped(losses, logged, new, list(outputs), [])
@@ -187,7 +205,7 @@ class Mapped:
         """The trace to run; None where the step is mapped anew each time."""
         if not self.traced or self.refused:
             return None
-        key = forms(flat.inputs)
+        key = forms(flat.inputs), flat.clock.loader
         ready = (self._guarded if self.guard.on else self._traces).get(key)
         if ready is None:
             ready = self._trace(flat, flat.inputs)
@@ -209,7 +227,7 @@ class Mapped:
 
     def _trace(self, flat: _Flat, inputs: Sequence[Tensor]) -> Trace | None:
         """The step as a graph for inputs of these shapes, or None where it cannot be traced."""
-        key = forms(inputs)
+        key = forms(inputs), flat.clock.loader
         if key in self._traces:
             return self._traces[key]
         flat.clock.read, flat.clock.drawn, flat.clock.watched = False, False, True

@@ -28,6 +28,8 @@ class Metrics:
         self._outer = {path: part for path, part in every.items() if not any(_within(path, other) for other in every)}
         self.logged: dict[str, tuple[str, Entry]] = {}
         """For each name that the step logs the path of the metric, and how to read it."""
+        self._loaders: dict[str, int | None] = {}
+        """The data loader of each of these metrics."""
 
     def leave(self) -> None:
         """Let the metrics compute again when they are called."""
@@ -47,10 +49,12 @@ class Metrics:
                     vars(part).pop(name)
                     vars(part).update({name: before[path][name]} if name in before[path] else {})
 
-    def log(self, value: Metric, found: dict[str, Entry]) -> None:
-        """Take note that a step logs a metric, under these names."""
+    def log(self, value: Metric, found: dict[str, Entry], loader: int | None = None) -> None:
+        """Take note that a step logs a metric, under these names, of one of several data loaders."""
         if id(value) not in self._paths:
             raise CannotStackError("logs a metric that is no part of its module")
+        if self._loaders.setdefault(self._paths[id(value)], loader) != loader:
+            raise CannotStackError(f"logs {next(iter(found))}, a metric that another data loader has filled as well")
         self.logged |= {name: (self._paths[id(value)], entry) for name, entry in found.items()}
 
     def values(self, module: nn.Module) -> dict[str, float]:

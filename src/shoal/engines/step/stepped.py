@@ -39,6 +39,8 @@ class Stepped(NamedTuple):
     """What else the steps kept, of shape (runs, *shape)."""
     grads: list[Tensor]
     """Gradient of each parameter, of shape (runs, *shape); empty where none were asked for."""
+    unreached: frozenset[int] = frozenset()
+    """The places among the parameters of those that the gradient does not reach: theirs is zero."""
 
 
 class Names(NamedTuple):
@@ -47,6 +49,7 @@ class Names(NamedTuple):
     logged: list[str]
     buffers: list[str]
     n_outputs: int
+    unreached: frozenset[int]
 
     def of(self, tensors: Sequence[Tensor]) -> Stepped:
         """The result of the step that gave these."""
@@ -54,4 +57,4 @@ class Names(NamedTuple):
         parts = iter(rest)
         logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
         buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
-        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts))
+        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts), self.unreached)

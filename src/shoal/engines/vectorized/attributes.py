@@ -1,10 +1,13 @@
-"""What hooks change of a module beside its weights."""
+"""What steps and hooks change of a module beside its weights: its attributes, and whatever those hold."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy
 import pytorch_lightning as pl
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -13,34 +16,73 @@ from shoal.engines.step.unfit import CannotStackError
 
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
 """Attributes of torch's and Lightning's own."""
+_PLAIN = (bool, int, float, str, type(None))
+_WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+"""What is not looked into."""
+SEARCHED = 2000
+"""Objects that are looked into."""
 
 
 class Attributes:
     """The attributes of a module and its parts."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, gives_samples: bool = False) -> None:
+        """`gives_samples` says that the module's own data loaders are made of what it holds."""
         self.module = module
         self.changed: set[str] = set()
         """Those of the module itself that hooks have changed since the training began."""
+        self._gives_samples = gives_samples
         self._before: dict[tuple[str, str], Any] = {}
 
     def note(self) -> None:
-        """Take note of them before hooks run."""
+        """Take note of them before hooks or a step run."""
         self._before = dict(_attributes(self.module))
+
+    def differing(self) -> Iterator[tuple[tuple[str, str], bool]]:
+        """Part and name of those that are other ones by now, and whether they are the same objects as before."""
+        after = dict(_attributes(self.module))
+        for place in {**self._before, **after}:
+            old, new = self._before.get(place, ()), after.get(place, ())
+            if old != new:
+                yield place, bool(old and new) and type(old) is type(new) and (type(old) is list or old[0] == new[0])
 
     def compare(self) -> None:
         """See which ones hooks have changed.
 
         Raises:
-            CannotStackError: where it is one of a part.
+            CannotStackError: where it is one of a part, or one of which samples may be made.
         """
-        after = dict(_attributes(self.module))
-        for place in {**self._before, **after}:
-            if place not in after or place not in self._before or after[place] != self._before[place]:
-                path, name = place
-                if path:
-                    raise CannotStackError(f"changes self.{path}.{name}, which a step may look at")
-                self.changed.add(name)
+        for (path, name), in_place in self.differing():
+            if path:
+                raise CannotStackError(f"changes self.{path}.{name}, which a step may look at")
+            if self._gives_samples and in_place and not _is_simple(vars(self.module)[name]):
+                raise CannotStackError(f"changes self.{name}, of which its samples may be made")
+            self.changed.add(name)
+
+
+def marks(value: object) -> Any:
+    """Something that is equal to itself as long as an object holds what it held."""
+    return _mark(value, set())
+
+
+def content(value: Any) -> Any:
+    """What a value holds, to be compared with another one; what is not plain is like itself alone."""
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, Mapping):
+        return type(value), [(content(key), content(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value), [content(item) for item in value]
+    if hasattr(value, "__dict__") and not isinstance(value, (*_WHOLE, Tensor)):
+        return type(value), content(vars(value))
+    return _This(value)
+
+
+def _is_simple(value: Any) -> bool:
+    """Whether samples are not made of it: a number, or a list of numbers."""
+    if type(value) is list:
+        return all(isinstance(each, (*_PLAIN, Tensor)) for each in value)
+    return isinstance(value, _PLAIN)
 
 
 def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
@@ -48,7 +90,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
         if not isinstance(part, Metric | MetricCollection):
             for name, value in vars(part).items():
                 if name not in _UPSTREAM or (name == "training" and path):
-                    yield (path, name), _mark(value)
+                    yield (path, name), marks(value)
 
 
 class _This:
@@ -63,16 +105,20 @@ class _This:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _mark(value: Any) -> Any:
-    """Something that is equal to itself as long as the value is what it was."""
-    if value is None or isinstance(value, bool | int | str):
-        return type(value), value
+def _mark(value: Any, seen: set[int]) -> Any:
     if isinstance(value, float):
         return float, value.hex()
+    if isinstance(value, _PLAIN):
+        return type(value), value
     if isinstance(value, Tensor):
         return _This(value), value._version
+    if isinstance(value, numpy.ndarray):
+        return _This(value), value.tobytes() if value.nbytes <= SEARCHED else None
+    if id(value) in seen or len(seen) > SEARCHED or isinstance(value, _WHOLE):
+        return _This(value)
+    seen.add(id(value))
     if isinstance(value, Mapping):
-        return [(_mark(key), _mark(item)) for key, item in value.items()]
-    if isinstance(value, list | tuple | set):
-        return [_mark(item) for item in value]
-    return _This(value)
+        return [(_mark(key, seen), _mark(item, seen)) for key, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return [_mark(item, seen) for item in value]
+    return _This(value), _mark(getattr(value, "__dict__", None), seen)

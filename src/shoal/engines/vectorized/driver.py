@@ -22,7 +22,7 @@ from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
-from shoal.engines.stack.gathered import Streams, side_by_side
+from shoal.engines.stack.gathered import Streams, for_validation, side_by_side
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
@@ -100,7 +100,7 @@ class StackModule(pl.LightningModule):
     @property
     def validates(self) -> bool:
         """Whether there are validation batches."""
-        return bool(self._val)
+        return any(self._val)
 
     def configure_optimizers(self) -> list[Any]:
         """None of torch's: the stack is updated as a whole."""
@@ -260,13 +260,14 @@ class StackModule(pl.LightningModule):
                 running.stack.buffers[f"{name}.key"] = torch.tensor(keys).to(running.stack.device)
             yield batch
 
-    def _validation(self) -> Iterable[Any]:
-        """The batches for validation: the same each time, or what each run's own loader gives after this epoch."""
-        if self._drawn_anew is None:
-            return self._val
+    def _validation(self) -> list[Iterable[Any]]:
+        """The batches of each data loader for validation: the same each time, or what it gives after this epoch."""
         running = self.running
-        limit = n_of(running.members[0].job.trainer.get("limit_val_batches"), len(self._drawn_anew))
-        return self._drawn_anew.epoch(running.epoch, end=limit, dtype=running.stack.params.dtype)
+        limit, dtype = running.members[0].job.trainer.get("limit_val_batches"), running.stack.params.dtype
+        return [
+            each.epoch(running.epoch, end=n_of(limit, len(each)), dtype=dtype) if isinstance(each, Streams) else kept
+            for each, kept in zip(self._loaders, self._val, strict=True)
+        ]
 
     def _gather(self) -> None:
         """Put the samples of the runs that are left side by side."""
@@ -280,14 +281,14 @@ class StackModule(pl.LightningModule):
         device = running.stack.device
         self._train = side_by_side([train for train, _ in batches], device)
         self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
-        self._val: list[Any] = []
-        self._drawn_anew: Streams | None = None
-        if batches[0][1] is not None:
-            val = side_by_side([val for _, val in batches if val is not None], device)
-            limit = n_of(settings.get("limit_val_batches"), len(val))
-            # Of loaders that draw anew one batch will do here: it says that there is a validation, and of what.
-            self._drawn_anew = val if isinstance(val, Streams) else None
-            self._val = list(val.epoch(0, end=1 if self._drawn_anew else limit, dtype=running.stack.params.dtype))
-            if self._val and running.steps.captured["val"].keeps:
-                tasks = [running.members[run].job.task for run in running.filled]
-                self._measuring = StackMeasures(tasks, [y.cpu() for _, y, *_ in self._val])
+        limit, dtype = settings.get("limit_val_batches"), running.stack.params.dtype
+        self._loaders = for_validation([val for _, val in batches], device)
+        ends = [n_of(limit, len(each)) for each in self._loaders]
+        # Of loaders that draw anew one batch will do here: it says that there is a validation, and of what.
+        self._val = [
+            list(each.epoch(0, end=min(end, 1) if isinstance(each, Streams) else end, dtype=dtype))
+            for each, end in zip(self._loaders, ends, strict=True)
+        ]
+        if self.validates and running.steps.captured["val"].keeps:
+            tasks = [running.members[run].job.task for run in running.filled]
+            self._measuring = StackMeasures(tasks, [y.cpu() for _, y, *_ in self._val[0]])

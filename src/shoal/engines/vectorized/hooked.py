@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.attributes import Attributes
+from shoal.engines.vectorized.attributes import Attributes, content
 from shoal.engines.vectorized.hook_logging import logging_in
 from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.vectorized.member import Member
@@ -114,7 +114,7 @@ class _RunHooks:
         self.member = member
         self.trainer = member.trainer
         self.logged: dict[str, float] = {}
-        self.attributes = Attributes(member.module)
+        self.attributes = Attributes(member.module, gives_samples=member.gives_samples)
         self.calls: dict[str, list[Callable[[], Any]]] = {}
         for each in called(member.job.callbacks).values():
             for name in hooks_of(each):
@@ -230,7 +230,6 @@ def _kinds(tensors: Mapping[str, Tensor]) -> list[Any]:
 
 
 def _agree(modules: Sequence[nn.Module], name: str) -> bool:
-    """Whether an attribute is there in all modules, and a plain value that is the same."""
-    values = [vars(module).get(name) for module in modules]
-    plain = all(isinstance(value, bool | int | float | str | type(None)) for value in values)
-    return plain and all(type(value) is type(values[0]) and value == values[0] for value in values)
+    """Whether an attribute holds the same in all modules."""
+    first, *others = (content(vars(module).get(name)) for module in modules)
+    return all(each == first for each in others) and first == content(vars(modules[0]).get(name))

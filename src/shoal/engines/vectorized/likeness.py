@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shoal.engines.length import n_of
-from shoal.engines.stack.gathered import side_by_side
+from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.probe import probe
@@ -33,12 +33,13 @@ def unlike_alone(running: Running) -> dict[int, str]:
             found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
             if found:
                 return found
-        val = [val for _, val in batches if val is not None]
         running.try_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
-        n = min(2, n_of(settings.get("limit_val_batches"), len(val[0]))) if val else 0
-        for number, batch in enumerate(side_by_side(val, device).epoch(0, end=n, dtype=dtype) if n else ()):
-            rows, clock = some if number else None, Clock(0, number, 0, keys=running.keys)
-            found = probe(running.stack, running.steps.val, modules, batch, clock, rows=rows)
-            if found:
-                return found
+        clock = Clock(keys=running.keys)
+        for val in clock.in_turn(for_validation([val for _, val in batches], device)):
+            n = min(2, n_of(settings.get("limit_val_batches"), len(val)))
+            for number, batch in enumerate(val.epoch(0, end=n, dtype=dtype)):
+                clock.set(0, number, 0)
+                found = probe(running.stack, running.steps.val, modules, batch, clock, rows=some if number else None)
+                if found:
+                    return found
     return {}

@@ -21,6 +21,7 @@ from shoal.engines.vectorized.hook_names import called
 from shoal.engines.vectorized.run_trainer import RunTrainer
 from shoal.schedulers import Horizon, Upstream
 from shoal.seeding import generators_restored, seed_global
+from shoal.tasks import LightningTask
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
     "devices": (1, "1", "auto"),
@@ -65,9 +66,10 @@ class Member:
         module.trainer = self.trainer  # type: ignore[assignment]
         for each in self._called:
             each.log, each.log_dict = self._log, self._log_dict  # type: ignore[attr-defined]
-        if job.own_module and any(is_overridden(name, module) for name in ("setup", "configure_model")):
+        if job.own_module and any(is_overridden(name, module) for name in ("prepare_data", "setup", "configure_model")):
             with generators_restored():
                 seed_global(job.seed)
+                module.prepare_data()
                 module.setup("fit")
                 module.configure_model()
             if job.double:
@@ -78,6 +80,12 @@ class Member:
     def trainer(self) -> RunTrainer:
         """What the run sees of a Trainer."""
         return RunTrainer(self.job, self.module, horizon(self.job.trainer, n_batches(self.job.trainer, self._n)))
+
+    @property
+    def gives_samples(self) -> bool:
+        """Whether the module's own data loaders give the samples."""
+        task = self.job.task
+        return isinstance(task, LightningTask) and not self.job.in_memory and task.datamodule is None
 
     @property
     def _n(self) -> int:

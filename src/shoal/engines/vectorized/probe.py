@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
-from torchmetrics import Metric, MetricCollection
 
 from shoal.engines.stack.moving import HOST, fetched
 from shoal.engines.stack.stack import Stack
@@ -27,8 +26,10 @@ from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.stepped import Stepped
 from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.attributes import Attributes
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 
@@ -86,7 +87,9 @@ def _difference(
     step = _step(mapped)
     alone = step.like(module)
     close = partial(_close, mixed=step.mixed)
-    before, names = _attributes(module), order if mapped.gradients else ()
+    attributes, names = Attributes(module), order if mapped.gradients else ()
+    switch(module, training=mapped.gradients)
+    attributes.note()
     with generators_restored(), clock.alone(row, trains=mapped.gradients):
         try:
             # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
@@ -100,9 +103,9 @@ def _difference(
             second = by_itself(alone, own, clock, names)
         except Exception as error:  # the run's own failure; it will meet it again when it trains alone
             return reason(error, module, step)
-    changed, where = _changed(before, _attributes(module)), f"{step.name} ({_place(module, step)})"
-    if changed:
-        return f"{where} changes {changed}"
+    where = f"{step.name} ({_place(module, step)})"
+    for (path, name), _ in attributes.differing():
+        return f"{where} changes self.{f'{path}.' if path else ''}{name}"
     if written.found:
         return f"{where} writes to weights that are trained: a hook of the epoch's end can, in a stack too"
     if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
@@ -255,29 +258,3 @@ def _place(module: pl.LightningModule, step: CapturedStep | None) -> str:
         return f"{Path(inspect.getfile(type(module))).name}:{line}"
     except (OSError, TypeError):
         return type(module).__name__
-
-
-_OWN = {"_parameters", "_buffers", "_modules", "training"}
-
-
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """The attributes of a module and its parts that are no tensors, containers copied."""
-    return {
-        f"{path}.{name}" if path else name: value.copy() if isinstance(value, dict | list | set) else value
-        for path, part in module.named_modules()
-        if not isinstance(part, Metric | MetricCollection)  # they are told later what they were called with
-        for name, value in vars(part).items()
-        if name not in _OWN
-    }
-
-
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """The first attribute that a step changed."""
-    for name, value in after.items():
-        if name not in before:
-            return f"self.{name}"
-        old = before[name]
-        same = old is value or (type(old) is type(value) and not isinstance(value, Tensor) and bool(old == value))
-        if not same:
-            return f"self.{name}"
-    return None

@@ -71,13 +71,13 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
         Training(stack, steps.train, steps.update)
         for batch in _kinds([train for train, _ in batches], trainer.get("limit_train_batches"), stack):
             steps.train.rehearse(stack.views(), stack.buffers, batch, clock)
-        for batch in _kinds([val for _, val in batches if val], trainer.get("limit_val_batches"), stack):
-            steps.val.rehearse(stack.views(), stack.buffers, batch, clock)
+        for runs in clock.in_turn([*zip(*(val for _, val in batches), strict=True)]):
+            for batch in _kinds(runs, trainer.get("limit_val_batches"), stack):
+                steps.val.rehearse(stack.views(), stack.buffers, batch, clock)
     running.sizes[len(stack)] = None
 
 
 def _kinds(runs: Sequence[Source], limit: float | int | None, stack: Stack) -> Iterator[Any]:
     """A batch of each size that an epoch has."""
-    if runs:
-        batches = side_by_side(runs, stack.device)
-        yield from batches.kinds(dtype=stack.params.dtype, end=n_of(limit, len(batches)))
+    batches = side_by_side(runs, stack.device)
+    yield from batches.kinds(dtype=stack.params.dtype, end=n_of(limit, len(batches)))

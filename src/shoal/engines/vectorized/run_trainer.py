@@ -18,6 +18,7 @@ from shoal.engines.length import n_batches, n_of
 from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate
 from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.attributes import marks
 from shoal.schedulers import Horizon
 
 
@@ -32,7 +33,6 @@ class RunTrainer:
     is_global_zero = True
     fast_dev_run = sanity_checking = False
     progress_bar_callback = early_stopping_callback = checkpoint_callback = None
-    train_dataloader = val_dataloaders = None
 
     def __init__(self, job: Job, module: pl.LightningModule, horizon: Horizon) -> None:
         settings = job.trainer
@@ -59,6 +59,8 @@ class RunTrainer:
         self.loggers: Sequence[Logger] = []
         self.rate: Rate | OwnOptimizer | None = None
         """What the run is stepped by, once that is known."""
+        self._samples: Any = None
+        """What the DataModule held, once it was asked for."""
         self._shown: torch.optim.Optimizer | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -91,8 +93,7 @@ class RunTrainer:
     @property
     def num_val_batches(self) -> list[int]:
         """Batches of the validation."""
-        val = self._job.sources()[1]
-        return [] if val is None else [n_of(self._job.trainer.get("limit_val_batches"), len(val))]
+        return [n_of(self._job.trainer.get("limit_val_batches"), len(each)) for each in self._job.sources()[1]]
 
     @cached_property
     def datamodule(self) -> pl.LightningDataModule | None:
@@ -101,6 +102,7 @@ class RunTrainer:
         if made is not None:
             made.prepare_data()
             made.setup("fit")
+            self._samples = marks(made)
         return made
 
     @property
@@ -148,6 +150,8 @@ class RunTrainer:
         Raises:
             CannotStackError: where somebody has.
         """
+        if self._samples is not None and marks(self.datamodule) != self._samples:
+            raise CannotStackError("changes the DataModule, which gives each run its samples")
         if self._shown is not None and self._like() != _settings(self._shown):
             raise CannotStackError("sets the optimizer's settings: a stack steps all runs by a rule")
 

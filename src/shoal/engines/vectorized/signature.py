@@ -82,9 +82,17 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
         return "the model has no parameters to train"
     if len({param.dtype for param in trained}) > 1 or not trained[0].is_floating_point() or trained[0].is_complex():
         return "the parameters are not all of one floating-point type"
+    hooked = next((name for name, param in module.named_parameters() if _has_hook(param)), None)
+    if hooked:
+        return f"{hooked} has a hook of its own for its gradient, which a stack does not call"
     if any(isinstance(part, nn.LSTM) for part in module.modules()):
         return "an LSTM gains nothing in a stack"
     return None
+
+
+def _has_hook(param: nn.Parameter) -> bool:
+    """Whether something is called with its gradient."""
+    return bool(param._backward_hooks or getattr(param, "_post_accumulate_grad_hooks", None))
 
 
 def _without_ids(name: str, value: Any) -> Any:
