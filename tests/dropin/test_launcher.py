@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 
 from foreign import files, swept
-from shoal.dropin import jobs_done, workers
+from shoal.dropin import hydra_launch, jobs_done, workers
 
 CONFIG = """
 seed: 0
@@ -79,6 +80,26 @@ def test_a_job_that_dies_takes_no_other_along(
     error = found[1]._return_value
     assert f"{type(error).__name__}: {error}" == told
     assert [(tmp_path / "swept" / str(n) / "written").read_text() for n in (0, 2)] == ["0 0 0\n", "2 2 2\n"]
+
+
+def test_a_process_that_dies_as_a_job_begins_takes_none_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, killed = hydra_launch._Listener.begins, list[Any]()
+
+    def killing(self: Any, job: Any, path: Path) -> None:
+        begins(self, job, path)
+        if not killed:
+            killed.extend(multiprocessing.active_children())
+            for each in killed:
+                each.kill()
+                each.join()
+
+    monkeypatch.setattr(hydra_launch._Listener, "begins", killing)
+    words = ["hydra/launcher=shoal", "hydra.launcher.processes=1", "seed=range(3)"]
+
+    found = swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
+
+    assert killed
+    assert [each.return_value for each in found] == [0, 0.5, 1]
 
 
 def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
@@ -22,6 +23,9 @@ from shoal.dropin.when import Stacks
 
 log = logging.getLogger("hydra.shoal")
 
+_OF_WORKERS = ("shoal.dropin.gathering", "shoal.dropin.lightning_loops", "shoal.dropin.meeting")
+"""What jobs are run with, which needs Lightning: imported before there are workers. Each would take seconds for it, and
+a copy of a process waits for ever for a module that a thread was importing as it was made."""
 FEWEST, MOST = 4, 64
 """Jobs that are begun in a process at a time, where there are so many."""
 
@@ -91,6 +95,8 @@ def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, s
         return
     blocks = shared_out(left, wanted)
     n = min(wanted, len(blocks))
+    for name in _OF_WORKERS:
+        import_module(name)
     with shared() if n > 1 else nullcontext() as samples:
         work = partial(_work, program, Stacks(settings.stacks), wanted, samples)
         workers.run(blocks, work, listener, processes=wanted, cores=machine.cores() // max(n, 1))
@@ -111,8 +117,8 @@ def _work(
     listener: one_process.Overseer,
 ) -> None:
     """Run jobs in this process; `samples` are those that several processes have in common."""
-    from shoal.dropin.gathering import Gathering
-    from shoal.dropin.lightning_loops import Trainings, patched  # late: they need Lightning
+    from shoal.dropin.gathering import Gathering  # late, as `_OF_WORKERS`
+    from shoal.dropin.lightning_loops import Trainings, patched
     from shoal.dropin.meeting import Meeting
 
     meeting = Meeting(processes, when)

@@ -14,6 +14,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -91,7 +92,8 @@ class _Worker:
         if kind == "begins":
             self.block.begun.add(job.number)
             listener.begins(job, said)
-            self.pipe.send(None)
+            with suppress(OSError):  # it has died since, which the next look at the pipe tells
+                self.pipe.send(None)
         elif kind == "notes":
             listener.notes(job, said)
         else:
