@@ -50,6 +50,8 @@ SEEDS, MEASURED = 32, 2
 """Runs of a sweep whose speed is measured, and how many of them are trained one by one."""
 TABLE = Path("table.csv")
 """Samples for a DataModule that reads a file."""
+TEXT = Path("data/wikitext-2.txt")
+"""Words for a module that reads a text, where it would download one."""
 BEGIN = "<!-- written by make corpus -->"
 Row = tuple[str, str, str, str, str, str]
 
@@ -170,6 +172,11 @@ def samples() -> str:
     return "\n".join(["a,b,target,label,t,g", *lines])
 
 
+def text() -> str:
+    """Sentences of thirteen words."""
+    return "\n".join(" ".join(f"w{(i * k + k) % 13}" for k in range(12)) for i in range(40))
+
+
 def summary(rows: Sequence[Row]) -> str:
     """The counts, and by what they were found."""
     speeds = [float(each[5]) for each in rows if each[5]]
@@ -223,7 +230,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         install([piece for piece in chosen if _key(piece) not in done], Path(folder) / "packages")
-        TABLE.write_text(samples(), encoding="utf-8")
+        TEXT.parent.mkdir()
+        for path, content in ((TABLE, samples()), (TEXT, text())):
+            path.write_text(content, encoding="utf-8")
         rows = list(trained(chosen, done, kept))
         if page:
             written = page.read_text(encoding="utf-8").partition(BEGIN)[0]
