@@ -174,7 +174,7 @@ def samples() -> str:
 
 def text() -> str:
     """Sentences of thirteen words."""
-    return "\n".join(" ".join(f"w{(i * k + k) % 13}" for k in range(12)) for i in range(40))
+    return "\n".join(" ".join(f"w{(i * k + k) % 13}" for k in range(12)) for i in range(120))
 
 
 def summary(rows: Sequence[Row]) -> str:

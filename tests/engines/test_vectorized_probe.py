@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
@@ -109,6 +110,52 @@ class ReturnsNothing(Plain):
         super().training_step(batch, batch_idx)
 
 
+class WritesData(Plain):
+    """Has a buffer, and writes to it as if it were none."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.seen.data = loss.detach()
+        return loss
+
+
+class Recomputes(Plain):
+    """Keeps nothing for its backward pass."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return checkpoint(super().training_step, batch, batch_idx, use_reentrant=False)
+
+
+class TakesList(Plain):
+    """Leaves the tensors for a list."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + sum(batch[1].flatten().tolist())
+
+
+class Reversed(torch.autograd.Function):
+    """Turns a gradient around."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return -grad
+
+
+class Reverses(Plain):
+    """Has a function with a gradient of its own."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return Reversed.apply(super().training_step(batch, batch_idx))
+
+
 def batch(runs: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     return torch.randn(runs, 8, 2, generator=generator), torch.randn(runs, 8, 1, generator=generator)
@@ -131,6 +178,10 @@ def test_runs_that_can_share_a_stack_pass() -> None:
         (TakesItem, "takes a tensor's value with .item()"),
         (Branches, "branches on a tensor's value"),
         (Draws, "draws random numbers without a key"),
+        (WritesData, "writes by .data"),
+        (Recomputes, "recomputes for its backward pass"),
+        (TakesList, "takes values out of a tensor"),
+        (Reverses, "uses an autograd.Function"),
         (DrawsElsewhere, "draws from a global random generator"),
         (Counts, "changes self.count"),
         (Clips, "writes to weights that are trained"),

@@ -13,6 +13,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils import weight_norm as older_weight_norm
 from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
 
 from driven import Kept, job
@@ -32,7 +34,10 @@ from shoal.sweeps.plan import why_alone
 from shoal.tasks import LightningTask, Parabola
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*have no `val_dataloader`.*"
+    "ignore:.*does not have many workers.*",
+    "ignore:.*LeafSpec.*",
+    "ignore:.*weight_norm.*deprecated.*",
+    "ignore:.*have no `val_dataloader`.*",
 )
 EPOCHS = 4
 
@@ -113,6 +118,16 @@ class UnusedByObjects(Unused):
     """Is stepped by its own object, one for each run."""
 
     optimizer = torch.optim.Adafactor
+
+
+class Normed(Style):
+    """Has layers whose weights hooks make, of torch's older kinds and its newer."""
+
+    def made(self) -> None:
+        one, two, three, four = (nn.Linear(3, 3) for _ in range(4))
+        prune.l1_unstructured(four, "weight", 0.5)
+        normed = [nn.utils.spectral_norm(one), nn.utils.parametrizations.spectral_norm(two), older_weight_norm(three)]
+        self.layers = nn.Sequential(nn.Linear(1, 3), *normed, nn.Tanh(), four, nn.Linear(3, 1))
 
 
 class Prepares(Style):
@@ -213,7 +228,7 @@ def made(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] | 
 @pytest.mark.parametrize(
     ("module", "data"),
     [
-        *((each, None) for each in (Annealed, Assigns, Unused, UnusedByObject, UnusedByObjects, Prepares)),
+        *((each, None) for each in (Annealed, Assigns, Normed, Unused, UnusedByObject, UnusedByObjects, Prepares)),
         (Style, ByEpoch),
         (Style, Noisy),
     ],

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.derived import own_derived
 from shoal.engines.step.filled import Fills
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.metrics import known
@@ -209,6 +210,7 @@ class CapturedStep:
             self.fills.watched() as filled,
             clock.drawing(),
             own_weights(self.module),
+            own_derived(self.module),
             # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):

@@ -63,6 +63,12 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / v.square().sum(rest, keepdim=True).sqrt())
 
 
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.normalize`, whose result is written into `out` where one is given."""
+    found = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    return found if out is None else out.copy_(found)
+
+
 def view(input: Tensor, *size: Any, **kwargs: Any) -> Tensor:
     """`torch.Tensor.view`; a copy where the numbers of a run lie apart in the stack, and do not where it is alone."""
     try:
@@ -103,6 +109,7 @@ def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
 _PER_RUN: dict[Any, Callable[..., Any]] = {
     functional.batch_norm: batch_norm,
     torch._weight_norm: weight_norm,
+    functional.normalize: normalize,
     torch.Tensor.view: view,
     torch.Tensor.__setitem__: put,
     **{getattr(torch.Tensor, name): _in_place(name) for name in _IN_PLACE.split()},

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from shoal.engines.step.derived import derived
 from shoal.engines.step.unfit import CannotStackError
 
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
@@ -88,8 +89,9 @@ def _is_simple(value: Any) -> bool:
 def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
     for path, part in module.named_modules():
         if not isinstance(part, Metric | MetricCollection):
+            made_anew = derived(part)
             for name, value in vars(part).items():
-                if name not in _UPSTREAM or (name == "training" and path):
+                if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
                     yield (path, name), marks(value)
 
 

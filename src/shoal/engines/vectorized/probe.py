@@ -213,6 +213,34 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = Fa
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
 
 
+_SENTENCES = {
+    ("random",): "draws random numbers without a key",
+    ("dynamic shape", "nonzero"): (
+        "makes a tensor whose shape depends on values: a product with the mask has a fixed one"
+    ),
+    ("requires_grad_()", "does not require grad", "not have been used in the graph"): (
+        "has autograd differentiate within the step, or sets what is trained: torch.func.grad and jacrev differentiate "
+        "in a stack too"
+    ),
+    ("mutating directly with `.data`",): (
+        "writes by .data: copy_ under torch.no_grad() writes to a buffer, and a hook of the epoch's end to weights"
+    ),
+    ("escaped from inside", "maybe_level.has_value()"): (
+        "uses a tensor that an earlier step has left: what is kept from step to step can be a buffer of the module"
+    ),
+    ("doesn't have storage", "Tensor.numpy", "a Tensor that requires grad"): (
+        "takes values out of a tensor (numpy(), tolist()): a tensor can be logged and computed with as it is"
+    ),
+    ("setup_context", "generate_vmap_rule"): (
+        "uses an autograd.Function, or a backward hook, that cannot be mapped: with setup_context and "
+        "generate_vmap_rule = True a Function can"
+    ),
+    ("saved tensor hooks",): "recomputes for its backward pass (torch.utils.checkpoint): without that it stacks",
+    ("SparseCPU", "SparseCUDA"): "has sparse gradients: with sparse=False it stacks",
+}
+"""By words of torch's message what a step does, and what to write instead."""
+
+
 def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep | None = None) -> str:
     """One line: what a step does that cannot be mapped, and where; that of training unless it is given."""
     text = str(error)
@@ -227,12 +255,9 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
         if takes:
             return f"{where} takes a tensor's value with .item(): a tensor can be logged and computed with as it is"
         return f"{where} branches on a tensor's value: torch.where chooses without a branch"
-    if "random" in text:
-        return f"{where} draws random numbers without a key"
-    if "dynamic shape" in text or "nonzero" in text:
-        return f"{where} makes a tensor whose shape depends on values: a product with the mask has a fixed one"
-    if "requires_grad_()" in text or "does not require grad" in text or "not have been used in the graph" in text:
-        return f"{where} has autograd differentiate within the step: torch.func.grad and jacrev do it in a stack too"
+    for words, sentence in _SENTENCES.items():
+        if any(word in text for word in words):
+            return f"{where} {sentence}"
     return f"{where}: {type(error).__name__}: {text.strip().partition(chr(10))[0]}"
 
 
