@@ -41,13 +41,14 @@ def fit(
     """
     from shoal.app.train import train
     from shoal.config.fit_words import fit_words
-    from shoal.startup import keep_what_is_imported
+    from shoal.startup import cheap_imports, keep_what_is_imported
 
     given = words or []
     if sigma is not None:
         given = [f"task.sigma=[{sigma}]" if "," in sigma else f"task.sigma={sigma}", *given]
     if by is not None:
         given = [f"model.by={by}", *given]
-    overrides = fit_words(data, formula, given)
+    with cheap_imports():
+        overrides = fit_words(data, formula, given)
     ended = train(overrides, command=["train.py", *overrides], before_training=keep_what_is_imported)
     raise typer.Exit(ended.tell())

@@ -16,12 +16,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from shoal.rundir.atomic import append, unwritable
 
 SINGLE = "~hp/"
 """Begins the tags of values that are no curve: TensorBoard sorts them behind all others."""
+_HPARAMS = "hparams"  # as tensorboard.plugins.hparams.metadata has it, which imports a stand-in for TensorFlow
 
 
 class EventFile:
@@ -76,12 +77,9 @@ class EventFile:
             experiment.experiment.metric_infos.add(display_name=name.removeprefix(SINGLE)).name.tag = name
         end = plugin_data_pb2.HParamsPluginData()
         end.session_end_info.status = 1  # success
-        for tag, content in (
-            (metadata.EXPERIMENT_TAG, experiment),
-            (metadata.SESSION_START_INFO_TAG, session),
-            (metadata.SESSION_END_INFO_TAG, end),
-        ):
-            plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString())
+        for name, content in (("experiment", experiment), ("session_start_info", session), ("session_end_info", end)):
+            plugin = SummaryMetadata.PluginData(plugin_name=_HPARAMS, content=content.SerializeToString())
+            tag = f"_{_HPARAMS}_/{name}"
             self._summary([Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))], 0)
         self.scalars({name: value for name, value in metrics.items() if value is not None}, step=step)
 
