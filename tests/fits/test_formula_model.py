@@ -35,7 +35,9 @@ def test_names_are_what_is_neither_function_nor_constant_nor_defined() -> None:
 
 
 def test_a_formula_trains_on_the_whole_table_in_its_own_units_in_float64(table: Path) -> None:
-    run = shoal.train([*WORDS, FORMULA, START, "optimizer=sgd", "optimizer.lr=0.2", "trainer.max_epochs=150"])
+    words = [*WORDS, FORMULA, START, "task.units={x: s, y: V}"]
+
+    run = shoal.train([*words, "optimizer=sgd", "optimizer.lr=0.2", "trainer.max_epochs=150"])
 
     [b1, b2] = run.model("last").parameters()
     assert run.features == ("x",)
@@ -44,6 +46,7 @@ def test_a_formula_trains_on_the_whole_table_in_its_own_units_in_float64(table: 
     assert [b1.item(), b2.item()] == pytest.approx([3, 0.7], rel=1e-2)
     assert run.info.final["b1"] == b1.item()
     assert run.predict([0.0])["y"].to_list() == [0.0]
+    assert run.info.unit == "V"
 
 
 def test_starts_that_are_drawn_train_as_one_stack_as_alone(table: Path) -> None:

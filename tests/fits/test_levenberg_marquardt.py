@@ -202,6 +202,7 @@ def test_the_short_command_prints_the_table_and_keeps_a_run(table: Path, capsys:
         (["z = b1*x", "b1=1"], "task.target=z"),
         (["y = exp*x", "exp=1"], "exp=1: 'exp' has a meaning already and can be no parameter"),
         (["y = b1*x", "b1=1", "b1=2"], "b1=1.0 and b1=2: two starts of b1"),
+        (["y = b1*x", "model.start.b1=many"], "b1=many: the start of a parameter must be a number"),
         (["y = b1*x", "b1=1", "model.start={b1:2}"], "the starts are given twice"),
         (["y = b1*x", "b1=1", "model.start.b1=2"], "b1=1.0 and model.start.b1=2: two starts of b1"),
     ],
@@ -343,10 +344,10 @@ def test_two_fits_are_compared_by_their_criteria_and_an_f_test(table: Path, caps
 def test_counts_and_shares_are_fitted_by_their_likelihood(workdir: Path) -> None:
     counts, trials = [0, 3, 1, 4, 2, 2, 5, 1], [10, 20, 10, 20, 10, 10, 20, 10]
     shares = [count / n for count, n in zip(counts, trials, strict=True)]
-    pl.DataFrame({"x": range(8), "c": counts, "n": trials, "s": shares}).write_csv("t.csv")
+    pl.DataFrame({"x": range(8), "count": counts, "n": trials, "s": shares}).write_csv("t.csv")
     words = [*WORDS, "model.expression=a+0*x", "model.start={a:0.4}"]
 
-    poisson = shoal.train([*words, "task.target=c", "loss=poisson"]).info.fit
+    poisson = shoal.train([*words, "task.target=count", "loss=poisson"]).info.fit
     binomial = shoal.train([*words, "task.target=s", "task.weight=n", "loss=binomial"]).info.fit
 
     mean, rate = sum(counts) / 8, sum(counts) / sum(trials)

@@ -11,7 +11,7 @@ from shoal.errors import UsageError
 
 _NAMED = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*=(?P<formula>[^=]*)")
 _CODE = re.compile(r"(?P<targets>[A-Za-z_]\w*(\s*,\s*[A-Za-z_]\w*)*)\s*=\s*(?P<path>[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)")
-_START = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
+_START = re.compile(r"(?:model\.start\.)?(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
 _TARGET = re.compile(r"task\.target=\[?(?P<names>[^\]]*)\]?")
 
 
@@ -124,18 +124,13 @@ def _given_starts(starts: Mapping[str, str], others: Sequence[str]) -> list[str]
     """The setting of the starts, unless the other words have it.
 
     Raises:
-        UsageError: where a parameter has two starts.
+        UsageError: where the starts are given twice.
     """
     whole = [word for word in others if word.startswith("model.start=")]
     if whole and starts:
         [name, value] = next(iter(starts.items()))
         both = f"{name}={value} and {whole[0]}"
         raise UsageError(f"{both}: the starts are given twice", hint="all of them as NAME=START, or all in model.start")
-    for word in others:
-        single = re.match(r"model\.start\.(\w+)=", word)
-        if single and single[1] in starts:
-            name = single[1]
-            raise UsageError(f"{name}={starts[name]} and {word}: two starts of {name}", hint="leave one of them out")
     return [] if whole else [f"model.start={{{','.join(f'{name}:{value}' for name, value in starts.items())}}}"]
 
 

@@ -167,7 +167,7 @@ def _without_missing(frame: pl.DataFrame, task: TableSettings) -> pl.DataFrame:
 
 
 def _check_varies(target: pl.Series, name: str, *, classes: bool) -> None:
-    counts = target.value_counts(sort=True)
+    counts = target.alias("value").value_counts(sort=True)  # beside which there is a column "count"
     if len(counts) == 1 or (not classes and not isfinite(codes.moments(target)[1])):
         what = "one class only" if classes else "the same value in every row"
         raise ConfigError("target", name, f"has {what}: {target[0]!r}", hint="nothing can be learned from it")

@@ -88,7 +88,7 @@ class Table(TableSettings):
             ConfigError: where the table is not as the settings say, with the row, column and value.
         """
         try:
-            plain = replace(self, batch_size=None, val_batch_size=None, drop_last=False)
+            plain = replace(self, batch_size=None, val_batch_size=None, drop_last=False, units=None)
             found = prepared(plain, self._stamp(), torch.get_default_dtype())
             self.fits(len(found.data.train))
         except ConfigError as error:
