@@ -9,13 +9,17 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from torch import Tensor
 
 import shoal
 from fitting import fit_of
 from shoal.cli import run as command
 from shoal.errors import ConfigError
 from shoal.models import integrated
+from shoal.models.fitted_functions import OwnCode
 from shoal.rundir import read_info
+from shoal.tasks.code_problem import mapped
+from shoal.tasks.formula_problem import FormulaProblem
 from spread import one_of
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -193,6 +197,22 @@ def test_an_implicit_model_is_solved_by_code(workdir: Path, monkeypatch: pytest.
     found = fitted("task.target=y", "model.code=own_curves.implicit", "model.start={a:1,k:1}")
 
     assert [row["value"] for row in found["parameters"]] == pytest.approx([0.5, 0.8], rel=1e-9)
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_code_is_mapped_over_fits_and_where_it_branches_computed_one_by_one(branches: bool) -> None:
+    def decayed(t: Tensor, a: Tensor, k: Tensor) -> Tensor:
+        return a * t if branches and k < 0 else a * torch.exp(-k * t)
+
+    t = torch.linspace(0, 3, 7, dtype=torch.float64)[None]
+    problem = FormulaProblem.of(OwnCode(decayed, "decayed", 1), ("a", "k"), {"t": t}, torch.zeros(1, 7, 1).double())
+    params = torch.tensor([[1, 0.5], [2, 0.3], [3, 0.1]], dtype=torch.float64)
+
+    values, slopes = problem.sloped(params)
+
+    assert (mapped(problem, params) is None) == branches
+    torch.testing.assert_close(values, problem.real(problem.predictions(params)))
+    torch.testing.assert_close(torch.stack(list(slopes)), problem.real(problem.slopes(params)))
 
 
 def test_a_system_is_integrated_to_times_in_any_order() -> None:

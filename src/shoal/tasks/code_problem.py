@@ -5,6 +5,8 @@ Nothing is known of the operations in it, so that a run has its bits wherever it
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -12,9 +14,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from shoal.errors import brief
 from shoal.models import Curves
 from shoal.models.fitted_functions import by_group
 from shoal.optimizers.squares.problem import Params
+
+log = logging.getLogger("shoal")
 
 Values = Float[Tensor, "runs real"]
 
@@ -55,6 +60,28 @@ def differentiated(places: Places, params: Params) -> tuple[Values, Float[Tensor
         values.append(found.detach())
         slopes.append(_jacobian(found, leaf))
     return _of_runs(values, places, params), _of_runs(slopes, places, params).movedim(-1, 0)
+
+
+def mapped(places: Places, params: Params) -> tuple[Values, list[Tensor | float]] | None:
+    """The values, and the derivative by each number, of all runs at once; their bits may depend on how many there are.
+
+    None where runs have samples of their own, and where `torch.func` cannot follow the function.
+    """
+    if places.member is not None or any(len(each) > 1 for each in (*places.columns.values(), *places.fixed.values())):
+        return None
+
+    def of_row(row: Float[Tensor, " params"]) -> tuple[Tensor, Tensor]:
+        found = _of_run(places, row, 0)
+        return found, found
+
+    try:
+        with warnings.catch_warnings():  # torch calls what it has declared old itself
+            warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+            slopes, values = torch.func.vmap(torch.func.jacfwd(of_row, has_aux=True))(params)
+    except Exception as error:  # whatever the user's code does
+        log.info("the function is computed for one fit after the other: %s", brief(error))
+        return None
+    return values, list(slopes.unbind(-1))
 
 
 def _of_run(places: Places, row: Float[Tensor, " params"], run: int) -> Float[Tensor, " real"]:

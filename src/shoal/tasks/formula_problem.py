@@ -13,7 +13,7 @@ from shoal.expressions import Expression
 from shoal.losses import Loss, MeanSquaredError
 from shoal.models import Curves, Formulas
 from shoal.optimizers.squares.problem import LANES, Linearized, Params, Squared, summed
-from shoal.tasks.code_problem import differentiated, predicted
+from shoal.tasks.code_problem import differentiated, mapped, predicted
 
 Samples = Float[Tensor, "_ _"]
 """A row for each run, or one for all."""
@@ -121,14 +121,15 @@ class FormulaProblem:
 
         As cheap as can be: the bits of a run may depend on how many there are.
         """
-        found = self._sloped(params)
+        found = self._sloped(params) if isinstance(self.curves, Formulas) else mapped(self, params)
         if found is None:
             values, slopes = self._differentiated(params)
             return self.real(values), list(self.real(slopes))
         return found
 
     def _sloped(self, params: Params) -> tuple[Tensor, list[Tensor | float]] | None:
-        if not isinstance(self.curves, Formulas) or self.curves.outputs > 1 or self.member is not None:
+        assert isinstance(self.curves, Formulas)
+        if self.curves.outputs > 1 or self.member is not None:
             return None
         columns = {name: each[:, : self.n] for name, each in self.columns.items()}
         own = {name: params[:, i : i + 1] for i, name in enumerate(self.names)}
