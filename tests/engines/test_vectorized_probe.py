@@ -17,6 +17,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.mapped import Mapped
+from shoal.engines.step.stepped import Stepped
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.signature import difference, signature, unstackable
 from shoal.optimizers import SGD, Adam, Optimizer
@@ -161,15 +162,42 @@ def batch(runs: int) -> tuple[Tensor, Tensor]:
     return torch.randn(runs, 8, 2, generator=generator), torch.randn(runs, 8, 1, generator=generator)
 
 
-def probed(modules: list[Any]) -> dict[int, str]:
+def probed(modules: list[Any], kind: type[Mapped] = Mapped) -> dict[int, str]:
     optimizer = SGD()
     rule = optimizer.stacked()
     stack = Stack.of(modules, rule, rule.columns([optimizer] * len(modules)))
-    return probe(stack, Mapped(CapturedStep(modules[0], "train")), modules, batch(len(modules)))
+    return probe(stack, kind(CapturedStep(modules[0], "train")), modules, batch(len(modules)))
+
+
+class Rounds(Mapped):
+    """Gives run 1 part of a gradient more in single precision, as where a unit is on in one of two sums."""
+
+    def __call__(self, *given: Any) -> Stepped:
+        return self._off(super().__call__(*given))
+
+    def _off(self, found: Stepped) -> Stepped:
+        found.grads[0][1] *= 1.05
+        return found
+
+
+class Differs(Rounds):
+    """Gives it that in double precision too."""
+
+    def anew(self, *given: Any) -> Stepped:
+        return self._off(super().anew(*given))
 
 
 def test_runs_that_can_share_a_stack_pass() -> None:
     assert probed([Plain(seed) for seed in range(3)]) == {}
+
+
+def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> None:
+    modules = [Plain(seed) for seed in range(3)]
+
+    assert probed(modules, Rounds) == {}
+    (reason,) = probed(modules, Differs).items()
+    assert reason[0] == 1
+    assert "gives another gradient alone than in the stack" in reason[1]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,11 @@ class Mapped:
             raise CannotStackError("reaches other parameters with its gradient than before: torch leaves the rest")
         return found
 
+    def anew(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
+        """The same, by functorch and never by a trace; where its bits come from is not looked at."""
+        flat = _Flat(self, params, buffers, batch, clock)
+        return flat.names.of(flat(*flat.inputs))
+
     def forget(self) -> None:
         """Trace the step anew: it has changed since."""
         self._traces.clear()

@@ -7,9 +7,10 @@ cannot be mapped, or shows as a difference. A run that differs trains alone, and
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST, fetched
@@ -33,12 +34,16 @@ from shoal.engines.vectorized.attributes import Attributes
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 
+log = logging.getLogger(__name__)
+
 _TOLERANCE = {torch.float64: 1e-8}
 _PART = {torch.float64: 1e-3}
 """Of a gradient, the part that each parameter's is compared as at least; a hundredth in float32."""
 _MIXED = 3e-2
 """The tolerance where products are in bfloat16, which keeps eight bits. A unit may be on in one of two sums and off in
 the other, so a gradient is compared as a whole."""
+_TWICE = 4
+"""Runs whose step is taken twice: they share their code, so what one of them draws all draw."""
 _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
@@ -61,80 +66,109 @@ def probe(
     or the validation step, and `rows` are the runs to look at, all of them unless given. Nothing is changed by the
     probe: neither the stack nor the modules, nor any random generator.
     """
-    clock = clock or Clock()
+    looked = _Look(stack, mapped, batch, clock or Clock())
     with generators_restored():
         try:
-            result = fetched(mapped(stack.views(), stack.buffers, batch, clock), stack.device)
+            result = looked.together()
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
-            return dict.fromkeys(range(len(modules)), reason(error, modules[0], _step(mapped)))
+            return dict.fromkeys(range(len(modules)), reason(error, modules[0], looked.step))
     places = range(len(modules)) if rows is None else rows
-    order = stack.layout.names
-    found = {row: _difference(result, row, modules[row], batch, mapped, clock, order) for row in places}
-    return {row: why for row, why in found.items() if why}
+    every = {row: looked.difference(result, row, modules[row], twice=n < _TWICE) for n, row in enumerate(places)}
+    found = {row: why for row, why in every.items() if why}
+    return looked.beyond_rounding(found, modules) if found else {}
 
 
-def _difference(
-    result: Stepped,
-    row: int,
-    module: pl.LightningModule,
-    batch: Any,
-    mapped: Mapped,
-    clock: Clock,
-    order: Sequence[str],
-) -> str | None:
-    """In what a run's step differs from the same step alone; the gradients come in the order of these parameters."""
-    own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, batch)
-    step = _step(mapped)
-    alone = step.like(module)
-    close = partial(_close, mixed=step.mixed)
-    attributes, names = Attributes(module), order if mapped.gradients else ()
-    switch(module, training=mapped.gradients)
-    attributes.note()
-    with generators_restored(), clock.alone(row, trains=mapped.gradients):
+class _Look:
+    """A step of a stack on one batch, beside the same step of each run alone."""
+
+    def __init__(self, stack: Stack, mapped: Mapped, batch: Any, clock: Clock, *, double: bool = False) -> None:
+        """If `double`, all numbers are taken in double precision."""
+        self.stack, self.mapped, self.batch, self.clock, self.double = stack, mapped, batch, clock, double
+        assert isinstance(mapped.step, CapturedStep)
+        self.step: CapturedStep = mapped.step
+        self.order = stack.layout.names
+        """That of the parameters in which gradients come."""
+
+    def together(self) -> Stepped:
+        """What the step gives for all runs."""
+        given = self.stack.views(), self.stack.buffers, self.batch
+        if self.double:
+            params, buffers, batch = _doubled(given)
+            return fetched(self.mapped.anew(params, buffers, batch, self.clock), self.stack.device)
+        return fetched(self.mapped(*given, self.clock), self.stack.device)
+
+    def beyond_rounding(self, found: Mapping[int, str], modules: Sequence[pl.LightningModule]) -> dict[int, str]:
+        """Those of the reasons that stand in double precision too.
+
+        In single precision a unit may be on in one of two sums and off in the other, and part of a gradient with it.
+        """
+        if self.double or self.step.mixed or self.stack.params.dtype != torch.float32:
+            return dict(found)
+        exactly = _Look(self.stack, self.mapped, self.batch, self.clock, double=True)
         try:
-            # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
-            seed_global(0)
-            clock.enter(row)
-            with _kept([param for param in module.parameters() if param.requires_grad]) as written:
-                first = by_itself(alone, own, clock, names, written.watch)
-            agrees = clock.agrees(row)
-            seed_global(1)
-            clock.enter(row)
-            second = by_itself(alone, own, clock, names)
-        except Exception as error:  # the run's own failure; it will meet it again when it trains alone
-            return reason(error, module, step)
-    where = f"{step.name} ({_place(module, step)})"
-    for (path, name), _ in attributes.differing():
-        return f"{where} changes self.{f'{path}.' if path else ''}{name}"
-    if written.found:
-        return f"{where} writes to weights that are trained: a hook of the epoch's end can, in a stack too"
-    if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
-        return f"{where} draws from a global random generator"
-    if not agrees:
-        return f"{where} draws random numbers of which others come before those of the next step"
-    if set(first.logged) != set(result.logged):
-        return f"{where} logs other metrics alone than in the stack"
-    if not close(result.losses[row], first.loss):
-        return (
-            f"{where} gives another loss alone: {float(first.loss):.6g}, in the stack "
-            f"{float(result.losses[row]):.6g}; it depends on more than parameters, buffers and the batch"
-        )
-    for name, value in first.logged.items():
-        if not close(result.logged[name][row], value):
+            with generators_restored():
+                result = exactly.together()
+        except Exception as error:  # a step that insists on single precision
+            log.debug("a step was not compared in double precision: %s", error)
+            return dict(found)
+        return {row: why for row, why in found.items() if exactly.difference(result, row, modules[row], twice=False)}
+
+    def difference(self, result: Stepped, row: int, module: pl.LightningModule, *, twice: bool) -> str | None:
+        """In what a run's step differs from the same step alone, or None; tried `twice`, a draw is seen too."""
+        mapped, clock, step = self.mapped, self.clock, self.step
+        own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, self.batch)
+        alone = step.like(module)
+        close = partial(_close, mixed=step.mixed)
+        attributes, names = Attributes(module), self.order if mapped.gradients else ()
+        switch(module, training=mapped.gradients)
+        attributes.note()
+        with generators_restored(), clock.alone(row, trains=mapped.gradients):
+            try:
+                # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
+                seed_global(0)
+                clock.enter(row)
+                with _kept([param for param in module.parameters() if param.requires_grad]) as written:
+                    first = by_itself(alone, own, clock, names, written.watch, double=self.double)
+                agrees = clock.agrees(row)
+                second = first
+                if twice:
+                    seed_global(1)
+                    clock.enter(row)
+                    second = by_itself(alone, own, clock, names)
+            except Exception as error:  # the run's own failure; it will meet it again when it trains alone
+                return reason(error, module, step)
+        where = f"{step.name} ({_place(module, step)})"
+        for (path, name), _ in attributes.differing():
+            return f"{where} changes self.{f'{path}.' if path else ''}{name}"
+        if written.found:
+            return f"{where} writes to weights that are trained: a hook of the epoch's end can, in a stack too"
+        if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
+            return f"{where} draws from a global random generator"
+        if not agrees:
+            return f"{where} draws random numbers of which others come before those of the next step"
+        if set(first.logged) != set(result.logged):
+            return f"{where} logs other metrics alone than in the stack"
+        if not close(result.losses[row], first.loss):
             return (
-                f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
-                f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
+                f"{where} gives another loss alone: {float(first.loss):.6g}, in the stack "
+                f"{float(result.losses[row]):.6g}; it depends on more than parameters, buffers and the batch"
             )
-    grads = [grad * mapped.share for grad in first.grads]
-    # A bias before a normalisation has a gradient of rounding alone: it is judged beside the whole gradient.
-    whole = math.hypot(*(float(grad.norm()) for grad in grads))
-    if not all(close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
-        return f"{where} gives another gradient alone than in the stack"
-    if not all(close(result.buffers[name][row], other) for name, other in first.buffers.items()):
-        return f"{where} leaves another state alone than in the stack"
-    if not all(close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
-        return f"{where} gives other outputs alone than in the stack"
-    return None
+        for name, value in first.logged.items():
+            if not close(result.logged[name][row], value):
+                return (
+                    f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
+                    f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
+                )
+        grads = [grad * mapped.share for grad in first.grads]
+        # A bias before a normalisation has a gradient of rounding alone: it is judged beside the whole gradient.
+        whole = math.hypot(*(float(grad.norm()) for grad in grads))
+        if not all(close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
+            return f"{where} gives another gradient alone than in the stack"
+        if not all(close(result.buffers[name][row], other) for name, other in first.buffers.items()):
+            return f"{where} leaves another state alone than in the stack"
+        if not all(close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
+            return f"{where} gives other outputs alone than in the stack"
+        return None
 
 
 @contextmanager
@@ -146,11 +180,6 @@ def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
     if written.found:
         for param, own, value in zip(params, data, before, strict=True):
             param.data = own.copy_(value)
-
-
-def _step(mapped: Mapped) -> CapturedStep:
-    assert isinstance(mapped.step, CapturedStep)
-    return mapped.step
 
 
 class _Alone(NamedTuple):
@@ -174,23 +203,34 @@ def by_itself(
     clock: Clock,
     names: Sequence[str],
     watch: Callable[[Iterable[Tensor]], None] = lambda weights: None,
+    *,
+    double: bool = False,
 ) -> _Alone:
     """What a module's own step gives where its batch is, its gradients those of the parameters of these names.
 
-    It is given weights that `watch` is told of.
+    It is given weights that `watch` is told of; if `double`, all numbers are taken in double precision.
     """
-    module = step.module
-    params = {name: param for name, param in module.named_parameters() if param.requires_grad}
+    params = {name: param for name, param in step.module.named_parameters() if param.requires_grad}
+    held = step.held()
+    if double:
+        params = {name: nn.Parameter(param.detach().double()) for name, param in params.items()}
+        held, batch = _doubled((held, batch))
     values = [params[name] for name in names]
     device = next((each.device for each in pytree.tree_leaves(batch) if isinstance(each, Tensor)), HOST)
     with torch.set_grad_enabled(bool(names)):
-        placed, held = ({n: each.to(device) for n, each in named.items()} for named in (params, step.held()))
+        placed, held = ({n: each.to(device) for n, each in named.items()} for named in (params, held))
         watch(placed.values())
         outcome = step(placed, held, batch, clock)
         grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
     found = _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
     return fetched(found, device)
+
+
+def _doubled(given: Any) -> Any:
+    """Single precision as double."""
+    single = torch.float32
+    return pytree.tree_map(lambda x: x.double() if isinstance(x, Tensor) and x.dtype == single else x, given)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
