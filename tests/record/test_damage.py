@@ -14,13 +14,7 @@ from faults.training import OFTEN, train
 from runs import make_sweep
 from shoal.app.resume import resume
 from shoal.errors import DamagedError, UsageError
-from shoal.rundir import (
-    Status,
-    read_history,
-    read_info,
-    read_sweep,
-    unsealed,
-)
+from shoal.rundir import History, Status, read_history, read_info, read_intact, read_sweep, unsealed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -98,6 +92,29 @@ def test_run_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Pat
 
 def test_sweep_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: Path) -> None:
     assert_every_cut_is_found(make_sweep(tmp_path, {"seed": range(4)}).info, read_sweep, 61)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (b"2,1,0.5", b"2;1,0.5", "damaged after row 1: the row has 2 of 3 cells"),
+        (b"2,1,0.5", b"2,1,0.5,9", "damaged after row 1: the row has 4 of 3 cells"),
+        (b"2,1,0.5", b"2,1,0;5", "damaged after row 1: '0;5' is no number"),
+        (b"2,1,0.5", b"2,1,0.\xff", r"damaged after row 1: '0.\\xff' is no number"),
+        (b"2,1,0.5", b"2,1.0,0.5", "damaged after row 1: '1.0' is no number"),
+        (b"step,", b"stop,", "damaged after row 0: the first line does not name the columns"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told_in_words(before: bytes, after: bytes, said: str, tmp_path: Path) -> None:
+    history = History(tmp_path / "metrics.csv")
+    for step in (1, 2, 3):
+        history.add({"step": step, "epoch": step - 1, "val/loss": 1 / step})
+    history.flush()
+    history.path.write_bytes(history.path.read_bytes().replace(before, after))
+
+    _, problem = read_intact(history.path)
+
+    assert problem == f"{history.path} is {said}"
 
 
 def test_metrics_cut_within_a_number_are_damaged(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def read_intact(path: Path) -> tuple[History, str | None]:
     """The rows of metrics.csv up to the first that is damaged, and what is wrong with that one."""
     history = History(path)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        # A byte that is no UTF-8 becomes text that is no number: so it damages its own row and none before.
+        with path.open(encoding="utf-8", errors="backslashreplace", newline="") as file:
             lines = csv.reader(_whole(file))
             history.columns = _header(next(lines))
             for line in lines:
@@ -136,8 +137,22 @@ def _header(columns: list[str]) -> list[str]:
 
 
 def _parsed(columns: list[str], line: list[str]) -> dict[str, float]:
+    if len(line) != len(columns):
+        raise ValueError(f"the row has {len(line)} of {len(columns)} cells")
     cells = zip(columns, line, strict=True)
-    return {name: int(cell) if name in (STEP, EPOCH) else float(cell) for name, cell in cells if cell}
+    try:
+        return {name: int(cell) if name in (STEP, EPOCH) else float(cell) for name, cell in cells if cell}
+    except ValueError as error:
+        wrong = next(cell for name, cell in zip(columns, line, strict=True) if cell and not _is_number(name, cell))
+        raise ValueError(f"{wrong[:20]!r} is no number") from error
+
+
+def _is_number(name: str, cell: str) -> bool:
+    try:
+        int(cell) if name in (STEP, EPOCH) else float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(name: str, value: float) -> str:
