@@ -120,6 +120,17 @@ class UnusedByObjects(Unused):
     optimizer = torch.optim.Adafactor
 
 
+class Checks(Style):
+    """Looks whether its numbers are finite, as many do."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        assert not torch.isnan(loss).any()
+        if not torch.isfinite(self.layers[0].weight).all() or loss.isinf() or loss.isnan().item():
+            return None
+        return loss if (~loss.isfinite()).any() == False else 2 * loss  # noqa: E712
+
+
 class Normed(Style):
     """Has layers whose weights hooks make, of torch's older kinds and its newer."""
 
@@ -228,7 +239,10 @@ def made(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] | 
 @pytest.mark.parametrize(
     ("module", "data"),
     [
-        *((each, None) for each in (Annealed, Assigns, Normed, Unused, UnusedByObject, UnusedByObjects, Prepares)),
+        *(
+            (each, None)
+            for each in (Annealed, Assigns, Checks, Normed, Unused, UnusedByObject, UnusedByObjects, Prepares)
+        ),
         (Style, ByEpoch),
         (Style, Noisy),
     ],
@@ -363,6 +377,14 @@ def test_what_no_stack_can_follow_is_named_before_it_trains(module: Any, data: A
     assert words in why
 
 
+class Recovers(Style):
+    """Has numbers in its second epoch that are none, and goes on."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx) * (torch.nan if self.current_epoch else 1.0)
+        return self.layers[0].weight.square().sum() if torch.isnan(loss) else loss
+
+
 class Steepens(Style):
     """Changes the samples of its DataModule in each epoch."""
 
@@ -395,6 +417,7 @@ class Switches(TakesTurns):
     [
         (Steepens, Line, "changes the DataModule, which gives each run its samples"),
         (SteepensOwn, None, "changes self.samples, of which its samples may be made"),
+        (Recovers, None, "asks whether its numbers are finite, and they are not"),
         (Switches, None, "reaches other parameters with its gradient than before"),
     ],
 )

@@ -60,8 +60,10 @@ class Stacked:
         self._guard.exact = True
         self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
         self._accumulate = first.accumulate
-        self._train = Mapped(self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard)
-        self._val = Mapped(self._steps["val"], gradients=False, heat=heat, guard=self._guard)
+        self._train = Mapped(
+            self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard, presumes=False
+        )
+        self._val = Mapped(self._steps["val"], gradients=False, heat=heat, guard=self._guard, presumes=False)
         self._update = Update(heat, self._guard)
         norms, values = zip(*(each.limits for each in fits), strict=True)
         limits = GradientLimits.of(norms, values)

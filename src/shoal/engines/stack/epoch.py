@@ -116,6 +116,7 @@ class Training:
         """Put the gradients of a batch in their matrix, or add them to it; stop runs whose loss is not finite."""
         stack = self.stack
         result = self.mapped(self._views, stack.buffers, batch, clock)
+        result.check(stack.active)
         # Into the rows of one matrix: norms, clipping and the rule are then one operation for everything.
         torch._foreach_add_(self._grad_views, result.grads) if add else torch._foreach_copy_(
             self._grad_views, result.grads
@@ -185,6 +186,7 @@ class Training:
         """The losses of the batch within a step, its gradients put in their places, and the buffers of these rows."""
         stack = self.stack
         result = self.mapped(self._views, stack.buffers, self._batch, self._clock)
+        result.check(stack.active)
         torch._foreach_copy_(self._grad_views, result.grads)
         for name, value in result.buffers.items():
             if value is not stack.buffers[name]:
@@ -250,6 +252,7 @@ def evaluate(stack: Stack, mapped: Mapped, loaders: Sequence[Iterable[Any]], clo
         for number, batch in enumerate(batches):
             clock.set(clock.now[0], number, clock.now[2])
             result = mapped(views, stack.buffers, batch, clock)
+            result.check(stack.active)
             history.losses.append(result.losses)
             history.logged.append(result.logged)
             history.sizes.append(_n_samples(batch))

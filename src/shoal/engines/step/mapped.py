@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,6 +33,7 @@ from shoal.engines.step.exact.resized import CannotResizeError, Resized
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
 from shoal.engines.step.per_run import PerRun
+from shoal.engines.step.presumed import Presumed
 from shoal.engines.step.stepped import Names, Step, Stepped, Tensors
 from shoal.engines.step.unfit import CannotStackError
 
@@ -93,8 +95,10 @@ class _Flat:
         buffers = dict(zip(self._buffers, rest, strict=False))
         batch, keys = pytree.tree_unflatten(rest[len(buffers) :], self._spec)
         found = self._mapped.plain(params, buffers, batch, self.clock, keys)
-        self._names = Names(list(found.logged), list(found.buffers), len(found.outputs), found.unreached)
-        return [found.losses, *found.logged.values(), *found.buffers.values(), *found.outputs, *found.grads]
+        held = [] if found.presumed is None else [found.presumed]
+        names = list(found.logged), list(found.buffers)
+        self._names = Names(*names, len(found.outputs), found.unreached, presumes=bool(held))
+        return [found.losses, *found.logged.values(), *found.buffers.values(), *held, *found.outputs, *found.grads]
 
 
 def _note(reached: set[int], place: int, grad: Tensor) -> None:
@@ -132,6 +136,8 @@ class Mapped:
     """Whether the step writes to tensors that it makes, which are each run's own then."""
     unreached: frozenset[int] | None = None
     """The places of the parameters that its gradient does not reach, once that is known."""
+    presumes: bool = True
+    """Whether a step that asks if numbers are finite is told so: who calls it sees to it that they were."""
     draws: bool = True
     """Whether the step makes anything of the keys, as far as is known."""
     _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
@@ -191,20 +197,24 @@ class Mapped:
 
         def alone(
             params: Tensors, buffers: Tensors, batch: Any, key: tuple[Tensor, ...]
-        ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any]]:
+        ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any, tuple[Tensor, ...]]]:
             for place, param in enumerate(params.values() if self.gradients else ()):
                 param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
-            with PerRun(), unvalidated(), clock.of_run(*key, fresh=self.fresh):
-                loss, logged, new, outputs = self.step(params, buffers, batch, clock)
-            return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs)
+            presumed = Presumed()
+            with PerRun(), presumed if self.presumes else nullcontext(), unvalidated():
+                with clock.of_run(*key, fresh=self.fresh):
+                    loss, logged, new, outputs = self.step(params, buffers, batch, clock)
+                held = presumed.held
+            return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs, held)
 
         if self.gradients:
-            grads, (losses, logged, new, outputs) = vmap(grad(alone, has_aux=True))(params, buffers, batch, keys)
-            unreached = frozenset(range(len(params))) - reached
-            return Stepped(losses, logged, new, list(outputs), [grads[name] for name in params], unreached)
-        with torch.no_grad():
-            _, (losses, logged, new, outputs) = vmap(alone)(params, buffers, batch, keys)
-        return Stepped(losses, logged, new, list(outputs), [])
+            grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(params, buffers, batch, keys)
+            given, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
+        else:
+            given, unreached = [], frozenset()
+            with torch.no_grad():
+                _, (losses, logged, new, outputs, held) = vmap(alone)(params, buffers, batch, keys)
+        return Stepped(losses, logged, new, list(outputs), given, unreached, *held)
 
     def _ready(self, flat: _Flat) -> Trace | None:
         """The trace to run; None where the step is mapped anew each time."""

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.unfit import CannotStackError
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,6 +42,19 @@ class Stepped(NamedTuple):
     """Gradient of each parameter, of shape (runs, *shape); empty where none were asked for."""
     unreached: frozenset[int] = frozenset()
     """The places among the parameters of those that the gradient does not reach: theirs is zero."""
+    presumed: Bool[Tensor, " runs"] | None = None
+    """Whether the numbers of each run were finite, where the step has asked."""
+
+    def check(self, active: Sequence[bool]) -> None:
+        """See that those of the runs that train were.
+
+        Raises:
+            CannotStackError: where they were not: alone, the step does something else then.
+        """
+        if self.presumed is not None and not all(
+            held or not trains for held, trains in zip(self.presumed.tolist(), active, strict=True)
+        ):
+            raise CannotStackError("asks whether its numbers are finite, and they are not")
 
 
 class Names(NamedTuple):
@@ -50,6 +64,7 @@ class Names(NamedTuple):
     buffers: list[str]
     n_outputs: int
     unreached: frozenset[int]
+    presumes: bool
 
     def of(self, tensors: Sequence[Tensor]) -> Stepped:
         """The result of the step that gave these."""
@@ -57,4 +72,6 @@ class Names(NamedTuple):
         parts = iter(rest)
         logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
         buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
-        return Stepped(losses, logged, buffers, list(islice(parts, self.n_outputs)), list(parts), self.unreached)
+        presumed = next(parts) if self.presumes else None
+        outputs = list(islice(parts, self.n_outputs))
+        return Stepped(losses, logged, buffers, outputs, list(parts), self.unreached, presumed)
