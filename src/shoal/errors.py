@@ -145,7 +145,10 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     from rapidfuzz import fuzz, process
     from rapidfuzz.distance import OSA
 
-    found = process.extract(name, list(choices), scorer=fuzz.ratio, score_cutoff=60, limit=None)
+    choices = list(choices)
+    if written_otherwise := next((each for each in choices if each.casefold() == name.casefold()), None):
+        return written_otherwise
+    found = process.extract(name, choices, scorer=fuzz.ratio, score_cutoff=60, limit=None)
     # Of names as near as each other, the one that differs by letters in the wrong order.
     best = max(found, key=lambda each: (each[1], OSA.normalized_similarity(name, each[0])), default=None)
     return str(best[0]) if best else None

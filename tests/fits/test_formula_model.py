@@ -67,6 +67,7 @@ def test_starts_that_are_drawn_train_as_one_stack_as_alone(table: Path) -> None:
     [
         (["model.start={b1:2}"], "'b2' is neither a column nor a parameter\n  a parameter needs a start"),
         (["model.start={b1:2,b2:1,b3:1}"], "'b3' does not occur in b1"),
+        (["model.expression=b1*X", "model.start={b1:2}"], "'X' is neither a column nor a parameter\n  did you mean x?"),
         (["model.start={b1:2,b2:1,x:1}"], "'x' is a column too\n  rename the parameter"),
         (["model.start={b1:2,b2:-1e9}"], "the formula is -inf there at x=0.263158, and in 19 of 20 rows"),
         (["model.start=3"], "must be a number for each name"),
