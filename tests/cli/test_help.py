@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
-from shoal.cli import run
+from shoal.cli import _COMMANDS, application, run
 from shoal.config.help import USED_MOST
 
 TOPICS = {
@@ -74,3 +75,10 @@ def test_a_topic_that_is_not_there_is_refused_with_the_nearest(
 
     assert code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("commands", _COMMANDS.values())
+def test_a_command_is_found_without_the_modules_of_others(commands: tuple[str, ...]) -> None:
+    found = typer.main.get_command(application(commands[0])).commands  # type: ignore[attr-defined]
+
+    assert tuple(found) == commands

@@ -42,8 +42,17 @@ _ELSEWHERE = {
     "experiments": "train --help experiment",
 }
 """What other programs call a command, and what it is called here."""
-_COMMANDS = ("fitting", "training", "trained", "verifying", "review", "browsing", "removing", "starting")
-"""Modules of this package that add their commands to the app, in the order of the help."""
+_COMMANDS = {
+    "fitting": ("fit",),
+    "training": ("train", "resume", "again", "find-lr"),
+    "trained": ("eval", "predict", "export", "figure"),
+    "verifying": ("verify", "gradcheck"),
+    "review": ("runs", "show", "compare", "diff"),
+    "browsing": ("report", "board"),
+    "removing": ("rm", "prune"),
+    "starting": ("new", "schema"),
+}
+"""Modules of this package and the commands that they add to the app, in the order of the help."""
 
 
 def main() -> NoReturn:
@@ -86,7 +95,7 @@ def _by_typer(words: list[str]) -> int:
     from typer.exceptions import Abort, Exit, TyperException
 
     try:
-        result = typer.main.get_command(application())(words, prog_name="shoal", standalone_mode=False)
+        result = typer.main.get_command(application(words[0]))(words, prog_name="shoal", standalone_mode=False)
     except TyperException as error:
         raise _usage(error) from error
     except Exit as end:
@@ -96,8 +105,8 @@ def _by_typer(words: list[str]) -> int:
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def application() -> typer.Typer:
-    """The app with all its commands."""
+def application(command: str | None = None) -> typer.Typer:
+    """The app with all its commands; with those of one module if that has the one asked for."""
     import typer
 
     app = typer.Typer(
@@ -108,8 +117,8 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_shoal)
-    for name in _COMMANDS:
-        import_module(f"{__name__}.{name}").register(app)
+    for module in [name for name, its_own in _COMMANDS.items() if command in its_own] or _COMMANDS:
+        import_module(f"{__name__}.{module}").register(app)
     return app
 
 
