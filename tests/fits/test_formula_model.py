@@ -142,6 +142,15 @@ class Doubled(torch.autograd.Function):
         return 2 * grad * torch.sinh(x)
 
 
+def test_an_implicit_formula_is_fitted_to_a_column_of_zeros(table: Path) -> None:
+    pl.read_csv("t.csv").with_columns(zero=pl.lit(0)).write_csv("t.csv")
+    formula = ["task.target=zero", "model.expression=y-b1*(1-exp(-b2*x))", START]
+
+    run = shoal.train([*WORDS, *formula, "optimizer=lm"])
+
+    assert [run.info.final[name] for name in ("b1", "b2")] == pytest.approx([3, 0.7], rel=1e-9)
+
+
 def test_a_wrong_derivative_is_refused_before_it_trains(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TENSORS, "cosh", Doubled.apply)
 

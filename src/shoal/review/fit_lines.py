@@ -13,8 +13,11 @@ def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
     if fit["reduced"] is not None:
         chi = "reduced chi-square" if fit["absolute"] else "variance of the residuals"
         yield f"{chi} {fit['reduced']:.6g}, with {fit['freedom']} degrees of freedom of {fit['samples']} samples"
-    measures = [(title, fit[key]) for key, title in (("r2", "R2"), ("aic", "AIC"), ("bic", "BIC"))]
-    yield ", ".join(f"{title} {value:.6g}" for title, value in measures if value is not None)
+    measures = {
+        title: fit[key] for key, title in (("r2", "R2"), ("aic", "AIC"), ("bic", "BIC")) if fit[key] is not None
+    }
+    if measures:  # none where the targets do not vary, and nothing is left of them
+        yield ", ".join(f"{title} {value:.6g}" for title, value in measures.items())
     if fit["runs_test"] is not None:
         odd = "; the formula may miss something" if fit["runs_test"] < 0.01 else ""
         yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"

@@ -54,7 +54,8 @@ def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
     kept = _without_missing(weighted, task)
     label = kept[task.targets[0]]
     for name in task.targets:
-        _check_varies(kept[name].drop_nulls(), name, classes=classes)
+        # On no scale, the same number everywhere can be meant: an implicit formula is fitted to 0.
+        _check_varies(kept[name].drop_nulls(), name, classes=classes, may_be_one=task.standardize is False)
     known = tuple(label.unique().sort().to_list()) if classes else ()
     warnings = [
         *left_unread.warnings(frame, [*features, *targets], task.format),
@@ -166,9 +167,10 @@ def _without_missing(frame: pl.DataFrame, task: TableSettings) -> pl.DataFrame:
     return kept
 
 
-def _check_varies(target: pl.Series, name: str, *, classes: bool) -> None:
+def _check_varies(target: pl.Series, name: str, *, classes: bool, may_be_one: bool) -> None:
     counts = target.alias("value").value_counts(sort=True)  # beside which there is a column "count"
-    if len(counts) == 1 or (not classes and not isfinite(codes.moments(target)[1])):
+    one = len(counts) == 1 or not (classes or isfinite(codes.moments(target)[1]))
+    if one and (classes or not may_be_one):
         what = "one class only" if classes else "the same value in every row"
         raise ConfigError("target", name, f"has {what}: {target[0]!r}", hint="nothing can be learned from it")
     rarest = counts.row(-1)
