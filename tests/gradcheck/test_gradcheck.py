@@ -73,7 +73,7 @@ def found(of: str, **settings: object) -> dict[str, float]:
     return {each.label: each.autograd for each in result.derivatives}
 
 
-def test_row_a1_the_toy_function_and_the_formula_for_its_derivative() -> None:
+def test_row_a1_the_toy_function_agrees_with_the_formula_of_its_derivative() -> None:
     result = check("sin(x)*x**2", at="1.234", derivative="2*x*sin(x) + x**2*cos(x)")
 
     assert result.agrees
@@ -83,19 +83,19 @@ def test_row_a1_the_toy_function_and_the_formula_for_its_derivative() -> None:
     assert result.derivatives[0].differences == pytest.approx(ROWS["A1"]["derivative"], abs=1e-9)
 
 
-def test_rows_a2_a4_and_a6_one_variable() -> None:
+def test_rows_a2_a4_and_a6_have_the_derivatives_of_the_notebook() -> None:
     assert found("x**2+2*x+1", at="3") == {"d/dx": ROWS["A2"]["derivative"]}
     assert found("(x**2+1)**3", at="2") == {"d/dx": ROWS["A4"]["derivative"]}
     assert found("x**2+3*x+1", at="2") == {"d/dx": ROWS["A6"]["derivative"]}
     assert list(found("x**2+3*x+1", at="[1,2,3]").values()) == ROWS["A6"]["vector_derivative"]
 
 
-def test_rows_a3_and_a5_partial_derivatives_of_numbers_and_of_vectors() -> None:
+def test_rows_a3_and_a5_have_the_partial_derivatives_of_the_notebook() -> None:
     assert list(found("x**2*y+x*y**2", at="x=1,y=2").values()) == ROWS["A3"]["partials"]
     assert found("x**2+y**3", at="x=[2,3],y=[1,4]") == {"d/dx[0]": 4, "d/dx[1]": 6, "d/dy[0]": 3, "d/dy[1]": 48}
 
 
-def test_row_a7_a_composite_by_name() -> None:
+def test_row_a7_a_composite_has_derivatives_by_name() -> None:
     row = ROWS["A7"]
 
     derivatives = found("y=a*x**2+b*x+1; z=y**2+2*y", at="x=1,a=2,b=3")
@@ -103,7 +103,7 @@ def test_row_a7_a_composite_by_name() -> None:
     assert derivatives == {"d/da": row["da"], "d/db": row["db"], "d/dx": row["dx"]}
 
 
-def test_row_a8_higher_orders() -> None:
+def test_row_a8_higher_orders_are_those_of_the_notebook() -> None:
     assert list(found("x**4", at="2", order=3).values()) == ROWS["A8"]["derivatives"]
 
 

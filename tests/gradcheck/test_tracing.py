@@ -48,7 +48,7 @@ ELEMENTWISE = (
 @settings(max_examples=3)
 @pytest.mark.parametrize("name", ELEMENTWISE.split())
 @given(x=INSIDE)
-def test_functions_of_one_number(name: str, x: float) -> None:
+def test_the_formula_of_a_function_of_one_number_is_right(name: str, x: float) -> None:
     assert_its_formula_is_right(lambda x: getattr(torch, name)(x), place(x=[x]))
 
 
@@ -61,7 +61,7 @@ ACTIVATIONS = (
 @settings(max_examples=3)
 @pytest.mark.parametrize("name", ACTIVATIONS.split())
 @given(x=st.floats(-2.9, 2.9).filter(lambda x: min(abs(x), abs(abs(x) - 1), abs(abs(x) - 0.5)) > 1e-3))
-def test_activations(name: str, x: float) -> None:
+def test_the_formula_of_an_activation_is_right(name: str, x: float) -> None:
     assert_its_formula_is_right(lambda x: getattr(functional, name)(x), place(x=x))
 
 
@@ -73,7 +73,9 @@ PAIRS = (
 @settings(max_examples=3)
 @pytest.mark.parametrize("name", PAIRS.split())
 @given(x=st.tuples(INSIDE, INSIDE), y=st.tuples(INSIDE, INSIDE))
-def test_functions_of_two_numbers(name: str, x: tuple[float, float], y: tuple[float, float]) -> None:
+def test_the_formula_of_a_function_of_two_numbers_is_right(
+    name: str, x: tuple[float, float], y: tuple[float, float]
+) -> None:
     apart = [b + 0.01 if abs(a / b % 1) < 0.01 else b for a, b in zip(x, y, strict=True)]
 
     assert_its_formula_is_right(lambda x, y: getattr(torch, name)(x, y), place(x=list(x), y=apart))
