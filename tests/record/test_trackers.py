@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 import shoal
+from shoal.errors import ShoalError
 from shoal.record import trackers
 from shoal.rundir import Status
 
@@ -24,6 +26,25 @@ class Down(CSVLogger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         raise ConnectionError("nobody is there")
+
+
+class Told(CSVLogger):
+    """Keeps what it is told, and writes nothing."""
+
+    rows: ClassVar[list[dict[str, float]]] = []
+    ends: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        super().__init__("told")
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.append({"step": float(step or 0), **metrics})
+
+    def save(self) -> None:
+        """Nothing."""
+
+    def finalize(self, status: str) -> None:
+        self.ends.append(status)
 
 
 class Deaf(Down):
@@ -41,6 +62,39 @@ def test_lightning_s_csv_is_written_into_the_run_a_row_a_step(workdir: Path) -> 
     assert table["step"].to_list() == [4, 8]
     assert table["val/loss"].to_list() == pytest.approx(run.metrics["val/loss"].to_list())
     assert any(run.path.glob("events.out.tfevents.*"))
+
+
+def tracked(engine: str, *words: str) -> tuple[list[dict[str, float]], list[str]]:
+    """The rows that a logger of the user's own was told, and how it was told that the training ended."""
+    Told.rows, Told.ends = [], []
+    own = f"+logger.mine={{_target_: {__name__}.Told}}"
+    with contextlib.suppress(ShoalError):
+        shoal.train([*WORDS, *words, own, "trainer.precision=64-true", f"engine={engine}"])
+    return Told.rows, Told.ends
+
+
+def test_the_engines_tell_a_logger_the_same_rows(workdir: Path) -> None:
+    alone, stacked = tracked("lightning"), tracked("vectorized")
+
+    assert [row["epoch"] for row in alone[0]] == [0, 1]
+    assert stacked[0] == [pytest.approx(row, rel=1e-9) for row in alone[0]]
+    assert alone[1] == stacked[1] == ["success"]
+
+
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_a_logger_is_told_that_a_run_diverged(engine: str, workdir: Path) -> None:
+    _, ends = tracked(engine, "optimizer=sgd", "optimizer.lr=1e200")
+
+    assert ends == ["failed"]
+
+
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_the_table_of_layers_is_in_the_log_of_either_engine(engine: str, workdir: Path) -> None:
+    run = shoal.train([*WORDS, "trainer.enable_model_summary=true", f"engine={engine}"])
+
+    text = run.directory.log.read_text()
+    assert "0 | model | Sequential | 13     | train |" in text
+    assert "13        Trainable params" in text
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
+from pytorch_lightning.callbacks import ModelSummary, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
@@ -172,6 +172,8 @@ def fit(
     loaders = Loaders(job)
     first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over), EpochEnds()]
     first += [LastSteps(), Returned()] if job.own_module else []
+    if job.trainer.get("enable_model_summary") and not any(isinstance(each, ModelSummary) for each in callbacks):
+        first.append(ModelSummary())  # of itself Lightning would print the table, where it finds rich
     everyone = [*first, *callbacks, Modes()]
     if checkpoint is not None and any(isinstance(each, StochasticWeightAveraging) for each in callbacks):
         everyone.append(KeptRate())

@@ -32,7 +32,7 @@ from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
 from shoal.record.recorder import Recorder
 from shoal.record.run_record import RunRecord, warn
-from shoal.record.trackers import usable
+from shoal.record.trackers import following, usable
 from shoal.rundir import RunDir, RunInfo, Status, claim, heartbeat, write_text
 from shoal.rundir.atomic import UnwritableError
 from shoal.rundir.heartbeat import beating
@@ -156,16 +156,17 @@ class _Session:
         if self.stacked:
             from shoal.record import single  # late: what only a stack needs takes its time
 
-            return single.fit(
-                self.job,
-                self.module,
-                self.recorder,
-                self.checkpoint,
-                self.interruption,
-                state=self.state,
-                before=self.before,
-                over=self._is_over(),
-            )
+            with following(self.recorder, usable(self.job, self.run, self.info)):
+                return single.fit(
+                    self.job,
+                    self.module,
+                    self.recorder,
+                    self.checkpoint,
+                    self.interruption,
+                    state=self.state,
+                    before=self.before,
+                    over=self._is_over(),
+                )
         others = [each for each in callbacks if each is not self.checkpoint]
         return lightning.fit(
             self.job,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
@@ -15,6 +16,7 @@ from shoal.errors import brief
 from shoal.names import STEP
 from shoal.record.hyperparameters import hyperparameters
 from shoal.record.other_loggers import finishing
+from shoal.record.recorder import Recorder
 from shoal.record.run_record import warn
 from shoal.record.tensorboard import TensorBoard
 from shoal.rundir import RunDir, RunInfo
@@ -51,14 +53,36 @@ def usable(job: Job, run: RunDir, info: RunInfo) -> list[Logger]:
     return found
 
 
+@contextmanager
+def following(recorder: Recorder, loggers: Sequence[Logger]) -> Iterator[None]:
+    """Let loggers be told each row that is recorded in the block, and then whether the training failed."""
+
+    def told(row: Mapping[str, float]) -> None:
+        for logger in loggers:
+            _tell_row(logger, row)
+
+    recorder.listeners.append(told)
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        recorder.close_row()
+        for logger in loggers:
+            logger.finalize(status)
+
+
 def tell(job: Job, run: RunDir, info: RunInfo, rows: Sequence[Mapping[str, float]], *, failed: bool) -> None:
     """Tell a job's loggers beside the event file of a run that has come to its end."""
     with finishing(job.loggers.values()):
         for logger in usable(job, run, info):
             for row in rows:
-                metrics = {name: value for name, value in row.items() if name != STEP}
-                logger.log_metrics(metrics, step=int(row[STEP]))
+                _tell_row(logger, row)
             logger.finalize("failed" if failed else "success")
+
+
+def _tell_row(logger: Logger, row: Mapping[str, float]) -> None:
+    logger.log_metrics({name: value for name, value in row.items() if name != STEP}, step=int(row[STEP]))
 
 
 def _name(logger: Logger, run: RunDir, info: RunInfo) -> None:

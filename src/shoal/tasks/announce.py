@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import pytorch_lightning as pl
 import torch
 
+from shoal.names import EPOCH
+
 
 def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
     """Tell loggers and callbacks numbers of an epoch, as they are.
@@ -15,4 +17,4 @@ def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
     """
     trainer.callback_metrics.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
     for logger in trainer.loggers:
-        logger.log_metrics(dict(values), step=trainer.global_step)
+        logger.log_metrics({EPOCH: trainer.current_epoch, **values}, step=trainer.global_step)

@@ -28,6 +28,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.epoch_means import epoch_means
+from shoal.engines.vectorized.layers import log_layers
 from shoal.engines.vectorized.measuring import StackMeasures
 from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Listener, Running
@@ -49,6 +50,7 @@ def fit(
 ) -> pl.Trainer:
     """Train the stack until every run has come to its end, under one Trainer with these callbacks."""
     keep_memory()
+    log_layers(running.members[0])
     module = StackModule(running, listener)
     settings = launching.in_one_process(running.members[0].job.trainer)
     trainer = launching.trainer(
