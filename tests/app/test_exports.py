@@ -18,8 +18,10 @@ from safetensors import safe_open
 import shoal
 from own_runs import trained, write_task
 from shoal.errors import UsageError
+from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export import export, onnx_run
 from shoal.loaded.run import Run
+from shoal.loaded.sweep import Sweep
 from shoal.tasks import Supervised
 
 MIXED = ["task=csv", "task.path=t.csv", "task.target=y", "trainer.max_epochs=2", "task.categorical=[zone]"]
@@ -211,6 +213,33 @@ def test_a_module_for_pictures_is_exported_as_its_forward_is(workdir: Path) -> N
     assert exported.notes[1] == "gives y (rows), picture_ (rows, 1), what its forward returns."
 
 
+def of_two_seeds(module: str, **settings: Any) -> Ensemble:
+    write_task("seen", module, {"datamodule": {"_target_": "own_modules.Pictures"}}, **settings)
+    swept = shoal.sweep(["task=seen", "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"])
+    return Sweep(swept.path, trusted=["own_modules"]).ensemble()
+
+
+def test_a_sweep_of_modules_for_pictures_is_one_graph_of_their_means(workdir: Path) -> None:
+    together = of_two_seeds("Flattening", said=True)
+
+    exported = export(together, "onnx")
+    rows = np.random.default_rng(0).random((5, 16), np.float32)
+    found = in_onnxruntime(exported.path, {"x": rows})
+    with pytest.raises(UsageError, match="the model takes no columns, but tensors as its batches hold them"):
+        together.predict(rows)
+
+    own = [run.module()(torch.from_numpy(rows)).detach() for run in together.members]
+    assert not own[0].equal(own[1])
+    np.testing.assert_allclose(found["y"], torch.stack(own).mean(dim=0), rtol=1e-5)
+
+
+def test_what_runs_have_no_mean_of_is_not_exported_of_several(workdir: Path) -> None:
+    together = of_two_seeds("Seeing")
+
+    with pytest.raises(UsageError, match="the forward returns picture as bool, of which several runs have no mean"):
+        export(together, "onnx")
+
+
 def test_what_a_forward_takes_is_said_by_its_module_where_no_batch_tells(workdir: Path) -> None:
     silent = of_pictures("Flattening")
     with pytest.raises(UsageError, match="neither rows of numbers nor the tensors of a batch\n  example_input_array"):
@@ -219,6 +248,8 @@ def test_what_a_forward_takes_is_said_by_its_module_where_no_batch_tells(workdir
     run = of_pictures("Flattening", said=True)
     exported = export(run, "pt2")
 
+    with pytest.raises(UsageError, match="Flattening has no validation_step, or no samples for it"):
+        run.evaluate()
     assert exported.notes[0].startswith("takes x: float32 (rows, 16), ")
     rows = torch.rand(3, 16, generator=torch.Generator())
     assert torch.export.load(exported.path).module()({"x": rows})["y"].equal(run.module()(rows))

@@ -46,6 +46,9 @@ def evaluate(
         config = _moved(config, path)
     job = _job(run, config, test=test)
     module = run.loaded(job, which)
+    if job.own_module and not test and not job.validates:
+        problem = f"{type(module).__name__} has no validation_step, or no samples for it: there is nothing to measure"
+        raise UsageError(problem, hint=f"what its training measured: shoal show {run.path}")
     with quiet_logging():
         return measured(job, module, test=test)
 

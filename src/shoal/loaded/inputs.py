@@ -12,7 +12,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.run import Run
 from shoal.loaded.table_file import table
-from shoal.loaded.trained_run import Which
+from shoal.loaded.trained_run import Which, check_columns
 from shoal.tasks.tables.encoding import tabular
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Number, restored
@@ -100,7 +100,8 @@ def given(by: Run | Ensemble, text: str, which: Which = "best") -> Inputs:
     """
     words, known = [word.strip() for word in text.split(",")], by.columns(which)
     names = known.features
-    if not names or len(words) % len(names):
+    check_columns(names)
+    if len(words) % len(names):
         n = f"{len(words)} value{'s' if len(words) != 1 else ''}"
         raise UsageError(f"--x has {n}; the model takes {len(names)} a row: {', '.join(names)}")
     kinds = {column["name"]: restored(column) for column in known.encoding.get("columns", ())}

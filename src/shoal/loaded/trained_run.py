@@ -190,12 +190,24 @@ class TrainedRun:
         return path
 
 
+def check_columns(features: Sequence[str]) -> None:
+    """Refuse inputs in columns for a module that takes something else.
+
+    Raises:
+        UsageError: with the way to give it that.
+    """
+    if not features:
+        problem = "the model takes no columns, but tensors as its batches hold them"
+        raise UsageError(problem, hint="in Python: shoal.load(RUN).module() takes them")
+
+
 def named(x: Any, features: Sequence[str]) -> dict[str, list[Any]]:
     """Inputs as named columns.
 
     Raises:
-        UsageError: where an array has not as many columns as the model has inputs.
+        UsageError: where the model takes none, or an array has not as many columns as it has inputs.
     """
+    check_columns(features)
     if hasattr(x, "to_dict") and hasattr(x, "columns"):
         return {str(name): list(x[name]) for name in x.columns}
     if isinstance(x, Mapping):

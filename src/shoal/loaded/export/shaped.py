@@ -66,6 +66,8 @@ class ShapedGraph:
         self.modules = [run.module(which) for run in by.members]
         self.dtype = next((each.dtype for each in self.modules[0].parameters()), torch.float32)
         self.found = _tried(self.modules[0], self._tensors(2))
+        if not isinstance(by, Run):
+            _check_means(self.found)
         self.takes = self._signature()
         wholes = [Shaped(module, self.takes) for module in self.modules]
         self.whole = wholes[0] if isinstance(by, Run) else AveragedGraphs(wholes, self.takes)
@@ -131,6 +133,19 @@ def _tried(module: pl.LightningModule, tensors: Mapping[str, Tensor]) -> dict[st
         problem = f"the forward of {name} returns no tensors with a row for each sample"
         raise UsageError(problem, hint="--format safetensors writes its weights")
     return found
+
+
+def _check_means(found: Mapping[str, Tensor]) -> None:
+    """Refuse what several runs have no mean of.
+
+    Raises:
+        UsageError: with the first such output.
+    """
+    for name, each in found.items():
+        if not each.is_floating_point():
+            dtype = str(each.dtype).removeprefix("torch.")
+            problem = f"the forward returns {name} as {dtype}, of which several runs have no mean"
+            raise UsageError(problem, hint="export one of the runs")
 
 
 def _returned(value: Any) -> dict[str, Tensor]:
