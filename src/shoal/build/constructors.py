@@ -137,7 +137,9 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
     except NotAllowedError:
         words = choices(annotation)
         guess = nearest(str(value), words) if words else None
-        hint = f"did you mean {guess}?" if guess else f"for example {key}={example()}"
+        instance = example()
+        hint = f"for example {key}={instance}" if instance != shown(value) else None
+        hint = f"did you mean {guess}?" if guess else hint
         hint = f"""for the text: '{key}="{value}"'""" if _means_text(value, annotation) else hint
         raise ConfigError(key, value, f"must be {in_words(annotation)}", hint=hint) from None
 

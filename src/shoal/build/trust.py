@@ -95,10 +95,10 @@ def _is_loss(path: str) -> bool:
 
 def _refusal(key: str, path: str) -> UsageError:
     module = path.rpartition(".")[0] or path
-    return UsageError(
-        f"{key}={path}: a run directory may only name classes of shoal, torch and Lightning",
-        hint=f"if you trust this code, say so: --trust {module}",
-    )
+    problem = "a run directory may only name classes of shoal, torch and Lightning"
+    if canonical(path).split(".")[0] in ("pytorch_lightning", "torch", "shoal"):
+        problem += " that write no files and talk to no server, which this one may"
+    return UsageError(f"{key}={path}: {problem}", hint=f"if you trust this code, say so: --trust {module}")
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
