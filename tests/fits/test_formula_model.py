@@ -58,6 +58,7 @@ def test_starts_that_are_drawn_train_as_one_stack_as_alone(table: Path) -> None:
     alone = shoal.train([*words, f"model.start.b1={start['b1']!r}", "engine=vectorized"])
 
     assert start["b2"] == 0.5
+    assert start["b1"] % 1, "a start is any number, though it is written as 2"
     assert stacked.info.engine == "vectorized"
     assert stacked.metrics.equals(alone.metrics)
 

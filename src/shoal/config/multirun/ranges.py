@@ -6,10 +6,14 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.build.annotations import NotAllowedError, coerced
+from shoal.build.hydra_keys import TARGET
+from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError
 
 
@@ -98,9 +102,38 @@ def integers_of(config: DictConfig) -> Callable[[str], bool]:
 
     def is_integer(key: str) -> bool:
         value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
-        return isinstance(value, int) and not isinstance(value, bool)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole and not _takes_fractions(config, key, value)
 
     return is_integer
+
+
+def _takes_fractions(config: DictConfig, key: str, value: int) -> bool:
+    """Whether the constructor takes a fraction here too, though 500 is what is written; unannotated it is unknown."""
+    outer, _, name = key.rpartition(".")
+    path = _target(config, outer)
+    given: list[Any] = [value + 0.5, value - 0.5]
+    if path is None:  # within a setting that has numbers by their names, as the starts of a formula
+        outer, _, setting = outer.rpartition(".")
+        path, given, name = _target(config, outer), [{name: each} for each in given], setting
+    try:
+        hint = constructor(path).hints.get(name) if path else None
+    except ValueError:  # what is wrong with it is told where the jobs are checked
+        return False
+    return hint is not None and any(_allowed(each, hint) for each in given) and not _allowed("no number", hint)
+
+
+def _target(config: DictConfig, node: str) -> str | None:
+    """The constructor of a node that has one."""
+    return OmegaConf.select(config, f"{node}.{TARGET}") if node else None
+
+
+def _allowed(value: Any, hint: Any) -> bool:
+    try:
+        coerced(value, hint)
+    except NotAllowedError:
+        return False
+    return True
 
 
 def _interval(override: Override, value: IntervalSweep, is_integer: Callable[[str], bool]) -> Interval:
