@@ -49,12 +49,13 @@ def test_random_samples_are_drawn_from_distributions_for_every_seed(workdir: Pat
 
 
 def test_adding_values_keeps_what_is_done_and_another_sweep_is_refused(workdir: Path) -> None:
-    sweep("seed=0,1")
+    repeated = sweep("seed=0,1,1")
     first = runs()[0].info.stat().st_mtime_ns
 
     more = sweep("seed=0,1,2", "optimizer.lr=1e-3,1e-2")
     other = sweep("seed=0,1", "task.noise=0.5")
 
+    assert "1 of 3 jobs is as one before: they share a run" in repeated.stdout
     assert (more.returncode, statuses()) == (0, ["completed"] * 6)
     assert runs()[0].info.stat().st_mtime_ns == first
     assert other.returncode == 2

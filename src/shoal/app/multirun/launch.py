@@ -97,6 +97,8 @@ def launch(
             terms.hosts.expect()
         jobs += composing
         refuse_mixed(jobs)
+        if study is None:
+            _tell_of_repeated(jobs)
         with cheap_imports():
             from shoal.app.multirun.sweeping import Sweeping
         asked = Asked(
@@ -143,6 +145,13 @@ def refuse_mixed(jobs: Sequence[JobConfig]) -> None:
             problem = f"is another than job 0 has, {first}: all runs of a sweep compute alike"
             with of_job(number, job.overrides):
                 raise ConfigError("numerics", value, problem, hint="make a sweep of each")
+
+
+def _tell_of_repeated(jobs: Sequence[JobConfig]) -> None:
+    """Say that there will be fewer runs than jobs: samples that were drawn twice, or values that are given twice."""
+    n = len(jobs) - len({job.hash for job in jobs})
+    if n:
+        print(f"{n} of {len(jobs)} jobs {'is' if n == 1 else 'are'} as one before: they share a run")
 
 
 @contextmanager
