@@ -57,6 +57,7 @@ def test_deferred_imports_change_nothing_that_follows_a_training() -> None:
 
 def test_commands_for_what_was_trained_load_no_more_than_its_training(tmp_path: Path) -> None:
     shoal.train(["task=parabola", "trainer.max_epochs=1", "callbacks=quiet", f"hydra.run.dir={tmp_path / 'run'}"])
+    (tmp_path / "t.csv").write_text("x,y\n1,1\n2,2.1\n3,2.9\n")
     env = os.environ | {"SHOAL_EAGER_IMPORTS": "0"}
 
     program = str(SUPPORT / "programs" / "commands.py")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from shoal.gradcheck.symbolic_operations import ALIASES
+from shoal.gradcheck.views import ALIASES
 from shoal.seeding import Stream, generator
 
 _DRAWS = 8

@@ -268,6 +268,3 @@ _FLAT = (
 )
 FLAT = frozenset(_FLAT.split())
 """Operations whose value does not change when their operands change a little."""
-
-ALIASES = frozenset({"_unsafe_view", "lift", "lift_fresh"})
-"""Operations whose result lies in the memory of their operand, though torch does not count them as views."""

@@ -19,7 +19,8 @@ from shoal.expressions import Expression
 from shoal.expressions.expression import from_sympy
 from shoal.gradcheck.differentiated import Differentiated
 from shoal.gradcheck.points import Point, recorded
-from shoal.gradcheck.symbolic_operations import ALIASES, FLAT, RULES, Elements, Operation, elements
+from shoal.gradcheck.symbolic_operations import FLAT, RULES, Elements, Operation, elements
+from shoal.gradcheck.views import ALIASES
 
 MOST_ELEMENTS = 256
 """Of all variables together."""

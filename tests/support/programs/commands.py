@@ -17,6 +17,7 @@ COMMANDS = (
     ["eval", RUN],
     ["export", RUN, "--format", "safetensors"],
     ["resume", RUN, "trainer.max_epochs=2"],
+    ["fit", "t.csv", "y = a*x", "a=1"],
 )
 
 report: dict[str, list[str]] = {}
