@@ -21,7 +21,6 @@ PROGRAM = SUPPORT / "programs" / "after_training.py"
 NOT_TO_BE_LOADED = frozenset(
     {
         "sympy",
-        "mpmath",
         "torch._dynamo.eval_frame",
         "torch._inductor",
         "torch.distributed.fsdp",
