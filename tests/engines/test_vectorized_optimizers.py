@@ -24,7 +24,7 @@ from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel
 from shoal.names import TRAIN_LOSS
-from shoal.optimizers import Own, Upstream
+from shoal.optimizers import LBFGS, Own, Upstream
 from shoal.optimizers.parts import Together
 from shoal.schedulers import OneCycle, Plateau
 from shoal.tasks import LightningTask, Parabola
@@ -134,6 +134,13 @@ def test_optimizers_that_compute_the_loss_again_wait_for_each_other() -> None:
 
     assert rule.asks
     assert not rule.whole
+
+
+def test_an_optimizer_that_goes_astray_in_a_trial_may_go_astray_in_a_stack() -> None:
+    module = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))
+    tried = OwnOptimizer(module, LBFGS().alone(module.parameters()), [])  # of three trials one ends with nan
+
+    assert fitted(tried, tried.weights).asks
 
 
 def test_an_optimizer_that_leaves_a_parameter_out_is_refused_with_its_name() -> None:

@@ -31,7 +31,7 @@ KINDS = {
     "trainer.accumulate_grad_batches=2 scheduler=plateau",
     "own objects together": f"{_SMALL} optimizer=own optimizer._target_=torch.optim.Adagrad loss=mae",
     "own objects apart": f"{_SMALL} optimizer=muon scheduler=warmup loss=cauchy",
-    "lbfgs": f"{_SMALL} optimizer=lbfgs task.batch_size=null loss=soft_l1",
+    "lbfgs": "task=linear_regression optimizer=lbfgs task.batch_size=null loss=soft_l1",
     "a formula solved for": f"{_FORMULA} model.expression=a*x**2+b optimizer=lm",
     "bfloat16, rmsprop": f"{_SMALL} trainer.precision=bf16-mixed optimizer=rmsprop scheduler=step",
     "code of a user": "task=placed",
