@@ -23,6 +23,7 @@ from typing import Any
 
 from shoal import machine
 from shoal.rundir.lease import holding, watch
+from shoal.startup import cheap_imports
 from shoal.sweeps.block import Block, Event, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
 
@@ -103,7 +104,8 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
         threading.Thread(target=work, daemon=True).start()
     try:
         outbox.send(Hello.here())
-        from shoal.sweeps.block_training import Known, train_block  # late: the launcher has had its answer by then
+        with cheap_imports():
+            from shoal.sweeps.block_training import Known, train_block  # late: the launcher has had its answer by then
 
         known: Known = {}
         while (block := inner.next()) is not None:
