@@ -104,9 +104,9 @@ def until(holds: Callable[[], bool], seconds: float = 20) -> bool:
     return holds()
 
 
-def jobs() -> list[str]:
-    """The workers that SLURM knows of."""
-    command = ["squeue", "--noheader", "--format=%i", "--name=shoal", "--states=running"]
+def jobs(name: str = "shoal", states: str = "running") -> list[str]:
+    """The jobs of this name, the workers unless it is given, that are in one of these states."""
+    command = ["squeue", "--noheader", "--format=%i", f"--name={name}", f"--states={states}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
@@ -131,12 +131,10 @@ def script(*overrides: str) -> None:
     Path("job.sh").write_text(f"#!/bin/sh\nexec {sys.executable} -c {shlex.quote(chr(10).join(lines))}\n")
 
 
-def submitted(*options: str, seconds: float) -> str:
-    """The exit code of the batch script, once it has ended."""
-    Path("code").unlink(missing_ok=True)
-    subprocess.run(["sbatch", *options, "-ooutput", "job.sh"], check=True, capture_output=True)
-    until(lambda: Path("code").exists(), seconds)  # `sbatch --wait` asks twice a minute
-    return Path("code").read_text() if Path("code").exists() else Path("output").read_text()
+def written(name: str, seconds: float) -> str:
+    """What a file says, once it is there."""
+    until(lambda: Path(name).exists(), seconds)
+    return Path(name).read_text() if Path(name).exists() else ""
 
 
 def contents() -> dict[str, bytes]:
@@ -356,10 +354,25 @@ def test_a_worker_says_what_it_is_before_it_is_given_anything() -> None:
 
 
 @pytest.mark.usefixtures("slurm")
-def test_a_batch_script_of_two_tasks_sweeps_once_in_steps_of_its_job(workdir: Path, here: Path) -> None:
+def test_a_batch_script_that_is_to_end_saves_and_goes_on_when_it_is_requeued(workdir: Path, here: Path) -> None:
     script(*ELSEWHERE, "workers=slurm", "workers.n=1")
+    subprocess.run(["sbatch", "-N2", "-n2", "--requeue", "-ooutput", "job.sh"], check=True, capture_output=True)
+    (worker,) = training(0)
+    os.kill(worker, signal.SIGSTOP)  # it has not come to its end when the signal comes
+    (job,) = jobs("job.sh")
 
-    code = submitted("-N2", "-n2", seconds=150)
+    scancel("--batch", "--signal=USR1", job)  # as SLURM does with --signal=B:USR1@30 before a time limit
+    time.sleep(1)
+    os.kill(worker, signal.SIGCONT)
+    first = written("code", 60)
+    Path("code").unlink()
+    until(lambda: not jobs("job.sh", "running,completing"))
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now+3"], check=True)  # else in two minutes
+    second = written("code", 150)
 
-    assert code == "0", Path("output").read_text()
+    assert first == "143", Path("output").read_text()
+    assert second == "0", Path("output").read_text()
+    sessions = [read_info(run.info).sessions for run in runs()]
+    assert max(sessions) == 2
     assert as_here(here)
