@@ -171,7 +171,8 @@ class Mapped:
     def anew(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The same, by functorch and never by a trace; where its bits come from is not looked at."""
         flat = _Flat(self, params, buffers, batch, clock)
-        return flat.names.of(flat(*flat.inputs))
+        found = flat(*flat.inputs)
+        return flat.names.of(found)
 
     def forget(self) -> None:
         """Trace the step anew: it has changed since."""
