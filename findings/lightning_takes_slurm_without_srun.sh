@@ -27,7 +27,7 @@ PYTHON
 mkdir bin; printf '#!/bin/sh\nexit 1\n' > bin/srun; chmod +x bin/srun
 batch="SLURM_JOB_ID=1 SLURM_JOB_NAME=train SLURM_NTASKS=2 SLURM_NNODES=2 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0"
 echo "pytorch-lightning 2.6.6"
-plain=$(env/bin/python trainer.py 2>/dev/null); echo "without SLURM: $plain"
+plain=$(PATH=$folder env/bin/python trainer.py 2>/dev/null); echo "without SLURM: $plain"  # whatever is installed here
 login=$(PATH=$folder/bin:$PATH env/bin/python trainer.py 2>/dev/null); echo "srun on the PATH: $login"
 script=$(env $batch env/bin/python trainer.py 2>/dev/null); echo "batch script, --ntasks=2: $script"
 [ "$plain" = "made; 0 warnings of srun" ] && [[ $login == made* && $login != *" 0 warnings"* ]] \
