@@ -76,6 +76,8 @@ def test_starts_that_are_drawn_train_as_one_stack_as_alone(table: Path) -> None:
         ([START, "model.bounds={b1:[3,null]}"], "b1 is outside its bounds, which are from 3 to inf"),
         ([START, "model.bounds={b9:[3,4]}"], "'b9' is no parameter\n  parameters: b1, b2"),
         ([START, "model.fixed=[b1,b2]"], "leaves no parameter to train"),
+        ([START, "model.bootstrap=1"], "is no sample to tell errors by"),
+        ([START, "task.absolute_sigma=true"], "there are no standard errors to take as they are"),
         (["model.start={b1:0,b2:1}", "loss=poisson"], "the formula is 0 in row 1, and must be above 0 for this loss"),
         (["model.expression=training*x", "model.start={training:1}"], "'training' has a meaning already"),
     ],

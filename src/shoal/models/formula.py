@@ -71,6 +71,8 @@ class Formula(Model):
             raise ConfigError("start", dict(self.start), "leaves no parameter to train", hint=hint)
         for name, interval in (self.bounds or {}).items():
             self._check_bounds(name, *interval)
+        if self.bootstrap == 1:
+            raise ConfigError("bootstrap", 1, "is no sample to tell errors by", hint="for example model.bootstrap=1000")
         self._check_groups()
 
     @cached_property

@@ -87,6 +87,9 @@ class TableSettings(Validated):
         """What tells how much each row counts, if anything does."""
         if self.weight is not None and self.sigma is not None:
             raise ConfigError("sigma", self.sigma, "cannot stand beside task.weight", hint="set one of them")
+        if self.absolute_sigma and self.weight is None and self.sigma is None:
+            problem = "there are no standard errors to take as they are"
+            raise ConfigError("absolute_sigma", True, problem, hint="name their column: task.sigma=COLUMN")
         if isinstance(self.sigma, tuple):
             if len(self.sigma) != len(self.targets):
                 problem = f"must be one column, or one for each of the {len(self.targets)} targets"
