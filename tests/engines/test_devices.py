@@ -27,9 +27,11 @@ from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
+from shoal.engines.vectorized.size import FEWEST, MOST
 from shoal.machine import PLACE
 from shoal.names import TRAIN_LOSS
 from shoal.sweeps.hosts import Processes
+from shoal.sweeps.plan import Plan
 from two_devices import KINDS, difference, stacked, write_code
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
@@ -144,6 +146,16 @@ def test_each_worker_of_a_machine_has_a_device_of_its_own(two: str, monkeypatch:
     assert found == [0, 1, 0]
     assert in_one_process({"accelerator": two, "devices": [0]})["devices"] == [0]
     assert in_one_process({"accelerator": "cpu", "devices": 1})["devices"] == 1
+
+
+def test_of_a_device_of_its_own_the_cpus_cache_limits_no_stack(two: str) -> None:
+    here, there = Plan(), Plan()
+
+    here.add(0, job(0))
+    there.add(0, job(0, accelerator=two))
+
+    sizes = [plan.groups[0].footprint.most_within(cache=1 << 10, memory=1 << 40) for plan in (here, there)]
+    assert sizes == [FEWEST, MOST]
 
 
 @pytest.mark.parametrize(("accelerators", "n"), [({"two"}, 2), ({"cpu"}, 8), ({"auto"}, 8), ({"cpu", "two"}, 8)])

@@ -73,6 +73,11 @@ def device_of(settings: Mapping[str, Any]) -> torch.device:
     return device
 
 
+def on_host(accelerator: str) -> bool:
+    """Whether it computes in main memory: a CPU does."""
+    return accelerator == "cpu" or device_of({"accelerator": accelerator}).type == "cpu"
+
+
 def n_devices(accelerator: str) -> int:
     """How many there are of this name; the cores of a CPU are one."""
     return int(_accelerator(accelerator).auto_device_count())

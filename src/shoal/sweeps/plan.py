@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 
 from shoal.engines.job import Job
+from shoal.engines.launching import on_host
 from shoal.engines.stack.averaging import Averaging, why_apart
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
@@ -191,7 +192,9 @@ def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -
 def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
     train, val = job.sources()
     samples = sum(each.n_bytes for each in (train, *val))
-    return Footprint.of(module, train.first(), samples=samples)
+    found = Footprint.of(module, train.first(), samples=samples)
+    on_cpu = on_host(str(job.trainer.get("accelerator", "auto")))
+    return found if on_cpu else replace(found, touched=0)  # the CPU's cache is no limit there
 
 
 def _count(group: Group, processes: int, size: int | None) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shoal.engines.launching import device_of, n_devices
-from shoal.engines.stack.moving import HOST
+from shoal.engines.launching import n_devices, on_host
 from shoal.sweeps.hosts import Hosts, Processes
 
 
@@ -14,7 +13,7 @@ def on_devices(hosts: Hosts, accelerators: set[str]) -> Hosts:
 
     The jobs, which ask for these accelerators, have been checked: there are such devices.
     """
-    if not isinstance(hosts, Processes) or len(accelerators) != 1 or HOST.type in accelerators:
+    if not isinstance(hosts, Processes) or len(accelerators) != 1:
         return hosts
     [name] = accelerators
-    return hosts if device_of({"accelerator": name}) == HOST else replace(hosts, n=min(hosts.n, n_devices(name)))
+    return hosts if on_host(name) else replace(hosts, n=min(hosts.n, n_devices(name)))
