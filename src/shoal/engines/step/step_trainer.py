@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 from pytorch_lightning.utilities.model_helpers import _ModuleMode
@@ -23,9 +23,12 @@ class StepTrainer:
     """
 
     def __init__(self, trainer: Any, clock: Any, stage: Stage) -> None:
-        self._trainer, self._clock = trainer, clock
-        self.training = stage == "train"
-        self.validating = self.evaluating = not self.training
+        trains = stage == "train"
+        own = {"_trainer": trainer, "_clock": clock, "training": trains}
+        vars(self).update(own, validating=not trains, evaluating=not trains)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise CannotStackError(f"sets self.trainer.{name}: a hook of the epoch's end can stop a run")
 
     def __getattr__(self, name: str) -> Any:
         if name in self._CONSTANT.split():

@@ -21,6 +21,20 @@ from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.attributes import marks
 from shoal.schedulers import Horizon
 
+_MOVING = frozenset(
+    [
+        "current_epoch",
+        "global_step",
+        "should_stop",
+        "callback_metrics",
+        "logged_metrics",
+        "loggers",
+        "rate",
+        "callbacks",
+    ]
+)
+"""What changes of it while a run trains."""
+
 
 class RunTrainer:
     """What the hooks of a module and of callbacks may ask of the Trainer, and tell it.
@@ -28,6 +42,8 @@ class RunTrainer:
     Whatever else is asked of it is a `CannotStackError`.
     """
 
+    _fixed = False
+    """Whether its settings stay as they are from now on."""
     world_size = num_devices = num_nodes = 1
     global_rank = local_rank = node_rank = 0
     is_global_zero = True
@@ -62,6 +78,12 @@ class RunTrainer:
         self._samples: Any = None
         """What the DataModule held, once it was asked for."""
         self._shown: torch.optim.Optimizer | None = None
+        self._fixed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._fixed and not (name in _MOVING or name.startswith("_")):
+            raise CannotStackError(f"sets trainer.{name}, which is the same for all runs of a stack")
+        super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -1,0 +1,272 @@
+"""LightningModules and DataModules that keep and change things beside their weights, as they are published."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils import weight_norm as older_weight_norm
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from lines import Scaled
+from own_modules import Regression
+
+
+class Style(Regression):
+    """A small network; its steps are those of who inherits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+        self.made()
+
+    def made(self) -> None:
+        """What else it has."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.penalty()
+
+    def penalty(self) -> Any:
+        """What is added to the loss."""
+        return 0.0
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@dataclass
+class Count:
+    """Counts."""
+
+    n: int = 0
+
+
+class Annealed(Style):
+    """Its penalty counts by what hooks set in an object."""
+
+    def made(self) -> None:
+        self.config = SimpleNamespace(beta=0.0)
+        self.save_hyperparameters({"gamma": 0.0})
+
+    def on_train_epoch_start(self) -> None:
+        self.config.beta = self.hparams.gamma = self.current_epoch / 10
+
+    def penalty(self) -> Tensor:
+        return (self.config.beta + self.hparams.gamma) * self.layers[0].weight.square().sum()
+
+
+class Assigns(Style):
+    """Puts another tensor in the place of a buffer."""
+
+    def made(self) -> None:
+        self.register_buffer("seen", torch.zeros(()))
+
+    def penalty(self) -> Tensor:
+        self.seen = self.seen + self.layers[0].weight.detach().sum()
+        return self.seen * self.layers[0].weight.sum()
+
+
+class Unused(Style):
+    """Has a layer that no gradient reaches, and an optimizer that decays weights."""
+
+    optimizer: Any = torch.optim.AdamW
+
+    def made(self) -> None:
+        self.unused = nn.Linear(2, 2)
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.parameters(), lr=0.1, weight_decay=0.1)
+
+
+class UnusedByObject(Unused):
+    """Is stepped by its own object, one for several runs."""
+
+    optimizer = torch.optim.NAdam
+
+
+class UnusedByObjects(Unused):
+    """Is stepped by its own object, one for each run."""
+
+    optimizer = torch.optim.Adafactor
+
+
+class Checks(Style):
+    """Looks whether its numbers are finite, as many do."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        assert not torch.isnan(loss).any()
+        if not torch.isfinite(self.layers[0].weight).all() or loss.isinf() or loss.isnan().item():
+            return None
+        return loss if (~loss.isfinite()).any() == False else 2 * loss  # noqa: E712
+
+
+class Normed(Style):
+    """Has layers whose weights hooks make, of torch's older kinds and its newer."""
+
+    def made(self) -> None:
+        one, two, three, four = (nn.Linear(3, 3) for _ in range(4))
+        prune.l1_unstructured(four, "weight", 0.5)
+        normed = [nn.utils.spectral_norm(one), nn.utils.parametrizations.spectral_norm(two), older_weight_norm(three)]
+        self.layers = nn.Sequential(nn.Linear(1, 3), *normed, nn.Tanh(), four, nn.Linear(3, 1))
+
+
+class Prepares(Style):
+    """Prepares its data, splits and shuffles them itself."""
+
+    def prepare_data(self) -> None:
+        self.factor = 2.0
+
+    def setup(self, stage: str) -> None:
+        x = torch.rand(40, 1)
+        self.parts = random_split(TensorDataset(x, self.factor * x), [30, 10])
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[0], 10, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[1], 10)
+
+
+class Keeps(Style):
+    """Keeps losses by name, for the end of the epoch."""
+
+    def made(self) -> None:
+        self.losses_of: dict[str, list[Tensor]] = {"train": []}
+
+    def penalty(self) -> Any:
+        self.losses_of["train"].append(self.layers[0].weight.detach().sum())
+        return 0.0
+
+
+class KeepsLatest(Style):
+    """Keeps the latest ones."""
+
+    def made(self) -> None:
+        self.latest: deque[Any] = deque(maxlen=3)
+
+    def penalty(self) -> Any:
+        self.latest.append(0)
+        return 0.0
+
+
+class CountsWithin(Style):
+    """Counts its steps in an object."""
+
+    def made(self) -> None:
+        self.count = Count()
+
+    def penalty(self) -> Any:
+        self.count.n += 1
+        return 0.0 if self.count.n < 9 else self.layers[0].weight.sum()
+
+
+class CountsInArray(Style):
+    """Counts them in an array."""
+
+    def made(self) -> None:
+        self.count = numpy.zeros(2)
+
+    def penalty(self) -> Any:
+        self.count[0] += 1
+        return 0.0
+
+
+class ScalesGradient(Style):
+    """Changes a gradient once it is there."""
+
+    def made(self) -> None:
+        self.layers[0].weight.register_post_accumulate_grad_hook(lambda param: param.grad.mul_(0.5))
+
+
+class ClampsGradient(Style):
+    """Changes one where it is large."""
+
+    def made(self) -> None:
+        self.layers[0].weight.register_hook(lambda grad: grad.clamp(-9, 9))
+
+
+class TakesTurns(Style):
+    """Trains one of two layers, by the number of the batch."""
+
+    def made(self) -> None:
+        self.other = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.other(x) if self.odd else self.layers(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = [nn.functional.mse_loss(each(batch[0]), batch[1]) for each in (self.layers, self.other)]
+        return loss[batch_idx % 2]
+
+    validation_step = pl.LightningModule.validation_step
+
+
+class HoldsItself(Style):
+    """Makes its batches of its own state."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Scaled(), 10, collate_fn=self.collated)
+
+    def collated(self, samples: Any) -> Any:
+        """A batch by the epoch."""
+        x, y = zip(*samples, strict=True)
+        return torch.stack(x), torch.stack(y) * self.current_epoch
+
+
+class Recovers(Style):
+    """Has numbers in its second epoch that are none, and goes on."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx) * (torch.nan if self.current_epoch else 1.0)
+        return self.layers[0].weight.square().sum() if torch.isnan(loss) else loss
+
+
+class StopsWithin(Style):
+    """Stops its training in a step of its second epoch."""
+
+    def penalty(self) -> Any:
+        if self.current_epoch:
+            self.trainer.should_stop = True
+        return 0.0
+
+
+class AddsUp(Style):
+    """Changes how its Trainer trains."""
+
+    def on_train_epoch_start(self) -> None:
+        self.trainer.accumulate_grad_batches = 1 + self.current_epoch
+
+
+class Steepens(Style):
+    """Changes the samples of its DataModule in each epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        self.trainer.datamodule.samples.slope = 1.0 + self.current_epoch
+
+
+class SteepensOwn(Style):
+    """Changes its own."""
+
+    def made(self) -> None:
+        self.samples = Scaled()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.samples, 10)
+
+    def on_train_epoch_end(self) -> None:
+        self.samples.slope += 1.0
+
+
+class Switches(TakesTurns):
+    """Trains one of two layers, by the epoch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, self.current_epoch)
