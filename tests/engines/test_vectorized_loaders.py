@@ -268,7 +268,10 @@ DATA: dict[str, Callable[[], Any]] = {
     ),
     "not batched": lambda: Other(lambda: DataLoader(Changing(), batch_size=None)),
 }
-LONG = ("weighted, by workers", "drawn by workers", "drawn from its own by workers")
+LONG = (
+    *("weighted, by workers", "drawn by workers", "drawn from its own by workers"),
+    *("drawn by workers that stay", "drawn by workers when asked for", "judged side by side", "drawn from its own"),
+)
 CUT = {"limit_train_batches": 2, "limit_val_batches": 2}
 
 
