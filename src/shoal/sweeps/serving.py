@@ -23,7 +23,6 @@ from typing import Any
 
 from shoal import machine
 from shoal.rundir.lease import holding, watch
-from shoal.startup import cheap_imports
 from shoal.sweeps.block import Block, Event, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
 
@@ -104,8 +103,9 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
         threading.Thread(target=work, daemon=True).start()
     try:
         outbox.send(Hello.here())
-        with cheap_imports():
-            from shoal.sweeps.block_training import Known, train_block  # late: the launcher has had its answer by then
+        # Late: the launcher has had its answer by then. A copy of the server has this module already.
+        import shoal.sweeps.preload  # noqa: F401
+        from shoal.sweeps.block_training import Known, train_block
 
         known: Known = {}
         while (block := inner.next()) is not None:
