@@ -122,6 +122,7 @@ def _slopes(function: str, arguments: Sequence[_Dual], value: Number) -> Mapping
 
 
 def _log(x: Number) -> Number:
+    # `math.log` raises where the logarithm of a tensor is no number.
     return x.log() if isinstance(x, Tensor) else math.log(x) if x > 0 else math.nan
 
 

@@ -26,6 +26,7 @@ def pole(expression: Expression, intervals: Mapping[str, tuple[float, float]]) -
     """
     points = _grid(intervals)
     values = expression(**points).abs()
+    # Negated, so that what is no number counts too.
     bad = (~(values <= _LARGEST)).nonzero()
     if len(bad):
         return {name: column[bad[0, 0]].item() for name, column in points.items()}
@@ -37,6 +38,7 @@ def pole(expression: Expression, intervals: Mapping[str, tuple[float, float]]) -
 
 def _grid(intervals: Mapping[str, tuple[float, float]]) -> dict[str, Tensor]:
     n = int(_POINTS ** (1 / len(intervals)))
+    # Of many variables a grid has too few points along each.
     if n < 4:
         generator = torch.Generator().manual_seed(0)
         unit = torch.rand(_POINTS, len(intervals), generator=generator, dtype=torch.float64)

@@ -78,6 +78,7 @@ class Sizing:
         if None in values:
             return None
         try:
+            # What has no variable is computed now: that it is not finite is said before anything trains.
             value = {**OPERATORS, **FUNCTIONS}[function](*values)
         except ZeroDivisionError:
             refuse(self.text, word.column, "divides by zero", hint="")

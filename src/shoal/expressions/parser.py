@@ -175,6 +175,7 @@ class _Formula:
     def operator(self, word: Token) -> bool:
         """Take a word where an operator is expected; the answer says whether the next word must be an operand."""
         if word.text in _PRECEDENCE and word.kind == "symbol":
+            # `**` binds to the right: one that waits must go on waiting until this one has its operands.
             self.unwind(_PRECEDENCE[word.text] + (word.text == "**"))
             self.waiting.append((word.text, word))
             return True
@@ -218,6 +219,7 @@ class _Formula:
         self.measured.add(step, word)
 
     def nested(self, word: Token) -> None:
+        # As it is read: what waits for its operands is in no program yet, so nothing has measured it.
         deepest = self.parser.limits.depth
         if len(self.arguments) > deepest or len(self.waiting) > 4 * deepest:
             self.parser.refuse(word, f"is nested deeper than {deepest} levels", hint="")

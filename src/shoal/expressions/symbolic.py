@@ -51,6 +51,7 @@ class _Max(_Own):
     spelling = "max"
 
     def fdiff(self, argindex: int = 1) -> Any:
+        # Where both are equal each has a half, as torch.maximum divides its gradient.
         first, second = self.args if argindex == 1 else reversed(self.args)
         return (1 + _Sign(first - second)) / 2
 
@@ -126,11 +127,13 @@ class _Printer(StrPrinter):  # type: ignore[misc]
 
     def _print_Float(self, expr: Any) -> str:
         value = float(expr)
+        # SymPy's floats have exponents of any size.
         if math.isinf(value):
             raise OverflowError(value)
         return repr(value)
 
     def _print_Integer(self, expr: Any) -> str:
+        # Its integers have any number of digits; a float64 is all that will be made of them.
         return str(expr.p) if abs(expr.p) < 10**15 else repr(float(expr.p))
 
 

@@ -51,6 +51,7 @@ def tokens(text: str) -> list[Token]:
         if not match:
             refuse(text, column, f"{_printable(text[column])!r} is not allowed in a formula")
         kind: Kind = "number" if match["number"] else "name" if match["name"] else "symbol"
+        # Many write powers so; to Python it is the exclusive or.
         found.append(Token(kind, match[0].replace("^", "**"), column))
         column = match.end()
     return [*found, Token("end", "", len(text))]

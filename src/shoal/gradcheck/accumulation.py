@@ -71,6 +71,7 @@ def accumulate(formulas: Sequence[str], *, at: Written, times: int = 1) -> Accum
         for name in used:
             if each.formula:
                 exact = each.formula.derivative(name)(**{key: leaf.detach() for key, leaf in used.items()})
+                # A number that meets a vector has the sum of the derivatives of all its elements.
                 total[name] += exact.sum_to_size(total[name].shape)
         held = {name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for name, leaf in leaves.items()}
         agrees = not each.formula or all(torch.allclose(held[name], total[name], rtol=1e-9) for name in held)

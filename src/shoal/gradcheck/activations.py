@@ -48,6 +48,7 @@ def _curve(name: str, points: torch.Tensor) -> ActivationCurve:
     with torch.no_grad():
         right = (activation(points + _STEP) - activation(points)) / _STEP
         left = (activation(points) - activation(points - _STEP)) / _STEP
+    # At a kink both sides differ by far more than the step times a curvature.
     smooth = (right - left).abs() < 1e-3
     disagreement = (derivative - (left + right) / 2)[smooth].abs().max().item()
     return ActivationCurve(

@@ -31,6 +31,7 @@ def culprits(module: nn.Module, evaluate: Callable[[], Tensor], loss: str) -> It
     """
     calls = _calls(module, evaluate)
     wrong: list[str] = []
+    # Innermost first: `named_modules` lists a module before its own.
     for path, part in reversed(list(module.named_modules())):
         if path not in calls or any(_within(inner, path) for inner in wrong):
             continue
@@ -71,6 +72,7 @@ def _isolated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         for i, each in zip(floating, tensors, strict=False):
             values[i] = each
         given = dict(zip(parameters, tensors[len(floating) :], strict=True))
+        # Dropout must draw the same every time, or the differences are of its masks.
         with global_generator(0, Stream.USER):
             return _summed(torch.func.functional_call(module, given, tuple(values), kwargs))
 
@@ -78,6 +80,7 @@ def _isolated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if not tensors:
         return torch.zeros(()), True
     output = call(*tensors)
+    # `atol` is absolute: of outputs far below 1 any gradient would pass.
     allowed = 1e-6 * min(1.0, output.abs().max().item() if output.numel() else 1.0)
     right = torch.autograd.gradcheck(
         call, tensors, atol=allowed, rtol=1e-4, raise_exception=False, check_undefined_grad=False, fast_mode=True
@@ -104,6 +107,7 @@ def _functions(output: Tensor) -> Iterator[str]:
             continue
         seen.add(node)
         waiting += [following for following, _ in node.next_functions]
+        # Only the node of a `torch.autograd.Function` has it: the class with the user's forward.
         written = getattr(node, "_forward_cls", None)
         if written is not None and written not in named:
             named.add(written)
@@ -114,6 +118,7 @@ def _place(written: type) -> str:
     try:
         line = inspect.getsourcelines(written)[1]
         return f"{written.__name__} ({Path(inspect.getsourcefile(written) or '').name}:{line})"
+    # A class that was typed into a notebook or a shell has no file.
     except (OSError, TypeError):
         return written.__name__
 

@@ -145,6 +145,7 @@ def check(
         if set(intervals) == {""}:
             intervals = dict.fromkeys(made.variables, intervals[""])
         places = points.spread(intervals)
+        # For its complaints alone: of a variable without an interval, and an interval without a variable.
         points.assigned(places[0], made.variables, "on")
     analytic = _analytic(made, order, derivative)
     rows = [row for place in places for row in _derivatives(made, place, order, analytic, tolerance)]

@@ -94,8 +94,10 @@ def differences(f: Values, x: float, *, lost: Tensor | float = 0.0) -> Differenc
 
 def _reading(left: Sequence[Difference], right: Sequence[Difference], x: float) -> Reading:
     stairs = [_stair(side, x) for side in (left, right)]
+    # Rounding makes stairs on both sides; what is flat on one side only is so itself.
     stair = max(stairs) if all(stairs) else 0.0
     left, right = _roughened(left, stair), _roughened(right, stair)
+    # Paired from the fine end: where one side leaves the domain, it has fewer of the coarse steps.
     both = [_both(*pair) for pair in zip(reversed(left), reversed(right), strict=False)][::-1]
     found = limit(both, even=True), limit(left), limit(right)
     known = [each for each in found if not math.isnan(each.value)]
@@ -108,6 +110,7 @@ def _size(x: float) -> float:
 
 def _steps(f: Values, x: float, sign: int, lost: Tensor | float) -> list[Difference]:
     """Steps to one side, coarse ones first, as far as the values over them and over all finer ones are finite."""
+    # As the step is really taken: `x + length` is rounded.
     lengths = [x + sign * length - x for length in _lengths(x)]
     here = torch.as_tensor(f(x), dtype=torch.float64)
     there = torch.stack([torch.as_tensor(f(x + length), dtype=torch.float64) for length in lengths])

@@ -88,6 +88,7 @@ def failures(text: str) -> Iterator[None]:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
+        # The user's own line: not one of shoal, torch or `<frozen importlib>`, through which the error has come.
         theirs = [each for each in frames if each.filename[0] != "<" and not _OURS & {*Path(each.filename).parents}]
         says = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         hint = f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
@@ -96,12 +97,14 @@ def failures(text: str) -> Iterator[None]:
 
 def _located(text: str) -> Callable[..., Tensor]:
     module, name = text.split(":")
+    # As `python -m` does; for the command `shoal` its own folder stands there.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     if module.endswith(".py"):
         raise UsageError(
             f"{text}: must name a module, not a file", hint=f"for example {module.removesuffix('.py')}:{name}"
         )
+    # The user's code may need the parts of torch that shoal starts without.
     complete_torch()
     try:
         with failures(f"importing {module}"):
@@ -109,6 +112,7 @@ def _located(text: str) -> Callable[..., Tensor]:
     except UsageError as error:
         if isinstance(error.__cause__, ModuleNotFoundError):
             missing = error.__cause__.name or module
+            # With the dot: a missing `a` explains `a.b`, but not `ab`.
             name = module if f"{module}.".startswith(f"{missing}.") else f"{missing}, which {module} imports"
             raise UsageError(f"{text}: no module {name}", hint=f"the working directory is {Path.cwd()}") from error
         raise

@@ -55,13 +55,16 @@ class Traced(Analytic):
         return {} if self.last is None else _evaluated(*self.last, place)
 
     def _at(self, place: Point) -> Mapping[Names, Tensor]:
+        # At once: where tracing fails here, `again` must not evaluate the formula of the place before.
         self.last = None
         trace = traced(self.of, place)
+        # What is done outside of torch, as by NumPy, leaves no trace: the formula would lack it.
         if not real(trace.total) or not matches(trace, self.of, place):
             raise NoFormula("torch's operations on its arguments do not explain its values")
         derivatives = self._derivatives(trace, place)
         found = _evaluated(trace, derivatives, place)
         self.last = trace, derivatives
+        # Of vectors the total is a sum that the user has not written.
         if all(symbols.ndim == 0 for symbols in trace.symbols.values()):
             self._show(self.of.text, written(trace.total), place)
         for names, row in derivatives.items():
@@ -77,6 +80,7 @@ class Traced(Analytic):
             known: dict[Names, Any] = {(): trace.total}
             found: dict[Names, list[Any]] = {}
             for names in self.orders:
+                # The derivative it would be derived from was given up, which was said there.
                 if names[:-1] not in known:
                     continue
                 row = [known[names[:-1]].diff(symbol) for symbol in trace.symbols[names[-1]].flat]

@@ -122,6 +122,7 @@ class _Work:
         self.module = copy.deepcopy(module).double().train()
         self.loss = loss
         if isinstance(self.module, pl.LightningModule):
+            # There is no Trainer here, of which Lightning's own would warn at each evaluation.
             self.module.log = self.module.log_dict = _ignored  # type: ignore[method-assign]
         self.batch = _double(batch)
         self.tensors: dict[str, Tensor] = {
@@ -158,6 +159,7 @@ class _Work:
         with torch.no_grad():
             again = self.evaluate()
         self.value = loss.item()
+        # Of a loss that draws from a generator of its own, differences would show the draws.
         if not math.isfinite(self.value) or again.item() != self.value:
             problem = "is not finite" if not math.isfinite(self.value) else "changes from one evaluation to the next"
             raise UsageError(f"the loss {problem}: its gradient cannot be checked")
@@ -172,10 +174,12 @@ def _checked(work: _Work, name: str, tensor: Tensor, tolerance: float) -> Tensor
     drawn = generator(0, Stream.USER)
     worst, agrees = 0.0, True
     for _ in range(_DIRECTIONS):
+        # Signs, not normal numbers: so every element of the gradient counts as much.
         direction = torch.randint(0, 2, tensor.shape, generator=drawn).to(tensor) * 2 - 1
         autograd = (gradient * direction).sum().item()
         difference, size = _difference(_Along(work, tensor, direction), autograd, norm, tolerance)
         worst = max(worst, difference / size if size else 0.0)
+        # Of a gradient that is as good as zero only the rounding of the loss is left.
         agrees = agrees and difference <= tolerance * size + 1e-9 * abs(work.value)
     return TensorCheck(name, tuple(tensor.shape), norm, worst, agrees)
 
@@ -215,6 +219,7 @@ class _Along:
         with torch.no_grad():
             self.tensor.add_(self.direction, alpha=step)
             found = self.work.evaluate().item()
+            # Taking the step back would leave its rounding in the parameters.
             self.tensor.copy_(original)
         return found
 

@@ -44,7 +44,9 @@ class _Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        # Without a floating point operand it makes numbers, as a constant, and rounds none.
         computed = any(map(_rounded, pytree.tree_leaves((args, kwargs))))
+        # A view lies in its operand's memory: moving it would move the operand.
         if not computed or func.is_view or func.overloadpacket.__name__ in ALIASES:
             return result
         if func._schema.is_mutable:

@@ -105,6 +105,7 @@ def roughness(steps: Sequence[Difference]) -> float:
 def _endless(finest: Sequence[Difference]) -> bool:
     """Whether the slopes grow by the same factor from step to step: a jump, or a tangent that stands upright."""
     slopes = [each.slope for each in finest]
+    # The slope of what is rounding alone grows with each step as well.
     if not all(slopes) or any(abs(each.change) <= each.hidden for each in finest):
         return False
     factors = [fine / coarse for coarse, fine in pairwise(slopes)]

@@ -167,6 +167,7 @@ def _placed(position: int) -> Rule:
 
 def _moved(operation: Operation) -> Elements:
     """What only moves elements about, found by moving their places in a row: place 0 is what gaps are filled with."""
+    # `accumulate` adds up, a number or a `value` is written in: neither only moves elements.
     sums = any(isinstance(each, bool) and each for each in operation.arguments)
     if sums or any(isinstance(each, float) for each in operation.arguments) or "value" in operation.function.__name__:
         raise NotImplementedError
@@ -182,6 +183,7 @@ def _moved(operation: Operation) -> Elements:
         return torch.arange(first, len(known)).reshape(tensor.shape)
 
     arguments = [placed(*pair) for pair in zip(operation.arguments, operation.tensors, strict=True)]
+    # The places are whole numbers: a dtype that the elements are to have is not for them.
     settings = {name: value for name, value in operation.settings.items() if name not in ("dtype", "memory_format")}
     places = operation.function(*arguments, **settings)
     row = np.empty(len(known), dtype=object)

@@ -123,6 +123,7 @@ def compared(
         analytic = None
     judged = _judged(autograd, analytic, differences(along, along.here), tolerance)
     if not judged.agrees:
+        # Only where it would be an alarm: all three are computed several times over.
         lost = _lost(along, again)
         allowing = _judged(autograd, analytic, differences(along, along.here, lost=lost.values), tolerance, lost)
         if allowing.agrees:
@@ -156,6 +157,7 @@ def _judged(
         note = "the function has no finite values around"
     elif not close and not told:
         note = "differences tell nothing there, the function is too rough"
+        # The analytic one then judges alone; without it nothing can.
         numeric = 0.0 if analytic is not None else math.nan
     return _Judged(
         best.value,
@@ -197,6 +199,7 @@ def autograd(of: Differentiated, place: Point, names: tuple[str, ...]) -> Tensor
     leaves = recorded(place)
     derivative = of.call(**leaves)
     for name in names:
+        # It has become constant, which autograd refuses to differentiate.
         if not derivative.requires_grad:
             return torch.zeros_like(leaves[name])
         with failures(f"the backward of {of.text}"):

@@ -106,6 +106,7 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._known(tensor):
             storage = tensor.untyped_storage()
             flat = torch.empty(0, dtype=tensor.dtype).set_(storage)
+            # With the storage itself: once it is freed, another tensor may get its address.
             self.rows[storage.data_ptr()] = storage, elements(flat)
         self._view(tensor)[...] = found
 
@@ -127,11 +128,13 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._schema.is_mutable:
             name = name.removesuffix("_")
         if name not in RULES and name not in FLAT:
+            # Within its own dispatch a mode is off, and the parts are to be followed too.
             with self:
                 parts = decomposition_table.get(func, func.decompose)(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
         try:
+            # Before torch does it: in place it would write over what the rule reads.
             found = self._followed(name, func, args, kwargs)
         except NoFormula as error:
             self.problem, found = str(error), None
@@ -218,10 +221,12 @@ def _equal(trace: TracedFormula, of: Differentiated, place: Point) -> bool:
     return math.isclose(found, math.fsum(values), rel_tol=1e-7, abs_tol=1e-11 * (1 + size))
 
 
+# The same expression is asked for at every point of an interval.
 @lru_cache(maxsize=4096)
 def _compiled(found: Any) -> tuple[Expression, tuple[str, ...]]:
     """A SymPy expression to evaluate, and the names of its symbols in the order of the variables it then has."""
     symbols = sorted(found.free_symbols, key=str)
     names = tuple(f"v{number}" for number in range(len(symbols)))
+    # A formula's grammar has no names such as `x[0]`.
     renamed = found.xreplace(dict(zip(symbols, map(sympy.Symbol, names), strict=True)))
     return from_sympy(renamed, names), tuple(map(str, symbols))

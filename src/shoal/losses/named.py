@@ -151,6 +151,7 @@ class SoftL1(Robust):
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         error = prediction - target
         root = ((error / self.delta).square() + 1).sqrt()
+        # 2 delta^2 (root - 1), in which small errors would cancel.
         return _reweighted(2 * error.square() / (root + 1), error, 1 / root)
 
 
@@ -286,6 +287,7 @@ def _of_classes(weight: ClassWeights, counts: Tensor) -> Tensor:
     if weight is None:
         return torch.ones(len(counts))
     if weight == "balanced":
+        # A class that training has no sample of would count infinitely in validation.
         return counts.sum() / (len(counts) * counts.clamp_min(1))
     if len(weight) != len(counts) or not any(weight):
         n = len(counts)

@@ -83,6 +83,7 @@ class OwnCode(Curves):
             raise self._wrong(f"gives {type(found).__name__}, and must give a tensor, or a list of them")
         n = max((len(value) for value in values.values() if value.dim()), default=1)
         if listed is not None:
+            # A target that depends on no column, as a parameter alone, is one number.
             listed = [each.expand(n) if each.dim() == 0 else each for each in listed]
         if listed is not None and len({each.shape for each in listed}) == 1:
             found = torch.stack(listed, dim=-1)

@@ -55,6 +55,7 @@ class Formula(Model):
         for formula in self.formulas:
             parse(formula, variables=self.names)
         for name in self.start:
+            # `train()` and `eval()` assign to this name, which a module refuses where a parameter has it.
             if name == "training":
                 problem = f"{name!r} has a meaning already and can be no parameter"
                 raise ConfigError("start", dict(self.start), problem, hint="give the parameter another name")

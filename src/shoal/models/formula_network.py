@@ -91,6 +91,7 @@ class FormulaNetwork(nn.Module):
                 self._buffers[name] = start
         for name in self.bounded:
             low, high = formula.interval(name)
+            # No parameter's name has a space. Not in checkpoints: it follows from the settings.
             self.register_buffer(f"{name} bounds", torch.tensor([low, high]), persistent=False)
 
     @property
@@ -121,6 +122,7 @@ class FormulaNetwork(nn.Module):
         member = x[:, self.marks] > 0
         if isinstance(self.curves, OwnCode):
             return by_group(self.curves, columns, values, member, self.own)
+        # Not by a product with the marks: 0 times another group's infinite parameter is no number.
         values |= {name: torch.where(member, values[name], 0.0).sum(1) for name in self.own}
         return self.curves(**columns, **values)
 
@@ -164,6 +166,7 @@ class FormulaNetwork(nn.Module):
         bounds = self.bounds(name)
         if bounds is None:
             return value
+        # A clamp has no gradient beyond a bound: a parameter that is there would never come back.
         return value.maximum(bounds[0]).minimum(bounds[1]).detach() + (value - value.detach())
 
 

@@ -25,6 +25,7 @@ def integrated(
     of `at`. From each time to the next it takes as many `steps`, all of the same length.
     """
     times, order = at.sort()
+    # Without `begin` the first stretch has no length, and its steps leave the start as it is.
     now = times[0] if begin is None else torch.as_tensor(begin, dtype=at.dtype)
     states = torch.stack([torch.as_tensor(each, dtype=at.dtype) for each in start])
     found = []

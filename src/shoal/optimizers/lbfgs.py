@@ -52,6 +52,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
             params,
             lr=settings.lr,
             max_iter=settings.max_iter,
+            # torch's own have the unit of the loss, and do not say when they end it; those of `_judged` do.
             tolerance_grad=0.0,
             tolerance_change=0.0,
             history_size=settings.history_size,
@@ -69,6 +70,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
             losses: list[Any] = []
 
             def known() -> Any:
+                # torch asks for the loss at the start once more: it is known, and its gradients are still there.
                 losses.append(closure() if losses else loss)
                 return losses[-1]
 
@@ -86,6 +88,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
         group.update(tolerance_grad=0.0 if double else 1e-7, tolerance_change=0.0 if double else 1e-9)
         size = group["history_size"]
         state.update({name: state[name][-size:] for name in ("old_dirs", "old_stps", "ro") if name in state})
+        # A list to work in, which torch makes once, as long as the history then was.
         state.pop("al", None)
 
     def _judged(self, loss: float) -> int:
@@ -95,6 +98,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
         gradient = cast(Tensor, self._gather_flat_grad())  # type: ignore[no-untyped-call]
         stopped = RUNNING
         moved = (now - state.get("before", now)).abs()
+        # Times a parameter's size a slope has the unit of the loss; that of one at 0 is how far it has just moved.
         slope = float((gradient * now.abs().maximum(moved)).abs().max())
         steepest = max(slope, float(state.get("steepest", 0.0)))
         if "before" in state and self._of_the_same_samples(loss):

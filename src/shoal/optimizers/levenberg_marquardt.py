@@ -121,6 +121,7 @@ class StackedLevenbergMarquardt(Rule[_Settings]):
 
 
 def _fresh(params: Tensor) -> State:
+    # A number of a run stands at each of its parameters: torch keeps state by parameter, a stack in matrices.
     found = {name: _beside(value).expand_as(params).clone() for name, value in Damping.fresh(params)._asdict().items()}
     return {**found, "ended": 0 * params, "stopped": 0 * params}
 

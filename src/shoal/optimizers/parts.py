@@ -92,6 +92,7 @@ class Together(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for each in self.parts:
+            # Without the closure, which has left the gradients of all: each would compute them anew.
             each.step()
         return loss
 
@@ -123,9 +124,11 @@ class Together(torch.optim.Optimizer):
                     "param_groups": [{**group, "params": [i - first for i in group["params"]]} for group in own],
                 }
             )
+        # Loading has given each part new groups.
         self._join()
 
     def _join(self) -> None:
+        # The very groups of the parts, no copies: what a scheduler writes into them is what each steps by.
         self.param_groups = [group for each in self.parts for group in each.param_groups]
 
     def _firsts(self) -> list[int]:

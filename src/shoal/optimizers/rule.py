@@ -137,6 +137,7 @@ def as_torch(
     rule: Rule[Any], parts: Mapping[str, Sequence[Tensor]], n_params: int, step: int, settings: Mapping[str, float]
 ) -> dict[int, Any]:
     """The "state" of the torch optimizer's state dict, from a run's state cut into its parameters: copies."""
+    # torch makes its state with the first step: before it there is none.
     kept = rule.kept(settings) if step else ()
     counted = step and rule.counts_steps
     if not (kept or counted):
@@ -153,6 +154,7 @@ def from_torch(
     """A run's state, cut into parameters shaped as `like`, from the "state" of the torch optimizer's state dict."""
 
     def value(i: int, name: str) -> Tensor:
+        # What a run does without, as a momentum of 0, its optimizer has not kept; in a stack others may have it.
         found = state.get(i, {}).get(name)
         return torch.zeros_like(like[i]) if found is None else cast(Tensor, found)
 

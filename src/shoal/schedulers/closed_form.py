@@ -95,6 +95,7 @@ class OneCycle(Schedule):
 
     def factor(self, time: int, horizon: Horizon) -> float:
         n_steps = _known(horizon.steps)
+        # As torch's OneCycleLR counts: the first step is number 0.
         top = self.warm_up * n_steps - 1
         if time < top:
             return _cosine(self.start, 1.0, time / top)
@@ -125,4 +126,5 @@ class WarmUp(Schedule):
             return self.start + (1 - self.start) * time / self.steps
         if self.then == "constant":
             return 1.0
+        # LambdaLR asks for the rate after the last step too, where a run as long as its warm-up has no cosine.
         return _cosine(1.0, self.end, (time - self.steps) / max(_known(horizon.steps) - self.steps, 1))

@@ -90,6 +90,7 @@ def tried(
     jacobian = _free(problem, point, params)
     norms = summed(jacobian.square()).sqrt().T
     scale = torch.maximum(_FADING * damping.scale, norms)
+    # A parameter that has had no effect yet has a scale of 0: its column of zeros, divided by 1, stays one.
     safe = torch.where(scale > 0, scale, 1.0)
     size = summed(values.residuals.square()).sqrt()
     decomposition = decomposed(jacobian / safe.T[:, :, None], values.residuals[None])
@@ -103,6 +104,7 @@ def tried(
         whole = torch.where(accelerated[:, None], bent, first)
     trial = params + whole / safe
     image = summed((decomposition.upper * first.T[:, :, None]).movedim(0, -1))
+    # Of the first order alone: the model of the residuals that foretells is linear.
     foretold = -summed(2 * right * image + image.square())
     length = summed(first.square()).sqrt()
     if problem.bounds is not None:
@@ -152,6 +154,7 @@ def _stopped_by_bounds(
     for i, column in enumerate(jacobian):
         moved = moved + column * torch.where(beyond, onto - params, 0.0)[:, i : i + 1]
     others = torch.where(beyond.T[:, :, None], 0.0, jacobian)
+    # Cutting the step alone would leave the others what they were to do beside a longer one, short of their minimum.
     again = decomposed(others / safe.T[:, :, None], moved[None])
     step, _ = _damped(again, again.rest[0][:, : params.shape[1]], factor)
     left = moved
@@ -183,6 +186,7 @@ def _damped(of: Reflected, right: Params, factor: OfRuns) -> tuple[Params, Refle
     n = right.shape[1]
     root = factor.sqrt()[:, None]
     diagonal = torch.eye(n, dtype=right.dtype, device=right.device)[:, None, :] * root
+    # Beneath R and not beneath the Jacobian (Moré, 1978): of all its samples only as many rows as columns are left.
     columns = torch.cat([of.upper, diagonal.expand(n, len(right), n)], dim=-1)
     below = torch.cat([right, torch.zeros_like(right)], dim=-1)
     small = decomposed(columns, below[None])
@@ -206,10 +210,12 @@ def _accelerated(
     slope = torch.zeros_like(ahead.residuals)
     for i, column in enumerate(jacobian):
         slope = slope + column * step[:, i : i + 1]
+    # The residuals' second derivative along the step, by one more evaluation: no matrix of second derivatives is made.
     second = (2 / _PROBE) * ((ahead.residuals - point.values.residuals) / _PROBE - slope)
     right = of.reflect(second)[:, :n]
     below = small.reflect(torch.cat([right, torch.zeros_like(right)], dim=-1))
     bend = -0.5 * solved(small.upper, below[:, :n])
+    # No number where the step has no length: the comparison is then false.
     ratio = 2 * summed(bend.square()).sqrt() / summed(first.square()).sqrt()
     return torch.where((ratio <= _BENT)[:, None], first + bend, first)
 
@@ -227,6 +233,7 @@ def _verdict(
     damping: Damping,
 ) -> Tried:
     finite = there.cost.isfinite() & trial.isfinite().all(1)
+    # Within its rounding the cost tells nothing: there a step that makes it no worse is as good as it was foretold.
     told = foretold > 10 * values.noise
     ratio = torch.where(told, gain / torch.where(told, foretold, 1.0), torch.where(gain >= -values.noise, 1.0, -1.0))
     accepted = finite & (ratio > 1e-4)
@@ -236,7 +243,9 @@ def _verdict(
     moved = (trial - params).abs()
     small = (moved <= limits.step[:, None] * (trial.abs() + limits.step[:, None])).all(1)
     stopped = torch.zeros(len(params), dtype=torch.int64, device=params.device)
+    # Steps that rounding judges get shorter near a minimum; one that does not has nothing left to find.
     stalled = ~told & (length >= damping.length)
+    # Where several hold, the last of them is given: from the one that tells least of a minimum to the surest.
     for mask, why in (
         (damping.factor * damping.growth >= _MOST, STUCK),
         (stalled, COST),

@@ -41,8 +41,10 @@ def decomposed(columns: Tensor, others: Tensor) -> Reflected:
         vector[:, :k] = 0
         size = summed(vector * vector).sqrt()
         pivot = work[k, :, k].clone()
+        # By the sign of the pivot: with the other one the two would cancel.
         vector[:, k] = pivot + torch.where(pivot < 0, -size, size)
         norm = size * (size + pivot.abs())
+        # A column of zeros is left as it is: that of a parameter held at a bound, or without any effect.
         scale = torch.where(norm > 0, 1 / norm, 0.0)[:, None]
         part = work[k:]
         work[k:] = part - vector * (summed(vector * part)[..., None] * scale)
