@@ -86,6 +86,7 @@ class Reload(CheckOfJob):
         built = _job(plain)
         keep = _Keep()
         info = train(replace(built, callbacks={**built.callbacks, "keep": keep}), run, occasion.info)
+        # Of another seed: by the same one its weights would be right without being loaded.
         another = replace(built, seed=built.seed + 1).module()
         drawn = _outputs(another, built)
         another.load_state_dict(load(run.last)["state_dict"])

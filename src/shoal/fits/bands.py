@@ -63,6 +63,7 @@ def bands(
         scatter = loss.squares(middle, middle).slope.square().reciprocal().view(n_targets, -1).T
     else:
         scatter = x.new_tensor([_scatter(fit, each, n_targets) for each in known], dtype=torch.float64)
+    # Rounding may leave less than nothing where terms of the covariance cancel.
     variance = variance.clamp_min(0).view(n_targets, -1).T
     return Bands(t * variance.sqrt(), t * (variance + scatter).sqrt())
 

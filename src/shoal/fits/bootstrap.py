@@ -107,10 +107,12 @@ def resampled(
         drawn = _rows(problem, n, samples, generator)
         counts = torch.zeros(samples, problem.y.shape[1] // n_targets, dtype=torch.float64)
         counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
+        # A row that is drawn twice weighs twice as much: so all runs have the columns in common.
         return replace(problem, root=problem.root * counts.sqrt().repeat(1, n_targets))
     values = problem.predictions(params.repeat(2, 1))[:1]
     root = problem.real(problem.root)
     weighted = (problem.real(problem.y - values) * root).view(n_targets, n)
+    # Residuals are smaller than errors, by as many parameters as were fitted to them.
     spread = (n * n_targets / max(n * n_targets - len(params), 1)) ** 0.5
     if resampling == "residuals":
         drawn = torch.randint(n, (samples, n), generator=generator)

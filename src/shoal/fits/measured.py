@@ -268,6 +268,7 @@ def _slope(end: Ended) -> float:
     jacobian, residuals = end.jacobian[~end.held], end.residuals
     product = jacobian.square().sum(-1).sqrt() * residuals.square().sum().sqrt()
     cosines = torch.where(product > 0, (jacobian @ residuals).abs() / torch.where(product > 0, product, 1.0), 0.0)
+    # The residuals of an exact fit are rounding, and so would its slope be.
     noise = float(end.problem.values(end.params).noise[0]) / end.cost if end.cost > 0 else 1.0
     return float(cosines.max()) if len(cosines) and noise < _SLOPE else 0.0
 

@@ -104,6 +104,7 @@ class _Begin(NamedTuple):
         cost, weighted, weight = samples.judged(values)
         n = len(slopes)
         heavy = [_times(weight, slope) for slope in slopes]
+        # Half of it, as it is symmetric; `places` puts both halves together.
         gram = torch.stack([_times(heavy[max(i, j)], slopes[min(i, j)]).sum(1) for i in range(n) for j in range(i + 1)])
         places = torch.tensor([[max(i, j) * (max(i, j) + 1) // 2 + min(i, j) for j in range(n)] for i in range(n)])
         turned = (self.into.T @ gram[places].view(n, -1)).view(n, n, -1)  # by the first of the two, then by the other

@@ -109,6 +109,7 @@ class _Search:
         """Further out where no outer end is known; else by the secant, or, near its ends, by the middle."""
         share = -below / (above - below)
         share = torch.where(share.isfinite() & (share > 0.05) & (share < 0.95), share, 0.5)
+        # The root of the growth is a straight line where the problem is one: the end would be so much further out.
         reach = (self.t / (below + self.t)).clamp(1.01, 3.0).nan_to_num(3.0)
         further = self.middle + (self.at - self.middle) * reach
         return torch.where(outer.isnan(), further, inner + share * (outer - inner))
@@ -118,6 +119,7 @@ class _Search:
         low, high, start = self.low.clone(), self.high.clone(), self.others.clone()
         for each in (low, high, start):
             each[self.rows, self.which] = self.at
+        # Held by bounds that leave it one value: so the solver needs no way of its own.
         held = replace(self.problem, bounds=(low, high))
         tolerances = Tolerances(*(self.at.new_full(self.at.shape, each) for each in (GRADIENT, STEP, COST)))
         found = solve(held, start, tolerances, max_steps=200, damping=1e-3)

@@ -35,6 +35,7 @@ class AskedTrainer(pl.Trainer):
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
+                # In a job of SLURM Lightning would take the cluster's, and count its processes.
                 plugins=[LightningEnvironment()],
             )
 

@@ -102,6 +102,7 @@ def _by_target(found: Float[Tensor, "samples outputs"]) -> Float[Tensor, " real"
 
 def _jacobian(found: Float[Tensor, " real"], leaf: Float[Tensor, " params"]) -> Float[Tensor, "real params"]:
     """All rows by one batched pass backwards."""
+    # The function may make no use of what is fitted.
     if not found.requires_grad:
         return found.new_zeros(len(found), len(leaf))
     unit = torch.eye(len(found), dtype=found.dtype)

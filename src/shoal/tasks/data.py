@@ -63,6 +63,7 @@ class Scaling:
     def in_own_units(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
         """What the model has in its own units."""
         mean, scale = self._beside(values)
+        # A column that never varied has an infinite scale, 0 times which is no number.
         return torch.where(scale.isfinite(), values.double() * scale + mean, mean).to(values.dtype)
 
     def _beside(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,6 +177,7 @@ def _drawn(
     order = torch.randperm(n, generator=drawn)
     place = torch.arange(n)
     if labels is not None:
+        # Class after class, each in its random order: what is even along the places is even in every class.
         order = order[torch.argsort(labels[order], stable=True)]
     if folds is not None:
         held = place % folds == fold
@@ -184,6 +186,7 @@ def _drawn(
     else:
         held = place < n_held
     kept, held_back = order[~held], order[held]
+    # Back in their own order: a training that does not shuffle would meet one class after the other.
     return (kept, held_back) if labels is None else (kept.sort().values, held_back.sort().values)
 
 

@@ -22,6 +22,7 @@ def prepare(module: pl.LightningModule, datamodule: pl.LightningDataModule | Non
     """Prepare the data and set both up for a training, with a Trainer that they can ask, though it trains nothing."""
     trainer = AskedTrainer.made()
     both = [each for each in (datamodule, module) if each is not None]
+    # It is from its strategy that a Trainer knows the module, which hooks may ask it for.
     trainer.strategy.connect(module)
     trainer._data_connector.attach_data(module, datamodule=datamodule)
     for hook, *given in (("prepare_data",), ("setup", TrainerFn.FITTING)):

@@ -225,6 +225,7 @@ class FormulaProblem:
 
     def _value(self, formula: Expression, spread: Sequence[Tensor]) -> Tensor:
         shape = spread[0].shape
+        # Contiguous: through memory that is broadcast kernels take other paths, whose last bits may differ.
         beside = {name: each.expand(shape).contiguous() for name, each in (*self.columns.items(), *self.fixed.items())}
         return formula(**dict(zip(self.names, spread, strict=True)), **beside).contiguous()
 

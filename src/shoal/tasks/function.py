@@ -112,6 +112,7 @@ class Function(Surface):
     def _encoding(self) -> dict[str, Any]:
         """How inputs and targets are scaled, as the encoding of a table says it."""
         columns = [
+            # Those of a uniform distribution, not of the samples: the same for every seed and fold.
             {"name": name, "kind": "number", "mean": (low + high) / 2, "scale": (high - low) / math.sqrt(12)}
             | {"low": low, "high": high, "fill": None}
             for name, (low, high) in zip(self.features, self.intervals, strict=True)

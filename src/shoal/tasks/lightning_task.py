@@ -50,6 +50,7 @@ class LightningTask(Task):
                 place = "task.samples" if self.samples else "task.datamodule"
                 raise ConfigError(name, getattr(self, name), f"has no effect here: set it in {place}")
             if self.samples:
+                # It is frozen; but who asks it for a batch size is to hear that of its samples.
                 object.__setattr__(self, name, getattr(self.samples, name))
 
     @property
@@ -114,6 +115,7 @@ class LightningTask(Task):
 
     def complete(self, module: pl.LightningModule, names: Collection[str]) -> None:
         """Let a module make the layers with weights of these names that it makes only when its training begins."""
+        # The cheapest first: layers may need no data, or those of `setup`, or be made once that is over.
         begin: tuple[Callable[[], None], ...] = (
             module.configure_model,
             lambda: prepare(module, self.drawn_datamodule()),
@@ -209,6 +211,7 @@ class LightningTask(Task):
 
 
 def _length(loader: Any) -> int | None:
+    # The length of a list or dictionary of loaders is how many there are.
     return len(loader) if isinstance(loader, Sized) and not isinstance(loader, list | tuple | dict) else None
 
 

@@ -100,6 +100,7 @@ def auc(logits: Array, truth: NDArray[np.int64]) -> Array:
     """
     n_classes = logits.shape[-1]
     if n_classes == 2:
+        # The share rises with the difference, without an exponential whose rounding would make ties.
         return _auc(np.subtract(logits[..., 1], logits[..., 0]), truth == 1)
     by_class = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
     odds = np.exp(by_class - by_class.max(axis=0))

@@ -96,6 +96,7 @@ def examined(
         ConfigError: where it has no values, holds text among numbers, or is nothing a model can use.
     """
     cells = frame[name]
+    # Lists and bytes have no texts: of these only the nulls count.
     if texts(cells, format).null_count() == len(cells) if _flat(cells) else cells.null_count() == len(cells):
         _refuse(name, "has no values")
     kind = inference.kind(cells, format, categorical=categorical, numeric=numeric)

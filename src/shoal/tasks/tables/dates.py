@@ -44,6 +44,7 @@ def moments(texts: pl.Series, order: DateOrder) -> pl.Series:
             "second": second.cast(pl.Float64).fill_null(0.0),
         }
     )
+    # By way of a text, whose reader gives null for a 31st of February.
     written = date.select(
         pl.format("{}-{}-{} {}:{}:{}", "year", "month", "day", "hour", "minute", pl.col("second").cast(pl.Int32))
     ).to_series()
@@ -54,6 +55,7 @@ def moments(texts: pl.Series, order: DateOrder) -> pl.Series:
 
 def orders(texts: pl.Series, given: DateOrder | None) -> list[DateOrder]:
     """The orders in which every text is a date; without a `given` one, years have four digits."""
+    # Between points the day comes first; between slashes it may be the month.
     dotted = texts.str.contains(r"^\d{1,2}\.\d{1,2}\.").fill_null(True).all()
     tried: list[DateOrder] = ["ymd", given] if given else ["ymd", "dmy"] if dotted else list(get_args(DateOrder))
     short = texts.str.contains(r"^(?:\d{1,2}|[A-Za-z]+)[-/., ]+\w{1,9}[-/., ]+\d{2}(?:[T ,]|$)").any()
@@ -105,6 +107,7 @@ def _month(texts: pl.Series) -> pl.Series:
 
 
 def _hour(texts: pl.Series, half: pl.Series) -> pl.Series:
+    # 12 am is midnight and 12 pm is noon.
     hour = texts.cast(pl.Int32).fill_null(0)
     half = half.str.to_lowercase().fill_null("")
     return hour.zip_with(half == "", hour % 12 + 12 * (half == "pm").cast(pl.Int32))

@@ -46,6 +46,7 @@ def fit_columns(
 def _fit(values: pl.Series, known: pl.Series, column: Column, *, fills: bool, scaled: bool) -> dict[str, Any]:
     about = {"name": column.name, **column.kind.plain()}
     if isinstance(column.kind, Category):
+        # Of several that are as frequent the first by name: polars gives them in no order.
         fill = known.drop_nulls().mode().sort().first() if fills else None
         return {**about, "categories": values.drop_nulls().unique().sort().to_list(), "fill": fill}
     if isinstance(column.kind, Date):
@@ -71,6 +72,7 @@ def _range(known: pl.Series) -> dict[str, Any]:
 def moments(known: pl.Series) -> tuple[float, float]:
     """Mean and standard deviation; infinity in place of a standard deviation that is nothing but rounding."""
     most = float(known.abs().max() or 0.0)  # type: ignore[arg-type]
+    # Scaled first: their squares would be infinite or 0, and the column would count as constant.
     if most and not _SQUARABLE[0] < most < _SQUARABLE[1]:
         mean, scale = (most * value for value in moments(known / most))
         return mean, scale
@@ -82,6 +84,7 @@ def rounding(known: pl.Series) -> float:
     """What numbers may differ by although they mean the same: of those that came from a float32, by more."""
     values = known.drop_nulls().to_numpy()
     with numpy.errstate(over="ignore"):
+        # Whole numbers may be the same in a float32 without having come from one.
         narrow = (values.astype(numpy.float32) == values).all() and (values % 1 != 0).any()
     precision = numpy.finfo(numpy.float32 if narrow else numpy.float64).eps
     return _ROUNDING * float(precision) * float(abs(values).max(initial=0.0))
@@ -134,6 +137,7 @@ def _inputs(values: pl.Series, column: Mapping[str, Any]) -> Iterator[numpy.ndar
         yield (values.to_numpy() - column["mean"]) / column["scale"]
         return
     for part, numbers in dates.inputs(values, hours=column["hours"]):
+        # torch warns of an array that it must not write to.
         known = numbers.to_numpy(writable=True)
         yield (known - column["mean"]) / column["scale"] if part == "year" else known
 

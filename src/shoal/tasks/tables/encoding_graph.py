@@ -65,6 +65,7 @@ class Codes(nn.Module):
     def __init__(self, column: Mapping[str, Any]) -> None:
         super().__init__()
         n = len(column["categories"])
+        # The last row is what an unseen code looks up.
         rows = torch.cat([torch.eye(n, dtype=torch.float64), torch.full((1, n), torch.nan, dtype=torch.float64)])
         self.register_buffer("table", rows)
 
@@ -93,6 +94,7 @@ class Dates(nn.Module):
         """The inputs of the model that the column is."""
         times = torch.where(times == NO_DATE, self.fill, times)
         known = times != NO_DATE
+        # Any date for those without one: arithmetic on `NO_DATE` would overflow.
         times = torch.where(known, times, 0)
         second = times % _DAY
         day = _divided(times - second, _DAY)
@@ -142,6 +144,7 @@ class Decoder(nn.Module):
         if not self.classes:
             return (outputs.double() * self.scale + self.mean,)
         probabilities = torch.softmax(outputs.double(), dim=1)
+        # `argmax` names a class of nan, too.
         known = probabilities[:, 0].isfinite()
         return torch.where(known, outputs.argmax(dim=1), UNKNOWN), probabilities
 

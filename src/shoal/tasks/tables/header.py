@@ -85,6 +85,7 @@ def _commented(data: bytes, at: int, separator: str) -> tuple[list[str], int]:
     names, first = next(records(last.lstrip(b"# "), separator), []), next(records(data, separator, at), [])
     if len(names) == len(first) > 0 and mostly_numbers(first) and not any(map(is_number, names)):
         return names, at
+    # With nothing behind them, the lines are the table itself.
     return [], at if first else start
 
 
@@ -99,6 +100,7 @@ def _record(data: bytes, at: int, separator: str) -> tuple[list[str], int]:
 
 def _with_row_names(names: list[str], data: bytes, at: int, separator: str) -> list[str]:
     rows = list(islice(records(data, separator, at), _LOOKED_AT))
+    # R quotes the names of rows, even those that are numbers.
     named = data[at : at + 1] == b'"' or not any(is_number(row[0]) for row in rows if row)
     if len(rows) > 1 and named and all(len(row) == len(names) + 1 for row in rows):
         return ["", *names]

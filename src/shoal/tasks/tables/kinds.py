@@ -114,6 +114,7 @@ class Date(Kind):
 
     def read(self, cells: pl.Series, format: Format) -> pl.Series:
         if isinstance(cells.dtype, pl.Datetime):
+            # The time as it is written, as of texts: the zone is passed over.
             return cells.dt.replace_time_zone(None).cast(pl.Datetime("us"))
         if cells.dtype == pl.Date:
             return cells.cast(pl.Datetime("us"))
@@ -138,6 +139,7 @@ def texts(cells: pl.Series, format: Format) -> pl.Series:
     if cells.dtype == pl.Boolean:
         cells = cells.cast(pl.String)
     elif cells.dtype.is_decimal():
+        # Not by way of a float, in which a long one loses its last digits.
         cells = cells.cast(pl.String).str.replace(r"(\.\d*?)0+$", "$1").str.replace(r"\.$", "")
     elif cells.dtype.is_float():
         cells = cells.cast(pl.Float64).fill_nan(None)

@@ -73,6 +73,7 @@ def usable(
     """The numbers of the rows with a target and what it weighs; where `missing` is `drop`, with all features too."""
     weights = weighing.columns if weighing else ()
     pairs = [
+        # A single column of weights is that of every target.
         pl.col(target).is_not_null() & (pl.col(weights[i % len(weights)]).is_not_null() if weights else True)
         for i, target in enumerate(targets)
     ]
@@ -86,6 +87,7 @@ def of_several(
     rows: pl.DataFrame, targets: Sequence[str], weighing: Weighing | None
 ) -> tuple[Float[Tensor, "samples outputs"], Float[Tensor, "samples *weights"] | None]:
     """Several targets, and how much each counts in each row: one that is missing, or has no weight, does not."""
+    # A copy, since torch warns of memory that it must not write to.
     known = torch.stack([torch.from_numpy(rows[name].is_not_null().to_numpy().copy()) for name in targets], dim=1)
     y = torch.stack([codes.numbers(rows[name].fill_null(0.0)) for name in targets], dim=1)
     if weighing is None:

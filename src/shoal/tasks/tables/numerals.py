@@ -44,6 +44,7 @@ def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> 
     """
     found = _read(texts, decimal, thousands)
     if found.null_count() > texts.null_count():
+        # Only now: hardly a column needs it, and it goes over the texts several times.
         found = _read(_usual(texts), decimal, thousands)
     return found
 
@@ -51,6 +52,7 @@ def numbers(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> 
 def _read(texts: pl.Series, decimal: Decimal, thousands: Thousands | None) -> pl.Series:
     texts = without_groups(texts, decimal, thousands)
     if decimal == "comma":
+        # 1.5 must not become a number by the same settings as 1,5.
         plain = ~texts.str.contains(".", literal=True).fill_null(False)
         texts = texts.set(~plain, None).str.replace(",", ".", literal=True)
     return texts.cast(pl.Float64, strict=False)

@@ -93,11 +93,13 @@ def _unpacked(path: Path) -> bytes:
 
 def _encoding(data: bytes, wanted: str | None) -> tuple[str, str | None]:
     """The encoding of a text, and a note if it was guessed."""
+    # Before the encoding that was asked for, by which the mark would become a part of the first name.
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             return name, None
     if wanted:
         return codecs.lookup(wanted).name, None
+    # Of Latin letters in UTF-16 every other byte is zero: the second where the low one comes first.
     even, odd = data[:_LOOKED_AT:2].count(0), data[1:_LOOKED_AT:2].count(0)
     if odd > _LOOKED_AT // 8 or (odd and odd > len(data) // 8):
         return "utf-16-le", None

@@ -136,6 +136,7 @@ def _filled(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _single_blanks(data: bytes) -> bytes:
     """One blank where several stand between the columns of a file that lines them up."""
+    # Within quotes several blanks may be meant.
     if b'"' in data:
         return data
     return b"\n".join(re.sub(rb"[ \t]+", b" ", line).strip() for line in data.split(b"\n"))
@@ -176,6 +177,7 @@ def _slowly(path: Path, start: Head, body: bytes) -> pl.DataFrame:
         rows = list(records(body, start.separator))
     except csv.Error as error:
         _refuse(path, f"is no CSV file: {error}")
+    # A remark between the rows is no row of another length.
     rows = [row for row in rows if len(row) == width or not (row and row[0].lstrip().startswith("#"))]
     if all(len(row) in (0, width + 1) and not "".join(row[width:]).strip() for row in rows):
         rows = [row[:width] for row in rows]  # each row ends with a separator, and the header does not

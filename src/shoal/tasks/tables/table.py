@@ -88,6 +88,7 @@ class Table(TableSettings):
             ConfigError: where the table is not as the settings say, with the row, column and value.
         """
         try:
+            # Samples are kept by these settings: those that do not change them are left out, and `units` has no hash.
             plain = replace(self, batch_size=None, val_batch_size=None, drop_last=False, units=None)
             found = prepared(plain, self._stamp(), torch.get_default_dtype())
             self.fits(len(found.data.train))
