@@ -124,6 +124,7 @@ def _hydra(words: list[str], args: Any) -> int:
     folder = user_conf()
     if folder and not args.config_dir:
         words = ["--config-dir", str(folder), *words]
+    # Hydra would print its errors itself and end the process: raised, they are told as all others are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Hydra takes no option between two overrides.
     sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]

@@ -120,6 +120,7 @@ def _refuse_spent_time(changes: Sequence[Change], state: Mapping[str, Any]) -> N
             continue
         from pytorch_lightning.callbacks import Timer
 
+        # A time can be written in several ways, of which Lightning's own reading counts.
         allowed = Timer(change.new)._duration or 0.0
         if allowed <= spent:
             shown = timedelta(seconds=round(spent))

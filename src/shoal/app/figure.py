@@ -30,6 +30,7 @@ def write_figure(
     import matplotlib
 
     drawn = _figure(of, trusted)
+    # Without a date, and with the salt below, the same figure is the same file.
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": None}
     content = io.BytesIO()
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "shoal"}):

@@ -56,6 +56,7 @@ def _check_name(name: str, group: str, folder: Path) -> None:
         )
     if (own_conf() / group / f"{name}.yaml").exists():
         raise UsageError(f"shoal has a {group} {name} already", hint=f"choose another name: my_{name}")
+    # Not where the module would be that file, which is refused as one that is not overwritten.
     found = None if (folder / f"{name}.py").exists() else importlib.util.find_spec(name)
     if found is not None:
         raise UsageError(f"there is a module {name} already ({found.origin})", hint=f"choose another name: my_{name}")

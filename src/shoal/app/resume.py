@@ -74,6 +74,7 @@ def resume(
             note=note_of(config),
         )
         log_through(logging.FileHandler(found.run.log, encoding="utf-8"))
+        # With hydra.job.chdir the run works in another directory than this one.
         state = checkpoint.absolute() if checkpoint else None
         with in_its_directory(found.run) as run:
             return found.run, todo.do(run, info, checkpoint=state, before=before)
@@ -96,6 +97,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
     changes = differences(was, built.config)
     refuse_unmade(changes, state, was)
     refuse_misplaced(changes, state, Position(*state[EXTRA]["position"]))
+    # The checkpoint has a text of its own, not the one that was looked at: it may name other classes.
     refuse_strangers(was, trusted)
     refuse_impostors(was, trusted)
     before = job(was) if any(matters(change) for change in changes) else None

@@ -60,6 +60,7 @@ def start(
             if isinstance(todo, TrainingWork):
                 _ = todo.job.data  # what is wrong with it is told before anything is written
                 found_in_data = todo.job.task.description()
+        # A relative path would lead elsewhere once the run has changed into its directory.
         run = RunDir(found.directory().absolute() if found.config.hydra.job.chdir else found.directory())
         info = RunInfo.new(run.path.name, values, found.choices, command=command, overrides=overrides)
         if isinstance(todo, TrainingWork) and todo.assists:
@@ -102,6 +103,7 @@ def _run(found: Composed, task: Callable[[object], RunInfo]) -> RunInfo:
         )
     except OSError as error:  # Hydra's own record could not be written
         raise unwritable(Path(error.filename or found.directory()), error) from error
+    # Not by `return_value`, which prints words of Hydra's before it raises the same.
     if isinstance(ended._return_value, BaseException):
         raise ended._return_value
     info: RunInfo = ended._return_value

@@ -155,6 +155,7 @@ def _swept(name: str, outputs: Path, processes: int) -> Verdict:
             sweep(overrides)
         (path,) = {file.parent for file in set(outputs.glob("*/*/sweep.json")) - before}
         info = read_sweep(SweepDir(path).info)
+    # What ends one experiment must not end those after it.
     except (Exception, SystemExit) as error:
         return Verdict(name, (), None, brief(error), printed.getvalue())
     bad = [job for job in info.jobs if job.status != "completed"]

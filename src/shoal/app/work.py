@@ -82,6 +82,7 @@ def work(config: Mapping[str, Any]) -> Work:
         built = job(config)
         _ = built.data  # what is wrong with it is told before anything is written
         return TrainingWork(built)
+    # For its complaints alone: no job is built here that would have them.
     settings(config)
     made = target(node, "check") if isinstance(node, Mapping) else None
     if made is None or not (isinstance(made.call, type) and issubclass(made.call, Check)):

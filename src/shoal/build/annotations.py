@@ -31,6 +31,7 @@ def coerced(value: Any, annotation: Any) -> Any:
     if check is None:
         return value
     try:
+        # As JSON, whose strict check takes a list for a tuple and an integer for a float, but no text for a number.
         return check(json.dumps(value))
     except ValidationError as error:
         raise NotAllowedError(str(error)) from None
@@ -60,6 +61,7 @@ def accepts(value: Any, annotation: Any) -> bool:
     """Whether an object that a node built is what the annotation of its setting asks for."""
     check = _check_of_object(annotation)
     try:
+        # No check gives `...`: it is true wherever the call does not raise.
         return check is None or check(value) is not ...
     except ValidationError:
         return False
@@ -110,6 +112,7 @@ def _is_callable(kind: Any) -> bool:
 
 
 def _is_tensor(kind: Any) -> bool:
+    # By its name, so that nobody has to import torch to ask.
     return isinstance(kind, type) and (kind.__module__, kind.__name__) == ("torch", "Tensor")
 
 

@@ -40,6 +40,7 @@ def build(node: Mapping[str, Any], key: str) -> Any:
     try:
         return made.call(*places, **settings)
     except ConfigError as error:
+        # A constructor knows its settings, but not in which node they stand.
         raise error.at(key=f"{key}.{error.key}") from None
     except ShoalError:
         raise
@@ -280,6 +281,7 @@ def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
         other = of_the_other(made.call)
         hint = f"it is one of {other}, which was imported before shoal: import shoal first" if other else None
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not a {kind.__name__}", hint=hint)
+    # Now, though it is built later: what is wrong with it is told before anything trains.
     checked(node, key, made)
     return functools.partial(build, node, key)
 

@@ -31,6 +31,7 @@ def located(path: str) -> Any:
         try:
             found: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:
+            # Missing is this path itself; else it is there, and lacks something that it imports.
             if error.name and (name == error.name or name.startswith(f"{error.name}.")):
                 continue
             raise ValueError(f"cannot be imported: {error}") from error

@@ -95,6 +95,7 @@ class Expectation:
         if isinstance(self.value, int):
             return EXACT * abs(value)
         exponent = Decimal(str(self.value)).as_tuple().exponent
+        # A little more than half, which as a float may be rounded down.
         return 0.5 * 10.0 ** int(exponent) * (1 + EXACT)
 
     @property

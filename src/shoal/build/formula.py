@@ -131,6 +131,7 @@ def _is_wrong(found: Derivative, value: float, at: float) -> bool:
     return off > _OFF * size and off * (abs(at) or 1.0) > _SEEN * abs(value)
 
 
+# The jobs of a sweep ask for the same again and again.
 @lru_cache(maxsize=1024)
 def _derivatives(
     text: str, inputs: tuple[str, ...], start: tuple[tuple[str, float], ...], place: tuple[float, ...]

@@ -63,6 +63,7 @@ def constructor(path: str) -> Constructor:
 def _hints(call: Callable[..., Any]) -> dict[str, Any]:
     """Annotations with their ranges; none for a constructor whose annotations cannot be evaluated."""
     dataclass_like = inspect.isclass(call) and hasattr(call, "__dataclass_fields__")
+    # A dataclass itself, not its `__init__`: inherited annotations are then read in the module they were written in.
     source = call if dataclass_like or not inspect.isclass(call) else call.__init__
     try:
         hints = get_type_hints(source, include_extras=True)

@@ -59,6 +59,7 @@ def _check_normalisation(job: Job, train: Batches) -> None:
     """
     n = len(train)
     rest = len(train.samples) % train.batch_size or train.batch_size
+    # A limit on the batches leaves the last one out, too.
     smallest = train.batch_size if train.drop_last or n_batches(job.trainer, n) < n else rest
     if smallest > 1:
         return
@@ -69,6 +70,7 @@ def _check_normalisation(job: Job, train: Batches) -> None:
         with torch.no_grad():
             network(train.samples.x[:1].to(next(network.parameters()).dtype))
     except ValueError as error:
+        # torch has no class of errors for this.
         if "more than 1 value" not in str(error):
             raise
         key, value, hint = "task.batch_size", train.batch_size, "set task.batch_size to 2 or more"

@@ -50,6 +50,7 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     """
     made = target(node, "trainer")
     text = repr(node)
+    # Not with a node in it, as that of a strategy: each Trainer is to have an object of its own.
     if text in _ACCEPTED and not any(isinstance(value, dict | list) for value in node.values()):
         return dict(_ACCEPTED[text])
     for name in GIVEN_TO_TRAINER:

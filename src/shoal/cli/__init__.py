@@ -95,6 +95,7 @@ def _by_typer(words: list[str]) -> int:
     from typer.exceptions import Abort, Exit, TyperException
 
     try:
+        # Not standalone: typer would print errors in its own way and end the process.
         result = typer.main.get_command(application(words[0]))(words, prog_name="shoal", standalone_mode=False)
     except TyperException as error:
         raise _usage(error) from error

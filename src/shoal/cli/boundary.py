@@ -37,6 +37,7 @@ def _said(error: BaseException) -> tuple[str, ExitCode]:
 
 
 def _unexpected(error: BaseException) -> str:
+    # Where memory is short torch raises a RuntimeError that says so.
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
     message = str(error).strip().splitlines() or [""]

@@ -15,6 +15,7 @@ from shoal.errors import DamagedError, ShoalError
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
+    # Its words are Hydra's, options among them, and so is its help.
     app.command(
         add_help_option=False,
         context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

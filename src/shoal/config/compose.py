@@ -35,6 +35,7 @@ OF_SWEEPS = (SWEEP, WORKERS)
 """The nodes that say how and where a sweep is run, and are no part of a job."""
 
 
+# Cached, so that it is the same run wherever a configuration names it.
 OmegaConf.register_new_resolver("run_id", new_id, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
@@ -125,6 +126,7 @@ def composed(
     with importing_plugins(), naming_misread():
         experiments.install()
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
+        # After the line above, which registers Hydra's own.
         OmegaConf.register_new_resolver("hydra", _of_hydra, replace=True)
 
     def compose(wanted: Sequence[str]) -> DictConfig:

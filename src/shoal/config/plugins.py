@@ -27,6 +27,7 @@ def importing_plugins() -> Iterator[None]:
         UsageError: where a plugin breaks in another way, which Hydra lets every program in this environment fail of.
     """
     with warnings.catch_warnings(record=True) as caught:
+        # Python shows a warning once for a place, and this is composed many times in a process.
         warnings.simplefilter("always")
         try:
             yield

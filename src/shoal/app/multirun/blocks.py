@@ -62,6 +62,7 @@ class Blocks:
         job = self.ledger.jobs[number]
         run, asked = self.asked.folder.run(job), self.asked.jobs.get(job.hash)
         config = within(asked.values, run.path) if asked else read_config(run.config)
+        # Without a run.json that can be read it has not begun: it is new, below.
         with contextlib.suppress(DamagedError):
             info = read_info(run.info)
             if passenger:
@@ -94,6 +95,7 @@ def within(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
             return {key: placed(item) for key, item in value.items()}
         return [placed(item) for item in value] if isinstance(value, list) else value
 
+    # Most jobs do not ask for it: they keep the nodes that they have in common.
     return dict(placed(config)) if RUN_DIRECTORY in repr(config) else config
 
 

@@ -37,6 +37,7 @@ class JobCallbacks:
     def _config(self, job: JobConfig, number: int, path: Path) -> DictConfig:
         """The configuration that Hydra would have given the job."""
         config: Any = OmegaConf.create(yaml.safe_load(job.config_yaml))
+        # Jobs of the same choices share it, and each is to read its own.
         config.hydra = copy.deepcopy(job.hydra.config)
         OmegaConf.set_struct(config, True)
         with read_write(config.hydra), open_dict(config.hydra):

@@ -89,6 +89,7 @@ def launch(
     callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
     with read_from(config):
         composing = compose_each(config, context.config_loader, job_overrides)
+        # The first alone, which says how all compute: workers get ready while the others are composed.
         jobs = list(islice(composing, 1))
         with of_job(0, jobs[0].overrides):
             choose(jobs[0].values.get("numerics"))  # before there is a process that has torch

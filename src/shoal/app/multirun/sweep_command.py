@@ -69,7 +69,9 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
             f"{other}: the jobs of a sweep that has begun stay as they are", hint="a new sweep can have it"
         )
     args = get_args_parser().parse_args(info.command[1:])
+    # The jobs are those of sweep.json: of the command only how and where they train is asked for again.
     own = [line for line in args.overrides if line.lstrip("+").startswith("hydra") or of_sweep(line)]
+    # In quotes, for Hydra's grammar would take many a path apart.
     place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
     if info.study:
         whole = _merged([*args.overrides, place, f"{SWEEP}.study={info.study.name}", *overrides])

@@ -123,6 +123,7 @@ class Search:
         """Tell what became of the trials; whether all of them have ended."""
         n = len(self.request.space.repeats)
         found = [[_ended(each) for each in returns[i * n : (i + 1) * n]] for i in range(len(batch))]
+        # Only as long as no trial has its values: what one run measures, all do.
         if not any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in self._trials()):
             refuse_unmeasured(self.request.objectives, [run for runs in found for run in runs if run])
         ended = [(trial, runs) for trial, runs in zip(batch, found, strict=True) if None not in runs]

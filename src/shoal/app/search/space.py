@@ -103,6 +103,7 @@ def _optuna(key: str, found: Distribution) -> BaseDistribution:
             return CategoricalDistribution(values)
         case Range(values, step, log):
             low, high = values[0], values[-1]
+            # On a logarithmic scale Optuna knows no steps but those of 1.
             if isinstance(low, int) and isinstance(high, int) and isinstance(step, int) and (step == 1 or not log):
                 return IntDistribution(low, high, log=log, step=step)
             if log:

@@ -84,6 +84,7 @@ def job_config(composer: Composer, overrides: Sequence[str], number: int, known:
     composition = composer.compose(overrides, number)
     texts = {key: json.dumps(node, sort_keys=True, default=str) for key, node in values(composition).items()}
     hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IMMATERIAL)
+    # Read back, so that nodes that are equal in many jobs are one object, of plain values.
     known |= {text: json.loads(text) for text in texts.values() if text not in known}
     resolved = {key: known[text] for key, text in texts.items()}
     name = f"hydra:{id(composition.hydra)}"

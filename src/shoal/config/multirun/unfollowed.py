@@ -61,6 +61,7 @@ def refuse_several_processes() -> None:
 
 def _started() -> dict[str, int]:
     """How many processes each of those that start some says it has started."""
+    # Many a script sets WORLD_SIZE by itself: the other name is torchrun's alone.
     torchrun = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
     mpirun = os.environ.get("OMPI_COMM_WORLD_SIZE", "1")
     return {"srun": srun.n_processes(), "torchrun": int(torchrun), "mpirun": int(mpirun)}
