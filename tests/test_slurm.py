@@ -241,15 +241,16 @@ def test_a_checkpoint_that_lightning_looks_for_under_slurm_is_left_alone(
 
 
 def test_every_trainer_is_made_in_one_place() -> None:
-    calls = {
+    made = {
         path.relative_to(SRC).as_posix()
         for path in SRC.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) == "Trainer"
+        for each in (node.bases if isinstance(node, ast.ClassDef) else [getattr(node, "func", None)])
+        if getattr(each, "attr", getattr(each, "id", None)) == "Trainer"
     }
 
-    # The second one trains nothing: a user's data module asks it how a training would go.
-    assert calls == {"shoal/engines/launching.py", "shoal/tasks/data_hooks.py"}
+    # The second one trains nothing: what gives a user's samples asks it how a training would go.
+    assert made == {"shoal/engines/launching.py", "shoal/tasks/asked_trainer.py"}
 
 
 def test_who_started_a_process_is_known_without_torch() -> None:

@@ -37,8 +37,8 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def plain(command: str) -> str:
-    """What of a command no quotes protect, its comment and its redirection aside."""
-    return re.sub(r"'[^']*'|\"[^\"]*\"|\\.| #.*|\s>\s\S+$", "", command)
+    """What of a command no quotes protect, aside from its comment, its redirection and the mark of a job beside it."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\\.| #.*|\s>\s\S+$|\s&$", "", command)
 
 
 def demo(folder: Path, *, installed: bool) -> str:
