@@ -86,7 +86,7 @@ def trained(n: int, accelerator: str, precision: str, epochs: int) -> tuple[dict
     for _ in range(2):
         running = Running([Member.of(job(seed, accelerator, precision, epochs)) for seed in range(n)], steps)
         if steps is None and (unlike := unlike_alone(running)):
-            sys.exit(f"a stack on {running.stack.device} is unlike its runs alone: {unlike[0]}")
+            sys.exit(f"a stack on {running.stack.device} is unlike its runs alone: {next(iter(unlike.values()))}")
         steps, losses, began = running.steps, Losses(), time.perf_counter()
         driver.fit(running, losses)
         seconds = time.perf_counter() - began
