@@ -93,6 +93,7 @@ def observed(module: GraphModule, inputs: Sequence[Tensor], observer: Observer) 
 class _Graph(Interpreter):
     def __init__(self, module: GraphModule, observer: Observer) -> None:
         super().__init__(module)
+        # What an observer raises ends a sentence for the user: fx would put the text of the node before it.
         self.extra_traceback = False
         self.observer = observer
 
@@ -101,6 +102,7 @@ class _Graph(Interpreter):
         if n.op != "call_function" or not isinstance(n.target, torch._ops.OpOverload):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
+        # A traced update ends in copies to its inputs, which are the stack's own tensors here: they are not made.
         return args[1] if n.target is aten.copy_.default else self.observer(n.name, n.target, args, kwargs)
 
 

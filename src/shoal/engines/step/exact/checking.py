@@ -37,6 +37,7 @@ def mended(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
             return found
         before = len(found)
         found |= _located(subject, shown)
+        # No operation differs by itself, or only those that are mended already: to look once more would show the same.
         if len(found) == before:
             break
         subject.mend(found)
@@ -74,6 +75,7 @@ def compared(n: int) -> list[int]:
 
 def _located(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
     n = len(inputs[0])
+    # Where the runs lie is read off two sizes that differ: a stack of two needs one of three beside it.
     pairs = _calls(subject, inputs, 2)
     locating = Locating(pairs, pairs if n != 2 else _calls(subject, inputs, 3), compared(n), n)
     subject.observe(inputs, locating)
@@ -82,6 +84,7 @@ def _located(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]
 
 def _calls(subject: Subject, inputs: Sequence[Tensor], n: int) -> list[Call]:
     """Those of a stack of `n`."""
+    # Copies of one run will do, since no more than the forms and the order of the calls is looked at.
     recording = Recording(n)
     subject.observe_small([repeated(value, 0, n) for value in inputs], recording)
     return recording.calls

@@ -45,6 +45,7 @@ class Grouped:
         Raises:
             CannotGroupError: where the runs are not one after the other in one dimension of each tensor.
         """
+        # It becomes the target of a graph's node, and fx writes the graph's code with the name of each target.
         self.__name__ = f"{whole.name}_in_groups"
         self.way = way
         self.call = whole
@@ -52,6 +53,7 @@ class Grouped:
         self._pairs = WAYS[way](whole.n)
         self._given = _dimensions(whole, other, whole.given, other.given)
         self._results = _dimensions(whole, other, whole.results, other.results)
+        # Without the runs in a result there is nothing to put together from groups.
         if not any(dim is not None for dim in self._results):
             raise CannotGroupError(f"{whole.name} gives all runs one result")
 
@@ -86,6 +88,7 @@ class Grouped:
         return found
 
     def _put(self, part: Sequence[Any], results: Sequence[Any], pair: Pair) -> None:
+        # A row that was taken twice, to be a stack of two, is put down once.
         rows = dict.fromkeys(pair)
         for value, place, dim in zip(part, results, self._results, strict=True):
             if dim is not None:
@@ -104,6 +107,7 @@ def _dimensions(whole: Call, other: Call, ours: Sequence[Any], theirs: Sequence[
 
 
 def _dimension(mine: Form, n_other: int, its: Any, n: int) -> int | None:
+    # Shapes are the only trace that the runs leave in a call; where they tell two stories, no guess is made.
     if not isinstance(its, Form) or len(mine.shape) != len(its.shape):
         raise CannotGroupError("a stack of another size has other tensors")
     differing = [dim for dim, sizes in enumerate(zip(mine.shape, its.shape, strict=True)) if len(set(sizes)) > 1]
@@ -121,9 +125,11 @@ def _rows(value: Tensor, dim: int | None, pair: Pair, form: Form) -> Tensor:
         return value
     size = form.shape[dim] // 2
     first, second = pair
+    # Neighbors are a view, which costs nothing; any other two have to be copied together.
     if second == first + 1:
         found = value.narrow(dim, first * size, 2 * size)
     else:
         found = torch.cat([value.narrow(dim, row * size, size) for row in pair], dim)
+    # Kernels are chosen by strides, too: laid out otherwise, the call would not be the one that a stack of two makes.
     strides = zip(found.stride(), form.strides, form.shape, strict=True)
     return found if all(a == b or n == 1 for a, b, n in strides) else laid_out(found, form.strides)

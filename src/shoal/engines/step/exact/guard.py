@@ -47,6 +47,7 @@ class Guard:
         if not self.on:
             return function
         key = (what, *map(Form.of, inputs))
+        # By form: for a stack of another size, or numbers of another type, torch may take another kernel.
         if key not in self._functions:
             found = OfFunction(what, function)
             self.settle(found, inputs, f"{function.__module__}.{function.__qualname__}")
@@ -67,17 +68,20 @@ class Guard:
         Raises:
             InexactError: where it cannot, and runs that would have other bits are refused.
         """
+        # What cannot be put into words could change without a new digest, so nothing is remembered of it.
         if text is None:
             self._compare(subject, inputs, quickly)
             return
         name = remembered.digest(text, inputs)
         with remembered.looked_up(name) as known:
+            # Only what needed no mending is kept: which operations to compute in groups is found by comparing alone.
             if not known and not self._compare(subject, inputs, quickly):
                 remembered.keep(name)
 
     def _compare(self, subject: Subject, inputs: Sequence[Tensor], quickly: Callable[[], Comparable | None]) -> bool:
         """Compare the program with that of a run alone, mend what differs, and say whether anything did."""
         n, quick = len(inputs[0]), quickly()
+        # The quick form can only acquit: to say which operation differs takes the traces themselves.
         if quick is not None and differing(quick, inputs) is None:
             return False
         try:
@@ -102,6 +106,7 @@ class Guard:
 
     def _note(self, n: int, sentence: str, shapes: str = "", *, level: int = logging.INFO) -> None:
         known = self._notes.setdefault(n, {}).setdefault(sentence, [])
+        # Several programs may meet the same operation in the same shapes: the log has one line of it.
         if shapes not in known:
             known.append(shapes)
             log.log(level, "%s%s", sentence, f" ({shapes})" if shapes else "")

@@ -37,6 +37,7 @@ class Locating:
         self._n = n
 
     def __call__(self, node: str | None, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        # Calls are matched by their place in the sequence alone: one more or one less would shift all that follow.
         small = next(self._small, None)
         if small is None or any(each.operation is not operation for each in small):
             raise CannotLocateError("a stack of another size is computed by other operations")
@@ -49,6 +50,7 @@ class Locating:
             return result
         if writes:
             raise CannotLocateError(f"{found.call.name} does, and writes over what it is given")
+        # A Python function has no nodes: there an operation is known again by what it is and is given.
         self.found[node or signature(operation, args, kwargs)] = found
         return found(*args, **kwargs)
 

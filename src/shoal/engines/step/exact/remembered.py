@@ -49,10 +49,13 @@ def looked_up(name: str) -> Iterator[bool]:
     """
     with ExitStack() as held:
         if not known(name):
+            # NotImplementedError comes of a file system without locks, RuntimeError of a user without a home.
             with suppress(OSError, RuntimeError, Timeout, NotImplementedError):
                 locks = folder("locks")
                 locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # By the first digit, so that there are sixteen lock files at most, however many programs.
                 held.enter_context(FileLock(locks / name[0], timeout=PATIENCE))
+        # Looked up again: whoever held the lock has mostly found it out by now.
         yield known(name)
 
 
@@ -63,6 +66,7 @@ def keep(name: str) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = path.with_name(f"{name}.{os.getpid()}.new")
         new.write_text(name, encoding="ascii")
+        # In one step, so that no process reads half a file; the number in the new name keeps two writers apart.
         new.replace(path)
 
 
@@ -84,5 +88,6 @@ def surroundings() -> list[str]:
 @cache
 def libraries() -> str:
     """The versions of what computes, this package with the time of its last change among them."""
+    # Who works on the package changes its formulas without changing its version.
     changed = max(path.stat().st_mtime_ns for path in Path(__file__).parents[3].rglob("*.py"))
     return f"{machine.installed('shoal')} {changed} {torch.__version__} {torch.__config__.show()}"

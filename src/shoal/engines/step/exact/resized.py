@@ -72,6 +72,7 @@ class _Resizing(Interpreter):
 
     def __init__(self, module: GraphModule, n: int, other: int) -> None:
         super().__init__(module)
+        # The message is logged as the reason; fx would put the text of the node into it.
         self.extra_traceback = False
         self._n = n
         self._other = other
@@ -83,6 +84,7 @@ class _Resizing(Interpreter):
             describe(n, found)
             return found
         found = super().run_node(n)
+        # A folded constant has no node to change: whether its length is the stack's or chance cannot be seen.
         if n.op == "get_attr" and self._n in found.shape:
             raise CannotResizeError("a constant may be as long as the stack")
         if isinstance(found, Tensor):
@@ -97,6 +99,7 @@ class _Resizing(Interpreter):
             size = self._size(node.target, args[0], args[_SIZE])
             node.args = (*node.args[:_SIZE], size, *node.args[_SIZE + 1 :])
             args = (*args[:_SIZE], size, *args[_SIZE + 1 :])
+        # Rather no quick form than a wrong one: it would say that runs differ, or worse, that they agree.
         elif self._of_stack(args, kwargs):
             raise CannotResizeError(f"{node.target} is given a number that may be the stack's")
         assert callable(node.target)
@@ -105,6 +108,7 @@ class _Resizing(Interpreter):
     def _of_stack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether a whole number among the arguments may have come from the number of runs."""
         # A multiple of the size will do: a dimension may be the runs times something.
+        # Not isinstance: flags are ints as well, and say nothing of sizes.
         numbers = [each for each in pytree.tree_leaves((args, kwargs)) if type(each) is int]
         return any(each and each % self._n == 0 for each in numbers)
 

@@ -22,11 +22,13 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors of one type have the same bits; what is not a number may be any."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
+    # To torch they are no floating-point numbers: only their parts are compared by bits below.
     if one.dtype.is_complex:
         one, other = torch.view_as_real(one), torch.view_as_real(other)
     if not one.is_floating_point():
         return torch.equal(one, other)
     bits = _INTEGERS[one.element_size()]
+    # As integers: to floats 0 and -0 are equal, and nan is not equal to itself.
     mine, theirs = one.view(bits), other.view(bits)
     return torch.equal(mine, theirs) or bool(((mine == theirs) | (one.isnan() & other.isnan())).all())
 
@@ -48,6 +50,7 @@ def varied(values: Sequence[Tensor], number: int) -> list[Tensor]:
 
 
 def _varied(value: Tensor, generator: torch.Generator) -> Tensor:
+    # Classes and places have to stay within their range, or an operation that looks them up would fail.
     if not value.is_floating_point():
         return value
     return value + (torch.rand(value.shape, generator=generator, dtype=torch.float32) * SPREAD).to(value.dtype)

@@ -70,6 +70,7 @@ class OfProgram:
         return made_of(program.tried, inputs)
 
     def observe(self, inputs: Sequence[Tensor], observer: Observer) -> None:
+        # One and the same graph from here to `mend`: what is found is known by the names of its nodes.
         self._module = self._module or self._given.graph(inputs)
         observed(self._module, inputs, observer)
 
@@ -81,6 +82,7 @@ class OfProgram:
         if not found:
             return
         assert self._module is not None
+        # A copy, since a later attempt observes the graph without what is mended.
         module = copy.deepcopy(self._module)
         for node in module.graph.nodes:
             if node.name in found:
@@ -110,6 +112,7 @@ class OfFunction:
         return self._made(inputs, Mending(self.found))
 
     def alone(self, row: int, inputs: Sequence[Tensor]) -> list[Tensor]:
+        # Nothing is mended for the run alone: its bits are what the stack is held to.
         return self._made(inputs, Mending({}))
 
     def observe(self, inputs: Sequence[Tensor], observer: Observer) -> None:
@@ -138,6 +141,7 @@ class Mending:
         """What was seen, as a number: other operations, or of other shapes, give another."""
 
     def __call__(self, node: str | None, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        # The shape of the first argument only: this is done for every operation of every step that is not traced.
         first = args[0] if args else None
         self.seen = hash((self.seen, operation, first.shape if isinstance(first, Tensor) else None))
         if operation in self._operations:
