@@ -17,6 +17,7 @@ _LARGE = 1 << 30
 def keep_memory() -> bool:
     """Keep freed memory in this process; whether the C library could be told."""
     try:
+        # None is the process itself, with whatever C library it has; those of macOS and Alpine have no mallopt.
         set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False

@@ -78,8 +78,10 @@ class Averages:
         rows = [
             row
             for row, each in enumerate(self.how)
+            # As in Lightning: steps are counted from 0, and none counts twice.
             if active[row] and steps[row] > self.latest[row] and each.is_due(steps[row] - 1)
         ]
+        # The first weights are taken as they are, later ones by a formula: each kind of rows is one operation.
         for some in ([row for row in rows if not self.taken[row]], [row for row in rows if self.taken[row]]):
             if some:
                 self._take(some, params, buffers)
@@ -89,6 +91,7 @@ class Averages:
 
     def _take(self, rows: Sequence[int], params: Matrix, buffers: Mapping[str, Tensor]) -> None:
         """For rows that all have an average, or all have none yet."""
+        # A slice is a view; places in a tensor would copy the whole matrix.
         every = slice(None) if len(rows) == len(self.how) else torch.tensor(rows)
         self.params[every] = self._averaged(rows, self.params[every], params[every])
         for name, value in self.buffers.items():
@@ -146,12 +149,14 @@ class Averages:
 def why_apart(callback: WeightAveraging, trainer: Mapping[str, Any], *, validates: bool) -> str | None:
     """Why a stack cannot average as this callback does, or None where it can."""
     own = {name for cls in _own_classes(callback) for name in vars(cls) if callable(vars(cls)[name])}
+    # A method that is overridden may be a hook that Lightning would call, and a stack would pass over it.
     if own - _SETTINGS:
         return f"has {min(own - _SETTINGS)}, which a stack does not call"
     if _decay(callback) is None and set(callback._kwargs) & {"avg_fn", "multi_avg_fn"}:
         return "averages by a function that a stack does not know"
     if str(callback._device or "cpu") != "cpu":
         return f"keeps the averages on {callback._device}"
+    # A copy is asked: a method of the user's own may count how often. Without an end a thousand epochs have to do.
     epochs, tried = trainer.get("max_epochs") or -1, copy.deepcopy(callback)
     if any(tried.should_update(epoch_idx=epoch) for epoch in range(epochs if epochs > 0 else 1000)):
         return "averages after the validation of an epoch, which is then of others"
@@ -171,6 +176,7 @@ def _decay(callback: WeightAveraging) -> float | None:
     function: Any = callback._kwargs.get("avg_fn")
     if getattr(function, "__module__", None) != "torch.optim.swa_utils":
         return None
+    # torch keeps the decay in the closure of the function that it makes, and nowhere else.
     formula = inspect.unwrap(function)
     found = inspect.getclosurevars(formula).nonlocals.get("decay") if inspect.isfunction(formula) else None
     return None if found is None else float(found)

@@ -35,6 +35,7 @@ class ByObjects(Rule[None]):
         for place in range(len(self.kinds)):
             state |= {name: torch.zeros_like(params, dtype=self.kinds[place][name]) for name in self.matrices_of(place)}
             columns = self.columns_of(place).values()
+            # In float64, which holds the steps of a counter exactly.
             state |= {name: torch.zeros(len(params), 1, dtype=torch.float64) for name in columns}
         return state
 
@@ -83,4 +84,5 @@ class ByObjects(Rule[None]):
     def _number(self, example: Any, value: Tensor) -> Any:
         if isinstance(example, Tensor):
             return value.to(example.dtype).reshape(example.shape).clone()
+        # A count that was an int to the object is one again, as its formulas expect.
         return type(example)(value.item())

@@ -52,6 +52,7 @@ def clip_norm(grads: Matrix, norms: Float[Tensor, " runs"], limit: Column) -> No
     The factor is that of `torch.nn.utils.clip_grad_norm_`.
     """
     factor = (limit / (norms[:, None] + 1e-6)).clamp(max=1.0)
+    # Not left to the clamp: an infinite limit over an infinite norm is nan.
     grads.mul_(torch.where(limit.isfinite(), factor, torch.ones_like(factor)))
 
 

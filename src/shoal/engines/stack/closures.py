@@ -44,6 +44,8 @@ class _Step:
         self._error: BaseException | None = None
         self._threads = torch.get_num_threads()
         self._own, self._others = threading.Semaphore(0), threading.Semaphore(0)
+        # A closure is called deep within a step, which nothing but a thread can halt there. It is a daemon, so that a
+        # step that is never told its loss, since another one failed, does not keep the process from ending.
         threading.Thread(target=self._run, daemon=True).start()
         self._others.acquire()
 
@@ -72,6 +74,7 @@ class _Step:
         torch.set_num_threads(self._threads)  # which every thread has for itself
         try:
             self._step(self._ask)
+        # Raised here it would end this thread alone, and the stack would wait for ever.
         except BaseException as error:
             self._error = error
         self._others.release()

@@ -93,16 +93,20 @@ class Training:
         history = EpochHistory()
         epoch, _, step = clock.now
         n_steps = math.ceil((n_batches - first) / self.accumulate)
+        # All steps at once: on a device each step's would be a transfer, which costs as much as the step.
         numbers = self._numbers(lrs, n_steps)
         if self._objects:
             self._objects.begin()
         for number, batch in enumerate(batches, first):
+            # Not in between, where gradients of a step that has begun would be lost.
             if number % self.accumulate == 0 and stop():
                 break
             clock.set(epoch, number, step)
+            # For objects that ask for the loss of this batch again within their step.
             self._batch, self._clock = batch, clock
             self._gradient(batch, clock, history, add=number % self.accumulate > 0)
             if (number + 1) % self.accumulate == 0 or number + 1 == n_batches:
+                # A norm is noted at each step, so there are as many as steps before this one.
                 self._update(numbers[len(history.norms)], history)
                 step += 1
                 if self._objects:
@@ -149,6 +153,7 @@ class Training:
     def _update(self, numbers: tuple[Column, ...], history: EpochHistory) -> None:
         norms = self._norms(self._grads)
         if not _all_finite(norms):
+            # By the numbers themselves: of finite ones that are large the norm may overflow.
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
         history.norms.append(norms)
         if self._clippings:
@@ -176,7 +181,9 @@ class Training:
             self._objects.leave(unreached)
         places = [stack.layout.places[place] for place in unreached]
         columns = torch.cat([torch.arange(first, first + size) for first, size in places]).to(stack.device)
+        # A state of one column is a number of the run, not of its parameters.
         matrices = [stack.params, *(each for each in stack.state.values() if each.shape[1] > 1)]
+        # Places in a tensor give copies, which the step in between does not reach.
         before = [each[:, columns] for each in matrices]
         yield
         for each, kept in zip(matrices, before, strict=True):
@@ -189,6 +196,7 @@ class Training:
         result.check(stack.active)
         torch._foreach_copy_(self._grad_views, result.grads)
         for name, value in result.buffers.items():
+            # Not of all rows: those that ask no more keep what their last question left.
             if value is not stack.buffers[name]:
                 stack.buffers[name][rows] = value[rows]
         if self._clippings:

@@ -74,6 +74,7 @@ class Gathered:
 
         They are those from `first` to before `end`.
         """
+        # An order has all samples, those of a last batch that is dropped among them.
         orders = torch.stack([run.order(number) for run in self.runs])[:, : sum(self._sizes)]
         places = (torch.split(each.to(self.device), self._sizes, dim=1) for each in (orders, orders + self._starts))
         for shared, own in islice(zip(*places, strict=True), first, end):

@@ -29,6 +29,7 @@ class Halving:
     def losers(self, values: Mapping[int, float], mode: Literal["min", "max"]) -> dict[int, str]:
         """The runs that stop, each with the reason, given every run's value of the metric; nan is the worst value."""
         sign = 1 if mode == "min" else -1
+        # nan compares with nothing, so it is told first. Between equals the number decides, not the order they come in.
         order = sorted(values, key=lambda run: (math.isnan(values[run]), sign * values[run], run))
         n, kept = len(order), math.ceil(len(order) / self.factor)
         return {

@@ -34,6 +34,7 @@ class Objects:
         """What gives the losses, where the objects ask for them."""
         self.first = torch.zeros(len(stack))
         """The losses that are known when a step begins."""
+        # Rows that fill up a stack share the last run's optimizer, whose schedulers must not step twice.
         self._owns = list({id(own): own for own in stack.own}.values())
         self._changing = any(own.changes_by_step for own in self._owns)
         self._parts = self._cut()
@@ -92,6 +93,7 @@ class Objects:
         keys = [own.key() for own in self.stack.own]
         if not self.rule.whole:
             return [_Apart(self, row, row + 1) for row in range(len(keys))]
+        # Neighbors only: a parameter for several rows must be a slice of the matrix, so that steps write to the stack.
         starts = [row for row in range(len(keys)) if row == 0 or keys[row] != keys[row - 1]]
         return [_Whole(self, a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
 
@@ -139,6 +141,7 @@ class _Part:
     def keep(self) -> None:
         """Have the stack hold what the object has come to."""
         for own in {id(each): each for each in self.stack.own[self.first : self.end]}.values():
+            # Without the parameters, which are the stack's rows: a deep copy would copy them, too.
             own.take(copy.deepcopy([{**group, "params": ()} for group in self.object.param_groups]))
 
 
@@ -148,6 +151,7 @@ class _Whole(_Part):
     def __init__(self, whole: Objects, first: int, end: int) -> None:
         super().__init__(whole, first, end)
         self._seen = [self._matrices(place) for place in range(len(self.params))]
+        # Before its first step an object has to find no state, by which it knows that it has to begin.
         if self.stack.steps[first]:
             for place, [param] in enumerate(self.params):
                 numbers = self.rule.numbers_of(place, self.stack.state, first)
@@ -157,6 +161,7 @@ class _Whole(_Part):
         return [[matrix[self.first : self.end, begin:stop]] for begin, stop in _columns(self.own, layout)]
 
     def leave(self, places: Collection[int]) -> None:
+        # One that tells training from evaluating moves all its parameters when it is switched, outside of any step.
         if places and hasattr(self.object, "eval"):
             raise CannotStackError(f"does not reach all parameters with its gradient, which {self.own.called} looks at")
 
@@ -177,6 +182,7 @@ class _Whole(_Part):
 
     def keep(self) -> None:
         super().keep()
+        # The object counts on for all its rows; one that stands still keeps the count that it stopped with.
         rows = torch.tensor([row for row in range(self.first, self.end) if self.stack.active[row]], dtype=torch.int64)
         for place, [param] in enumerate(self.params):
             for name, column in self.rule.columns_of(place).items():
@@ -190,6 +196,7 @@ class _Apart(_Part):
     def __init__(self, whole: Objects, first: int, end: int) -> None:
         super().__init__(whole, first, end)
         flat = [param for group in self.params for param in group]
+        # Nothing is kept before the first step: the list is empty then.
         for param, state in zip(flat, self.stack.kept[first], strict=False):
             self.object.state[param] = dict(state)
 
@@ -200,6 +207,7 @@ class _Apart(_Part):
     def leave(self, places: Collection[int]) -> None:
         flat = [param for group in self.params for param in group]
         for place in places:
+            # torch's optimizers pass over what has no gradient; of a zero they would decay it and move it on.
             flat[place].grad = None
 
     def step(self) -> None:
@@ -225,4 +233,5 @@ def _columns(own: OwnOptimizer, layout: Layout) -> list[tuple[int, int]]:
     for names in own.names:
         begins.append(places[n][0])
         n += len(names)
+    # A group takes the gaps behind its parameters along, so that it is one slice.
     return list(zip(begins, [*begins[1:], layout.width], strict=True))

@@ -68,6 +68,7 @@ class OwnOptimizer:
         self.used = self.lr
         """The learning rate of the last step."""
         optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
+        # Settings that an object has beside its groups: two runs that differ in them cannot share one.
         self._fixed = repr([_plain(each) for each in (optimizer, *self._parts)])
 
     @property
@@ -160,6 +161,7 @@ class OwnOptimizer:
         saved = saved or self.state_dict()
         groups, first = [], 0
         for group, values in zip(self._groups, saved["groups"], strict=True):
+            # Numbered through all groups, those that are not trained included, as in torch's own state dict.
             n = len(group["params"])
             groups.append({**values, "params": list(range(first, first + n))})
             first += n
@@ -178,6 +180,7 @@ class OwnOptimizer:
 
     def over(self, params: Sequence[Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
         """The same object over other parameters, of each group those given, and without a state."""
+        # Over a stack a group has one parameter, which has all of its rows and stands for each that there was.
         memo = {
             id(old): each[min(place, len(each) - 1)]
             for mine, each in zip(self.params, params, strict=True)
@@ -186,6 +189,8 @@ class OwnOptimizer:
         groups: dict[int, Group] = {}
         for group, values, each in zip(self._groups, copy.deepcopy(self.groups, memo), params, strict=True):
             groups[id(group)] = {**values, "params": list(each)}
+        # Not by the constructor: nobody knows what it was called with. All are made before any is filled: they refer to
+        # each other.
         made = [(old, type(old).__new__(type(old))) for old in (self.optimizer, *self._parts)]
         copies: dict[int, Any] = memo | {id(old): new for old, new in made}
         state: defaultdict[Any, Any] = defaultdict(dict)

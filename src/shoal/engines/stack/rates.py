@@ -104,6 +104,7 @@ class Rate:
         optimizer = self._optimizer.alone(params)
         schedule = self.scheduler.alone(optimizer, self.horizon)["scheduler"]
         if saved is None:
+            # A scheduler of torch's steps once when it is made: its count is one ahead of its time.
             time, lr = step if self.by_step else epoch, self.at(epoch, step)
             state = schedule.state_dict() | {"last_epoch": time, "_step_count": time + 1, "_last_lr": [lr]}
         else:
@@ -118,6 +119,7 @@ def beyond_rate(optimizer: Optimizer, scheduler: Scheduler) -> list[str]:
     params = [nn.Parameter(torch.zeros(1))]
     [plain] = optimizer.alone(params).param_groups
     course = Course(optimizer=optimizer, scheduler=scheduler, horizon=Horizon(None, None))
+    # At the beginning and a step later: cycled momenta are set from the first on.
     found = [group for time in (0, 1) for group in course.at(time, params)[0]]
     own = [name for name in plain if name not in ("params", "lr", "initial_lr")]
     return [name for name in own if any(group[name] != plain[name] for group in found)]
@@ -140,6 +142,7 @@ def columns(rates: Sequence[Rate | OwnOptimizer], rows: int, *, epoch: int, step
 
 def _remembered(known: dict[Any, float], rate: Rate | OwnOptimizer, epoch: int, step: int) -> float:
     """`rate.at`, computed once for runs whose schedules agree."""
+    # These have a state of their own; only what is a function of the time may be shared.
     if isinstance(rate, OwnOptimizer) or not isinstance(rate.scheduler, Schedule):
         return rate.at(epoch, step)
     if isinstance(rate.scheduler, Constant):

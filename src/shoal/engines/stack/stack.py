@@ -86,6 +86,7 @@ class Stack:
         """
         trained = [{n: p for n, p in module.named_parameters() if p.requires_grad} for module in modules]
         if own:
+            # In the optimizer's order, so that each of its groups is one slice of the matrix.
             order = [name for names in own[0].names for name in names]
             trained = [{name: named[name] for name in order} for named in trained]
         layout = Layout.of(trained[0])
@@ -139,6 +140,7 @@ class Stack:
             [self.active[row] for row in rows],
             {new: self.diverged[row] for new, row in enumerate(rows) if row in self.diverged},
             [self.own[row] for row in rows] if self.own else [],
+            # Copies, since a row may be selected more than once, and what objects keep is changed in place.
             [copy.deepcopy(self.kept[row]) for row in rows] if self.own else [],
             self.averages.select(index) if self.averages else None,
         )
@@ -219,6 +221,7 @@ class Stack:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken, with as many rows."""
         self.params.copy_(saved["params"])
+        # A copy even where they are: rows are written to in place later, and `saved` is the caller's.
         self.buffers = {name: value.to(self.device, copy=True) for name, value in saved["buffers"].items()}
         for name, value in saved["state"].items():
             self.state[name].copy_(value)
@@ -261,6 +264,7 @@ class Stack:
         """A copy of what objects keep, its tensors where the parameters are but for single numbers."""
 
         def there(value: Tensor) -> Tensor:
+            # torch's optimizers count their steps in main memory, whatever device their parameters are on.
             return value.to(self.device) if value.dim() else value
 
         return pytree.tree_map_only(Tensor, there, copy.deepcopy(kept))

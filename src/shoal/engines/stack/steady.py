@@ -46,4 +46,5 @@ def _tell_of_mkl() -> None:
 
 
 def _flushes() -> bool:
+    # torch can set it and cannot tell it: a denormal number is multiplied to see.
     return float(torch.tensor(1e-40) * 1.0) == 0.0

@@ -84,6 +84,7 @@ def _begun(params: Sequence[Tensor], row: int) -> tuple[list[Tensor], list[list[
         return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
 
     weights = [drawn(each) for each in params]
+    # Tenfold from run to run: an optimizer that takes one norm over all rows is found out by it.
     return weights, [[drawn(each).relu() * 10.0 ** (row - 1) for each in params] for _ in range(STEPS)]
 
 
@@ -123,6 +124,7 @@ def _stacked(own: OwnOptimizer, params: Sequence[Tensor], rule: ByObjects) -> li
     names = [name for group in own.names for name in group]
     layout = Layout.of(dict(zip(names, params, strict=True)))
     matrix = layout.matrix([weights for weights, _ in begun])
+    # Of their own for each row: `keep` puts settings back that steps have changed.
     copied = [begun_anew(own) for _ in range(ROWS)]
     stack = Stack(
         layout,
@@ -167,6 +169,7 @@ def begun_anew(own: OwnOptimizer) -> OwnOptimizer:
     """A fresh copy of the optimizer, as before its first step, which the caller may change."""
     found = copy.copy(own)
     found.optimizer = own.over(own.params)
+    # The schedulers act on the object that this is a copy of.
     found.scheduled = []
     return found
 
@@ -179,6 +182,7 @@ def _training(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 def _kinds(own: OwnOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
     """What the object keeps beside a parameter, by group; None where that is neither matrices nor single numbers."""
+    # Of this shape only what is kept number by number is (3, 2); sums over rows or columns and the like are not.
     groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype, device=like.device))] for _ in own.names]
     try:
         made = _training(own.over(groups))

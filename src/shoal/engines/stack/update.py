@@ -61,11 +61,13 @@ class Update:
         def alone(row: int) -> Program:
             own = {name: value[[row]] for name, value in stack.settings.items()}
             flags = _Flat.of(stack, found.grads, own).flags
+            # Alone, a run without momentum goes without operations that others in its stack need: another program.
             if flags not in programs:
                 programs[flags] = found._replace(flags=flags).program(self._heat)
             return programs[flags]
 
         n = len(stack)
+        # Not the rates of the runs: one that begins at zero would hide every difference.
         rates = torch.full((1, n, 1), 1e-3, dtype=torch.float64)
         [step] = stack.rule.of_steps(stack.settings, rates, [1] * n, stack.params.dtype)
         subject = OfProgram(program, lambda inputs: program, alone)
@@ -116,6 +118,7 @@ class _Flat(NamedTuple):
             self.rule.update(params, grads, state, settings, tuple(tensors))
 
         def traced(inputs: Sequence[Tensor]) -> GraphModule:
+            # make_fx runs what it traces, and an update writes to what it is given: on copies.
             return make_fx(functionalize(updated))(*(each.clone() for each in inputs))
 
         return Program(updated, traced, heat, "optimizer's update")
