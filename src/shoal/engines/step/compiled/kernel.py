@@ -23,6 +23,7 @@ class Kernel:
     """Whether an output may lie where an input does: all that an element needs is read before any of it is written."""
 
     def __init__(self, group: KernelGroup, loop: Loop, values: Mapping[Node, Tensor], function: Any) -> None:
+        # fx writes the graph's code with the name of each target; the log has it, too.
         self.__name__ = f"{'_'.join(str(node.name) for node in group.nodes)}"
         self.group = group
         self._function = function
@@ -48,6 +49,7 @@ class Kernel:
         What is not a number may be any.
         """
         inputs = [values[node] for node in self.group.inputs]
+        # A seed for each input: with one for all, an infinity would meet only infinities, and never a zero.
         special = [_special(value, seed) for seed, value in enumerate(inputs)]
         return all(
             same_bits(one, other)
@@ -77,6 +79,7 @@ _SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-40, -1e-40, 1e30, -1e30, torch.inf, -t
 def _special(like: Tensor, seed: int) -> Tensor:
     """Numbers laid out as those given, every second one a special case; another choice for every seed."""
     generator = torch.Generator().manual_seed(seed)
+    # Where the stride is zero there is one number for all: two that differ would have no place.
     shape = [size if stride else 1 for size, stride in zip(like.shape, like.stride(), strict=True)]
     special = torch.tensor(_SPECIAL)[torch.randint(len(_SPECIAL), shape, generator=generator)]
     usual = torch.randn(shape, generator=generator)

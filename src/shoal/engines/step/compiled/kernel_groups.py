@@ -48,6 +48,7 @@ def groups(graph: Graph) -> list[KernelGroup]:
     place = {node: number for number, node in enumerate(graph.nodes)}
     group: dict[Node, list[Node]] = {}
     for node in graph.nodes:
+        # Without names: asked is only whether there is an expression.
         if expression(node, {}) is None:
             continue
         group[node] = [node]
@@ -58,6 +59,7 @@ def groups(graph: Graph) -> list[KernelGroup]:
             together = sorted({*theirs, *group[node]}, key=place.__getitem__)
             if _done_by(place[node], _users(together), place):
                 group |= dict.fromkeys(together, together)
+    # All nodes of a group have one and the same list, so that the list itself tells groups apart.
     found = {id(nodes): KernelGroup(tuple(nodes)) for nodes in group.values()}
     return [each for each in found.values() if each.pays]
 

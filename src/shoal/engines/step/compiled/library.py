@@ -16,6 +16,8 @@ from shoal import machine
 from shoal.engines.step.cache import folder
 from shoal.instructions import portable
 
+# gcc contracts products and sums by itself, which rounds once less. Without errno and traps square roots and choices
+# become vectors; `-fopenmp-simd` follows `#pragma omp simd`, and needs no library of OpenMP.
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 """Nothing here lets the compiler change a number."""
 PORTABLE = ("-mavx2", "-mfma")
@@ -46,6 +48,7 @@ class Library:
         self._path = self._whole()
         self._compiling: threading.Thread | None = None
         if self._path is None:
+            # A daemon: a process that is done does not wait for a compiler that it no longer needs.
             self._compiling = threading.Thread(target=self._compile, args=(compiler, source), daemon=True)
             try:
                 self._compiling.start()
@@ -58,6 +61,7 @@ class Library:
             with suppress(OSError):
                 if path.name == self._named(path.read_bytes()):
                     return path
+                # Another content than its name says: it was cut short, and is made anew.
                 path.unlink()
         return None
 
@@ -65,6 +69,7 @@ class Library:
         return f"{self.name}.{hashlib.sha256(content).hexdigest()}.so"
 
     def _compile(self, compiler: str, source: str) -> None:
+        # In the same folder, or `replace` could not put it in place at one stroke.
         new = self._folder / f"{self.name}.{os.getpid()}.{threading.get_ident()}.new"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -132,6 +137,7 @@ def _kept() -> Path:
 
 def _digest(compiler: str, source: str) -> str:
     """A name for a library that changes with its source, its compiler and the processor."""
+    # An update puts another compiler under the same name.
     changed = os.stat(compiler).st_mtime_ns
     return hashlib.sha256("\n".join([*_called(compiler), str(changed), machine.kind(), source]).encode()).hexdigest()[
         :32

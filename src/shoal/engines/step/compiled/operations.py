@@ -46,11 +46,13 @@ _EXPRESSIONS: dict[Any, str] = {
     aten.clamp_max.default: "minimum{f}({b}, {a})",
     aten.maximum.default: "maximum{f}({a}, {b})",
     aten.minimum.default: "minimum{f}({a}, {b})",
+    # Factors stand in the order in which torch's kernels multiply them: another order rounds otherwise.
     aten.sigmoid_backward.default: "{a} * (1 - {b}) * {b}",
     aten.tanh_backward.default: "{a} * muladd{f}(-{b}, {b}, 1)",
     aten.mse_loss.default: "({a} - {b}) * ({a} - {b})",
     aten.addcmul.default: "muladd{f}({value} * {b}, {c}, {a})",
     aten.addcdiv.default: "{a} + {value} * {b} / {c}",
+    # From the nearer of the two ends, as torch does.
     aten.lerp.Tensor: (
         "muladd{f}(__builtin_fabs{f}({c}) < {half} ? {c} : {c} - 1, {b} - {a}, "
         "__builtin_fabs{f}({c}) < {half} ? {a} : {b})"
@@ -127,6 +129,7 @@ def _function(name: str, arguments: str, text: str, kind: str, suffix: str) -> s
 @cache
 def _rounds_once() -> bool:
     """Whether torch's kernels multiply and add with one rounding: 3 times a third is not 1 to the last bit then."""
+    # 64 of them, to fill vectors: elements that are left over are computed by other instructions.
     third, three = torch.full((64,), 1 / 3), torch.full((64,), 3.0)
     return bool((torch.addcmul(-torch.ones(64), third, three) != 0).all())
 
@@ -154,6 +157,7 @@ def literal(value: Any, dtype: torch.dtype) -> str:
     """A number in C, rounded to the type."""
     rounded = torch.tensor(value, dtype=torch.float64).to(dtype).item()
     if math.isfinite(rounded):
+        # In hexadecimal, which a compiler need not round.
         return f"({float(rounded).hex()}{SUFFIXES[dtype]})"
     if math.isnan(rounded):
         return f'__builtin_nan{SUFFIXES[dtype]}("")'

@@ -133,6 +133,7 @@ def _may_gain(node: Node, values: Mapping[Node, Tensor]) -> bool:
     if len(node.all_input_nodes) < 2:
         return False
     left, right = (values[each] for each in node.all_input_nodes)
+    # What is packed lies on the stack of the thread, in an array of fixed size.
     small = right[0].numel() <= LARGEST and min(left.shape[1], right.shape[2]) > 1
     return small and left.dtype == right.dtype == torch.float32 and values[node].is_contiguous()
 
@@ -166,4 +167,5 @@ def _best(function: Callable[[], Any]) -> float:
         began = time.perf_counter()
         function()
         found.append(time.perf_counter() - began)
+    # Whatever else the machine does only adds to the time.
     return min(found)

@@ -114,6 +114,7 @@ class Program:
             compiled = runnable(module)
             name = remembered.digest(f"{self._draft.library.name} {module.code}", inputs)
             if not remembered.known(name):
+                # Each kernel agrees by itself; that memory is used again at the right time shows in the whole only.
                 if not _agree(self._run, compiled, inputs):
                     raise CannotCompileError("other bits would come of it as a whole")
                 remembered.keep(name)
@@ -127,6 +128,7 @@ class Program:
 
 def of_graph(module: GraphModule, heat: Heat, what: str) -> Program:
     """The program that runs a graph that writes to no memory."""
+    # A copy, since lowering changes the graph, and compiling begins with the one that writes nowhere.
     made_of = lowered(copy.deepcopy(module))
     program = Program(runnable(made_of), lambda inputs: copy.deepcopy(module), heat, what)
     program.text = made_of.code
@@ -172,6 +174,7 @@ class _Draft:
         self.products = products(module.graph, values)
         if not self.loops and not self.products:
             raise CannotCompileError("no operations that gain by it")
+        # Loops that differ in sizes alone have one text, and are compiled once.
         texts = dict.fromkeys(found.text for _, found in self.loops)
         self.names = {text: f"kernel_{number}" for number, text in enumerate(texts)}
         self.library = Library("\n".join([definitions(), *(f"void {name}{text}" for text, name in self.names.items())]))
@@ -183,6 +186,7 @@ class _Draft:
 
     def _has_products(self) -> bool:
         """Whether the compiler is done with products, well or not."""
+        # Products are extra: that they cannot be compiled keeps nothing else from it.
         with suppress(CannotCompileError):
             return self.product_library is None or self.product_library.ready()
         return True
@@ -259,5 +263,6 @@ def _replace(module: GraphModule, kernel: Kernel) -> None:
             part = graph.call_function(result, (call, number))
             part.meta["val"] = node.meta["val"]
             node.replace_all_uses_with(part)
+    # From the last on: fx erases no node that another one uses.
     for node in reversed(group.nodes):
         graph.erase_node(node)

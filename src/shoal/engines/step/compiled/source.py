@@ -47,6 +47,7 @@ def loop(group: KernelGroup, values: Mapping[Node, Tensor]) -> Loop | None:
     numbers: list[int] = []
 
     def number(value: int) -> str:
+        # An argument and no literal: loops of other sizes then share their text, and what was compiled of it.
         numbers.append(value)
         return f"n[{len(numbers) - 1}]"
 
@@ -61,6 +62,7 @@ def loop(group: KernelGroup, values: Mapping[Node, Tensor]) -> Loop | None:
         if not inner.strides[i]:
             lines.append(f"    const {_type(node)} x{i} = *r{i};")
     size = str(inner.size) if outer and inner.size <= LONGEST_FIXED else number(inner.size)
+    # Said in so many words, since outputs may lie where inputs do: the compiler would take it for a dependence.
     lines += ["    #pragma omp simd", f"    for (long j = 0; j < {size}; j++) {{"]
     names: dict[Node, str] = {}
     for i, node in enumerate(group.inputs):

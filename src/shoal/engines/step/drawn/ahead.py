@@ -159,10 +159,12 @@ class Ahead:
     def at(self, batch: int) -> tuple[Tensor, ...]:
         """The numbers for a batch, which is the last one that was asked for or the next."""
         while self._next <= batch:
+            # Only on demand: the state of a generator is 5 kB, for each run and batch.
             if self._keeps:
                 self._before = self.states()
             self._parts = tuple(self._drawn(draw) for draw in self.draws(self._next))
             self._next += 1
+        # The last is `own`, which a step may need where it draws nothing.
         return (*self._parts, torch.zeros(self._rows, 1))
 
     def states(self) -> dict[int, Tensor]:
@@ -196,6 +198,7 @@ class AheadClock(Clock):
         self.ahead = ahead
 
     def keys_of(self, *, trains: bool, needed: bool = True) -> tuple[Tensor, ...]:
+        # Needed or not, the generators have to move on as they do in a run alone.
         del needed
         return self.ahead.at(self.now[1])[0 if trains else -1 :]
 

@@ -34,6 +34,7 @@ class StepKeys:
         return self._known[1][place]
 
     def _made(self, *position: int) -> Int[Tensor, "batches runs 2"]:
+        # Python derives one word for each run and block; those of the batches come of it all at once.
         own = torch.tensor([derived(seed, Stream.STEP, *position) for seed in self.seeds])
         words = hashed(own + hashed(torch.arange(BLOCK)[:, None]))
         return words.view(torch.int32).view(BLOCK, len(self.seeds), 2).to(self.device)

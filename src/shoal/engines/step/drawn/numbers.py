@@ -89,6 +89,7 @@ class Draws(RandomNumbers):
         """Uniform over [0, 1), all bits of the type's precision random."""
         n = math.prod(shape)
         if dtype is torch.float64:
+            # Words are signed and begin at minus a half of their span: 0.5 and 2**-33 move both parts to begin at zero.
             high, low = self.words(n).double() * 2**-32, (self.words(n) >> 11).double() * 2**-53
             return (high + low + (0.5 + 2**-33)).view(shape)
         return ((self.words(n) >> 8).to(_single(dtype)) * 2**-24 + 0.5).view(shape)
@@ -99,6 +100,7 @@ class Draws(RandomNumbers):
         if dtype is torch.float64:
             high, low = self.words(n).double() * 2**-32, (self.words(n) >> 12).double() * 2**-52
             return (high + low + (0.5 + 2**-33 + 2**-53)).view(shape)
+        # 23 bits and not 24: the half that makes it a middle takes the last.
         return (((self.words(n) >> 9).to(_single(dtype)) + 0.5) * 2**-23 + 0.5).view(shape)
 
     def normal(self, shape: list[int], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
@@ -117,6 +119,7 @@ class Draws(RandomNumbers):
         """Whether something of this probability happens, to 32 bits."""
         limit = round(probability * SPAN) - SPAN // 2
         words = self.words(math.prod(shape)).view(shape)
+        # A probability of 1 has a limit that no int32 holds.
         return words < limit if limit < SPAN // 2 else torch.ones_like(words, dtype=torch.bool)
 
     def whole(self, low: int, high: int, shape: list[int]) -> Int[Tensor, "*shape"]:
@@ -138,6 +141,7 @@ class Draws(RandomNumbers):
 
 def _mixed(words: Int[Tensor, " n"], beside: Tensor | None = None) -> Int[Tensor, " n"]:
     """A bijection of 32-bit words by which the first bits come to depend on all bits; another for each `beside`."""
+    # Shifts of signed words draw the sign after them; the masks take it away again.
     words = (words ^ (words >> 16 & 0xFFFF)) * FIRST
     if beside is not None:
         words = words ^ beside

@@ -52,6 +52,7 @@ class Drawing(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         if func in _OPENED:
+            # torch takes the mode off while it is asked; what the function calls has to come here, too.
             with self:
                 return _opened(func)(*args, **given)
         replacement = REPLACEMENTS.get(func)
@@ -67,6 +68,7 @@ class Drawing(TorchFunctionMode):
 
     def _own(self, value: Tensor) -> Tensor:
         """The same tensor, in memory of each run's own where this is mapped over runs."""
+        # A flag that comes of the key is each run's own to the mapping, and so is what is chosen by it.
         always = self._draws.own == self._draws.own
         return torch.where(always, value, value)
 
