@@ -38,6 +38,7 @@ UNTAGGED = {getattr(aten, name) for name in _UNTAGGED.split()}
 
 def depends_on_place(target: Any) -> bool:
     """Whether an operation is pointwise and its last bit may depend on where in memory an element stands."""
+    # What writes over its input could not be given a copy of it.
     if not isinstance(target, torch._ops.OpOverload) or target._schema.is_mutable:
         return False
     pointwise = torch.Tag.pointwise in target.tags or target.overloadpacket in UNTAGGED
@@ -54,6 +55,7 @@ def in_whole_vectors(operation: Callable[..., Tensor], strides: Sequence[int], *
     size = -(-n // VECTORS) * VECTORS
 
     def filled(arg: Any) -> Any:
+        # A tensor without dimensions spreads by itself; with one, it would count when torch finds the result's type.
         if not isinstance(arg, Tensor) or arg.dim() == 0:
             return arg
         whole = arg.new_zeros(size)
@@ -68,6 +70,7 @@ def in_whole_vectors(operation: Callable[..., Tensor], strides: Sequence[int], *
 
 def blind(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """An operation of torch's, in whole vectors where its last bits would depend on where an element stands."""
+    # Done in any case: where it is done again in whole vectors, this one tells the shape and the strides.
     result = operation(*args, **kwargs)
     if depends_on_place(operation) and is_elementwise(result, args) and not fills_vectors(result, args):
         return in_whole_vectors(operation, result.stride(), *args, **kwargs)

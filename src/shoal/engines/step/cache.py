@@ -13,4 +13,5 @@ def folder(name: str) -> Path:
         RuntimeError: where the user has no home.
     """
     given = os.environ.get("XDG_CACHE_HOME")
+    # Set but empty counts as not set, as the XDG specification says.
     return (Path(given) if given else Path.home() / ".cache") / "shoal" / name

@@ -48,6 +48,7 @@ class _Catching:
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         given = arguments(self, name, value, *args, **kwargs)
+        # shoal's own modules ask for it: by Lightning's defaults the last batch would stand for an epoch of training.
         if given["batch_size"] is not None and getattr(self, "logs_means", False):
             given |= {"on_step": False, "on_epoch": True}
         try:
@@ -57,6 +58,7 @@ class _Catching:
         if isinstance(value, Metric):
             self._fills.metrics.log(value, found, self._clock.loader)
             return
+        # Lightning would count both calls in the mean; a step gives one value for each name.
         if any(key in self._caught for key in found):
             raise CannotStackError(f"logs {name} more than once")
         self._caught |= {key: (value, entry) for key, entry in found.items()}
@@ -131,6 +133,7 @@ class _Calling(nn.Module):
         super().__init__()
         self.module = module
         self.step = "training_step" if stage == "train" else "validation_step"
+        # Asked as Lightning asks: a second argument of any name is given the number.
         self._numbered = is_param_in_hook_signature(getattr(module, self.step), "batch_idx", min_args=2)
 
     def forward(self, batch: Any, number: Any, loader: int | None, names: Sequence[str]) -> tuple[Any, list[Tensor]]:
@@ -201,6 +204,7 @@ class CapturedStep:
         return {name: entry for name, (_, entry) in self.fills.metrics.logged.items()}
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
+        # A step may write to its buffers, as batch norm does, and these are the stack's.
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
@@ -215,6 +219,7 @@ class CapturedStep:
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):
             given = batch, clock.batch_number(), clock.loader, list(new)
+            # No ties of torch's: they would give a part that is in the module twice both of its names (see `_shared`).
             output, after = functional_call(self._calling, named, given, tie_weights=False)
         self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
@@ -243,6 +248,7 @@ class CapturedStep:
             yield caught
         finally:
             module.__class__ = cls
+            # What is left in `__dict__` would go into the module's pickle.
             for name in watched:
                 del module.__dict__[name]
 
@@ -250,6 +256,7 @@ class CapturedStep:
         output = known(output.get("loss") if isinstance(output, Mapping) else output)
         if self.stage == "val":
             self.gives_loss = isinstance(output, Tensor) and output.numel() == 1
+            # A mapping gives the same tensors whatever a step returns: zero stands for none.
             return output.reshape(()) if self.gives_loss else next(iter(params.values())).new_zeros(())
         if not isinstance(output, Tensor):
             raise CannotStackError("returns no loss")

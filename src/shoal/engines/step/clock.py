@@ -69,6 +69,7 @@ class Clock:
     def in_turn(self, loaders: Sequence[T]) -> Iterator[T]:
         """What there is of each data loader, the clock being at it where there are several."""
         for number, each in enumerate(loaders):
+            # A single loader has no number: Lightning gives none to its step and puts none into the names.
             self.loader = number if len(loaders) > 1 else None
             yield each
         self.loader = None
@@ -109,5 +110,6 @@ class Clock:
             return
         with Drawing(numbers, fresh=self._fresh) as mode:
             yield
+        # Not in a `finally`: of a step that fails numbers are left over, and its own error would be lost.
         numbers.finish()
         self.drawn |= mode.drawn

@@ -30,4 +30,5 @@ def own_derived(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part, values in before:
+            # They are plain attributes, which `functional_call` does not put back as it does parameters.
             vars(part).update(values)

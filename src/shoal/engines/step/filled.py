@@ -53,6 +53,7 @@ class Fills:
     def watched(self) -> Iterator[dict[str, Tensor]]:
         """The tensors that a step appends, by their names, known when the block ends."""
         own, found = vars(self.module), dict[str, Tensor]()
+        # No lists of a class of the user's own, of which nobody knows what `append` does.
         kept = {name: value for name, value in own.items() if type(value) is list}
         own.update({name: _Watched(name, value, name in self.hooked) for name, value in kept.items()})
         calls: list[tuple[str, Any]] = []
@@ -60,6 +61,7 @@ class Fills:
             with self.metrics.watched(lambda path, given: calls.append((path, given))):
                 yield found
             for name in kept:
+                # Appended to a list of its own making, an item would be lost: the old list is put back below.
                 if not isinstance(own.get(name), _Watched):
                     raise CannotStackError(f"changes self.{name}")
                 for value in own[name].finished():
@@ -95,6 +97,7 @@ class Fills:
             self.items.append(item)
         begin = f"{MARK}{place}:{self.items.index(item)}:"
         tensors = {number: leaf.detach() for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
+        # Tensors are all that comes out of a mapped step: an item without any needs one to be told of.
         return {f"{begin}{number}": leaf for number, leaf in (tensors or {-1: torch.zeros(())}).items()}
 
 

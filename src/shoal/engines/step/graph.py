@@ -17,6 +17,7 @@ def describe(node: Node, result: Any = None) -> None:
     """Note a result's shape, strides and type at its node; they come from the given tensor or from the trace."""
     found = node.meta.get("val") if result is None else result
     if isinstance(found, Tensor):
+        # Without memory: kept with the graph as they are, all values of a step would stay as long as it does.
         node.meta["val"] = torch.empty_strided(found.shape, found.stride(), dtype=found.dtype, device="meta")
 
 

@@ -63,6 +63,7 @@ class Total(NamedTuple):
             every = torch.cat([self.value[None], values])
             return Total(every.amax(0) if entry.reduction == "max" else every.amin(0), weight)
         parts = values * torch.tensor(weights, dtype=torch.float64)[:, None] if entry.reduction == "mean" else values
+        # Not `sum`, whose order of adding goes by the shape: one batch after the other, however many rows there are.
         return Total(torch.cat([self.value[None], parts]).cumsum(0)[-1], weight)
 
     def number(self, entry: Entry) -> Float[Tensor, " runs"]:
@@ -117,5 +118,6 @@ def entries(stage: Stage, given: Mapping[str, Any], loader: int | None = None) -
 def _reduction(name: str, given: Any) -> Reduction:
     try:
         return _REDUCTIONS[given.lower() if isinstance(given, str) else given]
+    # TypeError comes of what cannot be hashed: Lightning knows no such reduction either.
     except (KeyError, TypeError):
         raise NotLoggableError(f"logs {name} with a reduce_fx that Lightning does not know") from None

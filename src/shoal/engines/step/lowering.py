@@ -43,6 +43,7 @@ _FRESH = {aten.bmm.default, aten.mm.default, aten.addmm.default, aten.baddbmm.de
 def lowered(module: GraphModule) -> GraphModule:
     """The graph as it is run. One in which more is written to memory than kernels do is left as it is."""
     graph = module.graph
+    # First, since a copy that stays at the end counts as a write below.
     _write_in_place(graph)
     if not any(writes(node) for node in graph.nodes):
         _write_over_dead_inputs(graph)
@@ -63,6 +64,7 @@ def _write_in_place(graph: Graph) -> None:
         if not (isinstance(source, Node) and _is_kernels(source) and layout(target) == layout(source)):
             continue
         call, _ = _origin(source)
+        # Element by element a kernel may read what it writes over; a product reads a row again for the next column.
         over = {target} if _is_pointwise(call) else set()
         if last_read.get(memory[target], -1) <= place[call] and _looks(call, target, memory) <= over:
             _put(source, target)
@@ -78,6 +80,7 @@ def _write_over_dead_inputs(graph: Graph) -> None:
         reader = _origin(node)[0] if _is_kernels(node) else node
         free = (source for source in _candidates(node, reader) if last_read[memory[source]] == place[reader])
         over = next((source for source in free if _looks(reader, source, memory) == {source}), None)
+        # Inputs and constants are the caller's, or read again by the next call.
         if over is None or not _is_fresh(memory[over]):
             continue
         _put(node, over) if _is_kernels(node) else _rewrite_in_place(node, over)
@@ -93,6 +96,7 @@ def _may_write(node: Node) -> bool:
     """Whether a node's result may go where an input lies, and goes to no other place yet."""
     if _is_kernels(node):
         return _destination(node) is None and _is_pointwise(_origin(node)[0])
+    # What needs whole vectors computes on copies, so that there is nothing of its own to write over.
     return node.target in _IN_PLACE and not needs_whole_vectors(node)
 
 

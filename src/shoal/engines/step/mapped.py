@@ -86,6 +86,7 @@ class _Flat:
         except RuntimeError as error:
             if self._mapped.fresh or not any(words in str(error) for words in _WRITTEN):
                 raise
+            # Not at once for every step: tensors of each run's own cost memory, and a kernel each.
             self._mapped.fresh = True
             return self._stepped(inputs)
 
@@ -200,6 +201,7 @@ class Mapped:
             params: Tensors, buffers: Tensors, batch: Any, key: tuple[Tensor, ...]
         ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any, tuple[Tensor, ...]]]:
             for place, param in enumerate(params.values() if self.gradients else ()):
+                # `grad` gives zeros where it does not reach; a hook alone tells those from a gradient that is zero.
                 param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
             presumed = Presumed()
             with PerRun(), presumed if self.presumes else nullcontext(), unvalidated():
@@ -221,11 +223,13 @@ class Mapped:
         """The trace to run; None where the step is mapped anew each time."""
         if not self.traced or self.refused:
             return None
+        # Of several data loaders for validation, a step may do something else for each.
         key = forms(flat.inputs), flat.clock.loader
         ready = (self._guarded if self.guard.on else self._traces).get(key)
         if ready is None:
             ready = self._trace(flat, flat.inputs)
             if ready and self.guard.on:
+                # Apart from `_traces`, where the guard's own small stacks are, which were compared with nothing.
                 self._guarded[key] = ready = self._settled(ready, flat)
         return ready
 
@@ -257,6 +261,7 @@ class Mapped:
             self.refused = None
         finally:
             flat.clock.watched = False
+        # Asked apart from errors: the epoch is looked at without one, and a step may catch that of the number.
         if flat.clock.read:
             self.refused = "the step looks at the clock"
         if self.refused:

@@ -35,6 +35,7 @@ class MeteredStep(CapturedStep):
         self.updates: dict[str, int] = {}
         """How often a step updates each metric."""
         self._parts = {path: part for path, part in module.named_modules() if isinstance(part, Metric)}
+        # Mapped along here, metrics have to compute in the step, and not to be noted for later.
         self.fills.metrics.leave()
 
     def held(self) -> dict[str, Tensor]:
@@ -64,6 +65,7 @@ class MeteredStep(CapturedStep):
             for name, value in given.items():
                 path, _, state = name.removeprefix(MARK).rpartition(".")
                 vars(parts[path])[state] = value.clone()
+            # On the instance, which comes before the class that `CapturedStep` puts there; `log` goes on to that.
             vars(module)["log"], vars(module)["log_dict"] = self._log(values), self._log_dict
             yield values
             _drop_unlogged(values, self.metrics)
@@ -72,6 +74,7 @@ class MeteredStep(CapturedStep):
             for name in ("log", "log_dict"):
                 vars(module).pop(name, None)
             for path, part in parts.items():
+                # With all else that the step has set there: tensors of the mapping, of no use outside of it.
                 vars(part).clear()
                 vars(part).update(before[path])
 
@@ -159,6 +162,7 @@ def _prepare(part: Any, path: str, counts: dict[str, int], values: dict[str, Ten
             kind.update(part, *args, **kwargs)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        # The batch by itself from fresh states, then the batch among all: what torchmetrics' `forward` comes to.
         before = {name: own[name] for name in part._defaults}
         own.update({name: torch.zeros_like(before[name]).add(value) for name, value in part._defaults.items()})
         with torch.no_grad():

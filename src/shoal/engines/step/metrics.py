@@ -105,6 +105,7 @@ class OfBatch:
     __float__ = __int__ = __bool__ = __lt__ = __gt__ = __le__ = __ge__ = __getitem__ = __len__ = __iter__ = _used
 
     def __getattr__(self, name: str) -> Any:
+        # Copying, pytree and the like ask for such names to see whether they are there.
         if name.startswith("__"):
             raise AttributeError(name)
         self._used()
@@ -143,4 +144,5 @@ def _within(path: str, other: str) -> bool:
 
 
 def _number(metric: Any, entry: Entry) -> float:
+    # What the last `forward` gave is the value of the last batch; `compute` gives that of the epoch.
     return float(metric._forward_cache if entry.reduction == "last" else metric.compute())

@@ -55,6 +55,7 @@ def simplified(module: GraphModule) -> GraphModule:
         return module
     for node in graph.nodes:
         describe(node)
+    # Products first: the transposes that they add may undo others, and both go in the loop below.
     _each(graph, _cheaper_product)
     # Each may leave another one without effect.
     while _each(graph, _without_effect):
@@ -100,6 +101,7 @@ def _without_effect(node: Node) -> Node | None:
 def _factor_beside_one(node: Node) -> Node | None:
     left, right = node.args
     for kept, one in ((left, right), (right, left)):
+        # Times one may still mean to spread over more dimensions, or to another type.
         if isinstance(kept, Node) and _is_one(one) and (same_values(kept, node) or _only_broadcast(kept, node)):
             return kept
     return None
@@ -121,6 +123,7 @@ def _is_larger_sum(node: Node, term: Node) -> bool:
 
 def _is_one(value: Any) -> bool:
     if not isinstance(value, Node):
+        # True equals 1 in Python.
         return not isinstance(value, bool) and value == 1
     if value.target in _VIEWS:
         return _is_one(value.args[0])
@@ -154,6 +157,7 @@ def _fold_constants(module: GraphModule) -> None:
             continue
         if not (_is_pure(node) and all(source in known for source in node.all_input_nodes)):
             continue
+        # Of what has no inputs only these are constant: `rand` has none either.
         if node.target in _FILLED or node.all_input_nodes:
             value = _evaluated(node, known)
             if value.numel() <= _MAX_FOLDED:

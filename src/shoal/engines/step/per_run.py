@@ -46,6 +46,7 @@ def batch_norm(
         var = (input - mean.view(shape)).square().mean(dims)
         n = input.numel() // input.shape[1]
         if running_mean is not None and running_var is not None:
+            # As in torch: the running variance is the unbiased one, and the batch is normed by the other.
             running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
             running_var.mul_(1 - momentum).add_(var.detach() * (momentum * n / (n - 1)))
     else:
@@ -65,6 +66,7 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.normalize`, whose result is written into `out` where one is given."""
+    # Spectral norm has its vectors written into `out`, which a mapping refuses of torch's own function.
     found = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
     return found if out is None else out.copy_(found)
 
@@ -74,6 +76,7 @@ def view(input: Tensor, *size: Any, **kwargs: Any) -> Tensor:
     try:
         return input.view(*size, **kwargs)
     except RuntimeError:
+        # To view as another type is no question of shape: no copy could stand for it.
         if not size or isinstance(size[0], torch.dtype):
             raise
         return input.reshape(*size)
@@ -83,6 +86,7 @@ def put(target: Tensor, place: Any, value: Any) -> None:
     """`target[place] = value`; of flags, where one value is put."""
     is_flags = isinstance(place, Tensor) and place.dtype is torch.bool
     if is_flags and (not isinstance(value, Tensor) or value.dim() == 0):
+        # Putting by flags asks how many there are, which is another number in each run; choosing does not.
         flags = place.view(*place.shape, *[1] * (target.dim() - place.dim()))
         target.copy_(torch.where(flags, value, target))
     else:

@@ -35,6 +35,7 @@ class Presumed(TorchFunctionMode):
         known = [self._value(each) for each in args]
         if func in _ANSWERS and known[0] is not None and args[0].numel() == 1:
             flag = args[0].reshape(())
+            # Turned so that true means as presumed, whichever way it was asked.
             self._asked.append(flag if known[0] else ~flag)
             return known[0]
         found = func(*args, **(kwargs or {}))

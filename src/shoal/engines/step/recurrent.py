@@ -21,6 +21,7 @@ def _gru(given: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None) -> T
     )
     kept = (update + own_update).sigmoid()
     found = (new + (reset + own_reset).sigmoid() * own_new).tanh()
+    # In this order, as torch's kernel: (1 - z) n + z h is the same but for the last bit.
     return found + kept * (state - found)
 
 
@@ -64,6 +65,7 @@ def recurrent(
     given, first, weights, biased, n, dropout, train, bidirectional, batch_first = args
     found = given.transpose(0, 1) if batch_first else given
     parts, ways = 4 if biased else 2, 2 if bidirectional else 1
+    # torch lists weights without places for biases that are not there.
     each = [[*weights[at : at + parts], None, None][:4] for at in range(0, len(weights), parts)]
     last: list[Tensor] = []
     for layer in range(n):
@@ -85,6 +87,7 @@ def _states(
     of_input, of_state, bias, own_bias = weights
     assert of_input is not None
     assert of_state is not None
+    # One product for all times; only what depends on the state before has to go step by step.
     times = functional.linear(given, of_input, bias).unbind(0)
     found = []
     for each in reversed(times) if backwards else times:

@@ -25,6 +25,7 @@ class StepTrainer:
     def __init__(self, trainer: Any, clock: Any, stage: Stage) -> None:
         trains = stage == "train"
         own = {"_trainer": trainer, "_clock": clock, "training": trains}
+        # Past `__setattr__`, which refuses.
         vars(self).update(own, validating=not trains, evaluating=not trains)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:

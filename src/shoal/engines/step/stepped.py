@@ -69,6 +69,7 @@ class Names(NamedTuple):
     def of(self, tensors: Sequence[Tensor]) -> Stepped:
         """The result of the step that gave these."""
         losses, *rest = tensors
+        # In the order in which a mapped step returns them; what is left at the end are the gradients.
         parts = iter(rest)
         logged = dict(zip(self.logged, islice(parts, len(self.logged)), strict=True))
         buffers = dict(zip(self.buffers, islice(parts, len(self.buffers)), strict=True))
