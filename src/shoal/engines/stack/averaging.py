@@ -97,6 +97,7 @@ class Averages:
         for name, value in self.buffers.items():
             counts = self.how[rows[0]].of_buffers or name in self.parameters
             new = buffers[name][every]
+            # Counters are cut off to whole numbers again, as where torch copies an average to its place.
             value[every] = self._averaged(rows, value[every], new).to(value.dtype) if counts else new
 
     def _averaged(self, rows: Sequence[int], averaged: Tensor, current: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ class Training:
             self._objects.losses = self._losses_again
         guard = self.update.guard
         self._norms = guard.function("norm of the gradient", row_norms, self._grads)
+        # Only their form matters here: the guard tries the clippings on numbers of its own as well.
         norms = row_norms(self._grads)
         self._clippings = [
             (guard.function(f"clipping of the gradient's {name}", by, self._grads, norms, limits), limits)
@@ -135,6 +136,7 @@ class Training:
 
     def _take_buffers(self, new: dict[str, Tensor]) -> None:
         stack = self.stack
+        # Mostly so; then there is nothing to choose between, and no copy is made.
         if all(stack.active):
             stack.buffers = new
             return

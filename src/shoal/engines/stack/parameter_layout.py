@@ -58,6 +58,7 @@ class Layout:
     ) -> Float[Tensor, "runs params"]:
         """A new matrix from the parameters of each run, where the first ones are unless a device is given."""
         first = runs[0][0]
+        # Not `empty`: the gaps take part in whatever is done to whole rows, such as their norms.
         matrix = torch.zeros(len(runs), self.width, dtype=first.dtype, device=device or first.device)
         for row, values in zip(matrix, runs, strict=True):
             for place, value in zip(self.parts(row), values, strict=True):

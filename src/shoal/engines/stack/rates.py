@@ -80,6 +80,7 @@ class Rate:
         """Go on from `state_dict`."""
         if self._torch is not None:
             self._described["scheduler"].load_state_dict(dict(saved["scheduler"]))
+            # Some schedulers go on from the rate that the optimizer has, which is no part of their state.
             self._torch.param_groups[0]["lr"] = saved["lr"]
 
     def load_torch(self, state: Mapping[str, Any], group: Mapping[str, Any], before: Course | None) -> None:

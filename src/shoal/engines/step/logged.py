@@ -17,6 +17,7 @@ Reduction = Literal["mean", "sum", "max", "min", "last"]
 
 WEIGHT = "\0weight"
 """Ends the name of what a batch counts in the mean, where that is not its number of samples."""
+# Lightning's own, so that its order of arguments and its defaults hold, whatever its version.
 _SIGNATURE = inspect.signature(pl.LightningModule.log)
 _OF_DICTIONARY = inspect.signature(pl.LightningModule.log_dict)
 _REDUCTIONS: Mapping[Any, Reduction] = {

@@ -41,5 +41,6 @@ _LOOKS = """
     eq ne lt le gt ge add sub mul floordiv truediv mod divmod pow lshift rshift and or xor
     radd rsub rmul rfloordiv rtruediv rmod rdivmod rpow rlshift rrshift rand ror rxor
 """
+# Python looks for special methods in the class alone: no `__getattr__` would be asked for them.
 for _name in _LOOKS.split():
     setattr(Looked, f"__{_name}__", _look)

@@ -79,6 +79,7 @@ def _write_over_dead_inputs(graph: Graph) -> None:
     for node in filter(_may_write, list(graph.nodes)):
         reader = _origin(node)[0] if _is_kernels(node) else node
         free = (source for source in _candidates(node, reader) if last_read[memory[source]] == place[reader])
+        # Read under another view as well, the memory could be written over before it is read.
         over = next((source for source in free if _looks(reader, source, memory) == {source}), None)
         # Inputs and constants are the caller's, or read again by the next call.
         if over is None or not _is_fresh(memory[over]):

@@ -83,6 +83,7 @@ class _Flat:
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         try:
             return self._stepped(inputs)
+        # functorch raises nothing more special: only the words tell.
         except RuntimeError as error:
             if self._mapped.fresh or not any(words in str(error) for words in _WRITTEN):
                 raise

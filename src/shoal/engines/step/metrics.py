@@ -133,6 +133,7 @@ def _noted(path: str, part: Any, call: Call) -> Callable[..., Any]:
     def noted(*args: Any, **kwargs: Any) -> Any:
         call(path, (args, kwargs))
         if isinstance(part, MetricCollection):
+            # Unless told not to, a collection copies the states of its metrics when it is asked for them.
             return {name: OfBatch(each, (args, kwargs)) for name, each in part.items(keep_base=False, copy_state=False)}
         return OfBatch(part, (args, kwargs))
 

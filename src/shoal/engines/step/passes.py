@@ -51,6 +51,7 @@ _MAX_FOLDED = 1 << 20
 def simplified(module: GraphModule) -> GraphModule:
     """The traced step after all rewrites; itself, where something in it writes to memory."""
     graph = module.graph
+    # Rewrites take nodes for values, which a write to shared memory would change between two readers.
     if any(writes(node) for node in graph.nodes):
         return module
     for node in graph.nodes:

@@ -55,6 +55,7 @@ _LISTS = ("_flat_weights", "_flat_weight_refs")
 
 def is_padded(args: Sequence[Any]) -> bool:
     """Whether all sequences that a layer is given are of one length, and not packed."""
+    # The list of weights comes third; of a packed sequence, whose batch sizes come second, that is the state.
     return isinstance(args[2], Sequence)
 
 

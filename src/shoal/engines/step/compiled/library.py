@@ -72,8 +72,10 @@ class Library:
         # In the same folder, or `replace` could not put it in place at one stroke.
         new = self._folder / f"{self.name}.{os.getpid()}.{threading.get_ident()}.new"
         try:
+            # For nobody else to write to: what lies there is loaded into the process.
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             command = [*_called(compiler), "-shared", "-fPIC", "-x", "c", "-", "-o", str(new)]
+            # Compilers speak the user's language, in whatever encoding that has.
             subprocess.run(command, input=source, capture_output=True, text=True, errors="replace", check=True)
             self._path = new.replace(self._folder / self._named(new.read_bytes()))
         except subprocess.CalledProcessError as error:
@@ -121,6 +123,7 @@ def _called(compiler: str) -> list[str]:
 
 
 def _compiler() -> str:
+    # CC may name a compiler that is not here, or have flags behind the name: then the usual ones are tried.
     found = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if found is None:
         raise CannotCompileError("there is no C compiler")

@@ -111,6 +111,7 @@ class DrawnAhead(_Asking):
         return self._own[0]
 
     def asked(self, draw: Draw) -> Tensor:
+        # Nothing was noted, as for validation: left to torch, whose mapping refuses to draw.
         if not self._draws:
             raise NotDrawnError
         if self._n == len(self._draws) or self._draws[self._n] != draw:
@@ -205,6 +206,7 @@ class AheadClock(Clock):
     @contextmanager
     def alone(self, row: int, *, trains: bool) -> Iterator[None]:
         self.keys_of(trains=trains)
+        # Without a key: outside of the stack a run draws from torch's own generator, which `enter` sets.
         with self.of_run():
             yield
 

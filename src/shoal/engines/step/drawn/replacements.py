@@ -186,7 +186,7 @@ def _features(input: Tensor) -> list[int]:
 
 def _kept(draws: RandomNumbers, input: Tensor, p: float, shape: list[int]) -> Tensor:
     """The factor of each number: zero, or what keeps the mean."""
-    if p == 1:
+    if p == 1:  # of which the factor below would be infinite
         return input.new_zeros(())
     return draws.happens(1 - p, shape).to(input.dtype) * (1 / (1 - p))
 
