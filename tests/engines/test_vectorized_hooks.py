@@ -21,10 +21,10 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver, timing
+from shoal.engines.vectorized.failure_words import reason
 from shoal.engines.vectorized.hook_names import CALLED
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD
 from shoal.record import single

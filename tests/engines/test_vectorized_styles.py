@@ -16,9 +16,9 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.driver import fit
+from shoal.engines.vectorized.failure_words import reason
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.probe import reason
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel

@@ -15,9 +15,9 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.own import UnfitError
 from shoal.engines.vectorized import driver
+from shoal.engines.vectorized.failure_words import of_mapping, reason
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.probe import of_mapping, reason
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running

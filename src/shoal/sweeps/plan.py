@@ -15,7 +15,7 @@ from shoal.engines.launching import on_host
 from shoal.engines.stack.averaging import Averaging, why_apart
 from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
-from shoal.engines.vectorized import probe
+from shoal.engines.vectorized import failure_words
 from shoal.engines.vectorized.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
 from shoal.engines.vectorized.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
@@ -71,7 +71,7 @@ class Plan:
             self.alone[number] = str(error)
             return
         except Exception as error:  # whatever the module does where it is set up
-            self.alone[number] = probe.reason(error, module)
+            self.alone[number] = failure_words.reason(error, module)
             return
         found = _signature(job, module, own)
         key = tuple(found.items())
@@ -85,7 +85,7 @@ class Plan:
                 self.alone[number] = str(error)
                 return
             except Exception as error:  # whatever the step of a user's own module does; alone it may do it
-                self.alone[number] = probe.reason(error, module)
+                self.alone[number] = failure_words.reason(error, module)
                 return
             self._places[key] = Group(found, footprint)
             self.groups.append(self._places[key])

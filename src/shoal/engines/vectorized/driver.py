@@ -29,9 +29,10 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.layers import log_layers
+from shoal.engines.vectorized.listener import Listener
 from shoal.engines.vectorized.measuring import StackMeasures
 from shoal.engines.vectorized.rehearsal import shrink
-from shoal.engines.vectorized.running import Listener, Running
+from shoal.engines.vectorized.running import Running
 from shoal.losses import Loss
 from shoal.models import Dropout, FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR

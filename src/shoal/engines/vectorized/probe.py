@@ -6,14 +6,11 @@ cannot be mapped, or shows as a difference. A run that differs trains alone, and
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -29,8 +26,8 @@ from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Mapped
 from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.stepped import Stepped
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.attributes import Attributes
+from shoal.engines.vectorized.failure_words import place_of, reason
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 
@@ -44,11 +41,6 @@ _MIXED = 1e-1
 unit may be on in one of two sums and off in the other, so a gradient is compared as a whole."""
 _TWICE = 4
 """Runs whose step is taken twice: they share their code, so what one of them draws all draw."""
-_LIBRARIES = (
-    "/site-packages/",
-    *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
-    "/contextlib.py",
-)
 
 
 def probe(
@@ -137,7 +129,7 @@ class _Look:
                     second = by_itself(alone, own, clock, names)
             except Exception as error:  # the run's own failure; it will meet it again when it trains alone
                 return reason(error, module, step)
-        where = f"{step.name} ({_place(module, step)})"
+        where = f"{step.name} ({place_of(module, step)})"
         for (path, name), _ in attributes.differing():
             return f"{where} changes self.{f'{path}.' if path else ''}{name}"
         if written.found:
@@ -251,75 +243,3 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = Fa
     part = 1.0 if mixed else _PART.get(mine.dtype, 1e-2)
     size = max(float(other.norm()), part * beside, tolerance)
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
-
-
-_SENTENCES = {
-    ("random",): "draws random numbers without a key",
-    ("dynamic shape", "nonzero"): (
-        "makes a tensor whose shape depends on values: a product with the mask has a fixed one"
-    ),
-    ("requires_grad_()", "does not require grad", "not have been used in the graph"): (
-        "has autograd differentiate within the step, or sets what is trained: torch.func.grad and jacrev differentiate "
-        "in a stack too"
-    ),
-    ("mutating directly with `.data`",): (
-        "writes by .data: copy_ under torch.no_grad() writes to a buffer, and a hook of the epoch's end to weights"
-    ),
-    ("escaped from inside", "maybe_level.has_value()"): (
-        "uses a tensor that an earlier step has left: what is kept from step to step can be a buffer of the module"
-    ),
-    ("doesn't have storage", "Tensor.numpy", "a Tensor that requires grad"): (
-        "takes values out of a tensor (numpy(), tolist()): a tensor can be logged and computed with as it is"
-    ),
-    ("setup_context", "generate_vmap_rule"): (
-        "uses an autograd.Function, or a backward hook, that cannot be mapped: with setup_context and "
-        "generate_vmap_rule = True a Function can"
-    ),
-    ("saved tensor hooks",): "recomputes for its backward pass (torch.utils.checkpoint): without that it stacks",
-    ("SparseCPU", "SparseCUDA"): "has sparse gradients: with sparse=False it stacks",
-}
-"""By words of torch's message what a step does, and what to write instead."""
-
-
-def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep | None = None) -> str:
-    """One line: what a step does that cannot be mapped, and where; that of training unless it is given."""
-    text = str(error)
-    frame = _innermost(error)
-    where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else _place(module, step)
-    if isinstance(error, CannotStackError) and error.within:
-        return f"{error.within} ({where}) {text}"
-    if isinstance(error, CannotStackError):
-        return f"{step.name if step else 'training_step'} ({where}) {text}"
-    if ".item()" in text or "data-dependent" in text:
-        takes = frame is not None and ".item(" in (frame.line or "")
-        if takes:
-            return f"{where} takes a tensor's value with .item(): a tensor can be logged and computed with as it is"
-        return f"{where} branches on a tensor's value: torch.where chooses without a branch"
-    for words, sentence in _SENTENCES.items():
-        if any(word in text for word in words):
-            return f"{where} {sentence}"
-    return f"{where}: {type(error).__name__}: {text.strip().partition(chr(10))[0]}"
-
-
-def _innermost(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame that is the user's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame
-        for frame in frames
-        if not frame.filename.startswith("<") and not any(name in frame.filename for name in _LIBRARIES)
-    ]
-    return own[-1] if own else None
-
-
-def of_mapping(error: BaseException) -> bool:
-    """Whether the error comes from mapping the step over a stack, so that every run of it would fail alike."""
-    return isinstance(error, CannotStackError) or "vmap" in str(error) or "functorch" in str(error)
-
-
-def _place(module: pl.LightningModule, step: CapturedStep | None) -> str:
-    try:
-        _, line = inspect.getsourcelines(getattr(type(module), step.name if step else "training_step"))
-        return f"{Path(inspect.getfile(type(module))).name}:{line}"
-    except (OSError, TypeError):
-        return type(module).__name__

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import nan
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor
 
@@ -30,20 +30,6 @@ from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.schedulers import Horizon
-
-
-@runtime_checkable
-class Listener(Protocol):
-    """What the layer above wants to know of a stack while it trains."""
-
-    def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
-        """The runs that trained in this epoch, in the order of the members."""
-
-    def is_asked_to_stop(self) -> bool:
-        """Whether to stop before the next optimizer step."""
-
-    def stopped(self, running: Running) -> NoReturn:
-        """The stack has stopped within an epoch, and can be saved as it stands; what this raises ends the training."""
 
 
 class Running:

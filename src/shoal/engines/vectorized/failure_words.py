@@ -1,0 +1,89 @@
+"""A failure of a step in a stack in words: what it does that cannot be mapped, where, and what to write instead."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.unfit import CannotStackError
+
+_LIBRARIES = (
+    "/site-packages/",
+    *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
+    "/contextlib.py",
+)
+_SENTENCES = {
+    ("random",): "draws random numbers without a key",
+    ("dynamic shape", "nonzero"): (
+        "makes a tensor whose shape depends on values: a product with the mask has a fixed one"
+    ),
+    ("requires_grad_()", "does not require grad", "not have been used in the graph"): (
+        "has autograd differentiate within the step, or sets what is trained: torch.func.grad and jacrev differentiate "
+        "in a stack too"
+    ),
+    ("mutating directly with `.data`",): (
+        "writes by .data: copy_ under torch.no_grad() writes to a buffer, and a hook of the epoch's end to weights"
+    ),
+    ("escaped from inside", "maybe_level.has_value()"): (
+        "uses a tensor that an earlier step has left: what is kept from step to step can be a buffer of the module"
+    ),
+    ("doesn't have storage", "Tensor.numpy", "a Tensor that requires grad"): (
+        "takes values out of a tensor (numpy(), tolist()): a tensor can be logged and computed with as it is"
+    ),
+    ("setup_context", "generate_vmap_rule"): (
+        "uses an autograd.Function, or a backward hook, that cannot be mapped: with setup_context and "
+        "generate_vmap_rule = True a Function can"
+    ),
+    ("saved tensor hooks",): "recomputes for its backward pass (torch.utils.checkpoint): without that it stacks",
+    ("SparseCPU", "SparseCUDA"): "has sparse gradients: with sparse=False it stacks",
+}
+"""By words of torch's message what a step does, and what to write instead."""
+
+
+def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep | None = None) -> str:
+    """One line: what a step does that cannot be mapped, and where; that of training unless it is given."""
+    text = str(error)
+    frame = _innermost(error)
+    where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else place_of(module, step)
+    if isinstance(error, CannotStackError) and error.within:
+        return f"{error.within} ({where}) {text}"
+    if isinstance(error, CannotStackError):
+        return f"{step.name if step else 'training_step'} ({where}) {text}"
+    if ".item()" in text or "data-dependent" in text:
+        takes = frame is not None and ".item(" in (frame.line or "")
+        if takes:
+            return f"{where} takes a tensor's value with .item(): a tensor can be logged and computed with as it is"
+        return f"{where} branches on a tensor's value: torch.where chooses without a branch"
+    for words, sentence in _SENTENCES.items():
+        if any(word in text for word in words):
+            return f"{where} {sentence}"
+    return f"{where}: {type(error).__name__}: {text.strip().partition(chr(10))[0]}"
+
+
+def _innermost(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost frame that is the user's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith("<") and not any(name in frame.filename for name in _LIBRARIES)
+    ]
+    return own[-1] if own else None
+
+
+def of_mapping(error: BaseException) -> bool:
+    """Whether the error comes from mapping the step over a stack, so that every run of it would fail alike."""
+    return isinstance(error, CannotStackError) or "vmap" in str(error) or "functorch" in str(error)
+
+
+def place_of(module: pl.LightningModule, step: CapturedStep | None) -> str:
+    """File and line of a module's step; that of training unless it is given, and the class where it has no file."""
+    try:
+        _, line = inspect.getsourcelines(getattr(type(module), step.name if step else "training_step"))
+        return f"{Path(inspect.getfile(type(module))).name}:{line}"
+    except (OSError, TypeError):
+        return type(module).__name__
