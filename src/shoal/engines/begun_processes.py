@@ -53,6 +53,7 @@ class BegunProcesses:
         return lost or error
 
     def _launching(self, launcher: _SubprocessScriptLauncher) -> Callable[..., Any]:
+        # Lightning's own, but for its observer, which kills this process as soon as another one has failed.
         def launch(function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
             environment = launcher.cluster_environment
             environment.validate_settings(num_devices=launcher.num_processes, num_nodes=launcher.num_nodes)
@@ -73,11 +74,12 @@ class BegunProcesses:
                 print(lost.text(), file=sys.stderr, flush=True)
                 for process in self._found:
                     process.kill()
+                # sys.exit would end this thread alone, while the main one waits for good.
                 os._exit(lost.exit_code)
 
     def _lost(self, seconds: float = 0.0) -> ShoalError | None:
         """The first process that has failed; there are `seconds` for one to end."""
-        for rank, process in enumerate(self._found, start=2):
+        for rank, process in enumerate(self._found, start=2):  # the first process is this one
             try:
                 code = process.wait(timeout=seconds)
             except subprocess.TimeoutExpired:
@@ -89,4 +91,5 @@ class BegunProcesses:
 
 
 def _of_a_connection(error: BaseException) -> bool:
+    # Much of what gloo raises is a plain RuntimeError, known by its words alone.
     return isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

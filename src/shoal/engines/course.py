@@ -43,6 +43,7 @@ class Course:
         optimizer = self.optimizer.alone(params)
         schedule = self.scheduler.alone(optimizer, self.horizon)["scheduler"]
         optimizer._opt_called = True  # type: ignore[attr-defined]  # or torch warns that it has taken no step
+        # Their rate is a function of the time alone, so that a single step leads there.
         if isinstance(self.scheduler, Schedule) and time:
             schedule.last_epoch = time - 1
             schedule.step()
@@ -68,6 +69,7 @@ def take_over(optimizer: torch.optim.Optimizer, schedule: Any, before: Course, a
             changes["lr"] = group["lr"] * now["lr"] / was["lr"]
         group.update(changes)
     changes = _changes(old, new)
+    # The best value so far is one of another metric, or best in the other direction.
     if watches and (before.monitor != after.monitor or "mode" in changes):
         changes |= {"best": new["best"], "num_bad_epochs": 0}
     schedule.load_state_dict({**schedule.state_dict(), **changes})
@@ -80,14 +82,17 @@ def _time(schedule: Any) -> int:
 
 def unfit(before: Optimizer, after: Optimizer) -> str | None:
     """Why an optimizer cannot go on with the state of another one of its kind, or None; a step of each is tried."""
+    # A matrix, since some optimizers take nothing else.
     one = nn.Parameter(torch.ones(2, 2))
     one.grad = torch.ones(2, 2)
     first = before.alone([one])
     try:
+        # With a closure, which those want that ask for the loss.
         first.step(lambda: 0.0)
     except Exception:  # it wants other parameters than these; then only its training tells
         return None
     second = after.alone([one])
+    # Its own settings stay: whether they can do with this state is the question.
     second.load_state_dict({**second.state_dict(), "state": first.state_dict()["state"]})
     try:
         second.step(lambda: 0.0)

@@ -36,6 +36,7 @@ class OwnGenerators:
         self.known: list[Generator] = [*others, *self.found]
         """These, and those that others look after."""
         self._first = self.states()
+        # Those of NumPy and Python do not say what they were seeded with.
         self._seeds = [
             each.initial_seed() if isinstance(each, torch.Generator) else derived(seed, Stream.ORDER, 0, place)
             for place, each in enumerate(self.found)
@@ -44,6 +45,7 @@ class OwnGenerators:
     def begin(self, number: int) -> None:
         """Put them where this epoch begins."""
         if not number:
+            # Lightning too begins where the user has put them.
             self.set(self._first)
             return
         for each, seed in zip(self.found, self._seeds, strict=True):
@@ -79,6 +81,7 @@ def _within(things: Iterable[Any]) -> Iterator[Any]:
     while left and len(seen) < SEARCHED:
         each = left.popleft()
         if id(each) not in seen:
+            # The object is kept: the id of one that is gone may be given again.
             seen[id(each)] = each
             yield each
             left.extend(() if isinstance(each, _NOT_SEARCHED) else _parts(each))
@@ -102,7 +105,7 @@ def _parts(each: Any) -> Iterator[Any]:
 def _is_filled(cell: Any) -> bool:
     try:
         return bool(cell.cell_contents is not None)
-    except ValueError:
+    except ValueError:  # of a name that its function has not set yet
         return False
 
 

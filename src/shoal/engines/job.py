@@ -142,6 +142,7 @@ class Job:
         Raises:
             ConfigError: where the loss has not a weight for each class.
         """
+        # Lightning takes the samples in their order then, so that each epoch has the same few batches.
         overfits = bool(self.trainer.get("overfit_batches"))
         data, task = self.data, self.task
         size = task.training_batch(len(data.train))

@@ -62,6 +62,7 @@ def _own_device(settings: Mapping[str, Any]) -> int | list[int]:
     """One device; where there are several, each worker of this machine has its own."""
     place, accelerator = os.environ.get(PLACE), str(settings.get("accelerator", "auto"))
     n = n_devices(accelerator) if place else 1
+    # Where there are more workers than devices, several share one.
     return [int(place) % n] if place and n > 1 else 1
 
 
@@ -83,6 +84,7 @@ def n_devices(accelerator: str) -> int:
     return int(_accelerator(accelerator).auto_device_count())
 
 
+# A Trainer is made for the answer, which is too dear for each of a sweep's jobs.
 @cache
 def _accelerator(name: str) -> Accelerator:
     """That of this name: `auto` and `gpu` are what Lightning takes for them here."""
@@ -141,6 +143,7 @@ def check_program(settings: Mapping[str, Any], made: pl.Trainer) -> None:
     import __main__
 
     begun = made._accelerator_connector.cluster_environment
+    # A module that `python -m` runs has a spec, a script is a file; `python -c` has neither.
     begins = made.world_size > 1 and isinstance(begun, LightningEnvironment) and not begun.creates_processes_externally
     if begins and __main__.__spec__ is None and not Path(sys.argv[0]).is_file():
         problem = "begins the program again in each process, and this one is no file"

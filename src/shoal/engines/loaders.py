@@ -68,6 +68,7 @@ class Loaders:
             self.train.at(epoch, first)
             return
         every = [list(_each(given)) for given in (trainer.train_dataloader, trainer.val_dataloaders)]
+        # Not sooner: of some loaders the Trainer makes others, with samplers of its own.
         if self._own is None:
             training = OwnGenerators(every[0], self._seed)
             self._own = training, OwnGenerators(every[1], self._seed, but=training)

@@ -44,6 +44,7 @@ def install() -> None:
     backends.mkldnn.set_flags(False)
     backends.nnpack.set_flags(False)
     with warnings.catch_warnings():
+        # Torch warns that a kernel of its own is replaced, which is what is meant.
         warnings.filterwarnings("ignore", "Warning only once for all operators")
         for name, function in FUNCTIONS.items():
             _replace(name, f"{name}.out", f"{name}_", function)

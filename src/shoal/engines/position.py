@@ -46,6 +46,7 @@ class EpochLoop(_TrainingEpochLoop):
     def reset(self) -> None:
         super().reset()
         _set(self.batch_progress.current, self.first_batch)
+        # Only the epoch in which the training begins starts in its middle.
         self.first_batch = 0
 
     def on_advance_end(self, data_fetcher: Any) -> None:
@@ -72,8 +73,10 @@ def move(trainer: pl.Trainer, position: Position) -> None:
     for epochs in (fit.epoch_progress.current, fit.epoch_progress.total):
         _set(epochs, position.epoch)
     _set(loop.batch_progress.total, _n_before(trainer, position))
+    # Both, since `global_step` is read from one or the other by how the module optimizes.
     _set(loop.automatic_optimization.optim_progress.optimizer.step.total, position.step)
     _set(loop.manual_optimization.optim_step_progress.total, position.step)
+    # What is logged is numbered by this, not by the steps of the optimizer.
     loop._batches_that_stepped = position.step
     if isinstance(loop, EpochLoop):
         loop.first_batch = position.batch

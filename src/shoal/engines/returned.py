@@ -90,12 +90,14 @@ class Returned(pl.Callback):
         return followed
 
     def _log(self, part: Part, trainer: pl.Trainer) -> None:
+        # Before the question: what a sanity check has added up is no part of the first validation.
         found = self._sums.pop(part, None)
         if trainer.sanity_checking or found is None:
             return
         if part not in self._needed:
             self._needed[part] = not _has_loss(part, trainer.callback_metrics)
         if self._needed[part]:
+            # Sums, not means: processes may have different numbers of samples.
             total, n = trainer.strategy.reduce(found, reduce_op="sum")
             announce(trainer, {_NAMES[part]: float(total / n)})
 

@@ -43,6 +43,7 @@ class Sampled:
         try:
             self.tensors, self._structure = _gathered(loader, trainer, double=double)
         finally:
+            # Fetching the samples has moved the generators that they draw from.
             self.own.begin(0)
         self._batch_size = loader.batch_size
         n = len(loader.sampler)
@@ -101,6 +102,7 @@ class Sampled:
             loader.sampler.set_epoch(number)
         seed_global(self._run_seed, *([number] if number else []))
         batches = iter(loader.batch_sampler)
+        # The iterator draws the base of its workers' seeds here, even where there are no workers.
         torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
         places = list(islice(batches, asked_at_once(loader)))
         if not number:  # the iterator of the first epoch is made before the epoch begins
@@ -117,6 +119,7 @@ def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tup
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise NotGatherableError("its samples come one after the other")
     n = len(dataset)
+    # A single one first: it says whether all of them fit before they are fetched.
     one, _ = _rows(_collated(loader, range(1)), 1)
     if n * sum(each.numel() * each.element_size() for each in one) > MOST:
         raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
@@ -124,6 +127,7 @@ def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tup
     fetched = []
     for epoch in range(2):
         if trainer:
+            # Once as in the first epoch's training, once as in a later validation: a data set may ask for these.
             trainer.tell(epoch, validates=bool(epoch))
         fetched.append(_collated(loader, range(n)))
     draws = before != _drawn()
@@ -131,6 +135,7 @@ def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tup
     if draws or not _same(found, again):
         raise NotGatherableError("its samples change each time they are fetched")
     size = min(n, loader.batch_size)
+    # A function that pads makes of a sample what its neighbors are.
     some, _ = _rows(_collated(loader, range(size)), size)
     if not _same([each[:size] for each in found], some):
         raise NotGatherableError("what it makes of a sample depends on the batch")

@@ -41,6 +41,7 @@ class Share(Sampler[list[Any]]):
     def __iter__(self) -> Iterator[list[Any]]:
         mine, at = list(self.order)[self.rank :: self.n_processes], 0
         for later in reversed(range(len(self))):
+            # One sample is left for each later batch at least: no process may run out of batches before the others.
             n = min(self.size, len(mine) - at - later)
             yield mine[at : at + n]
             at += n

@@ -41,6 +41,7 @@ def sources(
     """
     source: Any = datamodule or module
     with generators_restored():
+        # Making data loaders may draw, as a random split does.
         seed_global(seed)
         train, val = loaders(module, datamodule)
         held = module_in([train, val])
@@ -67,6 +68,7 @@ def _for_validation(
 ) -> Sequence[Source]:
     """Those of each data loader, which Lightning goes through one after the other."""
     every = _each(given)
+    # Any other order is drawn from where the epoch's training has left the generators.
     if not transfers(source) and all(isinstance(getattr(one, "sampler", None), SequentialSampler) for one in every):
         with suppress(NotGatherableError):
             return [Sampled(one, seed, double=double, trainer=asked(source)) for one in every]

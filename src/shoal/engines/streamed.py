@@ -146,9 +146,11 @@ class Streamed:
                 self._tell(number)
                 fetched = next(fetcher, None)
                 batch = None if fetched is None else self._as_given(fetched[0])
+            # At each batch: after the last one that a limit leaves, nobody asks for more.
             self._left = (number, states[0])
             if fetched is None:
                 return
+            # Outside of the block: who takes the batch draws from generators of its own.
             yield batch
 
     def _begin(self, number: int) -> list[Any]:

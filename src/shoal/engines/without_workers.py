@@ -81,12 +81,14 @@ class _Worker:
         with generators_restored():
             random.seed(base + number)
             torch.default_generator.manual_seed(base + number)
+            # Torch seeds NumPy otherwise than the other two.
             numpy.random.seed(workers._generate_state(base, number))  # type: ignore[no-untyped-call]
             self._states = global_states()
 
     def fetch(self, places: Any) -> Any:
         """The batch of the samples at these places; the next one of an iterable data set."""
         with self._at_work():
+            # Only here, since what `worker_init_fn` seeds and draws is the worker's own.
             if self._fetcher is None:
                 self._begin()
             return self._fetcher.fetch(places)

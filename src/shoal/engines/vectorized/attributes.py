@@ -45,6 +45,7 @@ class Attributes:
         for place in {**self._before, **after}:
             old, new = self._before.get(place, ()), after.get(place, ())
             if old != new:
+                # The mark of a container is that of its items alone: it may be the same one, filled otherwise.
                 yield place, bool(old and new) and type(old) is type(new) and (type(old) is list or old[0] == new[0])
 
     def compare(self) -> None:
@@ -88,9 +89,12 @@ def _is_simple(value: Any) -> bool:
 
 def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
     for path, part in module.named_modules():
+        # Metrics change with every step, and each run's own are told of its steps.
         if not isinstance(part, Metric | MetricCollection):
+            # The weights that older weight norm, spectral norm and pruning make are others after each forward.
             made_anew = derived(part)
             for name, value in vars(part).items():
+                # The engine sets the mode of the whole module; that of a part, as of a frozen layer, is the user's.
                 if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
                     yield (path, name), marks(value)
 
@@ -109,12 +113,15 @@ class _This:
 
 def _mark(value: Any, seen: set[int]) -> Any:
     if isinstance(value, float):
+        # As digits: NaN is equal to itself then, and -0.0 is not 0.0.
         return float, value.hex()
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, Tensor):
+        # Torch counts the writes to a tensor, so that its values need not be copied.
         return _This(value), value._version
     if isinstance(value, numpy.ndarray):
+        # NumPy counts no writes, and a large array is too dear to copy at each look.
         return _This(value), value.tobytes() if value.nbytes <= SEARCHED else None
     if id(value) in seen or len(seen) > SEARCHED or isinstance(value, _WHOLE):
         return _This(value)

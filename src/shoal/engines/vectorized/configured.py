@@ -21,6 +21,7 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Own
     """
     try:
         made = _made(job, module, horizon)
+        # Lightning's own reading of all that configure_optimizers may give, so that nothing is read otherwise here.
         optimizers, schedulers, monitor = lightning._configure_optimizers(made)
         configs = lightning._configure_schedulers_automatic_opt(schedulers, monitor)
     except Exception as error:  # whatever a module does there; alone it may do it

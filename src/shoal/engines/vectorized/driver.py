@@ -57,10 +57,10 @@ def fit(
     trainer = launching.trainer(
         accelerator=settings.get("accelerator", "auto"),
         devices=settings["devices"],
-        max_epochs=settings.get("max_epochs") or -1,
+        max_epochs=settings.get("max_epochs") or -1,  # Lightning takes None for 1000
         check_val_every_n_epoch=settings.get("check_val_every_n_epoch", 1),
         deterministic=settings.get("deterministic"),
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=0,  # a batch is a whole validation here
         logger=False,
         enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
         enable_progress_bar=False,

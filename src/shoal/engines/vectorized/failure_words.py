@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.unfit import CannotStackError
 
+# Without models, tasks and losses: in a step of shoal's own the line that fails is one of theirs.
 _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
@@ -54,6 +55,7 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
     if isinstance(error, CannotStackError):
         return f"{step.name if step else 'training_step'} ({where}) {text}"
     if ".item()" in text or "data-dependent" in text:
+        # Torch has one message for both: it only knows that a value was asked for.
         takes = frame is not None and ".item(" in (frame.line or "")
         if takes:
             return f"{where} takes a tensor's value with .item(): a tensor can be logged and computed with as it is"
@@ -67,6 +69,7 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
 def _innermost(error: BaseException) -> traceback.FrameSummary | None:
     """The innermost frame that is the user's."""
     frames = traceback.extract_tb(error.__traceback__)
+    # Code that was made while the program runs, as by torch.fx, has a name in brackets and no file to look into.
     own = [
         frame
         for frame in frames
@@ -77,6 +80,7 @@ def _innermost(error: BaseException) -> traceback.FrameSummary | None:
 
 def of_mapping(error: BaseException) -> bool:
     """Whether the error comes from mapping the step over a stack, so that every run of it would fail alike."""
+    # Torch has no class for these errors: they are known by their words alone.
     return isinstance(error, CannotStackError) or "vmap" in str(error) or "functorch" in str(error)
 
 
@@ -85,5 +89,5 @@ def place_of(module: pl.LightningModule, step: CapturedStep | None) -> str:
     try:
         _, line = inspect.getsourcelines(getattr(type(module), step.name if step else "training_step"))
         return f"{Path(inspect.getfile(type(module))).name}:{line}"
-    except (OSError, TypeError):
+    except (OSError, TypeError):  # a class that was typed into an interpreter has no source
         return type(module).__name__

@@ -32,6 +32,7 @@ def go_on_from(
     """
     row, member, stack = running.rows.index(run), running.members[run], running.stack
     optimizer = checkpoint["optimizer_states"][0]
+    # Where weights are averaged, Lightning's checkpoint has the average under `state_dict`: it is not what trains.
     stack.load_weights(row, checkpoint.get("current_model_state", checkpoint["state_dict"]))
     _go_on_with_averages(checkpoint, stack, row)
     stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
@@ -41,9 +42,11 @@ def go_on_from(
         settings = CallbackSettings(member.job.callbacks, before)
         stopping.load_state_dict(copy.deepcopy(checkpoint["callbacks"][stopping.state_key]))
         free = may_end(member.job.trainer, epochs=checkpoint["epoch"], steps=checkpoint["global_step"])
+        # After the state: loading it has put the settings of then in the place of those of now.
         settings.restore(over=over and free)
     running.epoch, running.batch = checkpoint["epoch"], batch
     running.sums[run] = {name: list(total) for name, total in checkpoint.get("sums", {}).items()}
+    # Rows beyond the runs are still copies of the last one as it was before.
     running.fill_rows()
     member.load_callbacks(checkpoint["callbacks"])
     member.module.on_load_checkpoint(dict(checkpoint))
@@ -68,6 +71,7 @@ def _go_on_with_rate(checkpoint: Mapping[str, Any], running: Running, run: int, 
     if isinstance(rate, OwnOptimizer):
         rate.epochs = checkpoint["epoch"]
         rate.load(groups, checkpoint["lr_schedulers"])
+        # What configure_optimizers makes has no settings in the configuration that could have changed.
         if course and not isinstance(job.optimizer, Own):
             take_over(rate.optimizer, rate.scheduled[0].scheduler, course, Course.of(job, running.horizon))
     else:

@@ -27,6 +27,7 @@ class HookLog:
 
     def add(self, given: Mapping[str, Any]) -> None:
         """Add what a call of `self.log` was given."""
+        # Lightning's own table of what may be logged in each hook.
         options = _FxValidator.functions.get(self.hook)
         if options is None or given["on_step"]:
             raise CannotStackError(f"logs {given['name']}, which Lightning allows at the end of no step there")

@@ -59,6 +59,7 @@ def _own(owner: Any, name: str) -> bool:
     hook = vars(owner).get(name)  # given to the object itself, as LambdaCallback does
     if hook is None:
         where = next((cls for cls in type(owner).__mro__ if name in vars(cls)), None)
+        # What hooks of shoal's own classes do, a stack does itself.
         if where is None or where in _BASES or _upstream(where) or where.__module__.startswith("shoal."):
             return False
         hook = vars(where)[name]
@@ -66,17 +67,20 @@ def _own(owner: Any, name: str) -> bool:
 
 
 def _upstream(cls: type) -> bool:
+    # Lightning's demos are modules as a user writes them.
     return cls.__module__.startswith(_LIGHTNING) and ".demos." not in cls.__module__
 
 
 def _does_nothing(hook: Any) -> bool:
     """Whether a function has no more than a description, or `pass`."""
     code = getattr(hook, "__code__", None)
+    # Templates override hooks with `pass`: no reason to train alone. A constant that is given back is one.
     if code is None or code.co_consts[-1] is not None:
         return False
     return {each.opname for each in dis.get_instructions(code)} <= {
         "RESUME",
         "LOAD_CONST",
         "RETURN_VALUE",
+        # What Python 3.12 makes of the two before it.
         "RETURN_CONST",
     }

@@ -116,6 +116,7 @@ class _RunHooks:
         self.logged: dict[str, float] = {}
         self.attributes = Attributes(member.module, gives_samples=member.gives_samples)
         self.calls: dict[str, list[Callable[[], Any]]] = {}
+        # Callbacks first, as with Lightning: the module's own hook finds what they have done.
         for each in called(member.job.callbacks).values():
             for name in hooks_of(each):
                 self._add(name, each, self.trainer, member.module)
@@ -155,11 +156,13 @@ class _RunHooks:
             self.attributes.note()
             for name in names:
                 self.call(name)
+            # Hooks of a validation leave the module in its other mode, which would count as changed attributes.
             switch(self.member.module, training=True)
             self.attributes.compare()
             self.trainer.check()
             changed = weights.changed()
         except CannotStackError as error:
+            # Where one of the hooks was running, `call` has named it already.
             error.within = error.within or f"a hook of {type(self.member.module).__name__}"
             raise
         self._generators = global_states()
@@ -185,7 +188,9 @@ class _RunHooks:
         self.trainer.callback_metrics |= given.every
 
     def _add(self, name: str, owner: Any, *given: Any) -> None:
+        # Lightning tells these two, and no others, for which of the Trainer's functions they are called.
         stage = [TrainerFn.FITTING] if name in ("setup", "teardown") else []
+        # Looked up at each call: while hooks are only tried, other functions stand in their places (`tried`).
         self.calls.setdefault(name, []).append(lambda: getattr(owner, name)(*given, *stage))
 
 

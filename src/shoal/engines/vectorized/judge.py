@@ -65,6 +65,7 @@ class Judge:
         values = {each.run: each.metrics[name] for each, name in left if name and name in each.metrics}
         if len(values) < len(left):
             return epochs  # an epoch without validation: the next one with it decides
+        # After epochs without a validation several rungs may have been passed.
         while self.halving.rung(self.rungs) <= n_epochs:
             self.rungs += 1
         losers = self.halving.losers(values, self.members[0].mode)
@@ -82,6 +83,7 @@ class Judge:
             return None, None
         if stopping.monitor in metrics:
             value = torch.tensor(metrics[stopping.monitor], dtype=torch.float64)
+            # Lightning's own test of a value: its public hooks would ask a Trainer for the metric.
             stop, reason = stopping._evaluate_stopping_criteria(value)
             if stop:
                 stopping.stopped_epoch, stopping.stopping_reason_message = n_epochs - 1, reason
@@ -91,6 +93,7 @@ class Judge:
 
     def _is_best(self, run: int, metrics: Mapping[str, float], validated: bool) -> bool:
         member = self.members[run]
+        # An epoch without validation would choose by the training's metrics, and for good.
         if member.monitor == "auto" and validated:
             member.monitor = judge(metrics) or member.monitor
         if member.monitor is None or (member.monitor not in metrics and not validated):

@@ -18,7 +18,9 @@ def unlike_alone(running: Running) -> dict[int, str]:
 
     Of rounding this says nothing: see `rehearse`.
     """
+    # Bits are compared once it is known which runs stay (`rehearse`).
     running.steps.guard.on = False
+    # Hooks of the beginning may change weights and attributes: the first step comes after them.
     running.begin_epoch()
     modules, dtype = [member.module for member in running.members], running.stack.params.dtype
     some = range(0, len(modules), -(-len(modules) // COMPARED))
@@ -27,6 +29,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
     with steady():
         device = running.stack.device
         train = side_by_side([train for train, _ in batches], device)
+        # A second batch, since what a step does by the batch's number is frozen at the first one.
         n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
         for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
             rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)

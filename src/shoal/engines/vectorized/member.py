@@ -65,14 +65,17 @@ class Member:
         module, job = self.module, self.job
         module.trainer = self.trainer  # type: ignore[assignment]
         for each in self._called:
+            # As Lightning does; not the module's own, of which logging_in puts another one in front for each hook.
             each.log, each.log_dict = self._log, self._log_dict  # type: ignore[attr-defined]
         if job.own_module and any(is_overridden(name, module) for name in ("prepare_data", "setup", "configure_model")):
             with generators_restored():
+                # Layers that are made here are drawn from where Lightning's fit would have the generators.
                 seed_global(job.seed)
                 module.prepare_data()
                 module.setup("fit")
                 module.configure_model()
             if job.double:
+                # Layers that these hooks have made are in single precision.
                 module.double()
         return self
 
@@ -99,6 +102,7 @@ class Member:
 
     def callback_states(self) -> dict[str, Any]:
         """What the callbacks that a stack calls keep in a checkpoint."""
+        # A copy: what is put by with a best state must not change as the callback goes on.
         found = {each.state_key: copy.deepcopy(each.state_dict()) for each in self._called}
         return {key: state for key, state in found.items() if state}
 
@@ -106,6 +110,7 @@ class Member:
         """Let them go on from there."""
         for each in self._called:
             if each.state_key in states:
+                # A callback may keep what it is given, and change it.
                 each.load_state_dict(copy.deepcopy(states[each.state_key]))
 
     @property

@@ -113,6 +113,7 @@ class _Look:
         close = partial(_close, mixed=step.mixed)
         attributes, names = Attributes(module), self.order if mapped.gradients else ()
         switch(module, training=mapped.gradients)
+        # After the switch: the mode of each part is one of its attributes.
         attributes.note()
         with generators_restored(), clock.alone(row, trains=mapped.gradients):
             try:
@@ -130,6 +131,7 @@ class _Look:
             except Exception as error:  # the run's own failure; it will meet it again when it trains alone
                 return reason(error, module, step)
         where = f"{step.name} ({place_of(module, step)})"
+        # Causes before symptoms: a step that changes an attribute may give another loss too, which says less.
         for (path, name), _ in attributes.differing():
             return f"{where} changes self.{f'{path}.' if path else ''}{name}"
         if written.found:
@@ -151,6 +153,7 @@ class _Look:
                     f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
                     f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
                 )
+        # Where gradients of several batches are added up, those of the stack are a share of the sum already.
         grads = [grad * mapped.share for grad in first.grads]
         # A bias before a normalisation has a gradient of rounding alone: it is judged beside the whole gradient.
         whole = math.hypot(*(float(grad.norm()) for grad in grads))
@@ -171,6 +174,7 @@ def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
         yield written
     if written.found:
         for param, own, value in zip(params, data, before, strict=True):
+            # Into the memory that it had: by .data a step may have given it other memory.
             param.data = own.copy_(value)
 
 
@@ -210,9 +214,11 @@ def by_itself(
     values = [params[name] for name in names]
     device = next((each.device for each in pytree.tree_leaves(batch) if isinstance(each, Tensor)), HOST)
     with torch.set_grad_enabled(bool(names)):
+        # The module's own weights stay in main memory, and autograd follows the copies back to them.
         placed, held = ({n: each.to(device) for n, each in named.items()} for named in (params, held))
         watch(placed.values())
         outcome = step(placed, held, batch, clock)
+        # A parameter that the loss does not reach has no gradient alone, and zeros in a stack.
         grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
     found = _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
@@ -241,5 +247,6 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = Fa
         return bool((mine.isfinite() == other.isfinite()).all())
     tolerance = _MIXED if mixed else _TOLERANCE.get(mine.dtype, 1e-3)
     part = 1.0 if mixed else _PART.get(mine.dtype, 1e-2)
+    # Not smaller than the tolerance: of a result near zero a relative difference says nothing.
     size = max(float(other.norm()), part * beside, tolerance)
     return float((mine.to(other.dtype) - other).norm()) <= tolerance * size

@@ -40,6 +40,7 @@ def shrink(running: Running) -> bool:
     Where the runs left would have other bits in the smaller stack, it keeps its size.
     """
     left = running.droppable()
+    # What did not fit once is not compared again after every epoch.
     if left is None or len(left) in running.unfit:
         return False
     smaller = running.smaller(left)
@@ -68,6 +69,7 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     keys = StepKeys([member.job.seed for member in members], stack.device)
     trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step, keys=keys)
     with steady(), generators_restored():
+        # For what making it does: the update and the norms are compared then.
         Training(stack, steps.train, steps.update)
         for batch in _kinds([train for train, _ in batches], trainer.get("limit_train_batches"), stack):
             steps.train.rehearse(stack.views(), stack.buffers, batch, clock)

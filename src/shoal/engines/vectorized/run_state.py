@@ -89,6 +89,7 @@ def checkpoint(member: Member, rate: Rate | OwnOptimizer, stack: Stack, row: int
         found["current_model_state"] = state_dict_of(member.module, stack.weights(row))
         found["averaging_state"] = {"n_averaged": torch.tensor(stack.averages.taken[row])}
         found["callbacks"][stack.averages.how[row].key] = {"latest_update_step": stack.averages.latest[row]}
+    # Once everything of Lightning's is there, as alone: the hook may change what it finds.
     member.module.on_save_checkpoint(found)
     if moment.sums or isinstance(member.module, Supervised):  # which adds up alone what the stack does for it here
         found["sums"] = dict(moment.sums)

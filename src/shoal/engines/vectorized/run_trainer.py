@@ -82,10 +82,12 @@ class RunTrainer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._fixed and not (name in _MOVING or name.startswith("_")):
+            # Without this what a hook sets would be without effect, and nobody would be told.
             raise CannotStackError(f"sets trainer.{name}, which is the same for all runs of a stack")
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        # copy and pickle ask for such names, and take only this error for a no.
         if name.startswith("__"):
             raise AttributeError(name)
         raise CannotStackError(f"asks its Trainer for {name}, which a run of a stack does not have")

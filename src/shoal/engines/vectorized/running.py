@@ -186,6 +186,7 @@ class Running:
             why = "a hook set trainer.should_stop"
         if why and not found.ended:
             found = replace(found, ended="stopped", reason=why)
+        # As in Lightning, a scheduler takes no step after an epoch that `max_steps` cut short.
         if found.ended != "diverged" and validated is not None:
             self.rates[run].end_epoch(metrics, validated=validated)
         return found
@@ -289,4 +290,5 @@ class Running:
                 stopping.load_state_dict(copy.deepcopy(early_stopping))
             if rate:
                 self.rates[run].load_state_dict(rate)
+            # An older state has nothing of the callbacks.
             self.members[run].load_callbacks(rest[2] if len(rest) > 2 else {})

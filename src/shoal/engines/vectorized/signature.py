@@ -40,6 +40,7 @@ def signature(module: pl.LightningModule, optimizer: object, batch: Any) -> Sign
     }
     classes = tuple((path, _name(type(part))) for path, part in module.named_modules())
     leaves = pytree.tree_leaves(batch)
+    # In this order a difference is told: another class explains the shapes that differ with it.
     return {
         STRUCTURE: classes,
         "the optimizer": _name(type(optimizer)),
@@ -82,6 +83,7 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
         return "the model has no parameters to train"
     if len({param.dtype for param in trained}) > 1 or not trained[0].is_floating_point() or trained[0].is_complex():
         return "the parameters are not all of one floating-point type"
+    # A stack has its gradients from torch.func, which leaves such hooks out without a word.
     hooked = next((name for name, param in module.named_parameters() if _has_hook(param)), None)
     if hooked:
         return f"{hooked} has a hook of its own for its gradient, which a stack does not call"

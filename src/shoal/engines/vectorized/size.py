@@ -71,12 +71,14 @@ def _saved(step: CapturedStep, batch: Any) -> int:
     found: dict[int, int] = {}
 
     def noted(value: Tensor) -> Tensor:
+        # By its place: several operations may keep one tensor, which lies in memory once.
         if value.data_ptr() not in known:
             found[value.data_ptr()] = value.numel() * value.element_size()
         return value
 
     params = {name: param for name, param in module.named_parameters() if param.requires_grad}
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(noted, lambda value: value):
+        # The result holds what was saved: freed memory would be used again, and counted once for two tensors.
         kept = step(params, step.held(), batch, Clock())
     del kept
     return sum(found.values())
@@ -85,6 +87,7 @@ def _saved(step: CapturedStep, batch: Any) -> int:
 def _cache() -> int:
     """Bytes of a core's second-level cache; 2 MiB where the system does not say."""
     try:
+        # index0 and index1 are the first level, for data and for instructions.
         return int(Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip().removesuffix("K")) * 1024
     except (OSError, ValueError):
         return 2 << 20

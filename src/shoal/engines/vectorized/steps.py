@@ -24,6 +24,7 @@ class Steps:
             "train": CapturedStep(template.module, "train", mixed=mixed),
             "val": CapturedStep(template.module, "val", keeps=keeps, mixed=mixed),
         }
+        # One for all three: the update alone takes so little time that it would be compiled seconds later.
         heat = Heat()
         self.guard = Guard()
         self.train = Mapped(self.captured["train"], share=1 / accumulate, heat=heat, guard=self.guard)
@@ -42,6 +43,7 @@ class Steps:
         """
         template, own = self.captured["train"].module, vars(module)
         vars(template).update({name: own[name] for name in names if name in own})
+        # What was traced has taken these attributes for constants.
         if names != self.hooked:
             for mapped in (self.train, self.val):
                 mapped.forget()

@@ -29,6 +29,7 @@ def callbacks_as_they_were(jobs: Iterable[Job], *, functions: bool = True) -> It
     kept = []
     for name, callback in every:
         try:
+            # Without what it was given: a bound method would be copied with the whole run behind it.
             state = {key: value for key, value in vars(callback).items() if key not in _OF_MEMBERS}
             kept.append((callback, copy.deepcopy(state)))
         except Exception as error:  # whatever a user's object does that is copied
@@ -42,6 +43,7 @@ def callbacks_as_they_were(jobs: Iterable[Job], *, functions: bool = True) -> It
         yield
     finally:
         for callback, state in kept:
+            # The object itself stays: the run's Trainer and other callbacks hold it.
             given = {key: value for key, value in vars(callback).items() if key in _OF_MEMBERS}
             vars(callback).clear()
             vars(callback).update(state | given)

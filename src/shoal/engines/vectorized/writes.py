@@ -35,6 +35,7 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
+        # The schema names every argument that an operation writes to, `out=` included.
         for place, argument in enumerate(func._schema.arguments if func._schema.is_mutable else ()):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[place] if place < len(args) else given.get(argument.name)
@@ -44,4 +45,5 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _place(value: Any) -> int:
     """The memory of a tensor, as a number; 0 for what has none."""
+    # By its storage, which all views of a tensor share.
     return int(value.untyped_storage()._cdata) if isinstance(value, Tensor) else 0
