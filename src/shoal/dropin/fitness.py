@@ -37,6 +37,7 @@ def _reasons(trainer: Any, module: Any) -> Iterator[str]:
 
 def _of_trainer(trainer: Any) -> Iterator[str]:
     strategy = trainer.strategy
+    # Classes go by their names: Lightning is two packages, and the program may use either.
     if trainer.world_size > 1 or type(strategy).__name__ != "SingleDeviceStrategy":
         yield f"it trains with {type(strategy).__name__}"
     if strategy.root_device.type != "cpu":
@@ -52,6 +53,7 @@ def _of_trainer(trainer: Any) -> Iterator[str]:
         "val_check_interval": (trainer.val_check_interval, 1.0),
     }
     for name, (value, expected) in settings.items():
+        # 1 is equal to 1.0, but asks for a validation after each batch, and 1.0 for one an epoch.
         if value != expected or (isinstance(value, int) and isinstance(expected, float)):
             yield f"trainer.{name} is {value}"
     if trainer.check_val_every_n_epoch is None or getattr(trainer, "_val_check_time_interval", None) is not None:

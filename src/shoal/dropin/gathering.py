@@ -103,6 +103,7 @@ class Gathering:
         self._shared = shared
         self._times = 0 if at_once else 1
         self._kept: weakref.WeakValueDictionary[bytes, SampleTensors] = weakref.WeakValueDictionary()
+        # Between two jobs that run one after the other nobody else holds their samples.
         self._lately: deque[SampleTensors] = deque(maxlen=4)
         self._feeds: weakref.WeakKeyDictionary[Any, Feed | None] = weakref.WeakKeyDictionary()
         self._seen: dict[bytes, int] = {}
@@ -161,6 +162,7 @@ class _ByContent(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         plain = type(value) is Tensor and value.layout is torch.strided and value.device.type == "cpu"
         if plain and not value.requires_grad and value.dtype in _OF_NUMPY:
+            # By its values: a view holds the same samples as a copy.
             return _tensor, (value.contiguous().numpy(),)
         return NotImplemented
 
@@ -185,6 +187,7 @@ def _refuse(loader: Any) -> None:
         raise NotGatherableError("its samples come one after the other")
     if type(loader.sampler) not in KNOWN:
         raise NotGatherableError(f"its order comes from a {type(loader.sampler).__name__} of its own kind")
+    # Lightning's own only seeds workers, and samples that draw are refused anyway.
     init: Any = loader.worker_init_fn
     if init is not None and not (isinstance(init, partial) and init.func.__name__ == "pl_worker_init_function"):
         raise NotGatherableError("its worker processes begin with a function of its own")
@@ -193,6 +196,7 @@ def _refuse(loader: Any) -> None:
 def _whole(dataset: Any) -> tuple[Any, Tensor | None]:
     """The data set that the samples are a larger part of, and which of them they are."""
     indices: Tensor | None = None
+    # A small part is gathered by itself: the whole would be fetched for samples that nobody asks for.
     while type(dataset) is Subset and 4 * len(dataset.indices) > _size(dataset.dataset):
         own = torch.as_tensor(list(dataset.indices), dtype=torch.int64)
         indices = own if indices is None else own[indices]

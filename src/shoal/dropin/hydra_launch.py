@@ -64,8 +64,10 @@ def launch(
     try:
         _run(program, left, listener, settings)
     except BaseException:
+        # The same command can go on from here.
         ledger.keep()
         raise
+    # Each job has configured logging as its own.
     program.log_as_launcher()
     return [unpacked(data) for job in every if (data := listener.returns[job.number]) is not None]
 

@@ -43,6 +43,7 @@ def packed(returned: JobReturn) -> tuple[bytes, str | None]:
 def _unsendable(value: Any) -> Exception | None:
     """Why a value does not get to another process, or None."""
     try:
+        # Both ways: some values can be written and not be read again.
         pickle.loads(pickle.dumps(value))
     except Exception as error:  # whatever a value of anybody's does when it is pickled
         return error
@@ -53,6 +54,7 @@ def _untyped(config: DictConfig) -> DictConfig:
     """The same configuration without the classes of its nodes, of which some are made while a program runs."""
     found = OmegaConf.create(OmegaConf.to_container(config))
     assert isinstance(found, DictConfig)
+    # It holds what `${now:}` was resolved to, which must not become another time.
     OmegaConf.copy_cache(config, found)
     OmegaConf.set_struct(found, OmegaConf.is_struct(config))
     return found

@@ -40,6 +40,7 @@ class JobsDone:
         self.done: dict[int, dict[str, Any]] = {}
         for entry in _entries(file):
             self._take(entry)
+        # Who has removed the sweep's directory wants all of it again.
         if self.sweep_dir and not os.path.isdir(self.sweep_dir):
             self._forget()
         self.continues = bool(self.begun)
@@ -84,6 +85,7 @@ class JobsDone:
             return
         others = [each["folder"] for number, each in self.begun.items() if number != job.number]
         path = entry["folder"]
+        # A directory that holds another job's, or the sweep's, is not this job's to remove.
         if all(os.path.commonpath([path, each]) != path for each in [self.sweep_dir, *others]):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -111,6 +113,7 @@ class JobsDone:
         fresh = program.sweep_dir
         cache = OmegaConf.get_cache(program.config)
         OmegaConf.set_cache(program.config, {**cache, "now": self._times})
+        # Hydra has made the directory of a new sweep by now, with this one file in it.
         if os.path.abspath(program.sweep_dir) != os.path.abspath(fresh) and os.listdir(fresh) == ["multirun.yaml"]:
             (fresh / "multirun.yaml").unlink()
             os.removedirs(fresh)
@@ -127,6 +130,7 @@ class JobsDone:
     def _write(self, entry: dict[str, Any]) -> None:
         self._take(entry)
         self.file.write(json.dumps(entry) + "\n")
+        # Out of this process: what the system has, a kill does not take away.
         self.file.flush()
 
     def _forget(self) -> None:
@@ -146,7 +150,9 @@ def _locked(key: str) -> IO[str]:
     try:
         place = folder("sweeps")
         place.mkdir(parents=True, exist_ok=True)
+        # The same command may run several times at once: each has a file of its own.
         for number in range(100):
+            # Not `w`, which would empty the ledger before its lock is had.
             file = open(place / f"{key}-{number}.jsonl", "a+", encoding="utf-8")  # noqa: SIM115
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -56,6 +56,7 @@ class Trainings:
         fit = waiting.fit
         replay.weights(fit, answer)
         if answer.randomness is not None:
+            # The steps have drawn ahead what the job's own generator would have given: it is moved past that.
             continue_torch(answer.randomness)
         if answer.val is not None:
             self._validations[loop.trainer] = fit, answer.val, _versions(fit.module)
@@ -144,6 +145,7 @@ class Trainings:
             self._alone(trainer, routine, "its batches come from several data loaders, or from none of torch's")
             return None
         [batches] = fetcher.iterator._iterator.iterators
+        # A batch that was fetched ahead has left the iterator: the stack would miss it.
         if isinstance(batches, GatheredIterator) and not getattr(fetcher, "batches", None):
             return batches
         reason = self.gathering.reasons.get(loader)

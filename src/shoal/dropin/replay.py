@@ -17,6 +17,7 @@ def weights(fit: LightningFit, trained: Trained) -> None:
     """Have module and optimizer be as they are after the epoch."""
     params: list[Any] = list(fit.own.weights)
     with torch.no_grad():
+        # In place: the optimizer, and whoever else holds the parameters, has these very tensors.
         torch._foreach_copy_(params, trained.params)
     for param, grad in zip(params, trained.grads, strict=True):
         param.grad = grad
@@ -73,6 +74,7 @@ def _steps(loop: Any, fit: LightningFit, passed: Passed) -> None:
     trainer, n = loop.trainer, len(passed.sizes)
     connector, stepped, every = trainer._logger_connector, loop._batches_that_stepped, trainer.log_every_n_steps
     stepping = set(fit.steps(n))
+    # Twice where there are several: then Lightning knows that it is past the first batch.
     connector.on_batch_start(None)
     _log(fit.module, "training_step", passed, 0)
     if n > 1:

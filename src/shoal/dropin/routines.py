@@ -31,6 +31,7 @@ class Routine:
         self._world = World.taken()
         self._own, self._others = threading.Semaphore(0), threading.Semaphore(0)
         # A thread and no generator: a job waits within Lightning's loops, whose calls cannot be suspended otherwise.
+        # A daemon: a job that is never resumed must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -44,6 +44,7 @@ class SharedSamples:
 @contextmanager
 def shared() -> Iterator[SharedSamples]:
     """A folder for the block; those that processes have left which were killed are removed."""
+    # A lock ends with its process: a folder whose lock can be had belongs to nobody.
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError), open(left / _HELD, "w") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,6 +65,7 @@ def _write(path: Path, samples: Gathered) -> None:
     new = path.with_suffix(".new")
     new.with_suffix(".batch").write_bytes(pickle.dumps(pytree.tree_unflatten(list(range(len(leaves))), spec)))
     torch.save(leaves, new)
+    # Last, and at once: a file of this name is whole, and has its batch beside it.
     new.replace(path)
 
 

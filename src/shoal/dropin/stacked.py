@@ -189,6 +189,7 @@ class Stacked:
         waiting = next(iter(jobs.values()))
         sizes = waiting.train.sizes
         try:
+            # Reversed, so that of each size the first batch is the one that stays.
             for number in {size: place for place, size in reversed(list(enumerate(sizes)))}.values():
                 key = len(self.stack), sizes[number]
                 if key not in self._ready:

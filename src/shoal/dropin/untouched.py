@@ -31,6 +31,7 @@ class Untouched:
     ) -> None:
         for number, parts in enumerate(self._kept):
             for path, part, attributes, contents in parts:
+                # Cleared first: attributes that the step has made go as well.
                 vars(part).clear()
                 vars(part).update(attributes)
                 for name, content in contents.items():
@@ -70,6 +71,7 @@ def _put_back(value: Any, content: Any) -> bool:
         with torch.no_grad():
             value.copy_(content)
         return False
+    # The container itself stays: others may hold it.
     value.clear()
     value.extend(content) if isinstance(value, list) else value.update(content)
     return True

@@ -41,6 +41,7 @@ def possible() -> str | None:
 
 def run(blocks: Sequence[Sequence[HydraJob]], work: Work, listener: Overseer, *, processes: int, cores: int) -> None:
     """Run blocks of jobs, each in a process, as many at a time as there are `processes`; each has some `cores`."""
+    # No more than the program itself uses: threads that wait for each other made its jobs 1.7 times dearer.
     threads = max(1, min(cores, torch.get_num_threads()))
     left = [_Block(list(block)) for block in blocks]
     workers: list[_Worker] = []
@@ -80,6 +81,7 @@ class _Worker:
             warnings.simplefilter("ignore", DeprecationWarning)  # of copying a process that has threads
             self.process = context.Process(target=_serve, args=(theirs, strangers, block.jobs, work, threads))
             self.process.start()
+        # A pipe ends only when nobody holds its other end: so the end of the worker is seen.
         theirs.close()
 
     def hear(self, listener: Overseer) -> bool:
@@ -134,6 +136,7 @@ class _Telling:
 
     def begins(self, job: HydraJob, path: Path) -> None:
         self.pipe.send(("begins", job, path))
+        # Until the ledger has it: a job must be known to have begun before it leaves anything.
         self.pipe.recv()
 
     def notes(self, job: HydraJob, text: str) -> None:
@@ -153,6 +156,7 @@ def _serve(
     _end_with_parent()
     atexit._clear()  # what is to be done when the other process ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which goes to all of them; the other one ends this one
+    # Copies of the ends that the other process holds: kept here, they would outlive it.
     for each in strangers:
         each.close()
     torch.set_num_threads(threads)
@@ -167,5 +171,6 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     except (AttributeError, OSError):
         return
+    # It may have ended before the system was asked, which then sends nothing.
     if os.getppid() != parent:
         os._exit(1)

@@ -42,6 +42,7 @@ def defer(*, own_process: bool = False) -> None:
     In a process of shoal's own that is more, until it imports code of others: see `complete_torch`.
     """
     if not _chosen_against() and not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        # In front, or the usual finders would have found the modules already.
         sys.meta_path.insert(0, Finder(IN_OWN_PROCESS if own_process else ANYWHERE))
 
 
@@ -76,8 +77,10 @@ def keep_what_is_imported() -> None:
 
 def _count_as_old() -> None:
     """Put all that is alive among the objects that are seldom looked through, which saves 0.1 s of looking now."""
+    # Where somebody has frozen objects they are to stay so.
     if not gc.get_freeze_count():
         gc.freeze()
+        # What is thawed is in the oldest generation, wherever it was before.
         gc.unfreeze()
 
 
