@@ -90,14 +90,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         ShoalError: where the file cannot be written; `path` then holds what it held before.
     """
     ensure()
+    # Beside its target: only within one file system does a rename take the place of a file at once.
     partial = path.with_name(f".{path.name}{SUFFIX}")
     needed, waiting = 0, _together.get()
     if waiting is not None:
+        # Its temporary file is the one below: were this write to fail, half of it would be put in place at the end.
         waiting.partials.pop(path, None)
     try:
         path.parent.mkdir(exist_ok=True)  # no more than that: a run whose directory was deleted must not go on
         with partial.open("wb") as file:
             yield file
+            # Before the flush, which may be what finds the disk full: the error then says how much room is wanted.
             needed = file.tell()
             file.flush()
             if waiting is None:
@@ -121,6 +124,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         with replacing(path) as file:
             file.write(content)
     except UnwritableError as error:
+        # A write that fails has not come to the size; here it is known.
         raise UnwritableError(path, error.reason, len(content)) from error
 
 
@@ -137,8 +141,10 @@ def write_json(path: Path, value: Any) -> None:
 def share(path: Path, other: Path) -> None:
     """Make `other` hold what `path` holds now, without writing it again where the file system can link."""
     partial = other.with_name(f".{other.name}{SUFFIX}")
+    # A link leads to what lies there now, not to what still waits for the place.
     _settle(path, other)
     try:
+        # What a crash may have left: a link takes no file's place, as a rename does.
         partial.unlink(missing_ok=True)
         os.link(path, partial)
         place(partial, other)
@@ -166,6 +172,7 @@ def append(path: Path, content: bytes) -> int:
     _settle(path)
     ensure()
     try:
+        # Not "ab", which would make a file anew where somebody has deleted the run.
         with path.open("r+b") as file:
             file.seek(0, os.SEEK_END)
             file.write(content)

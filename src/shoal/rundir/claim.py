@@ -47,7 +47,7 @@ def claim(run: RunDir | SweepDir, lock_file: Path | None = None) -> Iterator[Non
 def _owner(run: RunDir | SweepDir) -> str:
     try:
         info = read_info(run.info) if isinstance(run, RunDir) else read_sweep(run.info)
-    except DamagedError:
+    except DamagedError:  # who has just begun holds the directory before there is a run.json in it
         return "another process"
     return f"pid {info.pid} on {info.host} since {info.started}"
 

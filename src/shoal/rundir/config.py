@@ -62,6 +62,7 @@ def _refuse_bombs(text: str) -> None:
         ValueError: where a value refers to another, or values are nested too deeply.
     """
     depth = 0
+    # Events come before any value is made: what would have no end in memory is found without making it.
     for event in yaml.parse(text, yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("it has a value that refers to another")

@@ -40,6 +40,7 @@ def beating(path: Path) -> Iterator[None]:
 def stopped(path: Path, beats: float) -> bool:
     """Whether a file that is touched every `beats` seconds was not for long; False where that cannot be told."""
     try:
+        # A new file is stamped by the clock that has stamped the other: on a network drive that of its server.
         with tempfile.TemporaryFile(dir=path.parent) as probe:
             now = os.fstat(probe.fileno()).st_mtime
         with path.open("rb") as file:  # opened, since a network drive may answer `stat` from memory

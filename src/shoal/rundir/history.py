@@ -42,6 +42,7 @@ class History:
         Raises:
             ShoalError: where it cannot be written.
         """
+        # A new column changes the first line and every row: there is nothing to append to.
         if self._header != self.columns:
             content = self._lines(self.rows, header=True).encode()
             write_bytes(self.path, content)
@@ -70,6 +71,7 @@ class History:
         self.rows = self.rows[:n]
         used = {name for row in self.rows for name in row}
         self.columns = [name for name in self.columns if name in used or name in (STEP, EPOCH)]
+        # No columns are these: flush writes the whole file, without what was dropped.
         self._header = []
         self.flush()
 
@@ -79,6 +81,7 @@ class History:
 
     def digest_at(self, n: int) -> str:
         """What `digest` was, or will be, when the first `n` rows are all there is."""
+        # Row by row: a column that a later row brought was not in the file then.
         first = History(self.path)
         for row in self.rows[:n]:
             first.add(row)

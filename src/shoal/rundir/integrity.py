@@ -32,6 +32,7 @@ def verify(folder: Path, seals: dict[str, dict[str, Any]]) -> dict[str, str]:
     wrong = {}
     for name, expected in seals.items():
         file = folder / name
+        # A run.json may come from somebody else: its names must not have files elsewhere looked at.
         if not file.resolve().is_relative_to(folder.resolve()):
             wrong[name] = "not in the run"
         elif not file.is_file():
@@ -47,6 +48,7 @@ def sealed(archive: bytes) -> bytes:
     The seal travels in the file, so that no crash can part the two, and every zip reader still opens it.
     """
     seal = _PREFIX + hashlib.sha256(archive).hexdigest().encode()
+    # A zip archive ends with the length of its comment, in two bytes: there is none yet.
     return archive[:-2] + struct.pack("<H", len(seal)) + seal
 
 
@@ -61,6 +63,7 @@ def unsealed(path: Path) -> bytes:
     except OSError as error:
         raise DamagedError(f"cannot read {path}: {error.strerror}") from error
     archive, seal = content[:-_SEAL_LENGTH], content[-_SEAL_LENGTH:]
+    # With the two bytes of the comment's length, which the digest does not cover.
     if sealed(archive[:-2] + b"\0\0")[-_SEAL_LENGTH - 2 :] != archive[-2:] + seal:
         raise DamagedError(f"{path} is damaged: its content is not what was written")
     return archive[:-2] + b"\0\0"

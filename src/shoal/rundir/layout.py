@@ -16,6 +16,7 @@ def new_id() -> str:
 
     The time is UTC: the clock on the wall has one hour of the year twice, and another one on another machine.
     """
+    # Not from `random`, which is seeded for the training: runs of one seed must not share an id.
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{''.join(secrets.choice(_LETTERS) for _ in range(6))}"
 
 

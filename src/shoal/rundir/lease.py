@@ -25,6 +25,7 @@ _held: Path | None = None
 @contextmanager
 def holding(lease: Path | None) -> Iterator[None]:
     """Write under this lease; under none, nobody can take the right to write away."""
+    # Of the process and not of a context: the thread that looks after the lease must see it, too.
     global _held
     before, _held = _held, lease
     try:
@@ -35,8 +36,10 @@ def holding(lease: Path | None) -> Iterator[None]:
 
 def ensure() -> None:
     """End the process, as it is, where its lease was taken away: another one has its work."""
+    # Read once: it may be let go while another thread looks.
     lease = _held
     if lease is not None and _was_taken(lease):
+        # Not sys.exit: in a thread it ends the thread alone, and in the main one cleaning up would write again.
         os._exit(1)
 
 

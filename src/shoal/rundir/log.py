@@ -15,20 +15,24 @@ def quiet_logging() -> Iterator[None]:
     """Let the run's log have what Lightning and warnings say, and give logging back as it was."""
     root = logging.getLogger()
     handlers, level, shown = list(root.handlers), root.level, warnings.showwarning
+    # Lightning gives its loggers handlers that write to stderr, and has them pass nothing on.
     for name in ("pytorch_lightning", "lightning_fabric", "lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    # What it tells below a warning is of the devices that it has found, and advice.
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback on the terminal
+    # Without any handler Python prints warnings on stderr itself.
     if not root.handlers:
         root.addHandler(logging.NullHandler())
     try:
         yield
     finally:
         logging.captureWarnings(False)
+        # Where they had been captured before, the line above has ended that as well.
         warnings.showwarning = shown
         for handler in set(root.handlers) - set(handlers):
             handler.close()

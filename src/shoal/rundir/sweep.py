@@ -170,6 +170,7 @@ def read_sweep(path: Path) -> SweepInfo:
     except OSError as error:
         raise DamagedError(f"{path} is damaged: {error.strerror}") from error
     for job in info.jobs:
+        # These names are joined to paths that are written and removed: one from elsewhere must not lead out.
         for name in (job.run, job.block or "block"):
             if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
                 raise DamagedError(
