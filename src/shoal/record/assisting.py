@@ -33,6 +33,7 @@ def assist(job: Job, *, checkpoint: Path | None = None, before: Job | None = Non
         lightning.fit(
             job,
             job.module(),
+            # The first process writes and shows: these two would do it once for each process.
             callbacks=[each for each in job.callbacks.values() if not isinstance(each, Checkpoint | Progress)],
             loggers=[DummyLogger()],
             io=SealedIO(),
@@ -57,6 +58,8 @@ def _following() -> Iterator[None]:
 
 def _end_with(parent: int) -> None:
     """End this process when the one that started it has ended."""
+    # No signal of every system tells of a parent's end; an orphan is given another parent.
     while os.getppid() == parent:
         time.sleep(0.1)
+    # The main thread may wait for the other processes within one call, which nothing gentler ends.
     os._exit(1)

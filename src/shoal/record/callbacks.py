@@ -65,6 +65,7 @@ class GradientNorm(pl.Callback):
             if self._measured:
                 self._measured[GRAD_NORM_CLIPPED] = norm(pl_module)
 
+        # Lightning has no hook between the two: on_before_optimizer_step comes before the clipping.
         pl_module.configure_gradient_clipping = clipped  # type: ignore[method-assign]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -97,8 +97,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if trainer.sanity_checking:
             return
         averaging = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
+        # Averages, and the weights of an optimizer's evaluation mode, are in the module for the validation only.
         if averaging or with_modes(trainer):
             self._validated_weights = cloned(self._bare_state(trainer, Position())["state_dict"])
+        # Within an epoch the training's loss is one of a single step: `auto` waits for one of the validation.
         if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
             self.monitor = found
         measured = trainer.callback_metrics.get(self.monitor or "")
@@ -144,6 +146,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             if batch_idx:  # an epoch that begins has seeded them already
                 restore_generators(self._rng)
             self._rng = None
+        # All there is to go on from where a run fails before its first save; cloned, since steps change it in place.
         if self.states.step < 0 and trainer.global_step == 0 and batch_idx == 0:
             self.states.first = cloned(self._bare_state(trainer, Position()))
         # Kept at every epoch's beginning: once the epoch is under way, this state cannot be had any more.
@@ -179,6 +182,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self.settle(trainer)
         state, self._final = self._final, None
         assert state is not None
+        # WeightAveraging has put its average into the module by now: its turn comes before that of a checkpoint.
         others = show(state, cloned(pl_module.state_dict()))
         measured = self._validated_weights
         others |= measured is not None and not equal(measured, state["state_dict"])
@@ -188,7 +192,9 @@ class Checkpoint(pl.callbacks.Checkpoint):
                 self._judge(trainer)
             if self._improved:
                 self.states.best, self._improved = state, False
+                # It was taken before this was judged, and would know of the best before only.
                 state["callbacks"][self.state_key] = self.state_dict()
+        # Asked for again: what was measured here may have added a row.
         state[EXTRA]["over"] = dict(self.extra()["files"])
         self.states.write(trainer, state)
 
@@ -214,6 +220,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """Keep the generators' states until the first step, and the averaged weights until there are better ones."""
         self._rng = checkpoint[EXTRA]["generators"]
         self.states.step = checkpoint["global_step"]
+        # WeightAveraging keeps the average as `state_dict`, and under this key what the training goes on from.
         if "current_model_state" in checkpoint:
             self._scored = cloned(dict(checkpoint["state_dict"]))
 
@@ -245,6 +252,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     def _bare_state(self, trainer: pl.Trainer, position: Position) -> dict[str, Any]:
         """A state without what the recorder wants kept with it."""
+        # Not trainer.save_checkpoint, which writes a file at once: most states only wait in memory.
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if not self._looked:
             self._looked = True

@@ -53,6 +53,7 @@ def errors_of(fit: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, Any]:
+    # Only these two keep in their state why they stopped.
     stops = isinstance(module.optimizer, LevenbergMarquardt | LBFGS)
     states = load(last)["optimizer_states"][0]["state"].values() if stops else ()
     level = cast(FormulaNetwork, module.model).confidence
@@ -97,6 +98,7 @@ def predicted(module: Supervised, x: Tensor) -> Tensor:
     with torch.no_grad():
         parameter = next(module.model.parameters())
         outputs: Tensor = module.model(x.to(parameter))
+        # NumPy has no bfloat16, and measures want more digits than a half has.
         outputs = outputs.to("cpu", torch.promote_types(outputs.dtype, torch.float32))
     module.train(training)
     return outputs

@@ -54,7 +54,9 @@ def _slope(function: object, x: Tensor) -> Tensor:
     assert callable(function)
     x = x.detach().clone().requires_grad_()
     values: Tensor = function(x)
+    # A function that is constant: autograd refuses what depends on no input.
     if not values.requires_grad:
         return torch.zeros(len(x))
+    # Of the sum: as no value depends on another's input, its gradient has each slope by itself.
     (slope,) = torch.autograd.grad(values.sum(), x, materialize_grads=True)  # zeros where the input is not looked at
     return slope.detach().to("cpu")[:, 0]

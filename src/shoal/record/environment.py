@@ -58,10 +58,12 @@ def working_tree() -> tuple[dict[str, Any] | None, str]:
     lines = status.splitlines()
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), "(initial)")
     dirty = any(not line.startswith("#") for line in lines)
+    # A diff program of the user's own would write what `git apply` does not read.
     patch = _git("diff", "HEAD", "--no-ext-diff") if dirty and commit != "(initial)" else ""
     return {"commit": commit, "dirty": dirty}, patch
 
 
 def _git(*words: str) -> str:
+    # Else `git status` refreshes the index, under a lock that a command of the user's may want just then.
     command = ["git", "--no-optional-locks", *words]
     return subprocess.run(command, capture_output=True, check=True, text=True, errors="replace", timeout=10).stdout

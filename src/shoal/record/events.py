@@ -43,6 +43,7 @@ class EventFile:
             file.path.touch(exist_ok=False)
         except OSError as error:
             raise unwritable(file.path, error) from error
+        # Readers of event files expect their version in the first record.
         file._add(Event(wall_time=now, file_version="brain.Event:2"))
         return file
 
@@ -60,6 +61,7 @@ class EventFile:
 
     def image(self, tag: str, png: bytes, *, step: int) -> None:
         """A picture of the Images tab."""
+        # The first chunk of a PNG has its size at this place: nothing need be decoded.
         width, height = struct.unpack(">II", png[16:24])
         image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
         self._summary([Summary.Value(tag=tag, image=image)], step)
@@ -155,6 +157,7 @@ def _checksum(content: bytes) -> bytes:
 
 def _assign(slot: Any, value: Any) -> None:
     """Put a setting into a protobuf value: booleans, numbers, and everything else as text."""
+    # Before the numbers: a bool is an int, too.
     if isinstance(value, bool):
         slot.bool_value = value
     elif isinstance(value, int | float):

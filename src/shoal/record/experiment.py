@@ -19,6 +19,7 @@ class Experiment(SummaryWriter):
     """
 
     def __init__(self, events: EventFile, folder: Path) -> None:
+        # First: torch's constructor asks for the file writer.
         self._into = _Into(events, folder)
         super().__init__(str(folder))
 
@@ -50,6 +51,7 @@ class Experiment(SummaryWriter):
         self.flush()
 
     def _get_file_writer(self) -> FileWriter:
+        # Torch's own method would make a second event file in the run's directory.
         vars(self).update(file_writer=self._into, all_writers={self._into.get_logdir(): self._into})
         return self._into
 
@@ -58,6 +60,7 @@ class _Into(FileWriter):
     """Adds to an event file that there is already."""
 
     def __init__(self, events: EventFile, folder: Path) -> None:
+        # Without FileWriter's constructor, which makes a file.
         self._events = events
         self._folder = str(folder)
 

@@ -60,6 +60,7 @@ class Interruption(pl.Callback):
 
     def _pass_on(self, handler: Any) -> None:
         """Let whoever listened before, a sweep in this process for one, know of the signal too."""
+        # Python's own would raise KeyboardInterrupt, though the run has stopped as it was asked to.
         if callable(handler) and handler is not signal.default_int_handler:
             handler(self.received, None)
 

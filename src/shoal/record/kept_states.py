@@ -40,6 +40,7 @@ class KeptStates:
         step = int(state["global_step"])
         if trainer.is_global_zero and self.best is not None and self.best["global_step"] != step:
             self.write_best()
+        # A state counts on rows of the other files: after a crash they must be there if it is.
         self._sync()
         trainer.strategy.save_checkpoint(state, self.run.last)
         self.written_at, self.step, self.first = time.monotonic(), step, None

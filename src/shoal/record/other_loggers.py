@@ -25,9 +25,11 @@ def finishing(loggers: Iterable[Logger]) -> Iterator[None]:
             begun = logger._experiment if isinstance(logger, WandbLogger) else None
             if begun is not None and begun is not before:
                 begun.finish(exit_code=code)
+                # Else the logger gives a later training the run that has ended.
                 logger._experiment = None  # type: ignore[attr-defined]
 
 
 def _under_way() -> Any:
     """The W&B run that this process writes into; None where there is none."""
+    # Not imported for this: where nobody has imported it, it has no run.
     return getattr(sys.modules.get("wandb"), "run", None)

@@ -17,7 +17,7 @@ def tell_rate(state: Mapping[str, Any], now: float) -> None:
     then, epoch = float(state["optimizer_states"][0]["param_groups"][0]["lr"]), state["epoch"]
     if now == 0:
         text = f"warning: the scheduler has come to a learning rate of 0: nothing is learned in epoch {epoch}"
-    elif f"{now:.6g}" != f"{then:.6g}":
+    elif f"{now:.6g}" != f"{then:.6g}":  # as they are shown: rounding is not to be told as 0.001 -> 0.001
         text = f"changed  learning rate of epoch {epoch}: {then:.6g} -> {now:.6g}"
     else:
         return

@@ -75,12 +75,14 @@ class Recorder(Logger):
             Diverged: where a loss is not finite.
         """
         assert self._trainer is not None
+        # Not the `step` given: Lightning counts batches there, or takes a metric of that name for it.
         now = self._trainer.global_step
         if self._row and self._row[STEP] != now:
             self.close_row()
         if not self._row:
             self._row = {STEP: now, EPOCH: self._trainer.current_epoch}
         self._row |= {name: value for name, value in metrics.items() if name not in (STEP, EPOCH)}
+        # After it is in the row: the history has the value by which the run diverged.
         self._check(metrics)
 
     def close_row(self) -> None:

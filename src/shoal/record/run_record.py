@@ -58,6 +58,7 @@ class RunRecord:
         self.run = run
         self.job = job
         self._opened_at = time.monotonic()
+        # Before anything is written: a run that is refused stays as it was.
         digest = unchanged(info, job.task)
         self._config = write_config(run.config, job.config)
         self.info = replace(

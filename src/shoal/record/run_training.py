@@ -140,6 +140,7 @@ class _Session:
         if self.state:
             tell_of_others(info)
         extra = self.state[EXTRA] if self.state else {}
+        # The last measurements of a training that is over are rows that a longer one does not have.
         kept = extra.get("over") if self._stays() else extra.get("files")
         return RunRecord(self.job, self.run, info, kept=kept, beats=None if self.one_of_many else heartbeat.SECONDS)
 
@@ -238,7 +239,7 @@ class _Session:
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
-        from shoal.record.figures import fit as figures
+        from shoal.record.figures import fit as figures  # late: it imports matplotlib
 
         picture = figures.illustrate(self.run, module, self.job.data, self.record.history, self.info)
         if self.record.events:

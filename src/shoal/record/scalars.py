@@ -20,6 +20,7 @@ def encoded(names: Sequence[str], values: Sequence[Sequence[float]], *, step: in
     n = len(values)
     records = numpy.tile(template, (n, 1))
     records[:, _WALL_TIME : _WALL_TIME + 8] = numpy.frombuffer(struct.pack("<d", wall_time), numpy.uint8)
+    # What float32 has no room for is inf in an event file, however it is written.
     with numpy.errstate(over="ignore"):
         numbers = numpy.asarray(values, dtype="<f8").astype("<f4")
     for column, place in enumerate(places):
@@ -35,13 +36,16 @@ _WALL_TIME = 12 + 1
 """Where the wall time begins: after the frame's length and its checksum, and the field's key."""
 
 
+# The runs of a stack, and the stacks of a sweep, log the same names at the same steps.
 @lru_cache(maxsize=1000)
 def _layout(names: tuple[str, ...], step: int) -> tuple[numpy.ndarray, list[int]]:
     """A record with zeros for the values, and where each value begins in it."""
     items = [Summary.Value(tag=name, simple_value=0.0) for name in names]
+    # Not 0: protobuf leaves out what has its default. A `simple_value` of 0 it keeps, as one of alternatives.
     content = Event(wall_time=1.0, step=step, summary=Summary(value=items)).SerializeToString()
     record = framed(content)
     places, end = [], len(record) - 4
+    # From the end: the last bytes of each are its value's, and before the first there are fields of any length.
     for item in reversed(items):
         places.append(end - 4)
         end -= len(Summary(value=[item]).SerializeToString())

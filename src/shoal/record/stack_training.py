@@ -244,6 +244,7 @@ class _Session:
         elif best:
             track.save(None, best, Position(), over=False)
         else:
+            # Drawn anew by its seed: a stack keeps no copy of how its runs began.
             track.save_first(Running([Member.of(track.job)]).checkpoint(0))
 
     def _end(self, endings: Sequence[tuple[Track, Status, str | None]]) -> None:
@@ -255,6 +256,7 @@ class _Session:
                     member.module.load_state_dict(self.running.best_weights(track.place))
                 track.conclude(status, member)
         with together():
+            # In a second round: run.json has the digests of files that are in place only since the first one ended.
             for track, status, reason in endings:
                 track.end(status, reason, self.running.notes, self.running.stack.device.type)
         for track, _, _ in endings:
@@ -290,7 +292,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
             member = Member.of(each.job, monitor=how.monitor, mode=how.way)
             member.trainer.loggers = [RunLogger(each.run)]
             members.append(member)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # whatever it raises: it is user code
             broken[place] = brief(error)
     if broken:
         raise UnfitRunsError(broken)

@@ -87,6 +87,7 @@ def _tell_row(logger: Logger, row: Mapping[str, float]) -> None:
 
 def _name(logger: Logger, run: RunDir, info: RunInfo) -> None:
     """Give what the tracker keeps the name of the run, unless the configuration has named it."""
+    # One with an id goes on with a run that is there, and has a name. Neither logger has a public way to be named.
     if isinstance(logger, MLFlowLogger) and logger._run_id is None:
         logger._run_name = logger._run_name or info.id
         logger.tags = {"path": str(run.path.absolute()), **(logger.tags or {})}
@@ -103,6 +104,7 @@ def _is_down(logger: Logger) -> bool:
 
 def _answers(logger: Logger) -> bool:
     guard = _Guard(type(logger))
+    # Their `experiment` is what asks the server.
     guard.around(lambda: getattr(logger, "experiment", None))()
     return not guard.failed
 
@@ -155,6 +157,7 @@ class _Rows:
 
     def add(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add to the row of a step; another step, or another value of a metric, begins the next."""
+        # Lightning adds the epoch to everything that it logs.
         if self._row and (step != self._step or self._row.keys() & metrics.keys() - {"epoch"}):
             self.close()
         self._step = step

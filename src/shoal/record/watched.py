@@ -37,6 +37,7 @@ class Watched(pl.Callback):
         self._seen = True
         for name, callback in self._callbacks.items():
             monitor = getattr(callback, "monitor", None)
+            # Who sets strict=False has said that the metric may be missing.
             if isinstance(monitor, str) and getattr(callback, "strict", True):
                 self._check(trainer, name, monitor)
 

@@ -49,6 +49,7 @@ def illustrate_later(run: RunDir, job: Job) -> None:
         DamagedError: where one of its files is not what was written.
         UsageError: where another process trains there.
     """
+    # run.json is read and written again below: nobody may train there meanwhile.
     with claim(run):
         info = read_info(run.info)
         weights = load(run.best if run.best.exists() else run.last)["state_dict"]
@@ -67,6 +68,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
         return _figure_of_losses(history, title)
     derivatives, label = slopes(module, data), module.task.label
     n = 4 if derivatives else 3 if data.features else 2
+    # Not by pyplot, which keeps every figure that it makes and may look for a display.
     figure = Figure(figsize=(4 * n, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
     panels = figure.subplots(1, n)
     fit, residuals, losses = panels[0], panels[-2], panels[-1]
@@ -90,6 +92,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
             named = data.targets[:1] if network.groups else data.targets
             fit.set(xlabel=label(column), ylabel=", ".join(map(label, named)))
             off = prediction - y.reshape(prediction.shape)
+            # A weight of 0 stands where a target was not measured; nan is not drawn.
             if samples.weight is not None and samples.weight.dim() == 2:
                 off = torch.where(samples.weight[:N_POINTS].cpu() > 0, off, torch.nan)
             _residuals(residuals, x[:, place], off, label(column), part)

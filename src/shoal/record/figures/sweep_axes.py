@@ -89,6 +89,7 @@ def beside(places: Sequence[float], room: float, kind: str) -> list[float]:
     counts: Counter[float] = Counter()
     found = []
     for x in places:
+        # Multiples of the golden section: however many dots there are, each falls into the widest gap.
         offset = ((0.5 + counts[x] * 0.6180339887) % 1 - 0.5) * room
         counts[x] += 1
         found.append(float(x * np.exp(offset)) if kind == "log" else x + offset)

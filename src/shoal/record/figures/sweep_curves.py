@@ -171,6 +171,7 @@ def _table(members: Sequence[Drawn], steps: np.ndarray) -> np.ndarray:
     for each in members:
         xs, ys = np.array(each.curve).T
         row = np.interp(steps, xs, ys)
+        # np.interp goes on with the first and the last value where there is none.
         row[(steps < xs[0]) | (steps > xs[-1])] = np.nan
         rows.append(row)
     return np.array(rows)
