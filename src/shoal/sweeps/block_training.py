@@ -44,6 +44,7 @@ Known = dict[int, Steps]
 
 def train_block(block: Block, report: Report, known: Known) -> None:
     """Train the runs of a block. What goes wrong in one is reported and never raised."""
+    # There is a worker for each core: more threads would only take turns.
     torch.set_num_threads(1)
     with _output_into(block.assignments[0].run.log), quiet_logging():
         log_through(_EveryLog([assignment.run.log for assignment in block.assignments]))
@@ -71,6 +72,7 @@ def train_block(block: Block, report: Report, known: Known) -> None:
 def _train_alone(assignment: Assignment, job: Job, report: Report) -> None:
     heart = _Heartbeat(report)
     job = replace(job, callbacks={**job.callbacks, "heartbeat": heart})
+    # One that was stopped before it saved anything begins anew.
     checkpoint = assignment.run.last if assignment.resume and assignment.run.last.exists() else None
     info = train(job, assignment.run, assignment.info, checkpoint=checkpoint, one_of_many=True)
     report(RunEnded(assignment.number, info))
@@ -103,6 +105,7 @@ def _train_stack(block: Block, jobs: Sequence[Job], report: Report, known: Known
             halving=block.halving,
             exact=block.exact,
         )
+        # Blocks come group after group: steps of the one before are not asked for again.
         known.clear()
         if block.group is not None:
             known[block.group] = steps
@@ -138,6 +141,7 @@ def _recorded(assignment: Assignment, error: BaseException) -> RunInfo:
     """What run.json says of a run that an exception ended; written here where the training could not."""
     with contextlib.suppress(DamagedError):
         info = read_info(assignment.run.info)
+        # Its training has recorded the end itself; what another process left there says nothing of this one.
         if info.finished and info.pid == os.getpid():
             return info
     status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
@@ -179,9 +183,11 @@ class _EveryLog(logging.Handler):
 @contextlib.contextmanager
 def _output_into(path: Path) -> Iterator[None]:
     """Let what a job prints go into its log instead of into the sweep's progress."""
+    # The files themselves and not sys.stdout: libraries, and processes that a job starts, write there, too.
     kept: list[Any] = [(stream, os.dup(stream)) for stream in (1, 2)]
     for each in (sys.stdout, sys.stderr):
         each.flush()
+    # Appending, since what is logged goes into the same file.
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         for stream, _ in kept:

@@ -49,6 +49,7 @@ class Parcel:
         state = self.block.state and folder / self.block.state.parent.name / self.block.state.name
         if state and self.state is not None:
             _write(state, self.state)
+        # No lease: that is a file where the launcher is. What comes back is put in place there.
         return replace(self.block, assignments=tuple(moved), state=state, lease=None)
 
 
@@ -113,6 +114,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _within(folder: Path, name: str) -> Path:
+    # The names come from another machine: none of them may lead out of the run's directory.
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ShoalError(f"a worker names {name!r}, which is no file of {folder}")
     return folder / name

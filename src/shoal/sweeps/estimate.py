@@ -90,6 +90,7 @@ def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
             each = found.of(block)
             total, longest = total + each, max(longest, each / (len(block.assignments) if found.apart else 1))
     problems = list(dict.fromkeys(each for each in known.values() if isinstance(each, str)))
+    # A block is trained by one process: with ever so many the longest takes its time.
     wall = max(total / processes, longest) + START_SECONDS if total else 0.0
     return Estimate(wall, unknown, apart, problems)
 
@@ -137,6 +138,7 @@ def _alone(job: Job) -> BlockTime:
 def _measured(ends: Sequence[float], began: float, job: Job) -> BlockTime:
     """The seconds of an epoch, from when some of them ended."""
     epochs = [later - earlier for earlier, later in pairwise(ends)] or [ends[0] - began]
+    # The median: what else the machine does now may fall into any one of them.
     epoch = sorted(epochs)[len(epochs) // 2]
     return BlockTime(max(ends[0] - began - epoch, 0.0), epoch * _left_out(job))
 

@@ -70,6 +70,7 @@ class Execution:
         with listening(self._receive):
             for happening in self.executor.run(self._take, self.progress.advanced, lambda: len(self._queue)):
                 self._account(happening)
+        # Workers that were given up may live on: from here on nothing counts that they write.
         if self.leases:
             self.leases.revoke_all()
         for number, job in self.ledger.jobs.items():
@@ -88,6 +89,7 @@ class Execution:
                 self.ledger.update(assignment.number, Status.RUNNING)
         if self.leases:
             block = self.leases.granted(block)
+            # Progress tells blocks apart as objects, and the one with a lease is another.
             self.progress.expect([block])
         return block
 
@@ -172,6 +174,7 @@ class Execution:
         if group in self._apart_groups:
             return []
         self._apart_groups.add(group)
+        # Each of these would come to the same, after another probe.
         waiting = [each for each in self._queue if each.group == group]
         for each in waiting:
             self._queue.remove(each)
@@ -193,6 +196,7 @@ class Execution:
         for each in left:
             self.ledger.place(each.number, None)
         noted = [replace(each, info=replace(each.info, exactness=[note])) for each in left]
+        # What is saved is of all of them together, and one by itself has none to be compared with.
         again = [replace(block, assignments=(each,), state=None, halving=None) for each in noted]
         self.progress.expect(again)
         self._queue.extend(again)
@@ -253,6 +257,7 @@ class Execution:
             self._queue.extend(again)
         elif left and self.leases and self._losses[left[0].number] < TRIES:
             self.progress.tell(f"1 run to go on with another worker: {reason}")
+            # A stack goes on from its own state where there is one; a run alone must be told that it resumes.
             going = replace(block, assignments=(left[0] if block.stacked else self._resumed(left[0]),))
             self.progress.expect([going])
             self._queue.append(going)

@@ -86,6 +86,7 @@ class InProcess(Executor):
         self._stopped = True
 
     def kill(self) -> None:
+        # Called where a signal is handled, which is in the thread that trains.
         raise KeyboardInterrupt
 
 
@@ -158,8 +159,10 @@ class Workers(Executor):
                 break
             idle.begin(block)
         n = 0 if self._ends else waiting()
+        # Each of those that are starting will take a block: only for the others more are wanted.
         while len(self._workers) < len(self._places) and n > sum(worker.starts for worker in self._workers):
             self._start()
+        # One that starts may take what waits, and one that leaves makes room for another.
         return any(worker.block or (n and (worker.starts or worker.leaves)) for worker in self._workers)
 
     def _start(self) -> None:

@@ -115,6 +115,7 @@ class Ssh(Remote):
         return list(self.hosts)
 
     def before(self, number: int) -> list[str]:
+        # No terminal, no questions; a host that is gone is noticed in a minute, by TCP alone it takes far longer.
         options = ["-T", "-oBatchMode=yes", "-oServerAliveInterval=15", "-oServerAliveCountMax=4"]
         return ["ssh", *options, *self.extra, self.hosts[number], "exec"]
 
@@ -133,6 +134,7 @@ class Slurm(Remote):
         return ["SLURM"] * self.n
 
     def before(self, number: int) -> list[str]:
+        # A step takes all of its job's cores, so that the next one waits, unless it asks for exactly what it needs.
         own = ["--exact"] if srun.in_a_job() else ["--job-name=shoal"]
         options = {"partition": self.partition, "time": self.time, "gpus": self.gpus}
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]

@@ -59,6 +59,7 @@ class Leases:
 
     def _revoke(self, lease: Path, runs: Sequence[Path]) -> None:
         try:
+            # The lease first: without it the worker puts no further file into what is copied below.
             lease.unlink(missing_ok=True)
             for run in runs:
                 if not _finished(run):
@@ -87,9 +88,11 @@ def _renew(run: Path) -> None:
     for left in (copy, old):
         shutil.rmtree(left, ignore_errors=True)
     try:
+        # Without the lock, which a worker that was given up may hold: that stays with the old directory.
         shutil.copytree(run, copy, symlinks=True, ignore=shutil.ignore_patterns(".lock", "*.partial"))
     except FileNotFoundError:
         return  # it had not begun
+    # In two steps, since no folder can be renamed onto one that has files.
     run.rename(old)
     copy.rename(run)
     shutil.rmtree(old, ignore_errors=True)

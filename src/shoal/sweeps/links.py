@@ -103,6 +103,7 @@ class Forked(Link):
         self._process = context().Process(target=_forked, args=(theirs, number), daemon=True)
         with without_main():
             self._process.start()
+        # Else this process had the worker's end open as well, and would never hear that it is gone.
         theirs.close()
 
     def ending(self) -> str:
@@ -127,9 +128,11 @@ class Commanded(Link):
         self.shared = shared
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the link); a pipe that nobody reads would stop it
         pipe = subprocess.PIPE
+        # A session of its own: Ctrl-C on the terminal is for the launcher, which passes it on.
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, start_new_session=True)
         assert self._process.stdin
         assert self._process.stdout
+        # Duplicates: a connection closes its file itself, and so does the process object.
         self.outbox = Connection(os.dup(self._process.stdin.fileno()), readable=False)
         self.inbox = Connection(os.dup(self._process.stdout.fileno()), writable=False)
         self._process.stdin.close()

@@ -204,6 +204,7 @@ def _count(group: Group, processes: int, size: int | None) -> int:
     n = math.ceil(len(numbers) / largest)
     if size is None:
         n = max(n, min(processes, len(numbers) // SMALLEST))
+        # A multiple of the processes: else some would have nothing to do while the last blocks train.
         n = min(len(numbers), math.ceil(n / processes) * processes) if n > 1 else 1
     return n
 

@@ -16,6 +16,7 @@ PRELOADED = "shoal.sweeps.preload"
 
 def context() -> Any:
     """The way to start worker processes."""
+    # Not a fork of this process: the copy of one with threads, which torch starts, may wait for ever on a lock.
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     found = multiprocessing.get_context("forkserver")

@@ -78,8 +78,10 @@ class RayTasks(Executor):
         self._here = _compared(hosts)
         _connect(hosts, surroundings)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # It needs no core: it would take the place of a task.
         self._letters = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         needed = {"num_cpus": hosts.cpus, "num_gpus": hosts.gpus, "resources": dict(hosts.resources)}
+        # A block that is lost is begun again from here, with another lease: not by Ray, behind our back.
         self._enter = ray.remote(max_retries=0, **needed)(ray_entry.enter)
 
     def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
@@ -102,6 +104,7 @@ class RayTasks(Executor):
         """Give Ray as many blocks as there may be at a time; whether there is anything to wait for."""
         while not self._stopped and len(self._tasks) < self._hosts.n and (block := take()) is not None:
             self._n += 1
+            # As bytes: Ray makes objects of arguments before `enter` runs, which is what has shoal's modules found.
             given = ray.put(pickle.dumps(block if self._hosts.shared else Parcel.of(block)))
             self._tasks[self._n] = _Task(block, self._enter.remote(self._n, *self._place, given, self._letters))
         return bool(self._tasks)

@@ -20,6 +20,7 @@ def train_given(number: int, folder: str | None, given: bytes, letters: Any) -> 
     """Train a block, and post what happens; a cancelled task has its training save and stop."""
 
     def send(event: Any) -> None:
+        # As bytes: the process that has the queue need not find shoal.
         letters.put(pickle.dumps((number, event)))
 
     send(Hello.here())

@@ -96,6 +96,7 @@ def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> Non
     The folder that is its `own` goes with it.
     """
     for number in STOPS:
+        # While it trains there are handlers of the training's own; at any other time a signal ends it, below.
         signal.signal(number, signal.default_int_handler)
     inner = _Inner(inbox, own)
     # Heard in threads of their own: the main thread trains, perhaps for minutes within one call of torch.
@@ -173,6 +174,7 @@ class _Inner:
         self._asked: list[int] = []
         self._signals, written = os.pipe()
         for end in (self._signals, written):
+            # Python asks it of the end that is written; the other is read to learn whether there is anything.
             os.set_blocking(end, False)
         # Python writes each signal there that it receives, whoever handles it: a training has handlers of its own.
         signal.set_wakeup_fd(written, warn_on_full_buffer=False)
@@ -192,6 +194,7 @@ class _Inner:
             while frame := self._inbox.recv_bytes():
                 if frame.startswith(SIGNAL):
                     self._asked.append(int(frame[1:]))
+                    # By way of the system, as a signal from outside: the main thread then handles it.
                     os.kill(os.getpid(), self._asked[-1])
                 else:
                     self._blocks.put(frame[1:])
@@ -199,6 +202,7 @@ class _Inner:
             self._gone = True
             if self.busy:  # nobody is left to hear of it: the block is begun again by whoever goes on
                 self.clear()
+                # The main thread may be within one call of torch, which nothing gentler ends.
                 os._exit(1)
             self._blocks.put(None)
 

@@ -18,6 +18,7 @@ from shoal.sweeps.serving import serve
 def main() -> None:
     """Serve the launcher at the other end of standard input and output."""
     inbox, outbox = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
+    # What the user's code reads and prints must find other files there than the channel.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     os.write(outbox.fileno(), MARK)
