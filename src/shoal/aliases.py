@@ -26,6 +26,7 @@ _OF_ROOT = ("Callback", "Fabric", "LightningDataModule", "LightningModule", "Tra
 def install() -> None:
     """Let both names lead to the same modules from now on; where both were imported already, they stay two."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        # First: the path finder would find the other package's own files, and make a second set of classes.
         sys.meta_path.insert(0, _Finder())
 
 
@@ -109,6 +110,7 @@ class _Alias(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
+        # By now the import system has put the alias's into the module, which is to stay as it is.
         module.__spec__ = self.own_spec
 
 

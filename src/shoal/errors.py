@@ -142,6 +142,7 @@ def raised_at(error: BaseException) -> str:
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The valid name most like `name`, or None where nothing is close."""
+    # Late: only who has mistyped something needs it.
     from rapidfuzz import fuzz, process
     from rapidfuzz.distance import OSA
 

@@ -56,6 +56,7 @@ def choose(numerics: object) -> None:
     _refuse_settings(os.environ)
     before = dict(os.environ)
     os.environ.update(EVERYWHERE)
+    # The libraries read them once: where they have computed before, these come too late.
     if not portable():
         found = ", ".join(f"{name} {value}" for name, value in in_use().items() if value != _IN_FORCE.get(name, value))
         for name in EVERYWHERE:
@@ -123,6 +124,7 @@ def _refuse_settings(environment: Mapping[str, str]) -> None:
     """Refuse an environment in which the user has asked for something else."""
     for name, value in EVERYWHERE.items():
         given = environment.get(name, "")
+        # That one `prepare` has set, not the user.
         if given not in ("", value) and (name, given) != (MKL, REPEATABLE):
             raise _refused(f"{name}={given} is set in the environment; it has to be {value}", f"unset {name}")
 

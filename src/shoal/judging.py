@@ -39,6 +39,7 @@ def direction(metric: str) -> Direction | None:
     """
     words = [word for word in re.split(r"[^a-z0-9]+", metric.lower()) if word]
     for place in range(len(words) - 1, -1, -1):
+        # With its number first: f1 and r2 are words, acc1 and loss2 are one of several.
         word = words[place] if words[place] in _RISING | _FALLING else words[place].rstrip("0123456789")
         if word in _RISING:
             return "min" if _NEGATED & set(words[:place]) else "max"

@@ -11,8 +11,10 @@ from importlib import import_module
 
 def changing_line() -> Callable[[str], None] | None:
     """What shows a line in the place of the one before; None where this is no notebook."""
+    # Not imported for this: in a notebook it is there already.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
+    # IPython on a terminal has none.
     if shell is None or not hasattr(shell, "kernel"):
         return None
     handle = import_module("IPython.display").display({"text/plain": ""}, raw=True, display_id=True)

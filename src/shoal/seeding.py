@@ -60,6 +60,7 @@ def generator(seed: int, stream: Stream, *position: int) -> torch.Generator:
 def hashed(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     """The finaliser of MurmurHash3: every bit of the result depends on every bit of the int64 `value`."""
     for multiplier in _MULTIPLIERS:
+        # int64 shifts copies of its sign in: the mask makes of it the shift of the unsigned number.
         value = (value ^ (value >> 33 & (2**31 - 1))) * multiplier
     return value ^ (value >> 33 & (2**31 - 1))
 
@@ -87,6 +88,7 @@ def global_generator(seed: int, stream: Stream, *position: int) -> Iterator[None
     random.seed(value)
     numpy.random.seed(value & MAX_SEED)
     try:
+        # No devices: to fork theirs would begin CUDA in processes that do not use it.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(value)
             yield

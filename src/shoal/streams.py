@@ -52,6 +52,7 @@ def _open_if_closed(number: int) -> None:
         os.fstat(number)
     except OSError:
         os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        # Python's own files end with this process, and a standard stream is for those that it starts as well.
         os.set_inheritable(number, True)
 
 

@@ -28,6 +28,7 @@ def warn(
 ) -> None:
     """Let whoever predicts from Python know, as Python does."""
     for caution in cautions(runs, which, pl.DataFrame(inputs, strict=False), predictions):
+        # Of the line that has called `predict`.
         warnings.warn(caution, Caution, stacklevel=3)
 
 

@@ -149,6 +149,7 @@ def ensemble(entry: SweepEntry, best: int | None = None, *, trusted: Collection[
         if best > len(every):
             raise UsageError(f"--best {best}: the sweep has {counted(len(every), 'run')} trained to the end")
         chosen = every[:best]
+    # In the order of their jobs: the first gives names and formats, whichever is the best.
     return Ensemble([Run(run.path, trusted=trusted) for run in sorted(chosen, key=lambda run: run.path)], entry.path)
 
 

@@ -99,6 +99,7 @@ def evaluate_together(
     shown, samples = found[0]
     data = [run.columns(which) for run in runs]
     if "classes" in data[0].encoding:
+        # The mean of probabilities, as logarithms: what measures classes takes the softmax of them again.
         together = torch.stack([each.double().softmax(dim=1) for each in outputs]).mean(dim=0).log()
     else:
         own = [each.of_targets.in_own_units(values) for each, values in zip(data, outputs, strict=True)]
@@ -175,6 +176,7 @@ def _digest(path: Path) -> str | None:
 
 def _moved(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """The configuration with the table of the training at another place."""
+    # The run keeps its configuration, and gives the same one to whoever asks.
     config = copy.deepcopy(config)
     node = config["task"]
     (node if "path" in node else node["samples"])["path"] = str(path)

@@ -106,6 +106,7 @@ class TrainedRun:
         with torch.no_grad(), new_tensors(double=dtype == torch.float64):
             encoded = module.task.encode(named(x, columns.features), columns)
             outputs = module.model(encoded.to(dtype))
+        # Tables have no column of bfloat16.
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         return polars.DataFrame(module.task.decode(outputs, columns))
 
@@ -184,6 +185,7 @@ class TrainedRun:
         return load(self._checkpoint_path(which))
 
     def _checkpoint_path(self, which: Which) -> Path:
+        # A run that monitored nothing has a last state only, which then stands for the best.
         path = self.directory.best if which == "best" and self.directory.best.exists() else self.directory.last
         if not path.exists():
             raise UsageError(f"{self.path} has no checkpoint: it stopped before it saved one")
@@ -208,6 +210,7 @@ def named(x: Any, features: Sequence[str]) -> dict[str, list[Any]]:
         UsageError: where the model takes none, or an array has not as many columns as it has inputs.
     """
     check_columns(features)
+    # A data frame of pandas or polars, told by what it has: so pandas need not be imported.
     if hasattr(x, "to_dict") and hasattr(x, "columns"):
         return {str(name): list(x[name]) for name in x.columns}
     if isinstance(x, Mapping):

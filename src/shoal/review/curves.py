@@ -45,6 +45,7 @@ def histories(run: RunEntry) -> Mapping[str, MetricCurve]:
     """
     rows = read_history(run.dir.history).rows
     epochs = [row[EPOCH] for row in rows if EPOCH in row]
+    # With several rows an epoch there would be several values at one place.
     axis = EPOCH if len(epochs) == len(rows) == len(set(epochs)) else STEP
     names = dict.fromkeys(name for row in rows for name in row if name not in (STEP, EPOCH))
     curves = {}

@@ -193,6 +193,7 @@ def gone(pid: int | None, host: str | None) -> bool:
     if pid is None or host != _host():
         return False
     try:
+        # Signal 0 is only checked, not sent: refused for another user's process, which therefore lives.
         os.kill(pid, 0)
     except ProcessLookupError:
         return True

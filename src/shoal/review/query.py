@@ -62,6 +62,7 @@ def ordered(entries: Sequence[RunEntry], name: str, values: Values | None = None
     """
     falling = name.startswith("-")
     column = (values or Values(entries)).column(name.removeprefix("-"))
+    # The second comparison leaves out nan, which has no place in an order.
     present = [index for index, value in enumerate(column) if value is not None and value == value]
     present.sort(key=lambda index: _sortable(column[index]), reverse=falling)
     kept = set(present)
@@ -116,6 +117,7 @@ def _rows(columns: list[list[Value]], n: int) -> Iterator[tuple[Value, ...]]:
 
 
 def _storable(value: Value) -> Value:
+    # SQLite's integers have 64 bits, and Python refuses to hand it a larger one.
     return float(value) if isinstance(value, int) and abs(value) >= 2**63 else value
 
 

@@ -174,6 +174,7 @@ def _compared(settings: Sequence[RankedSetting[Key]]) -> list[RankedSetting[Key]
 
 def _chance(first: RankedSetting[Any], other: RankedSetting[Any]) -> float | None:
     shared = [repeat for repeat in first.repeated if repeat in other.repeated]
+    # Folds of a cross-validation share their training samples, which the test must know of.
     folds = {repeat[1:] for repeat in shared}
     return paired([other.repeated[each] - first.repeated[each] for each in shared], folds=len(folds))
 

@@ -121,12 +121,14 @@ def _unused(entry: Entry) -> Iterator[None]:
             lock = RunDir(folder).lock
             if lock.is_symlink():
                 raise UsageError(f"{lock} is a link", hint="a lock is a file; look at it before removing the run")
+            # To take a lock is to make its file, also where nobody ever trained.
             if lock.exists():
                 held.enter_context(claim(RunDir(folder)))
         yield
 
 
 def _remove_folder(path: Path) -> None:
+    # In the same folder: to rename it onto another file system would be to copy it.
     doomed = path.with_name(_REMOVING + path.name)
     try:
         path.rename(doomed)

@@ -69,6 +69,7 @@ def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _content(path: str) -> bytes:
     with open(path, "rb") as file:
+        # One more than is allowed tells that there are more, without reading all of them.
         return file.read(LARGEST + 1)
 
 

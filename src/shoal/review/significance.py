@@ -24,6 +24,7 @@ def paired(differences: Sequence[float], *, folds: int = 1) -> float | None:
     spread = over(differences)
     overlap = 1 / (folds - 1) if folds > 1 else 0.0
     error = spread.std * math.sqrt(1 / n + overlap)
+    # The same in every repetition: either the very same results, or a difference that no chance explains.
     if error == 0:
         return 1.0 if spread.mean == 0 else 0.0
     return student(spread.mean / error, n - 1)

@@ -56,6 +56,7 @@ def table(entries: Sequence[Entry], width: int) -> Text:
         TableColumn(title="WHAT", cells=whats(entries, brief=True), shrinks=True, rank=2),
     ]
     lines = io.StringIO()
+    # The table is written as text in a terminal's colors; Live shows what is rich's own, and gets it read back.
     write_table(Console(file=lines, width=width, force_terminal=True, color_system="standard"), columns)
     return Text.from_ansi(lines.getvalue().rstrip("\n"), no_wrap=True, overflow="ellipsis")
 

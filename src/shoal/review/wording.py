@@ -63,6 +63,7 @@ def settings(values: Mapping[str, Any], *, brief: bool = False) -> str:
     names = [str(name) for name in values]
     if brief:
         last = [name.rsplit(".", 1)[-1] for name in names]
+        # Two settings whose last words are the same could not be told apart.
         names = last if len(set(last)) == len(last) else names
     texts = [value if type(value) is str else shown(value, brief=brief) for value in values.values()]
     return printable(" ".join([f"{name}={text}" for name, text in zip(names, texts, strict=True)]))

@@ -61,6 +61,7 @@ def export(
         ShoalError: where what was exported predicts something else, or cannot be written; no file is left then.
     """
     path = output or by.path / f"model{SUFFIXES[kind]}"
+    # Elsewhere first: only what has passed the comparison comes to lie where it was asked for.
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, f"model{SUFFIXES[kind]}")
         with torch.no_grad():
@@ -91,6 +92,7 @@ def _graph(
     raw = rows(takes)
     predicts = write(whole.eval(), feed(raw, takes), takes, metadata(by, which, takes, data), path)
     expected = _Expected(by, which, modules, data)
+    # One row as well: a graph may have taken the number of rows that it was traced with for a constant.
     difference = max(expected.apart(predicts(feed(part, takes)), part) for part in (raw, raw[:1]))
     return _checked(difference, _dtype(modules[0])), (*told(takes), *expected.notes(raw))
 
@@ -136,6 +138,7 @@ def _check_inputs(module: Supervised) -> None:
 
 
 def _checked(difference: float, dtype: torch.dtype) -> float:
+    # Not `>`: a difference that is nan is none that is small.
     if not difference <= TOLERANCE.get(dtype, TOLERANCE[torch.float32]):
         raise ShoalError(f"what was exported predicts something else than the run: the difference is {difference:.2g}")
     return difference

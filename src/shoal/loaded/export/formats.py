@@ -68,6 +68,7 @@ def program(whole: nn.Module, given: Feed, takes: Signature) -> torch.export.Exp
 def write_pt2(whole: nn.Module, given: Feed, takes: Signature, about: Mapping[str, str], path: Path) -> Predicts:
     """Write torch's graph with its weights, and its description beside them."""
     torch.export.save(program(whole, given, takes), path, extra_files={METADATA: json.dumps(dict(about), indent=2)})
+    # What is compared with the run is what a reader of the file gets.
     loaded = torch.export.load(path).module()
 
     def predicts(rows: Feed) -> list[Tensor]:
@@ -83,6 +84,7 @@ def write_safetensors(network: nn.Module, about: Mapping[str, str], path: Path) 
     from safetensors.torch import load_file, save_file
 
     names, weights = own_names(network), network.state_dict()
+    # safetensors refuses what is a view with gaps.
     tensors = {name: weights[name].contiguous() for name, own in names.items() if name == own}
     shared = {name: own for name, own in names.items() if name != own}  # as `safetensors.torch.save_model` tells it
     save_file(tensors, path, metadata={**about, **shared})

@@ -81,6 +81,7 @@ def _named(model: onnx.ModelProto, takes: Signature) -> onnx.ModelProto:
     before = [_into(name, outer, codes.get(outer)) for (name, _), outer in zip(inside[:n], takes.inputs, strict=True)]
     after = [_out_of(name, outer, takes) for (name, _), outer in zip(inside[n:], takes.outputs, strict=True)]
     nodes = [*before, *graph.node, *after]
+    # In place, since protobuf lets no list be put where one is.
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]  # what they say of shapes within is found again by whoever asks
@@ -141,6 +142,7 @@ def _predicted(path: Path, rows: Feed, takes: Signature) -> list[Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "given.npz"), Path(folder, "found.npz")
         onnx_run.write(given, rows)
+        # Without torch and shoal, as the file will be used.
         command = [sys.executable, onnx_run.__file__, str(path), str(given), str(found)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:

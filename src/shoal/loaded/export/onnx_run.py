@@ -30,6 +30,7 @@ def main(model: str, given: str, found: str) -> None:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs = zip(names, session.run(names, read(given)), strict=True)
+    # NumPy would pickle texts that are objects, and refuse to read them.
     write(found, {name: value.astype(str) if value.dtype == object else value for name, value in outputs})
 
 
