@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import shoal
+from shoal.config.fit_words import fit_words
 from shoal.config.quoting import quoted
 
 
@@ -35,3 +37,12 @@ def test_a_formula_needs_no_quotes_of_its_own(workdir: Path) -> None:
 
     assert run.features == ("x1", "x2")
     assert run.config["task"]["expression"] == "x1*sin(x2)"
+
+
+@pytest.mark.parametrize("name", ["plain.csv", 'a"b.csv', "a\\", "a\\\\", 'a\\"', "a\\b"])
+def test_the_name_of_a_table_is_the_same_whatever_is_in_it(name: str) -> None:
+    path = next(word for word in fit_words(Path(name), "y = a*x", ["a=1"]) if word.startswith("task.path="))
+
+    (override,) = OverridesParser.create().parse_overrides([path])
+
+    assert str(override.value()) == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import pytorch_lightning as pl
@@ -213,6 +214,22 @@ def test_a_loss_that_cannot_be_checked_is_refused() -> None:
         check_loss(nn.Linear(1, 1), batch)
     with pytest.raises(UsageError, match="returns no loss"):
         check_loss(NoLoss(), batch)
+
+
+def test_a_batch_with_names_is_given_to_the_step_as_it_is() -> None:
+    class Batch(NamedTuple):
+        x: Tensor
+        y: Tensor
+
+    class Named(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            return nn.functional.mse_loss(self.layer(batch.x), batch.y)
+
+    assert check_loss(Named(), Batch(torch.ones(3, 1), torch.zeros(3, 1))).agrees
 
 
 def test_random_masks_and_batch_statistics_do_not_disturb_the_check() -> None:

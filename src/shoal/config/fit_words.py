@@ -158,4 +158,5 @@ def _number(word: str, value: str) -> str:
 def _text(value: str) -> str:
     """A text as Hydra's grammar takes it for one, whatever is in it."""
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)  # one at the end would take the closing quote for itself
     return f'"{escaped}"'

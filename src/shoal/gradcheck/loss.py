@@ -234,7 +234,8 @@ def _double(batch: Batch) -> Batch:
     if isinstance(batch, Mapping):
         return {name: _double(each) for name, each in batch.items()}
     if isinstance(batch, tuple | list):
-        return type(batch)(_double(each) for each in batch)
+        parts = [_double(each) for each in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch
 
 
