@@ -186,7 +186,7 @@ def _kinds(own: OwnOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
     groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype, device=like.device))] for _ in own.names]
     try:
         made = _training(own.over(groups))
-        for [param] in groups * 2:
+        for [param] in groups:
             param.grad = torch.ones_like(param)
         made.step()
     except (RuntimeError, ValueError):  # it wants parameters of a certain shape

@@ -124,7 +124,7 @@ def states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
     for path, part in metrics.items():
         for state in part._defaults:
             value = getattr(part, state)
-            if not isinstance(value, Tensor) or not part._defaults:
+            if not isinstance(value, Tensor):
                 raise CannotStackError(f"has a metric, {path}, that keeps all it is given")
             found[f"{MARK}{path}.{state}"] = value.detach()
     return found
