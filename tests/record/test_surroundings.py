@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import threading
 import time
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from faults import in_child
 from faults.training import OFTEN, SMALL, train, typed
 from shoal.cli import train as main
 from shoal.machine import named_processor
+from shoal.record import environment
+from shoal.record.readable import readable
 from shoal.rundir import (
     RunDir,
     Status,
@@ -126,3 +130,35 @@ def test_a_home_that_is_not_there_and_cannot_be_made_changes_nothing(
 
     assert run.status == "completed"
     assert (run.path / "metrics.csv").read_text() == (usual.path / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(("slow", "known"), [("status", False), ("diff", True)])
+def test_a_working_tree_that_git_takes_too_long_for_does_not_lose_the_run(
+    slow: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> str:
+        if words[0] == slow:
+            raise subprocess.TimeoutExpired("git", 10)
+        return "# branch.oid abc\n1 .M changed\n"
+
+    monkeypatch.setattr(environment, "_git", git)
+
+    assert environment.working_tree() == ({"commit": "abc", "dirty": True} if known else None, "")
+
+
+def test_hyperparameters_of_enumerations_are_kept_as_what_they_are() -> None:
+    class Kind(StrEnum):
+        SMALL = "small"
+
+    class Old(str, Enum):  # noqa: UP042  # as it was written before there was StrEnum
+        LARGE = "large"
+
+    class Size(IntEnum):
+        TWO = 2
+
+    given = {"hyper_parameters": {"kind": Kind.SMALL, "old": Old.LARGE, "sizes": [Size.TWO], "name": "plain"}}
+
+    kept = readable(given)["hyper_parameters"]
+
+    assert kept == {"kind": "small", "old": "large", "sizes": [2], "name": "plain"}
+    assert [type(each) for each in (kept["kind"], kept["old"], kept["sizes"][0])] == [str, str, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import subprocess
@@ -11,7 +12,10 @@ import pytorch_lightning as pl
 import torch
 
 from shoal.engines import srun
+from shoal.errors import brief
 from shoal.machine import installed, processor
+
+log = logging.getLogger("shoal")
 
 PACKAGES = ("shoal", "torch", "hydra-core", "omegaconf", "numpy")
 
@@ -53,14 +57,22 @@ def working_tree() -> tuple[dict[str, Any] | None, str]:
     """The commit of the checkout in the working directory and whether it has changes, and these as a patch."""
     try:
         status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None, ""
     lines = status.splitlines()
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), "(initial)")
     dirty = any(not line.startswith("#") for line in lines)
-    # A diff program of the user's own would write what `git apply` does not read.
-    patch = _git("diff", "HEAD", "--no-ext-diff") if dirty and commit != "(initial)" else ""
-    return {"commit": commit, "dirty": dirty}, patch
+    return {"commit": commit, "dirty": dirty}, _changes() if dirty and commit != "(initial)" else ""
+
+
+def _changes() -> str:
+    """What differs from the commit, as a patch; none where git cannot say."""
+    try:
+        # A diff program of the user's own would write what `git apply` does not read.
+        return _git("diff", "HEAD", "--no-ext-diff")
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("the changes of the working tree are not kept: %s", brief(error))
+        return ""
 
 
 def _git(*words: str) -> str:

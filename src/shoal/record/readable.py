@@ -70,6 +70,10 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, int | float):  # a member of an IntEnum is a number
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # of a member of an enumeration its value, which `str` would not always give
     if isinstance(value, Namespace):
         return _plain(vars(value))
     if isinstance(value, Mapping):
