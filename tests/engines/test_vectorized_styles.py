@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-import lines
+import line_samples
 import styled
 from driven import Kept, job
 from shoal.engines import lightning
@@ -52,8 +52,8 @@ def made(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] | 
     ("module", "data"),
     [
         *((each, None) for each in ALIKE),
-        (styled.Style, lines.ByEpoch),
-        (styled.Style, lines.Noisy),
+        (styled.Style, line_samples.ByEpoch),
+        (styled.Style, line_samples.Noisy),
     ],
 )
 def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any, data: Any) -> None:
@@ -85,8 +85,8 @@ def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any
         (styled.ClampsGradient, None, "layers.0.weight has a hook of its own for its gradient"),
         (styled.TakesTurns, None, "reaches other parameters with its gradient than before"),
         (styled.HoldsItself, None, "they hold HoldsItself itself, which changes while it trains"),
-        (styled.Style, lines.Tiring, "its batches depend on how often they were drawn"),
-        (styled.Style, lines.AsksStep, "its samples depend on trainer.global_step"),
+        (styled.Style, line_samples.Tiring, "its batches depend on how often they were drawn"),
+        (styled.Style, line_samples.AsksStep, "its samples depend on trainer.global_step"),
     ],
 )
 def test_what_no_stack_can_follow_is_named_before_it_trains(module: Any, data: Any, words: str) -> None:
@@ -103,7 +103,7 @@ def test_what_no_stack_can_follow_is_named_before_it_trains(module: Any, data: A
 @pytest.mark.parametrize(
     ("module", "data", "words"),
     [
-        (styled.Steepens, lines.Line, "changes the DataModule, which gives each run its samples"),
+        (styled.Steepens, line_samples.Line, "changes the DataModule, which gives each run its samples"),
         (styled.SteepensOwn, None, "changes self.samples, of which its samples may be made"),
         (styled.StopsWithin, None, "sets self.trainer.should_stop: a hook of the epoch's end can stop a run"),
         (styled.AddsUp, None, "sets trainer.accumulate_grad_batches, which is the same for all runs of a stack"),

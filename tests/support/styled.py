@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 from torch.nn.utils import weight_norm as older_weight_norm
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from lines import Scaled
+from line_samples import Scaled
 from own_modules import Regression
 
 
