@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def processes(pid: int) -> list[int]:
     """Processes of the session that `pid` began."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        with_fields = entry.read_text().rpartition(")")[2].split() if entry.exists() else []
-        if with_fields and int(with_fields[3]) == pid:
-            found.append(int(entry.parent.name))
+        with suppress(OSError):  # a process that ended after it was listed is none of them
+            if int(entry.read_text().rpartition(")")[2].split()[3]) == pid:
+                found.append(int(entry.parent.name))
     return found
 
 
