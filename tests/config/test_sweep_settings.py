@@ -52,6 +52,8 @@ def test_the_sweeper_takes_what_the_node_says_and_has_no_defaults_of_its_own() -
         ("sweep.max_jobs=many seed=0,1", "sweep.max_jobs=many (command line): must be an integer of at least 1"),
         ("sweep.every=seed seed=0,1", "sweep.every=seed (command line): must be"),
         ("sweep.processes=-1 seed=0,1", "sweep.processes=-1 (command line): must be an integer of at least 0"),
+        ("sweep.halving=true seed=0,1", "sweep.halving=true (command line): is a node of several settings"),
+        ("sweep=true seed=0,1", "sweep=true (command line): is a node of several settings"),
         ("sweep.batch=0 sweep.n_trials=2 seed=0,1 hydra/sweeper=optuna", "sweep.batch=0 (command line): must be"),
     ],
 )

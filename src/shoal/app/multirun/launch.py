@@ -25,7 +25,7 @@ from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
 from shoal.config.multirun.job_config import JobConfig, job_config
 from shoal.config.multirun.ranges import integers_of
-from shoal.config.multirun.sweep_settings import as_form
+from shoal.config.multirun.sweep_settings import as_form, node_of
 from shoal.config.multirun.unfollowed import refuse_unfollowed
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError
@@ -44,6 +44,7 @@ def launch_all(
     size = options.pop("max_batch_size", None)
     params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
     with located(Origins(list(config.hydra.overrides.task))):
+        node_of(config)  # of which these options are some: what stands in its place is told before they are missed
         chosen = as_form(GridSettings, options)
     overrides = every_fold([*params, *arguments], chosen.jobs or ())
     if OmegaConf.select(config, f"{SWEEP}.n_trials") is not None:

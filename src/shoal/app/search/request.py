@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from shoal.app.search.samplers import Samplers, sampler_name, samplers
 from shoal.app.search.space import Space, space_of
@@ -20,7 +20,7 @@ from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.job_config import JobConfig, job_config
 from shoal.config.multirun.ranges import integers_of
-from shoal.config.multirun.sweep_settings import as_form
+from shoal.config.multirun.sweep_settings import as_form, node_of
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError, UsageError
 from shoal.rundir import StudyInfo, SweepDir
@@ -154,7 +154,7 @@ def _edges(config: DictConfig, context: HydraContext, space: Space) -> list[JobC
 
 
 def _settings(config: DictConfig) -> SearchSettings:
-    node: Any = OmegaConf.to_container(config[SWEEP], resolve=True)
+    node = node_of(config)
     for name in ELSEWHERE:
         if node.get(name) is not None:
             hint = "with Optuna say how many trials: sweep.n_trials=64"

@@ -14,6 +14,7 @@ from shoal.build.named_constructor import constructor
 from shoal.config.compose import SWEEP
 from shoal.config.origins import Origins, located
 from shoal.engines.stack.halving import Halving
+from shoal.errors import ConfigError
 from shoal.machine import cores
 
 Form = TypeVar("Form")
@@ -45,10 +46,27 @@ def settings_of(config: DictConfig) -> SweepSettings:
     Raises:
         ConfigError: where one is not allowed.
     """
-    node: Any = OmegaConf.to_container(config[SWEEP], resolve=True)
     with located(Origins(list(config.hydra.overrides.task))):
+        node = node_of(config)
         halving = _halving(node.pop("halving", None) or {})
         return replace(as_form(SweepSettings, node), halving=halving)
+
+
+def node_of(config: DictConfig) -> dict[str, Any]:
+    """The settings of a sweep as they are written.
+
+    Raises:
+        ConfigError: where one of them stands in the place of all.
+    """
+    whole, halving = (OmegaConf.select(config, key) for key in (SWEEP, f"{SWEEP}.halving"))
+    for key, node, example in (
+        (SWEEP, whole, f"{SWEEP}.processes=2"),
+        (f"{SWEEP}.halving", halving, f"{SWEEP}.halving.factor=3 {SWEEP}.halving.min_epochs=4"),
+    ):
+        if node is not None and not isinstance(node, DictConfig):
+            raise ConfigError(key, node, "is a node of several settings", hint=f"for example {example}")
+    settings: Any = OmegaConf.to_container(config[SWEEP], resolve=True)
+    return dict(settings)
 
 
 def as_form(form: type[Form], node: Mapping[str, Any]) -> Form:
