@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -172,6 +173,11 @@ class Training:
                 self._step_of_some(numbers)
         self.stack.average()
 
+    @cached_property
+    def _unreached(self) -> Tensor:
+        """The columns of what no gradient reaches. They stay the same: a step that reaches others is refused."""
+        return self.stack.layout.columns(self.mapped.unreached or ()).to(self.stack.device)
+
     @contextmanager
     def _left_as_they_are(self) -> Iterator[None]:
         """Leave parameters alone that no gradient reaches: torch's optimizers neither decay nor move them."""
@@ -181,8 +187,7 @@ class Training:
             return
         if self._objects:
             self._objects.leave(unreached)
-        places = [stack.layout.places[place] for place in unreached]
-        columns = torch.cat([torch.arange(first, first + size) for first, size in places]).to(stack.device)
+        columns = self._unreached
         # A state of one column is a number of the run, not of its parameters.
         matrices = [stack.params, *(each for each in stack.state.values() if each.shape[1] > 1)]
         # Places in a tensor give copies, which the step in between does not reach.
@@ -214,7 +219,7 @@ class Training:
         del numbers
         assert self.problem is not None
         stack = self.stack
-        places = torch.cat([torch.arange(first, first + size) for first, size in stack.layout.places])
+        places = stack.layout.columns()
         settings = sent(stack.rule.prepared(stack.settings, stack.params.dtype), stack.device)
         state = {name: value[:, places] for name, value in stack.state.items()}
         params, state = stack.rule.solve(stack.params[:, places], state, settings, self.problem(stack, self._batch))

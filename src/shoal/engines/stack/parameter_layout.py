@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 ALIGNMENT = 32
@@ -40,6 +40,12 @@ class Layout:
         """Elements of a row, gaps included; gaps stay zero."""
         first, size = self.places[-1]
         return -(-(first + size) // ALIGNMENT) * ALIGNMENT
+
+    def columns(self, numbers: Iterable[int] | None = None) -> Int[Tensor, " elements"]:
+        """The columns that parameters have in the matrix, without the gaps: of all, or of those of these numbers."""
+        places = self.places
+        found = places if numbers is None else [places[number] for number in numbers]
+        return torch.cat([torch.arange(first, first + size) for first, size in found])
 
     def views(self, matrix: Float[Tensor, "runs params"]) -> list[Tensor]:
         """Each parameter of all runs, of shape (runs, *shape), as a view of the matrix."""
