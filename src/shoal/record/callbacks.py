@@ -49,6 +49,7 @@ class GradientNorm(pl.Callback):
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if last or not self._logged:
             measured = norm(pl_module)
+            # An infinite norm, or nan, is the divergence itself; this is about the steps that led to it.
             self.largest = max(self.largest, measured if math.isfinite(measured) else 0.0)
         if last:
             self._measured = {GRAD_NORM: measured}
@@ -62,6 +63,7 @@ class GradientNorm(pl.Callback):
         @functools.wraps(clip)
         def clipped(*args: Any, **kwargs: Any) -> None:
             clip(*args, **kwargs)
+            # Empty but at the epoch's last step, whose norm before the clipping was measured just now.
             if self._measured:
                 self._measured[GRAD_NORM_CLIPPED] = norm(pl_module)
 
@@ -70,6 +72,7 @@ class GradientNorm(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what was measured."""
+        # An epoch without an optimizer step, or cut short before its last batch, must not log the one before again.
         measured, self._measured, self._logged = self._measured, {}, True
         announce(trainer, measured)
 

@@ -23,6 +23,7 @@ class SealedIO(CheckpointIO):
     """Writes checkpoints atomically with their digest inside, and reads only tensors and plain values."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # In memory first: the digest is of the whole archive, and stands behind it in the same file.
         buffer = io.BytesIO()
         torch.save(readable(checkpoint), buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +31,7 @@ class SealedIO(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         content = load(Path(path), map_location=map_location)
+        # Only here, where Lightning goes on from a state: who predicts wants the weights that were measured.
         content["state_dict"] = content[EXTRA].pop(GOING_ON, content["state_dict"])
         return content
 
@@ -46,6 +48,7 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     archive = io.BytesIO(unsealed(path))
     try:
         content = torch.load(archive, map_location=map_location, weights_only=True)
+    # Torch has no error of its own for this: its archive, its pickle and what it refuses each raise another one.
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise DamagedError(f"{path} cannot be read as a checkpoint: {reason}") from error

@@ -31,6 +31,7 @@ def tell_of_others(info: RunInfo) -> None:
 def tell_of_precision(job: Job, trainer: pl.Trainer) -> None:
     """Say so where a Trainer computes in another precision than it was asked for; Lightning says nothing of it here."""
     asked = str(job.trainer.get("precision"))
+    # By what the Trainer has come to: which devices lack float16 is Lightning's to know.
     if asked in ("16-mixed", "16") and trainer.precision == "bf16-mixed":
         text = f"trainer.precision={asked} is bf16-mixed here: a CPU has no float16 to mix"
         log.warning("%s", text)

@@ -64,8 +64,10 @@ def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, An
 def _references(module: Supervised, job: Job, samples: Split) -> dict[str, float]:
     """The model's loss on these samples beside what can be reached without one, and what noise does not let pass."""
     data, device = job.data, next(module.model.parameters()).device
+    # The inputs, the targets and, where samples have them, the weights: what a loss is called with, but for the first.
     _, *targets = (each.to(device) for each in job.weighted(samples).tensors)
     guesses = {"model": predicted(module, samples.x.cpu()), "mean": _mean(data, len(samples), module.task.outputs)}
+    # In float64: where there is no noise, the truth's loss would be that of its rounding (see _NOISE).
     truth = module.task.truth(data.of_inputs.in_own_units(samples.x.double())) if data.of_numbers else None
     if truth is not None:
         guesses["noise"] = data.of_targets.standard(truth)
@@ -73,6 +75,7 @@ def _references(module: Supervised, job: Job, samples: Split) -> dict[str, float
     with torch.no_grad():
         found = {name: float(module.measured(guess.to(device, dtype), *targets)) for name, guess in guesses.items()}
     if found.get("noise", 0.0) <= _NOISE * found["mean"]:
+        # Samples without noise have no floor to compare the model with; this number would be of rounding errors.
         found.pop("noise", None)
     return found
 
@@ -82,6 +85,7 @@ def _mean(data: Data, n: int, outputs: int) -> Tensor:
     y = data.train.y
     if y.is_floating_point():
         return y.reshape(len(y), -1).mean(0).expand(n, -1)
+    # The softmax of log p is p: as outputs these give the entropy of the classes as their loss.
     return (torch.bincount(y, minlength=outputs) / len(y)).log().expand(n, -1)
 
 

@@ -56,10 +56,12 @@ def hardware(accelerator: str, devices: int, precision: str = "32-true") -> dict
 def working_tree() -> tuple[dict[str, Any] | None, str]:
     """The commit of the checkout in the working directory and whether it has changes, and these as a patch."""
     try:
+        # Commit and changes by one process; to list untracked files too, git would walk through outputs/.
         status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None, ""
     lines = status.splitlines()
+    # In a repository without a commit git says `(initial)` itself, and has nothing to compare the files with.
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), "(initial)")
     dirty = any(not line.startswith("#") for line in lines)
     return {"commit": commit, "dirty": dirty}, _changes() if dirty and commit != "(initial)" else ""
@@ -77,5 +79,6 @@ def _changes() -> str:
 
 def _git(*words: str) -> str:
     # Else `git status` refreshes the index, under a lock that a command of the user's may want just then.
+    # A checkout on a slow drive ends in the timeout: it costs the run its commit, not its training.
     command = ["git", "--no-optional-locks", *words]
     return subprocess.run(command, capture_output=True, check=True, text=True, errors="replace", timeout=10).stdout

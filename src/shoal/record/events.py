@@ -71,6 +71,7 @@ class EventFile:
 
         One that is None is the end of the curve of that tag.
         """
+        # The tab reads three records: which settings and metrics there are, this run's values, and that it has ended.
         experiment, session = plugin_data_pb2.HParamsPluginData(), plugin_data_pb2.HParamsPluginData()
         for name, value in settings.items():
             _assign(session.session_start_info.hparams[name], value)
@@ -131,6 +132,7 @@ def intact(content: bytes) -> bool:
     """Whether `content` is a row of whole records, each with the checksums it was written with."""
     position = 0
     while position < len(content):
+        # As `framed` lays it out: 8 bytes of length, 4 of its checksum, the content, 4 of its checksum.
         length, end = content[position : position + 8], 0
         if len(length) == 8:
             end = position + 12 + struct.unpack("<Q", length)[0]

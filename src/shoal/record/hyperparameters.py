@@ -21,6 +21,7 @@ def hyperparameters(info: RunInfo, config: Mapping[str, Any]) -> dict[str, Any]:
     tags = {"tags": ", ".join(info.tags)} if info.tags else {}
     if info.differs:
         return {**info.differs, **tags}
+    # `+key=` and `++key=` add a key; `~key` takes one away, and what is gone has no value to show.
     names = [word.lstrip("+").partition("=")[0] for word in info.overrides if "=" in word and not word.startswith("~")]
     chosen = {name: _value(config, name, info.choices) for name in names if not _unrelated(name)}
     return {"seed": info.seed, "model": info.choices.get("model", ""), **chosen, **tags}
@@ -46,6 +47,7 @@ def results(final: Mapping[str, float], best: Best | None, curves: Collection[st
     What has no curve has a tag of its own, behind all curves. The rate is among the settings already.
     """
     first = {f"{SINGLE}best {best.metric}": best.value} if best else {}
+    # False sorts before True: the metric that judges leads, and all others keep the order of the columns.
     order = sorted((name for name in final if name != LR), key=lambda name: best is None or name != best.metric)
     return first | {
         name if name in curves else f"{SINGLE}{name}": None if name in curves else final[name] for name in order

@@ -22,6 +22,7 @@ def refuse_another(path: Path | None, state: Mapping[str, Any], module: nn.Modul
     tensors = state.get("state_dict")
     if not isinstance(tensors, dict) or not all(isinstance(each, Tensor) for each in tensors.values()):
         raise UsageError(f"{path} is no checkpoint of a run")
+    # Before load_state_dict is asked, whose error lists every parameter in which they differ.
     here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     there = {name: tuple(value.shape) for name, value in tensors.items()}
     differing = [name for name in here | there if here.get(name) != there.get(name)]

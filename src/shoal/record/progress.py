@@ -69,12 +69,14 @@ class Progress(pl.Callback):
         self._bar = self._line = None
 
     def _show(self, trainer: pl.Trainer) -> None:
+        # Only steps of this process: a resumed run begins with many, none of which took its time.
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = f"{(trainer.global_step - self._first_step) / seconds:.0f} steps/s"
         losses = "  ".join(f"{name} {self._row[name]:.4g}" for name in loss_curves(self._row) if name)
         if self._bar:
             self._bar.update(self._task, completed=trainer.current_epoch, losses=losses, rate=rate)
         elif trainer.is_global_zero:
+            # Of the row that is shown: it is closed when the next one begins, and the Trainer may be an epoch further.
             epoch = int(self._row.get(EPOCH, trainer.current_epoch - 1)) + 1
             of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
             text = f"epoch {epoch}{of}  {losses}  {rate}"
@@ -105,6 +107,7 @@ class _Terminal(io.TextIOBase):
 
 
 def _bar() -> Any:
+    # Late: only a terminal needs it.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -116,6 +119,7 @@ def _bar() -> Any:
         TextColumn("{task.fields[losses]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
+        # Not Rich's own choice, stderr itself: a terminal that goes away would end the training.
         console=Console(file=cast(TextIO, _Terminal(sys.stderr))),
         auto_refresh=True,
         refresh_per_second=5,

@@ -20,6 +20,7 @@ log = logging.getLogger("shoal")
 
 _KINDS = (pl.LightningModule, pl.LightningDataModule)
 _PLAIN = (type(None), bool, int, float, str, bytes, complex, torch.dtype, torch.device)
+# Not None, which is a value that a hyperparameter may have.
 _LEFT_OUT = object()
 
 
@@ -64,6 +65,7 @@ def _types(state: Mapping[str, Any]) -> list[str]:
 
 def _plain(value: Any) -> Any:
     """The value with nothing in it but tensors, numbers, texts, lists and dictionaries."""
+    # Of these modules exactly: a subclass comes from one that `weights_only` will not import.
     if isinstance(value, (*_PLAIN, Tensor)) and type(value).__module__ in ("builtins", "torch", "torch.nn.parameter"):
         return value
     if isinstance(value, numpy.generic):
@@ -80,6 +82,7 @@ def _plain(value: Any) -> Any:
         items = {name: _plain(each) for name, each in value.items()}
         return {name: each for name, each in items.items() if each is not _LEFT_OUT}
     if isinstance(value, Sequence):
+        # All or nothing: with a gap its other items would be in the wrong places.
         found = [_plain(each) for each in value]
         return (
             _LEFT_OUT
@@ -104,6 +107,7 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for name, each in value.items():
             yield from _leaves(each, f"{place}.{name}".lstrip("."))
+    # Not isinstance: a named tuple is read back by its class, which has to be one that may be.
     elif type(value) in (list, tuple):
         for each in value:
             yield from _leaves(each, place)
@@ -112,6 +116,7 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _reads(value: Any) -> bool:
+    # Tried, since torch alone knows what it takes: it differs by version, and users add to it (add_safe_globals).
     buffer = io.BytesIO()
     try:
         torch.save(value, buffer)

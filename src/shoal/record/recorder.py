@@ -105,6 +105,7 @@ class Recorder(Logger):
 
     def _check(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
+            # Of losses alone: a ratio or a correlation may be nan for an epoch, and the training is sound all the same.
             if "loss" in name and not math.isfinite(value):
                 step, epoch = int(self._row[STEP]), int(self._row[EPOCH])
                 raise Diverged(name, value, step, epoch, self.largest_norm())
@@ -112,6 +113,7 @@ class Recorder(Logger):
     def largest_norm(self) -> float | None:
         """The largest gradient norm that was measured, where it was a number."""
         assert self._trainer is not None
+        # The history has those from before a resume, the callback those of steps that no row tells of.
         found = [row[GRAD_NORM] for row in [*self.record.history.rows, self._row] if GRAD_NORM in row]
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         found += [each.largest for each in callbacks if isinstance(each, GradientNorm)]

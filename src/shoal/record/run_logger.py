@@ -61,6 +61,7 @@ class RunLogger(Logger):
 
     def write(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the writer."""
+        # Hooks of the beginning run when the stack is probed: it may turn out unfit, and until then nothing is written.
         if not hasattr(self, "_record"):
             self._waiting.append((name, args, kwargs))
             return None
@@ -73,4 +74,5 @@ class _Writer:
         self._logger = logger
 
     def __getattr__(self, name: str) -> Any:
+        # By name, whatever it is: there may be no writer yet to look the method up in.
         return lambda *args, **kwargs: self._logger.write(name, *args, **kwargs)

@@ -105,6 +105,7 @@ class RunRecord:
         """
         self.history.flush()
         events = self.events.flush() if self.events else 0
+        # The digest only here: `length` is asked at every best state, and rows that wait are in no digest yet.
         return {"rows": len(self.history.rows), "digest": self.history.digest(), "events": events}
 
     def sync(self) -> None:
@@ -128,6 +129,7 @@ class RunRecord:
             status=status,
             reason=reason,
             ended=now(),
+            # Added to what earlier sessions took, which `info` has from run.json.
             seconds=self.info.seconds + time.monotonic() - self._opened_at,
             artifacts=seal(self.run.path, self.run.artifacts()),
             **changes,

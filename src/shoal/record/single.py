@@ -72,6 +72,7 @@ def fit(
     shown = [each for each in job.callbacks.values() if isinstance(each, Progress)]
     with expected_warnings():
         trainer = driver.fit(running, telling, callbacks=[telling, interruption, *shown, checkpoint], io=SealedIO())
+    # `module` is the caller's, drawn in single precision; the stack has trained one of its own.
     module.to(next(member.module.parameters()).dtype)
     module.load_state_dict(running.checkpoint(0)["state_dict"])
     return trainer
@@ -97,6 +98,7 @@ class _Telling(pl.Callback):
         self.stays = stays
         self.seed = job.seed
         clips = job.trainer.get("gradient_clip_val") is not None
+        # A stack measures these for all its runs; the history has them where a callback of the run's own asks for them.
         self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(job.callbacks.values(), clips=clips)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -69,6 +69,7 @@ class Track:
         )
         info = replace(given.info, engine="vectorized")
         self.record = RunRecord(given.job, given.run, info, kept=files, versions=versions)
+        # A stack that goes on may be stopped before its next epoch: then these hold.
         self._epochs, self._steps = self.info.epochs, self.info.steps
         self.began = files["began"] if files else self.record.began
         """How long the event file was before the first row."""
@@ -97,6 +98,7 @@ class Track:
         metrics |= given
         self.record.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})  # its event comes with the stack's
         self._epochs, self._steps = row.epoch + 1, row.step
+        # With `auto` the stack finds the metric at a validation, and the callback learns of it here.
         monitor = row.monitor or self._monitor.monitor
         if row.best and monitor:
             self._monitor.monitor = monitor
@@ -171,10 +173,12 @@ class Track:
 
         `device` is the kind of device that it trained on.
         """
+        # Only at its end: each of hundreds of runs would wait for its tracker at every epoch, and all runs with it.
         tell(self.job, self.run, self.info, self.record.history.rows, failed=status is not Status.COMPLETED)
         self.record.close(
             status,
             reason,
+            # Each note once: a stack that was interrupted says again what run.json has from before.
             exactness=list(dict.fromkeys([*self.info.exactness, *notes])),
             hardware=environment.hardware(environment.named_accelerator(device), 1, self.job.precision),
             fit_seconds=self.info.fit_seconds + time.monotonic() - self._opened_at,
@@ -196,6 +200,7 @@ class Track:
         self, checkpoint: dict[str, Any], position: Position, files: dict[str, Any], over: dict[str, Any] | None
     ) -> dict[str, Any]:
         """A checkpoint with everything that one of a run that trained alone has."""
+        # Under the key of the callback, which goes on from here if the run is resumed alone.
         checkpoint["callbacks"][self._monitor.state_key] = {"best": vars(self.best) if self.best else None}
         checkpoint[EXTRA] = {
             "files": files,
@@ -210,6 +215,7 @@ class Track:
 
 def _generators(seed: int, epoch: int) -> dict[str, Any]:
     """The global generators as a run that trains alone has them at the beginning of an epoch."""
+    # Seeded, looked at and put back: nothing in a stack draws from them, but code around it may.
     before = generator_states()
     seed_global(seed, epoch)
     states = generator_states()

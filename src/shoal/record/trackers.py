@@ -44,6 +44,7 @@ def usable(job: Job, run: RunDir, info: RunInfo) -> list[Logger]:
     found = []
     for logger in job.loggers.values():
         if not isinstance(logger, TensorBoard) and not _is_down(logger):
+            # Named before it is asked: `experiment` begins the tracker's run, under the name that it has then.
             _name(logger, run, info)
             if _answers(logger):
                 found.append(guarded(logger))
@@ -67,6 +68,7 @@ def following(recorder: Recorder, loggers: Sequence[Logger]) -> Iterator[None]:
         yield
         status = "success"
     finally:
+        # The last row waits for another one to begin, and none does.
         recorder.close_row()
         for logger in loggers:
             logger.finalize(status)

@@ -32,6 +32,7 @@ class Watched(pl.Callback):
         """
         every = trainer.check_val_every_n_epoch or 1
         validated = not trainer.enable_validation or (trainer.current_epoch + 1) % every == 0
+        # Before the first validation a metric of it cannot be there, and its absence says nothing.
         if self._seen or not validated:
             return
         self._seen = True

@@ -42,6 +42,7 @@ def cloned(value: Any) -> Any:
             found[key] = cloned(item)
         return found
     if isinstance(value, tuple) and hasattr(value, "_fields"):
+        # A named tuple takes its fields one by one, any other tuple all of them at once.
         return type(value)(*map(cloned, value))
     if isinstance(value, list | tuple):
         return type(value)(map(cloned, value))

@@ -63,6 +63,7 @@ def target_figure(said: Consensus, target: Sequence[float], labels: Mapping[str,
     figure, (fit, spread) = _panels(title)
     ends = [min(target), max(target)]
     fit.plot(ends, ends, color=ORANGE, linewidth=2, label="prediction = target")
+    # errorbar wants the lengths to either side, not the ends.
     below = [mean - low for mean, low in zip(said.mean, said.low, strict=True)]
     above = [high - mean for mean, high in zip(said.mean, said.high, strict=True)]
     fit.errorbar(
@@ -112,7 +113,9 @@ def class_figure(vote: Vote, title: str) -> Figure:
     """What the runs together take for what on the test part, and how often each alone is right beside that."""
     figure, (confusion, rights) = _panels(title)
     draw_confusion(confusion, vote.confusion, vote.classes, f"Confusion of {len(vote.truth)} test samples")
+    # One place for all samples together, and one for each class.
     alone, places = [vote.right(each) for each in vote.members], range(len(vote.classes) + 1)
+    # Each tuple is what the runs reach at one place; a class without samples is nan in all, and is not drawn.
     middle = [sum(each) / len(each) for each in zip(*alone, strict=True)]
     lowest, highest = (list(map(end, zip(*alone, strict=True))) for end in (min, max))
     down, up = ([abs(a - b) for a, b in zip(middle, ends, strict=True)] for ends in (lowest, highest))

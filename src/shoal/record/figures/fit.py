@@ -67,6 +67,7 @@ def fit_figure(module: Supervised, data: Data, history: History, *, title: str, 
     if isinstance(module.model, Network) and not _comparable(module, data):
         return _figure_of_losses(history, title)
     derivatives, label = slopes(module, data), module.task.label
+    # Without inputs (a minimum that is searched) there are no residuals to draw.
     n = 4 if derivatives else 3 if data.features else 2
     # Not by pyplot, which keeps every figure that it makes and may look for a display.
     figure = Figure(figsize=(4 * n, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
@@ -220,6 +221,7 @@ def _in_own_units(module: Supervised, values: Tensor, data: Data) -> Tensor:
 def _residuals(axes: Axes, x: Tensor, residuals: Tensor, name: str, part: str) -> None:
     axes.axhline(0, color=ORANGE, linewidth=1)
     colors = COLORS if residuals.shape[1] > 1 else [BLUE]
+    # More targets than colors: the first few are drawn, as their curves are.
     for of_target, color in zip(residuals.unbind(1), colors, strict=False):
         axes.scatter(x, of_target, s=_size(len(x)), color=color, alpha=0.6, linewidths=0)
     axes.set(xlabel=name, title=f"Residuals of {part} samples")

@@ -45,6 +45,7 @@ def draw_formula(axes: Axes, network: FormulaNetwork, loss: LossFunction, data: 
         own = x[:, mark] > 0
         _data(axes, x[own, place], y[own, 0], weight[own, 0], color, None)
         points = torch.zeros(_POINTS, x.shape[1], dtype=torch.float64)
+        # A group's mark is a column that is 1 in its own rows and 0 in all others.
         points[:, place], points[:, mark] = at, 1
         of_group = {kind: each[:, 0] for kind, each in _curves(network, loss, fit, points).items()}
         _curve(axes, at, of_group, color, name, {"confidence": None})
@@ -64,6 +65,7 @@ def _beside(weight: Tensor | None, y: Tensor) -> Tensor:
 def _data(axes: Axes, x: Tensor, y: Tensor, weight: Tensor, color: str, label: str | None) -> None:
     """Samples; an error bar is as long as the standard error that its weight stands for, and 0 is for no sample."""
     known = torch.where(weight == 0, torch.nan, y)
+    # A weight is 1 / error**2, so its reciprocal root is the error.
     errors = None if weight.isnan().all() else torch.where(weight > 0, weight, torch.nan).rsqrt()
     axes.errorbar(x, known, yerr=errors, fmt="o", markersize=3, color=color, elinewidth=0.8, label=label)
 
@@ -74,6 +76,7 @@ def _curves(network: FormulaNetwork, loss: LossFunction, fit: Mapping[str, Any],
         curve = network(points.to(next(network.parameters()).dtype)).double()
     try:
         return {"curve": curve, **half_widths(network, loss, fit, points, fit["level"])._asdict()}
+    # Where the data do not determine a parameter there is a curve, and no band around it.
     except UsageError:
         return {"curve": curve}
 

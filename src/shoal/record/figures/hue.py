@@ -34,6 +34,7 @@ class Hue:
 
 def strongest(outcomes: Sequence[Drawn], settings: Sequence[str]) -> Hue | None:
     """The setting of names that explains most of the variance of what was reached; None unless there are others too."""
+    # A setting that varies alone has an axis of its own, which tells its values apart already.
     if len(varying(outcomes, settings)) < 2:
         return None
     known = [each for each in outcomes if each.value is not None and not each.halved]
@@ -61,5 +62,7 @@ def _explained(key: str, known: Sequence[Drawn]) -> float:
     values = np.log(values) if values.min() > 0 else values
     names = np.array([shown(each.settings.get(key)) for each in known])
     means = {name: values[names == name].mean() for name in set(names)}
+    # Eta squared: the sum of squares between the groups, by that of all.
     between = sum((means[name] - values.mean()) ** 2 for name in names)
+    # Not by zero: where all runs have come to the same, no setting explains anything.
     return float(between / max(((values - values.mean()) ** 2).sum(), 1e-300))

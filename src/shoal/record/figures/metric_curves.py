@@ -44,6 +44,7 @@ def _group(axes: Axes, name: str, histories: Sequence[History], metric: str, col
             axes.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
     # A median of fewer runs than before would rise or fall with those that are left.
     shared = sorted(step for step in at if len(at[step]) == len(histories))
+    # Of an even number the upper of the two in the middle: a value that a run has come to.
     middle = [sorted(at[step])[len(at[step]) // 2] for step in shared]
     label = f"{name}, median of {len(histories)} runs" if len(histories) > 1 else name
     axes.plot(shared, middle, color=color, linewidth=2, marker="o" if len(middle) < 15 else None, label=label)

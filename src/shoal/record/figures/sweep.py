@@ -44,6 +44,7 @@ def sweep_figure(
     hue = strongest(outcomes, settings)
     for place, key in enumerate(drawn):
         _against(axes[place], key, outcomes, best, hue)
+        # What else the runs differ in: a line through medians would say that they differ in this setting alone.
         others = [other for other in varying(outcomes, settings) if other != key]
         _medians(axes[place], key, outcomes, others, hue)
     if panels and not drawn:
@@ -106,6 +107,7 @@ def _medians(axes: Axes, key: str, outcomes: Sequence[Drawn], others: Sequence[s
     places = _places(key, outcomes)
     whole = [(x, each) for x, each in zip(places, outcomes, strict=True) if each.value is not None and not each.halved]
     there = sorted({x for x, _ in whole})
+    # One run a place is its own median.
     if not is_strip(there, len(whole)) or len(whole) == len(there):
         return
     if hue is None or others != [hue.key] or kind == "names":
@@ -147,6 +149,7 @@ def _runs(
     distinct = sorted({x for x, _ in found})
     room = room_between(distinct, kind) if is_strip(distinct, len(found)) else 0.0
     dots = dict(zip((each.run for _, each in found), beside([x for x, _ in found], room, kind), strict=True))
+    # An area in square points: few dots are seen, and many leave room for each other.
     size = min(22.0, max(4.0, 2500.0 / max(len(found), 1)))
     for look, told in _looks([each for _, each in found], hue):
         if told:
@@ -154,6 +157,7 @@ def _runs(
             axes.scatter(xs, ys, s=size, alpha=0.7, zorder=2, **look)
     lost = [x for x, each in zip(places, outcomes, strict=True) if each.value is None]
     if lost:
+        # Near the upper edge, by the axes' own height: a run without a value has no place on the scale.
         look = {"s": 24, "marker": "x", "color": RED, "transform": axes.get_xaxis_transform()}
         axes.scatter(beside(lost, room, kind), [0.97] * len(lost), label="failed, diverged or nan", **look)
     return dots
@@ -173,6 +177,7 @@ def _looks(found: Sequence[Drawn], hue: Hue | None) -> list[tuple[dict[str, Any]
 
 def _star(axes: Axes, best: Leader, dots: Mapping[str, float], place: float | None) -> None:
     """Mark the best setting at its mean; where each setting has one run, the best run."""
+    # A mean stands in the middle of its strip; a single run's star where its dot has been moved to.
     x = place if best.over else dots.get(best.run)
     if x is not None:
         look: dict[str, Any] = {"s": 130, "marker": "*", "color": ORANGE, "edgecolors": "black", "linewidths": 0.6}
@@ -183,11 +188,13 @@ def _middles(
     axes: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], kind: str, *, joined: bool
 ) -> None:
     """The median at each place, `joined` by a line or not, and the tenth to the ninetieth percentile."""
+    # One row of three numbers a place: (places, 3).
     low, middle, high = np.array([np.percentile(group, [10, 50, 90]) for group in groups]).T
     axes.vlines(places, low, high, color=DARK, linewidth=1.4, zorder=3, label="10 to 90 %")
     line = "-" if joined and kind != "names" else "none"
     look: dict[str, Any] = {"marker": "_" if kind == "names" else "o", "markersize": 16 if kind == "names" else 4}
     axes.plot(places, middle, color=DARK, linestyle=line, linewidth=1.2, markeredgewidth=2, zorder=4, **look)
+    # For the legend alone: one entry for the dots of a line and the bars of strips.
     axes.plot([], [], color=DARK, marker="o", markersize=4, linewidth=1.2, label="median")
 
 
@@ -201,6 +208,7 @@ def _level(panels: Sequence[Axes], values: Sequence[float], wording: Wording) ->
     limits = [axes.get_ylim() for axes in panels]
     for axes in panels:
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    # By their labels: each panel has the same ones, and the legend wants them once.
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }

@@ -62,8 +62,10 @@ def name_ticks(axes: Axes, names: Sequence[str]) -> None:
 def set_ticks(axes: Axes, values: Sequence[float], kind: str) -> None:
     """Tick at the values themselves where they are few."""
     at = np.log(values) if kind == "log" else np.array(values)
+    # Labels nearer to each other than an eighth of the axis would overlap.
     if len(values) <= _MOST_TICKS and np.diff(at).min(initial=np.inf) > 0.12 * np.ptp(at):
         axes.set_xticks(values, [f"{value:g}" for value in values])
+        # Else a logarithmic axis may label places between these as well.
         axes.xaxis.set_minor_locator(NullLocator())
     elif kind == "log":
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -72,6 +74,7 @@ def set_ticks(axes: Axes, values: Sequence[float], kind: str) -> None:
 def ends(places: Sequence[float], kind: str) -> tuple[float, float]:
     """Limits with a margin, from all runs: also from those that have nothing but their place."""
     low, high = (np.log(min(places)), np.log(max(places))) if kind == "log" else (min(places), max(places))
+    # A single place has no width to take a share of.
     margin = 0.08 * (high - low) or 1.0
     return (np.exp(low - margin), np.exp(high + margin)) if kind == "log" else (low - margin, high + margin)
 
@@ -107,6 +110,7 @@ def _last(key: str) -> str:
 
 def shortened(name: str, limit: int = 24) -> str:
     """A value as a label: few digits, and no more than fits."""
+    # Whole numbers stay as they are: as %.4g a seed of five digits would be another one.
     if not name.lstrip("-").isdecimal():
         with suppress(ValueError):
             name = f"{float(name):.4g}"

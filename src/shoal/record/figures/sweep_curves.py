@@ -71,9 +71,11 @@ def _legend(axes: Axes, title: str, *, below: bool) -> None:
     """A legend on the side to which the curves do not go, and room for it."""
     handles, labels = axes.get_legend_handles_labels()
     columns = 2 if len(labels) > 4 else 1
+    # A line of the legend takes about this share of the panel's height.
     room = 0.055 * (-(-len(labels) // columns) + bool(title)) + 0.03
     logarithmic = axes.get_yscale() == "log"
     low, high = np.log(axes.get_ylim()) if logarithmic else axes.get_ylim()
+    # So that the room is this share of the axis as it is afterwards.
     more = (high - low) * room / (1 - room)
     limits = np.array([low - more, high] if below else [low, high + more])
     axes.set_ylim(*(np.exp(limits) if logarithmic else limits))
@@ -93,6 +95,7 @@ def _quartiles(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _deviation(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean, and one standard deviation to either side, but not below the smallest value."""
     mean, deviation = table.mean(axis=0), table.std(axis=0, ddof=1)
+    # Near 0 the band of a loss would be of values that it cannot have.
     return np.fmax(mean - deviation, table.min(axis=0, initial=np.inf)), mean, mean + deviation
 
 
@@ -107,6 +110,7 @@ def _group(axes: Axes, members: Sequence[Drawn], steps: np.ndarray, color: str, 
     if len(members) == 1:
         axes.plot(*zip(*members[0].curve, strict=True), color=color, linewidth=1.5, label=label, **_dots(members))
         return
+    # (runs, steps)
     table = _table(members, steps)
     whole = ~np.isnan(table).any(axis=0)
     shared = steps[whole]
@@ -136,6 +140,7 @@ def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording
     if len(drawn) <= MOST_LINES:
         for each in drawn:
             axes.plot(*zip(*each.curve, strict=True), color=GRAY, linewidth=0.7, alpha=0.6)
+        # One entry in the legend for all of them.
         axes.plot([], [], color=GRAY, linewidth=0.7, label=f"each of {len(drawn)} runs")
     else:
         of = f"{MOST_CURVES} runs, best to worst" if len(drawn) >= MOST_CURVES else f"{len(drawn)} runs"
@@ -150,6 +155,7 @@ def _all(axes: Axes, drawn: Sequence[Drawn], steps: np.ndarray, wording: Wording
 def _broken(steps: np.ndarray, table: np.ndarray, lines: np.ndarray) -> list[np.ndarray]:
     """The steps and lines over them, with a gap after each step after which a tenth of the runs or more stop."""
     left = (~np.isnan(table)).sum(axis=0)
+    # A nan between two points has matplotlib lift the pen.
     gaps = np.flatnonzero(left[1:] <= _MANY_LEFT * left[:-1]) + 1
     return [np.insert(each.astype(float), gaps, np.nan) for each in (steps, *lines)]
 
