@@ -86,6 +86,16 @@ def test_sweep_json_cut_at_any_offset_is_listed_as_damaged_with_its_runs(tmp_pat
         assert [run.status for run in entry.runs] == ["completed", "completed"]
 
 
+def test_a_sweep_of_a_later_version_is_told_and_not_guessed_at(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, {"seed": [0]})
+    sweep.info.write_text(json.dumps({**json.loads(sweep.info.read_text()), "schema": 99}))
+
+    (entry,) = find([tmp_path])
+
+    assert entry.status == "damaged"
+    assert "later version of shoal (schema 99)" in str(entry.reason)
+
+
 @pytest.mark.parametrize(
     "content",
     [

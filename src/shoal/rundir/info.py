@@ -146,6 +146,7 @@ class RunInfo:
             id=id,
             task=choices.get("check") or choices.get("task", ""),
             status=Status.RUNNING,
+            # Until it trains: the record then writes the engine that does.
             engine="lightning",
             seed=int(config["seed"]),
             command=list(command),
@@ -166,6 +167,7 @@ class RunInfo:
         pairs = ((each.name, getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
         alike = {n: theirs for n, mine, theirs in pairs if mine == theirs and (n not in _WITH_NUMBERS or not mine)}
         metrics = {"final": self.final, "at_best": self.at_best}
+        # The same few names of metrics are in every file, a text of its own for each when it is read.
         named = {kind: {sys.intern(name): value for name, value in found.items()} for kind, found in metrics.items()}
         return replace(self, **{**named, **alike})
 
@@ -218,7 +220,7 @@ def decode_info(path: Path | str, content: bytes) -> RunInfo:
 
 
 def refuse_later(path: Path | str, schema: int) -> None:
-    """Refuse a run.json of a later version.
+    """Refuse a run.json or a sweep.json of a later version.
 
     Raises:
         DamagedError: where its schema is one that is not known here.
@@ -242,6 +244,7 @@ def decoded(path: Path | str, content: bytes, form: type[Info]) -> Info:
     try:
         info: Info = _reader(kind).validate_json(content)
     except ValidationError as error:
+        # Without the input, which may be the whole file, and without a link to pydantic's pages.
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise DamagedError(f"{path} is damaged: {place}{': ' if place else ''}{first['msg']}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from shoal.errors import DamagedError
 from shoal.rundir.atomic import write_json
-from shoal.rundir.info import SCHEMA, Status, decoded
+from shoal.rundir.info import SCHEMA, Status, decoded, refuse_later
 from shoal.rundir.layout import RunDir
 
 
@@ -161,7 +161,8 @@ def read_sweep(path: Path) -> SweepInfo:
     """What sweep.json says.
 
     Raises:
-        DamagedError: where it is missing, cut short or not of this form, or names a folder that is not in the sweep's.
+        DamagedError: where it is missing, cut short, of a later version or not of this form, or names a folder that is
+            not in the sweep's.
     """
     try:
         info = decoded(path, path.read_bytes(), SweepInfo)
@@ -169,6 +170,7 @@ def read_sweep(path: Path) -> SweepInfo:
         raise DamagedError(f"{path} is missing: not a sweep directory") from None
     except OSError as error:
         raise DamagedError(f"{path} is damaged: {error.strerror}") from error
+    refuse_later(path, info.schema)
     for job in info.jobs:
         # These names are joined to paths that are written and removed: one from elsewhere must not lead out.
         for name in (job.run, job.block or "block"):
