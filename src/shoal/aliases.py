@@ -66,6 +66,7 @@ class _Finder(MetaPathFinder):
         for pair in TWINS:
             for one, other in zip(pair, reversed(pair), strict=True):
                 if _is_within(name, one):
+                    # None: the usual finders find what is at home under this name.
                     is_home = self._homes[pair.index(one)]
                     return None if is_home else _alias(name, other + name.removeprefix(one))
         return None

@@ -127,6 +127,7 @@ def shown(value: object, *, brief: bool = False) -> str:
 
 def _on_one_line(text: str, limit: int = 200) -> str:
     """The text, cut where it is too long to read, without what would break the line or steer the terminal."""
+    # A value comes from a file or a command line: an escape sequence in it would reach the terminal.
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 

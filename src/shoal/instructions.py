@@ -30,6 +30,7 @@ NEEDED = ("avx2", "fma")
 """What its processor has to have."""
 
 _IN_FORCE: Mapping[str, str] = {"mkl": "COMPATIBLE", "aten": "AVX2"}
+# MKL's own numbers, as its header has them (MKL_CBWR_...).
 _BRANCHES = {1: "OFF", 2: "AUTO", 3: "COMPATIBLE", 4: "SSE2", 5: "SSE3", 6: "SSSE3", 7: "SSE4_1", 8: "SSE4_2", 9: "AVX"}
 _BRANCHES |= {10: "AVX2", 11: "AVX512_MIC", 12: "AVX512", 13: "AVX512_MIC_E1", 14: "AVX512_E1"}
 _STRICT = 0x10000
@@ -61,6 +62,7 @@ def choose(numerics: object) -> None:
         found = ", ".join(f"{name} {value}" for name, value in in_use().items() if value != _IN_FORCE.get(name, value))
         for name in EVERYWHERE:
             os.environ.pop(name, None)
+        # As it was: a notebook goes on after the error, and what it starts would compute otherwise than it does.
         os.environ.update({name: before[name] for name in EVERYWHERE if name in before})
         raise _refused(
             f"torch has begun to compute with other instructions: {found}",
@@ -84,6 +86,7 @@ def portable() -> bool:
 
 def in_use() -> dict[str, str]:
     """MKL's setting, ATen's instruction set and oneDNN's, where torch is loaded, and the processor."""
+    # Not imported here: whoever asks has it, and light commands import this module.
     torch: Any = sys.modules["torch"]
     dnn = torch.backends.mkldnn
     limit = os.environ.get(ONEDNN) or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"

@@ -69,6 +69,7 @@ def losses(names: Iterable[str]) -> list[str]:
 
     First the validation's, then the training's; one that is logged by step and by epoch counts once.
     """
+    # The column by step has the value of a single step, which judges nothing.
     known = sorted(name for name in names if "loss" in name.lower() and not name.endswith(_STEP))
     of_val, of_train = ([name for name in known if word in name.lower()] for word in ("val", "train"))
     usual = [VAL_LOSS, *of_val, TRAIN_LOSS, *of_train, *known]
@@ -191,11 +192,13 @@ def yardstick(runs: Iterable[Judgeable]) -> Yardstick | None:
     """
     every = list(runs)
     usual = _monitored(every)
+    # Any other metric means the same, whatever a run minimized.
     if usual is None or "loss" not in usual.metric:
         return usual
     different = _different_losses(every)
     if not different:
         return usual
+    # By the number of runs that have it: measures of regressions and of classifications may be side by side.
     counts = {name: sum(measured(run, name) is not None for run in every) for name in SHARED}
     name = max(SHARED, key=counts.__getitem__)
     return Yardstick(name, direction(name) or "min", different) if counts[name] else replace(usual, losses=different)
@@ -216,5 +219,6 @@ def _different_losses(runs: Iterable[Judgeable]) -> tuple[str, ...]:
     of_tasks: dict[str, set[str]] = {}
     for run in runs:
         if run.loss:
+            # Task by task: of two tasks the losses are of other targets, and are not compared in any case.
             of_tasks.setdefault(run.task, set()).add(run.loss)
     return tuple(sorted({loss for losses in of_tasks.values() if len(losses) > 1 for loss in losses}))

@@ -16,6 +16,7 @@ PLACE = "SHOAL_PLACE"
 
 def cores() -> int:
     """The CPU cores this process may use."""
+    # Not cpu_count: a container, a scheduler or taskset may leave this process fewer.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -53,6 +54,7 @@ def named_processor(cpuinfo: str) -> str | None:
 def instructions() -> frozenset[str]:
     """What the processor has beyond its architecture, by Linux's names; empty where the system does not tell."""
     told = _fields(_cpuinfo())
+    # x86 calls them flags, arm64 Features.
     return frozenset((told.get("flags") or told.get("Features") or "").split())
 
 
@@ -73,6 +75,7 @@ def allow_open_files(n: int) -> None:
     except ImportError:  # a system without such limits
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Up to the hard limit, which only an administrator can raise.
     most = n if hard == resource.RLIM_INFINITY else min(n, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -22,4 +22,5 @@ def starting_at(folder: Path | str) -> Iterator[None]:
 
 def located(path: str) -> Path:
     """The file or folder that a setting names."""
+    # An absolute path that is joined to a folder takes its place.
     return (_origin.get() or Path()) / Path(path).expanduser()

@@ -49,6 +49,7 @@ def derived(seed: int, stream: Stream, *position: int) -> int:
     if stream is Stream.DATA and not position:
         return seed
     text = ":".join([str(seed), stream, *map(str, position)])
+    # A digest: Python's hash of a text is another one in each process. One bit less, to fit into a tensor of int64.
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 

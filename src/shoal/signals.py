@@ -14,6 +14,7 @@ from shoal.errors import ExitCode, ShoalError
 
 Receive = Callable[[int, FrameType | None], object]
 
+# Windows has neither SIGUSR1 nor SIGHUP.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, termination, and what SLURM sends before it preempts a job."""
 _HANGUP = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
@@ -30,6 +31,7 @@ class Interrupted(ShoalError):
     def goes_on(self, path: Path) -> None:
         """Say with what command what is in this directory goes on."""
         self.hint = f"go on: shoal resume {path}"
+        # What `str` shows of an exception is made of these, which have the text without the hint.
         self.args = (self.text(),)
 
 

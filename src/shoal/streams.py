@@ -82,6 +82,7 @@ class _Lasting(io.FileIO):
             return taken
         except OSError:
             null = os.open(os.devnull, os.O_WRONLY)
+            # In the place of the file itself: who else writes to this number, as a library does, is not ended either.
             os.dup2(null, self.fileno())
             os.close(null)
             return super().write(data)

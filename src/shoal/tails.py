@@ -10,6 +10,7 @@ def t_quantile(level: float, freedom: int) -> float:
     import mpmath
 
     low, high = 0.0, 1.0
+    # The end doubled until the root lies before it: a solver that brackets then cannot miss it.
     while t_within(high, freedom) < level:
         low, high = high, 2 * high
     found = mpmath.findroot(lambda t: t_within(float(t), freedom) - level, (low, high), solver="anderson", tol=1e-15)
@@ -18,6 +19,7 @@ def t_quantile(level: float, freedom: int) -> float:
 
 def t_within(t: float, freedom: int) -> float:
     """The probability that a variable of Student's distribution is between -t and t."""
+    # Abramowitz and Stegun, 26.5: P(|T| < t) = 1 - I_x(n/2, 1/2) with x = n / (n + t^2).
     return 1 - _beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
@@ -25,6 +27,7 @@ def f_beyond(f: float, first: int, second: int) -> float:
     """The probability that a variable of the F distribution with these degrees of freedom is above `f`."""
     if math.isinf(f):
         return 0.0
+    # P(F > f) = I_x(m/2, k/2) with x = m / (m + k f), for k and m degrees of freedom.
     return _beta(second / 2, first / 2, second / (second + first * f))
 
 

@@ -55,6 +55,7 @@ class _Together:
             except OSError as error:
                 _remove(partial)
                 errors[path] = error
+        # A new name lasts once its folder is synced: once for all the files that came into it.
         errors |= fsync_all({path.parent for path in self.partials if path not in errors}, fsync_folder)
         for path, problem in errors.items():
             raise unwritable(path, problem) from problem
@@ -233,6 +234,7 @@ def unwritable(path: Path, error: OSError, needed: int = 0) -> UnwritableError:
 
 def _free(path: Path) -> int:
     """Bytes left for us on the disk where `path` would lie."""
+    # The nearest there is: the file's own folder may be what could not be made.
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     return shutil.disk_usage(folder).free
 

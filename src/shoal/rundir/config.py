@@ -17,6 +17,7 @@ MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
 
 
+# PyYAML has this one where it was built with libyaml, and writes with it in a fraction of the time.
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """Writes a value that stands in two places twice: what is read back has no references in it."""
 

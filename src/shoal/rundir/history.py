@@ -33,6 +33,7 @@ class History:
     def add(self, row: Mapping[str, float]) -> None:
         """Put a row at the end."""
         new = [name for name in row if name not in self.columns]
+        # All others at -1: sorting is stable, and leaves them as they came.
         self.columns += sorted(new, key=lambda name: _LAST.index(name) if name in _LAST else -1)
         self.rows.append(dict(row))
 
@@ -89,6 +90,7 @@ class History:
 
     def _lines(self, rows: list[dict[str, float]], *, header: bool = False) -> str:
         text = io.StringIO()
+        # csv's own line ends are those of DOS, on every system.
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         if header:
             writer.writeheader()

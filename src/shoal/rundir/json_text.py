@@ -16,10 +16,12 @@ def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any],
 
     `default` says what is made of other objects.
     """
+    # What `default` gives is not looked through: a nan in it is an error, and not a file that others cannot read.
     return json.dumps(_with_texts(value), indent=indent, ensure_ascii=False, allow_nan=False, default=default)
 
 
 def _with_texts(value: Any) -> Any:
+    # First, since nearly all values are these: sweep.json of a large sweep is written again and again.
     if type(value) in _AS_THEY_ARE:
         return value
     if isinstance(value, float) and not math.isfinite(value):

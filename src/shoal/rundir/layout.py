@@ -22,6 +22,7 @@ def new_id() -> str:
 
 def job_name(number: int) -> str:
     """`0042`: the name of the run directory of a sweep's job."""
+    # Names in the order of numbers when they are sorted as text, up to ten thousand jobs.
     return f"{number:04d}"
 
 

@@ -22,6 +22,7 @@ _unsynced: set[int] = set()
 
 def fsync(path: Path) -> None:
     """Make a file's content survive a crash of the machine."""
+    # For reading: a folder can be opened no other way, and to be synced it need not be.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -62,6 +63,7 @@ def fsync_all(paths: Iterable[Path], by: Callable[[Path], None] = fsync) -> dict
         return None
 
     asked = list(paths)
+    # Threads do: while the system writes, none of them holds Python's lock.
     with ThreadPoolExecutor(SYNCS) as pool:
         found = zip(asked, pool.map(attempt, asked), strict=True)
         return {path: error for path, error in found if error}

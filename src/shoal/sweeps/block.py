@@ -11,6 +11,7 @@ from shoal.engines.stack.halving import Halving
 from shoal.rundir import RunDir, RunInfo
 
 
+# Told apart as objects: by value neither could be hashed, since configurations are dictionaries.
 @dataclass(frozen=True, eq=False)
 class Assignment:
     """One run to train: all plain values, so that any process can do it, and do it again."""

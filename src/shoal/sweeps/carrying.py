@@ -39,6 +39,7 @@ class Parcel:
 
     def opened(self, folder: Path) -> Block:
         """The block with its files below a folder: the sweep's own there."""
+        # The working directory was made for this worker: relative paths lead there as they do at the launcher's.
         for name, content in self.beside.items():
             _write(Path.cwd() / name, content)
         moved = [replace(each, path=folder / each.path.name) for each in self.block.assignments]
@@ -82,6 +83,7 @@ class Brought:
             self._put_state(block)
             return
         path = next(each.path for each in block.assignments if each.number == self.number)
+        # What the run has taken away itself: an event file of an earlier try would add its curves to this one's.
         for name in _files(path).keys() - self.files.keys():
             remove(path / name)
         first = {name: content for name, content in self.files.items() if name != "run.json"}
@@ -130,6 +132,7 @@ def _named(configs: Iterable[Any]) -> dict[str, bytes]:
 
 def _sources(module: str) -> list[Path]:
     """Those of a module that lies in the working directory, and of what lies beside it."""
+    # All of them: a module imports its neighbors, which no configuration names.
     return [*Path().glob("*.py")] if Path(f"{module}.py").is_file() else [*Path(module).rglob("*.py")]
 
 

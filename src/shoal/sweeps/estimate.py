@@ -81,7 +81,10 @@ def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
     total, longest, unknown, apart = 0.0, 0.0, 0, dict[str, list[int]]()
     with _quietly():
         for block in blocks:
-            found = known.setdefault(key := _kind(block), known.get(key) or _tried(block))
+            kind = _kind(block)
+            if kind not in known:
+                known[kind] = _tried(block)
+            found = known[kind]
             if isinstance(found, str):
                 unknown += len(block.assignments)
                 continue
@@ -100,6 +103,7 @@ def _kind(block: Block) -> str:
     if block.group is not None:
         return f"{block.group} {len(block.assignments)}"
     config = block.assignments[0].config
+    # Of runs that train alone: whatever their seed and their rate, a step takes as long.
     return str({**config, "seed": 0, "optimizer": {**(config.get("optimizer") or {}), "lr": 0}})
 
 
@@ -117,6 +121,7 @@ def _stack(jobs: Sequence[Job]) -> BlockTime:
     running = Running([Member.of(job) for job in jobs])
     why = next(iter(unlike_alone(running).values()), None)
     if why is None:
+        # What is measured is forgotten: no run needs the bits that it has alone.
         rehearse(running, exact=False)
         why = slower(running)
     if why is not None:

@@ -167,6 +167,7 @@ class Execution:
         alone = [Block((assignment,)) for assignment in block.assignments if assignment.number in reasons]
         again = [*alone, *([replace(block, assignments=together)] if together else [])]
         self.progress.expect(again)
+        # In front, since these had begun; extendleft turns their order round, so that the stack comes first.
         self._queue.extendleft(again)
 
     def _whole_group(self, group: int, numbers: list[int]) -> list[int]:

@@ -76,10 +76,12 @@ class InProcess(Executor):
 
         known: Known = {}
         while not self._stopped and (block := take()) is not None:
+            # Handed on when the block is through: this generator stands still while it trains.
             events: list[Event] = []
             train_block(block, partial(_told, watch, block, events), known)
             yield from ((block, event) for event in events)
             yield block, Finished()
+            # The signal that stopped this run was meant for the whole sweep, whoever has heard it.
             self._stopped |= any(isinstance(each, RunEnded) and each.info.status == "interrupted" for each in events)
 
     def stop(self, number: int) -> None:
@@ -129,6 +131,7 @@ class Workers(Executor):
                 yield from watched(self._happenings(), watch)
         finally:
             for worker in self._workers:
+                # One that waits for a block ends by itself when its connection does; one at work would train on.
                 worker.link.close(patiently=worker.idle)
 
     def stop(self, number: int) -> None:
@@ -184,6 +187,7 @@ class Workers(Executor):
             raise ShoalError(f"no worker process can be started: {reason}", hint=self._hosts.hint)
 
     def _happenings(self) -> Iterator[Happening]:
+        # One that is idle has nothing to say; that it is gone is heard once it is given a block.
         heard = {worker.link.inbox: worker for worker in self._workers if not worker.idle}
         for ready in wait(list(heard), timeout=POLL_SECONDS):
             worker = heard[ready]  # type: ignore[index]

@@ -21,8 +21,10 @@ class Ledger:
         self.info = info
         self.jobs = {job.number: job for job in info.jobs}
         self.began = time.monotonic()
+        # Of earlier launches: `write` adds what this one has taken.
         self._spent = info.seconds
         self._pause = SECONDS
+        # As if long ago: the first update is due at once.
         self._written = -SECONDS
 
     def update(self, number: int, status: Status | None, reason: str | None = None) -> None:

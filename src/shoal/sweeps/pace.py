@@ -40,8 +40,10 @@ class Pace:
     def advanced(self, block: Block, fraction: float) -> None:
         """A block has come so far in its training."""
         self._under_way.add(block)
+        # How many blocks train at a time is the executor's affair; it shows in how many of them are heard.
         self._at_once = max(self._at_once, len(self._under_way))
         for assignment in block.assignments:
+            # Not of a block that was taken apart since: its runs are now in others, where they begin again.
             if self._blocks.get(assignment.number) is block and self._done[assignment.number] < 1:
                 self._done[assignment.number] = TRAINING * fraction
         self._hear()
@@ -74,6 +76,7 @@ class Pace:
 
     def _hear(self) -> None:
         if self._began is None:
+            # Not from the start: processes take seconds to begin, which says nothing of the pace of the training.
             self._began = self._clock(), self._work_done()
 
 

@@ -64,6 +64,7 @@ class Plan:
         if reason:
             self.alone[number] = reason
             return
+        # Not Member.of, which would draw another module beside the one that was looked at.
         member = Member(job, module)
         try:
             own = _own(member.attached())
@@ -75,6 +76,7 @@ class Plan:
             return
         found = _signature(job, module, own)
         key = tuple(found.items())
+        # Of the first of its kind alone: what its step and its optimizer do, those of all others do.
         if key not in self._places:
             try:
                 begun(member)
@@ -200,6 +202,7 @@ def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
 def _count(group: Group, processes: int, size: int | None) -> int:
     """How many blocks to make of a group."""
     numbers = group.numbers
+    # Two at least: a stack of a single run is filled up with a copy of it.
     largest = size or max(2, group.footprint.most(processes=processes))
     n = math.ceil(len(numbers) / largest)
     if size is None:
@@ -212,5 +215,6 @@ def _count(group: Group, processes: int, size: int | None) -> int:
 def _cut(numbers: list[int], n: int, *, dealt: bool) -> Sequence[list[int]]:
     if dealt:
         return [numbers[i::n] for i in range(n)]
+    # Rounded ends and no common size: the blocks then differ by one run at most.
     ends = [round(len(numbers) * (i + 1) / n) for i in range(n)]
     return [numbers[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]

@@ -40,7 +40,9 @@ def beside(work: Callable[..., object], *given: object) -> Iterator[None]:
     with ProcessPoolExecutor(1, mp_context=context()) as pool:
         try:
             with without_main():
+                # The method and not what it gives: the work goes on beside the block, and raises where it is called.
                 end = pool.submit(work, *given).result
+        # The system allows no further process, or the server that starts them has ended.
         except (OSError, EOFError):
             end = partial(work, *given)
         yield

@@ -44,6 +44,7 @@ _PATIENCE = 10.0
 PACKAGE = Path(__file__).parents[1]
 """What is carried to where it is not installed."""
 
+# Where a task begins, shoal may be found only by the path that the task brings along.
 ray.cloudpickle.register_pickle_by_value(ray_entry)
 
 
@@ -130,6 +131,7 @@ class RayTasks(Executor):
             if task := self._tasks.get(number):
                 yield from self._heard(number, task, event)
         for end in over:
+            # Still there, so it has not said that it is through.
             if task := self._tasks.pop(numbers[end], None):
                 yield task.block, Lost(_ending(end))
 

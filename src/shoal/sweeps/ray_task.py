@@ -31,6 +31,7 @@ def train_given(number: int, folder: str | None, given: bytes, letters: Any) -> 
 
         train_block(block, partial(told, send, held, bring), _known())
         bring(*(each.number for each in held), state=True)
+    # After their files: the launcher goes by the run.json that it has.
     for each in held:
         send(each)
     send(Finished())

@@ -55,6 +55,7 @@ def table(info: SweepInfo, results: Mapping[int, RunInfo], found: Ranking[int] |
             "status": job.status or "",
             "reason": job.reason or "",
         }
+        # A job of an earlier launch may differ in more than varies now, for which there is no column.
         row |= {key: shown(value) for key, value in job.differs.items() if key in info.varies}
         run = results.get(job.number)
         if (spread := of.get(job.number)) and spread.of:
@@ -72,6 +73,7 @@ def spans(numbers: Sequence[int]) -> str:
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and parts[-1][-1] == number - 1:
+            # A span has its first number and its last one.
             parts[-1][1:] = [number]
         else:
             parts.append([number])
@@ -123,6 +125,7 @@ def _best_settings(info: SweepInfo, found: Ranking[int]) -> list[str]:
 
 def _over_repeats(results: Mapping[int, RunInfo], found: Ranking[int]) -> list[str]:
     """Mean and spread of every metric of a single configuration."""
+    # What halving has stopped says how far it came, not how good the setting is.
     whole = [run for run in results.values() if run.status is Status.COMPLETED and not halved(run.reason)]
     metrics = _metrics(whole)
     width = max(map(len, metrics))
@@ -169,6 +172,7 @@ def _metrics(runs: Sequence[RunInfo]) -> dict[str, list[float]]:
     for run in runs:
         if run.best:
             found.setdefault(f"best {run.best.metric}", []).append(run.best.value)
+        # What the optimizer does is not what the runs have come to.
         for name in sorted(run.final.keys() - {LR, GRAD_NORM, GRAD_NORM_CLIPPED}):
             found.setdefault(f"final {name}", []).append(run.final[name])
     return found
@@ -178,6 +182,7 @@ def _failures(info: SweepInfo, results: Mapping[int, RunInfo]) -> list[str]:
     bad = [job for job in info.jobs if job.status in (Status.FAILED, Status.DIVERGED)]
     reasons: dict[tuple[str, str], list[str]] = {}
     for job in bad:
+        # By their reasons: a fault that a hundred jobs share is told once.
         reasons.setdefault((str(job.status), job.reason or ""), []).append(job.run)
     lines = []
     for (status, reason), runs in list(reasons.items())[: 2 * TOP]:

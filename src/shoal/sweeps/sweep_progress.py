@@ -45,6 +45,7 @@ class SweepProgress:
             from rich.console import Console
             from rich.live import Live
 
+            # Transient: in the end the summary stands where the line was. Drawn when there is news, and by no thread.
             self._live = Live(self._text(), console=Console(file=self._out), auto_refresh=False, transient=True)
             self._live.start()
         return self
@@ -83,6 +84,7 @@ class SweepProgress:
     def tell(self, text: str) -> None:
         """Say something above the line, for good."""
         if self._live:
+            # As it is: Rich would take brackets in a reason for its markup.
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self._out, flush=True)

@@ -22,6 +22,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     os.write(outbox.fileno(), MARK)
+    # It trains by itself: by srun's variables Lightning would take it for one of several processes.
     srun.forget_step()
     try:
         surroundings: Surroundings = inbox.recv()
