@@ -233,6 +233,21 @@ def test_a_worker_that_slurm_wants_back_saves_and_another_goes_on(workdir: Path,
     assert as_here(here)
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("slurm")
+def test_a_worker_whose_time_is_up_saves_and_another_goes_on(workdir: Path, here: Path) -> None:
+    launcher = launched(*ELSEWHERE, "workers=slurm", "workers.n=1", "workers.time=1")
+    (worker,) = training(launcher)
+    os.kill(worker, signal.SIGSTOP)  # SLURM has it go on when it sends TERM, more than a minute later
+
+    code = ended(launcher, seconds=240)
+
+    assert code == 0, Path("log").read_text()
+    assert "saved, to go on with another worker: SIGTERM came to its worker" in Path("log").read_text()
+    assert max(read_info(run.info).sessions for run in runs()) == 2
+    assert as_here(here)
+
+
 def served() -> tuple[Connection, int]:
     """A worker that waits for a block: the connection to it, and its process id."""
     ours, theirs = Pipe()
@@ -330,7 +345,7 @@ def test_a_single_run_has_no_workers(workdir: Path, capsys: pytest.CaptureFixtur
 
 
 def test_within_a_job_of_slurm_workers_are_steps_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = Slurm(n=2, partition="short", time="10", gpus=1, extra=["--mem=2G"])
+    there = Slurm(n=2, partition="short", time=10, gpus=1, extra=["--mem=2G"])
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     outside = there.before(0)
     monkeypatch.setenv("SLURM_JOB_ID", "4711")

@@ -126,7 +126,7 @@ class Slurm(Remote):
 
     n: Annotated[int, Ge(1)] = 2
     partition: str | None = None
-    time: str | None = None
+    time: Annotated[int, Ge(1)] | str | None = None
     gpus: Annotated[int, Ge(1)] | None = None
     extra: Sequence[str] = ()
 
