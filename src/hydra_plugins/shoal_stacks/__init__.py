@@ -34,6 +34,10 @@ class StacksLauncher(Launcher):
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from shoal.dropin.composing import compose_quickly
+
+        # Now: a sweeper composes every job once more before it launches any.
+        compose_quickly(hydra_context.config_loader)
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config

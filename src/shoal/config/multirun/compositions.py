@@ -16,10 +16,9 @@ from functools import cache, cached_property
 from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
@@ -28,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shoal.config.compose import OF_SWEEPS
 from shoal.config.hydra_config import chosen_options
 from shoal.config.hydra_errors import translated
+from shoal.config.overrides import Overrides, directory_name, is_plain
 
 _HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError)
 """What composing raises of an override that is wrong."""
@@ -121,13 +121,7 @@ class Composer:
         assert isinstance(loader, ConfigLoaderImpl)
         self._loader = loader
         self._master = master
-        self._name = master.hydra.job.config_name
-        lines: Any = OmegaConf.to_container(master.hydra.overrides.hydra)
-        self._hydra_lines = list(lines)
-        _, self._repository = loader._parse_overrides_and_create_caching_repo(self._name, self._hydra_lines)
-        self._parser = OverridesParser.create()
-        self._parsed: dict[str, Override] = {}
-        self._groups: dict[str, bool] = {}
+        self.overrides = Overrides(loader, master)
         self._templates: dict[tuple[str, ...], _Template] = {}
 
     def compose(self, overrides: Sequence[str], number: int = 0) -> Composition:
@@ -137,8 +131,8 @@ class Composer:
             ShoalError: where it cannot be composed.
         """
         try:
-            parsed = [self.parsed(line) for line in overrides]
-            found = self._quickly(parsed, overrides) if all(map(self._is_plain, parsed)) else None
+            parsed = [self.overrides.parsed(line) for line in overrides]
+            found = self._quickly(parsed, overrides) if all(map(is_plain, parsed)) else None
         except _HYDRAS_ERRORS:  # `_slowly` fails too, and Hydra says why in its own words
             found = None
         task, whole, fixed = found or self._slowly(overrides)
@@ -148,38 +142,17 @@ class Composer:
         HydraConfig.instance().cfg = whole  # type: ignore[assignment]
         return Composition(task, hydra, overrides, fixed)
 
-    def parsed(self, line: str) -> Override:
-        """An override, parsed once."""
-        if line not in self._parsed:
-            self._parsed[line] = self._parser.parse_overrides([line])[0]
-        return self._parsed[line]
-
-    def is_choice(self, override: Override) -> bool:
-        """Whether an override chooses an option of a group; Hydra decides it in the same way."""
-        key = override.key_or_group
-        if key not in self._groups:
-            self._groups[key] = self._repository.group_exists(key)
-        return self._groups[key] and not isinstance(override.value(), dict)
-
-    def _is_plain(self, override: Override) -> bool:
-        """Whether an override sets a value, or chooses an option, of something that is not Hydra's."""
-        hydra = override.is_hydra_override() or override.key_or_group == "hydra"
-        return not (hydra or override.is_sweep_override())
-
     def _quickly(self, parsed: Sequence[Override], overrides: Sequence[str]) -> _Found:
-        choices = [line for line, override in zip(overrides, parsed, strict=True) if self.is_choice(override)]
+        choices = [line for line, override in zip(overrides, parsed, strict=True) if self.overrides.is_choice(override)]
         template = self._template(tuple(choices))
-        settings = [each for each in parsed if not self.is_choice(each)]
+        settings = [each for each in parsed if not self.overrides.is_choice(each)]
         fixed = template.fixed(settings)
         task = template.copied(fixed)
         ConfigLoaderImpl._apply_overrides_to_config(settings, task)
         hydra = template.whole.hydra
         with read_write(hydra), open_dict(hydra):
             hydra.overrides.task = list(overrides)
-            names = hydra.job.config.override_dirname
-            hydra.job.override_dirname = get_overrides_dirname(
-                overrides=list(parsed), kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
-            )
+            hydra.job.override_dirname = directory_name(parsed, hydra)
         return task, template.whole, fixed
 
     def _template(self, choices: tuple[str, ...]) -> _Template:

@@ -96,7 +96,7 @@ def job_config(composer: Composer, overrides: Sequence[str], number: int, known:
         values=resolved,
         hash=hashlib.sha256(hashed.encode()).hexdigest(),
         choices=known[name].choices,
-        settings={each.key_or_group: _value(each, resolved) for each in map(composer.parsed, overrides)},
+        settings={each.key_or_group: _value(each, resolved) for each in map(composer.overrides.parsed, overrides)},
         config_yaml=config_yaml(composition, known),
         hydra=known[name],
         override_dirname=str(composition.hydra.job.override_dirname),
