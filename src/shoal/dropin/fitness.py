@@ -67,6 +67,7 @@ def _of_trainer(trainer: Any) -> Iterator[str]:
 
 def _of_callbacks(trainer: Any) -> Iterator[str]:
     for each in trainer.callbacks:
+        # A stack takes all batches at once: nobody is called between two of them.
         for hook in _BY_BATCH.split():
             owner = next((cls for cls in type(each).__mro__ if hook in vars(cls)), type(each))
             if owner.__name__ not in _KNOWN.split() or not owner.__module__.startswith(UPSTREAM):
@@ -94,6 +95,7 @@ def _of_module(trainer: Any, module: Any) -> Iterator[str]:
                 yield f"{type(source).__name__} has its own {hook}"
     if trainer.model is not module:
         yield f"{name} is wrapped"
+    # The matrix of a stack has one type; without any parameters there is no type at all.
     trained = [param for param in module.parameters() if param.requires_grad]
     if len({param.dtype for param in trained}) != 1 or not trained[0].is_floating_point():
         yield "its parameters are not all of one floating-point type"

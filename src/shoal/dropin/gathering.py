@@ -74,6 +74,7 @@ class GatheredIterator(_BaseDataLoaderIter):
     """Iterates over a data loader as its own iterator does, its samples taken out of tensors."""
 
     def __init__(self, loader: Any, feed: Feed) -> None:
+        # Torch's own part first: it draws the base of the workers' seeds, as the loader's own iterator would.
         super().__init__(loader)
         self.feed = feed
         self._ahead: deque[Any] = deque()
@@ -215,6 +216,7 @@ def _samples(dataset: Any, collate: Any) -> Gathered:
     one, spec = _leaves(collate(_fetch(dataset, range(1))), 1)
     if n * sum(each.numel() * each.element_size() for each in one) > MOST:
         raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
+    # 64 samples at least, or all of them where there are fewer.
     again = range(0, n, max(1, min(_SEEN_AGAIN, n // 64)))
     before = _drawn()
     fetched = _fetch(dataset, range(n))
@@ -224,6 +226,7 @@ def _samples(dataset: Any, collate: Any) -> Gathered:
     (leaves, _), (twice, _) = _leaves(whole, n), _leaves(some, len(again))
     if not _same([leaf[again.start : again.stop : again.step] for leaf in leaves], twice):
         raise NotGatherableError("its samples change each time they are fetched")
+    # A function that pads makes of a sample what its neighbors are.
     few = min(n, 3)
     if not _same([leaf[:few] for leaf in leaves], _leaves(collate(fetched[:few]), few)[0]):
         raise NotGatherableError("what it makes of a sample depends on the batch")
@@ -249,6 +252,7 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     """Whether the tensors are equal to the bit, and alike."""
     return len(one) == len(other) and all(
         mine.dtype == theirs.dtype
+        # nan is not equal to itself: a data set with gaps would never be the same twice.
         and torch.equal(mine.isnan(), theirs.isnan())
         and torch.equal(mine.nan_to_num(), theirs.nan_to_num())
         for mine, theirs in zip(one, other, strict=True)

@@ -51,6 +51,7 @@ def launch(
     program: HydraProgram, overrides: Sequence[Sequence[str]], first: int, settings: Settings
 ) -> list[JobReturn]:
     """Run these jobs, those excepted that are done; what each returned, in their order."""
+    # As Hydra's own launchers begin: this is what knows `${hydra:}` and `${now:}`.
     setup_globals()
     every = jobs(overrides, first)
     program.log_as_launcher()
@@ -96,6 +97,7 @@ def _run(program: HydraProgram, left: Sequence[HydraJob], listener: _Listener, s
         work(left, listener)
         return
     blocks = shared_out(left, wanted)
+    # Fewer blocks than processes: those that there are have more cores each.
     n = min(wanted, len(blocks))
     for name in _OF_WORKERS:
         import_module(name)

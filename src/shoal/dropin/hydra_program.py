@@ -51,6 +51,7 @@ class HydraProgram:
     def composed(self, job: HydraJob) -> DictConfig:
         """The configuration of a job."""
         config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
+        # The numbers of a job are missing in its configuration until a launcher gives them.
         with open_dict(config):
             config.hydra.job.id = job.number
             config.hydra.job.num = job.number
@@ -73,6 +74,7 @@ def directory(config: DictConfig) -> Path:
     HydraConfig.instance().set_config(config)  # which `${hydra:...}` reads
     try:
         sweep = config.hydra.sweep
+        # Absolute: where it is asked for later, the job may have gone to another directory.
         return Path(os.path.abspath(os.path.join(str(sweep.dir), str(sweep.subdir))))
     finally:
         HydraConfig.instance().cfg = before

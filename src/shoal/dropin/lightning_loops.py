@@ -77,6 +77,7 @@ class Trainings:
         if _versions(fit.module) == versions and loop.max_batches == [len(passed.sizes)] and not replay.by_step(passed):
             replay.buffers(fit, passed)
             replay.validation(loop, loop._data_fetcher, fit, passed)
+            # Else the next epoch would take what was written just now for a change of the job's own.
             fit.versions = fit.now()
 
     def iterator(self, genuine: Callable[..., Any], loader: Any) -> Any:
@@ -161,6 +162,7 @@ class Trainings:
             return None
         loader: Any = combined.iterables
         feed = self.gathering.feed(loader)
+        # Any other order is drawn once the epoch has trained, which it has not.
         if feed is None or type(loader.sampler).__name__ != "SequentialSampler" or not evaluation._max_batches:
             return None
         [n] = evaluation._max_batches
@@ -193,6 +195,7 @@ def _loops() -> list[tuple[Any, Any]]:
         training = sys.modules.get(f"{home}.loops.training_epoch_loop")
         evaluation = sys.modules.get(f"{home}.loops.evaluation_loop")
         if training and evaluation:
+            # By the class, which is one where both names lead to the same Lightning: patched twice, it would ask twice.
             found[id(training._TrainingEpochLoop)] = training._TrainingEpochLoop, evaluation._EvaluationLoop
     return list(found.values())
 

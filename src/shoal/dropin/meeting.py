@@ -44,6 +44,7 @@ class Meeting:
 
     def _regroup(self, waiting: Sequence[Routine], answers: dict[Routine, Answer]) -> None:
         """Make stacks of the jobs that are in none."""
+        # By their ids: a dataclass that is compared by its values cannot be hashed.
         known = {id(routine.waits_for.fit) for party in self.stacks for routine in party.waiting(waiting)}
         free = [routine for routine in waiting if id(routine.waits_for.fit) not in known]
         for group in _groups(free, answers):
@@ -92,6 +93,7 @@ def _time(job: Waiting) -> tuple[int, int, int]:
 
 def _parties(block: list[Routine], answers: dict[Routine, Answer]) -> list[_Party]:
     """Stacks of these jobs, without those that would not train in one as they do alone."""
+    # Once more without those that differ: the stack is made of all its jobs, and so are its programs.
     while len(block) > 1:
         try:
             stacked = Stacked([routine.waits_for for routine in block])

@@ -36,6 +36,7 @@ Together = Callable[[Sequence[Routine]], None]
 def run(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer, together: Together) -> None:
     """Run jobs, in their order as far as they do not wait for each other."""
     with signals_left_alone():
+        # Each as far as its first epoch that can be shared, where it waits; one that waits for none ends here.
         begun = [(job, _begun(program, job, listener)) for job in jobs]
         while waiting := [routine for _, routine in begun if routine.waits_for is not None]:
             together(waiting)
@@ -49,6 +50,7 @@ def one_by_one(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overse
         config = program.composed(job)
         listener.begins(job, directory(config))
         listener.ends(job, program.run(config))
+        # The job has configured logging as its own.
         program.log_as_launcher()
 
 

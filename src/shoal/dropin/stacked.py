@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from shoal.dropin.step_draws import StepDraws
 from shoal.dropin.untouched import Untouched, replace
-from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting
+from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting, side_by_side
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import EpochHistory, Training
@@ -53,6 +52,7 @@ class Stacked:
         self.fits = fits
         self.rows = list(range(len(fits)))
         """The member in each row; rows beyond are copies of the last."""
+        # Tried as before its first step: what an object that has stepped keeps is of other parameters than are tried.
         rule = fitted(begun_anew(first.own) if members[0].stepped else first.own, first.own.weights)
         if rule.asks:
             raise UnfitError(f"{first.own.called} asks for the loss again within a step")
@@ -83,12 +83,14 @@ class Stacked:
     def unlike(self, jobs: Rows, *, rows: Sequence[int] | None = None) -> dict[int, str]:
         """For each job that would not train here as it does alone, why, by row; of those in `rows`."""
         self._guard.on = False
+        # Bits are compared once it is known who stays (`_rehearse`).
         found: dict[int, str] = {}
         with self._computing(jobs):
             self._refresh(jobs)
             modules = [self.fits[member].module for member in self.rows]
             untouched, waiting = Untouched(modules), next(iter(jobs.values()))
             ahead = self._asked.ahead(jobs, len(self.stack), keeps=True)
+            # The second batch too: what a step does by the number of the batch is seen there.
             for number in range(min(2, len(waiting.train.places))):
                 clock = AheadClock(ahead, waiting.epoch, number, waiting.step + number // self._accumulate)
                 batch = self._batch(jobs, "train", number)
@@ -100,6 +102,7 @@ class Stacked:
         """Train an epoch of the jobs in these rows; for each what it came to, or why it has to train it alone."""
         with self._computing(jobs):
             self._refresh(jobs)
+            # Rows that fill it up train along: where all rows step, none has to be put back.
             self.stack.active = [row in jobs or row >= len(self.rows) for row in range(len(self.stack))]
             self.stack.diverged = {}
             waiting = next(iter(jobs.values()))
@@ -108,6 +111,7 @@ class Stacked:
             training = Training(self.stack, self._train, self._update, accumulate=self._accumulate)
             ahead = self._asked.ahead(jobs, len(self.stack))
             batches = (self._batch(jobs, "train", number) for number in range(n))
+            # For nobody: objects step the rows, each with the rates of its own groups.
             rates = [torch.zeros(len(self.stack), 1, dtype=torch.float64)]
             history = training.epoch(batches, rates, AheadClock(ahead, waiting.epoch, 0, waiting.step), n_batches=n)
             left = ahead.states() if self._asked.draws else {}
@@ -157,25 +161,11 @@ class Stacked:
 
     def _batch(self, jobs: Rows, stage: str, number: int) -> Any:
         """A batch of every row; rows of jobs that are not there have that of one that is."""
-        parts = self._parts(jobs, stage)
-        samples = parts[0].feed.samples
-        if all(part.feed.samples is samples for part in parts):
-            places = torch.stack([part.places[number] for part in parts])
-            shape = places.shape
-            leaves = [leaf.index_select(0, places.flatten()).view(*shape, *leaf.shape[1:]) for leaf in samples.leaves]
-        else:
-            each = [[leaf[part.places[number]] for leaf in part.feed.samples.leaves] for part in parts]
-            leaves = [torch.stack(list(leaf)) for leaf in zip(*each, strict=True)]
-        dtype = self.stack.params.dtype
-        if dtype == torch.float64:
-            leaves = [leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
-        return pytree.tree_unflatten(leaves, samples.spec)
-
-    def _parts(self, jobs: Rows, stage: str) -> list[EpochBatches]:
         some = next(iter(jobs.values()))
         found = [jobs.get(row, some) for row in range(len(self.rows))]
         found += found[-1:] * (len(self.stack) - len(found))
-        return [each.train if stage == "train" else _validation(each) for each in found]
+        parts = [each.train if stage == "train" else _validation(each) for each in found]
+        return side_by_side(parts, number, self.stack.params.dtype)
 
     def _rehearse(self, jobs: Rows) -> None:
         """Have the programs ready that give each job the bits it has in any stack."""
@@ -212,6 +202,7 @@ class Stacked:
         if isinstance(train, str):
             return train
         layout, own = self.stack.layout, job.fit.own
+        # A state of one column is a number of the job's optimizer, not one for each of its parameters.
         parts = {name: layout.parts(each[row]) for name, each in self.stack.state.items() if each.shape[1] > 1}
         rule = self.stack.rule
         assert isinstance(rule, ByObjects)
@@ -239,6 +230,7 @@ class Stacked:
         given = {**values, **{name: value[row] for name, value in buffers.items() if name.startswith(MARK)}}
         given["the loss"] = torch.stack([each[row] for each in losses])
         for name, value in given.items():
+            # The state of a metric may be infinite until it is told of a value, as a minimum is.
             if value.is_floating_point() and bool(value.isnan().any() or (name in values and value.isinf().any())):
                 return f"{name} is not finite"
         step = self._steps[stage]
@@ -255,6 +247,7 @@ class Stacked:
             self._guard.on = False
             clock = Clock(next(iter(left.values())).epoch, 0, self._step(left))
             batch = self._batch(left, "val", 0)
+            # The probe asks each module's own step, which needs the weights that the epoch has come to.
             with Untouched(modules) as untouched:
                 for row in left:
                     replace(self.fits[self.rows[row]].module, self.stack.weights(row))

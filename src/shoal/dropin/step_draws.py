@@ -33,6 +33,7 @@ class StepDraws:
         sizes = job.train.sizes
 
         def draws(number: int) -> list[Draw]:
+            # What a step draws depends on the shape of its batch, and is noted once for each.
             if sizes[number] not in self._known:
                 self._known[sizes[number]] = self._noted(job, number)
             return self._known[sizes[number]]

@@ -30,8 +30,24 @@ class EpochBatches:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """SampleTensors of each batch."""
+        """Samples of each batch."""
         return tuple(len(each) for each in self.places)
+
+
+def side_by_side(parts: Sequence[EpochBatches], number: int, dtype: torch.dtype) -> Any:
+    """The batch of this number of each of several jobs, its tensors of shape (runs, batch, ...)."""
+    samples = parts[0].feed.samples
+    if all(part.feed.samples is samples for part in parts):
+        # Of the same samples those of all jobs are taken at once.
+        places = torch.stack([part.places[number] for part in parts])
+        shape = places.shape
+        leaves = [leaf.index_select(0, places.flatten()).view(*shape, *leaf.shape[1:]) for leaf in samples.leaves]
+    else:
+        each = [[leaf[part.places[number]] for leaf in part.feed.samples.leaves] for part in parts]
+        leaves = [torch.stack(list(leaf)) for leaf in zip(*each, strict=True)]
+    if dtype == torch.float64:
+        leaves = [leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
+    return pytree.tree_unflatten(leaves, samples.spec)
 
 
 @dataclass
@@ -55,6 +71,7 @@ class LightningFit:
         Raises:
             UnfitError: where its optimizer does not have the parameters that are trained.
         """
+        # Those that step by epoch are left to Lightning, whose loop steps them around the epoch.
         by_step = [
             Scheduled(config.scheduler, "step", config.frequency)
             for config in trainer.lr_scheduler_configs
@@ -77,11 +94,13 @@ class LightningFit:
     def limits(self) -> tuple[float | None, float | None]:
         """The largest norm and the largest value of its gradient."""
         limit = self.trainer.gradient_clip_val or None
+        # Lightning has an enumeration here, or None for its default, the norm.
         by_value = str(getattr(self.trainer.gradient_clip_algorithm, "value", "norm") or "norm") == "value"
         return (None, limit) if by_value else (limit, None)
 
     def now(self) -> Hashable:
         """Which tensors the module and the state of its optimizer are, and how often each of them was changed."""
+        # Torch counts the writes to a tensor: nothing need be copied to see a change.
         state = [value for each in self.own.optimizer.state.values() for value in each.values()]
         every = [*self.module.parameters(), *self.module.buffers(), *state]
         return tuple((id(each), each._version) for each in every if isinstance(each, Tensor))
@@ -89,6 +108,7 @@ class LightningFit:
     def steps(self, batches: int) -> list[int]:
         """The batches of so many after which the optimizer steps."""
         n = self.accumulate
+        # As Lightning: also after the last batch, however few were added up by then.
         return [number for number in range(batches) if (number + 1) % n == 0 or number + 1 == batches]
 
     def learn(self, batch: Any, sizes: Sequence[int]) -> None:
@@ -162,8 +182,10 @@ class Trained:
 def looks(module: nn.Module) -> Hashable:
     """Plain attributes of a module and its parts: one that a hook changes between epochs is seen by them."""
     return tuple(
+        # A container as text: it is changed in place, and the object that was noted would be equal to itself.
         (name, str(value) if isinstance(value, list | dict | tuple | set) else value)
         for part in module.modules()
+        # A metric is another one after every step, and is told of each (`replay`).
         if not isinstance(part, Metric)
         for name, value in vars(part).items()
         if isinstance(value, _PLAIN) and name not in _NOT_LOOKED_AT

@@ -37,6 +37,7 @@ class World:
     def taken(cls) -> World:
         """The state of this process as it is."""
         return cls(
+            # Whose configuration `${hydra:...}` and `HydraConfig.get()` read.
             HydraConfig.instance().cfg,
             dict(os.environ),
             os.getcwd(),
@@ -58,6 +59,7 @@ class World:
         _enter_torch(self.torch)
         filters, warnings.showwarning = self.warnings
         if warnings.filters[:] != filters:
+            # The list itself, which the C part of `warnings` holds; and it remembers what the filters decided.
             warnings.filters[:] = filters  # type: ignore[index]
             warnings._filters_mutated()  # type: ignore[attr-defined]
         sys.stdout, sys.stderr = self.streams
@@ -69,10 +71,12 @@ def _enter_environment(environment: dict[str, str]) -> None:
     now = dict(os.environ)
     for name in now.keys() - environment.keys():
         del os.environ[name]
+    # Only what differs: each assignment is a call of the C library as well.
     os.environ.update({name: value for name, value in environment.items() if now.get(name) != value})
 
 
 def _randomness() -> tuple[Any, ...]:
+    # Not where CUDA is only available: to ask for its states would begin it.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
 
@@ -98,6 +102,7 @@ def _torch() -> tuple[Any, ...]:
 
 
 def _enter_torch(state: tuple[Any, ...]) -> None:
+    # Mostly so: a job seldom sets any of these.
     if state == _torch():
         return
     dtype, deterministic, warn_only, precision, cudnn_deterministic, benchmark = state
@@ -135,6 +140,7 @@ class _Logging:
             logger.handlers[:] = handlers
         manager: Any = logging.root.manager
         manager.disable = self.disabled
+        # Every logger remembers for which levels it is enabled.
         manager._clear_cache()
         known: Any = logging._handlers  # type: ignore[attr-defined]
         known.clear()

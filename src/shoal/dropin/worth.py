@@ -26,6 +26,7 @@ def why_not(jobs: Sequence[Waiting], when: Stacks) -> str | None:
     if when is Stacks.ALWAYS:
         return None
     first = jobs[0]
+    # Each size of batch is another program, to be traced, compared and compiled.
     shapes = len(set(first.train.sizes)) + (len(set(first.val.sizes)) if first.val else 0)
     steps = sum(_steps_left(job) for job in jobs)
     if steps >= STEPS * shapes:
@@ -41,5 +42,6 @@ def _steps_left(job: Waiting) -> float:
     if trainer.max_steps not in (None, -1):
         left = (trainer.max_steps - job.step) * job.fit.accumulate
         epochs = min(epochs, left / n)
+    # Never None here: `fitness` lets no such Trainer wait.
     validated = len(job.val.sizes) / trainer.check_val_every_n_epoch if job.val else 0
     return float(epochs * (n + VALIDATION * validated))
