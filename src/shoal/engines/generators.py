@@ -134,4 +134,5 @@ def _of_kind(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], Any], C
     def put(state: Any) -> None:
         bits.state = state
 
+    # NumPy's newer generators cannot be seeded again: the state is that of one that is made with the seed.
     return lambda: bits.state, put, lambda seed: put(type(bits)(seed).state)

@@ -121,6 +121,7 @@ class Job:
             scheduler=self.scheduler,
             seed=self.seed,
         )
+        # A new module is in the mode of training, and would put the one within it there as well.
         return shown.train(module.training)
 
     @cached_property
@@ -134,6 +135,7 @@ class Job:
             with new_tensors(double=self.double):
                 return self.task.data()
         except ConfigError as error:
+            # A task names its settings as it knows them; who has set them knows them below `task.`.
             raise error.at(key=error.key if error.key.startswith("task.") else f"task.{error.key}") from None
 
     def batches(self) -> tuple[Batches, Batches | None]:
@@ -204,6 +206,7 @@ class Job:
             weight = of_class if weight is None else weight * of_class
         if weight is None:
             return samples
+        # The mean is taken in float64: of many weights in float32 it would not come to 1.
         return replace(samples, weight=(weight.double() / weight.double().mean()).to(samples.x.dtype))
 
     @cached_property

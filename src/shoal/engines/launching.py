@@ -60,6 +60,7 @@ def in_one_process(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _own_device(settings: Mapping[str, Any]) -> int | list[int]:
     """One device; where there are several, each worker of this machine has its own."""
+    # `place` is the worker's number on its machine; a run by itself has none, and Lightning chooses.
     place, accelerator = os.environ.get(PLACE), str(settings.get("accelerator", "auto"))
     n = n_devices(accelerator) if place else 1
     # Where there are more workers than devices, several share one.
@@ -76,6 +77,7 @@ def device_of(settings: Mapping[str, Any]) -> torch.device:
 
 def on_host(accelerator: str) -> bool:
     """Whether it computes in main memory: a CPU does."""
+    # The usual case first: for any other name a Trainer is made.
     return accelerator == "cpu" or device_of({"accelerator": accelerator}).type == "cpu"
 
 

@@ -13,6 +13,7 @@ def n_of(limit: float | int | None, n: int) -> int:
     """How many of `n` batches a `limit_..._batches` leaves: a number of them, or a share."""
     if limit is None:
         return n
+    # A share is rounded down, as Lightning does.
     return min(limit, n) if isinstance(limit, int) else int(limit * n)
 
 
@@ -29,6 +30,7 @@ def may_end(trainer: Mapping[str, Any], *, epochs: int, steps: int) -> bool:
 def horizon(trainer: Mapping[str, Any], n: int | None) -> Horizon:
     """How long a run will train if nothing stops it, its epochs having `n` batches; None where only a loader knows."""
     accumulated = trainer.get("accumulate_grad_batches") or 1
+    # The last batches of an epoch make a step too, however few they are.
     return Horizon.of(
         max_epochs=trainer.get("max_epochs"),
         max_steps=trainer.get("max_steps"),

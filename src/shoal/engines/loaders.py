@@ -26,6 +26,7 @@ class Loaders:
         self._datamodule: pl.LightningDataModule | None = None
         if job.in_memory:
             self.train, val = job.batches()
+            # A task's own word counts: a LightningModule of the user's may have no validation_step for the samples.
             self.val = val if job.task.validates else None
         elif isinstance(job.task, LightningTask):
             self._datamodule = job.task.drawn_datamodule()

@@ -43,6 +43,7 @@ class Modes(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the averaged ones in their place."""
+        # Not those that were noted: the sanity check validates before the training starts.
         for each in with_modes(trainer):
             each.eval()
 

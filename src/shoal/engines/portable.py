@@ -107,6 +107,7 @@ def _sqrt(x: Tensor) -> Tensor:
 
 def _parts(x: Tensor) -> tuple[Tensor, Tensor]:
     """The exponent e and ln(m) of x = m 2^e with m near 1, as doubles; m - 1 is exact."""
+    # frexp gives 0.5 <= m < 1. From sqrt(1/2) to sqrt(2) ln(m) is small where x is near 1, and cancels nothing there.
     mantissa, exponent = torch.frexp(x.double())
     small = mantissa < math.sqrt(0.5)
     return exponent.double() - small.double(), torch.log1p(torch.where(small, 2 * mantissa, mantissa) - 1)
@@ -114,6 +115,7 @@ def _parts(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _log(x: Tensor) -> Tensor:
     exponent, rest = _parts(x)
+    # e ln 2 + ln m: the small parts are added first, so that only the last addition rounds what is large.
     return (exponent * _LN2_HIGH + (exponent * _LN2_LOW + rest)).to(x.dtype)
 
 
@@ -124,6 +126,7 @@ def _log2(x: Tensor) -> Tensor:
 
 def _log10(x: Tensor) -> Tensor:
     exponent, rest = _parts(x)
+    # e log 2 + ln m / ln 10, in the same order.
     return (exponent * _LOG10_2_HIGH + (exponent * _LOG10_2_LOW + rest / math.log(10))).to(x.dtype)
 
 
@@ -133,10 +136,12 @@ def _logit(x: Tensor, eps: float | None = None) -> Tensor:
 
 
 def _atan(x: Tensor) -> Tensor:
+    # Not one of MKL's: torch has a kernel of its own for atan2.
     return torch.atan2(x, torch.ones_like(x))
 
 
 def _asin(x: Tensor) -> Tensor:
+    # Not sqrt(1 - x * x), whose difference cancels where x is near 1.
     return torch.atan2(x, torch.sqrt((1 - x) * (1 + x)))
 
 

@@ -24,6 +24,7 @@ class CallbackSettings:
         self._changed: list[tuple[pl.Callback, str, Any]] = []
         saved = before.callbacks if before else {}
         for name, callback in callbacks.items():
+            # Neither has trained yet: in what they differ, the configurations that they were made from do.
             old, new = _attributes(saved.get(name)), _attributes(callback)
             self._changed += [(callback, key, new[key]) for key in old.keys() & new.keys() if old[key] != new[key]]
 

@@ -76,6 +76,7 @@ class Returned(pl.Callback):
         if loss is None:
             return
         size = _size(batch)
+        # (2,): both sums in one tensor, which several processes then add up in one exchange.
         nothing = torch.zeros(2, dtype=torch.float64, device=loss.device)
         total, n = self._sums.get(part, nothing)
         self._sums[part] = torch.stack([total + loss.reshape(()).double() * times * size, n + size])

@@ -58,6 +58,7 @@ def _for_training(given: Any, seed: int, source: Any, *, double: bool, limit: fl
     if not isinstance(given, list | tuple | dict) and not transfers(source):
         try:
             return Sampled(given, seed, double=double, trainer=asked(source))
+        # Samples that are not fixed are drawn for each run, as Lightning draws them.
         except NotGatherableError:
             pass
     return Streamed(given, seed, source, double=double, limit=limit)

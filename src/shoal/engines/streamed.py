@@ -76,9 +76,11 @@ class Streamed:
         self.own = OwnGenerators(self._loaders, seed, but=after.own if after else None)
         self._together = _together(given, validates=after is not None)
         if isinstance(limit, int) and limit:
+            # As Lightning does, so that the fetcher knows which batch is the last.
             self._together.limits = [min(limit, _length_of(each)) for each in self._together.flattened]
         self._left: tuple[int, Any] = (-1, None)
         self._first = next(self._epoch(0), None)
+        # Drawn again from the same states: a loader that counts on would give another batch.
         leaves, again = (pytree.tree_leaves(each) for each in (self._first, next(self._epoch(0), None)))
         if not leaves or not all(isinstance(each, Tensor) and each.dim() for each in leaves):
             raise NotGatherableError("its batches are not of tensors alone")
@@ -164,6 +166,7 @@ class Streamed:
         if self._after and (left := self._after.left(number)):
             return [left]
         with generators_restored():
+            # Before its first epoch `fit` has seeded them for the run; in each epoch they are seeded for that.
             seed_global(self._run_seed, *([number] if number or self._after else []))
             return [global_states()]
 
@@ -184,6 +187,7 @@ class Streamed:
         if self._double:
             batch = pytree.tree_map(_doubled, batch)
         for hook in self._hooks:
+            # The second of them is told a device: the CPU, from where the stack moves all batches together.
             batch = hook(batch, *([torch.device("cpu")] if hook.__name__ == HOOKS[1] else []), self._place)
         return batch
 

@@ -38,6 +38,7 @@ class GradientLimits:
 
     def clippings(self, grads: Matrix) -> list[tuple[str, Clipping, Column]]:
         """What clips gradients like these, by what it is called, with the limits that it is given."""
+        # Both may be there: of the runs of a stack some are clipped by norm and some by value.
         kinds = (("norm", clip_norm, self.norm), ("values", clip_values, self.value))
         return [(name, by, limits.to(grads)) for name, by, limits in kinds if limits.isfinite().any()]
 

@@ -57,6 +57,7 @@ class Gathered:
         self._sizes = runs[0].sizes()
         n_samples = len(runs[0].tensors[0])
         self._parts = [_Part(each, device) for each in zip(*(run.tensors for run in runs), strict=True)]
+        # (runs, 1): the samples of all runs lie one run behind the other, each with its own from here on.
         self._starts = torch.tensor([[i * n_samples] for i in range(len(runs))])
 
     def __len__(self) -> int:
@@ -76,6 +77,7 @@ class Gathered:
         """
         # An order has all samples, those of a last batch that is dropped among them.
         orders = torch.stack([run.order(number) for run in self.runs])[:, : sum(self._sizes)]
+        # In samples that all runs share, and in those that lie one run behind the other.
         places = (torch.split(each.to(self.device), self._sizes, dim=1) for each in (orders, orders + self._starts))
         for shared, own in islice(zip(*places, strict=True), first, end):
             yield self._batch([part.take(shared if part.shared else own) for part in self._parts], dtype)

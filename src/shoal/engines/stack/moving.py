@@ -34,6 +34,7 @@ def _moved(tree: Tree, device: torch.device) -> Tree:
     for place, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor) and leaf.device != device:
             alike.setdefault((leaf.shape, leaf.dtype), []).append(place)
+    # Those of one shape and type are one tensor on the way: (n, *shape).
     for places in alike.values():
         for place, value in zip(places, torch.stack([leaves[each] for each in places]).to(device), strict=True):
             leaves[place] = value

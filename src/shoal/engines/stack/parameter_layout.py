@@ -32,6 +32,7 @@ class Layout:
     def places(self) -> list[tuple[int, int]]:
         """First element of each parameter, and how many it has."""
         sizes = [prod(shape) for shape in self.shapes]
+        # Rounded up to the next multiple.
         padded = [-(-size // ALIGNMENT) * ALIGNMENT for size in sizes]
         return list(zip(accumulate([0, *padded[:-1]]), sizes, strict=True))
 

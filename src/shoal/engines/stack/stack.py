@@ -93,6 +93,7 @@ class Stack:
         params = layout.matrix([list(named.values()) for named in trained], device)
         fixed = [_fixed(module) for module in modules]
         buffers = {name: torch.stack([named[name] for named in fixed]).to(params.device) for name in fixed[0]}
+        # Lightning averages parameters that are not trained too, but buffers only where it is told to.
         frozen = frozenset(buffers).difference(name for name, _ in modules[0].named_buffers())
         runs = len(modules)
         stack = cls(
@@ -251,6 +252,7 @@ class Stack:
             self.kept[row] = self._taken(given)
             return
         groups = [place for place, names in enumerate(own.names) for _ in names]
+        # A state of one column is a number of the run: `columns_of` names it, below.
         parts = {name: self.layout.parts(each[row]) for name, each in self.state.items() if each.shape[1] > 1}
         for number, (place, values) in enumerate(zip(groups, given, strict=True)):
             for name in self.rule.matrices_of(place):
@@ -276,6 +278,7 @@ class Stack:
 def own_names(module: nn.Module) -> dict[str, str]:
     """For each name in a module's state dict the first one of the same tensor: one that is shared has several."""
     first: dict[int, str] = {}
+    # The very tensors (keep_vars): detached ones would be different objects, and none known to be shared.
     return {name: first.setdefault(id(value), name) for name, value in module.state_dict(keep_vars=True).items()}
 
 

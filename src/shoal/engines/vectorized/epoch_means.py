@@ -58,6 +58,7 @@ def _returned(running: Running, stage: Stage) -> set[str]:
     steps = running.steps.captured
     if not (running.members[0].job.own_module and steps[stage].gives_loss):
         return set()
+    # Any number: the question is only whether a step gives a loss.
     return added(stage, torch.zeros(()), {name for each in steps.values() for name in each.entries})
 
 
@@ -65,6 +66,7 @@ def _begun(running: Running, begun: Mapping[int, Mapping[str, Any]], name: str, 
     """The total of a metric in every row, over the batches that were done before."""
     nothing = Total.nothing(entry, len(running.stack))
     found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in running.filled]
+    # One weight for all rows, whose batches are of one size.
     return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])
 
 

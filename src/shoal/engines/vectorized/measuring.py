@@ -19,6 +19,7 @@ class StackMeasures:
         """The task of each row, and the targets of each validation batch."""
         self.tasks = tasks
         self.targets = torch.cat(list(targets), dim=1)
+        # Where no class has measures of its own, one computation is for all rows.
         self._usual = all(type(task).metrics is Task.metrics for task in tasks)
         self._units = [task.unit for task in tasks] if self._usual else []
 

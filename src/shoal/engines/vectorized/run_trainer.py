@@ -60,6 +60,7 @@ class RunTrainer:
         self.max_steps: int = settings.get("max_steps", -1)
         self.min_epochs: int | None = settings.get("min_epochs")
         self.min_steps: int | None = settings.get("min_steps")
+        # Infinite where nothing but a stop ends the training, as Lightning says it.
         self.estimated_stepping_batches = math.inf if horizon.steps is None else horizon.steps
         self.accumulate_grad_batches = int(settings.get("accumulate_grad_batches") or 1)
         self.check_val_every_n_epoch: int | None = settings.get("check_val_every_n_epoch", 1)
@@ -136,6 +137,7 @@ class RunTrainer:
             return [self.rate.optimizer]
         assert self.rate is not None
         self._shown = self._shown or self._job.optimizer.of(self.lightning_module)
+        # At each look: its rate is that of the step that comes next.
         for group, settings in zip(self._shown.param_groups, self._like(), strict=True):
             group.update(settings)
         return [self._shown]

@@ -47,6 +47,7 @@ class Running:
         device = device_of(settings)
         accumulate = int(settings.get("accumulate_grad_batches") or 1)
         weights = [each.to(device) for each in own[0].weights] if own else []
+        # Of the first run alone: all runs of a stack have optimizers of one kind, as their signatures say.
         rule = fitted(own[0], weights, accumulate=accumulate) if own else members[0].job.optimizer.stacked()
         assert rule is not None
         norms, values = zip(*(member.limits() for member in members), strict=True)
@@ -105,6 +106,7 @@ class Running:
         """How many of an epoch's `n` batches are left to train on before `max_steps` is reached."""
         left = n - self.batch
         max_steps = self.judge.max_steps
+        # Each step takes `accumulate` batches; without a limit Lightning has -1.
         return left if max_steps in (-1, None) else min(left, (max_steps - self.step) * self.accumulate)
 
     @property

@@ -38,6 +38,7 @@ def slower(running: Running) -> str | None:
     with steady(), generators_restored():
         together = _seconds(lambda: running.steps.train(stack.views(), stack.buffers, batch, _clock(running))) / n
         alone = _seconds(lambda: _alone(running, batch))
+    # Seconds of one run, both: `together` is by then divided by the number of runs.
     if together <= MARGIN * (alone + AROUND):
         return None
     return (
@@ -64,4 +65,5 @@ def _seconds(do: Callable[[], object]) -> float:
         began = time.perf_counter()
         do()
         times.append(time.perf_counter() - began)
+    # The shortest: what else the machine does only ever adds to one.
     return min(times)
