@@ -97,6 +97,16 @@ ROWS: list[tuple[str, str, str]] = [
     ("parabola", "parabola: must be KEY=VALUE", "did you mean task=parabola?"),
     ("--epochs", "unrecognized arguments: --epochs", "KEY=VALUE"),
     ("hydra.verbose=[[1]]", "hydra.verbose=[[1]] (command line): must be true, false or names of loggers", ""),
+    ("hydra.sweeper=3", "hydra.sweeper=3 (command line): must be a node with a _target_", "hydra/sweeper=NAME"),
+    ("hydra.launcher=null", "hydra.launcher=null (command line): must be a node with a _target_", "/launcher=NAME"),
+    ("hydra.run=3", "hydra.run=3 (command line): is a node of several settings", "hydra.run.NAME=VALUE"),
+    ("hydra.job_logging=x", "hydra.job_logging=x (command line): is a node of several settings", "NAME=VALUE"),
+    ("hydra.job=null", "hydra.job=null (command line): cannot be null", ""),
+    ("hydra.job.chdir=abc", "hydra.job.chdir=abc (command line): must be true or false", ""),
+    ("hydra.job.env_copy=3", "hydra.job.env_copy=3 (command line): must be a list", ""),
+    ("hydra.mode=3", "hydra.mode=3 (command line): must be one of RUN, MULTIRUN", ""),
+    ("hydra.searchpath=3", "hydra.searchpath=3 (command line): must be a list of strings", ""),
+    ("hydra=3", "hydra=3 (command line): must be the name of a choice", "hydra=NAME"),
     ("--config-name=no/such", "--config-name no/such: there is no no/such.yaml beside train.yaml", ""),
     ("--config-dir=no/such", "--config-dir no/such: no such folder", "working directory"),
     ("--config-dir=file:///no/such", "--config-dir file:///no/such: no such folder", "working directory"),
@@ -173,6 +183,17 @@ def told(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def conf(text: str) -> str:
     return text.replace("{conf}", "shoal's conf/")
+
+
+def test_what_is_only_to_be_shown_is_refused_in_the_same_words(
+    workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+    code = main(["--cfg", "job", "trainer=3"])
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: trainer=3 (command line): must be the name of a choice\n")
 
 
 @pytest.mark.parametrize(("typed", "first", "rest"), [*ROWS], ids=[row[0] for row in ROWS])

@@ -48,6 +48,7 @@ def train(words: Sequence[str]) -> int:
     if args.help:
         print(help_on(args.overrides, config_dir=args.config_dir, config_name=args.config_name))
         return int(ExitCode.OK)
+    # What only shows something is Hydra's own: its output is what a user of Hydra knows.
     if args.hydra_help or args.cfg or args.shell_completion or args.info is not None:
         return _hydra(words, args)
 
@@ -75,6 +76,7 @@ def _parsed(words: list[str]) -> Any:
         )
 
     parser.error = refuse  # type: ignore[method-assign]
+    # Intermixed: `task=parabola -m seed=1,2` has an option between its settings.
     args = parser.parse_intermixed_args(words)
     modes = [name for name in ("multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
     if len(modes) > 1:
@@ -98,6 +100,7 @@ def _refuse_spaces(words: list[str]) -> None:
 
 def _as_setting(words: list[str]) -> str | None:
     """The way out for who writes a setting as an option, as other programs have it: `--epochs 10`."""
+    # Argparse has no public list of a parser's options.
     known = get_args_parser()._option_string_actions
     place = next((n for n, word in enumerate(words) if word.startswith("--") and word.split("=")[0] not in known), None)
     if place is None:
@@ -105,10 +108,12 @@ def _as_setting(words: list[str]) -> str | None:
     key, sign, value = words[place].removeprefix("--").replace("-", "_").partition("=")
     if not sign:
         follows = words[place + 1] if place + 1 < len(words) else ""
+        # A flag, where the next word is an option or a setting by itself.
         value = "" if follows.startswith("-") or "=" in follows else follows
     flag = not value
     setting = f"{key}={value or 'true'}"
     try:
+        # Tried: only a setting that there is, is offered as it stands.
         with composed([setting]):
             return f"did you mean {shlex.quote(setting)}?"
     except ShoalError as error:
@@ -130,8 +135,9 @@ def _hydra(words: list[str], args: Any) -> int:
     sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
     try:
         with naming_misread(), own_launcher():
+            # Without `version_base` Hydra takes its own rules for those of 1.1, and warns.
             hydra.main(config_path=str(own_conf()), config_name=PRIMARY, version_base="1.3")(_train)()
-    except (HydraException, OmegaConfBaseException, MarkedYAMLError):
+    except (HydraException, OmegaConfBaseException, MarkedYAMLError, ValueError):  # the last of `trainer=3`
         overrides = args.overrides if args.cfg else []
         with composed(overrides, config_dir=args.config_dir, config_name=args.config_name):
             raise  # it does compose: what went wrong is something else

@@ -42,6 +42,7 @@ OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 def of_sweep(override: str) -> bool:
     """Whether an override says how or where a sweep is run."""
+    # By the name, without Hydra's parser: it is asked of words that cannot be parsed, too.
     return override.lstrip("+~").partition("=")[0].partition(".")[0] in OF_SWEEPS
 
 
@@ -63,6 +64,7 @@ class Composed:
     @property
     def origins(self) -> Origins:
         """Where the values came from."""
+        # Read when an error asks for a place, and once: most configurations have none.
         files = cache(partial(composed_files, self.hydra, self.name, tuple(self.overrides)))
         return Origins(self.overrides, self.choices, files=files)
 
@@ -74,6 +76,7 @@ class Composed:
         """
         task = self.config.copy()
         with read_write(task), open_dict(task):
+            # It has references of its own, which nothing but Hydra can resolve.
             del task["hydra"]
             for key in OF_SWEEPS:
                 task.pop(key, None)
@@ -87,6 +90,7 @@ class Composed:
         """Let `${hydra:runtime.output_dir}` be the run directory, which Hydra says only once the run begins."""
         with read_write(self.config.hydra.runtime), open_dict(self.config.hydra.runtime):
             self.config.hydra.runtime.output_dir = str(self.directory().absolute())
+        # `${hydra:...}` reads that object's copy, and not this configuration.
         HydraConfig.instance().set_config(self.config)
 
     def located(self, error: ShoalError) -> ShoalError:
@@ -125,6 +129,7 @@ def composed(
     GlobalHydra.instance().clear()
     with importing_plugins(), naming_misread():
         experiments.install()
+        # Not `hydra.compose`, which composes single runs only.
         hydra = Hydra.create_main_hydra2(task_name=PRIMARY, config_search_path=search_path(config_dir))
         # After the line above, which registers Hydra's own.
         OmegaConf.register_new_resolver("hydra", _of_hydra, replace=True)
@@ -140,6 +145,7 @@ def composed(
                 config = compose(overrides)
                 _check_one_task(config)
                 _check_verbose(config)
+                _check_plugins(config)
             except Exception as error:
                 raise translated(error, overrides, compose) from error
             found = Composed(hydra, config, list(overrides), config_name or PRIMARY)
@@ -150,6 +156,7 @@ def composed(
         with naming_misread(), own_launcher(), read_from(config):
             yield found
     finally:
+        # Put back whatever happened: a caller's own Hydra application goes on afterwards.
         GlobalHydra.instance().hydra = outer
 
 
@@ -172,12 +179,24 @@ def _check_verbose(config: DictConfig) -> None:
         )
 
 
+def _check_plugins(config: DictConfig) -> None:
+    """Refuse a sweeper or a launcher that is no node, in which Hydra would look for a `_target_` all the same."""
+    for name in ("sweeper", "launcher"):
+        # By the node itself, whose `_target_` alone says what it is: its other settings may still be missing.
+        node = config.hydra._get_node(name)
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            value = OmegaConf.to_container(node) if OmegaConf.is_config(node) else config.hydra[name]
+            problem, hint = "must be a node with a _target_", f"one that is installed is chosen by hydra/{name}=NAME"
+            raise ConfigError(f"hydra.{name}", value, problem, hint=hint, source=COMMAND_LINE)
+
+
 def _check_one_task(config: DictConfig) -> None:
     """Refuse several tasks in one run."""
     if not isinstance(config.hydra.runtime.choices.get("task"), str):
         raise ConfigError(
             "task",
             next((line.partition("=")[2] for line in config.hydra.overrides.task if line.startswith("task=")), None),
+            # A list is a valid choice to Hydra, which composes both files into one node.
             "a run has one task",
             hint="for each of several: -m task=parabola,sin_x2",
             source=COMMAND_LINE,

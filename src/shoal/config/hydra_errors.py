@@ -24,6 +24,17 @@ from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, n
 _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
 """What Hydra says of an override of something that is not there."""
 
+_PLACES = ("full_key:", "object_type=", "reference_type=")
+
+_OF_VALUES: Mapping[str, str] = {
+    "is not Optional": "cannot be null",
+    "is not a valid bool": "must be true or false",
+    r"expected one of \[(.+)\]": r"must be one of \1",
+    "must be a list of strings": r"\g<0>",
+    "is not a ListConfig, list or tuple": "must be a list",
+}
+"""What OmegaConf and Hydra say of a value that a setting of Hydra's cannot have, and the same in shoal's words."""
+
 MANY = 20
 """At most so many names are listed if one of them is near the one that was typed."""
 
@@ -55,6 +66,7 @@ def _unparsable(error: OverrideParseException) -> ShoalError:
     if not equals:
         hint = word_elsewhere(key) or f"for example {key}=VALUE"
         return UsageError(f"{error.override}: must be KEY=VALUE", hint=hint)
+    # What ANTLR says of a letter that the grammar does not know is the name of one of its classes.
     said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", _first_line(error))
     hint = "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
     return ConfigError(key, value, f"cannot be read: {said}", hint=hint, source=COMMAND_LINE)
@@ -64,6 +76,7 @@ def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> Shoa
     wanted = str(error.missing_cfg_file or "")
     group, _, name = wanted.rpartition("/")
     if not error.options:
+        # It lists no options for a missing `--config-name`.
         if "primary config" in str(error):
             problem = f"there is no {wanted}.yaml beside train.yaml, nor in the folder of --config-dir"
             return UsageError(f"--config-name {wanted}: {problem}")
@@ -84,9 +97,11 @@ def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> Shoa
 def _bad_yaml(error: MarkedYAMLError | ReaderError) -> ShoalError:
     if isinstance(error, ReaderError):
         return UsageError(f"{error.name}: byte {error.position}: {error.reason}", hint="YAML files are UTF-8 text")
+    # Absent where PyYAML fails before the first token.
     mark = error.problem_mark
     where = f"{mark.name}:{mark.line + 1}:{mark.column + 1}" if mark else "a YAML file"
     problem = _shortened(error.problem or error.context or "cannot be read")
+    # PyYAML names the letter and not what is wrong with it.
     tab = "a tab: indent with spaces" if "\\t" in problem else None
     return UsageError(f"{where}: {problem}", hint=tab)
 
@@ -94,7 +109,9 @@ def _bad_yaml(error: MarkedYAMLError | ReaderError) -> ShoalError:
 def _broken_reference(error: Exception, config: DictConfig | None) -> ShoalError:
     """The error for a `${...}` that leads nowhere, at the setting that holds it."""
     said = re.sub(r"^\w+ raised while resolving interpolation: ", "", _first_line(error)).strip('"')
+    # The message names the reference and not the setting that holds it, which is looked for.
     settings = dict(_settings(config)) if config is not None else {}
+    # OmegaConf blames the setting that was read; the broken reference may be further on.
     key = _followed(str(getattr(error, "full_key", None) or "a setting"), settings)
     if "ecursive interpolation" in said:
         return ConfigError(key, settings.get(key, "${...}"), "refers to itself")
@@ -117,6 +134,7 @@ def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
         if not isinstance(node, dict):
             yield key, node
             return
+        # Where both hold the reference, the user's own setting is the one to name.
         for name in sorted(node, key=lambda each: each == "hydra"):
             yield from walk(node[name], f"{key}.{name}".lstrip("."))
 
@@ -125,6 +143,7 @@ def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
 
 def _followed(key: str, settings: Mapping[str, Any]) -> str:
     """The setting that `key` stands for, where its value is nothing but a reference to another, and so on."""
+    # As often as there are settings: references may go in a circle.
     for _ in settings:
         match = re.fullmatch(r"\$\{([\w.]+)\}", str(settings.get(key)))
         if not match or match[1] not in settings or match[1] == key:
@@ -148,11 +167,14 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
             f"{misplaced[1]}.yaml chooses {misplaced[2]}, which is beside it and not in it",
             hint="the first line of such a file must be: # @package _global_",
         )
+    # Of many messages of OmegaConf's none says which override it was.
     override = _at_fault(text, overrides, compose)
     if override is None:
         return UsageError(_shortened(_last_line(text) if text.startswith("In '") else text.splitlines()[0]))
     key, value = _key(override), override.partition("=")[2]
+    # Composed without the wrong one, the configuration tells what would have been right in its place.
     others = [each for each in overrides if each is not override]
+    # By Hydra's words: the classes of these errors are the same as those of others.
     if any(each in text for each in _NOT_THERE):
         parent, _, name = key.rpartition(".")
         kind = NO_SUCH_SETTING if parent else "no such setting or group"
@@ -170,6 +192,7 @@ def _at_fault(text: str, overrides: list[str], compose: Compose) -> str | None:
     if matching:
         return matching[0]
     for override in overrides:
+        # Composed once for each override: only where something is wrong already.
         if _reaches(compose, [each for each in overrides if each is not override]):
             return override
     return None
@@ -184,6 +207,11 @@ def _reworded(text: str, override: str) -> tuple[str, str | None]:
         return "must be the name of a choice", f"for example {plain.partition('=')[0]}=NAME"
     if "requires --multirun" in text:
         return "a sweep needs -m", f"for one value: {plain.partition('=')[0]}=VALUE"
+    if re.search(r"is not a subclass of| to Dict\[", text):
+        return "is a node of several settings", f"for example {_key(override)}.NAME=VALUE"
+    for said, problem in _OF_VALUES.items():
+        if found := re.search(said, text):
+            return found.expand(problem), None
     return _shortened(_last_line(text)), None
 
 
@@ -206,6 +234,7 @@ def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> s
     names = {str(key) for key in node if key not in ("hydra", "_target_")}
     if not parent and "hydra" in config:
         names |= {str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")}
+    # Forty names of a Trainer's arguments help nobody who has mistyped one.
     if len(names) > MANY and (guess := nearest(name, names)):
         return f"did you mean {guess}?"
     return suggestion(name, names) if names else f"{parent} has no settings"
@@ -231,6 +260,7 @@ def _whole(error: BaseException) -> str:
         return "its values are nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return f"its file is not UTF-8 text: byte {error.start} cannot be read"
+    # Hydra wraps what OmegaConf says in a sentence that repeats the override.
     if error.__cause__ is not None and (not text or text.startswith("Error merging override")):
         return f"{text}\n{_whole(error.__cause__)}".strip()
     return text or type(error).__name__
@@ -241,7 +271,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "hydra.cc" not in line]
+    # OmegaConf ends what it says with the place, which is known, and with the names of its own classes.
+    said = [line.strip() for line in text.splitlines() if "hydra.cc" not in line]
+    lines = [line for line in said if line and not line.startswith(_PLACES)]
     return lines[-1] if lines else "cannot be composed"
 
 
