@@ -162,6 +162,15 @@ def test_a_sweeps_path_lists_its_runs(folder: Path) -> None:
     assert len(done.stdout.splitlines()) == 6
 
 
+def test_a_sweep_is_compared_run_by_run(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "outputs", {"seed": [0, 1]}).path
+
+    done = run_in_pipes(["compare", str(sweep)], tmp_path)
+
+    assert done.returncode == 0
+    assert "seed\t0\t1" in done.stdout
+
+
 def test_a_metric_that_only_runs_inside_a_sweep_have_leaves_its_row_empty(tmp_path: Path) -> None:
     make_sweep(tmp_path / "outputs", {"seed": [0, 1]}, final={"val/loss": 0.5, "other": 1.0})
     make_run(tmp_path / "outputs", final={"val/loss": 0.5})

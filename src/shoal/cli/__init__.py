@@ -68,9 +68,13 @@ def train(words: Sequence[str] | None = None) -> int:
 def run(words: Sequence[str]) -> int:
     """Run one command and give its exit code; nothing is raised."""
     if sys.platform == "win32":
+        # Here, for what comes next asks the system for what Windows has not.
         return tell(UsageError(NOT_ON_WINDOWS), debug=False)
+    # First of all: whatever is opened or said before it might take the place of a closed stream.
     keep_standard_streams()
+    # Before any command imports torch: the deferred modules must not be there yet.
     defer(own_process=True)
+    # For every command that imported much: the interpreter looks for garbage once more as it ends.
     atexit.register(keep_what_is_imported)
     try:
         return _done(list(words))
@@ -80,6 +84,7 @@ def run(words: Sequence[str]) -> int:
 
 def _done(words: list[str]) -> int:
     """Do what the words ask for; those behind `train` are Hydra's, and typer has no part in them."""
+    # Past typer, which a training then need not import: Hydra's own parser reads these words.
     if words[:1] == ["train"]:
         from shoal.app.command import train
 
@@ -87,6 +92,7 @@ def _done(words: list[str]) -> int:
     if words == ["--version"]:
         print(f"shoal {installed('shoal')}")
         return ExitCode.OK
+    # Any command takes the word, so no command declares it; typer would take it for an argument.
     return _by_typer([word for word in words if word != DEBUG] or ["--help"])
 
 
@@ -100,9 +106,12 @@ def _by_typer(words: list[str]) -> int:
     except TyperException as error:
         raise _usage(error) from error
     except Exit as end:
+        # Not an error: it is how a command here gives an exit code, as do `--help` and completion.
         return end.exit_code
+    # Typer's word for Ctrl-C, and for the end of the input, at a question.
     except Abort as end:
         raise KeyboardInterrupt from end
+    # Where typer is not standalone, it gives what the command's function gave, which is None of most.
     return result if isinstance(result, int) else ExitCode.OK
 
 
@@ -113,10 +122,13 @@ def application(command: str | None = None) -> typer.Typer:
     app = typer.Typer(
         name="shoal",
         help="Experiments with small PyTorch models: one run or hundreds, from configuration.",
+        # The help is plain text: rich need not be imported for it.
         rich_markup_mode=None,
+        # The boundary tells errors; typer would install a hook of its own.
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
+    # Without one, an app with a single command, such as `fit`, would be that command and take its name for an argument.
     app.callback()(_shoal)
     for module in [name for name, its_own in _COMMANDS.items() if command in its_own] or _COMMANDS:
         import_module(f"{__name__}.{module}").register(app)
@@ -131,10 +143,12 @@ def _usage(error: Exception) -> UsageError:
     if found := re.match(r"No such command '([^']+)'", str(error)):
         return _no_such_command(found[1])
     said = error.format_message() if hasattr(error, "format_message") else str(error)
+    # Pydantic, by which typer checks what is given, puts this before the words of a check.
     said = said.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "shoal"
     option = re.match(r"No such option: --([\w.-]+)", said)
+    # Who writes `--epochs 10` where a command takes settings is shown how a setting is written.
     settings = [each for each in context.command.params if "KEY=VALUE" in (each.metavar or "")] if context else []
     as_setting = f"settings are KEY=VALUE, {option[1]}=VALUE; " if option and settings else ""
     return UsageError(" ".join(said.split()).rstrip("."), hint=f"{as_setting}see: {command} --help")
@@ -144,8 +158,10 @@ def _no_such_command(word: str) -> UsageError:
     """The error for a command that is not there: what is called so elsewhere, or is spelled nearly so."""
     import typer
 
+    # All modules are imported for it, as only a slip of the fingers needs.
     known = set(typer.main.get_command(application()).commands)  # type: ignore[attr-defined]
     meant = _ELSEWHERE.get(word) or nearest(word, known)
+    # `shoal task=parabola` lacks the command only.
     if meant is None and "=" in word:
         meant = f"train {word}"
     hint = f"did you mean shoal {meant}? all commands: shoal --help" if meant else "all commands: shoal --help"

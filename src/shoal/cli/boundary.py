@@ -24,6 +24,7 @@ def tell(error: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     text, code = _said(error)
+    # Three lines whatever an error says: a library's message may have hundreds, and letters that steer a terminal.
     print("\n".join(printable(line) for line in text.splitlines()[:3]), file=sys.stderr)
     return int(code)
 
@@ -40,5 +41,6 @@ def _unexpected(error: BaseException) -> str:
     # Where memory is short torch raises a RuntimeError that says so.
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
+    # A library's error: its first line says most, and the place helps where the words do not.
     message = str(error).strip().splitlines() or [""]
     return f"error: {type(error).__name__}: {message[0]} ({raised_at(error)})\n  {DEBUG} shows the traceback"

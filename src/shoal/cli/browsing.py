@@ -50,8 +50,10 @@ def report(
 
     entries = _entries(runs, root)
     one = entries[0] if len(entries) == 1 else None
+    # A folder of runs has their report in it; that of runs from here and there lies in the root.
     folder = Path(runs[0]) if len(runs) == 1 and Path(runs[0]).is_dir() else root
     path = output or ((one.path if one else folder) / "report.html")
+    # With a condition each run counts by itself; without one a sweep stays one entry, with what it says of itself.
     shown: list[Entry] = list(meeting(runs_in(entries), where)) if where else entries
     if not runs_in(shown):
         raise UsageError("there is no run to report on", hint="shoal runs lists what there is")
@@ -92,6 +94,7 @@ def board(
     if len(chosen) < n:
         print(f"{len(chosen)} of {counted(n, 'run')}: the best, and others down to the worst; --all shows every one")
     there = port or free_port()
+    # Flushed: TensorBoard, which comes next, does not return before it is stopped.
     print(f"losses first: {address(chosen, there)}", flush=True)
     with board_folder(chosen) as folder:
         raise typer.Exit(serve(folder, port=there))
@@ -102,11 +105,13 @@ def _entries(references: list[str], root: Path) -> list[Entry]:
     from shoal.review.catalog import find
     from shoal.review.reference import resolve
 
+    # Found once for all references: each would read the root again.
     known = find([root]) if root.is_dir() else []
     found: dict[Path, Entry] = {}
     for reference in references:
         folder = Path(reference)
         below = find([folder]) if folder.is_dir() else []
+        # The root is what stands for no reference at all: it is not to be told that there is no run "outputs".
         if not below and folder == root:
             raise UsageError(f"there are no runs in {root}", hint="train one: shoal train task=parabola")
         entries = below or [resolve(reference, root, known)]

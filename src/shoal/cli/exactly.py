@@ -14,6 +14,7 @@ def print_exactly(text: str) -> None:
         UsageError: where standard output has no way to write one of its letters.
     """
     try:
+        # Tried before a letter is written: half a JSON document is worse than none.
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError as error:
         problem = f"standard output is {error.encoding}, which cannot hold {text[error.start : error.end]!r}"

@@ -48,6 +48,7 @@ def fit(
         given = [f"task.sigma=[{sigma}]" if "," in sigma else f"task.sigma={sigma}", *given]
     if by is not None:
         given = [f"model.by={by}", *given]
+    # Finding the formula's names imports what evaluates it, torch among it.
     with cheap_imports():
         overrides = fit_words(data, formula, given)
     ended = train(overrides, command=["train.py", *overrides], before_training=keep_what_is_imported)

@@ -46,6 +46,7 @@ def rm(
     from shoal.review.removal import removals
 
     known = find([root]) if root.is_dir() else []
+    # By path: two references may mean one run, which can be removed once.
     entries = {entry.path: entry for entry in (resolve(run, root, known) for run in runs)}
     _remove(removals(entries.values(), root, checkpoints_only=checkpoints), dry_run=dry_run, yes=yes)
 
@@ -84,14 +85,17 @@ def prune(
     if not (keep_best or failed or where):
         raise UsageError("nothing says what to remove", hint='--keep-best 10, --failed or --where "age > 4w"')
     folders = [looked_into(path, root) for path in paths or [root]]
+    # Another program's directories (`unknown`) are no runs of shoal's: nobody knows whether they are still in use.
     every = [run for run in runs_in(find(folders)) if run.status not in ("running", "unknown")]
     named = meeting(every, where) if where else every
+    # Beside another rule a condition only narrows: alone it is the rule.
     chosen = list(named) if where and not (keep_best or failed) else []
     if keep_best and named:
         chosen += worst(named, keep=keep_best, metric=by)
         print(f"kept: the {keep_best} runs of each task with {ranking(named, by)}")
     if failed:
         chosen += [run for run in named if run.status in ("failed", "diverged")]
+    # A run that failed may also be one of those that are not the best.
     once = {run.path: run for run in chosen}
     _remove(removals(once.values(), root, checkpoints_only=checkpoints), dry_run=dry_run, yes=yes)
 
@@ -104,6 +108,7 @@ def _remove(found: list[Removal], *, dry_run: bool, yes: bool) -> None:
     if not found:
         print("there is nothing to remove")
         return
+    # Before anything goes, as the question is about the sum.
     sizes = [removal.size() for removal in found]
     for removal, n_bytes in zip(found, sizes, strict=True):
         kind = (
@@ -120,6 +125,7 @@ def _remove(found: list[Removal], *, dry_run: bool, yes: bool) -> None:
     for removal in found:
         try:
             removal.carry_out()
+        # In use, or not to be written: the others are removed nevertheless, and the exit code tells.
         except ShoalError as error:
             refused.append(error)
     print(f"removed {counted(len(found) - len(refused), thing)}")

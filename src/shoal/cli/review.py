@@ -72,16 +72,19 @@ def runs(
     from shoal.review.reference import looked_into
 
     if watch:
+        # Before the folders are read: the watch reads them itself, again and again.
         return _watch(paths or [root])
     with uncollected():  # ten thousand objects that all stay: searching them would take a third of the time
         found = find([looked_into(path, root) for path in paths or ()] or ([root] if root.is_dir() else []))
     if paths and len(found) == 1 and isinstance(found[0], SweepEntry):
+        # Who names a sweep asks for its runs: its one row would say little.
         found = list(found[0].runs)
     _one_of(as_json, as_csv)
     selection = Selection(
         where=where, status=tuple(status or ()), tags=tuple(tag or ()), sort=sort, top=top, expand=expand
     )
     entries = selected(found, selection)
+    # A program gets an empty list where there is nothing; only a person is told so in words.
     if entries or as_json or as_csv or not sys.stdout.isatty():
         _list(entries, columns, as_json=as_json, as_csv=as_csv)
     else:
@@ -174,7 +177,7 @@ def compare(
 ) -> None:
     """Compare runs: the settings in which they differ, their metrics, and their curves.
 
-    A sweep of another Hydra program stands for all its runs.
+    A sweep stands for all its runs.
 
     \b
     Examples:
@@ -211,17 +214,10 @@ def diff(
 
 
 def _several(references: list[str], root: Path) -> list[RunEntry]:
-    """The runs that are meant; of a sweep that another Hydra program made, all."""
+    """The runs that are meant; of a sweep all of them."""
     from shoal.review.catalog import find
-    from shoal.review.entries import SweepEntry
-    from shoal.review.reference import resolve, resolve_run
+    from shoal.review.entries import runs as runs_in
+    from shoal.review.reference import resolve
 
     known = find([root]) if root.is_dir() else []
-    found: list[RunEntry] = []
-    for reference in references:
-        entry = resolve(reference, root, known)
-        if isinstance(entry, SweepEntry) and (entry.path / "multirun.yaml").exists():
-            found += entry.runs
-        else:
-            found.append(resolve_run(reference, root, known))
-    return found
+    return runs_in(resolve(reference, root, known) for reference in references)

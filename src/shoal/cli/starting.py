@@ -34,6 +34,7 @@ def new(
     started = start_piece(kind, name, here)
     for path in started.files:
         print(path.relative_to(here))
+    # Pytest comes with shoal's development only, and the tests that were written need it.
     first = "" if find_spec("pytest") else "pip install pytest, then "
     print(f"\ntrain with it   {started.command}\ntest it         {first}pytest test_{name}.py")
 

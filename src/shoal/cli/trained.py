@@ -26,6 +26,7 @@ Last = Annotated[bool, typer.Option("--last", help="The last state instead of th
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
     for command in (evaluate, predict, export, figure):
+        # The function cannot be called `eval`, which is Python's.
         app.command(name="eval" if command is evaluate else None)(command)
 
 
@@ -98,6 +99,7 @@ def predict(
     trained = _trained(run, best, trust, root)
     inputs = read(trained, input, which) if input else given(trained, x or "", which)
     predicted = inputs.predicted(interval)
+    # To standard error: on standard output nothing but predictions, which are piped on.
     for caution in cautions(trained.members, which, inputs.table, predicted.table[:, inputs.table.width :]):
         print(f"warning: {caution}", file=sys.stderr)
     for note in predicted.notes:
@@ -171,6 +173,7 @@ def figure(
     entry = resolve(run, root)
     if together and not isinstance(entry, SweepEntry):
         raise UsageError(f"--ensemble is for a sweep; {run} is a run")
+    # Which figure it is decides its file's name, so that one does not take another's place.
     name = "ensemble" if together or best else "sweep" if isinstance(entry, SweepEntry) else "fit"
     shown = _trained(run, best, trust, root) if name == "ensemble" else entry
     again = name if format != "png" else f"{name}-{dpi}dpi"  # not in the place of the one whose digest is recorded

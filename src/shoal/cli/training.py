@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from shoal.cli.arguments import OUTPUTS, Overrides, Reference, Root, Trust
-from shoal.errors import DamagedError, ShoalError
+from shoal.errors import DamagedError
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +17,7 @@ def register(app: typer.Typer) -> None:
     # Its words are Hydra's, options among them, and so is its help.
     app.command(
         add_help_option=False,
+        # `-m` among them is not typer's, nor is a value that begins with a dash.
         context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     )(train)
     app.command()(resume)
@@ -39,6 +39,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a run, or with -m a sweep: the same as `python train.py`. `shoal train --help` lists what can be chosen."""
+    # `shoal train` itself goes past typer (see `_done`): this one is there for the list of commands and for completion.
     from shoal.app.command import train
 
     raise typer.Exit(train(words or []))
@@ -64,8 +65,9 @@ def resume(
       shoal resume outputs/parabola/20261122-103000-h4n7p3 sweep.retry_failed=true
     """
     from shoal.app.train import go_on
+    from shoal.review.reference import resolve
 
-    path = _directory(run, root)
+    path = resolve(run, root).path
     raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
 
 
@@ -89,6 +91,7 @@ def again(
 
     entry = resolve(run, root)
     if entry.info is None:
+        # Its run.json cannot be read, which is where its overrides stand.
         raise DamagedError(f"{entry.path}: {entry.reason}")
     raise typer.Exit(again(entry.info, overrides or [], before_training=keep_what_is_imported, told=print).tell())
 
@@ -120,15 +123,3 @@ def find_lr(
 
 def _diverged(rate: float | None) -> str:
     return "" if rate is None else f"; from {rate:g} on it diverges"
-
-
-def _directory(reference: str, root: Path) -> Path:
-    """The directory of the sweep, or of the run, that a reference means."""
-    from shoal.review.entries import SweepEntry
-    from shoal.review.reference import resolve, resolve_run
-
-    try:
-        found = resolve(reference, root)
-    except ShoalError:
-        found = None
-    return found.path if isinstance(found, SweepEntry) else resolve_run(reference, root).path

@@ -48,10 +48,12 @@ def verify(
     from shoal.machine import cores
 
     wanted = chosen(names or (), pattern)
+    # More processes than cores would only take turns.
     n = min(processes or cores(), cores())
 
     def told(verdict: Verdict) -> None:
         state = "holds" if verdict.holds else "MISSED"
+        # Told as they come, beside the JSON document on standard output.
         print(f"{state:<6} {verdict.name}", file=sys.stderr, flush=True)
 
     verdicts = run(wanted, outputs=outputs, processes=n, told=told)
@@ -91,6 +93,7 @@ def gradcheck(
     if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance {tolerance}: must be greater than 0", hint="for example --tolerance 1e-6")
     if _is_job(what):
+        # What belongs to a point has no meaning for a loss: refused, and not ignored.
         given = {"--at": at, "--on": on, "--derivative": derivative, "--order": None if order == 1 else order}
         _refuse([name for name, value in given.items() if value is not None])
         found = _of_job([what, *(overrides or [])], tolerance)
@@ -107,6 +110,7 @@ def gradcheck(
 def _is_job(word: str) -> bool:
     """Whether a word is an override rather than a formula that has a name, as `y=x**2`."""
     key, _, value = word.partition("=")
+    # A formula called `task` that is nothing but another name would be of no use.
     return key in ("task", "experiment") and value.isidentifier()
 
 
@@ -131,7 +135,7 @@ def _table(verdicts: Sequence[Verdict]) -> str:
             rows.append((verdict.name if number == 0 else "", each["metric"], each["expected"], _number(each), state))
         if verdict.problem:
             rows.append(("" if verdict.outcomes else verdict.name, verdict.problem, "", "", "MISSED"))
-    widths = [max(len(row[i]) for row in rows if row[4] or i == 0) for i in range(5)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += [f"{verdict.name}: {note}" for verdict in verdicts for note in verdict.notes]
     missed = [verdict for verdict in verdicts if not verdict.holds]
