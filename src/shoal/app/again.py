@@ -27,8 +27,10 @@ def again(
         ShoalError: where the configuration is wrong (nothing was written), or the training ended badly (it is
             recorded).
     """
+    # A run that was started from Python has no options of a command line.
     given = get_args_parser().parse_args(info.command[1:]) if info.command[:1] == ["train.py"] else None
     multirun = isinstance(info, SweepInfo)
+    # A run's own overrides, as a run of a sweep has one value of each; a sweep's command has all of them.
     words = asked(info.overrides if isinstance(info, RunInfo) or given is None else given.overrides, overrides)
     if isinstance(info, RunInfo) and info.sweep is not None and not any(word.startswith("engine=") for word in words):
         words.append(f"engine={info.engine}")  # with another one the bits are others
@@ -47,6 +49,7 @@ def again(
 def asked(before: Sequence[str], now: Sequence[str]) -> list[str]:
     """The earlier overrides, then the new ones; an earlier one is dropped if it names a directory or is set anew."""
     names = {_name(word) for word in now}
+    # Set anew means left out: `+key=1 key=2`, or two choices of a group, would be refused.
     kept = [word for word in before if _name(word) not in (*names, *_OF_THE_PLACE)]
     return [*dict.fromkeys(kept), *now]
 

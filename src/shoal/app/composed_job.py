@@ -19,6 +19,7 @@ def composed_job(overrides: Sequence[str]) -> Job:
         ShoalError: where the configuration is wrong.
     """
     with quiet_logging(), composed(quoted(overrides)) as found:
+        # Neither is about the job itself, and an expected metric may not be known before a training.
         values = {**found.values(), "check": None, "expect": None}
         with located(found.origins), importing():
             from shoal.build.job import job

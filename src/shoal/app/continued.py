@@ -58,11 +58,14 @@ def refuse_unmade(changes: Sequence[Change], state: Mapping[str, Any], was: Mapp
     Raises:
         ConfigError: for the first of them.
     """
+    # -1 until the first average, as Lightning's callback counts.
     averages = state["callbacks"].get("StochasticWeightAveraging", {}).get("latest_update_epoch", -1) >= 0
     nodes = {name: node or {} for name, node in was["callbacks"].items()}
     swa = [name for name, node in nodes.items() if "StochasticWeightAveraging" in str(node.get("_target_"))]
+    # A share of all epochs begins elsewhere when there are more of them; a number of epochs stays where it is.
     moves = [name for name in swa if isinstance(nodes[name].get("swa_epoch_start", 0.8), float)]
     for change in changes:
+        # The key of a whole node: its class is another one, and its state of no use.
         if change.key in ("optimizer", "scheduler", "trainer.fast_dev_run"):
             problem = "cannot change in a run that has begun: its state depends on it"
             raise _refusal(change, problem, "start a new run for that")
@@ -81,6 +84,7 @@ def refuse_misplaced(changes: Sequence[Change], state: Mapping[str, Any], positi
     """
     done = {"trainer.max_epochs": (position.epoch, "epochs"), "trainer.max_steps": (position.step, "steps")}
     for change in changes:
+        # At the end of an epoch no batch of the next has been counted.
         if change.key in BETWEEN_EPOCHS and position.batch:
             raise _refusal(
                 change,
@@ -103,7 +107,9 @@ def refuse_stopped(changes: Sequence[Change], state: Mapping[str, Any], was: Map
     """
     from shoal.engines.length import may_end
 
+    # Lightning's key is the class with its settings behind it.
     stopping = [each for key, each in state["callbacks"].items() if key.startswith("EarlyStopping")]
+    # With `min_epochs` the callback's word did not count yet, and the run went on.
     free = may_end(was["trainer"], epochs=state["epoch"], steps=state["global_step"])
     elsewhere = [each for each in changes if each.key not in LIMITS]
     if free and not elsewhere and any(each["stopping_reason"] for each in stopping):

@@ -33,7 +33,9 @@ def write_figure(
     # Without a date, and with the salt below, the same figure is the same file.
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": None}
     content = io.BytesIO()
+    # 42 is TrueType, which journals ask for; `none` leaves text in an SVG to the reader's fonts.
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "shoal"}):
+        # Into memory: a figure that fails half drawn leaves no file.
         drawn.savefig(content, format=format, dpi=dpi, metadata=undated[format])
     write_bytes(path, content.getvalue())
 
@@ -51,4 +53,5 @@ def _of_sweep(entry: SweepEntry) -> Figure:
     info = read_sweep(sweep.info)
     runs = {job.number: sweep.run(job) for job in info.jobs}
     results = {number: read_info(run.info) for number, run in runs.items() if run.info.exists()}
+    # As at the end of the sweep; what still trains has no result to show.
     return Closing(sweep, info, {number: run for number, run in results.items() if run.finished}).figure()

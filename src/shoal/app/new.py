@@ -30,6 +30,7 @@ def start_piece(kind: str, name: str, folder: Path) -> Started:
     Raises:
         UsageError: where there is no such kind, the name cannot be, or a file would be overwritten.
     """
+    # Typer is not given the kinds: its message would not name the nearest.
     if kind not in get_args(Kind):
         raise UsageError(f"nothing to start with for {kind!r}", hint=suggestion(kind, get_args(Kind)))
     group = "task" if kind == "module" else kind
@@ -39,6 +40,7 @@ def start_piece(kind: str, name: str, folder: Path) -> Started:
         f"NAME.yaml{SUFFIX}": folder / "conf" / group / f"{name}.yaml",
         f"test_NAME.py{SUFFIX}": folder / f"test_{name}.py",
     }
+    # All are looked at before one is written.
     for path in places.values():
         if path.exists():
             raise UsageError(f"{path} is there already, and is not overwritten", hint="choose another name")
@@ -50,6 +52,7 @@ def start_piece(kind: str, name: str, folder: Path) -> Started:
 
 
 def _check_name(name: str, group: str, folder: Path) -> None:
+    # Small letters: a file system may know no others, and the class is the name in camel case.
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or name.startswith("_"):
         raise UsageError(
             f"{name!r} cannot be the name of a Python file", hint="small letters, digits and _; for example spring"
@@ -66,5 +69,6 @@ def _filled(template: Path, name: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     words = "".join(word.capitalize() for word in name.split("_"))
+    # A template with a misspelled word is an error, and not an empty place.
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.from_string(template.read_text(encoding="utf-8")).render(name=name, Name=words)

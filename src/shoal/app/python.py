@@ -45,6 +45,7 @@ def sweep(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
 
 
 def _trained(overrides: Sequence[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
+    # As the command line does: formulas may be given without quotes of Hydra's.
     words = quoted(overrides)
     with _ONE_AT_A_TIME:
         return _carried_out(words, config_dir, multirun=multirun)
@@ -56,5 +57,6 @@ def _carried_out(words: list[str], config_dir: str | Path | None, *, multirun: b
     try:
         ended = carry_out(words, multirun=multirun, config_dir=folder, command=[caller, *words])
     except ConfigError as error:
+        # There is no command line: what was wrong is in the call.
         raise error.at(source=caller if error.source == COMMAND_LINE else None) from error
     return Sweep(ended.path) if isinstance(ended, EndedSweep) else Run(ended.path)

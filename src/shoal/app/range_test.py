@@ -54,6 +54,7 @@ class RatesTried:
     @property
     def diverged_from(self) -> float | None:
         """The lowest rate from which on every one diverged; None where the highest did not."""
+        # From the highest down: a rate that diverges below one that does not is chance.
         found = None
         for rate, loss in reversed(self.losses.items()):
             if loss is not None:
@@ -86,8 +87,10 @@ def try_rates(
     if not 0 < lowest < highest:
         raise ConfigError("--from", lowest, f"must be above 0 and below --to {highest}", source=COMMAND_LINE)
     step = math.log(highest / lowest) / max(n_rates - 1, 1)
+    # Four digits: they can be typed again.
     rates = [float(f"{lowest * math.exp(step * place):.4g}") for place in range(n_rates)]
     words = [
+        # Before the user's own overrides, which may want them; what follows them is what the test is.
         "scheduler=none",
         "callbacks=quiet",
         "logger=none",
@@ -95,7 +98,9 @@ def try_rates(
         *overrides,
         f"{KEY}={','.join(map(str, rates))}",
         f"trainer.max_steps={n_steps}",
+        # Only the steps count: a small table has few of them in an epoch.
         "trainer.max_epochs=-1",
+        # One stack, in this process: the rates are compared after the same steps of the same batches.
         "sweep.processes=0",
         f"sweep.block={n_rates}",
     ]

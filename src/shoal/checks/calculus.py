@@ -50,6 +50,7 @@ class Derivatives(CheckOfItself):
             row |= {each.label: each.autograd for each in found.derivatives}
             row |= _numbered("value", found.values)
         graphs = (found.graph_in_training, found.graph_in_evaluation, found.graph_after_detach)
+        # The same names as `models.Graph` has: a graph is expected in the same words whatever was checked.
         row |= {f"graph/{name}": float(is_there) for name, is_there in zip(GRAPHS, graphs, strict=True)}
         return Measured(rows=[row], text=found.text(), agrees=found.agrees)
 
@@ -72,6 +73,7 @@ class Accumulation(CheckOfItself):
     def measure(self) -> Measured:
         found = gradcheck.accumulate(self.expressions, at=self.at, times=self.times)
         rows = [_gradients(call.gradients, "grad") for call in found.calls]
+        # In the row of the last call: the gradients were cleared after it, and before any other.
         rows[-1] |= _gradients(found.cleared, "grad cleared")
         return Measured(rows=rows, text=found.text(), agrees=found.exit_code is ExitCode.OK)
 
@@ -93,6 +95,7 @@ class Activations(CheckOfItself):
         for curve in curves:
             row[f"{curve.name}/disagreement"] = curve.disagreement
             for x, value, derivative in zip(curve.x, curve.value, curve.derivative, strict=True):
+                # The points are sums of steps: of a whole number they come near.
                 if abs(x - round(x)) < 1e-9:
                     row |= {f"{curve.name}({round(x)})": value, f"{curve.name}'({round(x)})": derivative}
         lines = [f"{each.name:<12} largest disagreement of its derivative {each.disagreement:.2g}" for each in curves]

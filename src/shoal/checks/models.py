@@ -62,6 +62,7 @@ class Graph(CheckOfJob):
     def measure(self, occasion: Occasion) -> Measured:
         built = _job(occasion.config)
         module, x = built.module(), built.data.train.x
+        # Not within `no_grad`, whose effect is what the next line shows.
         trained = module.train()(x)
         with torch.no_grad():
             evaluated = module.eval()(x)
@@ -82,6 +83,7 @@ class Reload(CheckOfJob):
         from shoal.loaded.run import Run
 
         run = occasion.run
+        # Without the check the configuration is one of a training: loading the run must not check again.
         plain = {**occasion.config, "check": None, "expect": None}
         built = _job(plain)
         keep = _Keep()
@@ -96,6 +98,7 @@ class Reload(CheckOfJob):
             "weights/difference": _difference(keep.module, another, built),
             "run/difference": _difference(keep.module, whole, built),
         }
+        # That loading changed the predictions shows that there was something to load.
         same = row["weights/difference"] == row["run/difference"] == 0 != row["changed by loading"]
         lines = [f"{name}: {value:.3g}" for name, value in row.items()]
         return Measured(rows=[row], text="\n".join(lines), agrees=same, info=info)
@@ -162,6 +165,7 @@ def _trained_on(accelerator: str, config: Mapping[str, Any]) -> float:
     lightning.fit(built, module)
     samples = built.data.train
     with torch.no_grad():
+        # Both losses are computed on the CPU: what differs is the training.
         return float(built.loss(module.cpu().eval()(samples.x.cpu()), samples.y.cpu()))
 
 

@@ -48,8 +48,10 @@ def record(
         with beating(run.info):
             measured = _measured(check, Occasion(config, run, info))
         log.info("%s", measured.text)
+        # The log leads to train.log alone.
         print(measured.text)
         info = _concluded(measured, run, measured.info or info, wanted)
+    # Ctrl-C too: nothing else would end the record, and the run would count as lost.
     except BaseException as error:
         write_info(run.info, replace(info, status=Status.FAILED, reason=brief(error), ended=now()))
         raise
@@ -85,11 +87,13 @@ def _concluded(measured: Measured, run: RunDir, info: RunInfo, wanted: Sequence[
     from shoal.record.figures import fit as figures
 
     rows = [*measured.rows]
+    # A new row: the check may keep the one that it gave.
     rows[-1] = {**rows[-1], AGREES: float(measured.agrees)}
     wanted = [*wanted]
     if all(each.metric != AGREES for each in wanted):
         wanted.append(Expectation(metric=AGREES, value=1))
     final = {name: value for row in rows for name, value in row.items()}
+    # Before anything is refused: what was measured is kept also where a wrong name was expected.
     history = _history(run, rows, info)
     refuse_unknown(wanted, {*final, *info.final})
     for name, figure in measured.figures.items():
@@ -103,6 +107,7 @@ def _history(run: RunDir, rows: Sequence[Mapping[str, float]], info: RunInfo) ->
     """The rows as metrics.csv; where a training has written that already, they are in run.json only."""
     history = History(run.history)
     for number, row in enumerate(rows, start=1):
+        # A check takes no steps: the rows are numbered, for whoever draws them.
         history.add({STEP: number, EPOCH: 0, **row})
     if not info.steps:
         history.flush()

@@ -26,6 +26,7 @@ def changed(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[s
         ConfigError: where one cannot be read, or names a setting that is not there.
     """
     try:
+        # Without Hydra's search path: a choice of a group means a file, and no file is read for a run that has begun.
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise translated(error, overrides, lambda _: OmegaConf.create(dict(config))) from error
@@ -41,6 +42,7 @@ def refuse_fixed(changes: Sequence[Change]) -> None:
     Raises:
         ConfigError: for the first of them; its hint names them all.
     """
+    # Another class would have another state, of whatever node it is.
     refused = [change for change in changes if change.key.split(".")[0] in FIXED or change.key.endswith("_target_")]
     if refused:
         first = refused[0]
@@ -57,6 +59,7 @@ def _applied(config: Any, override: Override) -> Change:
     key, new = override.key_or_group, override.value()
     if override.is_sweep_override():
         raise ConfigError(key, override.value_str if hasattr(override, "value_str") else new, "a run cannot be swept")
+    # Found here and not by `update`, which would make a new node of a misspelled name.
     parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
     name = key.rpartition(".")[2]
     if not override.is_add() and (parent is None or name not in parent):

@@ -31,6 +31,7 @@ def choices(group: str) -> list[str]:
 
 def nodes_of(group: str, choice: str) -> list[tuple[str, Mapping[str, Any]]]:
     """The nodes that the file of a choice itself sets in its group, by their keys; not those of files it extends."""
+    # Unresolved: a file may refer to nodes that only the composed whole has.
     whole: Any = OmegaConf.to_container(_loaded(group, choice).config, resolve=False)
     content = whole.get(group, whole)  # of a file with the package _global_
     named = {f"{group}.{name}": each for name, each in content.items() if isinstance(each, dict) and TARGET in each}
@@ -42,6 +43,7 @@ def note(text: str) -> str:
     for line in text.splitlines():
         if not line.startswith("# "):
             return ""
+        # Both are for programs, and have to stand in the first lines.
         if "@package" not in line and "yaml-language-server" not in line:
             return line.removeprefix("# ")
     return ""
@@ -61,6 +63,7 @@ def leaves(node: Any, key: str = "") -> Iterator[str]:
         if name in (TARGET, "defaults") or (not key and name == "hydra"):
             continue
         whole = f"{key}.{name}".lstrip(".")
+        # `node[name]` would resolve it, and fail for a reference that leads nowhere.
         value = node._get_node(name) if isinstance(node, DictConfig) else node[name]
         if isinstance(value, Mapping):
             yield from leaves(value, whole)

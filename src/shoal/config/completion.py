@@ -27,6 +27,7 @@ def completions(words: Sequence[str], incomplete: str) -> list[str]:
         incomplete = f"{words[-2]}={incomplete}"
     else:
         taken_apart = False
+    # The words as they were typed, of which bash makes three of each setting.
     whole = " ".join(words).replace(" = ", "=").split()
     choices = _asked([word for word in whole if _CHOICE.fullmatch(word)], incomplete)
     return [choice.partition("=")[2] for choice in choices] if taken_apart else choices
@@ -37,9 +38,11 @@ def _asked(chosen: Sequence[str], incomplete: str) -> list[str]:
     try:
         with composed(chosen) as found:
             query = BashCompletion(found.hydra.config_loader)
+            # Hydra's own answer: there is no public way to it past the environment that a shell sets up.
             offered = query._query(config_name=PRIMARY, line=" ".join([*chosen, incomplete]))
             return [_set_whole(choice, found.config) for choice in offered]
     except ShoalError:
+        # A wrong word on the line is no reason to offer nothing for the next one.
         return _asked([], incomplete) if chosen else []
 
 

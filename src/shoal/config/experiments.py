@@ -30,6 +30,7 @@ class ExperimentSource(Files):
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
+        # A name that is nobody's is left to Hydra, which names those that there are.
         return super().load_config(self._file(config_path) or config_path)
 
     def available(self) -> bool:
@@ -68,6 +69,7 @@ class ExperimentPath(SearchPathPlugin):
 
 def install() -> None:
     """Tell Hydra, in this process, about experiments."""
+    # As often as one likes: the registry takes the same class again.
     SourcesRegistry.instance().register(ExperimentSource)
     Plugins.instance().register(ExperimentPath)
 
@@ -82,6 +84,7 @@ def files() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders():
         for file in sorted(folder.glob("*.yaml")):
+            # The folders come with the user's own first: a later file of the same name is hidden.
             found.setdefault(file.stem, file)
     return found
 
@@ -96,6 +99,7 @@ def named(word: str, names: Iterable[str]) -> str | None:
         return word
     numbered = [name for name in known if (found := _NUMBER.match(name)) and found[0] == word]
     begun = [name for name in known if name.startswith(f"{word}_")]
+    # A number is unique to whoever numbers; the beginning of a name may be that of several.
     return numbered[0] if numbered else begun[0] if len(begun) == 1 else None
 
 

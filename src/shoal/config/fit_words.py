@@ -23,11 +23,13 @@ def fit_words(table: Path, formula: str, words: Sequence[str]) -> list[str]:
     """
     found = _CODE.fullmatch(formula.strip())
     if found is not None:
+        # A dotted path is code, which says itself what its parameters are: they are known once it is imported.
         targets = [name.strip() for name in found["targets"].split(",")]
         return _overrides(table, targets, [f"model.code={found['path']}"], *_starts(words, None))
     statements = _statements(formula)
     targets, words = _targets(statements, words)
     texts = [_text(_of_target(statements, target)) for target in targets]
+    # Several targets are one list, whose formulas share their parameters.
     expression = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
     names = [name for text in statements.values() for name in _names(text)]
     return _overrides(table, targets, [f"model.expression={expression}"], *_starts(words, names))
@@ -45,6 +47,7 @@ def _overrides(
         *model,
         *_given_starts(starts, others),
         "optimizer=lm",
+        # What is made here is quoted already; the user's own words may hold formulas too.
         *quoted(others),
     ]
 
@@ -79,6 +82,7 @@ def _targets(statements: Mapping[str, str], words: Sequence[str]) -> tuple[list[
                 raise UsageError(f"task.target={name}: there is no formula for it", hint=f"{name} = ...")
         return wanted, others
     used = {name for text in statements.values() for name in _names(text)}
+    # Formulas that refer to each other in a circle leave none: the last is what they are for.
     return [name for name in statements if name not in used] or [[*statements][-1]], others
 
 
@@ -105,6 +109,7 @@ def _starts(words: Sequence[str], names: Sequence[str] | None) -> tuple[dict[str
 
     starts: dict[str, str] = {}
     others = []
+    # In the order of the words: what is no start keeps its place among the overrides.
     for word in words:
         given = _START.fullmatch(word)
         if given and names is not None and given["name"] in NAMES:
@@ -152,11 +157,13 @@ def _is_number(value: str) -> bool:
 def _number(word: str, value: str) -> str:
     if not _is_number(value):
         raise UsageError(f"{word}: the start of a parameter must be a number", hint="for example b1=500")
+    # However Python lets a number be written, in the form that Hydra's grammar takes for a float.
     return repr(float(value))
 
 
 def _text(value: str) -> str:
     """A text as Hydra's grammar takes it for one, whatever is in it."""
+    # Hydra's grammar halves backslashes only before a quote: only these are doubled.
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)  # one at the end would take the closing quote for itself
     return f'"{escaped}"'

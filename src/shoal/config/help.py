@@ -94,6 +94,7 @@ def _overview(found: Composed) -> str:
 
 def _topic(topic: str, found: Composed) -> str:
     group, equals, choice = topic.partition("=")
+    # Choices before settings: a group's name is a key of the configuration as well.
     if equals and choice in choices(group):
         return _choice(group, choice)
     if equals and choices(group):
@@ -113,6 +114,7 @@ def _group(group: str, found: Composed) -> str:
     for choice in choices(group):
         lines += _entry(f"{group}={choice}", _sentence(group, choice), 28)
     if group == "trainer":
+        # Its other choices are presets, of a few of the same settings.
         return "\n".join([*lines, "", _choice(group, "default")])
     lines += ["", f"The settings of a choice: --help {group}={chosen or choices(group)[0]}"]
     return "\n".join(lines)
@@ -147,6 +149,7 @@ def _choice(group: str, choice: str) -> str:
 
 def _setting(key: str, found: Composed) -> str:
     named = [each for each in leaves(found.config) if each.rpartition(".")[2] == key]
+    # A last part of a key, as `lr`: every setting of that name is explained.
     if named and not _schema(key, found):
         return "\n\n".join(_setting(each, found) for each in named)
     schema = _schema(key, found)
@@ -172,6 +175,7 @@ def _schema(key: str, found: Composed) -> Mapping[str, Any]:
 
 def _described(path: str, group: str) -> Mapping[str, Any]:
     """The schema of a class: from shoal's own file, or else from its constructor, which has to be imported."""
+    # From a file, because importing the class would import torch for a page of help.
     if path in shipped():
         return shipped()[path]
     from shoal.build.importing import importing
@@ -197,6 +201,7 @@ def _rows(key: str, schema: Mapping[str, Any], node: Mapping[str, Any] | None = 
             continue
         value = shown(_raw(listed.get(name, each.get("default", "???"))))
         line = f"  {key}.{name}={value}"
+        # Cut, and not wrapped: a long value is a list or a table, of which the beginning says what it is.
         yield line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
         yield from _wrapped(f"{meaning} ({allowed})" if meaning and allowed else meaning or allowed, 6)
 

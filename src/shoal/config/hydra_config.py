@@ -16,6 +16,7 @@ WORKERS = "workers"
 @contextmanager
 def read_from(config: DictConfig) -> Iterator[DictConfig]:
     """Let `${hydra:...}` read this configuration, and afterwards what it read before."""
+    # Its attribute: `HydraConfig.get` refuses to say that there is none.
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:

@@ -76,6 +76,7 @@ def misread(text: str) -> Iterator[Misread]:
     Raises:
         yaml.YAMLError: where it is not YAML.
     """
+    # OmegaConf's own, by which Hydra reads: it differs from PyYAML's in floats such as `1e-3`.
     loader = get_yaml_loader()(text)
     try:
         root = loader.get_single_node()
@@ -85,6 +86,7 @@ def misread(text: str) -> Iterator[Misread]:
             if node.tag not in _PLAIN or node.style or "!" in written:
                 continue
             value, meant = loader.construct_object(node), _meant(node.value)
+            # By type and by text: 1 equals True, and nan not even itself.
             if type(value) is not type(meant) or repr(value) != repr(meant):
                 harmless = (isinstance(value, bool) and role == "value") or bool(_AS_IT_LOOKS.fullmatch(node.value))
                 yield Misread(key, node.value, value, meant, node.start_mark.line + 1, role == "key", harmless)
@@ -97,6 +99,7 @@ class Files(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         found = super().load_config(config_path)
+        # Shoal's own files are checked by its tests, not at every start.
         if Path(self.path).resolve() not in {own_conf().resolve(), own_experiments().resolve()}:
             file = Path(self.path) / self._normalize_file_name(config_path)
             named(file.read_text(encoding="utf-8"), os.path.relpath(file), _package(found, config_path))
@@ -108,6 +111,7 @@ class Packages(ImportlibResourcesConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         found = super().load_config(config_path)
+        # The others are Hydra's own files, in which `on` and `off` are meant as it reads them.
         if self.provider not in ("hydra", "schema"):
             name = self._normalize_file_name(config_path)
             text = resources.files(self.path).joinpath(name).read_text(encoding="utf-8")
@@ -125,11 +129,13 @@ def naming_misread() -> Iterator[None]:
     try:
         yield
     finally:
+        # Only these two: what was registered meanwhile, as the experiments, stays.
         types.update({scheme: before[scheme] for scheme in (Files.scheme(), Packages.scheme())})
 
 
 def _package(found: ConfigResult, config_path: str) -> str:
     """The node that a file's settings go to: that of its group, where it says nothing else."""
+    # Hydra's default since 1.1: the folder of the file.
     package = found.header.get("package") or config_path.rpartition("/")[0].replace("/", ".")
     return package.replace("_global_", "").strip(".")
 

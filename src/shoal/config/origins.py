@@ -39,10 +39,12 @@ class Origins:
             return COMMAND_LINE
         if self.otherwise:
             return self.otherwise
+        # The last that sets it, as Hydra merges them in this order.
         setting = [name for name, content in reversed(self.files()) if _sets(content, key)]
         if setting:
             return setting[0]
         group = key.split(".")[0]
+        # No file sets it: it is a default of the class that the choice names.
         if group in self.choices:
             return f"conf/{group}/{self.choices[group]}.yaml"
         return "conf/train.yaml"
@@ -69,6 +71,7 @@ def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> 
     """The files that Hydra composes for these overrides, in the order in which it does."""
     loader: Any = hydra.config_loader
     chosen = loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN)
+    # Hydra's own steps: its public functions give the merged configuration alone.
     _, repository = loader._parse_overrides_and_create_caching_repo(config_name, list(overrides))
     found = []
     for default in chosen.defaults:
@@ -84,6 +87,7 @@ def _named(folder: str, path: str) -> str:
     within = path.removeprefix(f"{GROUP}/") if scheme == SCHEME else path
     whole = Path(place) / within
     relative = os.path.relpath(whole)
+    # Short where the file is below the working directory, as one's own are.
     if not relative.startswith(".."):
         return relative
     home = own_conf().parent
@@ -102,6 +106,7 @@ def _sets(content: DictConfig, key: str) -> bool:
 def _covers(override: str, key: str) -> bool:
     """Whether an override sets `key`, or a whole node that `key` is part of, or a part of what `key` is."""
     name, _, value = override.lstrip("+~").partition("=")
+    # Otherwise the override chooses a file, and the file set the key.
     whole = key.startswith(f"{name}.") and value.startswith(("{", "["))
     return key == name or whole or name.startswith(f"{key}.")
 

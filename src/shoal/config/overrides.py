@@ -17,6 +17,7 @@ class Overrides:
         """`master` is the configuration of the sweep, which says where its files are searched for."""
         lines = OmegaConf.to_container(master.hydra.overrides.hydra)
         assert isinstance(lines, list)
+        # Hydra's own overrides are the same for all jobs: one repository, which remembers each file, serves them all.
         _, self._repository = loader._parse_overrides_and_create_caching_repo(master.hydra.job.config_name, lines)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
@@ -33,12 +34,14 @@ class Overrides:
         key = override.key_or_group
         if key not in self._groups:
             self._groups[key] = self._repository.group_exists(key)
+        # A mapping in the place of a choice sets the node, although a group has this name.
         return self._groups[key] and not isinstance(override.value(), dict)
 
 
 def is_plain(override: Override) -> bool:
     """Whether an override sets a value, or chooses an option, of something that is not Hydra's."""
     hydra = override.is_hydra_override() or override.key_or_group == "hydra"
+    # A sweep within a job is an error, which Hydra words.
     return not (hydra or override.is_sweep_override())
 
 

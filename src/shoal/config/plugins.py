@@ -31,6 +31,7 @@ def importing_plugins() -> Iterator[None]:
         warnings.simplefilter("always")
         try:
             yield
+        # Raised by what runs within: it is about something else, and worded already.
         except UsageError:
             raise
         except Exception as error:
@@ -51,6 +52,7 @@ def importing_plugins() -> Iterator[None]:
 def own_launcher() -> Iterator[None]:
     """Hide `hydra/launcher=shoal` within this, which is for programs that know nothing of shoal."""
     launchers: Any = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    # Beside it is shoal's own file of that name, which Hydra would validate against this one, with a warning.
     other = launchers.pop(_OTHER, None)
     try:
         yield
@@ -62,6 +64,7 @@ def own_launcher() -> Iterator[None]:
 def _plugin(error: Exception) -> str | None:
     """The module of a plugin in which an error came up."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
+        # By the frames: the message of an error in an import seldom names the plugin.
         name = str(frame.f_globals.get("__name__", ""))
         if name.startswith("hydra_plugins."):
             return name

@@ -22,8 +22,10 @@ def quoted(words: Iterable[str]) -> list[str]:
 
 def _quoted(word: str) -> str:
     key, _, value = word.partition("=")
+    # Who writes quotes means them; `choice(...)` and `glob(...)` are functions of the grammar.
     if not value or value.startswith(_HYDRA):
         return word
+    # Elsewhere parentheses, commas and braces mean what the grammar says.
     if key.lstrip("+") not in _KEYS:
         foreign = not value.isascii() and not any(mark in value for mark in "'\"$\\{")
         return f"{key}={_FOREIGN.sub(_in_quotes, value)}" if foreign else word
@@ -39,6 +41,7 @@ def _formula(text: str) -> str:
 
 
 def _in_quotes(found: re.Match[str]) -> str:
+    # A space before a comma is no part of the text.
     text = found[0].rstrip()
     return f'"{text}"{found[0][len(text) :]}'
 

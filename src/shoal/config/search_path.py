@@ -25,8 +25,10 @@ def search_path(config_dir: str | None) -> Any:
     path = create_config_search_path(str(own_conf()))
     folder = Path(config_dir.removeprefix(_FILE)) if config_dir else user_conf()
     if folder is not None:
+        # Hydra warns and goes on with the files that there are, which are not those that were meant.
         if config_dir and not folder.is_dir():
             raise UsageError(f"--config-dir {config_dir}: {_not_there(folder)}", hint=_here())
+        # In front: a file of the user's beats one of shoal's of the same name.
         path.prepend(provider="user", path=f"{_FILE}{folder.resolve()}")
     return path
 
@@ -55,6 +57,7 @@ def check_search_path(config: DictConfig) -> None:
 def _no_package(name: str) -> str | None:
     """Why a package cannot be found; None where it can."""
     try:
+        # It imports the parents of the package, as Hydra does later.
         if importlib.util.find_spec(name) is not None:
             return None
     except ModuleNotFoundError:

@@ -127,10 +127,12 @@ def set_elsewhere(key: str, value: str, config: Mapping[str, object]) -> str | N
         instead = chosen_elsewhere(_GROUPS[key], value)
         listed = suggestion("" if instead else value, choices(_GROUPS[key]))
         return f"here it is {_GROUPS[key]}=NAME; {f'{instead}; ' if instead else ''}{listed}"
+    # The same name in another node is nearer than what other programs call it.
     same = [each for each in leaves(config) if _last(each) == last and each != key and not each.startswith("sweep.")]
     found = same[:3] or [_SETTINGS[name] for name in (key, last) if name in _SETTINGS][:1]
     if found:
         return _meant(found, value)
+    # The caller names what is near among Hydra's own.
     if key.startswith("hydra."):
         return None
     if first in _GROUPS and first not in config:
@@ -148,6 +150,7 @@ def _slipped(key: str, value: str, config: Mapping[str, object]) -> str | None:
     """The setting of some group whose name is all but that of `key`, which has no group."""
     from rapidfuzz import fuzz
 
+    # A name near one at the top is told by the caller.
     if "." in key or nearest(key, [*config, *groups()]):
         return None
     names = {**_SETTINGS, **{_last(each): each for each in leaves(config)}}
@@ -160,6 +163,7 @@ def _of_other_choices(first: str, last: str, value: str) -> str | None:
     ways = []
     for group in [first] if first in _SEARCHED else _SEARCHED:
         having = {choice: key for choice in choices(group) for key in _settings(group, choice) if last == _last(key)}
+        # The shortest key is a setting of the choice; a longer one belongs to a class within it.
         plainest = min(map(len, having.values()), default=0)
         having = {choice: key for choice, key in having.items() if len(key) == plainest}  # parts of others' parts aside
         if having:
@@ -186,4 +190,5 @@ def _meant(keys: Sequence[str], value: str) -> str:
 def _typed(key: str, value: str) -> str:
     """A setting as one types it in any shell."""
     word = f"{key}={value}"
+    # `shlex.quote` turns a quote within into something nobody wants to read.
     return word if word == shlex.quote(word) or "'" in word else f"'{word}'"

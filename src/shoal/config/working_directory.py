@@ -23,6 +23,7 @@ def in_its_directory(run: RunDir) -> Iterator[RunDir]:
     """
     hydra = run.hydra / "hydra.yaml"
     config: Any = OmegaConf.load(hydra) if hydra.is_file() else None
+    # Read from the run's own record: the command that resumes it says nothing of it.
     if config is None or not config.hydra.job.chdir:
         yield run
         return
@@ -32,6 +33,7 @@ def in_its_directory(run: RunDir) -> Iterator[RunDir]:
     try:
         with starting_at(here):
             os.chdir(run.path)
+            # From the root: a relative path would start at the run's directory now.
             yield RunDir(here / run.path)
     finally:
         os.chdir(here)

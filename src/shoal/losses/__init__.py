@@ -13,8 +13,8 @@ from shoal.losses.named import (
     Own,
     SoftL1,
     SquaredLoss,
-    title,
 )
+from shoal.losses.title import title
 
 __all__ = [
     "Auto",

@@ -39,10 +39,13 @@ class Poisson(Likelihood):
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         cost = 2 * (torch.xlogy(target, target) - torch.xlogy(target, prediction) + prediction - target)
+        # The square is the Fisher information 1/p: Gauss-Newton's steps are then those of iterated reweighting.
         root = prediction.rsqrt()
+        # `xlogy(0, p)` is 0 whatever p is: the root makes the cost nan where a prediction is out of range.
         return SquaredLoss(cost + 0 * root, (prediction - target) * root, root)
 
     def at_best(self, target: Tensor, weight: Tensor) -> Tensor:
+        # Of Poisson's probability exp(-t) t**t / t!.
         return 2 * weight * (target - torch.xlogy(target, target) + torch.lgamma(target + 1))
 
 
@@ -60,6 +63,8 @@ class Binomial(Likelihood):
         return SquaredLoss(cost + 0 * root, (prediction - target) * root, root)
 
     def at_best(self, target: Tensor, weight: Tensor) -> Tensor:
+        # Targets are shares: their weights, the numbers of trials, make counts of them again.
         hits, misses = weight * target, weight * (1 - target)
+        # The binomial coefficient: in how many ways so many of `weight` trials succeed.
         ways = torch.lgamma(weight + 1) - torch.lgamma(hits + 1) - torch.lgamma(misses + 1)
         return -2 * (ways + weight * (torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)))

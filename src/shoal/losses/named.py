@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shoal.errors import ConfigError, shown
+from shoal.errors import ConfigError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """What a loss may be: called with predictions and targets, gives one number; shoal's own are `Loss`es."""
@@ -49,6 +49,7 @@ class Loss(ABC):
         """One number to minimise where samples do not count alike: the weights are 1 in the mean of all samples."""
         if weight.dim() == 1:
             return (self.each(prediction, target) * weight).mean()
+        # A weight for each target and sample: `each` gives the mean over targets, so each column is a loss of its own.
         columns = zip(*(torch.split(each, 1, dim=1) for each in (prediction, target)), weight.unbind(1), strict=True)
         return torch.stack([(self.each(*pair) * of_target).mean() for *pair, of_target in columns]).mean()
 
@@ -61,6 +62,8 @@ class Loss(ABC):
         """Whether classes do not count alike."""
         return False
 
+    # Weights come as weights of samples, not as torch's `weight`: that one divides by the sum of the weights in a
+    # batch, and the loss of a sample would depend on the others beside it.
     def of_classes(self, counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
         """How much each class counts, given how many samples it has in training.
 
@@ -119,6 +122,7 @@ class Huber(Loss):
         error = prediction - target
         far = error.abs().clamp_min(self._delta)
         near = error.abs().clamp_max(self._delta)
+        # Twice torch's loss, whose small errors count half their squares; its least value is in the same place.
         return _reweighted(near * (2 * error.abs() - near), error, self._delta / far)
 
     def in_units(self, unit: Callable[[], float]) -> LossFunction:
@@ -162,6 +166,7 @@ class Cauchy(Robust):
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         error = prediction - target
         ratio = (error / self.delta).square()
+        # `log1p`: of small errors `log(1 + ratio)` would lose all digits.
         return _reweighted(self.delta**2 * torch.log1p(ratio), error, 1 / (1 + ratio))
 
 
@@ -181,6 +186,7 @@ class HuberOf(nn.Module):
     def each(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of each sample."""
         error = (prediction - target).abs()
+        # Not torch's `huber_loss`, whose `delta` is a number: in a stack it is a tensor.
         near = error.minimum(self.delta)
         return _of_samples(near * (error - near / 2))
 
@@ -246,30 +252,6 @@ class Own(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         raise ConfigError("loss", "own", "is for a task with a LightningModule of its own", hint="for example loss=mse")
-
-
-_TITLES = {
-    MeanSquaredError: "mse",
-    MeanAbsoluteError: "mae",
-    Huber: "huber",
-    SoftL1: "soft_l1",
-    Cauchy: "cauchy",
-    CrossEntropy: "cross_entropy",
-}
-
-
-def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
-    """What a loss is called, the same for the same loss: `mse`, `huber delta=0.5`, a user's by its node."""
-    if isinstance(loss, Auto):
-        loss = CrossEntropy(weight=loss.weight) if classes else MeanSquaredError()
-    if isinstance(loss, Loss) and type(loss) in _TITLES:
-        chosen = {each.name: getattr(loss, each.name) for each in fields(loss)}
-        usual = {each.name: each.default for each in fields(loss)}
-        name, settings = _TITLES[type(loss)], {key: value for key, value in chosen.items() if value != usual[key]}
-    else:
-        settings = dict(node) if isinstance(node, Mapping) else {}
-        name = str(settings.pop("_target_", type(loss).__name__)).rpartition(".")[2]
-    return " ".join([name, *(f"{key}={shown(value)}" for key, value in settings.items() if not key.startswith("_"))])
 
 
 def _reweighted(cost: Tensor, error: Tensor, weight: Tensor) -> SquaredLoss:

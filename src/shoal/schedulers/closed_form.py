@@ -16,11 +16,13 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 
 def _cosine(start: float, end: float, share: float) -> float:
     """From `start` to `end` along half a cosine, at `share` of the way."""
+    # Bounded: `LambdaLR` asks for one step more than there are, for which a cosine would rise again.
     return end + (start - end) * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0))) / 2
 
 
 def _known(length: int | None) -> int:
     """A length of the run that a schedule which `ends` was not made without."""
+    # For the types alone: `Schedule.alone` has refused it.
     assert length is not None
     return length
 
@@ -62,6 +64,7 @@ class Step(Schedule):
         return False
 
     def factor(self, time: int, horizon: Horizon) -> float:
+        # In closed form, not by multiplying step by step: a resumed run needs the time only, and has the same bits.
         return float(self.gamma ** (time // self.every))
 
 

@@ -38,6 +38,7 @@ class Plateau(Scheduler):
             group["initial_lr"] = group["lr"]  # as torch's other schedulers do: a resume asks what the first one was
         schedule = ReduceLROnPlateau(
             optimizer,
+            # A metric whose name says nothing is taken for a loss.
             mode=(direction(self.monitor) or "min") if self.mode == "auto" else self.mode,
             factor=self.factor,
             patience=self.patience,

@@ -28,6 +28,7 @@ class Horizon:
         """What the limits of a Trainer (-1 or None for none) leave; an epoch that `max_steps` cuts short counts."""
         epochs = max_epochs if max_epochs and max_epochs > 0 else None
         steps = max_steps if max_steps and max_steps > 0 else None
+        # Data of unknown length, as of an iterable: neither limit can be put into the other's unit.
         if not steps_per_epoch:
             return cls(epochs, steps)
         limits = [limit for limit in (epochs and epochs * steps_per_epoch, steps) if limit]

@@ -27,6 +27,7 @@ class Upstream(Scheduler):
         )
 
     def _made(self, optimizer: torch.optim.Optimizer) -> Any:
+        # Late, and not as the configuration is built: torch's schedulers need the optimizer that they change.
         settings = {name: _within(value, optimizer) for name, value in self.settings.items()}
         return self.cls(optimizer=optimizer, **settings)
 

@@ -26,6 +26,7 @@ def division(asked: Asked, plan: Plan, blocks: Sequence[Block], n: int) -> str:
     parts += [f"{alone} alone"] if alone else []
     lines = [f"sweep {asked.folder.path}: {counted(n, 'run')}{kept}: {', '.join(parts) or 'nothing to do'}"]
     reasons: dict[str, list[int]] = {}
+    # By reason: hundreds of runs mostly share one or two.
     for number, reason in plan.alone.items():
         reasons.setdefault(reason, []).append(number)
     lines += [f"  alone: {spans(numbers)}: {reason}" for reason, numbers in reasons.items()]
@@ -43,6 +44,7 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     ]
     lines = [*rows, division(asked, plan, blocks, n)]
     lines += [f"  stack: {spans(block.numbers)}" for block in blocks if block.stacked]
+    # From the second on: each says in what it differs from the first.
     lines += [f"  group {i}: {plan.why_apart(i)}" for i in range(1, len(plan.groups))]
     found = estimated(blocks, asked.n_workers)
     lines += [f"  alone: {spans(sorted(numbers))}: {reason}" for reason, numbers in found.apart.items()]

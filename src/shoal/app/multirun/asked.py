@@ -35,10 +35,12 @@ class Asked:
     @property
     def n_workers(self) -> int:
         """How many blocks train at a time."""
+        # No places means that this process does the work.
         return max(1, len(self.hosts.places()))
 
     @cached_property
     def varies(self) -> list[str]:
         """The settings in which the jobs differ, or that the study searches."""
         searched = self.study.over if self.study else ()
+        # A batch of trials may agree in a setting by chance, which is searched all the same.
         return list(dict.fromkeys([*searched, *differing(list(self.jobs.values()))]))

@@ -52,6 +52,7 @@ class Blocks:
         blocks = []
         for name in dict.fromkeys(self.ledger.jobs[number].block for number in todo):
             if name and (self.asked.folder.blocks / name).exists():
+                # Also those that have ended: the tensors of the state have a place for each.
                 members = [number for number, job in self.ledger.jobs.items() if job.block == name]
                 assignments = tuple(self._assigned(number, passenger=number not in todo) for number in members)
                 blocks.append(self._stack(assignments, name))
@@ -89,6 +90,7 @@ def within(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """A job's configuration with the directory of its run where it is asked for."""
 
     def placed(value: Any) -> Any:
+        # Replaced within a text: it may be the beginning of a longer path.
         if isinstance(value, str):
             return value.replace(RUN_DIRECTORY, str(path.absolute()))
         if isinstance(value, Mapping):
@@ -105,6 +107,7 @@ def _refuse_changed(run: RunDir, info: RunInfo, job: JobInfo) -> None:
     Raises:
         UsageError: how it is finished.
     """
+    # `resume` adds its overrides behind those that the run had.
     since = info.overrides[len(job.overrides) :]
     if since:
         raise UsageError(

@@ -54,6 +54,7 @@ class Closing:
     def expected(self, node: Any) -> list[dict[str, Any]]:
         """Compare what is expected of each run, and of all of them together, with what was measured."""
         wanted = expectations(node)
+        # Nothing is read for nothing: the histories of thousands of runs take their time.
         runs = self._completed if wanted else []
         if not runs:
             return []
@@ -63,6 +64,7 @@ class Closing:
     def draw(self, curves: Sequence[str]) -> list[Path]:
         """Draw the sweep, the curves of these metrics, and what its best and its median run have learned."""
         here = self._without_fit()
+        # One there and one here: a process costs its imports.
         elsewhere = [here.pop()] if len(self.results) >= MANY and len(here) > 1 else []
         with ExitStack() as meanwhile:
             for run in elsewhere:
@@ -116,6 +118,7 @@ class Closing:
 
         metric = self._yardstick.metric
         settings = [key for key in self.info.varies if not repeats(key)]
+        # From the best to the worst, evenly: what is left out looks as what is shown.
         with_curve = list(self._values)[:: max(1, math.ceil(len(self._values) / MOST_CURVES))]
         curves = {number: self._curve(number, metric) for number in with_curve}
         drawn = [
@@ -148,6 +151,7 @@ class Closing:
     def _curve(self, number: int, metric: str) -> list[tuple[float, float]]:
         from shoal.record.figures.sweep_curves import curve
 
+        # Intact rows only: a damaged line of one run is no reason for no figure.
         history, _ = read_intact(self.sweep.run(self.jobs[number]).history)
         return curve(history.rows, metric)
 
@@ -167,6 +171,7 @@ class Closing:
         """The best run and the median run, where there is no picture yet of what they have learned."""
         order = [number for number in self._values if not halved(self.results[number].reason)]
         first = self._ranking.first if self._ranking else None
+        # Once where the best is the median.
         numbers = dict.fromkeys([order[0] if first is None else first, order[len(order) // 2]] if order else [])
         runs = [self.sweep.run(self.jobs[number]) for number in numbers]
         return [run for run in runs if not run.fit_figure.exists()]

@@ -16,4 +16,5 @@ def on_devices(hosts: Hosts, accelerators: set[str]) -> Hosts:
     if not isinstance(hosts, Processes) or len(accelerators) != 1:
         return hosts
     [name] = accelerators
+    # Two processes on one GPU slow each other down, and share its memory.
     return hosts if on_host(name) else replace(hosts, n=min(hosts.n, n_devices(name)))

@@ -36,9 +36,11 @@ class JobCallbacks:
 
     def _config(self, job: JobConfig, number: int, path: Path) -> DictConfig:
         """The configuration that Hydra would have given the job."""
+        # From its text: jobs are kept as plain values, and ten thousand configurations would not fit.
         config: Any = OmegaConf.create(yaml.safe_load(job.config_yaml))
         # Jobs of the same choices share it, and each is to read its own.
         config.hydra = copy.deepcopy(job.hydra.config)
+        # As Hydra hands it out: a callback that sets a new key is told so.
         OmegaConf.set_struct(config, True)
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.job.id = config.hydra.job.num = number
@@ -51,6 +53,7 @@ class JobCallbacks:
 
 
 def _returned(config: DictConfig, info: RunInfo) -> JobReturn:
+    # Hydra's `JobReturn.cfg` is the user's part alone.
     own = config.copy()
     with read_write(own), open_dict(own):
         del own["hydra"]

@@ -41,6 +41,7 @@ def launch_all(
 ) -> list[JobReturn]:
     """Launch every job that the overrides in `arguments` ask for, in the way the sweeper's options say."""
     options = {name: _plain(value) for name, value in given.items()}
+    # A setting of Hydra's basic sweeper, with its meaning.
     size = options.pop("max_batch_size", None)
     params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
     with located(Origins(list(config.hydra.overrides.task))):
@@ -59,6 +60,7 @@ def launch_all(
             OmegaConf.save(config, folder / "multirun.yaml")
         except OSError as error:
             raise unwritable(folder, error) from error
+    # All at once unless said otherwise: the more jobs are known, the fuller the stacks.
     size = size or len(jobs)
     returns: list[JobReturn] = []
     for first in range(0, len(jobs), size):
@@ -95,6 +97,7 @@ def launch(
         with of_job(0, jobs[0].overrides):
             choose(jobs[0].values.get("numerics"))  # before there is a process that has torch
         if terms.hosts.places() and not terms.settings.dry_run:
+            # Processes side by side are the parallel part; it is read when torch is loaded, so before they start.
             os.environ.setdefault("OMP_NUM_THREADS", "1")
             terms.hosts.expect()
         jobs += composing
@@ -126,6 +129,7 @@ def compose_each(
     Raises:
         ShoalError: for the first one that cannot be composed; it says which.
     """
+    # One for all jobs: it remembers what they have in common.
     composer = Composer(loader, config)
     known: dict[str, Any] = {}
     for number, overrides in enumerate(job_overrides):
@@ -143,6 +147,7 @@ def refuse_mixed(jobs: Sequence[JobConfig]) -> None:
     first = jobs[0].values.get("numerics")
     for number, job in enumerate(jobs):
         value = job.values.get("numerics")
+        # Portable numerics are chosen by the environment of a process, before torch is loaded.
         if (value == PORTABLE) != (first == PORTABLE):
             problem = f"is another than job 0 has, {first}: all runs of a sweep compute alike"
             with of_job(number, job.overrides):
@@ -169,6 +174,7 @@ def of_job(number: int, overrides: Sequence[str]) -> Iterator[None]:
 def _returned(folder: SweepDir, job: JobConfig, info: RunInfo | None) -> JobReturn:
     found = JobReturn(overrides=list(job.overrides), task_name="train")
     if info is None:
+        # It has not begun, as after an interruption or in a dry run.
         found.status, found.return_value = JobStatus.UNKNOWN, None
         return found
     if info.job is not None:
@@ -183,6 +189,7 @@ def _plain(value: Any) -> Any:
 def command_of(config: DictConfig) -> list[str]:
     """The command line that asks for this sweep."""
     hydra = config.hydra
+    # What the search path holds as the user's own came by `--config-dir`, or is conf/ here.
     folders = [each.path for each in hydra.runtime.config_sources if each.provider == "user"]
     options = [word for folder in folders for word in ("--config-dir", str(folder))]
     if hydra.job.config_name != PRIMARY:

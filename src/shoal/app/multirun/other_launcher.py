@@ -25,6 +25,7 @@ def alone(config: DictConfig) -> Any:
     What goes wrong is told here: Hydra keeps it to itself.
     """
     try:
+        # Hydra may have changed into the job's directory; relative paths are the command's.
         with starting_at(HydraConfig.get().runtime.cwd):
             return _alone(config)
     except Exception as error:
@@ -39,6 +40,7 @@ def _alone(config: DictConfig) -> float | None:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     values = {key: value for key, value in values.items() if key not in OF_SWEEPS}
     run = RunDir(Path(hydra.runtime.output_dir))
+    # Hydra would write over it: the directories are numbered, and the sweep's may be an old one.
     if run.info.exists():
         raise UsageError(f"{run.path} holds a run already", hint="choose another hydra.sweep.dir")
     choices = chosen_options(hydra.runtime.choices)
@@ -50,6 +52,7 @@ def _alone(config: DictConfig) -> float | None:
 
         todo = work(values)
         if isinstance(todo, TrainingWork):
+            # Every process that Lightning starts would be a whole sweep again.
             check_one_process(todo.job.trainer)
     info = RunInfo.new(
         f"{run.path.parent.name}-{run.path.name}",

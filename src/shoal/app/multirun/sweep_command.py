@@ -34,6 +34,7 @@ def sweep(
     Raises:
         ShoalError: where a job's configuration is wrong (nothing was trained), or the sweep was interrupted.
     """
+    # Before anything is composed: each of the processes would say the same.
     refuse_several_processes()
     with (
         quiet_logging(),
@@ -48,10 +49,12 @@ def sweep(
             hydra_context=HydraContext(config_loader=found.hydra.config_loader, callbacks=callbacks),
             task_function=alone,
         )
+        # As Hydra's own main hands them to a sweeper.
         arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
         returns = sweeper.sweep(arguments=arguments)
         callbacks.on_multirun_end(config=found.config, config_name=config_name)
         folder = SweepDir(Path(str(found.config.hydra.sweep.dir)))
+    # By the record as well: what is expected of a sweep as a whole is in no job's return.
     return folder, _any_missed(folder) or _any_failed(returns)
 
 
@@ -74,6 +77,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
     # In quotes, for Hydra's grammar would take many a path apart.
     place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
     if info.study:
+        # A study is asked again: its jobs are not known before its trials are told.
         whole = _merged([*args.overrides, place, f"{SWEEP}.study={info.study.name}", *overrides])
         return sweep(whole, config_dir=args.config_dir, config_name=args.config_name)
     with (
@@ -97,6 +101,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
 
 def _merged(overrides: Sequence[str]) -> list[str]:
     """The overrides, without those that a later one replaces and those that belong to other workers."""
+    # `workers=local` after `workers=slurm workers.n=4`: settings of other workers would be no settings any more.
     chosen = max((i for i, line in enumerate(overrides) if line.startswith(f"{WORKERS}=")), default=0)
     kept = [line for i, line in enumerate(overrides) if i >= chosen or not line.startswith(WORKERS)]
     return list({line.lstrip("+").partition("=")[0]: line for line in kept}.values())
@@ -111,4 +116,5 @@ def _any_missed(folder: SweepDir) -> bool:
 def _any_failed(returns: Any) -> bool:
     if isinstance(returns, JobReturn):
         return returns.status is JobStatus.FAILED
+    # Hydra's sweepers return a list, or a list for each batch.
     return isinstance(returns, list | tuple) and any(_any_failed(each) for each in returns)

@@ -22,6 +22,7 @@ def opened(asked: Asked) -> SweepInfo:
         UsageError: where another sweep lies in the directory.
     """
     before = read_sweep(asked.folder.info) if asked.folder.info.exists() else None
+    # A later batch of the same sweep finds the jobs of the first ones.
     if before and (asked.study or not asked.first):
         _refuse_another(asked, before)
     varies = list(dict.fromkeys([*(before.varies if before else []), *asked.varies]))
@@ -49,10 +50,12 @@ def opened(asked: Asked) -> SweepInfo:
 def _numbered(asked: Asked, before: list[JobInfo], varies: list[str]) -> list[JobInfo]:
     """The jobs of earlier launches, then the new ones of this launch."""
     known = {job.hash: job for job in before}
+    # Numbers stay: a directory is called by them.
     number = max((job.number for job in before), default=-1) + 1
     for job in asked.jobs.values():
         own = differs(job, varies)
         if job.hash in known:
+            # What varies may have grown by new values.
             known[job.hash] = replace(known[job.hash], differs=own)
         else:
             known[job.hash] = JobInfo(number, job_name(number), job.hash, own, list(job.overrides))
@@ -66,8 +69,10 @@ def _refuse_another(asked: Asked, before: SweepInfo) -> None:
     Raises:
         UsageError: the differences.
     """
+    # One job in common: it is the same sweep, with values added or left out.
     if any(job.hash in asked.jobs for job in before.jobs):
         return
+    # Compared by a configuration that was written; sweep.json has the overrides only.
     begun = next((job for job in before.jobs if asked.folder.run(job).config.exists()), None)
     if begun is None:
         return

@@ -64,14 +64,17 @@ class Sweeping:
         todo = self._todo()
         self._check(todo)
         if self.settings.processes is None:
+            # Only where the number of processes is left to shoal: who sets one has a reason.
             used = {str(job.values["trainer"].get("accelerator", "auto")) for job in self.jobs.values()}
             self.asked = replace(self.asked, hosts=on_devices(self.asked.hosts, used))
         blocks = Blocks(self.asked, self.ledger, self.plan, self.tree).of(todo)
         if self.settings.dry_run:
             say(dry_run(self.asked, self.ledger, self.plan, blocks, len(todo)))
             return {}
+        # From here on something is written; all jobs have been checked.
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with claim(self.folder), beating(self.folder.info):
+            # Workers of an earlier launch may live on another machine, and must write no more.
             self.leases.revoke_all()
             self.ledger.write()
             execution = self._execute(blocks, len(todo))
@@ -81,6 +84,7 @@ class Sweeping:
 
     def _todo(self) -> list[int]:
         """The jobs of this launch that are not done; a run.json that is newer than sweep.json counts."""
+        # A run that diverged would do so again, to the bit.
         kept = {Status.COMPLETED, Status.DIVERGED}
         if not self.settings.retry_failed:
             kept.add(Status.FAILED)
@@ -88,8 +92,10 @@ class Sweeping:
             if job.status in (None, Status.RUNNING, Status.INTERRUPTED):
                 with contextlib.suppress(DamagedError):
                     info = read_info(self.folder.run(job).info)
+                    # Whoever wrote `running` is gone; if not, `claim` will refuse this launch.
                     status = info.status if info.finished else Status.INTERRUPTED
                     self.ledger.jobs[job.number] = replace(job, status=status, reason=info.reason)
+        # Of this launch alone: values that the command no longer has stay as they are.
         wanted = self.jobs.keys()
         return [n for n, job in self.ledger.jobs.items() if job.hash in wanted and job.status not in kept]
 
@@ -103,6 +109,7 @@ class Sweeping:
             try:
                 built = build(job.values)
                 check_one_process(built.trainer)
+                # Built to be checked, and then only its signature is kept: thousands of jobs would not fit.
                 self.plan.add(number, built)
             except ConfigError as error:
                 origins = Origins(job.overrides, job.choices)
@@ -112,6 +119,7 @@ class Sweeping:
     def _execute(self, blocks: Sequence[Block], n: int) -> Execution:
         for block in blocks:
             for number in block.numbers:
+                # Written before they train: an interrupted stack is found by its name.
                 self.ledger.place(number, block.state.name if block.state else None)
         executor = executor_of(self.asked.hosts)
         done = len(self.jobs) - n
@@ -135,6 +143,7 @@ class Sweeping:
         """Make the run directories of a block, with Hydra's own record, and tell Hydra's callbacks."""
         for assignment in block.assignments:
             job = self.jobs.get(self.ledger.jobs[assignment.number].hash)
+            # A passenger, or a member of an interrupted stack that this launch does not ask for.
             if job is None or assignment.finished:
                 continue
             if not assignment.resume:
@@ -177,10 +186,12 @@ class Sweeping:
         counts = self.ledger.counts()
         unfinished = counts[None] + counts[Status.INTERRUPTED] + counts[Status.RUNNING]
         bad = counts[Status.FAILED] + counts[Status.DIVERGED]
+        # More batches follow: what is said and drawn of the whole comes with the last.
         if self.asked.more and not unfinished:
             self.ledger.write()
             summarize(self.folder, self.ledger.info, results)
             return
+        # A figure of half a sweep would look like one of a whole.
         whole = {} if unfinished else self._conclude(results)
         self.ledger.describe(**whole)
         self.ledger.close(Status.INTERRUPTED if unfinished else Status.FAILED if bad else Status.COMPLETED)
@@ -191,6 +202,7 @@ class Sweeping:
         if execution.received is not None:
             interrupted = Interrupted(execution.received, f"with {counted(unfinished, 'run')} to go")
             interrupted.goes_on(self.folder.path)
+            # Last, after everything is written: the exit code says how the process was stopped.
             raise interrupted
 
     def _report(self) -> None:

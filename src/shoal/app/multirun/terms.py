@@ -37,6 +37,7 @@ def terms_of(config: DictConfig) -> Terms:
 def _hosts(config: DictConfig, settings: SweepSettings) -> Hosts:
     chosen = config.get(WORKERS)
     node: Any = None if chosen is None else OmegaConf.to_container(chosen, resolve=True)
+    # `workers=local` is an empty node.
     if not node:
         return Processes(n=settings.workers)
     with located(Origins(list(config.hydra.overrides.task))):

@@ -18,11 +18,13 @@ class WorkingTree:
         pool = ThreadPoolExecutor(max_workers=1)
         self._found = pool.submit(environment.working_tree)
         self._sweep = sweep
+        # No more work comes; the thread ends when git does.
         pool.shutdown(wait=False)
 
     @property
     def git(self) -> dict[str, Any] | None:
         """Commit, and whether there are changes."""
+        # Waits for git, which has had the time of all the checks.
         return self._found.result()[0]
 
     @cached_property

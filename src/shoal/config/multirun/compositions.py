@@ -68,6 +68,7 @@ class _Template:
 
     @cached_property
     def _without_references(self) -> dict[str, Any]:
+        # `???` counts as a reference: what is missing is told of each job, by the same way as everything else.
         nodes: Any = OmegaConf.to_container(self.task, enum_to_str=True)
         return {key: node for key, node in nodes.items() if not any(mark in repr(node) for mark in ("${", "???"))}
 
@@ -145,10 +146,12 @@ class Composer:
     def _quickly(self, parsed: Sequence[Override], overrides: Sequence[str]) -> _Found:
         choices = [line for line, override in zip(overrides, parsed, strict=True) if self.overrides.is_choice(override)]
         template = self._template(tuple(choices))
+        # Hydra takes the choices first, wherever they stand among the overrides.
         settings = [each for each in parsed if not self.overrides.is_choice(each)]
         fixed = template.fixed(settings)
         task = template.copied(fixed)
         ConfigLoaderImpl._apply_overrides_to_config(settings, task)
+        # Shared by all jobs of these choices: a copy for each would cost as much as all the rest.
         hydra = template.whole.hydra
         with read_write(hydra), open_dict(hydra):
             hydra.overrides.task = list(overrides)
@@ -179,6 +182,7 @@ def values(composition: Composition) -> dict[str, Any]:
     """
     config, fixed = composition.config, composition.fixed
     try:
+        # Those without references are plain values already, once for all jobs.
         resolved = {key: fixed[key] if key in fixed else _resolved(config[key]) for key in map(str, config)}
     except Exception as error:
         raise translated(error, composition.overrides, lambda _: config) from error
@@ -207,6 +211,7 @@ def as_yaml(value: Any) -> str:
 @cache
 def _dumper() -> Any:
     """OmegaConf's way to write YAML, in C where PyYAML has that."""
+    # OmegaConf offers the dumper only privately, and no way to have it use LibYAML's emitter.
     from omegaconf._utils import get_omega_conf_dumper
 
     class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
@@ -218,6 +223,7 @@ def _dumper() -> Any:
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
+    # Once for each distinct choice; the whole goes on being what `${hydra:...}` reads.
     task = copy.deepcopy(config)
     with flag_override(task, ["struct", "readonly"], [False, False]):
         del task["hydra"]

@@ -13,7 +13,9 @@ def every_fold(overrides: Sequence[str], jobs: Sequence[Mapping[str, Any]] = ())
 
     `jobs` are combinations that the sweep lists one by one: they may say which, too.
     """
+    # By text: `task.folds=5` has to be seen before there is a configuration.
     given = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in overrides)}
     chosen = FOLD in given or any(FOLD in job for job in jobs)
+    # Only a plain number: several numbers of folds, as in `task.folds=3,5`, have no folds in common.
     n = given.get(FOLDS, "")
     return [*overrides, f"{FOLD}=range({n})"] if n.isdecimal() and int(n) and not chosen else list(overrides)

@@ -53,11 +53,15 @@ def expanded(
         ConfigError, UsageError: where the options do not fit the overrides, or there are too many jobs.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    # How the sweep is run is no part of a job, nor of its record.
     parsed = [each for each in parsed if not of_sweep(each.key_or_group)]
+    # The last override of a key counts, in the place of the first; Hydra's grid would combine the two.
     by_key = {each.get_key_element(): each for each in parsed}
     axes = _random_axes(by_key, options, is_integer) if options.n_samples is not None else _axes(by_key, options)
+    # Last: the combinations vary fastest, within each of the other settings' values.
     if options.jobs:
         axes.append([_cell(job) for job in options.jobs])
+    # Counted, before a single combination is made: a slip of the pen may ask for billions.
     n = math.prod(len(axis) for axis in axes)
     if n > options.max_jobs:
         raise _too_many(n, axes, options)
@@ -75,6 +79,7 @@ def _axes(overrides: Mapping[str, Override], options: GridSettings) -> list[Sequ
         group = next((group for group in paired if key in group), None)
         if group is None:
             axes.append(OverrideValues(key, override))
+        # The whole group stands where its first setting does.
         elif key == group[0]:
             axes.append(_in_step([OverrideValues(name, overrides[name]) for name in group], group))
     return axes
@@ -93,6 +98,7 @@ class OverrideValues(Sequence[Cell]):
     def __iter__(self) -> Iterator[Cell]:
         if not self.override.is_sweep_override():
             value = self.override.get_value_element_as_str()
+            # `~key` deletes whatever value the key has; `~key=value` only that one.
             bare = self.override.is_delete() and "=" not in (self.override.input_line or "")
             return iter([(self.key if bare else f"{self.key}={value}",)])
         return iter([(f"{self.key}={value}",) for value in self.override.sweep_string_iterator()])
@@ -110,6 +116,7 @@ def _paired(overrides: Mapping[str, Override], options: GridSettings) -> list[li
             raise ConfigError(
                 "sweep.zip", options.zip, f"{key} has no values", hint=suggestion(key, swept, kind="swept")
             )
+    # In the order of the command line, so that `elif key == group[0]` above meets the group where it begins.
     return [sorted(group, key=swept.index) for group in groups]
 
 
@@ -129,6 +136,7 @@ def _random_axes(
     if not drawn:
         hint = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-1))' or optimizer=adam,sgd"
         raise ConfigError("sweep.n_samples", n, "but there is nothing to draw from", hint=hint)
+    # Each sample by its own number: raising n_samples adds samples, and changes none.
     samples = [
         tuple(f"{key}={_drawn(each, options.seed, i, is_integer)}" for key, each in drawn.items()) for i in range(n)
     ]
@@ -140,6 +148,7 @@ def _random_axes(
 
 def _drawn(override: Override, seed: int, i: int, is_integer: IsInteger) -> str:
     """A value at random: that of sample `i`, whatever else is drawn."""
+    # A text as seed: Python hashes it by SHA-512, the same in every process.
     source = random.Random(f"{seed}:{override.get_key_element()}:{i}")
     if not isinstance(override.value(), IntervalSweep):
         return source.choice(list(override.sweep_string_iterator()))
@@ -149,6 +158,7 @@ def _drawn(override: Override, seed: int, i: int, is_integer: IsInteger) -> str:
 
 
 def _cell(job: Mapping[str, Any]) -> Cell:
+    # Written as Hydra writes values, in quotes where its grammar needs them; there is no public function for it.
     return tuple(f"{key}={Override._get_value_element_as_str(value)}" for key, value in job.items())
 
 

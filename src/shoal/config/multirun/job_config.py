@@ -41,7 +41,9 @@ class Hydra:
             "job": {"id": number, "num": number, "override_dirname": dirname},
             "runtime": {"output_dir": str(path.absolute())},
         }
+        # By hand, node by node: Hydra's own way copies and resolves everything anew for each job.
         whole = {"hydra": {key: {**self.values[key], **part} for key, part in parts.items()}}
+        # It is appended to the common part, which has the line already.
         return as_yaml(whole).removeprefix("hydra:\n")
 
 
@@ -82,11 +84,13 @@ def job_config(composer: Composer, overrides: Sequence[str], number: int, known:
         ShoalError: where it cannot be composed or resolved.
     """
     composition = composer.compose(overrides, number)
+    # Sorted, as the hash must not depend on the order of keys in files.
     texts = {key: json.dumps(node, sort_keys=True, default=str) for key, node in values(composition).items()}
     hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IMMATERIAL)
     # Read back, so that nodes that are equal in many jobs are one object, of plain values.
     known |= {text: json.loads(text) for text in texts.values() if text not in known}
     resolved = {key: known[text] for key, text in texts.items()}
+    # By identity: all jobs of the same choices share the object, which `Hydra.config` keeps alive.
     name = f"hydra:{id(composition.hydra)}"
     if name not in known:
         plain: Any = OmegaConf.to_container(composition.hydra, enum_to_str=True)
@@ -96,6 +100,7 @@ def job_config(composer: Composer, overrides: Sequence[str], number: int, known:
         values=resolved,
         hash=hashlib.sha256(hashed.encode()).hexdigest(),
         choices=known[name].choices,
+        # Resolved, so that `seed=${task.seed}` shows a number.
         settings={each.key_or_group: _value(each, resolved) for each in map(composer.overrides.parsed, overrides)},
         config_yaml=config_yaml(composition, known),
         hydra=known[name],
@@ -109,6 +114,7 @@ def differing(jobs: Sequence[JobConfig]) -> list[str]:
     for job in jobs:
         for key, value in job.settings.items():
             seen.setdefault(key, set()).add(_of_itself(key, value, job.settings))
+    # What only some jobs set differs, whatever the others have by default.
     everywhere = {key for key in seen if all(key in job.settings for job in jobs)}
     return [key for key, found in seen.items() if len(found) > 1 or key not in everywhere]
 
@@ -117,6 +123,7 @@ def _of_itself(key: str, value: Any, settings: Mapping[str, Any]) -> str:
     """What a setting is given, without those parts of a node that are settings of their own."""
     if not isinstance(value, Mapping):
         return str(value)
+    # `model={...}` beside `model.dropout=0.1,0.2`: the parts are compared by themselves.
     parts = [name for name in settings if name.startswith(f"{key}.")]
     paths = flat(value, f"{key}.").items()
     return str({path: each for path, each in paths if not any(f"{path}.".startswith(f"{name}.") for name in parts)})
@@ -151,6 +158,7 @@ def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
     """What an override sets: the choice of a group, or the resolved value of a setting."""
     found = looked_up(resolved, override.key_or_group)
     given: Any = override.value()
+    # A choice is known by its name; the node that it brings would say the same at length.
     return given if isinstance(found, Mapping) and isinstance(given, str) else found
 
 

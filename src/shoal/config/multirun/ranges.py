@@ -62,12 +62,14 @@ class Interval:
             return str(source.randint(int(self.low), int(self.high)))
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         found = source.uniform(low, high)
+        # exp(log(x)) may be the next number beyond an end, which is not allowed.
         found = min(max(math.exp(found), self.low), self.high) if self.log else found
         return str(round(found)) if self.whole else repr(self._short(found))
 
     def _short(self, found: float) -> float:
         """The number to a millionth of the interval, or of itself: as long as anybody wants to read and type again."""
         size = min(abs(found), self.high - self.low) if self.log else self.high - self.low
+        # Six digits after the first of `size`.
         short = round(found, 6 - math.floor(math.log10(size)))
         return short if self.low <= short <= self.high else found
 
@@ -86,11 +88,13 @@ def distribution(override: Override, is_integer: Callable[[str], bool] = lambda 
         case IntervalSweep():
             return _interval(override, value, is_integer)
         case RangeSweep():
+            # Sorted: a range may go down, and a sampler needs its ends.
             numbers = tuple(sorted(value.range()))
             if numbers and ("log" not in value.tags or numbers[0] > 0):
                 return Range(tuple(map(_plain, numbers)), abs(_plain(value.step)), "log" in value.tags)
             problem = "begins at 0 or below, which has no logarithm" if numbers else "gives no values"
             raise ConfigError(override.key_or_group, override.get_value_string(), problem)
+    # Without repeats, of which Optuna's categories may have none.
     found = tuple(dict.fromkeys(override.sweep_string_iterator()))
     if not found:
         raise ConfigError(override.key_or_group, override.get_value_string(), "gives no values")
@@ -101,6 +105,7 @@ def integers_of(config: DictConfig) -> Callable[[str], bool]:
     """Which settings are integers in this configuration."""
 
     def is_integer(key: str) -> bool:
+        # A reference that leads nowhere is told where the jobs are composed.
         value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
         whole = isinstance(value, int) and not isinstance(value, bool)
         return whole and not _takes_fractions(config, key, value)
@@ -120,6 +125,7 @@ def _takes_fractions(config: DictConfig, key: str, value: int) -> bool:
         hint = constructor(path).hints.get(name) if path else None
     except ValueError:  # what is wrong with it is told where the jobs are checked
         return False
+    # The last condition: what takes any value at all, as `Any`, says nothing of fractions.
     return hint is not None and any(_allowed(each, hint) for each in given) and not _allowed("no number", hint)
 
 

@@ -58,6 +58,7 @@ def node_of(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: where one of them stands in the place of all.
     """
+    # Before `to_container`: of a number in the node's place it would say something about containers.
     whole, halving = (OmegaConf.select(config, key) for key in (SWEEP, f"{SWEEP}.halving"))
     for key, node, example in (
         (SWEEP, whole, f"{SWEEP}.processes=2"),
@@ -76,12 +77,14 @@ def as_form(form: type[Form], node: Mapping[str, Any]) -> Form:
         ConfigError: where one is missing or not allowed.
     """
     made = constructor(f"{form.__module__}.{form.__name__}")
+    # The node holds the settings of every way to choose jobs: each form takes its own.
     given = {name: value for name, value in node.items() if name in made.parameters}
     return form(**checked(given, SWEEP, made))
 
 
 def _halving(node: Mapping[str, Any]) -> Halving | None:
     """None unless a factor is given."""
+    # The file lists its settings, so that they can be set without a plus; the factor alone turns it on.
     if node.get("factor") is None:
         return None
     found: Halving = build({"_target_": f"{Halving.__module__}.{Halving.__name__}", **node}, f"{SWEEP}.halving")

@@ -22,6 +22,7 @@ def n_values(override: Override) -> int:
     value = override.value()
     if not isinstance(value, RangeSweep):
         return sum(1 for _ in override.sweep_string_iterator())
+    # Hydra's range of floats is an object of its own without a length.
     found: Any = value.range()
     return len(found) if isinstance(found, range) else max(0, math.ceil((found.stop - found.start) / found.step))
 
@@ -33,11 +34,13 @@ def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
         ConfigError: for the first that gives none.
     """
     arguments: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    # An experiment's file may sweep as well: its values are looked at in the same way.
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
     parser = OverridesParser.create(config_loader=loader)
     for line in lines:
         override = parser.parse_overrides([line])[0]
+        # A comma in a note would make two runs of it.
         if override.is_sweep_override() and override.key_or_group in ("tags", "note"):
             key, _, value = line.lstrip("+").partition("=")
             hint = f"'{key}=[{value}]'" if key == "tags" else f"in quotes of its own: '{key}=\"{value}\"'"
@@ -49,6 +52,7 @@ def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
 def _refuse_empty(override: Override, loader: ConfigLoader, source: str) -> None:
     key = override.key_or_group
     value: Any = override.value()
+    # A glob matches choices only: of a setting that is no group it gives none.
     options: list[str] = loader.get_group_options(key) if isinstance(value, Glob) else []
     hint: str | None = None
     if isinstance(value, RangeSweep) and not value.step:

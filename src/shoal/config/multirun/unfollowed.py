@@ -30,6 +30,7 @@ def refuse_unfollowed(config: DictConfig) -> None:
     def refused(key: str, value: Any, problem: str, hint: str) -> ConfigError:
         return ConfigError(key, value, problem, hint=hint, source=origins.of(key))
 
+    # Refused, and not ignored: relative paths in the user's code would lead elsewhere.
     if job["chdir"]:
         problem = "the jobs of a sweep share processes, and a process is in one directory"
         raise refused("hydra.job.chdir", True, problem, f"{ONE_BY_ONE}; or write below ${{hydra:runtime.output_dir}}")
@@ -40,6 +41,7 @@ def refuse_unfollowed(config: DictConfig) -> None:
             "hydra.job.env_set", job["env_set"], problem, f"for all of them: {name}={value} before the command"
         )
     subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
+    # Compared unresolved: the name differs from job to job.
     if subdir not in SUBDIRS:
         problem = "run directories are 0000, 0001, ...: what differs stands in run.json"
         raise refused("hydra.sweep.subdir", subdir, problem, "another name for the whole sweep: hydra.sweep.dir=FOLDER")
