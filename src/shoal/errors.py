@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -101,6 +103,13 @@ class Caution(UserWarning):
 
 class DamagedError(ShoalError):
     """A file of a run does not hold what was written: its digest differs, or it is cut short."""
+
+
+def warn(text: str) -> None:
+    """Say something that the user must know, in the log and on the terminal."""
+    # Both: who watches a run does not read its log, and of one that nobody watched the log is all there is.
+    logging.getLogger("shoal").warning("%s", text)
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def brief(error: BaseException) -> str:

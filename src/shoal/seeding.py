@@ -124,6 +124,15 @@ def set_global_states(states: tuple[Any, Any, torch.Tensor]) -> None:
     torch.set_rng_state(states[2])
 
 
+def drawn_so_far() -> str:
+    """A text that is the same as long as nothing is drawn from the global generators."""
+    import numpy
+
+    numbers: Any = numpy.random.get_state()
+    # NumPy's keys and the place among them: a text has the ends of the keys alone, but the place moves with each draw.
+    return f"{random.getstate()} {numbers[1:3]} {torch.get_rng_state().tolist()}"
+
+
 def torch_state() -> torch.Tensor:
     """Where torch's global generator is."""
     return torch.get_rng_state()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +15,10 @@ from shoal.checks import Check
 from shoal.checks.recording import record
 from shoal.engines import launching, lightning
 from shoal.engines.job import Job
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, warn
 from shoal.record.assisting import assist
 from shoal.record.run_training import train
 from shoal.rundir import RunDir, RunInfo
-
-log = logging.getLogger("shoal")
 
 
 class Work(ABC):
@@ -99,6 +95,5 @@ def _stacked(job: Job) -> bool:
 
     reason = why_alone(job, job.module()) or unlike_lightning(job)
     if reason:
-        log.warning("engine=vectorized: trained by the Lightning engine instead: %s", reason)
-        print(f"warning: engine=vectorized: trained by the Lightning engine instead: {reason}", file=sys.stderr)
+        warn(f"engine=vectorized: trained by the Lightning engine instead: {reason}")
     return not reason

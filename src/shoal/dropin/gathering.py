@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import random
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -35,7 +33,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from shoal.dropin.shared_samples import Gathered, SharedSamples
 from shoal.engines.sampled import NotGatherableError
-from shoal.seeding import generators_restored
+from shoal.seeding import drawn_so_far, generators_restored
 
 MOST = 1 << 30
 """Bytes of samples that are gathered of a data set."""
@@ -218,10 +216,10 @@ def _samples(dataset: Any, collate: Any) -> Gathered:
         raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
     # 64 samples at least, or all of them where there are fewer.
     again = range(0, n, max(1, min(_SEEN_AGAIN, n // 64)))
-    before = _drawn()
+    before = drawn_so_far()
     fetched = _fetch(dataset, range(n))
     whole, some = collate(fetched), collate(_fetch(dataset, again))
-    if before != _drawn():
+    if before != drawn_so_far():
         raise NotGatherableError("its samples are drawn each time they are fetched")
     (leaves, _), (twice, _) = _leaves(whole, n), _leaves(some, len(again))
     if not _same([leaf[again.start : again.stop : again.step] for leaf in leaves], twice):
@@ -257,8 +255,3 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
         and torch.equal(mine.nan_to_num(), theirs.nan_to_num())
         for mine, theirs in zip(one, other, strict=True)
     )
-
-
-def _drawn() -> str:
-    """Where the global generators are."""
-    return f"{random.getstate()} {numpy.random.get_state()[1:3]} {torch.get_rng_state().tolist()}"  # type: ignore[index]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -17,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import asked_at_once
-from shoal.seeding import generators_restored, global_states, seed_global
+from shoal.seeding import drawn_so_far, generators_restored, global_states, seed_global
 from shoal.tasks.asked_trainer import AskedTrainer
 
 MOST = 1 << 30
@@ -123,14 +121,14 @@ def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tup
     one, _ = _rows(_collated(loader, range(1)), 1)
     if n * sum(each.numel() * each.element_size() for each in one) > MOST:
         raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
-    before = _drawn()
+    before = drawn_so_far()
     fetched = []
     for epoch in range(2):
         if trainer:
             # Once as in the first epoch's training, once as in a later validation: a data set may ask for these.
             trainer.tell(epoch, validates=bool(epoch))
         fetched.append(_collated(loader, range(n)))
-    draws = before != _drawn()
+    draws = before != drawn_so_far()
     (found, structure), (again, _) = (_rows(each, n) for each in fetched)
     if draws or not _same(found, again):
         raise NotGatherableError("its samples change each time they are fetched")
@@ -166,8 +164,3 @@ def _once(value: Tensor) -> Tensor:
     digest = blake2b(content.view(torch.uint8).numpy().tobytes() if content.numel() else b"")
     digest.update(f"{content.shape} {content.dtype}".encode())
     return _kept.setdefault(digest.digest(), content)
-
-
-def _drawn() -> str:
-    """Where the global generators are."""
-    return f"{random.getstate()} {numpy.random.get_state()[1:3]} {torch.get_rng_state().tolist()}"  # type: ignore[index]

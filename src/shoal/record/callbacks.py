@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from shoal.engines.job import Job
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.tasks.announce import announce
 
@@ -92,3 +93,9 @@ def logged(callbacks: Any, clips: bool) -> set[str]:
         if isinstance(callback, GradientNorm):
             names |= {GRAD_NORM, GRAD_NORM_CLIPPED} if clips else {GRAD_NORM}
     return names
+
+
+def unasked(job: Job) -> set[str]:
+    """Names of what a stack measures for all its runs, and no callback of this one would log alone."""
+    clips = job.trainer.get("gradient_clip_val") is not None
+    return {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(job.callbacks.values(), clips)

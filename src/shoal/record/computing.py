@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
 
 from shoal.engines.job import Job
+from shoal.errors import warn
 from shoal.instructions import differing, in_use
 from shoal.rundir import RunInfo
-
-log = logging.getLogger("shoal")
 
 
 def computing(job: Job) -> dict[str, Any]:
@@ -22,10 +19,8 @@ def computing(job: Job) -> dict[str, Any]:
 
 def tell_of_others(info: RunInfo) -> None:
     """Say so where the run in `info`, which goes on here, computed by other instructions up to now."""
-    text = others(info)
-    if text:
-        log.warning("%s", text)
-        print(f"warning: {text}", file=sys.stderr)
+    if text := others(info):
+        warn(text)
 
 
 def tell_of_precision(job: Job, trainer: pl.Trainer) -> None:
@@ -33,9 +28,7 @@ def tell_of_precision(job: Job, trainer: pl.Trainer) -> None:
     asked = str(job.trainer.get("precision"))
     # By what the Trainer has come to: which devices lack float16 is Lightning's to know.
     if asked in ("16-mixed", "16") and trainer.precision == "bf16-mixed":
-        text = f"trainer.precision={asked} is bf16-mixed here: a CPU has no float16 to mix"
-        log.warning("%s", text)
-        print(f"warning: {text}", file=sys.stderr)
+        warn(f"trainer.precision={asked} is bf16-mixed here: a CPU has no float16 to mix")
 
 
 def others(info: RunInfo) -> str | None:

@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import Logger
 
+from shoal.errors import warn
 from shoal.names import EPOCH, GRAD_NORM, STEP
 from shoal.record.callbacks import GradientNorm
 from shoal.record.endings import Diverged
-from shoal.record.run_record import RunRecord, warn
+from shoal.record.run_record import RunRecord
 
 
 class Recorder(Logger):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,7 +13,7 @@ from typing import Any
 
 from shoal import losses
 from shoal.engines.job import Job
-from shoal.errors import ShoalError, UsageError, brief
+from shoal.errors import ShoalError, UsageError, brief, warn
 from shoal.names import EPOCH, STEP
 from shoal.record import environment
 from shoal.record.computing import computing
@@ -26,8 +24,6 @@ from shoal.rundir import Best, History, RunDir, RunInfo, Status, read_intact, se
 from shoal.rundir.atomic import remove, sync
 from shoal.rundir.info import now
 from shoal.tasks import Task
-
-log = logging.getLogger("shoal")
 
 
 class RunRecord:
@@ -222,12 +218,6 @@ def unchanged(info: RunInfo, task: Task) -> str | None:
             hint="put the file back as it was, or start a new run",
         )
     return digest
-
-
-def warn(text: str) -> None:
-    """Say something that the user must know, in the log and on the terminal."""
-    log.warning("%s", text)
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _metrics(row: Mapping[str, float]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from shoal.engines import lightning
 from shoal.engines.begun_processes import BegunProcesses
 from shoal.engines.job import Job
 from shoal.engines.position import Position
-from shoal.errors import ShoalError, brief
+from shoal.errors import ShoalError, brief, warn
 from shoal.record import environment
 from shoal.record.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO, load
@@ -31,7 +31,7 @@ from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
 from shoal.record.recorder import Recorder
-from shoal.record.run_record import RunRecord, warn
+from shoal.record.run_record import RunRecord
 from shoal.record.trackers import following, usable
 from shoal.rundir import RunDir, RunInfo, Status, claim, heartbeat, write_text
 from shoal.rundir.atomic import UnwritableError

@@ -20,8 +20,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.tried import callbacks_as_they_were
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
-from shoal.record.callbacks import logged
+from shoal.record.callbacks import unasked
 from shoal.record.checkpoint import Checkpoint
 from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.endings import Diverged
@@ -97,9 +96,7 @@ class _Telling(pl.Callback):
         self.state = state
         self.stays = stays
         self.seed = job.seed
-        clips = job.trainer.get("gradient_clip_val") is not None
-        # A stack measures these for all its runs; the history has them where a callback of the run's own asks for them.
-        self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(job.callbacks.values(), clips=clips)
+        self._dropped = unasked(job)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Get to know the Trainer, and let the checkpoint callback go on from its own state."""

@@ -12,9 +12,9 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import RunEpoch
-from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
+from shoal.names import EPOCH, GRAD_NORM, STEP
 from shoal.record import environment
-from shoal.record.callbacks import logged
+from shoal.record.callbacks import unasked
 from shoal.record.checkpoint import checkpoint_of
 from shoal.record.checkpoint_file import EXTRA, SealedIO
 from shoal.record.conclusion import Concluded, concluded, n_parameters
@@ -23,12 +23,7 @@ from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.run_logger import RunLogger
 from shoal.record.run_record import RunRecord
 from shoal.record.trackers import tell
-from shoal.rundir import (
-    Best,
-    RunDir,
-    RunInfo,
-    Status,
-)
+from shoal.rundir import Best, RunDir, RunInfo, Status
 from shoal.rundir.atomic import copy
 from shoal.seeding import seed_global
 
@@ -64,9 +59,7 @@ class Track:
         self._before_part: dict[str, Any] | None = None
         """What the files were before an epoch that `max_steps` cut short."""
         self._monitor = checkpoint_of(given.job)
-        self._dropped = {LR, GRAD_NORM, GRAD_NORM_CLIPPED} - logged(
-            given.job.callbacks.values(), clips=given.job.trainer.get("gradient_clip_val") is not None
-        )
+        self._dropped = unasked(given.job)
         info = replace(given.info, engine="vectorized")
         self.record = RunRecord(given.job, given.run, info, kept=files, versions=versions)
         # A stack that goes on may be stopped before its next epoch: then these hold.

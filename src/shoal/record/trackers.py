@@ -12,12 +12,11 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
 from shoal.engines.job import Job
-from shoal.errors import brief
+from shoal.errors import brief, warn
 from shoal.names import STEP
 from shoal.record.hyperparameters import hyperparameters
 from shoal.record.other_loggers import finishing
 from shoal.record.recorder import Recorder
-from shoal.record.run_record import warn
 from shoal.record.tensorboard import TensorBoard
 from shoal.rundir import RunDir, RunInfo
 

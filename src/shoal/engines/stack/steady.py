@@ -6,17 +6,14 @@ Numbers below the smallest normal one come from running means of weights that ar
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import torch
 
+from shoal.errors import warn
 from shoal.instructions import MKL, REPEATABLE, in_use
-
-log = logging.getLogger("shoal")
 
 
 @contextmanager
@@ -37,12 +34,10 @@ def steady() -> Iterator[None]:
 def _tell_of_mkl() -> None:
     """Say once where MKL may compute by the size of a stack: it was at work before shoal could set it."""
     if in_use()["mkl"] == "OFF":
-        text = (
+        warn(
             f"MKL computes without {MKL}, so a run's bits may depend on the size of its stack: "
             f"import shoal before torch computes, or set {MKL}={REPEATABLE}"
         )
-        log.warning("%s", text)
-        print(f"warning: {text}", file=sys.stderr)
 
 
 def _flushes() -> bool:
