@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -129,8 +129,8 @@ class Gathering:
     def _feed(self, loader: Any) -> Feed | None:
         _refuse(loader)
         dataset, indices = _whole(loader.dataset)
-        content = _content((dataset, loader.collate_fn))
-        key = blake2b(content).digest()
+        whole = dataset, loader.collate_fn
+        key = _digest(whole)
         if key in self._refused:
             raise NotGatherableError(self._refused[key])
         samples = self._kept.get(key)
@@ -138,11 +138,11 @@ class Gathering:
             self._seen[key] = self._seen.get(key, 0) + 1
             if self._seen[key] <= self._times:
                 return None
-            samples = self._fetched(key, content)
+            samples = self._fetched(key, whole)
         return Feed(samples, indices)
 
-    def _fetched(self, key: bytes, content: bytes) -> SampleTensors:
-        dataset, collate = pickle.loads(content)
+    def _fetched(self, key: bytes, whole: tuple[Any, Any]) -> SampleTensors:
+        dataset, collate = pickle.loads(_content(whole))
         try:
             with generators_restored():
                 gather = partial(_samples, dataset, collate)
@@ -177,6 +177,16 @@ def _content(value: Any) -> bytes:
     file = io.BytesIO()
     _ByContent(file, protocol=5).dump(value)
     return file.getvalue()
+
+
+def _digest(value: Any) -> bytes:
+    """The same for equal values; the memory of tensors and arrays is read where it lies."""
+    file, memory = io.BytesIO(), list[pickle.PickleBuffer]()
+    _ByContent(file, protocol=5, buffer_callback=memory.append).dump(value)
+    found = sha256(file.getbuffer())
+    for each in memory:
+        found.update(each.raw())
+    return found.digest()
 
 
 def _refuse(loader: Any) -> None:

@@ -12,6 +12,7 @@ from shoal.dropin.untouched import Untouched
 from shoal.dropin.waiting import Trained, Waiting
 from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
+from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.own import UnfitError
 from shoal.engines.step.metered import MeteredStep
 from shoal.engines.step.unfit import CannotStackError
@@ -52,6 +53,8 @@ class Meeting:
             if reason:
                 answers.update(dict.fromkeys(group, reason))
                 continue
+            # Not before the jobs' samples are fetched: of what that takes, nothing is needed again.
+            keep_memory()
             for block in self._blocks(group):
                 self.stacks += _parties(block, answers)
 

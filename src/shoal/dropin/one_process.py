@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -35,13 +37,23 @@ Together = Callable[[Sequence[Routine]], None]
 
 def run(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer, together: Together) -> None:
     """Run jobs, in their order as far as they do not wait for each other."""
-    with signals_left_alone():
+    with signals_left_alone(), _past_left_alone():
         # Each as far as its first epoch that can be shared, where it waits; one that waits for none ends here.
         begun = [(job, _begun(program, job, listener)) for job in jobs]
         while waiting := [routine for _, routine in begun if routine.waits_for is not None]:
             together(waiting)
             for job, routine in begun:
                 _tell(job, routine, listener)
+
+
+@contextmanager
+def _past_left_alone() -> Iterator[None]:
+    """Have the garbage collector pass over what there was before: modules are most of it, and no garbage."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def one_by_one(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer) -> None:
