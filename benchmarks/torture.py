@@ -35,8 +35,8 @@ from killed_runs import kills, launchers, programs, writes  # noqa: E402
 from processors import EVERY, report  # noqa: E402
 from rack import RUN, Rack, Row, train  # noqa: E402
 from shoal.app.start import start  # noqa: E402
+from shoal.pictures import rendering  # noqa: E402
 from shoal.record.environment import hardware  # noqa: E402
-from shoal.record.figures import fit as figures  # noqa: E402
 from shoal.rundir import Status, read_info  # noqa: E402
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1).to_bytes(4) + (1).to_bytes(4) + bytes(20)
@@ -163,7 +163,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
     torch.set_num_threads(1)
-    figures.png = lambda figure: PICTURE
+    rendering.png = lambda figure: PICTURE
     counted = json.loads(args.counted.read_text()) if args.counted.exists() else {}
     args.counted.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.gettempdir())

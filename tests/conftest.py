@@ -149,11 +149,12 @@ def houses_csv(workdir: Path) -> Path:
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose figures, but leave out their rendering, which takes longer than the training of most tests."""
-    monkeypatch.setattr("shoal.record.figures.fit.png", lambda figure: PIXEL)
+    monkeypatch.setattr("shoal.pictures.rendering.png", lambda figure: PIXEL)
 
 
 @pytest.fixture
 def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no figures composed either, nor the one of a sweep: a file in the place of each run's is all there is."""
-    monkeypatch.setattr("shoal.record.figures.fit.fit_figure", lambda *_, **__: None)
+    monkeypatch.setattr("shoal.record.figures.fit.fit_chart", lambda *_, **__: None)
+    monkeypatch.setattr("shoal.record.figures.fit.drawn", lambda picture: PIXEL)
     monkeypatch.setattr("shoal.app.multirun.closing.Closing.draw", lambda *_: [])

@@ -82,7 +82,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_lose_the_training(
     def broken(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("no fonts here")
 
-    monkeypatch.setattr(figures, "fit_figure", broken)
+    monkeypatch.setattr(figures, "fit_chart", broken)
 
     run = train(tmp_path / "run")
 

@@ -286,7 +286,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(figure: Figure) -> bytes:
         raise ValueError("no ink")
 
-    monkeypatch.setattr("shoal.record.figures.fit.png", fail)
+    monkeypatch.setattr("shoal.pictures.rendering.png", fail)
 
 
 @pytest.mark.usefixtures("broken")
@@ -299,7 +299,7 @@ def test_a_sweep_is_no_worse_for_a_figure_that_cannot_be_drawn(tmp_path: Path) -
 
 
 def test_jobs_of_before_have_the_settings_that_are_swept_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.record.figures.fit.png", lambda figure: PIXEL)
+    monkeypatch.setattr("shoal.pictures.rendering.png", lambda figure: PIXEL)
     path = tmp_path / "sweep"
     swept(path, "seed=0,1")
 

@@ -18,7 +18,7 @@ def again(
     info: RunInfo | SweepInfo,
     overrides: Sequence[str],
     *,
-    before_training: Callable[[], None] = lambda: None,
+    own_process: bool = False,
     told: Callable[[str], None] = lambda _: None,
 ) -> EndedTraining:
     """Train anew what a run or a sweep was asked for; the overrides here win. A run of a sweep is trained alone.
@@ -41,7 +41,7 @@ def again(
         config_dir=options.get("config_dir"),
         config_name=options.get("config_name"),
         command=["train.py", *words],
-        before_training=before_training,
+        own_process=own_process,
         told=told,
     )
 

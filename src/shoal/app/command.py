@@ -21,7 +21,6 @@ from shoal.config.misread import naming_misread
 from shoal.config.plugins import importing_plugins, own_launcher
 from shoal.config.quoting import quoted
 from shoal.errors import ExitCode, ShoalError, UsageError
-from shoal.startup import keep_what_is_imported
 
 _WITH_CFG = "it goes with --cfg"
 _UNUSED = {
@@ -60,7 +59,7 @@ def train(words: Sequence[str]) -> int:
         config_dir=args.config_dir,
         config_name=args.config_name,
         command=["train.py", *words],
-        before_training=keep_what_is_imported,
+        own_process=True,
         told=print,
     )
     return ended.tell()

@@ -18,11 +18,12 @@ from shoal.config.multirun.unfollowed import refuse_settings_of_sweeps
 from shoal.config.origins import located
 from shoal.errors import DamagedError, UsageError
 from shoal.instructions import choose
+from shoal.pictures import beside
 from shoal.relative_paths import starting_at
 from shoal.rundir import RunDir, RunInfo, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
-from shoal.startup import cheap_imports
+from shoal.startup import cheap_imports, keep_what_is_imported
 
 
 def start(
@@ -31,7 +32,7 @@ def start(
     config_dir: str | None = None,
     config_name: str | None = None,
     command: Sequence[str] = (),
-    before_training: Callable[[], None] = lambda: None,
+    own_process: bool = False,
     told: Callable[[str], None] = lambda _: None,
 ) -> tuple[RunDir, RunInfo]:
     """Train the run that the overrides ask for; its directory, and what run.json says in the end.
@@ -39,18 +40,22 @@ def start(
     A process that only takes part in the training of another, as those of ddp do, leaves the record to that one: what
     it gives says `running`.
 
+    In its own process, which ends with this, it may begin another one beside it and spare what is imported.
+
     `told` is given what the task found in its data, if that is worth telling, before the training begins.
 
     Raises:
         ShoalError: where the configuration is wrong (nothing was written), or the run ended badly (it is recorded).
     """
     refuse_settings_of_sweeps(overrides)
-    with quiet_logging(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
+    with quiet_logging(), beside.ending(), composed(overrides, config_dir=config_dir, config_name=config_name) as found:
         found.place()
         values = found.values()
         _refuse_sweep(found)
         with located(found.origins), importing():
             choose(values.get("numerics"))
+            if own_process and values.get("check") is None:
+                beside.begin()
             with cheap_imports():
                 from shoal.app.work import TrainingWork, work
                 from shoal.record.figures import fit as figures  # noqa: F401  with the other imports, before the training begins
@@ -64,11 +69,12 @@ def start(
         run = RunDir(found.directory().absolute() if found.config.hydra.job.chdir else found.directory())
         info = RunInfo.new(run.path.name, values, found.choices, command=command, overrides=overrides)
         if isinstance(todo, TrainingWork) and todo.assists:
-            before_training()
+            beside.end()
+            _keep(own_process)
             todo.assist()
             return run, info
         _claim_fresh(run, values)
-        before_training()
+        _keep(own_process)
 
         def task(_: object) -> RunInfo:
             if found_in_data:
@@ -78,6 +84,11 @@ def start(
 
         with starting_at(Path.cwd()):
             return run, _run(found, task)
+
+
+def _keep(own_process: bool) -> None:
+    if own_process:
+        keep_what_is_imported()
 
 
 def _refuse_sweep(found: Composed) -> None:

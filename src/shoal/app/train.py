@@ -69,12 +69,13 @@ def train(
     config_dir: str | None = None,
     config_name: str | None = None,
     command: Sequence[str] = (),
-    before_training: Callable[[], None] = lambda: None,
+    own_process: bool = False,
     told: Callable[[str], None] = lambda _: None,
 ) -> EndedTraining:
     """Train what the overrides ask for; `resume=PATH` among them goes on with the run or the sweep in that directory.
 
-    `before_training` is called, and `told` is given what the task found in its data, before a single run begins.
+    `told` is given what the task found in its data before a single run begins; one in its own process, which ends
+    with this, may begin another one beside it.
 
     Raises:
         ShoalError: where the configuration is wrong (nothing was written), or the training ended badly (it is
@@ -102,7 +103,7 @@ def train(
             config_dir=config_dir,
             config_name=config_name,
             command=command,
-            before_training=before_training,
+            own_process=own_process,
             told=told,
         )
     )

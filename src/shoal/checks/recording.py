@@ -84,7 +84,7 @@ def _opened(config: Mapping[str, Any], run: RunDir, info: RunInfo) -> RunInfo:
 
 
 def _concluded(measured: Measured, run: RunDir, info: RunInfo, wanted: Sequence[Expectation]) -> RunInfo:
-    from shoal.record.figures import fit as figures
+    from shoal.pictures import rendering
 
     rows = [*measured.rows]
     # A new row: the check may keep the one that it gave.
@@ -97,7 +97,7 @@ def _concluded(measured: Measured, run: RunDir, info: RunInfo, wanted: Sequence[
     history = _history(run, rows, info)
     refuse_unknown(wanted, {*final, *info.final})
     for name, figure in measured.figures.items():
-        write_bytes(run.figures / f"{name}.png", figures.png(figure))
+        write_bytes(run.figures / f"{name}.png", rendering.png(figure))
     info = replace(info, status=Status.COMPLETED, final={**info.final, **final})
     outcomes = compared(wanted, info, history)
     return replace(info, expected=[each.plain() for each in outcomes])

@@ -41,7 +41,7 @@ def fit(
     """
     from shoal.app.train import train
     from shoal.config.fit_words import fit_words
-    from shoal.startup import cheap_imports, keep_what_is_imported
+    from shoal.startup import cheap_imports
 
     given = words or []
     if sigma is not None:
@@ -51,5 +51,5 @@ def fit(
     # Finding the formula's names imports what evaluates it, torch among it.
     with cheap_imports():
         overrides = fit_words(data, formula, given)
-    ended = train(overrides, command=["train.py", *overrides], before_training=keep_what_is_imported)
+    ended = train(overrides, command=["train.py", *overrides], own_process=True)
     raise typer.Exit(ended.tell())

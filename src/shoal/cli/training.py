@@ -87,13 +87,12 @@ def again(
     """
     from shoal.app.again import again
     from shoal.review.reference import resolve
-    from shoal.startup import keep_what_is_imported
 
     entry = resolve(run, root)
     if entry.info is None:
         # Its run.json cannot be read, which is where its overrides stand.
         raise DamagedError(f"{entry.path}: {entry.reason}")
-    raise typer.Exit(again(entry.info, overrides or [], before_training=keep_what_is_imported, told=print).tell())
+    raise typer.Exit(again(entry.info, overrides or [], own_process=True, told=print).tell())
 
 
 def find_lr(

@@ -71,12 +71,13 @@ class Run(TrainedRun):
     @property
     def figure(self) -> Figure:
         """The figure of the run, drawn anew."""
-        from shoal.record.figures.fit import fit_figure
+        from shoal.pictures.rendering import rendered
+        from shoal.record.figures.fit import fit_chart
 
         info = self.info
         history = read_history(self.directory.history)
         shown = self.job.presented(self.loaded(self.job, "best"))
-        return fit_figure(shown, self.job.data, history, title=f"{info.task}  {info.id}", info=info)
+        return rendered(fit_chart(shown, self.job.data, history, title=f"{info.task}  {info.id}", info=info))
 
 
 def load_run(path: Path | str, *, trusted: Collection[str] = ()) -> Run:

@@ -239,7 +239,7 @@ class _Session:
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
-        from shoal.record.figures import fit as figures  # late: it imports matplotlib
+        from shoal.record.figures import fit as figures  # late: many runs have none
 
         picture = figures.illustrate(self.run, module, self.job.data, self.record.history, self.info)
         if self.record.events:

@@ -41,7 +41,7 @@ def draw_nothing() -> None:
     with cheap_imports():
         from shoal.record.figures import fit
 
-    fit.fit_figure, fit.png = (lambda *_, **__: None), (lambda _: PIXEL)  # type: ignore[assignment]
+    fit.fit_chart, fit.drawn = (lambda *_, **__: None), (lambda _: PIXEL)  # type: ignore[assignment]
 
 
 def recorded(info: Any) -> dict[str, Any]:

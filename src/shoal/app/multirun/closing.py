@@ -105,9 +105,9 @@ class Closing:
         return dict(sorted(known, key=lambda pair: (place(pair[1], way), pair[0])))
 
     def _overview(self) -> Path:
-        from shoal.record.figures import fit as figures
+        from shoal.pictures import rendering
 
-        write_bytes(self.sweep.figure, figures.png(self.figure()))
+        write_bytes(self.sweep.figure, rendering.png(self.figure()))
         return self.sweep.figure
 
     def figure(self) -> Figure:
@@ -178,7 +178,7 @@ class Closing:
 
     def _curves(self, metrics: Sequence[str]) -> Path:
         """The curves of these metrics, a color for each value of the first setting that is more than a repeat."""
-        from shoal.record.figures import fit as figures
+        from shoal.pictures import rendering
         from shoal.record.figures.metric_curves import curves_figure
 
         key = next((name for name in self.info.varies if not repeats(name)), None)
@@ -187,7 +187,7 @@ class Closing:
             groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
         path = self.sweep.figure.with_name("curves.png")
         title = f"{self._completed[0][0].task}  {self.sweep.path.name}"
-        write_bytes(path, figures.png(curves_figure(groups, metrics, title=title)))
+        write_bytes(path, rendering.png(curves_figure(groups, metrics, title=title)))
         return path
 
 

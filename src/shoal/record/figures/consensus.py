@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
+from shoal.pictures.confusion import MOST_NAMES, draw_confusion
 from shoal.record.figures.colors import BLUE, DARK, GRAY, ORANGE
-from shoal.record.figures.confusion import MOST_NAMES, draw_confusion
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from shoal.errors import UsageError
 from shoal.fits import bands as half_widths
 from shoal.losses import LossFunction
 from shoal.models import FormulaNetwork
+from shoal.pictures import Band, ErrorBars, Line, Mark, Panel
 from shoal.record.figures.colors import COLORS, GRAY
 from shoal.tasks import Data
 
@@ -22,37 +22,42 @@ _MOST = 2000
 _SHADES = {"prediction": 0.15, "confidence": 0.35}
 
 
-def draw_formula(axes: Axes, network: FormulaNetwork, loss: LossFunction, data: Data, fit: Mapping[str, Any]) -> None:
-    """Data, curve and bands of a formula of one column.
+def formula_panel(
+    network: FormulaNetwork, loss: LossFunction, data: Data, fit: Mapping[str, Any], label: Callable[[str], str]
+) -> Panel:
+    """Data, curve and bands of a formula of one column; `label` says what an axis of a column is called.
 
     Of several targets, or of groups, each has a color; of groups the first few are drawn, and their first target.
     """
-    [place] = network.places.values()
+    [(column, place)] = network.places.items()
     x, y = data.train.x[:_MOST].double(), data.train.y[:_MOST].reshape(len(data.train.x[:_MOST]), -1).double()
     weight = _beside(None if data.train.weight is None else data.train.weight[:_MOST].double(), y)
     at = torch.linspace(float(x[:, place].min()), float(x[:, place].max()), _POINTS, dtype=torch.float64)
+    marks: list[Mark] = []
     if not network.groups:
         curves = _curves(network, loss, fit, at[:, None])
         names = {kind: f"{100 * fit['level']:g} % {kind}" for kind in _SHADES}
         one = len(data.targets) == 1
         for i, (target, color) in enumerate(zip(data.targets, COLORS, strict=False)):
-            _data(axes, x[:, place], y[:, i], weight[:, i], GRAY if one else color, "data" if one else None)
+            marks.append(_data(x[:, place], y[:, i], weight[:, i], GRAY if one else color, "data" if one else None))
             bands = names if one else {"confidence": None}
-            _curve(
-                axes, at, {kind: each[:, i] for kind, each in curves.items()}, color, "fit" if one else target, bands
-            )
+            of_target = {kind: each[:, i] for kind, each in curves.items()}
+            marks += _curve(at, of_target, color, "fit" if one else target, bands)
     for name, mark, color in zip(network.groups, network.marks, COLORS, strict=False):
         own = x[:, mark] > 0
-        _data(axes, x[own, place], y[own, 0], weight[own, 0], color, None)
-        points = torch.zeros(_POINTS, x.shape[1], dtype=torch.float64)
+        marks.append(_data(x[own, place], y[own, 0], weight[own, 0], color, None))
         # A group's mark is a column that is 1 in its own rows and 0 in all others.
+        points = torch.zeros(_POINTS, x.shape[1], dtype=torch.float64)
         points[:, place], points[:, mark] = at, 1
         of_group = {kind: each[:, 0] for kind, each in _curves(network, loss, fit, points).items()}
-        _curve(axes, at, of_group, color, name, {"confidence": None})
+        marks += _curve(at, of_group, color, name, {"confidence": None})
     left = len(network.groups) - len(COLORS)
     more = f", the first {len(COLORS)} of {len(network.groups)} groups" if left > 0 else ""
-    axes.set(title=f"Fit{more}")
-    axes.legend(frameon=False, fontsize=8, title=network.formula.by)
+    named = data.targets[:1] if network.groups else data.targets
+    height = ", ".join(map(label, named))
+    return Panel(
+        marks=marks, title=f"Fit{more}", x=label(column), y=height, legend=True, legend_title=network.formula.by
+    )
 
 
 def _beside(weight: Tensor | None, y: Tensor) -> Tensor:
@@ -62,12 +67,12 @@ def _beside(weight: Tensor | None, y: Tensor) -> Tensor:
     return weight.view(len(y), -1).expand(y.shape)
 
 
-def _data(axes: Axes, x: Tensor, y: Tensor, weight: Tensor, color: str, label: str | None) -> None:
+def _data(x: Tensor, y: Tensor, weight: Tensor, color: str, label: str | None) -> Mark:
     """Samples; an error bar is as long as the standard error that its weight stands for, and 0 is for no sample."""
-    known = torch.where(weight == 0, torch.nan, y)
+    known = torch.where(weight == 0, torch.nan, y).numpy()
     # A weight is 1 / error**2, so its reciprocal root is the error.
-    errors = None if weight.isnan().all() else torch.where(weight > 0, weight, torch.nan).rsqrt()
-    axes.errorbar(x, known, yerr=errors, fmt="o", markersize=3, color=color, elinewidth=0.8, label=label)
+    errors = None if weight.isnan().all() else torch.where(weight > 0, weight, torch.nan).rsqrt().numpy()
+    return ErrorBars(x=x.numpy(), y=known, errors=errors, color=color, label=label)
 
 
 def _curves(network: FormulaNetwork, loss: LossFunction, fit: Mapping[str, Any], points: Tensor) -> dict[str, Tensor]:
@@ -82,12 +87,20 @@ def _curves(network: FormulaNetwork, loss: LossFunction, fit: Mapping[str, Any],
 
 
 def _curve(
-    axes: Axes, at: Tensor, found: Mapping[str, Tensor], color: str, label: str, bands: Mapping[str, str | None]
-) -> None:
+    at: Tensor, found: Mapping[str, Tensor], color: str, label: str, bands: Mapping[str, str | None]
+) -> list[Mark]:
     """A curve over `at`, with the bands that are named."""
-    curve = found["curve"]
-    for kind, name in bands.items():
-        if kind in found:
-            ends = (curve - found[kind], curve + found[kind])
-            axes.fill_between(at, *ends, color=color, alpha=_SHADES[kind], linewidth=0, label=name)
-    axes.plot(at, curve, color=color, linewidth=1.6, label=label)
+    x, curve = at.numpy(), found["curve"]
+    around: list[Mark] = [
+        Band(
+            x=x,
+            low=(curve - found[kind]).numpy(),
+            high=(curve + found[kind]).numpy(),
+            color=color,
+            opacity=_SHADES[kind],
+            label=name,
+        )
+        for kind, name in bands.items()
+        if kind in found
+    ]
+    return [*around, Line(x=x, y=curve.numpy(), color=color, width=1.6, label=label)]

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from shoal.names import STEP
 from shoal.record.figures.colors import COLORS
-from shoal.record.figures.fit import scaled
+from shoal.record.figures.fit import wide
 from shoal.rundir import History
 
 
@@ -27,7 +27,8 @@ def curves_figure(groups: Mapping[str, Sequence[History]], metrics: Sequence[str
         ]
         axes.set(xlabel="step", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        scaled(axes, drawn)
+        if wide(drawn):
+            axes.set_yscale("log")
         axes.legend(frameon=False, fontsize=8)
     return figure
 
