@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from gc import get_freeze_count
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import shoal
 from checkout import SUPPORT
-from shoal.startup import cheap_imports
+from shoal.startup import cheap_imports, torch_library
 
 PROGRAM = SUPPORT / "programs" / "after_training.py"
 NOT_TO_BE_LOADED = frozenset(
@@ -105,3 +106,30 @@ def test_a_package_that_cannot_be_imported_raises_whenever_it_is_asked(tmp_path:
     done = subprocess.run([sys.executable, str(program)], env=env, capture_output=True, text=True, check=False)
 
     assert done.stdout.splitlines() == ["broken", "broken"], done.stderr
+
+
+def test_the_library_of_torch_is_there_when_the_wait_for_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(torch_library, "_thread", None)
+    monkeypatch.setattr(torch_library, "_load", lambda path: time.sleep(0.05) or loaded.append(path))
+
+    torch_library.load()
+    torch_library.wait()
+
+    assert [Path(path).name.partition(".")[0] for path in loaded] == ["libtorch_cpu"]
+    assert Path(loaded[0]).is_file()
+
+
+def test_a_process_that_leaves_ends_its_threads_and_flushes_what_it_said() -> None:
+    program = (
+        "import atexit, threading, time\n"
+        "from shoal.startup.leaving import leave\n"
+        "atexit.register(print, 'at exit')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\n"
+        "leave(3)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.split("\n"), done.stderr) == (3, ["thread", "at exit", ""], "")

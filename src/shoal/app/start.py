@@ -23,7 +23,7 @@ from shoal.relative_paths import starting_at
 from shoal.rundir import RunDir, RunInfo, read_config
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.log import quiet_logging
-from shoal.startup import cheap_imports, keep_what_is_imported
+from shoal.startup import cheap_imports, keep_what_is_imported, torch_library
 
 
 def start(
@@ -53,6 +53,7 @@ def start(
         values = found.values()
         _refuse_sweep(found)
         with located(found.origins), importing():
+            torch_library.wait()
             choose(values.get("numerics"))
             if own_process and values.get("check") is None:
                 beside.begin()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from shoal.errors import ExitCode, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir
+from shoal.startup import torch_library
 
 _RESUME = "resume="
 
@@ -95,18 +96,24 @@ def train(
 
         return EndedSweep(*sweep(others, config_dir=config_dir, config_name=config_name))
 
-    from shoal.app.start import start
+    if own_process:
+        torch_library.load()
+    try:
+        from shoal.app.start import start
 
-    return EndedRun(
-        *start(
-            others,
-            config_dir=config_dir,
-            config_name=config_name,
-            command=command,
-            own_process=own_process,
-            told=told,
+        return EndedRun(
+            *start(
+                others,
+                config_dir=config_dir,
+                config_name=config_name,
+                command=command,
+                own_process=own_process,
+                told=told,
+            )
         )
-    )
+    finally:
+        # A process that ends while a library is being loaded takes apart what is not there yet.
+        torch_library.wait()
 
 
 def go_on(

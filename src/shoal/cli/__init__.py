@@ -13,6 +13,7 @@ from shoal.cli.boundary import DEBUG, debugging, tell
 from shoal.errors import ExitCode, UsageError, nearest
 from shoal.machine import installed
 from shoal.startup import defer, keep_what_is_imported
+from shoal.startup.leaving import leave
 from shoal.streams import keep_standard_streams
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ _COMMANDS = {
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
 
 
 def train(words: Sequence[str] | None = None) -> int:

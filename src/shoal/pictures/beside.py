@@ -7,6 +7,7 @@ and this one waits for the second alone. Where there is no such process, or it f
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -89,6 +90,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that trains, and reaches both
     answering = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed is no part of the answer
+    gc.disable()  # next to nothing of what is made is garbage before the end
     told: _Told = []
     logging.getLogger().addHandler(_Telling(told))
     logging.captureWarnings(True)
