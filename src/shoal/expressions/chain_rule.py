@@ -68,6 +68,7 @@ def with_slopes(
     known |= {name: _Dual(value, {name: 1.0} if name in by else {}) for name, value in values.items()}
     found = _Dual(0.0, {})
     for statement in statements:
+        # Their slopes are one argument's or the other's, sample by sample: autograd does that.
         if any(isinstance(step, Apply) and step.function in ("max", "min") for step in statement.steps):
             return None
         found = _run(statement, known)
@@ -90,6 +91,7 @@ def _run(statement: Statement, known: Mapping[str, _Dual]) -> _Dual:
 
 def _applied(function: str, arguments: Sequence[_Dual]) -> _Dual:
     given = [each.value for each in arguments]
+    # Numbers alone have no slopes: what depends on a name is a tensor.
     numbers = not any(isinstance(each, Tensor) for each in given)
     value = (_NUMBERS if numbers else TENSORS)[function](*given)
     return _Dual(value, {} if numbers else _slopes(function, arguments, value))
@@ -105,6 +107,7 @@ def _slopes(function: str, arguments: Sequence[_Dual], value: Number) -> Mapping
         assert isinstance(x.value, Tensor)
         assert isinstance(value, Tensor)
         rule = _OF_FUNCTIONS[function](x.value, value)
+        # The chain rule: the outer derivative is the same for all names.
         return {name: _times(slope, rule) for name, slope in x.slopes.items()}
     a, b = arguments
     if function in "+-":
@@ -113,9 +116,11 @@ def _slopes(function: str, arguments: Sequence[_Dual], value: Number) -> Mapping
     if function == "*":
         return _added(_all(a.slopes, b.value), _all(b.slopes, a.value))
     if function == "/":
+        # d(a/b) = da / b - (a/b) db / b, with the quotient that is there already.
         first = _all(a.slopes, 1 / b.value) if a.slopes else {}
         return _added(first, _all(b.slopes, -value / b.value) if b.slopes else {})
     return _added(
+        # Squares are most of all powers: x**1 would be computed as a power of each sample.
         _all(a.slopes, 2 * a.value if _is(b.value, 2) else b.value * a.value ** (b.value - 1)) if a.slopes else {},
         _all(b.slopes, value * _log(a.value)) if b.slopes else {},
     )
@@ -136,6 +141,7 @@ def _added(first: Mapping[str, Number], second: Mapping[str, Number]) -> Mapping
 
 
 def _times(a: Number, b: Number) -> Number:
+    # A slope of 1 stays a number as long as it can: it would be broadcast to all samples.
     return b if _is(a, 1) else a if _is(b, 1) else a * b
 
 

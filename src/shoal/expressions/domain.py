@@ -10,6 +10,7 @@ from torch import Tensor
 from shoal.expressions.expression import Expression
 
 _POINTS = 4097
+# In which a run trains, whatever the formula is looked at in.
 _LARGEST = torch.finfo(torch.float32).max
 _PEAKS = 16
 """How many of the highest points of a curve are looked at more closely for a pole."""
@@ -37,9 +38,11 @@ def pole(expression: Expression, intervals: Mapping[str, tuple[float, float]]) -
 
 
 def _grid(intervals: Mapping[str, tuple[float, float]]) -> dict[str, Tensor]:
+    # So many along each side, so that there are no more points in a box than on a line.
     n = int(_POINTS ** (1 / len(intervals)))
     # Of many variables a grid has too few points along each.
     if n < 4:
+        # Of its own and always the same: the answer must not change from run to run.
         generator = torch.Generator().manual_seed(0)
         unit = torch.rand(_POINTS, len(intervals), generator=generator, dtype=torch.float64)
         columns = [unit[:, i] * (high - low) + low for i, (low, high) in enumerate(intervals.values())]
@@ -54,11 +57,13 @@ def _axis(low: float, high: float, n: int) -> Tensor:
     points = torch.linspace(low, high, n, dtype=torch.float64)
     if high - low > n:
         return points
+    # Poles like whole numbers, as in 1/(x-2); the end counts where it is one.
     whole = torch.arange(torch.tensor(low).ceil().item(), high + 1e-12, dtype=torch.float64)
     return torch.cat([points, whole]).sort().values
 
 
 def _between(expression: Expression, name: str, points: Tensor, values: Tensor) -> dict[str, float] | None:
+    # Peaks only: a pole at an end is on the grid.
     inner = values[1:-1]
     peaks = ((inner >= values[:-2]) & (inner >= values[2:])).nonzero()[:, 0] + 1
     most = _GROWTH * values.max().item()
@@ -72,6 +77,7 @@ def _between(expression: Expression, name: str, points: Tensor, values: Tensor) 
 def _refined(expression: Expression, name: str, low: float, high: float, most: float) -> float | None:
     """Where between `low` and `high` the value comes to exceed `most`; None where it does not."""
     for _ in range(_LEVELS):
+        # 65 parts of what was two: each look is 33 times as close.
         points = torch.linspace(low, high, 66, dtype=torch.float64)
         values = expression(**{name: points}).abs().nan_to_num(nan=torch.inf)
         top = int(values.argmax())

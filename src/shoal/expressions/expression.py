@@ -58,12 +58,14 @@ class Expression:
         """
         from shoal.expressions.symbolic import derivative  # late: SymPy takes half a second
 
+        # With all of its own names, so that none is missed: only one too many is a mistake here.
         self._check(dict.fromkeys(self.variables) | dict.fromkeys(variables))
         problem = f"the derivative of {shortened(self.text)} is too large to write down"
         try:
             found = derivative(self.statements, self.variables, by=variables)
             if found is None:
                 raise UsageError(f"{shortened(self.text)} has no real derivative by {', '.join(variables)}")
+            # Through the text: the derivative is then a formula as any other, to be evaluated, shown and kept.
             return parse(found, variables=self.variables, limits=_DERIVED)
         except (RecursionError, OverflowError, ValueError) as error:
             raise UsageError(problem) from error

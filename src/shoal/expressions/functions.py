@@ -20,10 +20,12 @@ OPERATORS: dict[str, Callable[..., float]] = {
 
 
 def _sigmoid(x: float) -> float:
+    # Not 1 / (1 + exp(-x)), which overflows far below zero.
     return 0.5 * (1 + math.tanh(x / 2))
 
 
 def _softplus(x: float) -> float:
+    # Of a negative exponent alone, which cannot overflow.
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 

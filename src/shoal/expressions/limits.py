@@ -59,10 +59,12 @@ class Sizing:
             self.stack.append(Size(self.finite(step.value, word)))
 
     def applied(self, function: str, arguments: list[Size], word: Token) -> Size:
+        # A named formula counts wherever it is used: a chain of them may double each time.
         size = 1 + sum(argument.size for argument in arguments)
         depth = max(argument.depth for argument in arguments) + (function in FUNCTIONS or function == "**")
         power = max(argument.power for argument in arguments)
         if function == "**":
+            # At least 1: a root within powers makes them no cheaper.
             power *= max(abs(arguments[1].constant or 1.0), 1.0)
         self.within(word, size, self.limits.size, "has {} operands and operators")
         self.within(word, depth, self.limits.depth, "is nested {} deep")

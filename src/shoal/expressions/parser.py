@@ -13,6 +13,7 @@ from shoal.expressions.limits import Limits, Size, Sizing
 from shoal.expressions.postfix import Apply, Name, Numeral, Parsed, Statement, Step
 from shoal.expressions.tokens import ALLOWED, Token, refuse, tokens
 
+# The sign binds less than a power: -x**2 is -(x**2), as in Python.
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
 VARIABLE = re.compile(r"[A-Za-z][0-9]*")
 """Names that stand for a variable without being declared."""
@@ -33,7 +34,7 @@ def parsed(text: str, variables: Collection[str] | None, limits: Limits) -> Pars
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """The names that stand for values in a formula, in the order of their first places: none of what it defines itself.
+    """The names of values in a formula, in the order of their first use, without those that it defines itself.
 
     Raises:
         ConfigError: where a character belongs to no word.
@@ -76,6 +77,7 @@ class _Parser:
             refuse(self.text, 0, "is empty", hint="for example sin(x)*x**2")
         for part in parts:
             statements.append(self.statement(part, last=part is parts[-1]))
+        # A formula that nothing uses is a slip of the pen in the name of it, or in its use.
         for statement in statements[:-1]:
             if statement.name not in self.used:
                 refuse(self.text, 0, f"{statement.name} is given a formula but never used", hint="")
@@ -89,6 +91,7 @@ class _Parser:
             name = words[0].text
             if name in NAMES or name in self.bound or name in self.found or name in (self.declared or ()):
                 self.refuse(words[0], f"{name!r} has a meaning already: give the formula another name", hint="")
+            # Its own name is bound only after it: a formula cannot use itself.
             words = words[2:]
         elif not last:
             self.refuse(words[0], "only the last formula may go without a name", hint="for example y=2*x+1; z=y**2")
@@ -99,6 +102,7 @@ class _Parser:
 
     def name(self, word: Token, *, called: bool) -> None:
         """Check a name where an operand is expected, and note what it refers to."""
+        # A function without an argument, or a number that is called.
         if called != (word.text in FUNCTIONS):
             self.refuse_name(word, called=called)
         if called or word.text in CONSTANTS:
@@ -164,6 +168,7 @@ class _Formula:
             self.add(Name(word.text), word)
             return False
         if word.text in "+-" or word.text == "(":
+            # A plus in front of an operand does nothing.
             if word.text != "+":
                 self.waiting.append(("neg" if word.text == "-" else "(", word))
             if word.text == "(":
@@ -187,6 +192,7 @@ class _Formula:
 
     def close(self, word: Token) -> bool:
         self.unwind(0)
+        # A function waits right below the parenthesis of its arguments.
         called = len(self.waiting) > 1 and self.waiting[-2][0] in FUNCTIONS
         if word.text == ",":
             if not called:
@@ -205,6 +211,7 @@ class _Formula:
         if (given < 2) if name in SEVERAL else (given != 1):
             wanted = "two arguments or more" if name in SEVERAL else "one argument"
             self.parser.refuse(word, f"{name} takes {wanted}, not {given}", hint="")
+        # Of three arguments two applications: max(a, max(b, c)).
         for _ in range(max(given - 1, 1)):
             self.add(Apply(name, 2 if name in SEVERAL else 1), word)
 

@@ -169,6 +169,7 @@ def _symbolic(statements: Sequence[Statement], symbols: Mapping[str, Any]) -> An
     known = {**CONSTANTS, **symbols}
     stack: list[Any] = []
     for statement in statements:
+        # A statement leaves its value on the stack.
         stack.clear()
         for step in statement.steps:
             if isinstance(step, Apply):
@@ -184,5 +185,6 @@ def _symbolic(statements: Sequence[Statement], symbols: Mapping[str, Any]) -> An
 
 def number(value: float) -> Any:
     """A whole number as such, so that x**2 stays a power that SymPy can simplify."""
+    # Below 2**53, up to where a float64 tells whole numbers apart.
     whole = math.isfinite(value) and float(value).is_integer() and abs(value) < 1e15
     return sympy.Integer(int(value)) if whole else sympy.Float(value)

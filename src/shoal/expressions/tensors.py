@@ -27,6 +27,7 @@ def _minimum(first: Tensor | float, second: Tensor | float) -> Tensor:
 
 
 def _both(first: Tensor | float, second: Tensor | float) -> tuple[Tensor, Tensor]:
+    # Torch's maximum takes tensors alone; one of the two is one, or numbers would have been compared.
     like = cast(Tensor, first if isinstance(first, Tensor) else second)
     make = partial(torch.as_tensor, dtype=like.dtype, device=like.device)
     return make(first), make(second)
@@ -63,6 +64,7 @@ def evaluate(statements: Iterable[Statement], values: Mapping[str, Tensor], func
         if statement.name:
             known[statement.name] = result
     if not values:
+        # Nothing says of which type: it is a number on the command line.
         return torch.as_tensor(result, dtype=torch.float64)
     first = next(iter(values.values()))
     tensor = result if isinstance(result, Tensor) else torch.full_like(first, result)

@@ -47,6 +47,7 @@ def tokens(text: str) -> list[Token]:
         if text[column] in " \t\r":
             column += 1
             continue
+        # Numbers first: `1e5` is one, and not 1 beside a name.
         match = _TOKEN.match(text, column)
         if not match:
             refuse(text, column, f"{_printable(text[column])!r} is not allowed in a formula")
@@ -61,6 +62,7 @@ def refuse(text: str, column: int, problem: str, *, hint: str = ALLOWED) -> NoRe
     """Raise an error of three lines: the problem, the formula, and a caret under `column` before the hint."""
     first = text.rfind("\n", 0, column) + 1
     line, at = text[first:].split("\n")[0], column - first
+    # Of a long line the part around the fault.
     begin = max(0, at - _WIDTH // 2)
     excerpt = _printable(line[begin : begin + _WIDTH])
     caret = " " * (at - begin) + "^ " + hint

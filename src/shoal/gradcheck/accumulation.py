@@ -73,10 +73,12 @@ def accumulate(formulas: Sequence[str], *, at: Written, times: int = 1) -> Accum
                 exact = each.formula.derivative(name)(**{key: leaf.detach() for key, leaf in used.items()})
                 # A number that meets a vector has the sum of the derivatives of all its elements.
                 total[name] += exact.sum_to_size(total[name].shape)
+        # One that no function has used yet has none.
         held = {name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for name, leaf in leaves.items()}
         agrees = not each.formula or all(torch.allclose(held[name], total[name], rtol=1e-9) for name in held)
         calls.append(Backward(each.text, {name: value.tolist() for name, value in held.items()}, agrees))
     for leaf in leaves.values():
+        # Zeros, and not None as `zero_grad` leaves by default: what a clearing leaves is to be seen.
         leaf.grad = torch.zeros_like(leaf)
     cleared = {name: leaf.grad.tolist() for name, leaf in leaves.items() if leaf.grad is not None}
     return Accumulated(points.shown({name: leaf.detach() for name, leaf in leaves.items()}), tuple(calls), cleared)

@@ -10,6 +10,7 @@ import torch
 from shoal.errors import ConfigError, suggestion
 from shoal.models import ACTIVATIONS
 
+# About the third root of a float64's rounding, where a central difference has the least error.
 _STEP = 1e-5
 
 

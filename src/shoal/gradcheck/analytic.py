@@ -26,7 +26,7 @@ class Analytic(ABC):
     """The derivatives of one function, each by the variables that `names` lists."""
 
     given: bool = False
-    """Whether the user wrote them: what has no value is then the user's mistake."""
+    """Whether the user wrote them; one without a value is then a mistake of the user's."""
 
     @abstractmethod
     def at(self, place: Point) -> Mapping[Names, Tensor]:
@@ -34,7 +34,7 @@ class Analytic(ABC):
 
     @abstractmethod
     def again(self, place: Point) -> Mapping[Names, Tensor]:
-        """The same at the place that was asked for last: the formulas are those found there, and evaluated anew."""
+        """Evaluate the formulas again that `at` found at its last place, which this is."""
 
     @abstractmethod
     def formulas(self) -> dict[str, str]:

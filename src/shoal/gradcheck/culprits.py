@@ -53,10 +53,12 @@ def _calls(module: nn.Module, evaluate: Callable[[], Tensor]) -> dict[str, tuple
             calls.setdefault(path, (args, kwargs))
 
         handles.append(part.register_forward_pre_hook(keep, with_kwargs=True))
+    # Only to see what each module is called with.
     with torch.no_grad():
         evaluate()
     for handle in handles:
         handle.remove()
+    # The whole module is judged with the loss, if none of its parts is to blame.
     calls.pop("", None)
     return calls
 
@@ -83,7 +85,15 @@ def _isolated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     # `atol` is absolute: of outputs far below 1 any gradient would pass.
     allowed = 1e-6 * min(1.0, output.abs().max().item() if output.numel() else 1.0)
     right = torch.autograd.gradcheck(
-        call, tensors, atol=allowed, rtol=1e-4, raise_exception=False, check_undefined_grad=False, fast_mode=True
+        # Fast: along random directions, as a layer may have thousands of inputs. Undefined gradients are not tried:
+        # nothing gives any here, and hand-written functions seldom bear them.
+        call,
+        tensors,
+        atol=allowed,
+        rtol=1e-4,
+        raise_exception=False,
+        check_undefined_grad=False,
+        fast_mode=True,
     )
     return output, right
 

@@ -45,7 +45,7 @@ class DerivativeCheck:
     """Why a Python function has no analytic derivative."""
     tolerance: float
     graph_in_training: bool
-    """Whether the value needs a gradient where arguments do; so too the next two."""
+    """Whether the value needs a gradient in training; the next two tell it of evaluation and of a detached value."""
     graph_in_evaluation: bool
     graph_after_detach: bool
 
@@ -83,6 +83,7 @@ class DerivativeCheck:
             return list(self.derivatives)
         worst: dict[str, Derivative] = {}
         for each in self.derivatives:
+            # One that disagrees before a larger difference that is within what is allowed.
             known = worst.setdefault(each.label, each)
             if (not each.agrees, each.disagreement) > (not known.agrees, known.disagreement):
                 worst[each.label] = each
@@ -123,8 +124,9 @@ def check(
 
     `of` is a formula, or a Python function as `module:function`. A function with several values is summed; of several
     variables, mixed derivatives are checked too. `at` is a point, `on` an interval: 100 points of it are checked.
-    `derivative` is a formula for the first derivative of a function of one variable, in place of SymPy's. That of a
-    Python function is found from the operations of its forward; where one has no formula, `without_formula` says which.
+    `derivative` is a formula for the first derivative of a function of one variable, in place of SymPy's. The
+    derivative of a Python function is found from the operations of its forward; `without_formula` names one that has no
+    formula.
 
     Raises:
         ShoalError: where an argument is not what it should be.
@@ -132,6 +134,7 @@ def check(
     _check_order(order)
     if (at is None) == (on is None):
         raise UsageError("either a point or an interval is needed", hint="for example --at 1.234, or --on -3,3")
+    # The names of the point may declare a formula's variables, so it is read first.
     given = points.named(at, "at") if at is not None else points.interval(on or "")
     made = function(of, list(given))
     if not made.variables:
@@ -185,6 +188,7 @@ def _analytic(of: Differentiated, order: int, derivative: str | None) -> Analyti
 
 def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
     """By what to differentiate: each variable, then each pair, and so on up to `order`."""
+    # Combinations, as mixed derivatives are the same in any order.
     found = [names for k in range(1, order + 1) for names in combinations_with_replacement(variables, k)]
     if len(found) > _MOST_ROWS:
         raise ConfigError("order", order, f"asks for {len(found)} derivatives; at most {_MOST_ROWS}")

@@ -44,6 +44,7 @@ class Reading:
             return None
         if math.isinf(left) or math.isinf(right):
             return left, right
+        # Ten times: both uncertainties are estimates themselves.
         noise = 10 * self._uncertainty + _KINK * max(abs(left), abs(right))
         return (left, right) if abs(right - left) > noise else None
 
@@ -65,9 +66,9 @@ class Differences:
     fine: Reading
     """By all steps."""
     coarse: Reading
-    """By the coarse ones: that of the function, should what the fine ones show be its rounding."""
+    """By the coarse ones alone, as fine ones may show the rounding of the function and not the function."""
     scale: float
-    """The largest slope over a coarse step: what is far below it is as good as zero. No number without values there."""
+    """The largest slope over a coarse step, beside which far smaller ones are as good as zero; nan if there is none."""
 
     @property
     def kink(self) -> tuple[float, float] | None:
@@ -87,7 +88,9 @@ def differences(f: Values, x: float, *, lost: Tensor | float = 0.0) -> Differenc
     `lost` is what rounding does to each value, where that is more than its digits tell.
     """
     left, right = (_steps(f, x, sign, lost) for sign in (-1, 1))
+    # Read once more without the fine ones: what float32 inside a function rounds shows over these alone.
     coarse = [[each for each in side if abs(each.length) > _COARSE * _size(x)] for side in (left, right)]
+    # The coarser half of each side.
     slopes = [abs(each.slope) for side in (left, right) for each in side[: len(side) // 2]]
     return Differences(_reading(left, right, x), _reading(coarse[0], coarse[1], x), scale=max(slopes, default=math.nan))
 
@@ -99,6 +102,7 @@ def _reading(left: Sequence[Difference], right: Sequence[Difference], x: float) 
     left, right = _roughened(left, stair), _roughened(right, stair)
     # Paired from the fine end: where one side leaves the domain, it has fewer of the coarse steps.
     both = [_both(*pair) for pair in zip(reversed(left), reversed(right), strict=False)][::-1]
+    # Of central differences the odd powers of the step cancel.
     found = limit(both, even=True), limit(left), limit(right)
     known = [each for each in found if not math.isnan(each.value)]
     return Reading(min(known, key=lambda each: each.uncertainty, default=NONE), *found[1:])
@@ -142,7 +146,7 @@ def _roughened(steps: Sequence[Difference], stair: float) -> list[Difference]:
 
 
 def _stair(steps: Sequence[Difference], x: float) -> float:
-    """By how much the values change first, where they do not over finer steps that may be lost in rounding."""
+    """The first change that is not lost in rounding, where over all finer steps nothing changes; else 0."""
     flat = [*takewhile(lambda each: each.change == 0, reversed(steps))]
     if not flat or len(flat) == len(steps) or abs(flat[-1].length) > _COARSE * _size(x):
         return 0.0

@@ -46,6 +46,7 @@ class Traced(Analytic):
             return self._at(place)
         except NoFormula as error:
             problem = str(error)
+        # SymPy calls itself as deep as a formula is.
         except (ShoalError, OverflowError, ValueError, RecursionError):
             problem = "its formula is too large to write down"
         self.missing.setdefault(problem, []).append(place)
@@ -88,6 +89,7 @@ class Traced(Analytic):
                 if problem:
                     self.missing.setdefault(f"{label(names)} {problem}", []).append(place)
                     continue
+                # A further derivative is that of the sum over elements, as autograd has it (`three_ways.autograd`).
                 found[names], known[names] = row, sum(row, sympy.Integer(0))
             self.derived[trace.total] = found
         return self.derived[trace.total]

@@ -119,6 +119,7 @@ class _Work:
     """A float64 copy of the module with one batch: its loss as a function of parameters and inputs."""
 
     def __init__(self, module: nn.Module, batch: Batch, loss: Loss | None) -> None:
+        # In training mode, whose gradient is the one that trains.
         self.module = copy.deepcopy(module).double().train()
         self.loss = loss
         if isinstance(self.module, pl.LightningModule):
@@ -130,6 +131,7 @@ class _Work:
         }
         first = self.batch[0] if isinstance(self.batch, tuple | list) else self.batch
         if isinstance(first, Tensor) and first.is_floating_point() and first.numel():
+            # In place: the batch is a copy (`_double`).
             self.tensors["inputs"] = first.requires_grad_()
         self.gradients = self._gradients()
 
@@ -163,6 +165,7 @@ class _Work:
         if not math.isfinite(self.value) or again.item() != self.value:
             problem = "is not finite" if not math.isfinite(self.value) else "changes from one evaluation to the next"
             raise UsageError(f"the loss {problem}: its gradient cannot be checked")
+        # A parameter that the loss does not depend on has a gradient of zero.
         found = torch.autograd.grad(loss, list(self.tensors.values()), allow_unused=True)
         pairs = zip(self.tensors.items(), found, strict=True)
         return {name: torch.zeros_like(tensor) if each is None else each for (name, tensor), each in pairs}
@@ -235,6 +238,7 @@ def _double(batch: Batch) -> Batch:
         return {name: _double(each) for name, each in batch.items()}
     if isinstance(batch, tuple | list):
         parts = [_double(each) for each in batch]
+        # A named tuple takes its parts one by one.
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch
 

@@ -69,6 +69,7 @@ def interval(written: Written) -> dict[str, Interval]:
         ConfigError: where the text is no interval.
     """
     if isinstance(written, str) and "=" not in written and "[" not in written:
+        # `-3,3` would be two points without names.
         written = f"[{written}]"
     found = named(written, "on")
     for value in found.values():
@@ -82,6 +83,7 @@ def interval(written: Written) -> dict[str, Interval]:
 def spread(intervals: Mapping[str, Interval]) -> list[dict[str, Tensor]]:
     """Points all over the box: the midpoints of equal parts for one variable, else random ones, always the same."""
     n = len(intervals)
+    # Midpoints, as the ends may be outside of a domain: of log(x) on 0,1 for example.
     unit = ((torch.arange(SAMPLES, dtype=torch.float64) + 0.5) / SAMPLES)[:, None]
     if n > 1:
         unit = torch.rand(SAMPLES, n, generator=generator(0, Stream.USER), dtype=torch.float64)
@@ -108,6 +110,7 @@ def _tensor(value: float | Sequence[float]) -> Tensor:
 def _parsed(text: str) -> dict[str, Tensor]:
     values: dict[str, Tensor] = {}
     for part in _parts(text):
+        # From the right: without a sign all of it is the value.
         name, _, value = part.rpartition("=")
         name, value = name.strip(), value.strip()
         if name in values:

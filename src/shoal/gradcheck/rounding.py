@@ -26,6 +26,7 @@ def rounding(compute: Callable[[], Tensor]) -> Tensor:
     """
     value, drawn = compute(), generator(0, Stream.USER)
     off = torch.zeros_like(value)
+    # The largest of a few draws: it is compared with a tolerance ten times as wide (`three_ways`).
     for _ in range(_DRAWS):
         with _Moved(drawn):
             found = compute()
@@ -57,6 +58,7 @@ class _Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _move_(self, found: Tensor) -> Tensor:
         if not _rounded(found):
             return found
+        # In float64 whatever the tensor's dtype: of a share in float16 hardly a digit would be left.
         shares = torch.rand(found.shape, generator=self.drawn, dtype=torch.float64) * 2 - 1
         return found.mul_((1 + shares * torch.finfo(found.dtype).eps).to(found.dtype))
 

@@ -73,8 +73,8 @@ def limit(steps: Sequence[Difference], *, even: bool = False) -> Slope:
     """The slope over a step of zero; `steps` go from coarse to fine, `even` says that only even powers of them matter.
 
     Slopes are extrapolated by Richardson's table (Ridders, 1982) and by the one power of the step that three of them
-    tell (Aitken, 1926), as x**1.5 needs at 0. Of all estimates that one counts which is the least uncertain: its
-    neighbors differ little from it, and over finer steps the slopes come nearer to it, but for their rounding.
+    tell (Aitken, 1926), as x**1.5 needs at 0. The least uncertain estimate counts: it differs
+    little from its neighbors, and slopes over finer steps come nearer to it, apart from their rounding.
     """
     if len(steps) < _FINEST:
         return NONE
@@ -119,7 +119,9 @@ def _richardson(steps: Sequence[Difference], power: int) -> Iterator[_Estimate]:
     for k, step in enumerate(steps):
         row, noise = [step.slope], step.noise
         for column, (coarser, factor) in enumerate(zip(before, factors, strict=False)):
+            # D(h) + (D(h) - D(r h)) / (r^p - 1), in which the power p of the step is gone.
             value = row[-1] + (row[-1] - coarser) / factor
+            # The finer slope's times 1 + 1/f, and the coarser one's, which is less, times 1/f.
             noise *= 1 + 2 / factor
             yield _Estimate(value, max(abs(value - row[-1]), abs(value - coarser)) + noise, k - column - 1, k)
             row.append(value)
@@ -132,9 +134,11 @@ def _aitken(steps: Sequence[Difference]) -> Iterator[_Estimate]:
     for k in range(2, len(steps)):
         coarse, middle, fine = (each.slope for each in steps[k - 2 : k + 1])
         shrinks = (fine - middle) / (middle - coarse) if middle != coarse else math.nan
+        # Changes that hardly shrink lead nowhere that three of them could tell.
         if not 0 < shrinks < 1 / _GROWTH:
             before = math.nan
             continue
+        # The rest of a geometric series: s + s^2 + ... = s / (1 - s) times the last change.
         value = fine + (fine - middle) * shrinks / (1 - shrinks)
         noise = steps[k].noise * 2 / (1 - shrinks) ** 2
         if not math.isnan(before):

@@ -66,12 +66,6 @@ def _reversed(operation: Operation) -> Elements:
     return RULES["sub"](replace(operation, arguments=(second, first, *rest)))
 
 
-def _divided(operation: Operation) -> Elements:
-    if operation.settings.get("rounding_mode") is not None:
-        raise NotImplementedError
-    return _elementwise(lambda a, b: a / b, 2)(operation)
-
-
 def _bounded(operation: Operation) -> Elements:
     found = operation.arguments[0]
     low, high = (_expressions(operation.argument(1, "min")), _expressions(operation.argument(2, "max")))
@@ -83,6 +77,7 @@ def _dimensions(operation: Operation, position: int) -> tuple[int, ...] | None:
     given = operation.argument(position, "dim")
     if given is None or given == [] or not operation.tensors[0].dim():
         return None
+    # NumPy takes a tuple of axes, and no list.
     return (given,) if isinstance(given, int) else tuple(given)
 
 
@@ -118,11 +113,13 @@ def _cumulated(function: Callable[..., Any]) -> Rule:
 
 def _norm(operation: Operation) -> Elements:
     order = float(operation.argument(1, "ord", 2))
+    # Of these the norm is a maximum, a minimum or a count.
     if not math.isfinite(order) or order <= 0:
         raise NotImplementedError
     values = operation.arguments[0]
     powers = values**2 if order == 2 else np.frompyfunc(SYMBOLIC["abs"], 1, 1)(values) ** number(order)
     kept = bool(operation.argument(3, "keepdim", False))
+    # A rational exponent: SymPy simplifies the square root of a square, and not a power of 0.5.
     return np.sum(powers, axis=_dimensions(operation, 2), keepdims=kept) ** (1 / sympy.nsimplify(number(order)))
 
 
@@ -133,6 +130,7 @@ def _chosen(pick: Callable[..., Any]) -> Rule:
         symbols, numbers = operation.arguments[0], operation.tensors[0].detach().numpy()
         axes = _dimensions(operation, 1) or tuple(range(numbers.ndim))
         last = tuple(range(numbers.ndim - len(axes), numbers.ndim))
+        # All axes that are reduced become one, along which NumPy can pick.
         numbers, symbols = np.moveaxis(numbers, axes, last), np.moveaxis(symbols, axes, last)
         rows = (*numbers.shape[: numbers.ndim - len(axes)], -1)
         at = pick(numbers.reshape(rows), axis=-1)[..., None]
@@ -155,6 +153,7 @@ def _placed(position: int) -> Rule:
     """The elements at the places that torch gives beside them; `position` is that of the dimension."""
 
     def rule(operation: Operation) -> Elements:
+        # Asked of torch: at a tie its place counts, which NumPy may not share.
         found, places = operation.function(*operation.tensors, **operation.settings)
         symbols, axis = operation.arguments[0], operation.argument(position, "dim", -1)
         kept = found.dim() == operation.tensors[0].dim()
@@ -166,7 +165,7 @@ def _placed(position: int) -> Rule:
 
 
 def _moved(operation: Operation) -> Elements:
-    """What only moves elements about, found by moving their places in a row: place 0 is what gaps are filled with."""
+    """An operation that only moves elements: torch moves their places in a row, where place 0 is a zero for gaps."""
     # `accumulate` adds up, a number or a `value` is written in: neither only moves elements.
     sums = any(isinstance(each, bool) and each for each in operation.arguments)
     if sums or any(isinstance(each, float) for each in operation.arguments) or "value" in operation.function.__name__:
@@ -186,6 +185,7 @@ def _moved(operation: Operation) -> Elements:
     # The places are whole numbers: a dtype that the elements are to have is not for them.
     settings = {name: value for name, value in operation.settings.items() if name not in ("dtype", "memory_format")}
     places = operation.function(*arguments, **settings)
+    # Filled afterwards: `np.array` would look into expressions for sequences.
     row = np.empty(len(known), dtype=object)
     row[:] = known
     return row[places.numpy()]
@@ -197,6 +197,7 @@ def _selected(operation: Operation) -> Elements:
 
 def _remainder(rounded: Callable[..., Any]) -> Rule:
     """What is left of a division, around a point where the quotient is not whole."""
+    # The quotient is a number here: it jumps, and is flat between the jumps.
     made = np.frompyfunc(lambda x, y, quotient: x - y * number(float(quotient)), 3, 1)
 
     def rule(operation: Operation) -> Elements:
@@ -230,7 +231,7 @@ RULES: dict[str, Rule] = {
     "sub": _added(-1),
     "rsub": _reversed,
     "mul": _elementwise(lambda a, b: a * b, 2),
-    "div": _divided,
+    "div": _elementwise(lambda a, b: a / b, 2),
     "pow": _elementwise(lambda base, exponent: base**exponent, 2),
     "square": _elementwise(lambda x: x**2),
     "maximum": _elementwise(SYMBOLIC["max"], 2),

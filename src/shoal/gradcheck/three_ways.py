@@ -36,7 +36,7 @@ class Derivative:
     analytic: float | None
     """By SymPy or as given; None where neither is there."""
     differences: float
-    """Not a number where they can tell nothing: the function is not finite around, or too rough."""
+    """nan where they can tell nothing: the function is not finite around, or too rough."""
     disagreement: float
     """The larger of autograd's differences from the others."""
     agrees: bool
@@ -70,6 +70,7 @@ class Along:
     def moved(self, value: float) -> Point:
         """The place with another value for the element."""
         moved = self.place[self.names[-1]].clone()
+        # In a copy, as the place is everybody's.
         moved.view(-1)[self.element] = value
         return {**self.place, self.names[-1]: moved}
 
@@ -150,6 +151,7 @@ def _judged(
     numeric, symbolic = _apart(autograd, best.value), 0.0 if analytic is None else _apart(autograd, analytic)
     close = numeric <= tolerance * max(size, abs(best.value))
     told = best.uncertainty <= max(_TOLD * size, _NOTHING * found.scale)
+    # The second term is for slopes that are as good as zero, of which a share allows nothing.
     allowed = ANALYTIC * (tolerance * size + _NOTHING * found.scale)
     proven = symbolic <= allowed + _UNCERTAIN * (lost.autograd + lost.analytic)
     note = f"from the {found.side} alone" if found.side else ""
@@ -177,15 +179,14 @@ def _lost(along: Along, analytic: Callable[[], float | None]) -> _Lost:
 
 
 def _apart(one: float, other: float) -> float:
-    """The difference; none of two slopes that are as infinite."""
+    """The difference, which is 0 for two equal infinities."""
     return 0.0 if one == other else abs(one - other)
 
 
 def _nearest(found: Differences, autograd: float) -> Slope:
     """The slope to compare with.
 
-    Where it is another over fine steps than over coarse ones, one of them is of rounding: then it is the one that
-    autograd is nearer to.
+    Fine and coarse steps may give different slopes, of which rounding made one: the nearer to autograd's is taken.
     """
     fine, coarse = found.fine.best, found.coarse.best
     apart = abs(fine.value - coarse.value)

@@ -116,6 +116,7 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _view(self, tensor: Tensor) -> Elements:
         row = self.rows[tensor.untyped_storage().data_ptr()][1]
         strides = [stride * row.itemsize for stride in tensor.stride()]
+        # A view of the row: what is written through it is read by every other view of the tensor's memory.
         return np.lib.stride_tricks.as_strided(row[tensor.storage_offset() :], tuple(tensor.shape), strides)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -126,6 +127,7 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.problem or not followed or alias:
             return func(*args, **kwargs)
         if func._schema.is_mutable:
+            # In place it is the same operation.
             name = name.removesuffix("_")
         if name not in RULES and name not in FLAT:
             # Within its own dispatch a mode is off, and the parts are to be followed too.
@@ -146,7 +148,7 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _followed(self, name: str, func: Any, args: Any, kwargs: Any) -> Elements | None:
-        """What the operation gives as expressions; None where that does not change with the variables nearby."""
+        """The result as expressions; None where it does not change when the variables change a little."""
         if name == "_local_scalar_dense":
             if args[0].is_floating_point():
                 raise NoFormula("it takes a number out of a tensor, as .item() does")
@@ -180,8 +182,10 @@ class Shadows(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _keep(self, result: Any, found: Elements | None, *, in_place: bool) -> None:
         if self.problem or not (found is not None or in_place):
             return
+        # The first alone: what `sort` or `max` gives beside the values are places.
         changed = next(_tensors([result]))
         if found is None:
+            # Something flat was written over it in place: its numbers are all that is known of it now.
             found = elements(changed)
         shape = tuple(changed.shape)
         self.write(changed, found.reshape(shape) if found.size == changed.numel() else np.broadcast_to(found, shape))

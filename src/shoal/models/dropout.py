@@ -26,7 +26,9 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
+        # Hashed before the key comes in: else the masks of two keys may be the same one in another order.
         position = torch.arange(x.numel(), device=x.device).view(x.shape)
+        # The upper 53 bits, which is what a float64 holds; the mask takes off the sign that the shift fills in.
         uniform = (hashed(hashed(position) ^ self.key) >> 11 & (2**53 - 1)).to(torch.float64) / 2**53
         return x * ((uniform >= self.p).to(x.dtype) / (1 - self.p))
 

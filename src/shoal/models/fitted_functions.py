@@ -112,5 +112,6 @@ def by_group(
         if len(rows):
             of_group = {name: value[group] if name in own else value for name, value in values.items()}
             there = {name: column[rows] for name, column in columns.items()}
+            # Not written in place, which neither autograd nor vmap could follow.
             found = found.index_copy(0, rows, curves(**there, **of_group))
     return found

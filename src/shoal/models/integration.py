@@ -35,6 +35,7 @@ def integrated(
             states = states + _step(rates, now + step * length, states, length)
         now = time
         found.append(states)
+    # In the order of `at` again: what sorts an order undoes it.
     return torch.stack(found)[order.argsort()]
 
 

@@ -29,6 +29,7 @@ def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linea
     """A linear layer drawn as torch does, U(-1/sqrt(inputs), 1/sqrt(inputs)), but from `generator`."""
     with torch.random.fork_rng(devices=[]):  # torch draws first weights too; these are replaced
         layer = nn.Linear(inputs, outputs)
+    # As torch has it; a layer without inputs is its bias, which stays 0.
     bound = 1 / math.sqrt(inputs) if inputs else 0.0
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -32,4 +32,5 @@ class Constant(nn.Module):
         self.value = nn.Parameter(value)
 
     def forward(self, x: Tensor) -> Tensor:
+        # A view: its gradient is summed over the rows by autograd.
         return self.value.expand(x.shape[0], -1)

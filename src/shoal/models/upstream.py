@@ -24,8 +24,11 @@ class Upstream(Model):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, *, inputs: int, outputs: int, generator: torch.Generator) -> nn.Module:
+        # Told only to who asks: most of torch's own modules are called otherwise.
         known = inspect.signature(self.cls).parameters
         sizes = {name: n for name, n in (("inputs", inputs), ("outputs", outputs)) if name in known}
+        # Whatever the constructor draws, the global generator stands where it stood; it is built on the CPU.
         with torch.random.fork_rng(devices=[]):
+            # Within the fork: the class can be handed no generator.
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             return self.cls(**{**sizes, **self.settings})

@@ -40,6 +40,7 @@ class Adam(Optimizer):
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=self.weight_decay,
+            # One kernel for all parameters: of a small network the loop over them is most of a step.
             fused=fusable(updated),
         )
 
@@ -89,6 +90,7 @@ class StackedAdam(Rule[_Settings]):
         """
         first, second = (corrections(settings[name], steps, len(lrs)) for name in ("beta1", "beta2"))
         correction = second.sqrt_()
+        # With c = sqrt(1-b2^t): lr m / (1-b1^t) / (sqrt(v) / c + eps) = (lr c / (1-b1^t)) m / (sqrt(v) + eps c).
         columns = -lrs * correction / first, settings["eps"] * correction, 1 - lrs * settings["weight_decay"]
         return list(zip(*(column.to(dtype) for column in columns), strict=True))
 

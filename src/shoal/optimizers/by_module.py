@@ -38,14 +38,17 @@ class Own(Optimizer):
 def alike(optimizer: torch.optim.Optimizer) -> Optimizer | None:
     """The same optimizer as settings of shoal's; None where shoal has none that does the same."""
     kind = type(optimizer)
+    # By type itself: a subclass may do anything. Groups have settings of their own, and a rule one for all parameters.
     if kind not in KNOWN or len(optimizer.param_groups) != 1:
         return None
     group = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+    # A rate in a tensor is one that a program means to change from outside.
     if any(group.get(name) for name in _UNLIKE) or isinstance(group["lr"], torch.Tensor):
         return None
     kept = {name: group[name] for name in ("lr", "weight_decay")}
     if kind in (torch.optim.Adam, torch.optim.AdamW):
         beta1, beta2 = group["betas"]
+        # Torch's Adam does what AdamW does where this is set.
         decoupled = kind is torch.optim.AdamW or group.get("decoupled_weight_decay")
         return (AdamW if decoupled else Adam)(beta1=beta1, beta2=beta2, eps=group["eps"], **kept)
     if kind is torch.optim.SGD:

@@ -75,6 +75,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
                 return losses[-1]
 
             super().step(known)  # type: ignore[no-untyped-call]
+            # What the line search met: the loss of the point where it ended is among them (see `_of_the_same_samples`).
             self.state[self._params[0]]["losses"] = torch.tensor([float(each) for each in losses], dtype=torch.float64)
         return loss
 
@@ -95,6 +96,7 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
         """Whether the step before was the last one; what the next call has to know of this one is kept."""
         state, [group] = self.state[self._params[0]], self.param_groups
         now = torch.cat([param.detach().reshape(-1) for param in self._params])
+        # Torch's own, which has zeros for parameters without a gradient.
         gradient = cast(Tensor, self._gather_flat_grad())  # type: ignore[no-untyped-call]
         stopped = RUNNING
         moved = (now - state.get("before", now)).abs()
@@ -105,11 +107,13 @@ class StoppingLBFGS(torch.optim.LBFGS, Stopping):
             before = float(state["before_loss"])
             if group["cost"] and abs(before - loss) <= group["cost"] * abs(before):
                 stopped = COST
+            # The second term lets parameters stop that come to 0.
             if group["step"] and bool((moved <= group["step"] * (now.abs() + group["step"])).all()):
                 stopped = STEP
             if group["gradient"] and slope <= group["gradient"] * steepest:
                 stopped = GRADIENT
         numbers = {"before_loss": loss, "steepest": steepest, "stopped": float(stopped)}
+        # In the state, and not beside it: it goes into checkpoints, and a resumed run stops where it would have.
         state["before"] = now
         state.update({name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()})
         return stopped

@@ -63,12 +63,14 @@ class Solver(Stopping):
         [group] = self.param_groups
         trained = [param for param in group["params"] if param.requires_grad]
         params, state = self._gathered(trained)
+        # For two equal rows: see `_gathered`.
         settings = _Settings(*(params.new_full((2,), float(group[name])) for name in _Settings._fields))
         params, state = _stepped(self.problem(), params, state, settings)
         sizes = [param.numel() for param in trained]
         parts = {name: torch.split(value[0], sizes) for name, value in state.items()}
         for i, (param, values) in enumerate(zip(trained, torch.split(params[0], sizes), strict=True)):
             param.copy_(values.view_as(param))
+            # By parameter, as torch's optimizers have it: what keeps and loads their states asks for nothing else.
             self.state[param] = {name: part[i].view_as(param).clone() for name, part in parts.items()}
         return loss
 
@@ -106,6 +108,7 @@ class StackedLevenbergMarquardt(Rule[_Settings]):
         return _fresh(params)
 
     def prepared(self, settings: Mapping[str, Column], dtype: torch.dtype) -> _Settings:
+        # From (runs, 1) to (runs,): the steps are of whole runs, not of parameters.
         return _Settings(*(settings[name][:, 0].to(dtype) for name in _Settings._fields))
 
     def update(
@@ -145,6 +148,7 @@ def _stepped(problem: Problem, params: Tensor, state: State, settings: _Settings
     still = (rows["ended"][:, 0] != RUNNING) & (n > 1)
     ended = torch.where(still, rows["ended"][:, 0], found.stopped.to(params.dtype))
     of_runs = ended.view(-1, n)
+    # Of fits that ended for several reasons the one that tells least of a minimum is given.
     stopped = torch.where((of_runs == RUNNING).any(1), RUNNING, of_runs.amax(1)).to(params.dtype)
     kept = damping.where(still, found.damping)._asdict() | {"ended": ended}
     columns = {name: columns_of_runs(_beside(value).expand_as(before), n) for name, value in kept.items()}

@@ -46,5 +46,6 @@ class Optimizer(ABC):
 
 def fusable(params: Iterable[nn.Parameter]) -> bool:
     """Whether torch has a fused update for all of these: real floating point numbers on a device that has it."""
+    # By torch's own list, though it is private: an optimizer that is told to be fused elsewhere raises.
     devices = _get_fused_kernels_supported_devices()
     return all(each.is_floating_point() and each.device.type in devices for each in params)

@@ -58,6 +58,7 @@ class Parts(Optimizer):
     def alone(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One for parameters without names, to see what the settings come to: a part that gets none has one made up."""
         groups = self._split((f"{i}", parameter) for i, parameter in enumerate(params))
+        # A matrix, which is what a part as choosy as Muon takes.
         return self._made({name: found or [nn.Parameter(torch.zeros(2, 2))] for name, found in groups.items()})
 
     def stacked(self) -> Rule[Any] | None:
@@ -66,6 +67,7 @@ class Parts(Optimizer):
     def _split(self, parameters: Iterable[Named]) -> dict[str, list[nn.Parameter]]:
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in self.parts}
         for name, parameter in parameters:
+            # The first: a last part with `*` then takes the rest.
             part = next((key for key, each in self.parts.items() if each.takes(name, parameter)), None)
             if part is None:
                 problem = f"leave {name} of the model to none"
@@ -107,6 +109,7 @@ class Together(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """The state in the form of a single optimizer's: the groups of all parts, their parameters numbered through."""
         whole: dict[str, Any] = {"state": {}, "param_groups": []}
+        # Each part numbers its parameters from 0.
         for first, each in zip(self._firsts(), self.parts, strict=True):
             own = each.state_dict()
             whole["state"] |= {first + i: value for i, value in own["state"].items()}

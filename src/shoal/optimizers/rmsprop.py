@@ -77,4 +77,5 @@ class StackedRMSprop(Rule[_Settings]):
         params.addcmul_(direction, *step)
 
     def kept(self, settings: Mapping[str, float]) -> tuple[str, ...]:
+        # Torch makes the buffer with a momentum only.
         return self.state if settings["momentum"] else self.state[:1]

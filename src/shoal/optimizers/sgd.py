@@ -82,5 +82,6 @@ def _with_momentum(direction: Matrix, buffer: Matrix, settings: _Settings) -> Ma
     momentum.put(buffer * momentum.value + direction, buffer)
     ahead = buffer
     if nesterov.any:
+        # The gradient's step, from where the buffer leads: g + momentum * buffer.
         ahead = nesterov.choose(torch.addcmul(direction, buffer, momentum.value), buffer)
     return momentum.choose(ahead, direction)

@@ -30,6 +30,7 @@ class Stopping(torch.optim.Optimizer):
 
 def why_stopped(states: Iterable[Mapping[str, Any]]) -> str | None:
     """Why a training has stopped, from what its optimizer keeps of each parameter; None where it says nothing."""
+    # Of one parameter: the reason is the same at each of a run.
     codes = [float(each["stopped"].reshape(-1)[0]) for each in states if "stopped" in each]
     return why(codes[0]) if codes else None
 

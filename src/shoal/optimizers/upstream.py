@@ -32,6 +32,7 @@ class Upstream(Optimizer):
     @cached_property
     def _like(self) -> Optimizer | None:
         """Settings of shoal's for the same update."""
+        # Of a parameter of its own: torch fills in its defaults, and refuses what is wrong.
         return alike(self.alone([nn.Parameter(torch.zeros(1))])) if self.cls in KNOWN else None
 
     def stacked(self) -> Rule[Any] | None:

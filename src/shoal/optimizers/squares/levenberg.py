@@ -50,7 +50,7 @@ class Damping(NamedTuple):
     scale: Params
     """Norm of each column of the Jacobian, the largest so far, which fades."""
     length: OfRuns
-    """Of the last step that rounding tried, in scaled parameters; infinite before there was one."""
+    """Length, in scaled parameters, of the last step whose gain was within rounding; infinite before there was one."""
 
     @classmethod
     def fresh(cls, params: Params) -> Damping:
@@ -95,6 +95,7 @@ def tried(
     size = summed(values.residuals.square()).sqrt()
     decomposition = decomposed(jacobian / safe.T[:, :, None], values.residuals[None])
     right = decomposition.rest[0][:, : params.shape[1]]
+    # As MINPACK's `gtol` (Moré, 1978): of no unit, whatever the parameters' and the residuals' are.
     cosine = _cosine(jacobian, values.residuals, norms, size)
     factor = torch.where(damping.factor < 0, initial, damping.factor)
     first, small = _damped(decomposition, right, factor)
@@ -103,8 +104,10 @@ def tried(
         bent = _accelerated(problem, point, params, jacobian, safe, decomposition, small, first)
         whole = torch.where(accelerated[:, None], bent, first)
     trial = params + whole / safe
+    # R times the step, without a matrix product, whose order of summation may depend on the number of runs.
     image = summed((decomposition.upper * first.T[:, :, None]).movedim(0, -1))
     # Of the first order alone: the model of the residuals that foretells is linear.
+    # |r|^2 - |r + J h|^2 in the coordinates of Q, in which J h is R h.
     foretold = -summed(2 * right * image + image.square())
     length = summed(first.square()).sqrt()
     if problem.bounds is not None:
@@ -151,6 +154,7 @@ def _stopped_by_bounds(
     beyond = (trial < low) | (trial > high)
     onto = trial.maximum(low).minimum(high)
     moved = residuals
+    # Column by column, for the same reason as in `tried`.
     for i, column in enumerate(jacobian):
         moved = moved + column * torch.where(beyond, onto - params, 0.0)[:, i : i + 1]
     others = torch.where(beyond.T[:, :, None], 0.0, jacobian)
@@ -170,6 +174,7 @@ def _free(problem: Problem, point: Linearized, params: Params) -> Tensor:
     if problem.bounds is None:
         return point.jacobian
     low, high = problem.bounds
+    # Minus half of the cost's gradient.
     downhill = -summed(point.jacobian * point.values.residuals).T
     held = ((params <= low) & (downhill < 0)) | ((params >= high) & (downhill > 0))
     return torch.where(held.T[:, :, None], 0.0, point.jacobian)
@@ -178,6 +183,7 @@ def _free(problem: Problem, point: Linearized, params: Params) -> Tensor:
 def _cosine(jacobian: Tensor, residuals: Tensor, norms: Params, size: OfRuns) -> OfRuns:
     product = norms * size[:, None]
     along = summed(jacobian * residuals).T.abs()
+    # Without residuals, or without any effect of a parameter, there is nothing to gain.
     return torch.where(product > 0, along / torch.where(product > 0, product, 1.0), 0.0).amax(1)
 
 
@@ -185,6 +191,7 @@ def _damped(of: Reflected, right: Params, factor: OfRuns) -> tuple[Params, Refle
     """The damped step in scaled parameters, and the decomposition that others are solved by."""
     n = right.shape[1]
     root = factor.sqrt()[:, None]
+    # The step minimises |R h + Q'r|^2 + factor |h|^2: least squares again, with these rows beneath.
     diagonal = torch.eye(n, dtype=right.dtype, device=right.device)[:, None, :] * root
     # Beneath R and not beneath the Jacobian (Moré, 1978): of all its samples only as many rows as columns are left.
     columns = torch.cat([of.upper, diagonal.expand(n, len(right), n)], dim=-1)
@@ -211,6 +218,7 @@ def _accelerated(
     for i, column in enumerate(jacobian):
         slope = slope + column * step[:, i : i + 1]
     # The residuals' second derivative along the step, by one more evaluation: no matrix of second derivatives is made.
+    # 2/h ((r(x + h v) - r(x)) / h - J v) (Transtrum & Sethna, 2012).
     second = (2 / _PROBE) * ((ahead.residuals - point.values.residuals) / _PROBE - slope)
     right = of.reflect(second)[:, :n]
     below = small.reflect(torch.cat([right, torch.zeros_like(right)], dim=-1))
@@ -236,11 +244,14 @@ def _verdict(
     # Within its rounding the cost tells nothing: there a step that makes it no worse is as good as it was foretold.
     told = foretold > 10 * values.noise
     ratio = torch.where(told, gain / torch.where(told, foretold, 1.0), torch.where(gain >= -values.noise, 1.0, -1.0))
+    # As in MINPACK: what gains next to nothing of what was foretold is no step.
     accepted = finite & (ratio > 1e-4)
+    # Nielsen's: a third after a step as good as foretold, no change after one half as good.
     shrink = (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 2.0)
     factor = torch.where(accepted, damping.factor * shrink, damping.factor * damping.growth).clamp(_LEAST, _MOST)
     growth = torch.where(accepted, 2.0, 2 * damping.growth)
     moved = (trial - params).abs()
+    # The second term lets a parameter stop that comes to 0.
     small = (moved <= limits.step[:, None] * (trial.abs() + limits.step[:, None])).all(1)
     stopped = torch.zeros(len(params), dtype=torch.int64, device=params.device)
     # Steps that rounding judges get shorter near a minimum; one that does not has nothing left to find.

@@ -51,6 +51,8 @@ def solve(
             accelerated=accelerated[rows],
         )
         params[rows], stopped[rows] = step.params, step.stopped
+        # A row that stands twice is written twice, with the same numbers.
         state = Damping(*(each.index_copy(0, rows, new) for each, new in zip(state, step.damping, strict=True)))
+        # Set and not added: a row that stands twice counts once.
         steps[rows] = steps[rows] + 1
     return Solution(params, stopped, steps)

@@ -43,9 +43,11 @@ def decomposed(columns: Tensor, others: Tensor) -> Reflected:
         pivot = work[k, :, k].clone()
         # By the sign of the pivot: with the other one the two would cancel.
         vector[:, k] = pivot + torch.where(pivot < 0, -size, size)
+        # Half of v'v, for v = x + sign(x_k) |x| e_k: the reflection is 1 - v v' / norm.
         norm = size * (size + pivot.abs())
         # A column of zeros is left as it is: that of a parameter held at a bound, or without any effect.
         scale = torch.where(norm > 0, 1 / norm, 0.0)[:, None]
+        # Its own column too: the rounding below the diagonal is not read any more.
         part = work[k:]
         work[k:] = part - vector * (summed(vector * part)[..., None] * scale)
         vectors.append(vector)
@@ -58,6 +60,7 @@ def solved(upper: Float[Tensor, "columns runs columns"], right: Float[Tensor, "r
     n = len(upper)
     left = right.clone()
     x = torch.zeros_like(left)
+    # All runs at once, row by row: torch's batched solver may order its sums by the number of runs.
     for k in reversed(range(n)):
         diagonal = upper[k, :, k]
         x[:, k] = torch.where(diagonal != 0, left[:, k] / torch.where(diagonal != 0, diagonal, 1.0), 0.0)
