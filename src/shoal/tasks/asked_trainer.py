@@ -21,6 +21,7 @@ class NotKnownError(Exception):
 class AskedTrainer(pl.Trainer):
     """It trains as one process; of a training it knows the epoch, and whether it validates, once it is told."""
 
+    # Lightning's own setting up reads some of these names: only afterwards an answer would be a made-up one.
     _told = False
 
     @classmethod
@@ -42,8 +43,10 @@ class AskedTrainer(pl.Trainer):
     def tell(self, epoch: int, *, validates: bool) -> None:
         """Let it be in this epoch of a training."""
         self._told = True
+        # What `current_epoch` is read from.
         self.fit_loop.epoch_progress.current.completed = epoch
         self.state.fn, self.state.status = TrainerFn.FITTING, TrainerStatus.RUNNING
+        # `trainer.training` and `trainer.validating` are read from it.
         self.state.stage = RunningStage.VALIDATING if validates else RunningStage.TRAINING
 
     def __getattribute__(self, name: str) -> Any:

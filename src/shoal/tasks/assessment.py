@@ -60,6 +60,7 @@ class Assessment:
 
 def confusion(predicted: Int[Tensor, " samples"], target: Int[Tensor, " samples"], n: int) -> Int[Tensor, "n n"]:
     """Samples of each class (row) predicted as each class (column)."""
+    # Each pair as one number.
     return torch.bincount(target * n + predicted, minlength=n * n).view(n, n)
 
 
@@ -69,6 +70,7 @@ def scores(counts: Int[Tensor, "n n"], names: tuple[str, ...]) -> tuple[ClassSco
     found = []
     for name, hit, n_predicted, n in zip(names, hits, predicted, support, strict=True):
         precision, recall = hit / n_predicted if n_predicted else 0.0, hit / n if n else 0.0
+        # 2 p r / (p + r), which stays defined where nothing was predicted.
         f1 = 2 * hit / (n_predicted + n) if n_predicted + n else 0.0
         found.append(ClassScore(name, precision, recall, f1, n))
     return tuple(found)

@@ -39,6 +39,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # A generator: it begins at the first batch asked for. Lightning makes iterators that it takes nothing from.
         first, self._first = self._first, 0
+        # Views of one reordered copy: no batch is gathered by itself.
         parts = [torch.split(each, self.batch_size) for each in self.epoch(self._epoch)]
         yield from islice(zip(*parts, strict=True), first, len(self))
 
@@ -81,6 +82,7 @@ class Batches:
 
     def epoch(self, number: int) -> tuple[Tensor, ...]:
         """All samples (x, y), with their weights where they have some, in the order of this epoch."""
+        # No copy where nothing is reordered.
         if self.seed is None and self._world == 1:
             return self.samples.tensors
         order = self.order(number)
@@ -96,7 +98,9 @@ class Batches:
         )
         if self._world > 1:
             padded = math.ceil(n / self._world) * self._world
+            # More than once where there are more processes than samples.
             order = order.repeat(math.ceil(padded / n))[:padded][self._rank :: self._world]
+        # Drawn on the CPU: another device's generator has other numbers.
         return order.to(self.samples.x.device)
 
     def shard(self, rank: int, world: int) -> None:

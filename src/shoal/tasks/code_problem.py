@@ -47,6 +47,7 @@ class Places(Protocol):
 def predicted(places: Places, params: Params) -> Values:
     """The function's value for each target of each sample."""
     with torch.no_grad():
+        # Each run by itself: what the user's code does with a whole stack nobody knows.
         return _of_runs([_of_run(places, row, run) for run, row in _distinct(places, params)], places, params)
 
 
@@ -55,6 +56,7 @@ def differentiated(places: Places, params: Params) -> tuple[Values, Float[Tensor
     values, slopes = [], []
     for run, row in _distinct(places, params):
         with torch.enable_grad():
+            # A leaf of its own: `params` may be part of a graph.
             leaf = row.detach().clone().requires_grad_()
             found = _of_run(places, leaf, run)
         values.append(found.detach())
@@ -67,10 +69,12 @@ def mapped(places: Places, params: Params) -> tuple[Values, list[Tensor | float]
 
     None where runs have samples of their own, and where `torch.func` cannot follow the function.
     """
+    # vmap maps over the parameters alone; groups are found by `nonzero`, whose size depends on the data.
     if places.member is not None or any(len(each) > 1 for each in (*places.columns.values(), *places.fixed.values())):
         return None
 
     def of_row(row: Float[Tensor, " params"]) -> tuple[Tensor, Tensor]:
+        # Row 0 of the samples, which are the same for all runs.
         found = _of_run(places, row, 0)
         return found, found
 
@@ -97,6 +101,7 @@ def _of_run(places: Places, row: Float[Tensor, " params"], run: int) -> Float[Te
 
 
 def _by_target(found: Float[Tensor, "samples outputs"]) -> Float[Tensor, " real"]:
+    # One target after the other, as `FormulaProblem` has its blocks.
     return found.T.reshape(-1)
 
 
@@ -105,6 +110,7 @@ def _jacobian(found: Float[Tensor, " real"], leaf: Float[Tensor, " params"]) -> 
     # The function may make no use of what is fitted.
     if not found.requires_grad:
         return found.new_zeros(len(found), len(leaf))
+    # A row of it for each value: all gradients in one pass.
     unit = torch.eye(len(found), dtype=found.dtype)
     [slopes] = torch.autograd.grad(found, leaf, unit, is_grads_batched=True, materialize_grads=True)
     return slopes

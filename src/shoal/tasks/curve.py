@@ -31,6 +31,7 @@ class Surface(Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # As early as possible: nothing has to be drawn to know it.
         self.fits(self.n_train(self.n_samples))
 
     @property
@@ -71,6 +72,7 @@ class Surface(Validated):
         drawn = generator(self.seed, Stream.DATA)
         low = torch.tensor([low for low, _ in self.intervals])
         width = torch.tensor([high - low for low, high in self.intervals])
+        # Before the noise, from the same generator: the order is part of what a seed means.
         x = torch.rand(self.n_samples, self.inputs, generator=drawn) * width + low
         return x, self.noise * torch.randn(self.n_samples, self.outputs, generator=drawn)
 

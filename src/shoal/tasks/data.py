@@ -58,6 +58,7 @@ class Scaling:
     def standard(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
         """Numbers in their own units as the model has them."""
         mean, scale = self._beside(values)
+        # In float64: of a column far from zero the difference would lose its digits.
         return ((values.double() - mean) / scale).to(values.dtype)
 
     def in_own_units(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
@@ -119,6 +120,7 @@ class Data:
     @property
     def of_targets(self) -> Scaling:
         """The same for targets that are numbers."""
+        # Samples without a table's encoding are in their own units.
         known = {"mean": 0.0, "scale": 1.0, **self.encoding}
         return Scaling(*(torch.tensor([known[key]], dtype=torch.float64) for key in ("mean", "scale")))
 
@@ -148,8 +150,10 @@ class Shares:
         """
         rest, test = torch.arange(n), torch.arange(0)
         if self.test_fraction:
+            # Taken by a seed of its own, before anything else is drawn.
             n_test = _share(n, self.test_fraction, "test_fraction", "test")
             rest, test = (part.sort().values for part in _drawn(n, n_test, generator(0, Stream.TEST), labels))
+            # The classes of what is left, in the same order.
             labels = None if labels is None else labels[rest]
         if not self.val_fraction and self.folds is None:
             return rest, torch.arange(0), test
@@ -162,6 +166,7 @@ class Shares:
             return _share(n, self.val_fraction, "val_fraction", "validation")
         if self.folds > n:
             raise ConfigError("folds", self.folds, f"is more than the {n} samples")
+        # Every n-th place from the fold's own: parts differ by one sample at most.
         return len(range(self.fold, n, self.folds))
 
 
@@ -182,6 +187,7 @@ def _drawn(
     if folds is not None:
         held = place % folds == fold
     elif labels is not None:
+        # Every n / n_held-th place, in whole numbers: exactly n_held of them, spread evenly.
         held = (place + 1) * n_held // n != place * n_held // n
     else:
         held = place < n_held

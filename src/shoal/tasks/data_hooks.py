@@ -24,7 +24,9 @@ def prepare(module: pl.LightningModule, datamodule: pl.LightningDataModule | Non
     both = [each for each in (datamodule, module) if each is not None]
     # It is from its strategy that a Trainer knows the module, which hooks may ask it for.
     trainer.strategy.connect(module)
+    # Privately, as no public call sets up data without a training.
     trainer._data_connector.attach_data(module, datamodule=datamodule)
+    # Both are asked for one hook before the next, the DataModule first, as a Trainer does.
     for hook, *given in (("prepare_data",), ("setup", TrainerFn.FITTING)):
         for each in both:
             if is_overridden(hook, each):

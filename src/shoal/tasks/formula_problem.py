@@ -17,6 +17,7 @@ from shoal.tasks.code_problem import differentiated, mapped, predicted
 
 Samples = Float[Tensor, "_ _"]
 """A row for each run, or one for all."""
+# A few operations' rounding for each sample.
 _NOISE = 4 * torch.finfo(torch.float64).eps
 
 
@@ -69,6 +70,7 @@ class FormulaProblem:
         n_params = len(names) + len(own) * (0 if member is None else member.shape[-1] - 1)
         n = max(y.shape[1], n_params)  # of fewer samples than parameters there is no triangle
         n_more = n + -n % LANES - y.shape[1]
+        # The root, as a residual is squared: its weight comes out whole.
         root = torch.ones_like(y) if weight is None else weight.view(*weight.shape[:2], -1).sqrt().expand(y.shape)
         return cls(
             curves,
@@ -76,6 +78,7 @@ class FormulaProblem:
             {name: _filled(column, n_more) for name, column in columns.items()},
             dict(fixed or {}),
             _in_blocks(_filled(y, n_more)),
+            # No weight for the samples that fill up: they are there for whole vectors alone.
             _in_blocks(torch.cat([root, torch.zeros_like(root[:, :1]).expand(-1, n_more, -1)], dim=1)),
             loss or MeanSquaredError(),
             bounds,
@@ -110,6 +113,7 @@ class FormulaProblem:
     def linearized(self, params: Params) -> Linearized:
         found, slopes = self._differentiated(params)
         values, slope = self._judged(found)
+        # The chain rule: how the loss's residual changes with the prediction, times how that does.
         return Linearized(values, slopes * slope)
 
     def slopes(self, params: Params) -> Float[Tensor, "params runs samples"]:
@@ -129,6 +133,7 @@ class FormulaProblem:
 
     def _sloped(self, params: Params) -> tuple[Tensor, list[Tensor | float]] | None:
         assert isinstance(self.curves, Formulas)
+        # The rules are for one formula of columns and numbers.
         if self.curves.outputs > 1 or self.member is not None:
             return None
         columns = {name: each[:, : self.n] for name, each in self.columns.items()}
@@ -150,7 +155,11 @@ class FormulaProblem:
         with torch.enable_grad():
             value = self._value(formula, spread)
             slopes = torch.autograd.grad(
-                (value * torch.ones_like(value)).sum(), spread, create_graph=True, materialize_grads=True
+                # Times ones: the gradient of a plain sum is an expanded number, whose kernels may round otherwise.
+                (value * torch.ones_like(value)).sum(),
+                spread,
+                create_graph=True,
+                materialize_grads=True,
             )
         rows = [
             torch.stack(torch.autograd.grad(slope.sum(), spread, retain_graph=True, materialize_grads=True))
@@ -162,6 +171,7 @@ class FormulaProblem:
 
     def select(self, rows: Tensor) -> FormulaProblem:
         def some(each: Tensor) -> Tensor:
+            # What is the same for all runs stays one row.
             return each if len(each) == 1 else each[rows]
 
         return replace(
@@ -181,6 +191,7 @@ class FormulaProblem:
         for name in self.names:
             if self.member is not None and name in self.own:
                 columns = params[:, None, at : at + self.member.shape[-1]]
+                # One summand is not zero, so that the sum is exact. Not by a product: another group's may be infinite.
                 spread.append(torch.where(self.member, columns, 0.0).sum(-1))
                 at += self.member.shape[-1]
             else:
@@ -233,6 +244,7 @@ class FormulaProblem:
         squares = self.loss.squares(found, self.y)
         residuals = squares.residual * self.root
         slope = squares.slope * self.root
+        # By how much the cost may change if each prediction is off by its rounding.
         noise = summed(residuals.abs() * slope.abs() * (found.abs() + self.y.abs())) * _NOISE
         return Squared(summed(squares.cost * self.root.square()), residuals, noise), slope
 

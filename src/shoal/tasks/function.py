@@ -51,6 +51,7 @@ class Function(Surface):
                 raise ConfigError("variables", self.variables, f"{name} does not occur in {self.expression}")
         for interval in self.intervals:
             rising(interval, self.domain)
+        # A pole between the samples would be found by a seed that draws near it, after hours.
         self._finite()
 
     @cached_property
@@ -96,7 +97,9 @@ class Function(Surface):
         if not self.standardize:
             return super().data()
         x, noise = self.drawn()
+        # Rounded to the model's type once, after they are scaled: far from zero float32 has few digits left.
         y = self.truth(x.double()) + noise
+        # Without samples, for its scalings: they follow from the settings alone.
         empty = Data(Split(x[:0], y[:0]), None, self.features, ("y",), self._encoding)
         x, y = empty.of_inputs.standard(x), empty.of_targets.standard(y).to(x.dtype)
         train, val, test = self.split(x, y)
@@ -124,11 +127,14 @@ class Function(Surface):
     def _moments(self) -> tuple[float, float]:
         """Mean and standard deviation of the targets all over the domain: the same for every seed and fold."""
         low, high = torch.tensor(self.intervals, dtype=torch.float64).T
+        # Of a seed of its own: the unit of the loss is the same in all runs of a sweep over seeds.
         drawn = generator(0, Stream.DATA, 1)
         x = torch.rand(_N_POINTS, len(low), generator=drawn, dtype=torch.float64) * (high - low) + low
         y = self.truth(x)
+        # The variances of the function and of its noise add up.
         spread = math.hypot(float(y.std(correction=0)), self.noise)
         rounding = torch.finfo(torch.float64).eps * float(y.abs().max())
+        # A constant function would be divided by its rounding.
         return float(y.mean()), spread if spread > rounding else 1.0
 
     def _finite(self) -> None:

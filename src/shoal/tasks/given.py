@@ -36,11 +36,13 @@ def of_batch(module: pl.LightningModule, batch: Any) -> tuple[ForwardInput, ...]
     if isinstance(batch, Mapping):
         return _described({name: batch.get(name) for name in names})
     tensors = batch if isinstance(batch, list | tuple) else [batch]
+    # The first tensors of a batch are taken for what `forward` takes; the rest are targets.
     return _described(dict(zip(names, tensors, strict=False))) if len(tensors) >= len(names) else ()
 
 
 def of_example(module: pl.LightningModule) -> tuple[ForwardInput, ...]:
     """What `forward` takes by the module's `example_input_array`; none where it has none."""
+    # Lightning's own attribute, which its summary and its export use.
     example: Any = module.example_input_array
     if example is None:
         return ()
@@ -66,6 +68,7 @@ def _has_samples(value: Any) -> bool:
 
 
 def _one(name: str, batch: Tensor) -> ForwardInput:
+    # Of whole numbers and of half precision too, whose own minimum not every type has.
     numbers = batch.to(torch.float64)
     dtype = str(batch.dtype).removeprefix("torch.")
     low, high = float(numbers.min()), float(numbers.max())

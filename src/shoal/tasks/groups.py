@@ -31,7 +31,9 @@ class Given(NamedTuple):
         """
         assert self.member is not None
         groups = self.member.shape[-1]
+        # A row for each run and group, True where a sample is of it.
         of_rows = self.member.movedim(-1, 1).flatten(0, 1)
+        # Stable: the group's samples first, in their own order.
         first = (~of_rows).to(torch.int8).argsort(dim=1, stable=True)
         counts = torch.arange(of_rows.shape[1]) < of_rows.sum(1, keepdim=True)
         places = torch.where(counts, first, first[:, :1])

@@ -109,6 +109,7 @@ class LightningTask(Task):
         with global_generator(seed, Stream.INITIALISATION), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=_KEPT_ELSEWHERE)
             module = self.module()
+        # Told here, where the class can be named: Lightning would say it of a Trainer, once the training begins.
         if not is_overridden("training_step", module):
             raise ConfigError("module", type(module).__name__, "has no training_step")
         return module
@@ -122,6 +123,7 @@ class LightningTask(Task):
             module.configure_model,
         )
         for make in begin:
+            # Complete: what comes next might read data for nothing.
             if module.state_dict().keys() == set(names):
                 return
             with global_generator(self.seed, Stream.USER):
@@ -135,6 +137,7 @@ class LightningTask(Task):
             datamodule = self.datamodule()
         for position, name in enumerate(("prepare_data", "setup"), start=1):
             if is_overridden(name, datamodule):
+                # Seeded whoever calls it: Lightning does, and so does a look at the samples.
                 setattr(datamodule, name, self._seeded(getattr(datamodule, name), position))
         return datamodule
 
@@ -156,6 +159,7 @@ class LightningTask(Task):
 
     def restored(self, encoding: Mapping[str, Any]) -> Task:
         samples = self.samples.restored(encoding) if self.samples else None
+        # Nothing was put in the place of the samples: the module's task is good as it is.
         if samples is self.samples:
             return self
         return replace(self, samples=samples, batch_size=None, val_batch_size=None, drop_last=False)
@@ -174,6 +178,7 @@ class LightningTask(Task):
         """The samples; of a DataModule some of those that are pairs of tensors with a row a sample, to be shown."""
         if self.samples:
             data = self.samples.data()
+            # Without a `forward` there is nothing to show beside the samples.
             return data if predicts(self._looked_at) else replace(data, features=(), targets=())
         if not predicts(self._looked_at):
             return _nothing_to_show(())
@@ -182,6 +187,7 @@ class LightningTask(Task):
             train, val = map(_gathered, found)
             if train is None:
                 return _nothing_to_show(of_batch(self._looked_at, _first_batch(found[0])))
+        # A target of one dimension is a column by itself.
         n_outputs = train.y.shape[1] if train.y.dim() > 1 else 1
         return Data(train, val, _names("x", train.x.shape[1]), _names("y", n_outputs))
 
@@ -226,6 +232,7 @@ class Network(nn.Module):
         if not predicts(self.module):
             raise UsageError(f"{type(self.module).__name__} has no forward: there is nothing to predict with")
         outputs = self.module(x)
+        # Many a `forward` ends with `squeeze(1)`.
         return cast(Tensor, outputs if outputs.dim() > 1 else outputs[:, None])
 
 
@@ -240,6 +247,7 @@ def trained_by(module: pl.LightningModule, optimizer: Optimizer, scheduler: Sche
     def configure_optimizers() -> Any:
         return configured(module, module, optimizer, scheduler)
 
+    # On the object: the class is the user's, and may be in use elsewhere.
     module.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
 
 
@@ -253,6 +261,7 @@ def _first_batch(loaders: Any) -> Any:
 
 
 def _is_one(loaders: Any) -> bool:
+    # A list or dictionary of loaders gives several batches at a time.
     return isinstance(loaders, Iterable) and not isinstance(loaders, Mapping | Sequence)
 
 
@@ -268,6 +277,7 @@ def _gathered(loaders: Any) -> Split | None:
         if x.dim() != 2 or y.dim() not in (1, 2) or len(x) != len(y) or not x.is_floating_point():
             return None
         found.append((x, y))
+        # As many as a figure shows: a DataModule may have more than fits into memory.
         if sum(len(x) for x, _ in found) >= N_SHOWN:
             break
     return Split(*(torch.cat(parts)[:N_SHOWN] for parts in zip(*found, strict=True))) if found else None

@@ -26,7 +26,9 @@ _SILENT = np.errstate(all="ignore")
 def names(target: Num[Tensor, "samples *values"], n_outputs: int) -> tuple[str, ...]:
     """What `measured` gives for outputs of this width."""
     if target.is_floating_point():
+        # A target of another width is compared by the user's own loss, and by none of these.
         return REGRESSION if target.shape[1:] == (n_outputs,) else ()
+    # One output for two classes may be a logit or a probability: nothing says which.
     return CLASSIFICATION if target.dim() == 1 and n_outputs > 1 else ()
 
 
@@ -55,6 +57,7 @@ def regression(
     """
     predicted, wanted = _by_output(outputs), _by_output(target)
     error, scale = predicted - wanted, np.array(units)
+    # Of each output by itself: R2 needs each one's own variance.
     squared = _mean(error * error)
     varied = wanted - _mean(wanted)[..., None]
     variance = _mean(varied * varied)
@@ -78,6 +81,7 @@ def classification(logits: Float[Tensor, "runs samples classes"], target: Num[Te
     n_runs, n_samples, n_classes = scores.shape
     guess = scores.argmax(axis=-1)
     right = guess == truth
+    # Each run's classes get numbers of their own, so that one count serves all runs.
     first = n_classes * np.arange(n_runs)[:, None]
 
     def counts(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -103,6 +107,7 @@ def auc(logits: Array, truth: NDArray[np.int64]) -> Array:
         # The share rises with the difference, without an exponential whose rounding would make ties.
         return _auc(np.subtract(logits[..., 1], logits[..., 0]), truth == 1)
     by_class = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+    # The softmax, less its largest exponent, which could overflow.
     odds = np.exp(by_class - by_class.max(axis=0))
     shares = odds / odds.sum(axis=0)
     areas = np.stack([_auc(shares[each], truth == each) for each in range(n_classes)], axis=-1)
@@ -114,16 +119,19 @@ def auc(logits: Array, truth: NDArray[np.int64]) -> Array:
 def _auc(scores: Array, positive: NDArray[np.bool_]) -> Array:
     """Of scores of shape (runs, samples), by the ranks of the positive ones; equal scores share the mean of theirs."""
     sorted_ = np.sort(_ordered(scores) | positive, axis=-1)  # a tenth of what sorting two arrays by one of them takes
+    # The last bit of a score is given up for the class: one sort then orders both.
     found, values = sorted_ & 1, sorted_ | 1
     n_samples = scores.shape[-1]
     ranks = np.broadcast_to(np.arange(1.0, n_samples + 1), scores.shape)
     differ = values[..., 1:] != values[..., :-1]
     if not differ.all():
+        # The ranks of equal scores: the mean of the first and the last of them.
         edge = np.ones((*scores.shape[:-1], 1), dtype=bool)
         first = np.maximum.accumulate(np.where(np.concatenate([edge, differ], -1), ranks, 0.0), axis=-1)
         ends = np.where(np.concatenate([differ, edge], -1), ranks, np.inf)
         ranks = (first + np.flip(np.minimum.accumulate(np.flip(ends, -1), axis=-1), -1)) / 2
     n = found.sum(axis=-1)
+    # Pairs in the right order: the ranks, less those that the positive ones have among themselves.
     above = (ranks * found).sum(axis=-1) - n * (n + 1) / 2
     return np.where(np.isnan(scores).any(axis=-1), np.nan, above / (n * (n_samples - n)))
 
@@ -131,6 +139,7 @@ def _auc(scores: Array, positive: NDArray[np.bool_]) -> Array:
 def _ordered(values: Array) -> NDArray[np.int64]:
     """Even integers in the order of the values, which are equal where these are but for their last bit."""
     bits = (values + 0.0).view(np.int64)  # -0 is 0
+    # The bits of floats are in order but for negative ones, whose order is reversed.
     return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits) & np.int64(-2)
 
 

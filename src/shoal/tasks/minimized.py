@@ -52,6 +52,7 @@ class Objective(Task):
         return {"x": model(torch.zeros(1, 0))[0, 0]}
 
     def data(self) -> Data:
+        # One sample without inputs; the same for validation, so that what monitors it has something to see.
         samples = Split(torch.zeros(1, 0), torch.full((1, 1), self.target))
         return Data(samples, samples, features=(), targets=("x",))
 

@@ -34,10 +34,12 @@ def problem_of(
     """
     x, y, *weight = batch
     given = Given(
+        # Contiguous: of memory with gaps kernels take other paths (see `FormulaProblem._value`).
         {name: x[:, :, place].contiguous() for name, place in network.places.items()},
         y,
         weight[0] if weight else None,
         x[:, :, network.marks] > 0 if network.groups else None,
+        # Of the buffers only those that the formula names: bounds have names with a space.
         {name: fixed[name].view(len(x), 1) for name in network.names if name not in params},
         _bounds(network, params, fixed),
     )

@@ -30,6 +30,7 @@ class Samples(Task):
         if len(self.x) != len(self.y):
             raise ConfigError("y", self.y, f"has {len(self.y)} targets for the {len(self.x)} samples in task.x")
         for name, rows in (("x", self.x), ("y", self.y)):
+            # Before torch says it of a list, without the setting's name.
             if len({_width(row) for row in rows}) > 1:
                 raise ConfigError(name, rows, "must have as many numbers for each sample")
         self.fits(len(self.x))

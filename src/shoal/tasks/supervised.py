@@ -44,6 +44,7 @@ class Supervised(pl.LightningModule):
         self._measures = bool(task.metric_names)
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {"train": {}, "val": {}}
+        # For solvers, which need the residuals of the very batch that the loss was of.
         self._batch: tuple[Tensor, ...] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -95,6 +96,7 @@ class Supervised(pl.LightningModule):
             super().log(name, value, *args, **kwargs)
             return
         sums = self._sums["train" if self.training else "val"]
+        # In float64: a sum over thousands of batches would lose digits.
         total, n = sums.get(name, (0.0, 0))
         sums[name] = (total + value.detach().double() * batch_size, n + batch_size)
         if self.logs_steps and self.training:
@@ -103,12 +105,14 @@ class Supervised(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Key the dropout of this step."""
         self._batch, self._evaluated = batch, False
+        # By the epoch and the batch, not by the step: a resumed run finds the same key.
         keyed(self.model, self.seed, self.current_epoch, batch_idx)
 
     def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep the outputs, where the task has measures of all of them."""
         del batch_idx, dataloader_idx
         if self._measures:
+            # Of all samples at once: a mean of R2 or AUC over batches would be another number.
             self._seen.append((outputs, batch[1]))
 
     def on_validation_epoch_end(self) -> None:
@@ -147,6 +151,7 @@ class Supervised(pl.LightningModule):
         """Log the means over the epoch, and what the task records beside the loss."""
         self.tell_means("train")
         announce(self.trainer, self.recorded())
+        # Lightning has no other way for an optimizer to say that it is done.
         if any(isinstance(each, Stopping) and each.stopped for each in self.trainer.optimizers):
             self.trainer.should_stop = True
 
@@ -168,6 +173,7 @@ class Supervised(pl.LightningModule):
     def tell_means(self, stage: str) -> None:
         """Log the means of this stage, unless they have been logged."""
         sums, self._sums[stage] = self._sums[stage], {}
+        # The mean over processes, which all have equally many samples (`Batches.shard`).
         means = {name: float(self.trainer.strategy.reduce(total / n)) for name, (total, n) in sums.items()}
         if means:
             announce(self.trainer, means)
@@ -176,12 +182,14 @@ class Supervised(pl.LightningModule):
         """The optimizer and the scheduler that the configuration names."""
         made = configured(self, self.model, self.optimizer, self.scheduler)
         if isinstance(made["optimizer"], Solver):
+            # An optimizer is given gradients only, and this one needs residuals.
             made["optimizer"].problem = self._problem
         return made
 
     def _problem(self) -> FormulaProblem:
         """The residuals of the batch that the last step was given, in two equal rows."""
         assert isinstance(self.model, FormulaNetwork)
+        # A single row would be summed by other kernels than rows in a stack are.
         twice = [each[None].repeat(2, *[1] * each.dim()) for each in self._batch]
         fixed = {name: each[None].repeat(2, *[1] * each.dim()) for name, each in self.model.named_buffers()}
         return problem_of(self.model, cast(Loss, self.loss), twice, dict(self.model.named_parameters()), fixed)
@@ -197,5 +205,6 @@ def horizon(trainer: pl.Trainer) -> Horizon:
     """How long a Trainer will train if nothing stops it."""
     trainer.fit_loop.setup_data()  # which otherwise comes after the optimizer is made
     n_batches = trainer.num_training_batches
+    # A last step of fewer batches counts as well.
     per_epoch = None if math.isinf(n_batches) else math.ceil(n_batches / trainer.accumulate_grad_batches)
     return Horizon.of(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps, steps_per_epoch=per_epoch)

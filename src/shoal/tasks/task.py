@@ -148,6 +148,7 @@ class Task(ABC):
     @property
     def records(self) -> bool:
         """Whether there is anything that `recorded` gives."""
+        # Known without a model: what stacks has to be told before there is one.
         return type(self).recorded is not Task.recorded
 
     def encode(self, columns: Mapping[str, Sequence[Any]], data: Data) -> Float[Tensor, "samples features"]:
@@ -162,6 +163,7 @@ class Task(ABC):
                 f"no column {missing[0]!r} in the input", hint=suggestion(missing[0], columns, kind="columns")
             )
         try:
+            # Contiguous, as samples in training are: kernels may round otherwise where memory has gaps.
             return torch.tensor([[float(v) for v in columns[name]] for name in data.features]).T.contiguous()
         except (TypeError, ValueError) as error:
             raise UsageError(f"the input holds something that is not a number: {error}") from error

@@ -65,6 +65,7 @@ class Validated(Task):
 
     def n_train(self, n: int) -> int:
         """How many of `n` samples are for training."""
+        # As `Shares.parts` takes them: known without drawing anything.
         n -= round(n * self.test_fraction)
         return n - (round(n * self.held_back) if self.folds is None else len(range(self.fold, n, self.folds)))
 

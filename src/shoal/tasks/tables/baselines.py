@@ -21,6 +21,7 @@ def mean(y: Float[Tensor, "samples outputs"], n: int) -> Float[Tensor, "n output
 
 def majority(y: Int[Tensor, " samples"], n: int, n_classes: int) -> Float[Tensor, "n classes"]:
     """Logits of the most frequent class, for each of `n` samples."""
+    # Logits whose softmax has the classes' shares; -inf for a class that training has no sample of.
     return y.bincount(minlength=n_classes).double().log().expand(n, n_classes)
 
 
@@ -29,6 +30,7 @@ def least_squares(
 ) -> Float[Tensor, "n outputs"]:
     """Linear regression of `y` on `x`, at `new`. By the normal equations: the features are standardised."""
     design = _with_one(x)
+    # Over n, so that `_RIDGE` is in units of a feature's variance, however many samples there are.
     gram, moment = design.T @ design / len(x), design.T @ y.double() / len(x)
     weights = torch.linalg.solve(gram + _RIDGE * torch.eye(len(gram), dtype=gram.dtype), moment)
     prediction: Tensor = _with_one(new) @ weights
@@ -41,6 +43,7 @@ def logistic_regression(
     """Logits of multinomial logistic regression of `y` on `x`, at `new`; fitted by L-BFGS."""
     design = _with_one(x)
     weights = torch.zeros(design.shape[1], n_classes, dtype=torch.float64, requires_grad=True)
+    # One step is the whole fit: up to `max_iter` iterations are within it.
     optimizer = torch.optim.LBFGS([weights], max_iter=_ITERATIONS, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
 
     def loss() -> Tensor:
@@ -49,6 +52,7 @@ def logistic_regression(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
+    # Baselines are asked for where gradients may be off, as in a validation.
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[no-untyped-call]
     return _with_one(new) @ weights.detach()

@@ -24,6 +24,7 @@ def _each(features: Sequence[Column], targets: Sequence[Column], constant: Colle
     columns = [*features, *targets]
     width = max(len(column.name) for column in columns)
     for column in columns:
+        # By identity: two columns may have been found alike.
         role = "target" if any(column is target for target in targets) else "feature"
         told = [f"{column.missing} missing"] if column.missing else []
         told += ["always the same in training: not used"] if column.name in constant else []
@@ -46,6 +47,7 @@ def _names(title: str, names: Sequence[str], *, lines: int = 1) -> Iterator[str]
         return
     wrapped = textwrap.wrap(", ".join(names), _WIDTH - 18, break_long_words=False, break_on_hyphens=False)
     if len(wrapped) > lines:
+        # Counted in what was cut off: a name may be as long as a line.
         n_more = ", ".join(wrapped[lines:]).count(", ") + 1
         wrapped = [*wrapped[: lines - 1], f"{wrapped[lines - 1]} and {n_more} more"]
     for number, line in enumerate(wrapped):

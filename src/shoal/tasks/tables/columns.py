@@ -104,6 +104,7 @@ def examined(
         _refuse(name, f"holds values of the type {cells.dtype}: neither numbers nor categories")
     values = _values(cells, kind, format)
     distinct = values.drop_nulls().n_unique()
+    # An input for each: names of customers would make a model of thousands of inputs, and learn each by heart.
     if isinstance(kind, Category) and (distinct > MOST_CATEGORIES or distinct > max(20, len(cells) / 2)):
         _refuse_names(values, name, distinct)
     return values, Column(name, kind, values.null_count(), distinct)
@@ -165,6 +166,7 @@ def _values(cells: pl.Series, kind: Kind, format: Format) -> pl.Series:
     except UnreadableError as error:
         row, n = error.rows[0], len(error.rows)
         many = "the only such row" if n == 1 else f"{n} such rows"
+        # Rows count from 1 after the header, as everywhere in errors.
         problem = f"column {cells.name!r}, row {row + 1}: {_shown(error.value)} {error.problem}; {many}"
         raise ConfigError("path", "", problem, hint=_way_out(cells, error, kind, format)) from error
 
@@ -183,18 +185,21 @@ def _way_out(cells: pl.Series, error: UnreadableError, kind: Kind, format: Forma
         if found:
             return f"{found} if that is how the file writes numbers" if found.startswith("set") else found
     slips = cells.gather(list(error.rows)).str.strip_chars().unique(maintain_order=True).to_list()
+    # `...` keeps the usual marks beside the new ones.
     marks = ",".join(["...", *(slip if _PLAIN.fullmatch(slip) else f"'{slip}'" for slip in slips)])
     it = "it" if len(slips) == 1 else "them"
     stands = "it stands" if len(slips) == 1 else "they stand"
     missing = f"correct {it}"
     if len(slips) <= _FEW_MARKS:
         missing += f", or add {it} to task.missing_values=[{marks}] if {stands} for no value"
+    # The first row alone: units, or a second header, stand there.
     if list(error.rows) == [0]:
         missing = f"delete the row if it holds units or more names; {missing}"
     return f"{missing}, or set task.categorical=[{cells.name}] if the column holds categories"
 
 
 def _refuse_names(values: pl.Series, name: str, distinct: int) -> NoReturn:
+    # Digits alone, which were taken for codes because of zeros before them.
     zeros = values.str.contains(r"^\d+$").all()
     told = f" of digits as {values.drop_nulls()[0]!r}" if zeros else ""
     problem = (

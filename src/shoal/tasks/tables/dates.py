@@ -31,6 +31,7 @@ def moments(texts: pl.Series, order: DateOrder) -> pl.Series:
 
     The time is the one that is written: a time zone behind it is passed over. A month, 2026-01, is its first day.
     """
+    # In expressions over the whole column: cell by cell in Python it would take far longer.
     parts = texts.str.replace(_MONTH_OF_YEAR, "$0-01").str.extract_groups(_WRITTEN[order]).struct.unnest()
     *first, hour, minute, second, half = (parts[column] for column in parts.columns)
     day_month_year = dict(zip(order, first, strict=True))
@@ -49,6 +50,7 @@ def moments(texts: pl.Series, order: DateOrder) -> pl.Series:
         pl.format("{}-{}-{} {}:{}:{}", "year", "month", "day", "hour", "minute", pl.col("second").cast(pl.Int32))
     ).to_series()
     found = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    # By itself: the format takes whole seconds.
     fraction = (date["second"] % 1 * 1e6).round().cast(pl.Int64)
     return (found + fraction.cast(pl.Duration("us"))).rename(texts.name)
 
@@ -58,6 +60,7 @@ def orders(texts: pl.Series, given: DateOrder | None) -> list[DateOrder]:
     # Between points the day comes first; between slashes it may be the month.
     dotted = texts.str.contains(r"^\d{1,2}\.\d{1,2}\.").fill_null(True).all()
     tried: list[DateOrder] = ["ymd", given] if given else ["ymd", "dmy"] if dotted else list(get_args(DateOrder))
+    # With two digits of a year any of the three numbers may be it.
     short = texts.str.contains(r"^(?:\d{1,2}|[A-Za-z]+)[-/., ]+\w{1,9}[-/., ]+\d{2}(?:[T ,]|$)").any()
     if short and not given:
         return []
@@ -81,11 +84,13 @@ def n_dates(texts: pl.Series, given: DateOrder | None) -> int:
 
 def inputs(times: pl.Series, *, hours: bool) -> Iterator[tuple[str, pl.Series]]:
     """What a model is given of each date: by name the year with its fraction, then month, weekday, hour as circles."""
+    # The end of December is next to the beginning of January, in a leap year too.
     days = 365 + times.dt.is_leap_year().cast(pl.Float64)
     seconds = (times.dt.hour().cast(pl.Float64) * 60 + times.dt.minute()) * 60 + times.dt.second()
     yield "year", times.dt.year() + (times.dt.ordinal_day() - 1 + seconds / _DAY) / days
     circles = {"month": (times.dt.month() - 1) / 12, "weekday": (times.dt.weekday() - 1) / 7}
     for name, turn in (circles | ({"hour": seconds / _DAY} if hours else {})).items():
+        # As circles: December is as near to January as to November.
         yield f"{name}_sin", (turn * math.tau).sin()
         yield f"{name}_cos", (turn * math.tau).cos()
 
@@ -94,6 +99,7 @@ def _year(texts: pl.Series) -> pl.Series:
     year = texts.cast(pl.Int32)
     short = (texts.str.len_chars() == 2).fill_null(False)
     century = (year < _CENTURY).fill_null(False)
+    # In polars `zip_with` takes the values of the series where the mask holds.
     return year.zip_with(~short, (year + 1900).zip_with(~century, year + 2000))
 
 

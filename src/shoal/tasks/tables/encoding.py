@@ -48,6 +48,7 @@ def _fit(values: pl.Series, known: pl.Series, column: Column, *, fills: bool, sc
     if isinstance(column.kind, Category):
         # Of several that are as frequent the first by name: polars gives them in no order.
         fill = known.drop_nulls().mode().sort().first() if fills else None
+        # Sorted, so that the order of rows in the file does not change the model.
         return {**about, "categories": values.drop_nulls().unique().sort().to_list(), "fill": fill}
     if isinstance(column.kind, Date):
         return {**about, **_fit_dates(known, fills=fills)}
@@ -57,10 +58,12 @@ def _fit(values: pl.Series, known: pl.Series, column: Column, *, fills: bool, sc
 
 
 def _fit_dates(known: pl.Series, *, fills: bool) -> dict[str, Any]:
+    # Where every time is midnight the dates have none.
     hours = bool((known.drop_nulls().dt.time().cast(pl.Int64) != 0).any())
     years = dict(dates.inputs(known, hours=hours))["year"]
     mean, scale = moments(years)
     fill: Any = known.mean()
+    # A text, as a checkpoint holds no dates.
     filled = fill.isoformat() if fills else None
     return {"hours": hours, "mean": mean, "scale": scale, "fill": filled, **_range(years)}
 
@@ -85,6 +88,7 @@ def rounding(known: pl.Series) -> float:
     values = known.drop_nulls().to_numpy()
     with numpy.errstate(over="ignore"):
         # Whole numbers may be the same in a float32 without having come from one.
+        # A table that was saved from float32 has the rounding of those, in whatever type it is read.
         narrow = (values.astype(numpy.float32) == values).all() and (values % 1 != 0).any()
     precision = numpy.finfo(numpy.float32 if narrow else numpy.float64).eps
     return _ROUNDING * float(precision) * float(abs(values).max(initial=0.0))
@@ -151,6 +155,7 @@ def targets(values: pl.Series, encoding: Encoding, rows: pl.Series | None = None
     """What the model's outputs are compared with: the index of a class, or the standardised target."""
     if encoding["kind"] == "classification":
         return classes(values, encoding["classes"], rows)
+    # In float64 until the end: of a target far from zero the difference would lose its digits.
     standardised = torch.from_numpy((values.to_numpy() - encoding["mean"]) / encoding["scale"])
     return standardised.to(torch.get_default_dtype())[:, None]
 
@@ -185,6 +190,7 @@ def _cells(name: str, values: Sequence[Any] | pl.Series) -> pl.Series:
     """Values of Python's as a column: of texts where any is one."""
     if isinstance(values, pl.Series):
         return values.alias(name)
+    # pandas writes a missing text as nan.
     values = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
     if any(isinstance(value, str) for value in values):
         return pl.Series(name, [value if value is None else str(value) for value in values], dtype=pl.String)
@@ -202,10 +208,12 @@ def _filled(values: pl.Series, column: Mapping[str, Any], rows: pl.Series | None
 
 
 def _indices(series: pl.Series, name: str, known: Sequence[str], rows: pl.Series | None = None) -> Tensor:
+    # By polars' own codes, in C: what is not among them becomes null.
     indices = series.cast(pl.Enum(known), strict=False).to_physical()
     unseen = indices.is_null()
     if unseen.any():
         value = series[unseen.arg_true()[0]]
+        # The first of them: a column may have a thousand.
         hint = suggestion(value, known[:20], kind="seen were")
         raise UsageError(f"row {_row(unseen, rows) + 1}: {name!r} is {value!r}, which training never saw", hint=hint)
     return torch.from_numpy(indices.cast(pl.Int64).to_numpy(writable=True))

@@ -44,6 +44,7 @@ class Numbers(nn.Module):
         fills = [math.nan if column.get("fill") is None else column["fill"] for column in columns]
         for name, values in (("mean", _of(columns, "mean")), ("scale", _of(columns, "scale")), ("fill", fills)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
+        # nan is missing anyway, and equals nothing.
         known = [mark for mark in marks if not math.isnan(mark)]
         self.register_buffer("marks", torch.tensor(known, dtype=torch.float64))
 
@@ -54,6 +55,7 @@ class Numbers(nn.Module):
         if len(self.marks):
             missing = missing | (values[..., None] == self.marks).any(-1)
         values = torch.where(missing, self.fill, values)
+        # After filling in: an infinite number is a mistake and not a missing one.
         return (torch.where(values.isinf(), torch.nan, values) - self.mean) / self.scale
 
 
@@ -177,6 +179,7 @@ def _of(columns: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 def _written(name: str, style: str) -> tuple[str, ...]:
     if style in CASES:
         return name.lower(), name.title(), name.upper()
+    # As many ways as can be listed: a graph looks texts up, and cannot read them.
     return (name, f"{name}.0", f"{name}.00") if style == "whole" else (name,)
 
 
@@ -193,8 +196,10 @@ def _calendar(day: Int[Tensor, " rows"]) -> tuple[Tensor, Tensor, Tensor, Tensor
     """
     day = day + _EPOCH
     of_cycle = day % _CYCLE
+    # The divisors are days: 1460 of four years but one, 36524 of a century, 146096 of 400 years but one.
     year = _divided(of_cycle - _divided(of_cycle, 1460) + _divided(of_cycle, 36_524) - _divided(of_cycle, 146_096), 365)
     of_year = of_cycle - (365 * year + _divided(year, 4) - _divided(year, 100))
+    # Months from March on: five of them have 153 days, over and over.
     turn = _divided(5 * of_year + 2, 153)
     month = torch.where(turn < 10, turn + 3, turn - 9)
     year = year + _divided(day, _CYCLE) * 400 + (month <= 2).long()

@@ -49,6 +49,7 @@ def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
     found = _columns(frame, task, classes=classes)
     n = len(task.targets)
     features, targets = (tuple(column for _, column in part) for part in (found[:-n], found[-n:]))
+    # Of the columns that are used: a missing value in another one leaves no row out.
     clean = pl.DataFrame([values for values, _ in found])
     weighted = clean if task.weighing is None else clean.with_columns(weights(frame, task.weighing, task.format))
     kept = _without_missing(weighted, task)
@@ -59,6 +60,7 @@ def examined(task: TableSettings, stamp: tuple[int, ...]) -> Examined:
     known = tuple(label.unique().sort().to_list()) if classes else ()
     warnings = [
         *left_unread.warnings(frame, [*features, *targets], task.format),
+        # Once, where several targets have the same said of them.
         *dict.fromkeys(each for target in targets for each in suspicious.warnings(clean, features, target)),
     ]
     return Examined(
@@ -98,6 +100,7 @@ def _check_several(task: TableSettings) -> None:
 
 def _columns(frame: pl.DataFrame, task: TableSettings, *, classes: bool) -> list[tuple[pl.Series, Column]]:
     """The values of the features, then of the target, and what each of them is."""
+    # Unless they are asked for: names of rows, and weights.
     without = [*task.unnamed, *_beside(task)]
     names = columns.chosen(frame, task.targets, task.features, without=without, left_out=task.exclude)
     _check_said(frame, task, names)
@@ -173,6 +176,7 @@ def _check_varies(target: pl.Series, name: str, *, classes: bool, may_be_one: bo
     if one and (classes or not may_be_one):
         what = "one class only" if classes else "the same value in every row"
         raise ConfigError("target", name, f"has {what}: {target[0]!r}", hint="nothing can be learned from it")
+    # The last, as they are sorted by their counts.
     rarest = counts.row(-1)
     if classes and rarest[1] < 2:
         problem = f"its class {rarest[0]!r} has a single row: it cannot be both for training and for validation"

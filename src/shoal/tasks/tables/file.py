@@ -85,6 +85,7 @@ class TableFile(Table):
         try:
             return read(located(self.test_path), self.format).frame
         except ConfigError as error:
+            # The reader knows one file, which is `path` to it.
             raise error.at(key="test_path") from error
 
     @property
@@ -106,4 +107,5 @@ class TableFile(Table):
 
     def _stamp(self) -> tuple[int, ...]:
         paths = [located(path) for path in (self.path, self.test_path) if path]
+        # Time and size, as the content would have to be read for a digest.
         return tuple(n for path in paths if path.is_file() for n in (path.stat().st_mtime_ns, path.stat().st_size))

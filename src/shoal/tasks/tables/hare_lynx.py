@@ -26,4 +26,5 @@ class HareLynx(Table):
 
     def frame(self) -> pl.DataFrame:
         found = pl.read_csv(files(__package__).joinpath("hare_lynx.csv").read_bytes())
+        # A year is a time here, which a differential equation steps through.
         return found.with_columns(pl.col("year").cast(pl.Float64), pl.col("hare", "lynx").log().name.prefix("log_"))

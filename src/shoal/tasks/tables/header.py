@@ -34,6 +34,7 @@ def head(data: bytes, delimiter: Delimiter, format: Format) -> Head:
     Where the rows have one cell more than the header and begin with a text, as R writes them, that is the row's name.
     """
     at = 0
+    # By line feeds: what is skipped need not be a table, nor its quotes be closed.
     for _ in range(format.skip_rows):
         at = _next_line(data, at)
     separator, at, notes = _announced(data, _without_blank_lines(data, at), DELIMITERS[delimiter], format)
@@ -48,6 +49,7 @@ def head(data: bytes, delimiter: Delimiter, format: Format) -> Head:
 
 def records(data: bytes, separator: str, at: int = 0) -> Iterator[list[str]]:
     """The rows of a text from byte `at` on."""
+    # Python's reader: it is for a few rows, and it can say where a row ends.
     yield from csv.reader(_lines(data, at), delimiter=separator, skipinitialspace=separator != " ")
 
 
@@ -69,6 +71,7 @@ def _announced(data: bytes, at: int, separator: str, format: Format) -> tuple[st
     """The separator that Excel's first line `sep=;` gives, and where the rest begins."""
     end = _next_line(data, at)
     line = data[at:end].decode().strip("\n\"' ")
+    # One letter: `sep=` may as well be the name of a column.
     if not line.lower().startswith("sep=") or len(line) > len("sep=;"):
         return separator, at, ()
     found = line[len("sep=") :] or "\t"  # stripped with the line's end
@@ -83,6 +86,7 @@ def _commented(data: bytes, at: int, separator: str) -> tuple[list[str], int]:
         end = _next_line(data, at)
         last, at = data[at:end], _without_blank_lines(data, end)
     names, first = next(records(last.lstrip(b"# "), separator), []), next(records(data, separator, at), [])
+    # As numpy.savetxt writes a header, and gnuplot reads it.
     if len(names) == len(first) > 0 and mostly_numbers(first) and not any(map(is_number, names)):
         return names, at
     # With nothing behind them, the lines are the table itself.
@@ -93,6 +97,7 @@ def _record(data: bytes, at: int, separator: str) -> tuple[list[str], int]:
     """The first row from byte `at` on, which may go over several lines, and where the next one begins."""
     reader = csv.reader(_lines(data, at), delimiter=separator, skipinitialspace=separator != " ")
     row = next(reader, [])
+    # A row with line ends in its quotes is several lines.
     for _ in range(reader.line_num):
         at = _next_line(data, at)
     return row, at

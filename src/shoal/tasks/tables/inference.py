@@ -24,6 +24,7 @@ def kind(cells: pl.Series, format: Format, *, categorical: bool = False, numeric
     Raises:
         ConfigError: where dates may be read in two ways.
     """
+    # A Parquet file says what its columns are.
     if cells.dtype.is_numeric() and not categorical:
         return Number()
     if cells.dtype == pl.Date or isinstance(cells.dtype, pl.Datetime):
@@ -33,10 +34,12 @@ def kind(cells: pl.Series, format: Format, *, categorical: bool = False, numeric
     known = texts(cells, format).drop_nulls()
     if categorical or cells.dtype in (pl.Boolean, pl.Categorical, pl.Enum):
         return _category(known)
+    # Before numbers: as a number 01067 would lose its zero, and 99 would be near to it.
     if not numeric and known.str.contains(r"^\d+$").all() and known.str.contains(_CODE).any():
         return Category()
     if not _has_digits(known):
         return _category(known)
+    # Numbers before dates, as 2024.01 is one; then what all but a few cells are.
     return _number(known, format, numeric=numeric) or _date(known, format) or _slips(known, format) or _category(known)
 
 
@@ -71,6 +74,7 @@ def _date(known: pl.Series, format: Format) -> Date | None:
     possible = dates.orders(known, format.dates)
     if not possible:
         return None
+    # Two orders are no matter where they give the same dates, as 05/05/2024 does.
     if len(possible) > 1 and not (dates.moments(known, possible[0]) == dates.moments(known, possible[1])).all():
         problem = f"column {known.name!r}: {known[0]!r} may be read with the day first, or with the month first"
         raise ConfigError("path", "", problem, hint="set task.dates=dmy or task.dates=mdy")
@@ -89,6 +93,7 @@ def _slips(known: pl.Series, format: Format) -> Kind | None:
 
 def _category(known: pl.Series) -> Category:
     if known.str.to_lowercase().is_in(["true", "false"]).all():
+        # As most of them are written: predictions are written so, too.
         return Category(max(CASES, key=lambda style: int(known.is_in(CASES[style]).sum())))
     codes = without_zeros(known).str.contains(r"^[+-]?(?:0|[1-9]\d*)$").all()
     return Category("whole" if codes else "text")

@@ -64,6 +64,7 @@ class Number(Kind):
             found = self._numbers(cells, format)
             _refuse(cells, found, f"is not a number{f' with {self.unit!r}' if self.unit else ''}")
         found = found.fill_nan(None)
+        # A mark as -999 may be a number here and a text there.
         found = found.set(found.is_in(format.missing_numbers), None)
         rows = found.is_infinite().fill_null(False).arg_true().to_list()
         if rows:
@@ -73,6 +74,7 @@ class Number(Kind):
     def _numbers(self, cells: pl.Series, format: Format) -> pl.Series:
         if self.unit:
             cells, unit = apart(cells)
+            # Of another unit it is another number, which must not be read as one of these.
             cells = cells.set((unit != self.unit).fill_null(False), None)
         return numbers(cells, format.decimal, format.thousands)
 
@@ -130,6 +132,7 @@ _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Number, Category, 
 
 def restored(plain: Mapping[str, Any]) -> Kind:
     """The kind that `plain` describes. For a column that an earlier version fitted it is inferred from its keys."""
+    # Only these: what was fitted stands beside them.
     known = {name: plain[name] for name in ("unit", "style", "order") if name in plain}
     return _KINDS[plain.get("kind", "category" if "categories" in plain else "number")](**known)
 

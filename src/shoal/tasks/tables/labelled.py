@@ -45,6 +45,7 @@ def labelled(
     """
     names = target_names(encoding)
     kinds = encoding.get("kinds") or [encoding.get("labels", {})]
+    # The targets are read as the features are, so that what is no number is told of them as well.
     wanted = [*encoding["columns"], *({"name": name, **kind} for name, kind in zip(names, kinds, strict=True))]
     read = codes.tabular(frame.to_dict(), wanted, format)
     if weighing is not None:
@@ -118,6 +119,7 @@ def _weight(frame: pl.DataFrame, name: str, weighing: Weighing, format: Format) 
         row = wrong[0]
         hint = "standard errors are above 0" if weighing.of_errors else "weights are at least 0"
         raise ConfigError(key, name, f"row {row + 1}: {found[row]} is {_sign(found[row])}", hint=hint)
+    # The weight of least squares: the inverse of the variance.
     return found**-2.0 if weighing.of_errors else found
 
 

@@ -41,4 +41,5 @@ def warnings(frame: pl.DataFrame, columns: Sequence[Column], format: Format) -> 
 def _rounded(cells: pl.Series) -> str | None:
     """The first number before whose point a float64 has other digits."""
     long = cells.str.extract(_LONG).drop_nulls().unique(maintain_order=True)
+    # Compared as whole numbers, of which Python's have all digits.
     return next((each for each in long if int(each) != int(float(each))), None)

@@ -38,6 +38,7 @@ class Nist(Table):
 
     def frame(self) -> pl.DataFrame:
         found = _sets().filter(pl.col("dataset") == self.dataset).drop("dataset")
+        # The file of all sets has every column that any of them has.
         found = found.select(column for column in found if column.null_count() == 0)
         return found.with_columns(y=pl.col("y").log()) if self.dataset in OF_LOGARITHMS else found
 
@@ -48,5 +49,6 @@ def _sets() -> pl.DataFrame:
 
 
 def _read(name: str) -> pl.DataFrame:
+    # By `cast` below: polars infers from the first rows, which may be whole numbers.
     found = pl.read_csv(files(__package__).joinpath(name).read_bytes(), infer_schema=False)
     return found.with_columns(pl.exclude("dataset").cast(pl.Float64))

@@ -63,6 +63,7 @@ def without_groups(texts: pl.Series, decimal: Decimal, thousands: Thousands | No
     if not thousands:
         return texts
     group, point = _GROUPS[thousands], _DECIMALS[decimal]
+    # Checked as a whole first: of 1,5 or 12,34,5 nothing is taken away.
     grouped = texts.str.contains(rf"^{_SIGN}\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{point}\d*)?$")
     return texts.zip_with(~grouped.fill_null(False), texts.str.replace_all(group, ""))
 
@@ -86,17 +87,20 @@ def meant(texts: pl.Series) -> int:
 
 def advice(texts: pl.Series, format: Format) -> str | None:
     """The settings with which more of the texts are numbers; None where there are none, both where two may be."""
+    # All ways are tried: it is asked once, for an error.
     counts = {way: numbers(texts, *way).count() for way in _ways()}
     most = max(counts.values())
     if most == numbers(texts, format.decimal, format.thousands).count():
         return None
     best = [way for way, n in counts.items() if n == most]
+    # Without groups where that explains as much.
     simple = [way for way in best if way[1] is None] or [way for way in best if way[0] == format.decimal] or best
     decimal, thousands = simple[0]
     if thousands:
         return f"set {_settings(decimal, thousands)}"
     group: Thousands = "comma" if decimal == "comma" else "point"
     other: Decimal = "point" if decimal == "comma" else "comma"
+    # 1,5 can be one and a half, or a group of a number's digits; both are offered where both explain all.
     if (other, group) not in best:
         return f"set {_settings(decimal, None)}"
     if _below_a_thousand(texts, group):
@@ -120,6 +124,7 @@ def _usual(texts: pl.Series) -> pl.Series:
 
 def _plain(texts: pl.Series) -> pl.Series:
     """Texts with the signs, marks and digits of ASCII, where others stand for them in numbers."""
+    # Any script's digits: Unicode knows the value of each.
     digits = {each for text in texts.drop_nulls().unique() for each in text if each.isdecimal() and not each.isascii()}
     plain = {each: str(unicodedata.decimal(each)) for each in sorted(digits)}
     if plain:

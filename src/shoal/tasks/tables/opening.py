@@ -57,6 +57,7 @@ def opened(path: Path, encoding: str | None) -> Opened:
         OSError: where it cannot be read.
     """
     data = _unpacked(path)
+    # By its first bytes, as the extension is what the user believes.
     for magic, (problem, hint) in _OTHERS.items():
         if data.startswith(magic):
             raise ConfigError("path", str(path), problem, hint=hint)
@@ -64,17 +65,20 @@ def opened(path: Path, encoding: str | None) -> Opened:
         raise ConfigError("path", str(path), "is a web page or XML, not a table", hint="save the table as CSV")
     name, note = _encoding(data, encoding)
     try:
+        # Polars reads UTF-8 alone.
         text = data.decode(name).encode()
     except UnicodeDecodeError as error:
         raise _undecodable(path, data, name, error.start) from error
     if b"\0" in text[:_LOOKED_AT]:
         raise ConfigError("path", str(path), "holds zero bytes: it is no text file", hint="save the table as CSV")
+    # Old Macs' and Windows' line ends, of which polars knows only the latter.
     return Opened(text.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), note)
 
 
 def known(encoding: str) -> bool:
     """Whether Python has an encoding of text by that name."""
     try:
+        # Python has codecs from bytes to bytes too, such as base64; there is no public way to tell.
         return codecs.lookup(encoding)._is_text_encoding
     except LookupError:
         return False

@@ -54,6 +54,7 @@ def prepared(task: TableSettings, stamp: tuple[int, ...], dtype: torch.dtype) ->
     if key not in _kept:
         _kept[key] = _prepared(task, stamp)
         _forget_what_is_too_much()
+    # Asked for again: the last to be forgotten.
     _kept.move_to_end(key)
     return _kept[key]
 
@@ -83,6 +84,7 @@ def _prepared(task: TableSettings, stamp: tuple[int, ...]) -> Prepared:
 
 def _encoded(found: Examined, task: TableSettings) -> Data:
     frame, labels = found.rows, found.labels
+    # Before anything is fitted: means and categories come from the training rows alone.
     train, val, test = task.shares.parts(len(frame), labels)
     fills, scaled = task.missing == "mean", bool(task.standardize)
     fitted = codes.fit_columns(frame, train, found.features, fills=fills, scaled=scaled)
@@ -97,6 +99,7 @@ def _encoded(found: Examined, task: TableSettings) -> Data:
     return Data(
         _checked(samples.at(train), task, "training"),
         _checked(_complete(samples.at(val)), task, "validation") if len(val) else None,
+        # By column and not by input: a table with new rows has columns.
         features=tuple(column.name for column in found.features),
         targets=found.classes or task.targets,
         encoding=encoding,

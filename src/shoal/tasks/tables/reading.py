@@ -56,6 +56,7 @@ def read(path: Path, format: Format) -> Read:
         _refuse_path(path)
     if not path.stat().st_size:
         _refuse(path, "is empty")
+    # Time and size are part of the key: a file that was written meanwhile is read again.
     return _read(path.resolve(), path.stat().st_mtime_ns, path.stat().st_size, format)
 
 
@@ -109,6 +110,7 @@ def _escapes(data: bytes, separator: str) -> bool:
     """
     if b'\\"' not in data:
         return False
+    # Something other than a separator or a line's end behind the quote: the cell goes on.
     beyond = re.search(rb'\\"[^"\n' + re.escape(separator).encode() + rb"]", data)
     usual, escaped = (_widths(each, separator) for each in (data, _doubled(data)))
     return len(escaped) == 1 and (beyond is not None or len(usual) > 1)
@@ -129,6 +131,7 @@ def _doubled(data: bytes) -> bytes:
 
 def _filled(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows that hold something; in a file of one column an empty line is a value that is missing."""
+    # Mostly no cell of the first column is empty, and then no row is: the others need not be looked at.
     if frame.width < 2 or not frame[:, 0].null_count() + int((frame[:, 0] == "").sum()):
         return frame
     return frame.filter(pl.any_horizontal(pl.all().str.strip_chars().replace("", None).is_not_null()))
@@ -145,6 +148,7 @@ def _single_blanks(data: bytes) -> bytes:
 def _trimmed(body: bytes, separator: str) -> bytes:
     """The rows without those at the end that hold nothing: spreadsheets leave them."""
     nothing, end = separator.encode() + b' \t"', len(body.rstrip(b"\n"))
+    # From the end: at the first row that holds something it is over.
     while (start := body.rfind(b"\n", 0, end) + 1) and not body[start:end].strip(nothing):
         end = start - 1
     return body[:end]

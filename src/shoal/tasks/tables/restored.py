@@ -41,6 +41,7 @@ def decode(outputs: Float[Tensor, "samples outputs"], encoding: codes.Encoding) 
     if encoding["kind"] == "regression":
         values = outputs.double() * encoding["scale"] + encoding["mean"]
         return {name: values[:, i].tolist() for i, name in enumerate(target_names(encoding))}
+    # In float64, so that the printed probabilities of a row add up to 1.
     probabilities = torch.softmax(outputs.double(), dim=1)
     predicted = [encoding["classes"][index] for index in outputs.argmax(dim=1).tolist()]
     shown = {f"p_{name}": probabilities[:, i].tolist() for i, name in enumerate(encoding["classes"])}

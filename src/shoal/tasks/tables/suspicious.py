@@ -105,6 +105,7 @@ def _useless(frame: pl.DataFrame, features: Sequence[Column], target: Column) ->
 def marks(values: pl.Series) -> list[float]:
     """Numbers as -999 that are further from all others than these are from each other."""
     found = []
+    # Only the ends can stand apart from all others.
     for mark in {float(values.min()), float(values.max())}:  # type: ignore[arg-type]
         others = values.filter(values != mark)
         if _MARK.fullmatch(str(mark)) and others.n_unique() > 1:
@@ -116,6 +117,7 @@ def marks(values: pl.Series) -> list[float]:
 
 def compact_dates(values: pl.Series) -> bool:
     """Whether all whole numbers are dates as 20240131, of several days."""
+    # Fewer may be numbers by chance.
     if values.n_unique() < 3 or (values % 1 != 0).any():
         return False
     written = values.cast(pl.Int64, strict=False).cast(pl.String)
@@ -130,6 +132,7 @@ def units(values: pl.Series) -> list[str]:
         return []
     names = sorted(found.unique())
     spaced = values.str.contains(" ", literal=True).all()
+    # One unit with a prefix before another: names of categories seldom are so.
     prefixed = any(name != other and name.endswith(other) for name in names for other in names)  # kg and g
     several = 1 < len(names) <= numbers.n_unique() and len(names) < _MOST_UNITS
     return names if several and (spaced or prefixed) else []
@@ -142,6 +145,7 @@ def counts_rows(values: pl.Series, column: Column) -> bool:
     if (values % 1 != 0).any():
         return False
     least, most = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    # All different and this far apart: each whole number between stands once.
     return most - least == len(values) - 1 or _IDENTIFIER.search(column.name) is not None
 
 
@@ -150,6 +154,7 @@ def rises_with(values: pl.Series, target: pl.Series, label: Column) -> bool:
     if not isinstance(label.kind, Number):
         return False
     pairs = pl.DataFrame({"value": values, "target": target}).drop_nulls().sort("value")
+    # As many targets as values: a step function of a column does not give the target away.
     if pairs["value"].n_unique() < _FEWEST or pairs["value"].n_unique() != pairs["target"].n_unique():
         return False
     steps = pairs["target"].diff().drop_nulls()
@@ -160,6 +165,7 @@ def decides(values: pl.Series, target: pl.Series) -> bool:
     """Whether each value, three rows to a value at least, comes with one value of the target only."""
     pairs = pl.DataFrame({"value": values, "target": target}).drop_nulls()
     n = pairs["value"].n_unique()
+    # With fewer rows to a value it would be chance.
     return 1 < n <= len(pairs) / 3 and len(pairs.unique()) == n
 
 

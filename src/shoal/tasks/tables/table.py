@@ -45,6 +45,7 @@ class Table(TableSettings):
         if features is None:
             beside = (*self.targets, *self.exclude, *(self.weighing.columns if self.weighing else []))
             columns = [name for name in self.frame().columns if name in names and name not in beside]
+            # No column at all: whoever builds the formula says what is missing.
             features = tuple(columns) or None
         if by is not None:
             if by not in self.frame().columns:
@@ -53,9 +54,11 @@ class Table(TableSettings):
         return replace(
             self,
             features=features,
+            # Groups are told apart by inputs of 0 and 1, one for each: numbers of groups too.
             categorical=self.categorical if by is None or by in self.categorical else (*self.categorical, by),
             exclude=self.exclude if self.features else (),
             kind=self.kind or "regression",
+            # A fit by least squares takes all rows; its errors are told without a validation.
             val_fraction=0.0 if self.val_fraction == "auto" else self.val_fraction,
             standardize=False if self.standardize == "auto" else self.standardize,
         )
@@ -114,6 +117,7 @@ class Table(TableSettings):
         data = self.prepared.data
         complete = (data.val or data.train).complete
         samples = (data.val or data.train).at(complete)
+        # A row that lacks one of several targets cannot be measured.
         outputs = outputs[complete]
         n = len(data.encoding.get("classes", ()))
         counts = (
