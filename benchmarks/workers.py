@@ -36,10 +36,10 @@ EVERY = 0.03
 
 def main() -> None:
     """Print the processor time of each place, and how it compares with processes of this machine."""
-    n, rounds = [*map(int, sys.argv[1:]), *(256, 3)[len(sys.argv) - 1 :]]
+    n, rounds = [*map(int, sys.argv[1:]), *(1024, 3)[len(sys.argv) - 1 :]]
     with tempfile.TemporaryDirectory() as folder, slurm(Path(folder)) as settings:
         for title, words, whole in (
-            (f"two workers, {n} runs", [f"seed=range({n})", "trainer.max_epochs=40"], True),
+            (f"two workers, {n} runs", [f"seed=range({n})"], True),
             ("the start of a worker", ["seed=0", "trainer.max_epochs=1"], False),
         ):
             count = 2 if whole else 1
