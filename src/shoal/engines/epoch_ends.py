@@ -1,10 +1,11 @@
-"""Has what a run measured in an epoch known before callbacks are asked, as what a step of Lightning's logs is."""
+"""What is known at the ends of epochs that Lightning would tell too late for callbacks, or drop."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 
 from shoal.tasks import Supervised
+from shoal.tasks.announce import announce
 
 
 class EpochEnds(pl.Callback):
@@ -19,3 +20,17 @@ class EpochEnds(pl.Callback):
         """Tell what the training came to."""
         if isinstance(pl_module, Supervised):
             pl_module.tell_means("train")
+
+
+class LastSteps(pl.Callback):
+    """Tells loggers what a module logs step by step only: the values of an epoch's last step.
+
+    Lightning would drop them, there being no rows within an epoch unless they are asked for.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log them beside the means of the epoch."""
+        results = trainer._results
+        kept = [item.meta for _, item in results.valid_items()] if results is not None else []
+        names = {meta.name for meta in kept if meta.logger and meta.on_step and not meta.on_epoch}
+        announce(trainer, {name: float(trainer.callback_metrics[name]) for name in sorted(names)})

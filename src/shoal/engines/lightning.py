@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,20 +19,17 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from shoal.engines import launching
 from shoal.engines.begun_processes import BegunProcesses
 from shoal.engines.course import Course, take_over
-from shoal.engines.epoch_ends import EpochEnds
+from shoal.engines.epoch_ends import EpochEnds, LastSteps
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, may_end, n_batches
-from shoal.engines.loaders import Loaders, n_counted_twice
+from shoal.engines.loaders import Loaders, tell_of_padding
 from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
-from shoal.engines.resumed import CallbackSettings, signaled
+from shoal.engines.resumed import CallbackSettings, KeptRate, signaled
 from shoal.engines.returned import Returned
 from shoal.engines.shares import share
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
-from shoal.tasks.announce import announce
-
-log = logging.getLogger("shoal")
 
 EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # rows are written once an epoch, by intention
@@ -103,49 +98,13 @@ class Positioner(pl.Callback):
         if self.before is not None:
             _take_over(trainer, self.before, self.job)
         _watch_where_measured(trainer)
-        if n := n_counted_twice(trainer.val_dataloaders):
-            _warn_of_padding(trainer, n)
+        tell_of_padding(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give this epoch its order, and code that draws from global generators its numbers."""
         epoch = trainer.current_epoch
         seed_global(self.job.seed, epoch)
         self.loaders.begin(trainer, epoch, self.start.batch if epoch == self.start.epoch else 0)
-
-
-class KeptRate(pl.Callback):
-    """Gives the optimizer of a training that goes on its settings back, once stochastic weight averaging has begun.
-
-    Lightning makes that callback's scheduler anew, which sets the rate of its first epoch before its state is loaded.
-    """
-
-    def __init__(self) -> None:
-        self._groups: list[dict[str, Any]] | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take note of them."""
-        if not trainer.lr_scheduler_configs:  # the callback has taken its place: it had begun before
-            self._groups = [{**group, "params": ()} for group in trainer.optimizers[0].param_groups]
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give them back, in the first epoch."""
-        groups, self._groups = self._groups, None
-        for group, kept in zip(trainer.optimizers[0].param_groups, groups or (), strict=False):
-            group.update({name: value for name, value in kept.items() if name != "params"})
-
-
-class LastSteps(pl.Callback):
-    """Tells loggers what a module logs step by step only: the values of an epoch's last step.
-
-    Lightning would drop them, there being no rows within an epoch unless they are asked for.
-    """
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log them beside the means of the epoch."""
-        results = trainer._results
-        kept = [item.meta for _, item in results.valid_items()] if results is not None else []
-        names = {meta.name for meta in kept if meta.logger and meta.on_step and not meta.on_epoch}
-        announce(trainer, {name: float(trainer.callback_metrics[name]) for name in sorted(names)})
 
 
 def fit(
@@ -168,8 +127,10 @@ def fit(
     those that the Trainer begins.
     """
     start = start or Position()
+    # Before the loaders are made, which may draw, as a random split does.
     seed_global(job.seed)
     loaders = Loaders(job)
+    # Before all others: these find the training where it goes on, and what an epoch measured known.
     first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over), EpochEnds()]
     first += [LastSteps(), Returned()] if job.own_module else []
     if job.trainer.get("enable_model_summary") and not any(isinstance(each, ModelSummary) for each in callbacks):
@@ -223,21 +184,11 @@ def _drop_unused_hooks(callback: pl.Callback) -> None:
             setattr(callback, name, None)
 
 
-def _warn_of_padding(trainer: pl.Trainer, n: int) -> None:
-    """Say that the metrics of a training are not quite those of its samples."""
-    told = (
-        f"{n} validation samples count twice, so that each process has equally many: as many as the processes can "
-        "share equally, or trainer.use_distributed_sampler=false, measures each once"
-    )
-    log.warning("%s", told)
-    if trainer.is_global_zero:
-        print(f"warning: {told}", file=sys.stderr)
-
-
 def _take_over(trainer: pl.Trainer, before: Job, job: Job) -> None:
     """Let the optimizer and the scheduler follow the job's settings where they differ from those they had before."""
     if isinstance(job.task, LightningTask) and job.task.optimizes:
         return  # the module's own settings cannot have changed
+    # What a scheduler was set up with; of several processes only the Trainer knows how many batches each has.
     counted = len(job.batches()[0]) if job.in_memory and trainer.world_size == 1 else None
     there = trainer.num_training_batches
     courses = []
@@ -263,6 +214,7 @@ def evaluate(job: Job, module: pl.LightningModule, *, test: bool = False) -> dic
 
     One process measures them, however many have trained.
     """
+    # All samples are measured, and of that nobody wants a profile.
     settings = {**launching.in_one_process(job.trainer), "fast_dev_run": False, "profiler": None}
     trainer = build_trainer(settings, callbacks=[Returned()] if job.own_module else [])
     loaders = Loaders(job)
@@ -294,5 +246,6 @@ def build_trainer(
             plugins=[*(plugins if isinstance(plugins, list) else [plugins]), *([io] if io else [])],
             log_every_n_steps=every or 2**31,
             enable_progress_bar=False,
+            # Else Lightning adds a ModelCheckpoint of its own, which writes into the working directory.
             enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
         )

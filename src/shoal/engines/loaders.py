@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.job import Job
 from shoal.engines.position import Position
+from shoal.errors import warn
 from shoal.tasks import Batches, LightningTask
 
 
@@ -85,6 +86,17 @@ def n_counted_twice(loaders: Any) -> int:
     """How many samples data loaders give again, so that each of several processes has equally many."""
     samplers = [each.sampler for each in _each(loaders) if isinstance(each.sampler, DistributedSampler)]
     return sum(max(0, int(each.total_size) - len(cast(Sized, each.dataset))) for each in samplers)
+
+
+def tell_of_padding(trainer: pl.Trainer) -> None:
+    """Say so where the metrics of a validation are not quite those of its samples."""
+    n = n_counted_twice(trainer.val_dataloaders)
+    # One of several processes says it: each of them would find the same.
+    if n and trainer.is_global_zero:
+        warn(
+            f"{n} validation samples count twice, so that each process has equally many: as many as the processes can "
+            "share equally, or trainer.use_distributed_sampler=false, measures each once"
+        )
 
 
 def _each(loaders: Any) -> Iterator[DataLoader[Any]]:

@@ -1,4 +1,4 @@
-"""Callbacks of a training that goes on: which settings they keep, and whether a signal to stop still holds."""
+"""What a training that goes on keeps: the settings of callbacks and of the optimizer, and a signal to stop."""
 
 from __future__ import annotations
 
@@ -53,3 +53,24 @@ def signaled(callbacks: Mapping[str, pl.Callback]) -> bool:
     """Whether one of them has given the signal to stop, which Lightning follows once `min_epochs` are done."""
     stopping = [each for each in callbacks.values() if isinstance(each, EarlyStopping)]
     return any(each.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for each in stopping)
+
+
+class KeptRate(pl.Callback):
+    """Gives the optimizer of a training that goes on its settings back, once stochastic weight averaging has begun.
+
+    Lightning makes that callback's scheduler anew, which sets the rate of its first epoch before its state is loaded.
+    """
+
+    def __init__(self) -> None:
+        self._groups: list[dict[str, Any]] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note of them."""
+        if not trainer.lr_scheduler_configs:  # the callback has taken its place: it had begun before
+            self._groups = [{**group, "params": ()} for group in trainer.optimizers[0].param_groups]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give them back, in the first epoch."""
+        groups, self._groups = self._groups, None
+        for group, kept in zip(trainer.optimizers[0].param_groups, groups or (), strict=False):
+            group.update({name: value for name, value in kept.items() if name != "params"})

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from shoal.engines import lightning
 from shoal.engines.begun_processes import BegunProcesses
@@ -26,6 +25,7 @@ from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
 from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.interruption import Interruption
+from shoal.record.other_checkpoints import place_in
 from shoal.record.other_loggers import finishing
 from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.progress import Progress
@@ -64,6 +64,7 @@ def train(
     """
     interruption = Interruption()
     beat = nullcontext() if one_of_many else beating(run.info)
+    # The claim first: nothing is touched of a run that another process trains.
     with claim(run), beat, interruption.listening(), finishing(job.loggers.values()):
         return _Session(job, run, info, interruption, checkpoint, before, one_of_many, stacked).train()
 
@@ -110,6 +111,7 @@ class _Session:
             if trainer.is_global_zero:
                 self._conclude()
         except BaseException as raised:
+            # What raised may be but what came of it: a signal, or another process that has ended.
             error = self.processes.cause(self.interruption.cause(raised))
             log.error("%s", brief(error))
             self._fail(error)
@@ -153,7 +155,7 @@ class _Session:
         self.checkpoint.measure = self._measured if self.job.validates else None
         self.recorder.listeners += [each.row for each in callbacks if isinstance(each, Progress)]
         self.interruption.checkpoint = self.checkpoint
-        self._place_others()
+        place_in(self.run, self.job.callbacks)
         if self.stacked:
             from shoal.record import single  # late: what only a stack needs takes its time
 
@@ -168,6 +170,7 @@ class _Session:
                     before=self.before,
                     over=self._is_over(),
                 )
+        # They act in this order between two steps: the interruption saves before others begin the next one.
         others = [each for each in callbacks if each is not self.checkpoint]
         return lightning.fit(
             self.job,
@@ -181,13 +184,6 @@ class _Session:
             over=self._is_over(),
             processes=self.processes,
         )
-
-    def _place_others(self) -> None:
-        """Let Lightning's own checkpoints lie in the run's directory, under the callback's name, unless it is told."""
-        for name, each in self.job.callbacks.items():
-            if isinstance(each, ModelCheckpoint) and each.dirpath is None:
-                each.dirpath = str(self.run.checkpoints / name)
-                each.CHECKPOINT_EQUALS_CHAR = "-"
 
     def _stays(self) -> bool:
         """Whether there is nothing left to train."""
@@ -215,6 +211,7 @@ class _Session:
     def _measured(self, weights: Mapping[str, Any]) -> dict[str, float]:
         """The validation's metrics of weights that no epoch was trained with."""
         module = self.job.module_for(weights)
+        # By trainer.precision=bf16-true they are in that type, in which no module is made.
         module.to(next(each.dtype for each in weights.values() if each.is_floating_point()))
         module.load_state_dict(weights)
         return lightning.evaluate(self.job, module)
@@ -222,6 +219,7 @@ class _Session:
     def _conclude(self) -> None:
         """Measure the best state, draw the figure and fill the HParams tab."""
         self.recorder.close_row()
+        # Where nothing is monitored the last state is all there is.
         if self.run.best.exists():
             self.module.load_state_dict(load(self.run.best)["state_dict"])
         shown = self.job.presented(self.module)
@@ -250,6 +248,7 @@ class _Session:
 
     def _end(self, status: Status, reason: str | None) -> None:
         """Bring every file up to date and write the final run.json, unless somebody has taken the run away."""
+        # Said in so many words: the first file to be written would only say that there is no such folder.
         if not self.run.path.is_dir():
             raise UnwritableError(self.run.path, "it was deleted while the run was training")
         self._finish_files(status)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from shoal import machine
 from shoal.engines.lightning import expected_warnings
@@ -23,16 +23,16 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.timing import slower
-from shoal.errors import DamagedError, brief
+from shoal.errors import brief
 from shoal.record import environment
 from shoal.record.checkpoint import Checkpoint, checkpoint_of
-from shoal.record.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
 from shoal.record.interruption import Interruption
 from shoal.record.run_logger import RunLogger
 from shoal.record.scalars import encoded
 from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
+from shoal.record.stack_state import StackState
 from shoal.record.track import StackRun, Track
 from shoal.rundir import RunInfo, Status, claim
 from shoal.rundir.atomic import together
@@ -93,7 +93,7 @@ class _Session:
         halving: Halving | None,
         exact: bool,
     ) -> None:
-        self.state = state
+        self.state = StackState(state, [each.run.path.name for each in runs])
         self.interruption = interruption
         self.advanced = advanced
         self.ended = ended
@@ -102,13 +102,15 @@ class _Session:
             self.running = Running(_members(runs, self.checkpoints), steps, halving=halving)
         except UnfitError as error:
             raise UnfitRunsError(dict.fromkeys(range(len(runs)), str(error))) from None
-        saved = self._saved(runs)
+        saved = self.state.read()
         if saved is None:
             self._probe()
         else:
             self.running.load_state_dict(saved["running"])
             tell_of_others(runs[0].info)
+        # Before the tracks: what is refused up to here has left nothing in any run's directory.
         rehearse(self.running, exact=exact)
+        # Not where it goes on, nor where halving has to compare its runs in one stack.
         if saved is None and not halving and (why := slower(self.running)):
             raise UnfitRunsError(dict.fromkeys(range(len(runs)), why))
         files = saved["files"] if saved else {}
@@ -122,18 +124,17 @@ class _Session:
         for track, member in zip(self.tracks, self.running.members, strict=True):
             if track:
                 track.hear(member)
-        self._names = [each.run.path.name for each in runs]
-        self._saved_at = time.monotonic()
+        # From here on: making the programs ready may have taken longer than there is between two states.
+        self.state.written_at = time.monotonic()
 
     def train(self) -> None:
         """Train all runs, and record how each of them ended."""
-        log.info("training %d runs as a stack, from epoch %d", len(self._names), self.running.epoch)
+        log.info("training %d runs as a stack, from epoch %d", len(self.tracks), self.running.epoch)
         for note in dict.fromkeys(note for track in self.tracks if track for note in track.info.exactness):
             log.info("%s", note)
-        if (
-            self.running.judge.halving
-        ):  # begun again without its state, those that won a place would compete for it again
-            self._save_state()
+        # Begun again without a state, runs that have won a place would compete for it again.
+        if self.running.judge.halving:
+            self.state.write(self.running, self.tracks)
         try:
             with expected_warnings():
                 driver.fit(self.running, self)
@@ -149,8 +150,7 @@ class _Session:
             if error is not raised:
                 raise error from raised
             raise
-        if self.state:
-            self.state.unlink(missing_ok=True)
+        self.state.remove()
 
     def epoch_ended(self, epochs: Sequence[RunEpoch], running: Running) -> None:
         """Record an epoch of every run; end those that came to their end; save what is due, and stop if asked to."""
@@ -165,8 +165,8 @@ class _Session:
         if left and self.interruption.received is not None:
             self.stopped(running)
         halved = any(each.ended == "halved" for each in epochs)
-        if left and (halved or time.monotonic() - self._saved_at >= self.checkpoints[0].every_seconds):
-            self._save_state()
+        if left and (halved or time.monotonic() - self.state.written_at >= self.checkpoints[0].every_seconds):
+            self.state.write(running, self.tracks)
 
     def is_asked_to_stop(self) -> bool:
         """Whether a signal has come."""
@@ -188,6 +188,7 @@ class _Session:
             track = self.tracks[each.run]
             if track is not None:
                 metrics = track.add(each, unlogged)
+                # What logged the same names at one step has one layout of bytes, filled in for all at once.
                 groups.setdefault((each.step, tuple(metrics)), []).append((track, list(metrics.values())))
         for (step, names), found in groups.items():
             written = [(track.record.events, values) for track, values in found if track.record.events]
@@ -197,6 +198,7 @@ class _Session:
                     events.add(record)
         for each in epochs:
             track = self.tracks[each.run]
+            # Only now, since it counts the bytes of this epoch's events too.
             if track is not None and each.best:
                 track.note_best()
 
@@ -206,27 +208,8 @@ class _Session:
         if running.judge.max_epochs and running.judge.max_epochs > 0:
             self.advanced(running.epoch / running.judge.max_epochs, best)
 
-    def _save_state(self) -> None:
-        """Keep the state of the whole stack in one file, once the runs' own files are up to date."""
-        if self.state is None:
-            return
-        open_ = {place: track for place, track in enumerate(self.tracks) if track and not track.info.finished}
-        files = {}
-        with together():
-            for place, track in open_.items():
-                files[place] = track.record.flush() | {"at_best": track.at_best, "began": track.began}
-                track.record.sync()
-        content = {
-            "runs": self._names,
-            "running": self.running.state_dict(),
-            "files": files,
-            "bests": {place: vars(track.best) if track.best else None for place, track in open_.items()},
-        }
-        SealedIO().save_checkpoint({EXTRA: content}, self.state)
-        self._saved_at = time.monotonic()
-
     def _save_all(self) -> None:
-        self._save_state()
+        self.state.write(self.running, self.tracks)
         with together():
             for track in self.tracks:
                 if track is not None and not track.info.finished:
@@ -261,17 +244,6 @@ class _Session:
                 track.end(status, reason, self.running.notes, self.running.stack.device.type)
         for track, _, _ in endings:
             self.ended(track.place, track.info)
-
-    def _saved(self, runs: Sequence[StackRun]) -> dict[str, Any] | None:
-        """The state of this very stack, if there is one."""
-        if self.state is None or not self.state.exists():
-            return None
-        try:
-            content = load(self.state)[EXTRA]
-        except DamagedError as error:
-            log.warning("%s: the stack starts again from its beginning", error.problem)
-            return None
-        return content if content["runs"] == [each.run.path.name for each in runs] else None
 
     def _probe(self) -> None:
         reasons = unlike_alone(self.running)
