@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 import line_samples
 import styled
-from driven import Kept, job
+from driven import Kept
 from shoal.engines import lightning
-from shoal.engines.job import Job
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.failure_words import reason
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
-from shoal.losses import Own as OwnLoss
-from shoal.models import Own as OwnModel
-from shoal.optimizers import Own as OwnOptimizer
 from shoal.sweeps.plan import why_alone
-from shoal.tasks import LightningTask, Parabola
+from styled import job_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -32,20 +26,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*weight_norm.*deprecated.*",
     "ignore:.*have no `val_dataloader`.*",
 )
-EPOCHS = 4
 ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Normed, styled.Prepares),
     *(styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
 )
-
-
-def made(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] | None = None, **settings: Any) -> Job:
-    own = data is not None or hasattr(module, "parts") or "train_dataloader" in vars(module)
-    given = {"datamodule": data} if own else {"samples": Parabola(seed=seed, n_samples=40, batch_size=10)}
-    task = LightningTask(seed=seed, module=module, **given)
-    return job(
-        seed, task=task, model=OwnModel(), loss=OwnLoss(), optimizer=OwnOptimizer(), max_epochs=EPOCHS, **settings
-    )
 
 
 @pytest.mark.parametrize(
@@ -57,12 +41,12 @@ def made(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] | 
     ],
 )
 def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any, data: Any) -> None:
-    running, kept = Running([Member.of(made(module, seed, data)) for seed in (0, 1)]), Kept()
+    running, kept = Running([Member.of(job_of(module, seed, data)) for seed in (0, 1)]), Kept()
     running.steps.guard.on = False
     assert unlike_alone(running) == {}
     fit(running, kept)
 
-    own = made(module, 1, data)
+    own = job_of(module, 1, data)
     alone = own.module()
     with lightning.expected_warnings():
         expected = lightning.fit(own, alone).callback_metrics
@@ -90,11 +74,11 @@ def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any
     ],
 )
 def test_what_no_stack_can_follow_is_named_before_it_trains(module: Any, data: Any, words: str) -> None:
-    one = made(module, 0, data)
+    one = job_of(module, 0, data)
 
     why = (
         why_alone(one, one.module())
-        or unlike_alone(Running([Member.of(made(module, seed, data)) for seed in (0, 1)]))[0]
+        or unlike_alone(Running([Member.of(job_of(module, seed, data)) for seed in (0, 1)]))[0]
     )
 
     assert words in why
@@ -112,7 +96,7 @@ def test_what_no_stack_can_follow_is_named_before_it_trains(module: Any, data: A
     ],
 )
 def test_what_no_stack_can_follow_ends_it_where_it_comes_up(module: Any, data: Any, words: str) -> None:
-    running = Running([Member.of(made(module, seed, data)) for seed in (0, 1)])
+    running = Running([Member.of(job_of(module, seed, data)) for seed in (0, 1)])
 
     with pytest.raises(CannotStackError) as error:
         fit(running, Kept())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,14 @@ from torch.nn.utils import prune
 from torch.nn.utils import weight_norm as older_weight_norm
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
+from driven import job
 from line_samples import Scaled
 from own_modules import Regression
+from shoal.engines.job import Job
+from shoal.losses import Own as OwnLoss
+from shoal.models import Own as OwnModel
+from shoal.optimizers import Own as OwnOptimizer
+from shoal.tasks import LightningTask, Parabola
 
 
 class Style(Regression):
@@ -270,3 +277,11 @@ class Switches(TakesTurns):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return super().training_step(batch, self.current_epoch)
+
+
+def job_of(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] | None = None, **settings: Any) -> Job:
+    """A run of such a module, of its own samples or those of a DataModule where it has them."""
+    own = data is not None or hasattr(module, "parts") or "train_dataloader" in vars(module)
+    given = {"datamodule": data} if own else {"samples": Parabola(seed=seed, n_samples=40, batch_size=10)}
+    task = LightningTask(seed=seed, module=module, **given)
+    return job(seed, task=task, model=OwnModel(), loss=OwnLoss(), optimizer=OwnOptimizer(), max_epochs=4, **settings)

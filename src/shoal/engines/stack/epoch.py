@@ -20,6 +20,7 @@ from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import Update
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.filled import LATEST
 from shoal.engines.step.mapped import Mapped
 from shoal.optimizers.rule import Column
 from shoal.optimizers.squares import Problem
@@ -39,6 +40,13 @@ class EpochHistory:
     """Norm of the gradient after clipping, where there is any."""
     outputs: list[Float[Tensor, "runs batch ..."]] = field(default_factory=list)
     """What the steps returned, where it is kept."""
+
+    def log(self, logged: dict[str, Tensor]) -> None:
+        """Add what a step logged; of what the last step's alone counts, that of the step before is let go."""
+        for name in logged if self.logged else ():
+            if name.startswith(LATEST):
+                self.logged[-1].pop(name, None)
+        self.logged.append(logged)
 
     def fetch(self, device: torch.device) -> EpochHistory:
         """Have them in main memory; they are on this device."""
@@ -128,7 +136,7 @@ class Training:
             self._grad_views, result.grads
         )
         history.losses.append(result.losses)
-        history.logged.append(result.logged)
+        history.log(result.logged)
         history.sizes.append(_n_samples(batch))
         # One sum for all runs; which of them it is, is only asked where there is one.
         if not _all_finite(result.losses):
@@ -269,7 +277,7 @@ def evaluate(stack: Stack, mapped: Mapped, loaders: Sequence[Iterable[Any]], clo
             result = mapped(views, stack.buffers, batch, clock)
             result.check(stack.active)
             history.losses.append(result.losses)
-            history.logged.append(result.logged)
+            history.log(result.logged)
             history.sizes.append(_n_samples(batch))
             history.outputs.extend(result.outputs)
     return history.fetch(stack.device)

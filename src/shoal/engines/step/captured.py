@@ -21,8 +21,8 @@ from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.derived import own_derived
 from shoal.engines.step.filled import Fills
+from shoal.engines.step.left import Left
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.metrics import known
 from shoal.engines.step.recurrent import own_weights
@@ -179,6 +179,8 @@ class CapturedStep:
         """Attributes of the module that hooks change between steps."""
         self.agreed: frozenset[str] = frozenset()
         """Those of them that are the same in all runs now."""
+        self.left = Left()
+        """What is known of what steps leave on the module."""
         self._calling = _Calling(module, stage)
         self._shared = _shared(self._calling)
 
@@ -186,6 +188,7 @@ class CapturedStep:
         """The same step of another module."""
         found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed)
         found.fills.items = list(self.fills.items)  # which are known by their numbers
+        found.left = self.left
         return found
 
     def held(self) -> dict[str, Tensor]:
@@ -204,27 +207,29 @@ class CapturedStep:
         return {name: entry for name, (_, entry) in self.fills.metrics.logged.items()}
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
+        switch(self.module, training=self.stage == "train")
         # A step may write to its buffers, as batch norm does, and these are the stack's.
         new = {name: value.clone() for name, value in buffers.items()}
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
         device = next(iter(params.values())).device
         with (
+            self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,
             clock.drawing(),
             own_weights(self.module),
-            own_derived(self.module),
             # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):
             given = batch, clock.batch_number(), clock.loader, list(new)
             # No ties of torch's: they would give a part that is in the module twice both of its names (see `_shared`).
             output, after = functional_call(self._calling, named, given, tie_weights=False)
+            latest = self.fills.latest(told())
         self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
         buffers = dict(zip(new, after, strict=True))
-        return Outcome(self._loss(output, params), logged | filled, buffers, (output,) if self.keeps else ())
+        return Outcome(self._loss(output, params), logged | filled | latest, buffers, (output,) if self.keeps else ())
 
     def _note(self, found: Mapping[str, Entry], loader: int | None) -> None:
         """Remember how to read what was logged, and of which data loader it is."""
@@ -239,7 +244,6 @@ class CapturedStep:
         module: Any = self.module
         cls: Any = type(self.module)
         caught: dict[str, tuple[Any, Entry]] = {}
-        switch(module, training=self.stage == "train")
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
         watched |= {"_agreed": self.agreed, "_fills": self.fills, "_place": device}
         module.__dict__.update(watched)

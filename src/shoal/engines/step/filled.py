@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from shoal.engines.step.unfit import CannotStackError
 
 MARK = "\0filled"
 """Begins the names of such tensors."""
+LATEST = f"{MARK}-"
+"""Begins those of which the last step's alone count: their places are below zero."""
 
 
 @dataclass
@@ -27,8 +29,8 @@ class Item:
     """How an item is made of its tensors."""
 
     attribute: str
-    called: bool
-    """Whether it is the arguments of a metric, not an item of a list."""
+    how: Literal["appended", "called", "set"]
+    """Whether it is an item of a list, the arguments of a metric, or what an attribute is."""
     spec: Any
     leaves: list[Any]
     """What is no tensor of it; None in the place of each tensor."""
@@ -55,21 +57,20 @@ class Fills:
         own, found = vars(self.module), dict[str, Tensor]()
         # No lists of a class of the user's own, of which nobody knows what `append` does.
         kept = {name: value for name, value in own.items() if type(value) is list}
-        own.update({name: _Watched(name, value, name in self.hooked) for name, value in kept.items()})
+        watched = {name: _Watched(name, value, name in self.hooked) for name, value in kept.items()}
+        own.update(watched)
         calls: list[tuple[str, Any]] = []
         try:
             with self.metrics.watched(lambda path, given: calls.append((path, given))):
                 yield found
             for name in kept:
-                # Appended to a list of its own making, an item would be lost: the old list is put back below.
-                if not isinstance(own.get(name), _Watched):
-                    raise CannotStackError(f"changes self.{name}")
-                for value in own[name].finished():
+                # A list of the step's own making in its place is another attribute that it leaves.
+                for value in watched[name].finished():
                     found |= self._named(name, value, len(found))
             for path, given in calls:
-                found |= self._named(path, given, len(found), called=True)
+                found |= self._named(path, given, len(found), "called")
         finally:
-            own.update(kept)
+            own.update({name: value for name, value in kept.items() if own.get(name) is watched[name]})
 
     def refill(self, module: nn.Module, steps: Sequence[Mapping[str, Tensor]], row: int) -> None:
         """Append to the lists of a run's module what it would have appended in these steps; it is in this row."""
@@ -83,22 +84,44 @@ class Fills:
                 made = self.items[item]
                 leaves = [tensors.get(place, leaf) for place, leaf in enumerate(made.leaves)]
                 whole = pytree.tree_unflatten(leaves, made.spec)
-                if made.called:
-                    path, _, method = made.attribute.rpartition(".")
-                    getattr(module.get_submodule(path), method)(*whole[0], **whole[1])
+                path, _, name = made.attribute.rpartition(".")
+                part = module.get_submodule(path)
+                if made.how == "called":
+                    getattr(part, name)(*whole[0], **whole[1])
+                elif made.how == "set":
+                    setattr(part, name, whole)
                 else:
-                    vars(module)[made.attribute].append(whole)
+                    vars(part)[name].append(whole)
 
-    def _named(self, attribute: str, value: Any, place: int, *, called: bool = False) -> dict[str, Tensor]:
+    def latest(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The tensors in what a step has set these attributes to, by their names."""
+        found: dict[str, Tensor] = {}
+        for number, (attribute, value) in enumerate(values.items()):
+            found |= self._named(attribute, value, -1 - number, "set")
+        return found
+
+    def _named(
+        self, attribute: str, value: Any, place: int, how: Literal["appended", "called", "set"] = "appended"
+    ) -> dict[str, Tensor]:
         leaves, spec = pytree.tree_flatten(pytree.tree_map(known, value))
+        if any(_holds_tensor(leaf) for leaf in leaves):
+            raise CannotStackError(
+                f"keeps an object with tensors in self.{attribute}: in a dictionary they can be kept"
+            )
         constant = [None if isinstance(leaf, Tensor) else _value(leaf) for leaf in leaves]
-        item = Item(attribute, called, spec, constant)
+        item = Item(attribute, how, spec, constant)
         if item not in self.items:
             self.items.append(item)
         begin = f"{MARK}{place}:{self.items.index(item)}:"
         tensors = {number: leaf.detach() for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
         # Tensors are all that comes out of a mapped step: an item without any needs one to be told of.
         return {f"{begin}{number}": leaf for number, leaf in (tensors or {-1: torch.zeros(())}).items()}
+
+
+def _holds_tensor(leaf: Any) -> bool:
+    """Whether it is an object that no item could be made of again."""
+    own = {} if isinstance(leaf, Tensor) else getattr(leaf, "__dict__", {})
+    return any(isinstance(each, Tensor) for each in own.values())
 
 
 def _value(leaf: Any) -> Any:

@@ -28,6 +28,7 @@ class MeteredStep(CapturedStep):
 
     def __init__(self, module: Any, stage: Stage, *, keeps: bool = False, mixed: bool = False) -> None:
         super().__init__(module, stage, keeps=keeps, mixed=mixed)
+        self.left.visible = True
         self.calls: dict[str, dict[str, Any]] = {}
         """The arguments of each `self.log`, by name; known after the first call."""
         self.metrics: dict[str, str] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy
@@ -13,15 +12,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.engines.step.derived import derived
+from shoal.engines.step.left import SEARCHED, WHOLE
 from shoal.engines.step.unfit import CannotStackError
 
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
 """Attributes of torch's and Lightning's own."""
 _PLAIN = (bool, int, float, str, type(None))
-_WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
-"""What is not looked into."""
-SEARCHED = 2000
-"""Objects that are looked into."""
 
 
 class Attributes:
@@ -75,7 +71,7 @@ def content(value: Any) -> Any:
         return type(value), [(content(key), content(item)) for key, item in value.items()]
     if isinstance(value, list | tuple):
         return type(value), [content(item) for item in value]
-    if hasattr(value, "__dict__") and not isinstance(value, (*_WHOLE, Tensor)):
+    if hasattr(value, "__dict__") and not isinstance(value, (*WHOLE, Tensor)):
         return type(value), content(vars(value))
     return _This(value)
 
@@ -97,6 +93,9 @@ def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
                 # The engine sets the mode of the whole module; that of a part, as of a frozen layer, is the user's.
                 if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
                     yield (path, name), marks(value)
+            # Which there are: what they hold is the stack's.
+            for name, buffer in part._buffers.items():
+                yield (path, name), buffer is None
 
 
 class _This:
@@ -123,7 +122,7 @@ def _mark(value: Any, seen: set[int]) -> Any:
     if isinstance(value, numpy.ndarray):
         # NumPy counts no writes, and a large array is too dear to copy at each look.
         return _This(value), value.tobytes() if value.nbytes <= SEARCHED else None
-    if id(value) in seen or len(seen) > SEARCHED or isinstance(value, _WHOLE):
+    if id(value) in seen or len(seen) > SEARCHED or isinstance(value, WHOLE):
         return _This(value)
     seen.add(id(value))
     if isinstance(value, Mapping):

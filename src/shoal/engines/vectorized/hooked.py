@@ -15,6 +15,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import Stack
+from shoal.engines.step.left import Left, refuse, watched
 from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.attributes import Attributes, content
@@ -32,7 +33,8 @@ class Hooks:
     def __init__(self, members: Sequence[Member], steps: Steps) -> None:
         self.members = members
         self.steps = steps
-        every = {run: _RunHooks(member) for run, member in enumerate(members)}
+        left = steps.captured["train"].left
+        every = {run: _RunHooks(member, left) for run, member in enumerate(members)}
         self._runs = {run: hooks for run, hooks in every.items() if hooks.calls}
         self._begun: int | None = None
 
@@ -110,8 +112,10 @@ def begun(member: Member) -> None:
 class _RunHooks:
     """The hooks of one run."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, left: Left | None = None) -> None:
+        """`left` is what is known of what the run's steps leave on its module, and in a stack do not."""
         self.member = member
+        self._left = left or Left()
         self.trainer = member.trainer
         self.logged: dict[str, float] = {}
         self.attributes = Attributes(member.module, gives_samples=member.gives_samples)
@@ -176,7 +180,11 @@ class _RunHooks:
         switch(module, training=not validates)
         self.trainer.validates(now=validates)
         try:
-            with logging_in(module, name) as given, torch.set_grad_enabled(not validates):
+            with (
+                watched(module, self._left.untold, refuse),
+                logging_in(module, name) as given,
+                torch.set_grad_enabled(not validates),
+            ):
                 for call in self.calls.get(name, ()):
                     call()
         except CannotStackError as error:

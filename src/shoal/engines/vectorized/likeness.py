@@ -8,6 +8,7 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.running import Running
+from shoal.engines.vectorized.told import told
 
 COMPARED = 16
 """Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
@@ -18,6 +19,15 @@ def unlike_alone(running: Running) -> dict[int, str]:
 
     Of rounding this says nothing: see `rehearse`.
     """
+    found, left = _unlike(running), running.steps.captured["train"].left
+    looked_at = told(running.members[0], left.untold)
+    if looked_at and not found:
+        left.told |= looked_at
+        running.steps.forget()
+    return found
+
+
+def _unlike(running: Running) -> dict[int, str]:
     # Bits are compared once it is known which runs stay (`rehearse`).
     running.steps.guard.on = False
     # Hooks of the beginning may change weights and attributes: the first step comes after them.
@@ -29,6 +39,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
     with steady():
         device = running.stack.device
         train = side_by_side([train for train, _ in batches], device)
+        left = running.steps.captured["train"].left
         # A second batch, since what a step does by the batch's number is frozen at the first one.
         n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
         for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
@@ -36,6 +47,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
             found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
             if found:
                 return found
+        of_training = set(left.scratch)
         running.try_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
         clock = Clock(keys=running.keys)
         for val in clock.in_turn(for_validation([val for _, val in batches], device)):
@@ -45,4 +57,9 @@ def unlike_alone(running: Running) -> dict[int, str]:
                 found = probe(running.stack, running.steps.val, modules, batch, clock, rows=some if number else None)
                 if found:
                     return found
+        # What a validation sets, the steps of the training must not look at: they were taken without knowing that.
+        if left.scratch > of_training:
+            running.steps.forget()
+            (batch,), clock = train.epoch(0, end=1, dtype=dtype), Clock(keys=running.keys)
+            return probe(running.stack, running.steps.train, modules, batch, clock, rows=some)
     return {}

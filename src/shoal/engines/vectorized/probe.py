@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,12 +22,13 @@ from shoal.engines.stack.moving import HOST, fetched
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.left import Place, as_before, shown
 from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Mapped
 from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.stepped import Stepped
-from shoal.engines.vectorized.attributes import Attributes
 from shoal.engines.vectorized.failure_words import place_of, reason
+from shoal.engines.vectorized.leavings import Trial, state_of, unknown
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 
@@ -60,14 +61,29 @@ def probe(
     """
     looked = _Look(stack, mapped, batch, clock or Clock())
     with generators_restored():
+        outside(mapped, batch, looked.clock, modules[0])
         try:
-            result = looked.together()
+            # With all that containers hold: what is mapped is of no use outside of the mapping.
+            with as_before(modules[0]):
+                result = looked.together()
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0], looked.step))
     places = range(len(modules)) if rows is None else rows
     every = {row: looked.difference(result, row, modules[row], twice=n < _TWICE) for n, row in enumerate(places)}
     found = {row: why for row, why in every.items() if why}
     return looked.beyond_rounding(found, modules) if found else {}
+
+
+def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule) -> None:
+    """Take the step of the first run by itself: functions that keep what they make must not keep it from a mapping."""
+    assert isinstance(mapped.step, CapturedStep)
+    own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
+    switch(module, training=mapped.gradients)
+    weights = [param for param in module.parameters() if param.requires_grad]
+    # Whatever fails here will fail where it is told.
+    with suppress(Exception), as_before(module), _kept(weights), clock.alone(0, trains=mapped.gradients):
+        clock.enter(0)
+        by_itself(mapped.step.like(module), own, clock, ())
 
 
 class _Look:
@@ -111,10 +127,10 @@ class _Look:
         own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, self.batch)
         alone = step.like(module)
         close = partial(_close, mixed=step.mixed)
-        attributes, names = Attributes(module), self.order if mapped.gradients else ()
+        names = self.order if mapped.gradients else ()
+        alone.left = trial = Trial(step.left)
+        # Before anything is noted: the mode of each part is one of its attributes.
         switch(module, training=mapped.gradients)
-        # After the switch: the mode of each part is one of its attributes.
-        attributes.note()
         with generators_restored(), clock.alone(row, trains=mapped.gradients):
             try:
                 # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
@@ -123,8 +139,9 @@ class _Look:
                 with _kept([param for param in module.parameters() if param.requires_grad]) as written:
                     first = by_itself(alone, own, clock, names, written.watch, double=self.double)
                 agrees = clock.agrees(row)
-                second = first
-                if twice:
+                found = self._state(alone, own, row, first, trial, fully=twice)
+                second, alone.left = first, step.left
+                if twice and not found:
                     seed_global(1)
                     clock.enter(row)
                     second = by_itself(alone, own, clock, names)
@@ -132,8 +149,8 @@ class _Look:
                 return reason(error, module, step)
         where = f"{step.name} ({place_of(module, step)})"
         # Causes before symptoms: a step that changes an attribute may give another loss too, which says less.
-        for (path, name), _ in attributes.differing():
-            return f"{where} changes self.{f'{path}.' if path else ''}{name}"
+        if found:
+            return f"{where} changes {shown(found)}"
         if written.found:
             return f"{where} writes to weights that are trained: a hook of the epoch's end can, in a stack too"
         if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
@@ -164,6 +181,24 @@ class _Look:
         if not all(close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
             return f"{where} gives other outputs alone than in the stack"
         return None
+
+    def _state(
+        self, alone: CapturedStep, batch: Any, row: int, first: _Alone, trial: Trial, *, fully: bool
+    ) -> Place | None:
+        """One of the attributes that a run's step has left that later steps depend on, or None."""
+        known, names = self.step.left, self.order if self.mapped.gradients else ()
+        if known.visible or not trial.left:
+            return next(iter(trial.left), None)
+        if not fully or self.double:
+            return unknown(known, trial.left, None if self.double else batch)
+
+        def take(factor: float) -> bool:
+            seed_global(0)
+            self.clock.enter(row)
+            again = by_itself(alone, batch, self.clock, names, factor=factor)
+            return len(again.numbers) == len(first.numbers) and all(map(_same, again.numbers, first.numbers))
+
+        return state_of(alone, known, trial.left, batch, take)
 
 
 @contextmanager
@@ -201,13 +236,18 @@ def by_itself(
     watch: Callable[[Iterable[Tensor]], None] = lambda weights: None,
     *,
     double: bool = False,
+    factor: float = 1.0,
 ) -> _Alone:
     """What a module's own step gives where its batch is, its gradients those of the parameters of these names.
 
-    It is given weights that `watch` is told of; if `double`, all numbers are taken in double precision.
+    It is given weights that `watch` is told of; if `double`, all numbers are taken in double precision. With a
+    `factor` the weights and the numbers of the batch are others.
     """
     params = {name: param for name, param in step.module.named_parameters() if param.requires_grad}
     held = step.held()
+    if factor != 1:
+        params = {name: nn.Parameter(param.detach() * factor) for name, param in params.items()}
+        batch = pytree.tree_map(lambda leaf: _otherwise(leaf, factor), batch)
     if double:
         params = {name: nn.Parameter(param.detach().double()) for name, param in params.items()}
         held, batch = _doubled((held, batch))
@@ -223,6 +263,13 @@ def by_itself(
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
     found = _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
     return fetched(found, device)
+
+
+def _otherwise(leaf: Any, factor: float) -> Any:
+    """Other numbers of the same form: each sample another one's, and multiplied where it is no whole number."""
+    if not isinstance(leaf, Tensor) or leaf.dim() == 0:
+        return leaf
+    return leaf.flip(0) * factor if leaf.is_floating_point() else leaf.flip(0)
 
 
 def _doubled(given: Any) -> Any:

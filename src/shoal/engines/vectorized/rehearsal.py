@@ -16,6 +16,7 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.exact.guard import InexactError
+from shoal.engines.vectorized.probe import outside
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 
@@ -72,9 +73,11 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
         # For what making it does: the update and the norms are compared then.
         Training(stack, steps.train, steps.update)
         for batch in _kinds([train for train, _ in batches], trainer.get("limit_train_batches"), stack):
+            outside(steps.train, batch, clock, members[0].module)
             steps.train.rehearse(stack.views(), stack.buffers, batch, clock)
         for runs in clock.in_turn([*zip(*(val for _, val in batches), strict=True)]):
             for batch in _kinds(runs, trainer.get("limit_val_batches"), stack):
+                outside(steps.val, batch, clock, members[0].module)
                 steps.val.rehearse(stack.views(), stack.buffers, batch, clock)
     running.sizes[len(stack)] = None
 

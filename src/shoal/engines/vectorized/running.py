@@ -267,6 +267,7 @@ class Running:
             "rungs": self.judge.rungs,
             "batch": self.batch,
             "sums": {run: dict(sums) for run, sums in self.sums.items()},
+            "left": self.steps.captured["train"].left.plain(),
             "stack": self.stack.state_dict(),
             "kept": self._best.stack.state_dict(),
             "last": self._last.stack.state_dict(),
@@ -278,6 +279,7 @@ class Running:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken, with the same members."""
         self.epoch, self.rows = saved["epoch"], list(saved["rows"])
+        self.steps.captured["train"].left.load(saved.get("left", {"scratch": [], "constants": [], "told": []}))
         if self.rows:
             self.stack = self.stack.select(self.rows, size=len(saved["stack"]["params"]))
         self.stack.load_state_dict(saved["stack"])

@@ -24,6 +24,8 @@ class Steps:
             "train": CapturedStep(template.module, "train", mixed=mixed),
             "val": CapturedStep(template.module, "val", keeps=keeps, mixed=mixed),
         }
+        # What one of them leaves, the other must not look at.
+        self.captured["val"].left = self.captured["train"].left
         # One for all three: the update alone takes so little time that it would be compiled seconds later.
         heat = Heat()
         self.guard = Guard()
@@ -45,8 +47,12 @@ class Steps:
         vars(template).update({name: own[name] for name in names if name in own})
         # What was traced has taken these attributes for constants.
         if names != self.hooked:
-            for mapped in (self.train, self.val):
-                mapped.forget()
+            self.forget()
         for each in self.captured.values():
             each.hooked, each.agreed = names, agreed
             each.fills.hooked = frozenset(name for name in names if type(own.get(name)) is list)
+
+    def forget(self) -> None:
+        """Trace both anew: something that they follow has changed since."""
+        for mapped in (self.train, self.val):
+            mapped.forget()
