@@ -37,7 +37,7 @@ from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
 from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.compiled import product, program
+from shoal.engines.step.compiled import draft, program
 from shoal.engines.step.compiled.program import Heat, of_graph
 from shoal.engines.step.mapped import Clock, Mapped
 from shoal.engines.vectorized.member import Member
@@ -153,10 +153,10 @@ def rates() -> tuple[float, float]:
     """Operations a second of batched products of the reference's size: by the library, and by shoal's own kernel."""
     left, right = torch.randn(64, 128, 32), torch.randn(64, 32, 32)
     made = of_graph(make_fx(torch.bmm)(left, right), Heat(), "product")
-    product.GAIN, before = math.inf, product.GAIN
+    draft.SLOWER, before = math.inf, draft.SLOWER
     while not made.settled:
         made(left, right)
-    product.GAIN = before
+    draft.SLOWER = before
 
     def rate(multiply: Callable[..., object]) -> float:
         best = min(cpu(lambda: [multiply(left, right) for _ in range(200)]) for _ in range(5))

@@ -193,7 +193,7 @@ def test_operands_may_be_spread_and_lie_in_any_order(shape: list[int], kept: lis
     made = of_graph(make_fx(function)(*inputs), Heat(), "function")
     made(*inputs)
 
-    assert made.compiled == (max(shape) > 1)
+    assert made.compiled
     assert same(made(*inputs), function(*inputs))
 
 
@@ -277,30 +277,31 @@ def test_a_kept_library_that_was_damaged_is_made_anew(
     inputs = [numbers(8, 32, seed=seed) for seed in range(2)]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
     compiled(lambda a, b: (a + b) * b, *inputs)
-    (whole,) = kept(tmp_path / "one")
-    damaged = tmp_path / "two" / "shoal" / "kernels" / whole.name
-    damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(damage(whole.read_bytes()))
+    whole = kept(tmp_path / "one")
+    for each in whole:
+        damaged = tmp_path / "two" / "shoal" / "kernels" / each.name
+        damaged.parent.mkdir(parents=True, exist_ok=True)
+        damaged.write_bytes(damage(each.read_bytes()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
 
     made = compiled(lambda a, b: (a + b) * b, *inputs)
 
     assert same(made(*inputs), (inputs[0] + inputs[1]) * inputs[1])
-    assert [each.read_bytes() for each in kept(tmp_path / "two")] == [whole.read_bytes()]
+    assert [each.read_bytes() for each in kept(tmp_path / "two")] == [each.read_bytes() for each in whole]
 
 
 def test_the_next_process_finds_what_one_has_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     inputs = [numbers(8, 32, seed=seed) for seed in range(2)]
     compiled(lambda a, b: (a - b) * b, *inputs)
-    (library,) = kept(tmp_path)
-    made = library.stat().st_mtime_ns
+    made = [each.stat().st_mtime_ns for each in kept(tmp_path)]
 
     again = of_graph(make_fx(lambda a, b: (a - b) * b)(*inputs), Heat(), "function")
     again(*inputs)
 
     assert again.compiled
-    assert [each.stat().st_mtime_ns for each in kept(tmp_path)] == [made]
+    assert len(made) == 2  # the loops of this graph, and what every graph has
+    assert [each.stat().st_mtime_ns for each in kept(tmp_path)] == made
 
 
 def wide(seed: int) -> nn.Module:

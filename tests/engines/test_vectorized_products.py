@@ -14,9 +14,9 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.compiled import product
+from shoal.engines.step.compiled import draft, product
 from shoal.engines.step.compiled import program as compiled_program
-from shoal.engines.step.compiled.product import Product
+from shoal.engines.step.compiled.kernel import Kernel
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
 from shoal.engines.step.exact.rows import same_bits
 
@@ -30,7 +30,7 @@ def one_thread(compiled_at_once: None) -> Iterator[None]:
 @pytest.fixture
 def always_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long they take here, products are worth it."""
-    monkeypatch.setattr(product, "GAIN", math.inf)
+    monkeypatch.setattr(draft, "SLOWER", math.inf)
 
 
 def made(inputs: tuple[Tensor, ...]) -> Program:
@@ -68,7 +68,7 @@ def test_a_product_that_stands_in_has_the_librarys_bits(
 def test_the_three_products_of_a_layer_stand_in(turned: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     if product.portable() or torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         pytest.skip("this processor has no vectors that multiply and add with one rounding")
-    monkeypatch.setattr(Product, "agrees", lambda self, values: True)  # the library's last bits are its own affair
+    monkeypatch.setattr(Kernel, "agrees", lambda self, values: True)  # the library's last bits are its own affair
     monkeypatch.setattr(compiled_program, "_agree", lambda one, other, inputs: True)
     left = matrices(4, 37, 35, turned=turned[0], seed=0)
     right = matrices(4, 35, 41, turned=turned[1], seed=1)
@@ -87,9 +87,9 @@ def test_the_three_products_of_a_layer_stand_in(turned: tuple[bool, bool], monke
 def test_a_product_that_is_slower_or_has_other_bits_is_left_to_the_library(
     gain: float, bits: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(product, "GAIN", gain)
+    monkeypatch.setattr(draft, "SLOWER", gain)
     if bits is not None:
-        monkeypatch.setattr(Product, "__call__", lambda self, *given, over=(): bits(given))  # type: ignore[operator]
+        monkeypatch.setattr(Kernel, "__call__", lambda self, *given, over=(): bits(given))  # type: ignore[operator]
     left, right = (matrices(4, 32, 32, turned=False, seed=seed) for seed in range(2))
 
     program = made((left, right))
@@ -104,7 +104,7 @@ def test_what_computes_portably_multiplies_as_before(monkeypatch: pytest.MonkeyP
     values: dict[Node, Tensor] = dict(zip(graph.nodes, (left, right, torch.bmm(left, right)), strict=False))
     monkeypatch.setattr(product, "portable", lambda: True)
 
-    assert product.products(graph, values) == []
+    assert not [function for node in values for function in product.found(node, values)]
 
 
 @pytest.mark.usefixtures("always_faster")

@@ -64,8 +64,7 @@ def _write_in_place(graph: Graph) -> None:
         if not (isinstance(source, Node) and _is_kernels(source) and layout(target) == layout(source)):
             continue
         call, _ = _origin(source)
-        # Element by element a kernel may read what it writes over; a product reads a row again for the next column.
-        over = {target} if _is_pointwise(call) else set()
+        over = {target} if target in _coverable(source) else set()
         if last_read.get(memory[target], -1) <= place[call] and _looks(call, target, memory) <= over:
             _put(source, target)
             copy.replace_all_uses_with(source)
@@ -96,7 +95,7 @@ def _write_over_dead_inputs(graph: Graph) -> None:
 def _may_write(node: Node) -> bool:
     """Whether a node's result may go where an input lies, and goes to no other place yet."""
     if _is_kernels(node):
-        return _destination(node) is None and _is_pointwise(_origin(node)[0])
+        return _destination(node) is None
     # What needs whole vectors computes on copies, so that there is nothing of its own to write over.
     return node.target in _IN_PLACE and not needs_whole_vectors(node)
 
@@ -106,10 +105,11 @@ def _is_kernels(node: Node) -> bool:
     return node.target is result
 
 
-def _is_pointwise(call: Node) -> bool:
-    """Whether a kernel's results may go where its inputs lie."""
+def _coverable(node: Node) -> set[Node]:
+    """The inputs of a kernel where one of its results may go."""
+    call, number = _origin(node)
     assert isinstance(call.target, Kernel)
-    return call.target.pointwise
+    return {source for place, source in enumerate(call.all_input_nodes) if call.target.may_cover(number, place)}
 
 
 def _is_fresh(node: Node) -> bool:
@@ -158,7 +158,11 @@ def _memories(graph: Graph) -> dict[Node, Node]:
 def _candidates(node: Node, reader: Node) -> Iterable[Node]:
     """Inputs of the same shape, strides and type as the result, used once by the reader and not yet written over."""
     tensors = [argument for argument in reader.args if isinstance(argument, Node)]
-    taken = _destinations(reader) if isinstance(reader.target, Kernel) else []
+    taken: list[Node | None] = []
+    if isinstance(reader.target, Kernel):
+        allowed = _coverable(node)
+        tensors = [argument for argument in tensors if argument in allowed]
+        taken = _destinations(reader)
     for source in tensors[:1] if node.target is aten.relu.default else tensors:
         if same_values(source, node) and dense(source) and tensors.count(source) == 1 and source not in taken:
             yield source

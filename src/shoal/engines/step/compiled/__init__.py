@@ -1,1 +1,1 @@
-"""Compiled kernels: chains of pointwise operations as one loop each in C, with the numbers of the operations."""
+"""Compiled kernels: stretches of a step as functions in C, done run by run, with the numbers of torch's operations."""

@@ -1,61 +1,135 @@
-"""A compiled loop as an operation on tensors."""
+"""Compiled functions, done in a row for one run after the other, as an operation on tensors."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from shoal.engines.step.compiled.kernel_groups import KernelGroup
-from shoal.engines.step.compiled.source import Loop
-from shoal.engines.step.exact.rows import same_bits
+from shoal.engines.step.compiled.places import Scratch, chain, is_view, owner
+from shoal.engines.step.compiled.units import Unit, Values
+from shoal.engines.step.exact.rows import same_bits, varied
 from shoal.engines.step.graph import evaluated
+
+LONGEST = 8
+"""Operations that the name of a kernel tells."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the functions lie that have been compiled."""
+
+    each_run: Callable[..., Any]
+    """Calls functions in a row, run by run."""
+    of: Callable[[Unit], int]
 
 
 class Kernel:
-    """A group of operations in one loop, for inputs that all have the shapes and strides it was made for."""
+    """Units in a row, for inputs that all have the shapes and strides it was made for."""
 
-    pointwise: ClassVar[bool] = True
-    """Whether an output may lie where an input does: all that an element needs is read before any of it is written."""
-
-    def __init__(self, group: KernelGroup, loop: Loop, values: Mapping[Node, Tensor], function: Any) -> None:
+    def __init__(self, units: Sequence[Unit], values: Values, addresses: Addresses) -> None:
+        self.units = units
+        self.nodes = [node for unit in units for node in unit.group.nodes]
         # fx writes the graph's code with the name of each target; the log has it, too.
-        self.__name__ = f"{'_'.join(str(node.name) for node in group.nodes)}"
-        self.group = group
-        self._function = function
-        self._numbers = (ctypes.c_long * max(len(loop.numbers), 1))(*loop.numbers)
-        self._pointers = (ctypes.c_void_p * (len(group.inputs) + len(group.outputs)))()
-        self._made = [(value.shape, value.stride(), value.dtype) for value in (values[node] for node in group.outputs)]
-        self.n_outputs = len(self._made)
+        names = [node.name for node in self.nodes]
+        more = [f"and_{len(names) - LONGEST}_more"] if len(names) > LONGEST else []
+        self.__name__ = "_".join([*names[:LONGEST], *more])
+        self.inputs, self.views = _read(units, self.nodes, values)
+        self.outputs = [node for unit in units for node in unit.group.outputs if _seen(node, self.nodes, values)]
+        self.n_outputs = len(self.outputs)
+        self._function = addresses.each_run
+        self._covers = self._coverable(values)
+        scratch = Scratch(units, self.outputs, values)
+        self._scratch = torch.empty(scratch.size, dtype=torch.uint8)
+        self._kept: list[Any] = []
+        numbers = self._table(addresses, scratch, values)
+        self._numbers = (ctypes.c_long * len(numbers))(*numbers)
+        self._pointers = (ctypes.c_void_p * (len(self.inputs) + self.n_outputs + 1))()
+        self._pointers[-1] = self._scratch.data_ptr()
+        self._made = [(values[node].shape, values[node].stride(), values[node].dtype) for node in self.outputs]
         self._nowhere = [None] * self.n_outputs
 
+    def _table(self, addresses: Addresses, scratch: Scratch, values: Values) -> list[int]:
+        """What `each_run` is told; see there."""
+        table = [len(values[self.nodes[0]]), len(self.units)]
+        for unit in self.units:
+            numbers = (ctypes.c_long * max(len(unit.numbers), 1))(*unit.numbers)
+            self._kept.append(numbers)
+            table += [addresses.of(unit), ctypes.addressof(numbers), len(unit.operands)]
+            for node in unit.operands:
+                table += self._operand(owner(node, values), unit.operand(node, values), scratch, values)
+        return table
+
+    def _operand(self, whole: Node, value: Tensor, scratch: Scratch, values: Values) -> tuple[int, int, int]:
+        """Which tensor an operand is in, and where it begins in it for the first run and from run to run, in bytes."""
+        begin = value.data_ptr() - values[whole].data_ptr()
+        if whole in scratch.places:
+            return len(self.inputs) + self.n_outputs, scratch.places[whole] + begin, 0
+        return [*self.inputs, *self.outputs].index(whole), begin, value.stride(0) * value.element_size()
+
     def __call__(self, *inputs: Tensor, over: Sequence[Tensor | None] = ()) -> list[Tensor]:
-        """The group's outputs; `over` says for each whether it goes into memory of this tensor."""
+        """The units' outputs; `over` says for each whether it goes into memory of this tensor."""
         outputs = [
             torch.empty_strided(shape, stride, dtype=dtype) if place is None else place
             for (shape, stride, dtype), place in zip(self._made, over or self._nowhere, strict=True)
         ]
-        self._pointers[:] = [tensor.data_ptr() for tensor in (*inputs, *outputs)]
+        self._pointers[:-1] = [tensor.data_ptr() for tensor in (*inputs, *outputs)]
         self._function(self._pointers, self._numbers)
         return outputs
 
-    def agrees(self, values: Mapping[Node, Tensor]) -> bool:
+    def may_cover(self, number: int, place: int) -> bool:
+        """Whether an output may lie where an input does: nothing of a run is read after it was written over."""
+        return (number, place) in self._covers
+
+    def _coverable(self, values: Values) -> set[tuple[int, int]]:
+        reads = [
+            (i, owner(node, values), _in_step(unit, node, values))
+            for i, unit in enumerate(self.units)
+            for node in unit.group.inputs
+        ]
+        writers = {node: i for i, unit in enumerate(self.units) for node in unit.group.outputs}
+        return {
+            (number, place)
+            for number, made in enumerate(self.outputs)
+            for place, whole in enumerate(self.inputs)
+            if all(i < writers[made] or (i == writers[made] and in_step) for i, read, in_step in reads if read is whole)
+        }
+
+    def agrees(self, values: Values) -> bool:
         """Whether it gives torch's numbers to the bit, for these inputs and for ones in which every special case is.
 
         What is not a number may be any.
         """
-        inputs = [values[node] for node in self.group.inputs]
+        inputs = [values[node] for node in self.inputs]
         # A seed for each input: with one for all, an infinity would meet only infinities, and never a zero.
-        special = [_special(value, seed) for seed, value in enumerate(inputs)]
+        given = [inputs, [_special(value, seed) for seed, value in enumerate(inputs)]]
+        # The order of a sum may not show in zeros, of which a step's own numbers have many.
+        if not all(unit.pointwise for unit in self.units):
+            given += [varied(inputs, number) for number in (1, 2)]
         return all(
             same_bits(one, other)
-            for given in (inputs, special)
-            for one, other in zip(self(*given), _by_torch(self.group, given), strict=True)
+            for each in given
+            for one, other in zip(self(*each), self.by_torch(*each), strict=True)
         )
+
+    def by_torch(self, *inputs: Tensor) -> list[Tensor]:
+        """The units' outputs as torch's operations give them."""
+        known = dict(zip(self.inputs, inputs, strict=True))
+
+        def value(node: Node) -> Tensor:
+            # Asked for as they are needed: views stand behind the operations that look through them.
+            if node not in known:
+                args: Any = torch.fx.map_arg(node.args, value)
+                kwargs: Any = torch.fx.map_arg(node.kwargs, value)
+                known[node] = evaluated(node, args, kwargs)
+            return known[node]
+
+        return [value(node) for node in self.outputs]
 
 
 def result(outputs: Sequence[Tensor], number: int) -> Tensor:
@@ -63,14 +137,25 @@ def result(outputs: Sequence[Tensor], number: int) -> Tensor:
     return outputs[number]
 
 
-def _by_torch(group: KernelGroup, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The group's outputs as torch's operations give them."""
-    known = dict(zip(group.inputs, inputs, strict=True))
-    for node in group.nodes:
-        args: Any = torch.fx.map_arg(node.args, known.__getitem__)
-        kwargs: Any = torch.fx.map_arg(node.kwargs, known.__getitem__)
-        known[node] = evaluated(node, args, kwargs)
-    return [known[node] for node in group.outputs]
+def _in_step(unit: Unit, node: Node, values: Values) -> bool:
+    """Whether a unit reads the numbers of a tensor one by one, in the order in which they lie there."""
+    one, whole = values[node], values[owner(node, values)]
+    as_it_lies = (one.data_ptr(), one.shape, one.stride()) == (whole.data_ptr(), whole.shape, whole.stride())
+    return unit.pointwise and as_it_lies
+
+
+def _read(units: Sequence[Unit], nodes: Sequence[Node], values: Values) -> tuple[list[Node], list[Node]]:
+    """Nodes outside whose memory the units read, and the views through which they look at memory."""
+    chains = [chain(node, values) for unit in units for node in unit.group.inputs]
+    inputs = dict.fromkeys(each[-1] for each in chains if each[-1] not in nodes)
+    return list(inputs), list(dict.fromkeys(view for each in chains for view in each[:-1]))
+
+
+def _seen(node: Node, nodes: Sequence[Node], values: Values) -> bool:
+    """Whether anybody else reads a node's value, be it through views."""
+    return any(
+        _seen(user, nodes, values) if is_view(user, values) else True for user in node.users if user not in nodes
+    )
 
 
 _SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-40, -1e-40, 1e30, -1e30, torch.inf, -torch.inf, torch.nan)

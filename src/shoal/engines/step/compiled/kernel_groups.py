@@ -44,7 +44,7 @@ class KernelGroup:
 
 
 def groups(graph: Graph) -> list[KernelGroup]:
-    """The groups that pay, as large as they get."""
+    """The groups, as large as they get."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     group: dict[Node, list[Node]] = {}
     for node in graph.nodes:
@@ -60,8 +60,7 @@ def groups(graph: Graph) -> list[KernelGroup]:
             if _done_by(place[node], _users(together), place):
                 group |= dict.fromkeys(together, together)
     # All nodes of a group have one and the same list, so that the list itself tells groups apart.
-    found = {id(nodes): KernelGroup(tuple(nodes)) for nodes in group.values()}
-    return [each for each in found.values() if each.pays]
+    return [KernelGroup(tuple(nodes)) for nodes in {id(nodes): nodes for nodes in group.values()}.values()]
 
 
 def _users(nodes: list[Node]) -> Iterable[Node]:

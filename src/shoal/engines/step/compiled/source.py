@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -34,16 +33,15 @@ class _Dimension:
     """Of each operand, in elements."""
 
 
-def loop(group: KernelGroup, values: Mapping[Node, Tensor]) -> Loop | None:
-    """The loop for operands that lie in memory as these values do; None where there is nothing to loop over.
+def loop(group: KernelGroup, values: Mapping[Node, Tensor]) -> Loop:
+    """The loop for operands that lie in memory as these values do.
 
     The operands are the group's inputs, then its outputs. Everything an element needs is read before anything of it is
     written, so an output may lie where an input does.
     """
     operands = (*group.inputs, *group.outputs)
-    dimensions = _dimensions([_strides(values[node], group.shape) for node in operands], group)
-    if not dimensions:
-        return None
+    shape = values[group.nodes[-1]].shape
+    dimensions = _dimensions([_strides(values[node], shape) for node in operands], shape, first=len(group.inputs))
     numbers: list[int] = []
 
     def number(value: int) -> str:
@@ -90,10 +88,9 @@ def _strides(value: Tensor, shape: torch.Size) -> Sequence[int]:
     return [0 if size == 1 else stride for size, stride in zip(spread.shape, spread.stride(), strict=True)]
 
 
-def _dimensions(strides: Sequence[Sequence[int]], group: KernelGroup) -> list[_Dimension]:
+def _dimensions(strides: Sequence[Sequence[int]], shape: torch.Size, *, first: int) -> list[_Dimension]:
     """The loops from the outermost to the innermost, as few as the operands allow, in the order of the first output."""
-    found = [_Dimension(size, tuple(each)) for size, *each in zip(group.shape, *strides, strict=True) if size > 1]
-    first = len(group.inputs)
+    found = [_Dimension(size, tuple(each)) for size, *each in zip(shape, *strides, strict=True) if size > 1]
     found.sort(key=lambda each: -each.strides[first])
     merged: list[_Dimension] = []
     for each in found:
@@ -102,4 +99,4 @@ def _dimensions(strides: Sequence[Sequence[int]], group: KernelGroup) -> list[_D
             merged[-1] = _Dimension(before.size * each.size, each.strides)
         else:
             merged.append(each)
-    return merged if prod(group.shape) else []
+    return merged or [_Dimension(1, (0,) * len(strides))]
