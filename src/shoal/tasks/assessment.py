@@ -43,20 +43,6 @@ class Assessment:
         """As lists, dictionaries and numbers, for JSON."""
         return asdict(self)
 
-    def text(self) -> str:
-        """A small table: the model and each baseline, then each class."""
-        rows = {"model": self.metrics, **self.baselines}
-        width = max(12, *(len(title) + 2 for title in self.metrics))
-        lines = [_line(f"{self.samples} samples", list(self.metrics), width)]
-        for name, metrics in rows.items():
-            lines.append(_line(name, [f"{metrics[title]:.4g}" for title in self.metrics], width))
-        if self.classes:
-            lines += ["", _line("class", ["precision", "recall", "F1", "samples"])]
-        for score in self.classes:
-            ratios = [f"{value:.3f}" for value in (score.precision, score.recall, score.f1)]
-            lines.append(_line(score.name, [*ratios, str(score.support)]))
-        return "\n".join(lines)
-
 
 def confusion(predicted: Int[Tensor, " samples"], target: Int[Tensor, " samples"], n: int) -> Int[Tensor, "n n"]:
     """Samples of each class (row) predicted as each class (column)."""
@@ -74,7 +60,3 @@ def scores(counts: Int[Tensor, "n n"], names: tuple[str, ...]) -> tuple[ClassSco
         f1 = 2 * hit / (n_predicted + n) if n_predicted + n else 0.0
         found.append(ClassScore(name, precision, recall, f1, n))
     return tuple(found)
-
-
-def _line(name: str, cells: list[str], width: int = 12) -> str:
-    return f"{name:<24}" + "".join(f"{cell:>{width}}" for cell in cells)
