@@ -142,6 +142,7 @@ def example(annotation: Any) -> str:
     if words:
         return words[0]
     for limit in limits:
+        # Of a limit that excludes its end no number is the smallest.
         least = getattr(limit, "ge", None)
         if least is not None:
             return str(least)
@@ -177,6 +178,7 @@ def _kind(kind: Any) -> str:
 
 
 def _sequence(parts: tuple[Any, ...]) -> str:
+    # `tuple[int, ...]`: as many as one likes.
     items = [part for part in parts if part is not Ellipsis]
     text = in_words(items[0])
     for singular, plural in _PLURALS.items():
@@ -187,6 +189,7 @@ def _sequence(parts: tuple[Any, ...]) -> str:
 
 
 def _joined(words: Iterable[str]) -> str:
+    # Once each: two kinds may be the same in words.
     *first, last = dict.fromkeys(words)
     return f"{', '.join(first)} or {last}" if first else last
 

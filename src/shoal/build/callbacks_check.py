@@ -47,6 +47,7 @@ def check_callbacks(job: Job) -> None:
 
 
 def _refusals(job: Job, callback: pl.Callback) -> Iterator[Refusal]:
+    # By type itself: what is derived from one does something.
     if type(callback) in _ABSTRACT:
         yield "does nothing by itself: it is there to be derived from", "name a class of yours that is one"
     yield from (said for kind, said in _BY_KIND if isinstance(callback, kind))
@@ -61,6 +62,7 @@ def _unlogged(job: Job) -> Iterator[Refusal]:
 
 
 def _unmeasured(job: Job) -> Iterator[Refusal]:
+    # A GPU is measured without it.
     on_cpu = job.trainer.get("accelerator") in ("cpu", "auto")
     if on_cpu and find_spec("psutil") is None:
         yield "needs psutil to measure a CPU", "pip install psutil"

@@ -44,6 +44,7 @@ def build(node: Mapping[str, Any], key: str) -> Any:
         raise error.at(key=f"{key}.{error.key}") from None
     except ShoalError:
         raise
+    # Whatever the user's own constructor raises: its place is told, and the key that led to it.
     except Exception as error:
         text = str(error).strip().partition("\n")[0]
         problem = f"cannot be made: {type(error).__name__}: {text} ({raised_at(error)})"
@@ -96,9 +97,11 @@ def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[A
     given = {name: value for name, value in node.items() if name not in OWN}
     named = _by_place(keys.args, given, key, made)
     for name, value in given.items():
+        # A constructor with `**kwargs` takes any name: only it knows what is wrong.
         if name not in made.parameters and not made.open:
             raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint=suggestion(name, made.parameters))
     for name in made.required:
+        # Of a partial one somebody else gives the rest.
         if name not in given | named and not keys.partial:
             kind = in_words(made.hints.get(name, str))
             raise ConfigError(f"{key}.{name}", "???", f"must be given: {kind}")
@@ -141,6 +144,7 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         instance = example()
         hint = f"for example {key}={instance}" if instance != shown(value) else None
         hint = f"did you mean {guess}?" if guess else hint
+        # `2021` in YAML is a number, also where it is meant for a column's name.
         hint = f"""for the text: '{key}="{value}"'""" if _means_text(value, annotation) else hint
         raise ConfigError(key, value, f"must be {in_words(annotation)}", hint=hint) from None
 
@@ -172,6 +176,7 @@ class _Wanted:
             ConfigError: where its annotation does not allow it.
         """
         hint = self.made.hints.get(name)
+        # A parameter that takes a function without arguments makes its object itself, as often as it likes.
         kind = _made_by(hint)
         if kind and (value is not None or name in self.made.required):
             return _factory(value, key, kind)
@@ -179,6 +184,7 @@ class _Wanted:
             return self._built(value, key, name)
         if hint is None or _has_node(value) or self._unset(value, name):
             return value
+        # A path in the place of a class is imported; `functions` lists these for `trust`.
         if names_callable(hint, value):
             return _callable(value, key)
         if self._contradicts(name, hint):
@@ -204,6 +210,7 @@ class _Wanted:
     def _built(self, value: Any, key: str, name: str) -> Any:
         built = _within(value, key)
         hint = self.made.hints.get(name)
+        # Compared once it is built: a function may give what its annotation does not say.
         if hint is None or _is_partial(value) or accepts(built, hint):
             return built
         problem = f"does not give what {name} must be: {in_words(hint)}"

@@ -16,6 +16,7 @@ def directed(node: Any, key: str) -> Any:
     Lightning's own callbacks take the smaller value for the better one, of an accuracy too.
     """
     monitor = _undirected(node)
+    # A callback of one's own may watch a metric without asking which way is better.
     if monitor is None or "mode" not in target(node, key).parameters:
         return node
     return {**node, "mode": direction(monitor) or "min"}

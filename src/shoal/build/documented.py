@@ -74,6 +74,7 @@ def comments(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     pending: list[str] = []
     parent = ""
+    # By lines: a YAML parser drops comments.
     for line in text.splitlines():
         if match := re.match(r"\s*# (.*)", line):
             pending.append(match[1])
@@ -92,6 +93,7 @@ def _settings(node: Mapping[str, Any], made: Constructor) -> Iterator[tuple[str,
     for name, value in node.items():
         if name != TARGET:
             yield name, value
+    # Of other classes only what the file lists: an optimizer of torch's has a dozen more, documented elsewhere.
     if made.call.__module__.startswith("shoal."):
         for name, parameter in made.parameters.items():
             if name not in node:
@@ -110,6 +112,7 @@ def _meanings(made: Constructor) -> dict[str, str]:
 
 def _below_attributes(cls: type) -> dict[str, str]:
     try:
+        # From the source: Python keeps no docstrings of attributes.
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     except (OSError, TypeError):  # its source is not there
         return {}

@@ -24,9 +24,11 @@ def located(path: str) -> Any:
     words = path.split(".")
     if len(words) < 2 or not all(words):
         raise ValueError(NOT_A_PATH)
+    # The longest first: `a.b.C.make` may be a method of a class in the module `a.b`.
     for n in range(len(words) - 1, 0, -1):
         name = ".".join(words[:n])
         if words[0] not in _WELL_KNOWN:
+            # Before code that may use parts of torch that shoal starts without.
             complete_torch()
         try:
             found: Any = importlib.import_module(name)
@@ -58,6 +60,7 @@ def _attribute(found: Any, words: list[str], module: str) -> Any:
 
 def _public(found: Any) -> list[str]:
     """Names of what is within a module or a class: classes, functions and further modules."""
+    # Modules that nobody has imported are no attributes yet.
     modules = [module.name for module in pkgutil.iter_modules(getattr(found, "__path__", []))]
     callables = [name for name in dir(found) if callable(getattr(found, name, None))]
     return [name for name in [*callables, *modules] if not name.startswith("_")]

@@ -94,6 +94,7 @@ class Expectation:
             return self.relative * abs(value)
         if isinstance(self.value, int):
             return EXACT * abs(value)
+        # As it is written: 3.0290 in quotes keeps its zero, and with it a tenth of the tolerance.
         exponent = Decimal(str(self.value)).as_tuple().exponent
         # A little more than half, which as a float may be rounded down.
         return 0.5 * 10.0 ** int(exponent) * (1 + EXACT)
@@ -125,17 +126,20 @@ class Expectation:
     def applies(self, info: RunInfo) -> bool:
         """Whether it is about this run of a sweep."""
         here = {**info.choices, **info.differs}
+        # As texts: a choice is a name, and a number may be written as 1e-3.
         return all(str(here.get(key)) == str(value) for key, value in (self.where or {}).items())
 
     def _found(self, info: RunInfo, history: History) -> float | None:
         rows = [row for row in history.rows if self.metric in row]
         if self.step is not None or self.epoch is not None:
             key, number = ("step", self.step) if self.step is not None else ("epoch", self.epoch)
+            # The last of an epoch: there may be rows of single steps before it.
             return next((row[self.metric] for row in reversed(rows) if row[key] == number), None)
         if self.at == "best" and info.best:
             best = info.best
             if best.metric == self.metric:
                 return best.value
+            # Of another metric that which it had when the monitored one was best.
             return next((row[self.metric] for row in rows if row[STEP] == best.step), None)
         if self.metric in COUNTS:
             return float(getattr(info, self.metric))
@@ -217,6 +221,7 @@ def compared_over(wanted: Sequence[Expectation], runs: Sequence[tuple[RunInfo, H
             continue
         found = [each.measured(info, history) for info, history in runs if each.applies(info)]
         values = [value for value in found if value is not None]
+        # A mean over those that have a number would hide those that have none.
         if not values or len(values) < len(found):
             problem = f"{len(found) - len(values)} of {len(found)} runs have no such number"
             outcomes.append(Comparison(each.name, each.wanted, None, False, problem))

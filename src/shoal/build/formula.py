@@ -53,6 +53,7 @@ def check_formula(job: Job) -> None:
     if job.model.code is not None:
         _check_code(job.model, module.model, x)
         return
+    # The first, the middle and the last row.
     places = torch.linspace(0, len(x) - 1, min(_PLACES, len(x))).long()
     columns = x[places][:, list(module.model.places.values())]
     for formula in job.model.formulas:
@@ -93,6 +94,7 @@ def _check_code(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
     """Refuse a function whose derivatives are not those that its values have."""
     trained = {name: value.detach() for name, value in network.values().items() if name in network.trained}
     fixed = {name: each[None] for name, each in network.named_buffers()}
+    # Targets do not matter to values and slopes.
     y = torch.zeros(1, len(x), network.curves.outputs, dtype=x.dtype)
     problem = problem_of(network, None, (x[None], y), trained, fixed, together=True)
     params = torch.cat([value.reshape(-1) for value in trained.values()])
@@ -100,10 +102,12 @@ def _check_code(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
     for i, label in enumerate(network.labels):
         step = _STEP * (abs(float(params[i])) or 1.0)
         ends = params.repeat(2, 1)
+        # Two rows, one to each side: both are computed at once.
         ends[:, i] += params.new_tensor([-step, step])
         low, high = problem.real(problem.predictions(ends))
         differences = (high - low) / (2 * step)
         off, size = (slopes[i] - differences).abs(), differences.abs().maximum(slopes[i].abs())
+        # Off by more than a hundredth, and by more than what the function's own tolerance can make of it.
         wrong = (off > _OFF_OF_CODE * size.max()) & (off * step > _SEEN_OF_CODE * (high.abs() + low.abs()))
         if wrong.any():
             place = int(off.argmax())

@@ -14,4 +14,5 @@ def importing() -> Iterator[None]:
     here = str(Path.cwd())
     if here not in sys.path:  # "" would be another directory once a run works in its own
         sys.path.insert(0, here)
+    # It stays on the path: what is imported may import more as it is called.
     yield

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from shoal import instructions, losses, models, optimizers, schedulers
+from shoal import instructions, models, optimizers, schedulers
 from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
 from shoal.build.callbacks_check import check_callbacks
 from shoal.build.constructors import build, called, checked, target
@@ -68,6 +68,7 @@ def job(config: Mapping[str, Any]) -> Job:
     Raises:
         ConfigError: where something in it is wrong.
     """
+    # A configuration from Python, or of an earlier version, may lack these.
     config = {"callbacks": {}, "logger": {}, **config}
     chosen = settings(config)
     built = _built_job(config, chosen, arguments(_node(config["trainer"], "trainer")))
@@ -78,11 +79,11 @@ def job(config: Mapping[str, Any]) -> Job:
             loggers=_named(config["logger"], "logger", Logger),
         )
     )
+    # From the cheap checks to those that need the samples, and last those that compute.
     check_callbacks(built)
     _check_loggers(built)
     check_monitors(built)
     check_length(built)
-    _check_loss(built)
     check_samples(built)
     if not built.own_module:
         check_fit(built)
@@ -108,10 +109,12 @@ def _built_job(config: Mapping[str, Any], chosen: Mapping[str, Any], trainer: Ma
     """The job without its callbacks and loggers; its samples have not been looked at."""
     if chosen["numerics"] == PORTABLE:
         _refuse_accelerator(trainer)
+        # Before anything is computed.
         if instructions.portable():
             portable.install()
     model, optimizer = _model(config["model"]), _optimizer(config["optimizer"])
     return Job(
+        # The model first: a formula has its task in its own units, and solvers want all samples.
         task=whole(_fitted(task(config["task"]), model), optimizer),
         model=model,
         loss=_loss(config["loss"]),
@@ -181,6 +184,7 @@ def task(node: Any) -> Task:
 
 def _built(node: Any, key: str, kind: type | tuple[type, ...], noun: str) -> Any:
     made = target(_node(node, key), key)
+    # Before it is built, where it is a class: its settings are then not complained of.
     if isinstance(made.call, type) and not issubclass(made.call, kind):
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not {noun}")
     built = build(node, key)
@@ -214,6 +218,7 @@ def _model(node: Any) -> models.Model:
 
 def _loss(node: Any) -> Any:
     made = target(_node(node, "loss"), "loss")
+    # A function with arguments that the file does not give, as torch's losses: it is the loss, and is not to be called.
     itself = not isinstance(made.call, type) and not set(made.required) <= node.keys()
     loss = build({**node, PARTIAL: True} if itself else node, "loss")
     if not callable(loss):
@@ -233,6 +238,7 @@ def _optimizer(node: Any, key: str = "optimizer") -> optimizers.Optimizer:
 
 
 def _parts(node: Mapping[str, Any], key: str, made: Constructor) -> optimizers.Parts:
+    # For its complaints alone: parts are built below, each with a key of its own.
     checked({**node, "parts": {}}, key, made)
     found, part = {}, constructor(f"{optimizers.__name__}.{optimizers.Part.__name__}")
     for name, each in _node(node.get("parts"), f"{key}.parts").items():
@@ -250,6 +256,7 @@ def _scheduler(node: Any, key: str = "scheduler") -> schedulers.Scheduler:
         return scheduler
     watches = issubclass(made.call, ReduceLROnPlateau)
     monitor = str(node.get("monitor", VAL_LOSS)) if watches else None
+    # Lightning takes the metric to watch, and not torch's scheduler.
     own = {name: value for name, value in node.items() if not (watches and name == "monitor")}
     inner = {name: _inner(value, f"{key}.{name}") for name, value in own.items() if _is_inner(value, made, name)}
     rest = {name: value for name, value in own.items() if name not in inner}
@@ -286,15 +293,3 @@ def _check_loggers(job: Job) -> None:
     if len(found) > 1:
         problem = f"would write into the W&B run of logger.{found[0]}: a process has one at a time"
         raise ConfigError(f"logger.{found[1]}", "{...}", problem, hint=f"leave one of them out: logger.{found[1]}=null")
-
-
-def _check_loss(job: Job) -> None:
-    """Refuse a loss of numbers for classes, and one of classes for numbers."""
-    if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto | losses.Own):
-        return
-    classes = not job.data.train.y.is_floating_point()
-    if classes != isinstance(job.loss, losses.CrossEntropy):
-        name = type(job.loss).__name__
-        problem = f"does not fit the targets of this task, which are {'classes' if classes else 'numbers'}"
-        fitting = "loss=cross_entropy" if classes else "loss=mse"
-        raise ConfigError("loss", name, problem, hint=f"use {fitting}, or loss=auto")

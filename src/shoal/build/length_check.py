@@ -20,6 +20,7 @@ SHARES = {
 
 def whole_length(job: Job) -> Horizon:
     """How long a training is if nothing stops it, as far as that can be told without data loaders."""
+    # Data loaders of the user's own are asked only where a setting needs it: making them may take minutes.
     n = n_batches(job.trainer, len(job.batches()[0])) if job.in_memory else None
     return horizon(job.trainer, n)
 
@@ -48,7 +49,9 @@ def _check_shares(job: Job) -> None:
     for name, share in asked.items():
         for kind in SHARES[name]:
             n = counts[kind]
+            # As Lightning rounds.
             if n and int(share * n) == 0:
+                # Up, to three digits: what is rounded down would leave none again.
                 least = math.ceil(1000 / n) / 1000
                 problem = f"leaves none of the {n} {kind} batches of an epoch"
                 hint = f"at least {least}, or how many batches: trainer.{name}=1"

@@ -63,6 +63,7 @@ def logs(job: Job) -> set[str] | None:
     asks for a metric by its name.
     """
     module = job.module()
+    # A hook may log what no step does; and data loaders are not made for nothing.
     if _hooks(module) or not (job.in_memory or _asked(job)):
         return None
     names: set[str] = set()
@@ -120,6 +121,7 @@ def _logged(module: Any, step: str, batch: Any) -> set[str]:
     def log(name: str, value: Any, *args: Any, **settings: Any) -> None:
         names.update(entries(stage, arguments(module, name, value, *args, **settings)))
 
+    # In place of Lightning's, which needs a Trainer.
     module.log = log
     given = getattr(module, step)(batch, 0)
     return names | added(stage, given, names)
@@ -131,9 +133,11 @@ def _made(module: pl.LightningModule) -> optimizers.Optimizer | None:
         made: Any = module.configure_optimizers()
     except Exception:  # it asks its Trainer; then only its own training knows
         return None
+    # With a scheduler it is left to its own training: a stack would have to know that one too.
     found: Any = made.get("optimizer") if isinstance(made, dict) and "lr_scheduler" not in made else made
     if isinstance(found, list | tuple) and len(found) == 1:
         found = found[0]
+    # A parameter that the optimizer leaves out stays as it is, which no rule of a stack knows.
     trained = [each for each in module.parameters() if each.requires_grad]
     if not hasattr(found, "param_groups") or len(found.param_groups[0]["params"]) != len(trained):
         return None

@@ -25,6 +25,7 @@ def check_monitors(job: Job) -> None:
         return  # known after the first epoch, which tells
     for name, callback in job.callbacks.items():
         if isinstance(callback, Checkpoint) and callback.monitor == "auto":
+            # Left at `auto` where nothing is known: the first epoch tells.
             callback.monitor = judge(names) or "auto"
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str) and monitor != "auto":
@@ -69,6 +70,7 @@ def check_expected(job: Job) -> None:
     if wanted:
         at_the_end = {DERIVATIVE} if has_derivative(job.task) else set()
         if isinstance(job.model, models.Formula):
+            # Standard errors come with the fit, once it has ended.
             at_the_end |= set(map(error_name, job.presented(job.module()).recorded()))
         last = whole_length(job).steps if any(each.step for each in wanted) else None
         names = metrics(job)
@@ -82,6 +84,7 @@ def metrics(job: Job) -> set[str] | None:
     if job.own_module:
         names = logs(job)
         return None if names is None else names | ours
+    # By what `Supervised` logs: no step is run to find out.
     names = {TRAIN_LOSS}
     if job.records:
         shown = job.presented(job.module())

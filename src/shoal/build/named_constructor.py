@@ -70,4 +70,5 @@ def _hints(call: Callable[..., Any]) -> dict[str, Any]:
     except (NameError, TypeError):
         return {}
     hints.pop("return", None)
+    # An annotation that is a module is a slip of whoever wrote it, and no guide.
     return {name: hint for name, hint in hints.items() if not isinstance(hint, types.ModuleType)}

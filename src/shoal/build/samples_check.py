@@ -1,4 +1,4 @@
-"""Whether the samples of a job fit what is done with them: their weights, their last batch, their test part."""
+"""Whether the samples of a job fit what is done with them: the loss, their weights, last batch and test part."""
 
 from __future__ import annotations
 
@@ -13,16 +13,29 @@ from shoal.tasks import Batches, Validated
 
 
 def check_samples(job: Job) -> None:
-    """Refuse weights that nothing uses, a last batch that BatchNorm fails on, limits of a test part that is not there.
+    """Refuse a loss of other targets, unused weights, a last batch that BatchNorm fails on, limits of no test part.
 
     Raises:
         ConfigError: with the way out.
     """
+    _check_loss(job)
     _check_test(job)
     _check_units(job)
     if job.in_memory:
         _check_weights(job)
         _check_normalisation(job, job.batches()[0])
+
+
+def _check_loss(job: Job) -> None:
+    """Refuse a loss of numbers for classes, and one of classes for numbers."""
+    if not isinstance(job.loss, losses.Loss) or isinstance(job.loss, losses.Auto | losses.Own):
+        return
+    classes = not job.data.train.y.is_floating_point()
+    if classes != isinstance(job.loss, losses.CrossEntropy):
+        name = type(job.loss).__name__
+        problem = f"does not fit the targets of this task, which are {'classes' if classes else 'numbers'}"
+        fitting = "loss=cross_entropy" if classes else "loss=mse"
+        raise ConfigError("loss", name, problem, hint=f"use {fitting}, or loss=auto")
 
 
 def _check_units(job: Job) -> None:
@@ -42,6 +55,7 @@ def _check_weights(job: Job) -> None:
             "is for classes, and the targets are numbers",
             hint="for a table task.weight names a column with the weight of each row",
         )
+    # A weighted mean needs the loss of each sample.
     able = isinstance(job.loss, losses.Loss) and type(job.loss).each is not losses.Loss.each
     if job.data.train.weight is not None and not job.own_module and not able:
         raise ConfigError(
@@ -63,6 +77,7 @@ def _check_normalisation(job: Job, train: Batches) -> None:
     smallest = train.batch_size if train.drop_last or n_batches(job.trainer, n) < n else rest
     if smallest > 1:
         return
+    # In training mode alone BatchNorm takes the batch's own moments.
     network = job.presented(job.module()).model.train()
     if not any(isinstance(part, _BatchNorm) for part in network.modules()):
         return

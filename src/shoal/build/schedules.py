@@ -24,6 +24,7 @@ def check_schedule(job: Job) -> None:
     Raises:
         ConfigError: what is wrong with it.
     """
+    # Nothing to try, or an optimizer that only its module makes.
     if isinstance(job.scheduler, schedulers.Constant) or isinstance(job.optimizer, optimizers.Own):
         return
     course = Course.of(job, whole_length(job))
@@ -63,6 +64,7 @@ def _tried(tried: _Tried) -> str | None:
         course.at(0, params)
     except Exception as error:
         return f"cannot be made for this optimizer: {_said(error)}"
+    # Step by step, as torch's schedulers know no other way to a time.
     n_epochs = min(course.horizon.epochs or 1, LONGEST)
     try:
         course.at(n_epochs, params)
@@ -72,6 +74,7 @@ def _tried(tried: _Tried) -> str | None:
 
 
 def _params() -> list[nn.Parameter]:
+    # A matrix, for optimizers that take nothing else.
     return [nn.Parameter(torch.zeros(2, 2))]
 
 

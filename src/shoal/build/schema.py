@@ -66,6 +66,7 @@ def top(groups: Iterable[str], meanings: Mapping[str, str], sweep: Schema) -> Sc
     settings = {name: _property(hint, meanings.get(name, "")) for name, hint in SETTINGS.items()}
     nodes = {group: _or_null(_reference(group)) for group in groups}
     expectation = _node("expect", f"{Expectation.__module__}.{Expectation.__name__}", {})
+    # An expectation is no node: it has no class.
     for name in ("defaults", *OWN):
         del expectation["properties"][name]
     whole = {"defaults": {"type": "array"}, "sweep": sweep, "hydra": {"type": "object"}}
@@ -91,6 +92,7 @@ def _node(group: str, path: str, meanings: Mapping[str, str]) -> Schema:
     """An object of one class: it has that class's settings and no others."""
     made = constructor(path)
     defaults = {name: each.default for name, each in made.parameters.items() if each.default is not each.empty}
+    # As in a file that leaves them open; no key is required, as files extend each other.
     required = dict.fromkeys(made.required, "???")
     listed = {name: value for name, value in {**required, **defaults}.items() if name not in GIVEN.get(group, ())}
     rows = documented(group, {TARGET: path, **listed}, meanings)
@@ -160,6 +162,7 @@ def _takes_an_object(annotation: Any) -> bool:
     if get_origin(annotation) is Literal:
         return False
     parts = get_args(annotation)
+    # Anything but JSON's own types: what a node builds.
     return any(map(_takes_an_object, parts)) if parts else annotation not in _PLAIN
 
 
@@ -176,6 +179,7 @@ def _of(annotation: Any) -> Schema:
         found = TypeAdapter(annotation, config=rules).json_schema()
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError, TypeError):
         return {}
+    # Definitions within a definition would have to be moved out of it.
     return {} if "$defs" in found or _nothing_fits(found) else found
 
 

@@ -26,6 +26,7 @@ def check_fit(job: Job) -> None:
         ConfigError: for the first of task, model and loss that does not fit the ones before it.
     """
     parts = (job.task, job.model, job.loss)
+    # `Upstream` is shoal's, and the module in it somebody else's.
     if all(type(part).__module__.startswith("shoal.") for part in parts) and not isinstance(job.model, Upstream):
         return
     data = job.data
@@ -62,6 +63,7 @@ def _check_samples(job: Job, samples: Split) -> None:
 
 
 def _outputs(job: Job, x: Tensor) -> Tensor:
+    # In evaluation, in which BatchNorm takes two samples, and dropout draws nothing.
     module = job.module_to_stack().eval()
     with global_generator(job.seed, Stream.USER), torch.no_grad():
         try:

@@ -47,6 +47,7 @@ def _check_targets(job: Job, loss: Likelihood) -> None:
     outside = y[(y < low) | (y > high)]
     if len(outside):
         problem = f"is for targets from {low:g} to {high:g}, and one is {outside[0].item():g}"
+        # Counts that were standardised are none any more.
         scaled = job.data.encoding.get("scale", 1.0) != 1
         hint = "task.standardize=false leaves the table as it is" if scaled else "loss=mse for numbers of any kind"
         raise ConfigError("loss", type(loss).__name__, problem, hint=hint)

@@ -49,6 +49,7 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: where one is wrong, unknown or shoal's own.
     """
     made = target(node, "trainer")
+    # By its text: a node may hold lists, which have no hash.
     text = repr(node)
     # Not with a node in it, as that of a strategy: each Trainer is to have an object of its own.
     if text in _ACCEPTED and not any(isinstance(value, dict | list) for value in node.values()):
@@ -61,6 +62,7 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     settings = {**checked(node, "trainer", made), **_limited(node)}
     _check_length(settings)
     _check_devices(settings)
+    # Once: a sweep may have thousands of jobs, and a Trainer takes its time to build.
     if text not in _ACCEPTED:
         _try(settings)
         _ACCEPTED[text] = dict(settings)
@@ -70,6 +72,7 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
 def _try(settings: Mapping[str, Any]) -> None:
     """See whether Lightning takes these arguments."""
     try:
+        # Built, as Lightning checks its arguments there and nowhere else.
         made = lightning.build_trainer(settings)
     except (MisconfigurationException, RuntimeError, ValueError, TypeError, ModuleNotFoundError) as error:
         raise _trainer_error(settings, error) from None
@@ -87,8 +90,10 @@ def _limited(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trainer_error(settings: Mapping[str, Any], error: Exception) -> ConfigError:
     """What Lightning says of its arguments, put to the one it is about."""
+    # Lightning ends many of its messages so.
     text, _, hint = " ".join(str(error).split()).partition(" HINT: ")
     problem = text.split(". ")[0].removesuffix(".")
+    # The message names the argument, or else quotes its value.
     named = [name for name in settings if re.search(rf"\b{name}\b", text)]
     shown = [name for name, value in settings.items() if isinstance(value, str) and repr(value) in text]
     key = next(iter([*named, *shown]), None)
@@ -127,6 +132,7 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
     known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
     if name not in known:
         raise ConfigError("trainer.accelerator", name, "no such accelerator", hint=suggestion(str(name), known))
+    # Zero where torch is built without CUDA, and nothing is raised.
     n_gpus = torch.cuda.device_count()
     if name in ("gpu", "cuda") and not (n_gpus or (name == "gpu" and torch.backends.mps.is_available())):
         raise ConfigError("trainer.accelerator", name, "no GPU here", hint="use trainer.accelerator=auto or cpu")
@@ -135,5 +141,6 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
     if name in ("gpu", "cuda") and isinstance(devices, int) and devices > max(n_gpus, 1):
         raise ConfigError("trainer.devices", devices, f"there are {n_gpus} GPUs here")
     n_cores = cores()
+    # Under srun the others run on other nodes.
     if name == "cpu" and isinstance(devices, int) and devices > n_cores and not srun.started():
         raise ConfigError("trainer.devices", devices, f"there are {n_cores} CPU cores here, one for each process")

@@ -47,6 +47,7 @@ def refuse_strangers(config: Mapping[str, Any], trusted: Collection[str]) -> Non
         UsageError: where one is neither of the framework, torch or Lightning, nor of a module named in `trusted`.
     """
     for key, path in _targets(config, ""):
+        # Before the import: importing a module runs its code.
         if not _is_trusted(path, trusted) and not _is_known(path):
             raise _refusal(key, path)
 
@@ -73,6 +74,7 @@ def _is_own(path: str) -> bool:
         found = constructor(path).call
     except ValueError:
         return True
+    # `torch.nn.os.system` leads through a module of torch's to what it merely imports.
     own = canonical(str(getattr(found, "__module__", ""))).split(".")[0] == canonical(path).split(".")[0]
     return own and (isinstance(found, type) or path in NAMED or _is_loss(path))
 
@@ -84,6 +86,7 @@ def _is_trusted(path: str, trusted: Collection[str]) -> bool:
 def _is_known(path: str) -> bool:
     path = canonical(path)
     module, _, name = path.rpartition(".")
+    # Upper case: a class. Of functions nobody has looked at what each may do.
     return path in NAMED or (module in KNOWN and name[:1].isupper() and name.isidentifier()) or _is_loss(path)
 
 
