@@ -48,12 +48,14 @@ def load(reference: Path | str, *, root: Path | str = "outputs", trusted: Collec
         DamagedError: where its configuration is not what was written.
     """
     path = Path(reference)
+    # A directory is meant as itself, wherever it lies; anything else is a reference.
     if not path.is_dir():
         from shoal.review.reference import resolve
 
         path = resolve(str(reference), Path(root)).path
     found = _opened(path, trusted)
     if isinstance(found, Run):
+        # Before torch computes anything: numerics are chosen once for a process.
         offer(open_run(path, trusted=trusted).config.get("numerics"))
     return found
 

@@ -55,6 +55,7 @@ def _of_run(run: TrainedRun) -> Iterator[str]:
         what = (info.reason or "").partition(":")[0]
         yield f"this run diverged ({what}); these predictions are of a state before that"
     model, mean = info.references.get("model"), info.references.get("mean")
+    # Written so that a loss of nan counts as no better.
     if mean is not None and not (model is not None and model < mean):
         guess = "the shares of the classes" if (info.assessment or {}).get("classes") else "the mean"
         losses = f"its loss is {math.nan if model is None else model:.4g}, that one's {mean:.4g}"
@@ -63,6 +64,7 @@ def _of_run(run: TrainedRun) -> Iterator[str]:
 
 def _of_predictions(predictions: pl.DataFrame) -> Iterator[str]:
     numbers = predictions.select(selectors.float())
+    # A frame without float columns has no rows to ask.
     bad = numbers.select(pl.any_horizontal(~pl.all().is_finite())).to_series().sum() if numbers.width else 0
     if bad:
         yield f"{bad} of {len(predictions)} predictions are not finite"
@@ -75,6 +77,7 @@ def _read(run: TrainedRun, which: Which, inputs: pl.DataFrame) -> pl.DataFrame:
     if fitted is None:
         return inputs.select(pl.col(columns.features).cast(pl.Float64, strict=False))
     found = tabular(inputs.to_dict(), fitted, run.format(which))
+    # As years, which is how `ranges` knows them.
     times = [column["name"] for column in fitted if column.get("kind") == Date.name]
     return found.with_columns(dict(dates.inputs(found[name], hours=False))["year"].alias(name) for name in times)
 

@@ -91,11 +91,13 @@ def calibrate(held: HeldOut, level: float) -> Calibrated:
     Raises:
         UsageError: where there are too few samples for that level.
     """
+    # With n samples no level above n / (n + 1) can be promised.
     n, least = len(held.scores), math.ceil(level / (1 - level) - _ROUNDING)
     if n < least:
         problem = f"intervals of {level:.4g} need {least} samples to calibrate on; the test part has {n}"
         raise UsageError(problem, hint="a lower level, or a larger task.test_fraction")
     reach = _reach(held.scores, level)
+    # Every other one: the file may be sorted.
     halves = (held.scores[::2], held.scores[1::2])
     covered = None
     if min(map(len, halves)) >= least:
@@ -106,6 +108,7 @@ def calibrate(held: HeldOut, level: float) -> Calibrated:
 
 def _reach(scores: NDArray[numpy.float64], level: float) -> NDArray[numpy.float64]:
     """The least number that as many scores as the level asks for do not exceed, one more sample counted in."""
+    # The ceil((n + 1) level)-th smallest score.
     place = math.ceil((len(scores) + 1) * level - _ROUNDING)
     found: NDArray[numpy.float64] = numpy.sort(scores, axis=0)[min(place, len(scores)) - 1]
     return found

@@ -175,12 +175,14 @@ def together(predicted: Sequence[polars.DataFrame], data: Data) -> polars.DataFr
     classes = _classes(data)
     if not classes and not all(dtype.is_numeric() for dtype in predicted[0].dtypes):
         raise UsageError("what these runs predict is neither numbers nor classes with probabilities: it has no mean")
+    # Of classes the first column is the class itself.
     numbers = predicted[0].columns[1:] if classes else predicted[0].columns
     stacked = {name: pl.DataFrame([each[name].alias(str(i)) for i, each in enumerate(predicted)]) for name in numbers}
     means = {name: values.mean_horizontal() for name, values in stacked.items()}
     if not classes:
         return pl.DataFrame({**means, **{k: v for name, values in stacked.items() for k, v in _spread(name, values)}})
     target = predicted[0].columns[0]
+    # By the mean probabilities, not by the majority: a close vote may go the other way.
     codes = pl.DataFrame(means).to_numpy().argmax(axis=1).tolist()
     said = pl.Series(target, [classes[code] for code in codes])
     agreeing = pl.DataFrame([(each[target] == said).cast(pl.Float64).alias(str(i)) for i, each in enumerate(predicted)])
@@ -191,6 +193,7 @@ def _spread(name: str, values: polars.DataFrame) -> list[tuple[str, Any]]:
     import numpy
 
     rows = values.to_numpy()
+    # Of one member the spread is 0, and not nan.
     std = rows.std(axis=1, ddof=1) if values.width > 1 else numpy.zeros(len(rows))
     quantiles = [(f"{name}_{end}", numpy.quantile(rows, q, axis=1)) for end, q in QUANTILES.items()]
     return [(f"{name}_std", std), *quantiles]

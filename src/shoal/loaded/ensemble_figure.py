@@ -31,6 +31,7 @@ def figure(ensemble: Ensemble) -> Figure:
 def _over_input(ensemble: Ensemble, title: str) -> Figure:
     job = ensemble.first.job
     data, [feature], [target] = job.data, job.data.features, job.data.targets
+    # Without the noise of samples: a grid all over the inputs.
     x = grid(data)
     truth = job.task.truth(x)
     samples = (

@@ -39,6 +39,7 @@ def evaluate(
     """
     config = run.config
     if path is not None:
+        # By content: the table of the training may have been moved.
         if _digest(path) != run.info.digest or run.info.digest is None:
             return _of_table(run, which, path, test=test)
         part = "test" if test else "validation"
@@ -59,6 +60,7 @@ def _job(run: TrainedRun, config: dict[str, Any], *, test: bool = False) -> Job:
         from shoal.build.job import job, task
 
         try:
+            # Before the job is built: of another table other rows would be measured.
             unchanged(run.info, task(config["task"]))
         except UsageError as error:
             raise UsageError(
@@ -76,6 +78,7 @@ def _job(run: TrainedRun, config: dict[str, Any], *, test: bool = False) -> Job:
 
 def _here(trainer: dict[str, Any]) -> dict[str, Any]:
     """The Trainer's settings for one device of this machine, whatever the run was trained on."""
+    # One process: a measure over several needs as many samples in each.
     found = {**trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
     if trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         print("there is no GPU here: measured on the CPU, where rounding differs", file=sys.stderr)
@@ -153,6 +156,7 @@ def _rows_of(run: TrainedRun, which: Which, path: Path | None, *, test: bool) ->
 def _outputs(module: Supervised, samples: Split) -> Tensor:
     dtype = next(module.model.parameters()).dtype
     with torch.no_grad():
+        # All at once, as `val/NAME` of a training is.
         found: Tensor = module(samples.x.to(dtype) if samples.x.is_floating_point() else samples.x)
     return found
 

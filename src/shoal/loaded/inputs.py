@@ -44,6 +44,7 @@ class Inputs:
 
             ends, notes = intervals(self.by, self.table, predictions, self.which, interval)
             predictions = predictions.hstack(ends)
+        # Both stay: a table to predict often has the target, to compare with.
         named = [
             each.alias(f"{each.name}_predicted") if each.name in self.table.columns else each for each in predictions
         ]
@@ -101,9 +102,11 @@ def given(by: Run | Ensemble, text: str, which: Which = "best") -> Inputs:
     words, known = [word.strip() for word in text.split(",")], by.columns(which)
     names = known.features
     check_columns(names)
+    # `--x 1,2,3,4` of a model with two inputs is two rows.
     if len(words) % len(names):
         n = f"{len(words)} value{'s' if len(words) != 1 else ''}"
         raise UsageError(f"--x has {n}; the model takes {len(names)} a row: {', '.join(names)}")
+    # Numbers are read here, by a point; texts are left to the column's own reading.
     kinds = {column["name"]: restored(column) for column in known.encoding.get("columns", ())}
     columns = {
         name: _numbers(words[i :: len(names)])

@@ -30,8 +30,10 @@ def intervals(
     """
     if isinstance(by, Run):
         fit, module = by.info.fit, by.presented(which)
+        # A formula's errors are known from its fit: nothing has to be held back.
         if fit is not None and isinstance(module.model, FormulaNetwork):
             return _of_formula(module, fit, by.columns(which), table, level), ()
+        # Calibrated as an ensemble of one.
         by = Ensemble([by], by.path)
     found = by.calibrated(level, which)
     return found.columns(predicted), (found.told,)

@@ -35,6 +35,7 @@ def open_run(path: Path, *, trusted: Collection[str] = ()) -> OpenedRun:
     config = read_config(run.config)
     if config.get("check") is not None:
         raise UsageError(f"{path} is a check: there is no model in it", hint=f"what it measured: shoal show {path}")
+    # Here, so that whoever has an `OpenedRun` may build from it.
     refuse_strangers(config, trusted)
     return OpenedRun(run, info, config)
 

@@ -21,8 +21,10 @@ def run_text(run: RunDir, info: RunInfo) -> str:
     """Metrics, parameters, time and directory, a line each."""
     length = f": {info.epochs} epochs, {info.steps} steps" if info.steps else ""
     lines = [f"{info.task} {info.status} in {info.seconds:.1f} s{length}"]
+    # The losses before all else, as everybody looks for them.
     first = [name for name in (VAL_LOSS, TRAIN_LOSS) if name in info.final]
     others = [name for name in info.final if name not in (*first, LR, GRAD_NORM, GRAD_NORM_CLIPPED)]
+    # A check prints what it has measured by itself.
     rows = [(name, _metric(name, info)) for name in (*first, *others)] if info.steps else []
     rows += [(f"  {name}", text) for name, text in (*_noise(info), *_baselines(info))]
     if info.parameters:

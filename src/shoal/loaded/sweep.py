@@ -132,4 +132,5 @@ class Sweep:
             info = read_info(run.directory.info)
             best = {f"best {info.best.metric}": info.best.value} if info.best else {}
             rows.append({"job": info.job, "status": info.status.value, **info.differs, **best, **info.final})
+        # By all rows: a metric may be whole in the first hundred.
         return polars.DataFrame(rows, infer_schema_length=None)

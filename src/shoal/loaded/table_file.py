@@ -18,5 +18,6 @@ def table(path: Path, format: Format) -> Read:
     try:
         return read(path.expanduser(), format)
     except ConfigError as error:
+        # There is no task here to set anything of.
         hint = error.hint if "task." not in (error.hint or "") else "write it as the table of the training was"
         raise UsageError(f"{path}: {error.problem}", hint=hint) from error

@@ -89,8 +89,10 @@ class TrainedRun:
         from shoal.record.ownership import refuse_another
 
         state = self._checkpoint(which)
+        # By the names in it: some modules make their layers only as a training begins.
         module = job.module_for(state["state_dict"])
         refuse_another(self.path, state, module)
+        # Strictly: a weight that is missing would be a random one.
         module.load_state_dict(state["state_dict"])
         return module.eval()
 
@@ -161,6 +163,7 @@ class TrainedRun:
         from shoal.build.trust import refuse_impostors
 
         with quiet_logging(), importing(), from_source(str(self.directory.config)):
+            # Each time, before anything of it is called: `open_run` has looked at the names alone.
             refuse_impostors(self.config, self.trusted)
             yield
 

@@ -33,6 +33,7 @@ def preselected(entries: Sequence[RunEntry], limit: int) -> list[RunEntry]:
     metric = main_metric(with_events)
     best_first = ranked(with_events, metric) if metric else []
     ordered = [*best_first, *(run for run in with_events if run not in best_first)]
+    # Not the best alone: whoever looks for what went wrong needs the bad ones beside them.
     n_best = (limit + 1) // 2
     n_others = limit - n_best
     rest = ordered[n_best:]
@@ -48,6 +49,7 @@ def board_folder(chosen: Sequence[RunEntry]) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="shoal-board-") as folder:
         for run in chosen:
+            # Links, as TensorBoard shows the names of folders below its log directory.
             (Path(folder) / label(run)).symlink_to(run.path.absolute())
         yield Path(folder)
 
@@ -62,6 +64,7 @@ def label(run: RunEntry) -> str:
 def address(chosen: Sequence[RunEntry], port: int) -> str:
     """Where TensorBoard shows these runs, their losses pinned above all other curves."""
     names = dict.fromkeys(name for run in chosen if run.summary for name in run.summary.final)
+    # Reversed: what is pinned last stands first.
     pins = [{"plugin": "scalars", "tag": name} for name in reversed(loss_curves(names)) if name]
     query = urlencode({"pinnedCards": json.dumps(pins)}, quote_via=quote)
     return f"http://{HOST}:{port}/{f'?{query}' if pins else ''}#timeseries"
@@ -71,6 +74,7 @@ def free_port() -> int:
     """The first port from TensorBoard's own on that nobody listens at."""
     for port in range(_PORT, _PORT + 100):
         with socket.socket() as tried:
+            # Non-zero: nobody has answered.
             if tried.connect_ex((HOST, port)):
                 return port
     return _PORT
@@ -86,6 +90,7 @@ def serve(folder: Path, *, port: int) -> int:
     process = subprocess.Popen(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or TensorBoard and the links would outlive this process
     try:
+        # Ctrl-C reaches both processes: TensorBoard ends by itself, or is told to below.
         code = process.wait()
     except KeyboardInterrupt:
         process.terminate()

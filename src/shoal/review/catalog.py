@@ -34,6 +34,7 @@ def find(paths: Iterable[Path]) -> list[Entry]:
     Raises:
         UsageError: where a path does not exist.
     """
+    # By path: of two folders that are asked for one may be within the other.
     found: dict[str, Entry] = {}
     for path in paths:
         if not path.is_dir():
@@ -69,8 +70,10 @@ def _below(folder: Path, depth: int, content: bytes | OSError | None = None) -> 
     except OSError as error:
         yield RunEntry(folder, damage=f"the folder cannot be read: {error.strerror}")
         return
+    # A sweep before traces of a run: it has a lock and a log of its own.
     if "sweep.json" in names:
         yield _sweep(folder, folders)
+    # At the very top such files may be the user's own.
     elif ".hydra" in folders or (depth < _DEPTH and not _TRACES.isdisjoint({*names, *folders})):
         yield _without_info(folder, {*names, *folders})
     elif depth and (depth == _DEPTH or not is_aside(names)):
@@ -93,6 +96,7 @@ def _contents(folder: Path, names: list[str]) -> Iterator[tuple[Path, bytes | OS
         began = time.perf_counter()
         share = folders[start : start + _SHARE]
         contents = [*map(_content, share)]
+        # Measured, as a file system does not say whether it is on a disk, on a network, or in memory.
         slow = time.perf_counter() - began > _SLOW * len(share)
         yield from zip(share, contents, strict=True)
         if slow:
@@ -117,6 +121,7 @@ def _content(folder: Path) -> bytes | OSError:
         return error
     try:
         content = part = os.read(file, _AT_ONCE)
+        # One call reads all of an ordinary run.json; a longer one goes on until nothing comes.
         while part and len(content) >= _AT_ONCE:
             part = os.read(file, _AT_ONCE)
             content += part
@@ -140,6 +145,7 @@ def _run(folder: Path, content: bytes | OSError) -> RunEntry:
 
 def _cut(folder: Path, summary: ListedRun) -> str | None:
     """What is wrong with the length of metrics.csv, which is all that can be told without reading it."""
+    # While it trains the file grows.
     sealed = summary.artifacts.get(_HISTORY) if summary.finished else None
     if sealed is None:
         return None
@@ -157,6 +163,7 @@ def _without_info(folder: Path, names: set[str]) -> RunEntry:
 
 
 def _sweep(folder: Path, folders: list[str]) -> SweepEntry:
+    # In the order of their jobs, as their directories are numbered.
     runs = tuple(entry for entry in _inside(folder, sorted(folders), 0) if isinstance(entry, RunEntry))
     try:
         sweep = SweepEntry(folder, runs, read_sweep(folder / "sweep.json"))

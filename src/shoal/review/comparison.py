@@ -27,6 +27,7 @@ Rows = list[tuple[str, list[Any]]]
 
 def differing(mappings: Sequence[Mapping[str, Any]]) -> Rows:
     """The names under which the mappings do not all hold the same."""
+    # In the order in which the first run has them.
     names = dict.fromkeys(name for mapping in mappings for name in mapping)
     rows = [(name, [mapping.get(name) for mapping in mappings]) for name in names]
     return [(name, values) for name, values in rows if any(value != values[0] for value in values)]
@@ -86,6 +87,7 @@ def _metrics(entries: Sequence[RunEntry]) -> Rows:
         rows.append((f"{name}, last", [info.final.get(name) if info else None for info in infos]))
     monitored = {info.best.metric for info in infos if info and info.best}
     for name in dict.fromkeys(name for info in infos if info for name in info.at_best):
+        # The monitored one has rows of its own below.
         if name not in (*monitored, LR, GRAD_NORM, GRAD_NORM_CLIPPED):
             rows.append((f"{name}, at best", [metric_of(run, name) for run in entries]))
     for name in dict.fromkeys(info.best.metric for info in infos if info and info.best):
@@ -98,6 +100,7 @@ def _metrics(entries: Sequence[RunEntry]) -> Rows:
     rows.append(("parameters", [info.parameters if info else None for info in infos]))
     ends = [_ended(run) for run in entries]
     if len(set(ends)) > 1:
+        # First: metrics of a run that was stopped are of another length of training.
         rows.insert(0, ("ended", ends))
     if len(entries) == 2:
         return [(name, [*values, _difference(*values)]) for name, values in rows]
@@ -145,11 +148,13 @@ def _titled(screen: Console, title: str, rows: Rows, names: Sequence[str], other
     columns = [TableColumn(title="", cells=[printable(name) for name, _ in rows], shrinks=True)]
     for position, name in enumerate(names):
         cells = [_cell(values[position]) for _, values in rows]
+        # A column of texts reads from the left.
         right = all(not isinstance(values[position], str | list) for _, values in rows)
         columns.append(TableColumn(title=name, cells=cells, right=right, shrinks=not right, rank=position))
     if screen.is_terminal:
         write_table(screen, columns)
     else:
+        # Into a pipe: by tabs, and whole.
         for row in zip(*(column.cells for column in columns), strict=True):
             screen.file.write("\t".join(row) + "\n")
 
@@ -185,9 +190,11 @@ def _code(a: RunEntry, b: RunEntry, *, patch: bool) -> Iterable[str]:
 
 
 def _between(a: str, b: str, *, patch: bool) -> Iterable[str]:
+    # A commit is data of run.json: a word that begins with a dash would be an option.
     if not all(commit.isalnum() for commit in (a, b)):
         yield "a run was not made in a git repository, so its code is not known"
         return
+    # No color and no program of the user's: the lines are colored here, and may go into a pipe.
     words = ["git", "diff", "--no-color", "--no-ext-diff", *([] if patch else ["--stat"]), a, b, "--"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, errors="replace")

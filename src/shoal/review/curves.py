@@ -66,14 +66,18 @@ def draw(screen: Console, curves: Sequence[MetricCurve], *, title: str) -> None:
     room = max(2 * _TICK, min(100, screen.width - _MARGIN))
     figure.width, span = whole_axis(max(max(curve.x) for curve in curves) - start, room)
     figure.height = _HEIGHT
+    # No origin: axes through zero would cross the curves.
     figure.color_mode, figure.with_colors, figure.origin = "names", color, False
     values = [y for curve in curves for y in curve.y]
+    # Over such a span the end of a linear curve would lie on the axis.
     logarithmic = min(values) > 0 and max(values) / min(values) >= _LOG_FROM
     scaled: Callable[[float], float] = math.log10 if logarithmic else float
+    # There is no half epoch to name.
     figure.x_ticks_fkt = lambda low, _: f"{low:.0f}" if abs(low - round(low)) < _NEAR else ""
     figure.y_ticks_fkt = lambda low, _: f"{10**low if logarithmic else low:.3g}"
     figure.x_label, figure.y_label = curves[0].axis, printable(title)
     low, high = min(map(scaled, values)), max(map(scaled, values))
+    # A constant curve needs some height, too.
     pad = (high - low) * 0.03 or abs(low) * 0.1 or 1.0
     figure.set_y_limits(low - pad, high + pad)
     figure.set_x_limits(start, start + span)
@@ -112,6 +116,7 @@ def drawn(run: RunEntry, screen: Console, names: Sequence[str] | None = None) ->
 
 
 def _losses(known: Mapping[str, MetricCurve]) -> list[str]:
+    # Of Lightning's usual names too: `train_loss` is one.
     losses = [name for name in known if name.endswith("loss")]
     return losses or list(known)[:1]
 

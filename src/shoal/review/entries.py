@@ -51,6 +51,7 @@ class RunEntry:
     @property
     def info(self) -> RunInfo | None:
         """All that run.json says. What only its unlisted parts get wrong is found out here."""
+        # Read on where it stopped: the content is still there, and the rest is decoded once.
         if isinstance(self.summary, ListedRun):
             try:
                 self.summary = decode_info(self.path / "run.json", self.content)
@@ -204,6 +205,7 @@ def gone(pid: int | None, host: str | None) -> bool:
 
 def _gone(summary: ListedRun | RunInfo | SweepInfo, file: Path) -> bool:
     """Whether the process that wrote this into the file is gone, on whichever machine."""
+    # Of another machine only the beats of its file can be seen.
     if summary.host == _host() or summary.beats is None:
         return gone(summary.pid, summary.host)
     return stopped(file, summary.beats)

@@ -25,6 +25,7 @@ def measures(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
     criteria = [fit["aic"] for fit in found]
     if any(value is None for value in criteria):
         return rows
+    # Relative to the best: exp(-AIC / 2) itself may be too small for a number.
     shares = [math.exp((min(criteria) - value) / 2) for value in criteria]
     return [*rows, ("weight by AIC", [share / sum(shares) for share in shares])]
 
@@ -44,7 +45,9 @@ def verdict(names: Sequence[str], entries: Sequence[RunEntry]) -> list[str]:
     if len(found) != 2 or found[0]["freedom"] == found[1]["freedom"]:
         return []
     (small, smaller), (large, larger) = sorted(
-        zip(names, found, strict=True), key=lambda pair: -int(pair[1]["freedom"])
+        # The more degrees of freedom, the fewer parameters.
+        zip(names, found, strict=True),
+        key=lambda pair: -int(pair[1]["freedom"]),
     )
     first, second = smaller["freedom"] - larger["freedom"], larger["freedom"]
     gain = smaller["cost"] - larger["cost"]
@@ -57,6 +60,7 @@ def verdict(names: Sequence[str], entries: Sequence[RunEntry]) -> list[str]:
         return [f"likelihood ratio, if {small} is a special case of {large}: {test} {_CHANCE}"]
     if second < 1 or larger["cost"] <= 0:
         return []
+    # What each further parameter gains, over the variance that the larger formula leaves.
     f = gain / first / (larger["cost"] / second)
     test = f"F({first}, {second}) = {f:.4g}, p {f_beyond(f, first, second):.3g}"
     return [f"F test, if {small} is a special case of {large}: {test} {_CHANCE}"]

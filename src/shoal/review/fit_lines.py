@@ -19,6 +19,7 @@ def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
     if measures:  # none where the targets do not vary, and nothing is left of them
         yield ", ".join(f"{title} {value:.6g}" for title, value in measures.items())
     if fit["runs_test"] is not None:
+        # At one in a hundred: of twenty fits that are right one would be called odd at one in twenty.
         odd = "; the formula may miss something" if fit["runs_test"] < 0.01 else ""
         yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"
     if fit.get("normality") is not None:
@@ -86,6 +87,7 @@ def _correlated(fit: Mapping[str, Any]) -> Iterator[str]:
         for j, value in enumerate(line[:i])
         if value is not None and math.isfinite(value)
     ]
+    # The three strongest: of ten parameters there are 45.
     largest = sorted(pairs, key=lambda pair: -abs(pair[0]))[:3]
     if largest:
         yield "correlations: " + ", ".join(f"{b} and {a} {value:.4f}" for value, a, b in largest)

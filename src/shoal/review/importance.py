@@ -87,6 +87,7 @@ def _columns(differs: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 def _numbers(values: Sequence[Any]) -> list[float]:
     if all(isinstance(value, int | float) for value in values):
         return [float(value) for value in values]
+    # A forest splits by order, so that any order of names will do.
     texts = [shown(value) for value in values]
     order = {text: float(code) for code, text in enumerate(sorted(set(texts)))}
     return [order[text] for text in texts]
@@ -101,19 +102,23 @@ def _of_columns(columns: Mapping[str, Sequence[float]], places: Sequence[tuple[i
 
     x = numpy.array(list(columns.values())).T
     order = {each: position for position, each in enumerate(sorted(set(places)))}
+    # Ranks: a metric may have any scale, and runs that diverged are simply last.
     y = rankdata([order[each] for each in places])
     lost, off = numpy.zeros(x.shape[1]), 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about folds in which all runs are alike
+        # Every run is foretold once by a forest that has not seen it.
         for train, test in KFold(_FOLDS, shuffle=True, random_state=0).split(x):
             forest = RandomForestRegressor(_TREES, random_state=0).fit(x[train], y[train])
             off += float(((forest.predict(x[test]) - y[test]) ** 2).sum())
             shuffled = permutation_importance(
                 forest, x[test], y[test], scoring="neg_mean_squared_error", n_repeats=_SHUFFLES, random_state=0
             )
+            # A fold counts by how many runs it has.
             lost += shuffled.importances_mean * len(test)
     spread = float(((y - y.mean()) ** 2).sum())
     explained = 1 - off / spread if spread else 0.0
+    # Below zero is chance.
     lost = numpy.clip(lost, 0, None)
     if explained <= 0 or not lost.sum():
         return Importance({}, 0.0, len(y))

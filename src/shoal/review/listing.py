@@ -55,6 +55,7 @@ def selected(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
             raise unknown_status(status, STATUSES)
     if selection.tags:
         entries = _tagged(entries, selection.tags)
+    # A list alone shows a sweep as one row.
     if not (selection.expand or selection.where or selection.status or selection.sort):
         return list(entries[: selection.top])
     found = runs(entries)
@@ -87,6 +88,7 @@ def default_columns(entries: Sequence[Entry]) -> list[str]:
     by = yardstick(found)
     main = by.metric if by else None
     counts: Counter[str] = Counter()
+    # By sets of names: ten thousand runs have a handful of them.
     for names, n in Counter(tuple(run.summary.final) for run in found if run.summary).items():
         counts.update(dict.fromkeys(names, n))
     quiet = {main, LR, GRAD_NORM, GRAD_NORM_CLIPPED}
@@ -126,6 +128,7 @@ def whats(entries: Sequence[Entry], *, brief: bool = False) -> list[str]:
     for entry in entries:
         if isinstance(entry, RunEntry) and entry.summary and not entry.summary.differs:
             words = set(entry.summary.overrides)
+            # What all runs of a task have set is common to them, and says the least.
             shared[entry.task] = shared.get(entry.task, words) & words
     return [_what(entry, shared.get(entry.task, set()), brief=brief) for entry in entries]
 
@@ -147,6 +150,7 @@ def distinction(info: RunInfo | ListedRun, shared: Collection[str] = (), *, brie
     if info.differs:
         return settings(info.differs, brief=brief)
     words = [word for word in info.overrides if not word.startswith(INCIDENTAL)]
+    # Sorted by a flag: Python keeps the order within.
     words.sort(key=shared.__contains__)
     parts = [word.partition("=") for word in words]
     return settings({name.lstrip("+"): value for name, _, value in parts}, brief=brief)
@@ -190,6 +194,7 @@ def csv_columns(entries: Sequence[Entry]) -> list[str]:
     differing = dict.fromkeys(str(name) for info in infos for name in info.differs)
     metrics = dict.fromkeys(name for info in infos for name in info.final)
     fields = ["id", "task", "status", "started", "time", "epochs", "best.metric", "best", "reason", "path"]
+    # A setting may be called as a metric or a field is: once is enough.
     return list(dict.fromkeys([*fields[:5], *differing, *fields[5:8], *metrics, *fields[8:]]))
 
 
@@ -219,6 +224,7 @@ def listing(entries: Sequence[Entry], names: Sequence[str], *, width: int) -> li
     metrics = Values(entries).metrics
     ranks = {name: rank for rank, name in enumerate(["id", "best", "what", "age", "task", main, "time"])}
     ranks[f"{AT_BEST}{main}"] = ranks["best"]
+    # Never left out, like the id: without it a row says nothing.
     ranks["status"] = 0
     columns = []
     for position, (name, values) in enumerate(zip(names, raw, strict=True)):

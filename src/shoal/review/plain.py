@@ -15,10 +15,12 @@ from shoal.rundir.json_text import json_text
 
 def known(entry: Entry) -> dict[str, Any]:
     """All that is known of a run or sweep; of a sweep's jobs, how many have which status."""
+    # The jobs of a sweep are its runs, which `show --json` lists.
     known = {key: value for key, value in vars(entry.info).items() if key != "jobs"} if entry.info else {}
     if known.get("best"):
         known["best"] = asdict(known["best"])
     kind = "sweep" if isinstance(entry, SweepEntry) else "run"
+    # The last three by the entry: it knows of a run whose process is gone.
     row = {"kind": kind, **known, "id": entry.id, "task": entry.task, "status": entry.status}
     if isinstance(entry, SweepEntry):
         row |= {"counts": dict(entry.counts()), "best": FIELDS["best"](entry), "metric": main_metric(entry.runs)}

@@ -40,6 +40,7 @@ def where(entries: Sequence[RunEntry], condition: str, values: Values | None = N
     """
     values = values or Values(entries)
     names: list[str] = []
+    # Names become c0, c1 and so on: SQLite's own could hold neither dots nor slashes.
     sql = "".join(_translated(condition, values, names))
     columns = [values.column(name) for name in names]
     with closing(sqlite3.connect(":memory:")) as database:
@@ -82,11 +83,13 @@ def _translated(condition: str, values: Values, names: list[str]) -> Iterator[st
         position = token.end()
         kind, text = str(token.lastgroup), token[0]
         if kind == "duration":
+            # Into seconds, as ages and times are.
             number = re.match(r"[\d.]+", text)
             yield str(float(number[0]) * _UNITS[text[number.end() :]]) if number else text
         elif kind == "quoted":
             yield _column(token["quoted"], values, names)
         elif kind == "name" and text.lower() not in _WORDS:
+            # Only before a parenthesis: a metric may be called `max`.
             if text.lower() in _FUNCTIONS and condition[position:].lstrip().startswith("("):
                 yield text
                 continue

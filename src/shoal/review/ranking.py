@@ -133,9 +133,11 @@ def rank(
         return None
     members: dict[str, list[tuple[Key, RankedRun, str]]] = {}
     for entry in every:
+        # By all settings but seed and fold, and only within a family: another sweep may have had other defaults.
         members.setdefault(_cell(entry[1], entry[2]), []).append(entry)
     settings = [_setting(found, yardstick) for found in members.values()]
     settings.sort(key=lambda setting: _place(setting, yardstick.way))
+    # One repeated setting makes it a comparison of means.
     several = any(setting.spread.of + setting.halved > 1 for setting in settings)
     names = dict.fromkeys(name for _, run, _ in every for name in _settings(run) if repeats(name))
     found = tuple(_compared(settings) if tested and several else settings)
@@ -152,6 +154,7 @@ def _setting(members: Sequence[tuple[Key, RankedRun, str]], yardstick: Yardstick
         values={name: value for name, value in _settings(members[0][1]).items() if not repeats(name)},
         members=tuple(key for key, _, _ in members),
         runs=tuple(sorted(known, key=lambda key: place(known[key], way))),
+        # A run that diverged counts among those there are, and not in the mean.
         spread=over([*(value for value in values.values() if value is not None), *[None] * diverged]),
         halved=sum(halved(run.reason) for _, run, _ in members),
         repeated={_repeat(run): known[key] for key, run in whole if key in known},
@@ -168,11 +171,13 @@ def _place(setting: RankedSetting[Any], way: str) -> tuple[Any, ...]:
 def _compared(settings: Sequence[RankedSetting[Key]]) -> list[RankedSetting[Key]]:
     """The settings with how likely their difference from the first is by chance."""
     first, *others = settings
+    # Of twenty settings one would differ by chance at one in twenty.
     values = holm([_chance(first, other) for other in others])
     return [first, *(replace(other, p=p) for other, p in zip(others, values, strict=True))]
 
 
 def _chance(first: RankedSetting[Any], other: RankedSetting[Any]) -> float | None:
+    # In pairs: a seed that is hard is so for both.
     shared = [repeat for repeat in first.repeated if repeat in other.repeated]
     # Folds of a cross-validation share their training samples, which the test must know of.
     folds = {repeat[1:] for repeat in shared}

@@ -24,6 +24,7 @@ def resolve(reference: str, root: Path, entries: Sequence[Entry] | None = None) 
         UsageError: where none is, or more than one; it names the nearest, or the candidates.
     """
     at = Path(reference).expanduser()
+    # A path first where it can only be one, or is there.
     if os.sep in reference or reference in (".", "..") or at.is_dir():
         found = at_path(at) if at.is_dir() else None
         if found:
@@ -62,6 +63,7 @@ def at_path(path: Path) -> Entry | None:
     Raises:
         UsageError: where it is a folder of several.
     """
+    # Of `.` and `..` the entry would have no name.
     path = path.resolve() if path.name in ("", "..") else path
     entries = find([path])
     own = [entry for entry in entries if entry.path == path]
@@ -111,6 +113,7 @@ def _inside(reference: str, sweep: SweepEntry) -> Entry:
     """A run of a sweep: by the number of its job, or as anywhere else."""
     if reference.isdecimal():
         jobs = sweep.info.jobs if sweep.info else []
+        # By sweep.json; of another program's sweep the folders are called by the numbers.
         names = {job.run for job in jobs if job.number == int(reference)} or {reference}
         numbered = [
             run for run in sweep.runs if run.path.name in names or (run.summary and run.summary.job == int(reference))
@@ -118,6 +121,7 @@ def _inside(reference: str, sweep: SweepEntry) -> Entry:
         if numbered:
             return numbered[0]
         raise UsageError(f"{printable(sweep.id)} has no run of job {reference}", hint=f"it has {len(sweep.runs)} runs")
+    # The newest first, as `last` takes it.
     return _among(reference, list(reversed(sweep.runs)), sweep.path)
 
 
@@ -141,8 +145,10 @@ def _best(reference: str, entries: Sequence[Entry]) -> RunEntry:
 def _matching(reference: str, entries: Iterable[Entry]) -> list[Entry]:
     """The entries of exactly this id, else those whose id fits; a sweep that fits stands for its runs."""
     every = list(_everything(entries))
+    # A whole id before beginnings: `k3f9` may begin another one.
     exact = [entry for entry in every if reference in (entry.id, entry.path.name, untimed(entry.id))]
     fitting = exact or [entry for entry in every if _fits(entry.id, reference) or _fits(entry.path.name, reference)]
+    # Its runs' ids begin as the sweep's does.
     inside = {run.path for entry in fitting if isinstance(entry, SweepEntry) for run in entry.runs}
     return [entry for entry in fitting if entry.path not in inside]
 
@@ -163,6 +169,7 @@ def _names(folder: Path, depth: int) -> Iterator[str]:
         items = list(os.scandir(folder))
     except OSError:
         return
+    # The folder that is named is looked into in any case.
     if depth < _DEPTH and is_aside(item.name for item in items):
         return
     for name in [item.name for item in items if item.is_dir(follow_symlinks=False)]:

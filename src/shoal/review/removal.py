@@ -43,6 +43,7 @@ class Removal:
                 status = file.lstat()
             except OSError:
                 continue
+            # By its inode: runs of a sweep share the patch by links.
             seen[status.st_dev, status.st_ino] = status.st_size
         return sum(seen.values())
 
@@ -55,6 +56,7 @@ class Removal:
         path, root = self.entry.path.absolute(), self.root.resolve()
         if not path.resolve().is_relative_to(root) or path.resolve() == root:
             raise UsageError(f"{path} is not inside {root}", hint="--root names the folder that holds it")
+        # Through a link in its last part other files would go than those that are shown.
         if path.resolve() != path.parent.resolve() / path.name:
             raise UsageError(f"{path} is a link", hint="remove the link itself with rm")
         if isinstance(self.entry, RunEntry) and self.entry.info is None and not self.entry.damage:
@@ -97,6 +99,7 @@ def worst(entries: Sequence[RunEntry], *, keep: int, metric: str | None) -> list
             raise UsageError(f"no completed run of {printable(task)} has a finite {name or 'metric'}")
         best = ranked(of_task, name)
         found += best[keep:]
+        # Those without a finite value are no better than any.
         found += [run for run in of_task if run not in best and metric_of(run, name) is not None]
     return found
 
@@ -115,6 +118,7 @@ def _unused(entry: Entry) -> Iterator[None]:
         raise UsageError(f"{entry.path} is in use by {owner}", hint="wait for it to end, or stop it")
     folders = [entry.path, *(run.path for run in entry.runs)] if isinstance(entry, SweepEntry) else [entry.path]
     if (entry.path.parent / "sweep.json").exists():
+        # The sweep around it may be about to go on with this very run.
         folders.append(entry.path.parent)
     with ExitStack() as held:
         for folder in folders:
@@ -131,6 +135,7 @@ def _remove_folder(path: Path) -> None:
     # In the same folder: to rename it onto another file system would be to copy it.
     doomed = path.with_name(_REMOVING + path.name)
     try:
+        # In one step, so that whoever lists runs meanwhile sees a whole one or none.
         path.rename(doomed)
         shutil.rmtree(doomed)
     except OSError as error:
@@ -164,6 +169,7 @@ def removals(entries: Iterable[Entry], root: Path, *, checkpoints_only: bool = F
         targets: tuple[Entry, ...] = entry.runs if checkpoints_only and isinstance(entry, SweepEntry) else (entry,)
         found += [Removal(target, root, checkpoints_only) for target in targets]
     found = [removal for removal in found if not checkpoints_only or removal.files]
+    # All of them, before the first goes: a refusal in the middle would leave half.
     for removal in found:
         removal.check()
     return found

@@ -40,6 +40,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     if path == own:
+        # The version of shoal's file is no setting.
         settings.pop("schema", None)
     return settings
 
@@ -52,6 +53,7 @@ def parse_settings(text: str) -> dict[str, Any]:
     """
     if len(text) > LARGEST:
         raise ValueError(f"it is longer than {LARGEST} bytes")
+    # Before any parser sees it.
     if "\n" + " " * _INDENT in text:
         raise ValueError("it is nested too deeply")
     found = _in_parts(text)
@@ -89,17 +91,20 @@ def _in_parts(text: str) -> dict[str, Any] | None:
             merged.update(settings)
     except ValueError:  # a value that goes on at the margin of its key
         return None
+    # A key that is there twice is YAML's to judge.
     return merged if len(set(heads)) == len(heads) else None
 
 
 @lru_cache(maxsize=20_000)
 def _entry(part: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The keys of an entry of a block, without its last line end; and its settings."""
+    # Most entries: without a parser, as a list may be of ten thousand runs.
     number = _NUMBER.fullmatch(part)
     if number:
         key, digits, fraction = number.groups()
         return (key,), {key: float(digits) if fraction else int(digits)}
     nested = _NESTED.match(part)
+    # Every line is indented: the block can be read as a text of its own.
     if nested and part.count("\n") == part.count("\n  "):
         key = nested[1]
         inner = _in_parts(part[nested.end() + 2 :].replace("\n  ", "\n") + "\n")

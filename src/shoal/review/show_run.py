@@ -48,6 +48,7 @@ def command(info: RunInfo | SweepInfo) -> str:
     words = info.command
     if isinstance(info, RunInfo) and info.sweep is not None and info.overrides:
         named = any(word.startswith("engine=") for word in info.overrides)
+        # Its own overrides, and the engine: another one has other bits.
         words = [*(words[:1] or ["train.py"]), *info.overrides, *([] if named else [f"engine={info.engine}"])]
     if not words:
         return ""
@@ -85,6 +86,7 @@ def groups(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
             words.append(f"{key.removesuffix('._target_')}={str(value).rsplit('.', 1)[-1]}")
         elif value is not None:
             words.append(f"{key or name}={shown(value)}")
+    # What has no group last.
     ordered = sorted(lines.items(), key=lambda line: line[0] == "")
     return [(printable(group or "others"), printable(" ".join(words))) for group, words in ordered]
 
@@ -102,6 +104,7 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
     names = list(info.final)
     if info.best and info.best.metric in names:
         names.remove(info.best.metric)
+        # What the run was judged by comes first.
         names.insert(0, info.best.metric)
     for name in names:
         text = in_unit(number(info.final[name]), name, info.unit)
@@ -129,6 +132,7 @@ def _fit(screen: Console, info: RunInfo) -> None:
 def _assessment(screen: Console, info: RunInfo) -> None:
     """How the best state compares with the simplest models, and how well it finds each class, on the same samples."""
     assessment = info.assessment or {}
+    # run.json may be written by hand, or damaged: what is no mapping is passed over.
     rows = {"model": assessment.get("metrics"), **_mapping(assessment.get("baselines"))}
     known = {name: metrics for name, metrics in rows.items() if isinstance(metrics, dict) and metrics}
     if known:
@@ -158,6 +162,7 @@ def _settings(screen: Console, run: RunEntry) -> None:
 
 def _artifacts(screen: Console, run: RunEntry, info: RunInfo) -> None:
     screen.print("\nartifacts", style="bold")
+    # Read in full here, and not for a list: gigabytes of checkpoints take their time.
     wrong = verify(run.path, info.artifacts)
     for name, seal in info.artifacts.items():
         screen.print(f"  {size(float(seal.get('bytes', 0))):>9}  {printable(name)}  ", end="")

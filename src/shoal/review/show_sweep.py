@@ -57,6 +57,7 @@ def _best(screen: Console, found: Ranking[RunEntry]) -> None:
     """The best settings with mean and spread over their seeds and folds, and the best runs of the first of them."""
     metric = printable(found.yardstick.metric)
     if found.over:
+        # A setting all of whose runs halving has stopped has no mean.
         told = [setting for setting in found.settings if setting.spread.of]
         best = told[: 2 * _TOP]
         cells = [[*setting.spread.cells, str(setting.halved or ""), chance(setting.p)] for setting in best]

@@ -38,6 +38,7 @@ def student(t: float, freedom: int) -> float:
     angle = math.atan(abs(t) / math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = freedom % 2
+    # Odd: 2/pi (a + sin a (cos a + 2/3 cos^3 a + ...)); even: sin a (1 + 1/2 cos^2 a + ...).
     term = total = cosine if odd else 1.0
     for k in range(1 + odd, freedom - 2, 2):
         term *= cosine**2 * k / (k + 1)
@@ -52,6 +53,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     found: list[float | None] = [None] * len(values)
     largest = 0.0
     for rank, (value, place) in enumerate(known):
+        # Never below one that is smaller: the order of the settings stays.
         largest = max(largest, min(1.0, (len(known) - rank) * value))
         found[place] = largest
     return found

@@ -45,5 +45,6 @@ def over(values: Iterable[float | None]) -> Spread:
     known = [value for value in every if value is not None and math.isfinite(value)]
     if not known:
         return Spread(runs=0, of=len(every))
+    # Of one run nothing is known of the spread.
     std = stdev(known) if len(known) > 1 else math.nan
     return Spread(mean=fmean(known), std=std, min=min(known), max=max(known), runs=len(known), of=len(every))

@@ -47,6 +47,7 @@ def table(screen: Console, title: str, names: Sequence[Any], columns: Mapping[st
     """Print numbers beside their names, indented as facts are."""
     first = [f"  {title}", *(f"  {printable(str(name))}" for name in names)]
     rest = [[printable(str(column)), *cells] for column, cells in columns.items()]
+    # By cells of the terminal: a letter may be two wide.
     widths = [max(map(cell_len, cells)) for cells in (first, *rest)]
     for row in zip(first, *rest, strict=True):
         cells = [
@@ -65,6 +66,7 @@ def sentences(screen: Console, lines: Iterable[str | None]) -> None:
 
 def _wrapped(screen: Console, text: str, indent: int) -> str:
     """A text in lines that a terminal has room for beside the indentation; elsewhere it is one."""
+    # A pipe gets whole lines, for whoever searches them.
     room = max(20, screen.width - indent) if screen.is_terminal else 10**9
     return f"\n{'':{indent}}".join(textwrap.wrap(text, room, break_on_hyphens=False) or [""])
 

@@ -31,6 +31,7 @@ class TableColumn:
 
 def console() -> Console:
     """The terminal, or whatever else standard output is; NO_COLOR, TERM and COLUMNS are respected."""
+    # Nothing in a text is rich's to interpret: notes and metrics may hold brackets.
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -54,6 +55,7 @@ def write_table(screen: Console, columns: Sequence[TableColumn]) -> None:
 
 def fitted(columns: Sequence[TableColumn], width: int) -> tuple[list[TableColumn], list[int]]:
     """The columns that there is room for, and the width of each."""
+    # An empty column takes room from the others.
     columns = [column for column in columns if column.title in ("ID", "RUN") or any(column.cells)]
     widths = {id(column): max(map(_width, (column.title, *column.cells))) for column in columns}
     least = {
@@ -66,6 +68,7 @@ def fitted(columns: Sequence[TableColumn], width: int) -> tuple[list[TableColumn
             break
         columns.remove(last)
     excess = sum(widths[id(column)] + _GAP for column in columns) - _GAP - width
+    # The widest first: it can spare most.
     for column in sorted(columns, key=lambda column: -widths[id(column)]):
         if column.shrinks and excess > 0:
             cut = min(excess, widths[id(column)] - least[id(column)])
@@ -96,4 +99,5 @@ def _sized(text: str, width: int, *, right: bool) -> str:
 
 
 def _width(text: str) -> int:
+    # Most texts are ASCII, for which it is far quicker.
     return len(text) if text.isascii() else cell_len(text)

@@ -56,6 +56,7 @@ def _of_run(name: str) -> Callable[[Entry], Any]:
     def value(entry: Entry) -> Any:
         if not isinstance(entry, RunEntry):
             return None
+        # The rest of run.json is decoded only where one of its fields is asked for.
         return getattr(entry.summary if name in ListedRun.__dataclass_fields__ else entry.info, name, None)
 
     return value
@@ -118,6 +119,7 @@ class Values:
         return _united(run.info.choices for run in runs(self.entries) if run.info)
 
     def __contains__(self, name: str) -> bool:
+        # From the cheapest to the dearest: settings are read from a file of every run.
         if name in FIELDS or name.removeprefix(AT_BEST) in self.metrics or self._is_group(name):
             return True
         return any(name in settings for settings in self.settings())

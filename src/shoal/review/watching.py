@@ -30,10 +30,12 @@ _NOTHING = "nothing is training"
 def watch(screen: Console, paths: Sequence[Path], *, pause: Callable[[float], None] = time.sleep) -> None:
     """Show what trains, and what has ended since this began, until nothing trains any more or Ctrl-C."""
     seen: set[Path] = set()
+    # By hand: rich's own thread would draw in the middle of a look.
     with Live(Text(""), console=screen, auto_refresh=False) as live:
         while True:
             known = find([path for path in paths if path.is_dir()])
             running = [entry for entry in known if entry.status == Status.RUNNING]
+            # What has ended since stays on the screen, with how it ended.
             seen.update(entry.path for entry in running)
             live.update(table([entry for entry in known if entry.path in seen], screen.width), refresh=True)
             if not running:

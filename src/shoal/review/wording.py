@@ -29,6 +29,7 @@ def duration(seconds: float | None) -> str:
     """`3.4s`, `2m05s`, `1h12m`, `3d04h`."""
     if seconds is None or seconds != seconds:
         return ""
+    # Below a minute as it is printed, too.
     if seconds < 59.95:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)

@@ -32,6 +32,7 @@ def origin(by: Run | Ensemble, which: Which) -> dict[str, str]:
     """From which runs a file comes, and by which version."""
     infos = [run.info for run in by.members]
     ids = ", ".join(info.id for info in infos)
+    # The version that trained it: what it has learned came by that one.
     return {"shoal.version": infos[0].versions.get(VERSION, ""), "shoal.run": ids, "shoal.state": which}
 
 
@@ -81,4 +82,5 @@ def _outputs(takes: Signature, data: Data) -> list[dict[str, Any]]:
 
 
 def _json(value: Iterable[Mapping[str, Any]]) -> str:
+    # Metadata of an ONNX file are texts by names.
     return json.dumps(list(value), ensure_ascii=False)

@@ -38,6 +38,7 @@ def alike(found: Sequence[Signature]) -> Signature:
     first, *others = found
     for other in others:
         for mine, theirs in zip(first.fields, other.fields, strict=True):
+            # Of a category that some runs have not seen they have no mean.
             if mine.codes != theirs.codes:
                 raise UsageError(f"the runs do not know the same categories of {mine.column}: they make no one graph")
         if (first.numbers, first.outputs, first.matrix) != (other.numbers, other.outputs, other.matrix):

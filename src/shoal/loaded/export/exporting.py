@@ -119,6 +119,7 @@ def _weights(by: Run | Ensemble, which: Which, path: Path) -> _Found:
         about["encoding"] = json.dumps(plain(data.encoding), ensure_ascii=False)
     filled = write_safetensors(module.model, about, path)
     fresh = filled(run.trained(which).presented(run.trained(which).module()).model.to(_dtype(module))).eval()
+    # Bit for bit, as weights are only copied.
     same = all(value.equal(fresh.state_dict()[name]) for name, value in module.model.state_dict().items())
     scaled = ("its inputs and outputs are as the network has them; `encoding` in its metadata says how.",)
     return _checked(0.0 if same else math.inf, _dtype(module)), (
@@ -168,6 +169,7 @@ class _Expected:
             return apart(self._standard(outputs[0].reshape(values.shape)), self._standard(values))
         expected = predicted.select(f"p_{name}" for name in classes).to_torch()
         labels = torch.tensor([classes.index(name) for name in predicted.to_series()])
+        # The two most probable classes of each row.
         first, second = expected.topk(min(2, len(classes)), dim=1).values.T[[0, -1]]
         close = first - second < TOLERANCE[torch.float32]  # either may be the most probable one then
         same = bool(((outputs[0] == labels) | close).all())
@@ -182,6 +184,7 @@ class _Expected:
         try:
             predicted = self.by.predictions(raw, self.which)[:, : outputs.shape[1]]
             values = predicted.cast(pl.Float64).to_torch()
+            # Tried, as nothing says what a task's own `decode` does.
             plain = values.shape == outputs.shape and apart(values, outputs) < TOLERANCE[torch.float32]
         except (ShoalError, pl.exceptions.PolarsError):
             plain = False

@@ -35,6 +35,7 @@ def tracing() -> Iterator[None]:
     Raises:
         UsageError: where no graph can be made.
     """
+    # Of all loggers at once: torch's exporter has many, and puts handlers onto some.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -57,6 +58,7 @@ def program(whole: nn.Module, given: Feed, takes: Signature) -> torch.export.Exp
     Raises:
         UsageError: where the network's way depends on the values that it is given.
     """
+    # The one dimension that may be any: everything else is as it was trained.
     rows = torch.export.Dim("rows")
     example = {name: torch.from_numpy(values) for name, values in coded(given, takes).items()}
     x: Any = example[takes.matrix] if takes.matrix else example
@@ -83,6 +85,7 @@ def write_safetensors(network: nn.Module, about: Mapping[str, str], path: Path) 
     """Write the weights alone; what is returned puts them into a network that was built anew."""
     from safetensors.torch import load_file, save_file
 
+    # safetensors refuses two names for one tensor: of tied weights one is written, and the metadata tell the other.
     names, weights = own_names(network), network.state_dict()
     # safetensors refuses what is a view with gaps.
     tensors = {name: weights[name].contiguous() for name, own in names.items() if name == own}

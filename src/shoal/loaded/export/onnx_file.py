@@ -41,6 +41,7 @@ def write(whole: nn.Module, given: Feed, takes: Signature, about: Mapping[str, s
         UsageError: where a package is missing.
         ShoalError: where onnxruntime cannot run it.
     """
+    # Before anything is traced, which takes seconds.
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"exporting to ONNX needs {missing[0]}", hint="pip install 'shoal[export]'")
@@ -48,6 +49,7 @@ def write(whole: nn.Module, given: Feed, takes: Signature, about: Mapping[str, s
 
     found = _named(_exported(whole, given, takes), takes)
     onnx.helper.set_model_props(found, dict(about))
+    # After the names were changed by hand.
     onnx.checker.check_model(found)
     path.write_bytes(found.SerializeToString())
     return lambda rows: _predicted(path, rows, takes)
@@ -57,6 +59,7 @@ def _exported(whole: nn.Module, given: Feed, takes: Signature) -> onnx.ModelProt
     """The graph with numbers for everything, in the order of the signature."""
     traced = program(whole, given, takes)
     with tracing():
+        # The older exporter, which `dynamo=True` is not, takes no exported program.
         made = torch.onnx.export(traced, dynamo=True, verbose=False)
     assert made is not None
     found: onnx.ModelProto = made.model_proto
@@ -95,6 +98,7 @@ def _into(inner: str, outer: str, codes: Mapping[str, int] | None) -> onnx.NodeP
     from onnx.helper import make_node
 
     if codes is None:
+        # A node of no effect, so that the name outside may be any column's.
         return make_node("Identity", [outer], [inner])
     return make_node(
         "LabelEncoder",
@@ -119,6 +123,7 @@ def _out_of(inner: str, outer: str, takes: Signature) -> onnx.NodeProto:
         domain=_ML[0],
         keys_int64s=list(range(len(takes.classes))),
         values_strings=list(takes.classes),
+        # No class: of a row that is refused, as its probabilities are nan.
         default_string="",
     )
 
@@ -134,6 +139,7 @@ def _texts(graph: onnx.GraphProto, takes: Signature) -> Iterator[Any]:
 def _call_rows(value: onnx.ValueInfoProto) -> None:
     """Name the dimension that is not fixed."""
     for size in value.type.tensor_type.shape.dim:
+        # The exporter makes up names, another one in each graph.
         if size.dim_param:
             size.dim_param = "rows"
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 def write(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Keep arrays by names, which may be any."""
+    # By number: names of columns may hold what no file in a ZIP archive can be called.
     numbered: dict[str, Any] = {f"a{i}": values for i, values in enumerate(arrays.values())}
     numpy.savez(path, names=numpy.array(list(arrays), dtype=str), **numbered)
 
@@ -27,6 +28,7 @@ def main(model: str, given: str, found: str) -> None:
     """Write what the model predicts for the rows in `given` into `found`."""
     import onnxruntime
 
+    # On the CPU alone: another provider would round otherwise, or warn that it is not there.
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs = zip(names, session.run(names, read(given)), strict=True)

@@ -50,6 +50,7 @@ def _column(field: Field, place: int) -> pl.Series:
     if field.kind == "date":
         values = [_date(value) for value in values]
     if fitted.get("fill") is not None:
+        # In another row for each column, so that no row lacks all of them.
         values[place % N_ROWS] = None
     return pl.Series(field.column, values)
 
@@ -64,6 +65,7 @@ def _ends(fitted: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _date(year: float) -> datetime:
+    # Within what `datetime` can hold.
     whole = min(max(int(year), 1), 9998)
     return datetime(whole, 1, 1) + timedelta(seconds=round((year - whole) * 365 * 24 * 60 * 60))
 

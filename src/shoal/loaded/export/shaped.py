@@ -50,6 +50,7 @@ def given(by: Run | Ensemble, which: Which, data: Data) -> tuple[ForwardInput, .
     Raises:
         UsageError: where samples of one run have another shape than those of another.
     """
+    # Rows of numbers have a graph of their own, with encoder and decoder.
     if data.features:
         return ()
     found = [of_example(run.module(which)) or run.columns(which).shaped for run in by.members]
@@ -65,6 +66,7 @@ class ShapedGraph:
         self.given = given
         self.modules = [run.module(which) for run in by.members]
         self.dtype = next((each.dtype for each in self.modules[0].parameters()), torch.float32)
+        # Two samples: with one a dimension of rows could not be told from a fixed one.
         self.found = _tried(self.modules[0], self._tensors(2))
         if not isinstance(by, Run):
             _check_means(self.found)
@@ -164,6 +166,7 @@ def _samples(given: ForwardInput, n_rows: int, dtype: torch.dtype) -> NDArray[An
     kind = _dtype(given, dtype)
     if kind.startswith("float"):
         return (given.low + (given.high - given.low) * turns).astype(kind)
+    # Both ends as often as each number between.
     whole = numpy.floor(given.low + (given.high - given.low + 1) * turns).clip(max=given.high)
     return whole.astype(kind)
 

@@ -60,6 +60,7 @@ def signature(module: Supervised, data: Data, format: Format, *, by_column: bool
     for column in fitted:
         fields.append(_field(column, free(_unquoted(column["name"]), [field.name for field in fields]), format))
     parameter = next(module.model.parameters()).dtype
+    # A matrix has one type: texts and dates do not go into it.
     apart = by_column or any(field.kind != "number" for field in fields)
     numbers = torch.float64 if _needs_double(fitted) or (apart and "columns" in encoding) else parameter
     taken = [field.name for field in fields] if apart else []
@@ -91,6 +92,7 @@ class Whole(nn.Module):
         outputs = self.network(x.to(self.dtype))
         found = self.decoder(outputs) if self.decoder else (outputs,)
         if self.names and found[0].dim() > 1 and found[0].shape[1] == 1:
+            # As the columns that came in: of shape (rows,).
             found = (found[0][:, 0], *found[1:])
         return dict(zip(self.outputs, found, strict=True))
 
@@ -111,6 +113,7 @@ def _field(column: Mapping[str, Any], name: str, format: Format) -> Field:
 
 def _needs_double(fitted: Sequence[Mapping[str, Any]]) -> bool:
     """Whether numbers of a column differ by so little beside their size that float32 would not tell them apart."""
+    # By what rounding moves a number, relative to it.
     half = torch.finfo(torch.float32).eps / 2
     return any(abs(column.get("mean", 0)) * half > _ROUNDED * column.get("scale", 1) for column in fitted)
 

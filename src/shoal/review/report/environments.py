@@ -29,6 +29,7 @@ def environments(entries: Sequence[RunEntry]) -> list[tuple[str, str]]:
 
 def _tallied(values: Sequence[str], n: int) -> str:
     counts = {value: values.count(value) for value in dict.fromkeys(values)}
+    # Else it is told of how many: runs of earlier versions may lack it.
     if len(counts) == 1 and len(values) == n:
         return values[0]
     return ", ".join(f"{value} ({count} of {n} runs)" for value, count in counts.items())

@@ -37,6 +37,7 @@ _UNINTERESTING = ("outputs", "resume", "debug")
 def gather(entries: Sequence[Entry], *, title: str) -> Report:
     """Everything the page shows about these runs."""
     found = runs(entries)
+    # Of several sweeps none says what all of them vary.
     sweep = entries[0] if len(entries) == 1 and isinstance(entries[0], SweepEntry) else None
     ranked_settings = ranking(found, tested=True)
     by = ranked_settings.yardstick if ranked_settings else None
@@ -94,7 +95,9 @@ def _values(entries: Sequence[RunEntry], varies: Sequence[str]) -> dict[str, lis
         }
     rows = [*differing([_choices(run) for run in entries]), *differing([_configuration(run) for run in entries])]
     differ: dict[str, list[Any]] = {}
+    # The shorter name first, which the longer one then follows.
     for name, values in sorted(rows, key=lambda row: row[0].count(".")):
+        # `task.seed` is the run's own seed unless set: one column for both.
         follows = any(_word(other) == _word(name) and values == column for other, column in differ.items())
         if not follows and len({shown(value) for value in values if value is not None}) > 1:
             differ[name] = values
@@ -123,6 +126,7 @@ def _configuration(run: RunEntry) -> Mapping[str, Any]:
 
 def _settings(values: Mapping[str, Sequence[Any]], entries: Sequence[RunEntry]) -> list[Setting]:
     """Each setting that differs, repetitions last."""
+    # As they were typed on the command line, which is the order of the jobs.
     by_job = sorted(range(len(entries)), key=lambda row: entries[row].path)
     settings = []
     for name, column in values.items():
@@ -185,7 +189,9 @@ def _curves(entries: Sequence[RunEntry]) -> dict[str, list[dict[str, list[float]
         except DamagedError:
             every.append({})
     names = dict.fromkeys(name for each in every for name in each)
+    # Losses first: of many metrics only a few are drawn.
     ordered = sorted(names, key=lambda name: not name.endswith("loss"))[:_METRICS]
+    # A page is mailed: its size is bounded, whatever the number of runs.
     points = max(_FEWEST, min(200, _POINTS // max(1, len(entries) * len(ordered))))
     return {name: _thinned([each.get(name) for each in every], points) for name in ordered}
 
@@ -253,6 +259,7 @@ def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float
     for curve in curves:
         for x, y in zip(curve["x"], curve["y"], strict=True):
             columns.setdefault(x, []).append(y)
+    # Where one run has stopped the mean would be one of the others.
     shared = {x: ys for x, ys in sorted(columns.items()) if len(ys) == len(curves)}
     spread: dict[str, list[float]] = {"x": list(shared), "mean": [], "low": [], "high": []}
     for ys in shared.values():
@@ -279,6 +286,7 @@ def _png(run: RunEntry) -> str | None:
     path = run.dir.fit_figure
     if path.is_symlink() or path.parent.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_FIGURE:
         return None
+    # Its first bytes tell whether it is a picture: any file may have this name.
     content = path.read_bytes()
     return base64.b64encode(content).decode() if content.startswith(_PNG) else None
 

@@ -37,6 +37,7 @@ def render(entries: Sequence[Entry], *, title: str) -> str:
     report = gather(entries, title=title)
     here = files("shoal.review.report")
     template = _environment().from_string((here / "page.html.j2").read_text(encoding="utf-8"))
+    # Without spaces, and without nan, which is no JSON to a browser.
     lines = json.dumps(_shared_axes(report), allow_nan=False, separators=(",", ":"))
     return template.render(
         report=report,
@@ -60,6 +61,7 @@ def render(entries: Sequence[Entry], *, title: str) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
+    # Escaped: names and notes are the user's, and a page is passed on.
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {
         "number": number,
@@ -141,12 +143,14 @@ def _plain(group: Repetitions) -> dict[str, Any]:
 
 def _embedded(data: dict[str, Any]) -> str:
     """JSON that cannot end the script element it stands in, whatever the names in it are."""
+    # `</script>` in a note would end the element.
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _packed(content: bytes) -> str:
     """A large part of the page at a third of its size; the browser unpacks it."""
+    # Without a time: the same runs make the same page.
     return _text(gzip.compress(content, compresslevel=6, mtime=0))
 
 
