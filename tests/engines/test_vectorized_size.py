@@ -26,8 +26,8 @@ def footprint(*hidden: int, batch: int) -> Footprint:
     return Footprint.of(module, (torch.zeros(batch, 1), torch.zeros(batch, 1)), samples=2048 * 8)
 
 
-def test_the_reference_work_is_stacked_by_64() -> None:
-    assert footprint(32, 32, batch=128).most_within(cache=2 * MIB, memory=16 << 30) == 64
+def test_the_reference_work_is_stacked_by_256() -> None:
+    assert footprint(32, 32, batch=128).most_within(cache=2 * MIB, memory=16 << 30) == 256
 
 
 @pytest.mark.parametrize(("hidden", "batch", "runs"), [((8, 8), 16, MOST), ((128, 128), 128, FEWEST)])
