@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from functools import lru_cache
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -86,8 +87,13 @@ def of_mapping(error: BaseException) -> bool:
 
 def place_of(module: pl.LightningModule, step: CapturedStep | None) -> str:
     """File and line of a module's step; that of training unless it is given, and the class where it has no file."""
+    return _place(type(module), step.name if step else "training_step")
+
+
+@lru_cache  # each run of a stack asks for it, and its source would be read again for each
+def _place(kind: type, name: str) -> str:
     try:
-        _, line = inspect.getsourcelines(getattr(type(module), step.name if step else "training_step"))
-        return f"{Path(inspect.getfile(type(module))).name}:{line}"
+        _, line = inspect.getsourcelines(getattr(kind, name))
+        return f"{Path(inspect.getfile(kind)).name}:{line}"
     except (OSError, TypeError):  # a class that was typed into an interpreter has no source
-        return type(module).__name__
+        return kind.__name__

@@ -59,6 +59,8 @@ class Hooks:
         `metrics` are what the runs have measured in this epoch.
         """
         changed, called = False, [run for run in live if run in self._runs and self._runs[run].has(names)]
+        if not called:  # most runs have no hooks: nothing is drawn that the generators would be restored after
+            return False
         with generators_restored():
             for run in called:
                 row, hooks = live[run], self._runs[run]
@@ -66,9 +68,8 @@ class Hooks:
                 if row not in stack.diverged:
                     hooks.at(epoch, stack.steps[row], (metrics or {}).get(run, {}))
                     changed |= hooks.run(names, stack, row)
-        if called:
-            # A step is traced once for all runs: of what hooks set it can only read what is the same in all.
-            self._agree([self.members[run].module for run in live])
+        # A step is traced once for all runs: of what hooks set it can only read what is the same in all.
+        self._agree([self.members[run].module for run in live])
         return changed
 
     def end(self, runs: Mapping[int, int], stack: Stack) -> None:

@@ -113,7 +113,7 @@ class Member:
                 # A callback may keep what it is given, and change it.
                 each.load_state_dict(copy.deepcopy(states[each.state_key]))
 
-    @property
+    @cached_property  # which hooks do something is read from their code, too dear for every epoch
     def _called(self) -> list[pl.Callback]:
         return list(called(self.job.callbacks).values())
 
