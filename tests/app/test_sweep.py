@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from commands import trained
@@ -29,6 +30,8 @@ def test_every_job_of_a_sweep_leaves_an_ordinary_run_directory(workdir: Path) ->
         assert yaml.safe_load(run.config.read_text())["optimizer"]["lr"] == settings["optimizer.lr"]
         hydra = yaml.safe_load((run.hydra / "hydra.yaml").read_text())["hydra"]
         assert (hydra["job"]["num"], hydra["runtime"]["output_dir"]) == (number, str(run.path.absolute()))
+        for text in (run.hydra / "hydra.yaml", run.config):  # written in parts, and read like what is written whole
+            assert text.read_text() == OmegaConf.to_yaml(OmegaConf.create(yaml.safe_load(text.read_text())))
         assert f"seed={settings['seed']}" in yaml.safe_load((run.hydra / "overrides.yaml").read_text())
         events = EventAccumulator(str(run.path)).Reload()
         assert len(events.Scalars("val/loss")) == 3

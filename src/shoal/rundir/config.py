@@ -15,6 +15,8 @@ SCHEMA = 1
 """Version of the configuration's form: its first key, `schema`, which stands in the file only."""
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
+MOST_TEXTS = 1000
+"""Nodes whose text is remembered."""
 
 
 # PyYAML has this one where it was built with libyaml, and writes with it in a fraction of the time.
@@ -27,9 +29,23 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 def write_config(path: Path, config: Mapping[str, Any]) -> str:
     """Replace config.yaml; its text."""
-    text: str = yaml.dump({"schema": SCHEMA, **config}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text = "".join(_written(key, node) for key, node in {"schema": SCHEMA, **config}.items())
     write_text(path, text)
     return text
+
+
+_texts: dict[str, str] = {}
+"""Nodes as they were written: the runs of a sweep have most of them in common."""
+
+
+def _written(key: str, node: Any) -> str:
+    """One node of the first level as YAML."""
+    known = f"{key!r}: {node!r}"  # unlike JSON this tells 1 from "1" among keys, and a tuple from a list
+    if known not in _texts:
+        if len(_texts) >= MOST_TEXTS:
+            _texts.clear()
+        _texts[known] = yaml.dump({key: node}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return _texts[known]
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -41,10 +41,21 @@ class Hydra:
             "job": {"id": number, "num": number, "override_dirname": dirname},
             "runtime": {"output_dir": str(path.absolute())},
         }
-        # By hand, node by node: Hydra's own way copies and resolves everything anew for each job.
-        whole = {"hydra": {key: {**self.values[key], **part} for key, part in parts.items()}}
-        # It is appended to the common part, which has the line already.
-        return as_yaml(whole).removeprefix("hydra:\n")
+        # By hand, and without the first line, which the common part has: Hydra's own way resolves everything for each job.
+        return "".join(f"  {key}:\n{''.join(self._items(key, part).values())}" for key, part in parts.items())
+
+    def _items(self, key: str, own: Mapping[str, Any]) -> dict[str, str]:
+        """What stands in a node of that file, each as YAML: what is the job's own, and what all jobs have there."""
+        return self._shared[key] | {name: _indented(key, name, value) for name, value in own.items()}
+
+    @cached_property
+    def _shared(self) -> dict[str, dict[str, str]]:
+        return {key: {n: _indented(key, n, value) for n, value in self.values[key].items()} for key in OWN}
+
+
+def _indented(key: str, name: str, value: Any) -> str:
+    """A setting of Hydra's as YAML, where it stands in the file."""
+    return as_yaml({"hydra": {key: {name: value}}}).removeprefix(f"hydra:\n  {key}:\n")
 
 
 @dataclass(frozen=True)
