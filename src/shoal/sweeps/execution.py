@@ -13,7 +13,7 @@ from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.signals import listening
-from shoal.sweeps.block import Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
+from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
 from shoal.sweeps.executor import Executor, Happening, Lost
 from shoal.sweeps.leases import Leases
 from shoal.sweeps.ledger import Ledger
@@ -42,13 +42,16 @@ class Execution:
         ended: Callable[[int, RunInfo], None] = lambda number, info: None,
         fail_fast: bool = False,
         leases: Leases | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
+        """`meanwhile` is called once the first block has told how far it is: there is time then for what can wait."""
         self.executor = executor
         self.ledger = ledger
         self.progress = progress
         self.begin = begin
         self.ended = ended
         self.fail_fast = fail_fast
+        self.meanwhile: Callable[[], None] | None = meanwhile
         self.leases = leases
         """Of workers that may live on where they are taken for lost."""
         self.received: int | None = None
@@ -68,7 +71,7 @@ class Execution:
         self._queue.extend(blocks)
         self.progress.expect(blocks)
         with listening(self._receive):
-            for happening in self.executor.run(self._take, self.progress.advanced, lambda: len(self._queue)):
+            for happening in self.executor.run(self._take, self._advanced, lambda: len(self._queue)):
                 self._account(happening)
         # Workers that were given up may live on: from here on nothing counts that they write.
         if self.leases:
@@ -76,6 +79,12 @@ class Execution:
         for number, job in self.ledger.jobs.items():
             if job.status is Status.RUNNING:
                 self.ledger.update(number, Status.INTERRUPTED, "stopped at once: it goes on from its last checkpoint")
+
+    def _advanced(self, block: Block, event: Advanced) -> None:
+        self.progress.advanced(block, event)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
 
     def _take(self) -> Block | None:
         """The next block, ready to be trained."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +189,14 @@ class Closing:
         title = f"{self._completed[0][0].task}  {self.sweep.path.name}"
         write_bytes(path, rendering.png(curves_figure(groups, metrics, title=title)))
         return path
+
+
+def import_figures() -> None:
+    """Import what draws, which takes as long as a picture, before there is something to draw."""
+    with suppress(Exception):  # whatever it is: it is told where it draws
+        import shoal.pictures.rendering
+        import shoal.record.figures.fit
+        import shoal.record.figures.sweep  # noqa: F401
 
 
 def _illustrate(run: RunDir) -> None:

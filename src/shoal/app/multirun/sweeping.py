@@ -12,7 +12,7 @@ from typing import Any
 from shoal.app.multirun.announcing import division, dry_run, other_instructions
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.blocks import Blocks
-from shoal.app.multirun.closing import Closing
+from shoal.app.multirun.closing import Closing, import_figures
 from shoal.app.multirun.devices import on_devices
 from shoal.app.multirun.sweep_directory import opened
 from shoal.app.multirun.working_tree import WorkingTree
@@ -135,6 +135,7 @@ class Sweeping:
                 ended=self._ended,
                 fail_fast=self.settings.fail_fast,
                 leases=self.leases if self.asked.hosts.apart else None,
+                meanwhile=import_figures,
             )
             execution.run(blocks)
         return execution
