@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from commands import trained
+from shoal.record.checkpoint_file import load
 from shoal.rundir import RunDir, Status, read_history, read_info, verify
 from sweeps import SMALL, runs, same, sweep
 
@@ -43,7 +47,24 @@ def test_a_run_alone_in_its_sweep_equals_the_same_among_others_to_the_bit(workdi
     sweep("seed=range(5)")
     sweep("seed=3", "hydra.sweep.dir=other")
 
-    assert same(runs()[3], runs("other")[0])
+    mine, other = runs()[3], runs("other")[0]
+    assert same(mine, other)
+    assert mine.history.read_bytes() == other.history.read_bytes()
+    assert mine.config.read_bytes() == other.config.read_bytes()
+    for each in ("last", "best"):
+        kept, expected = (pytree.tree_flatten(load(getattr(run, each))) for run in (mine, other))
+        assert kept[1] == expected[1]
+        assert all(map(equal, kept[0], expected[0]))
+    assert scalars(mine) == scalars(other)
+
+
+def equal(one: object, other: object) -> bool:
+    return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
+
+
+def scalars(run: RunDir) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run.path)).Reload()
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_a_run_of_a_stack_resumes_evaluates_and_predicts_like_any_other(workdir: Path) -> None:
