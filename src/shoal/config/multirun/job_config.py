@@ -41,7 +41,7 @@ class Hydra:
             "job": {"id": number, "num": number, "override_dirname": dirname},
             "runtime": {"output_dir": str(path.absolute())},
         }
-        # By hand, and without the first line, which the common part has: Hydra's own way resolves everything for each job.
+        # By hand, without the first line, which the common part has: Hydra's way resolves everything for each job.
         return "".join(f"  {key}:\n{''.join(self._items(key, part).values())}" for key, part in parts.items())
 
     def _items(self, key: str, own: Mapping[str, Any]) -> dict[str, str]:
