@@ -6,6 +6,7 @@ import inspect
 import traceback
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -87,7 +88,8 @@ def of_mapping(error: BaseException) -> bool:
 
 def place_of(module: pl.LightningModule, step: CapturedStep | None) -> str:
     """File and line of a module's step; that of training unless it is given, and the class where it has no file."""
-    return _place(type(module), step.name if step else "training_step")
+    kind: Any = type(module)  # which mypy takes for one without a hash
+    return _place(kind, step.name if step else "training_step")
 
 
 @lru_cache  # each run of a stack asks for it, and its source would be read again for each
