@@ -38,12 +38,14 @@ def bands(
     Raises:
         UsageError: where the data do not determine a parameter, or leave nothing to tell errors by.
     """
+    # Of groups each may have bands of its own: those that tell of no errors have nan.
     loose = any(value is None for row in fit["covariance"] for value in row) and not network.groups
     if fit["freedom"] < 1 or loose:
         raise UsageError("this fit has no intervals: the data do not determine all of its parameters")
     values = {name: value.detach().double() for name, value in network.values().items()}
     trained = {name: values[name] for name in network.trained}
     n_targets = network.curves.outputs
+    # Two equal rows, as everywhere; targets do not matter to a slope.
     batch = (x.double()[None].repeat(2, 1, 1), torch.zeros(2, len(x), n_targets, dtype=torch.float64))
     fixed = {name: each.double()[None].repeat(2, *[1] * each.dim()) for name, each in network.named_buffers()}
     problem = problem_of(network, None, batch, trained, fixed, together=True)
@@ -56,15 +58,18 @@ def bands(
         both = slopes[i] * slopes[j]
         variance += torch.where(both != 0, both * value, 0.0)
     known = _of_places(network, fit, x)
+    # One for each number of degrees of freedom: there may be thousands of places.
     quantiles = {n: t_quantile(level, n) for n in {each["freedom"] for each in known}}
     t = x.new_tensor([quantiles[each["freedom"]] for each in known], dtype=torch.float64)[:, None]
     if isinstance(loss, Likelihood):
+        # A count's variance is its mean, and a share's p (1 - p): `slope` is one over its root.
         middle = problem.real(problem.predictions(params)[0])
         scatter = loss.squares(middle, middle).slope.square().reciprocal().view(n_targets, -1).T
     else:
         scatter = x.new_tensor([_scatter(fit, each, n_targets) for each in known], dtype=torch.float64)
     # Rounding may leave less than nothing where terms of the covariance cancel.
     variance = variance.clamp_min(0).view(n_targets, -1).T
+    # The variance of a new value is that of the curve and its own together.
     return Bands(t * variance.sqrt(), t * (variance + scatter).sqrt())
 
 

@@ -59,6 +59,7 @@ def bootstrap(
     found, ended = solution(made, params.repeat(samples, 1))
     good = found[ended]
     tail = (1 - level) / 2
+    # The quantiles themselves, which lean as the parameter's distribution does.
     ends = torch.quantile(good, torch.tensor([tail, 1 - tail], dtype=good.dtype), dim=0).T.tolist()
     return Bootstrap(
         resampling=resampling,
@@ -111,15 +112,18 @@ def resampled(
         return replace(problem, root=problem.root * counts.sqrt().repeat(1, n_targets))
     values = problem.predictions(params.repeat(2, 1))[:1]
     root = problem.real(problem.root)
+    # Weighted residuals, which all have one variance: they may change places.
     weighted = (problem.real(problem.y - values) * root).view(n_targets, n)
     # Residuals are smaller than errors, by as many parameters as were fitted to them.
     spread = (n * n_targets / max(n * n_targets - len(params), 1)) ** 0.5
     if resampling == "residuals":
         drawn = torch.randint(n, (samples, n), generator=generator)
+        # Around their mean, which drawn noise must not add to every value.
         noise = (weighted - weighted.mean(1, keepdim=True))[:, drawn].transpose(0, 1) * spread
     else:
         size = weighted.square().mean(1, keepdim=True).sqrt() * spread
         noise = torch.randn(samples, n_targets, n, generator=generator, dtype=torch.float64) * size
+    # Back to the size that each row's own error has.
     noisy = problem.real(values) + noise.flatten(1) / torch.where(root > 0, root, 1.0)
     return replace(problem, y=problem.of_all(noisy))
 
@@ -131,6 +135,7 @@ def _rows(problem: FormulaProblem, n: int, samples: int, generator: torch.Genera
     group = problem.member[0, :n].to(torch.int64).argmax(1)
     order = group.argsort(stable=True)
     counts = group.bincount()
+    # Where the rows of its group begin in `order`.
     first = (counts.cumsum(0) - counts)[group]
     place = torch.rand(samples, n, generator=generator, dtype=torch.float64) * counts[group]
     return order[first + place.long()]

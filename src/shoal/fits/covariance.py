@@ -33,6 +33,7 @@ def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " p
     free = (~held).nonzero()[:, 0]
     undetermined = torch.zeros(n, dtype=torch.bool)
     matrix = torch.zeros(n, n, dtype=jacobian.dtype)
+    # Columns of length 1: what counts as rounding must not depend on the units of a parameter.
     norms = jacobian[free].square().sum(-1).sqrt()
     undetermined[free[norms == 0]] = True
     free, norms = free[norms > 0], norms[norms > 0]
@@ -40,12 +41,15 @@ def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " p
         scaled = functional.pad(
             jacobian[free] / norms[:, None], (0, len(free))
         )  # as long as there are columns at least
+        # Twice: a single row would be summed by other kernels.
         columns = scaled[:, None, :].repeat(1, 2, 1)
         upper = decomposed(columns, columns[:0]).upper
+        # Of R, which has the singular values of all samples in as many rows as there are parameters.
         _, sizes, directions = torch.linalg.svd(upper[:, 0, :].T)
         tight = sizes > _SINGULAR * sizes[0]
         loose = directions[~tight].abs()
         undetermined[free] = (loose >= _SHARE * loose.amax(1, keepdim=True)).any(0)
+        # (J'J)^-1 = R^-1 R^-T, without ever squaring what may nearly be singular.
         half = inverse(upper)[0] if tight.all() else directions[tight].T / sizes[tight]
         half = half / norms[:, None]
         matrix[free[:, None], free] = half @ half.T

@@ -58,6 +58,7 @@ def _shared(name: str, measuring: Measuring, network: FormulaNetwork, samples: S
 
 def _together(measuring: Measuring, network: FormulaNetwork, parts: Mapping[str, tuple[FormulaNetwork, Split]]) -> Fit:
     """One result of the fits of all groups, each of which is as it would be alone."""
+    # A group may have all of its rows in the test part.
     filled = {name: part for name, part in parts.items() if len(part[1])}
     fits = {name: measuring.fit(*part) for name, part in filled.items()}
     ends = [Ended.at(of_group, measuring.loss, samples) for of_group, samples in filled.values()]
@@ -114,8 +115,10 @@ def _criteria(
     n = sum(end.n for end in ends)
     k = sum(int((~end.held).sum()) for end in ends)
     if not measuring.absolute:
+        # The one variance is a parameter, too.
         return criteria(sum(end.cost for end in ends), n, sum(end.logs for end in ends), k + 1, absolute=False)
     aic = sum(fit.aic or 0.0 for fit in fits.values())
+    # BIC has log n in the place of AIC's 2, for each parameter.
     return aic, aic + k * (math.log(n) - 2)
 
 
@@ -123,6 +126,7 @@ def _parameters(network: FormulaNetwork, fits: Mapping[str, Fit]) -> tuple[Param
     """Each parameter of each group; a fixed one once."""
     found = []
     for label, value in network.recorded().items():
+        # `b[A]` is the b of group A.
         name, _, rest = label.partition("[")
         fit = fits.get(rest.removesuffix("]")) if name in network.own else None
         of_group = next((each for each in fit.parameters if each.name == name), None) if fit else None
@@ -144,6 +148,7 @@ def _blocks(network: FormulaNetwork, fits: Mapping[str, Fit]) -> _Matrix:
     for g, group in enumerate(network.groups):
         for i in range(len(network.own)):
             for j in range(len(network.own)):
+                # The columns of one parameter stand together, a group after the other.
                 matrix[i * n + g][j * n + g] = fits[group].covariance[i][j] if group in fits else None
     return tuple(map(tuple, matrix))
 

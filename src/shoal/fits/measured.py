@@ -125,6 +125,7 @@ class Measuring:
         """The fit of a formula to samples; groups of them have parameters in common, if there are any."""
         end = Ended.at(network, self.loss, samples)
         found = covariance(end.jacobian, end.held)
+        # A parameter at its bound was not free to follow the samples.
         freedom = end.n - int((~end.held).sum())
         variance = end.cost / freedom if freedom > 0 else math.nan
         scale = 1.0 if self.absolute else variance
@@ -193,6 +194,7 @@ def _parameters(
             parameters.append(Parameter(name=label, value=value, note="fixed"))
             continue
         i = places[label]
+        # nan for none: without degrees of freedom there is no variance.
         error = math.sqrt(found.matrix[i, i] * scale) if scale >= 0 else math.nan
         note = "at its bound" if end.held[i] else "not determined" if not math.isfinite(error) else ""
         if note:
@@ -209,6 +211,7 @@ def _named(parameters: Sequence[Parameter], name: str) -> Parameter:
 
 def explained(ends: Sequence[Ended]) -> float | None:
     """R2: the share of the targets' weighted variance that the formula explains, each being around its own mean."""
+    # Of all groups together: each target has one mean.
     weight = torch.cat([end.problem.by_target(end.problem.root[0].square()) for end in ends], dim=1)
     y = torch.cat([end.problem.by_target(end.problem.y[0]) for end in ends], dim=1)
     mean = (weight * y).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
@@ -218,6 +221,7 @@ def explained(ends: Sequence[Ended]) -> float | None:
 
 def _criteria(end: Ended, absolute: bool) -> tuple[float | None, float | None]:
     """AIC and BIC of a fit."""
+    # A variance that is told from the residuals is a parameter as well.
     k = int((~end.held).sum()) + (not absolute)
     if isinstance(end.problem.loss, Likelihood):
         weight = end.problem.root[0].square()

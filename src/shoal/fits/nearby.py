@@ -72,6 +72,7 @@ class _Begin(NamedTuple):
     @classmethod
     def of(cls, samples: _Samples, start: Tensor) -> _Begin | None:
         """None where the data do not tell."""
+        # Two of them: all begin at one place, and a single row would be summed by other kernels.
         one = samples.select(torch.tensor([0, 1]))
         values, found = one.problem.sloped(start[:2])
         slopes = torch.stack([_times(torch.ones_like(values), slope)[0] for slope in found], dim=1)
@@ -79,6 +80,7 @@ class _Begin(NamedTuple):
         if len(jacobian) < jacobian.shape[1] or not jacobian.isfinite().all():
             return None
         upper = torch.linalg.qr(jacobian, mode="r").R
+        # Singular: the coordinates would be infinite, and the slower way says what is not determined.
         if not (upper.diagonal().abs() > 0).all():
             return None
         into: Tensor = torch.linalg.solve_triangular(upper, torch.eye(len(upper), dtype=upper.dtype), upper=True)
@@ -95,6 +97,7 @@ class _Begin(NamedTuple):
         weighted = weight * error
         n = self.slopes.shape[1]
         products = (self.slopes[:, :, None] * self.slopes[:, None, :]).flatten(1)
+        # One product of matrices for all fits: they differ in their weights alone.
         gram = (products.T @ weight.T).view(n, n, -1)
         return _Point((weighted * error).sum(1), self.slopes.T @ weighted.T, gram, self._bent(gram, weighted))
 
@@ -174,6 +177,7 @@ class _Search:
         """Where the next step of each run leads, and which runs that ends: it, or the one after it, is next to none."""
         point, undamped = self.point, self.damping == 0
         along, good = solved(point.bend, -point.slope)
+        # A step without damping where the bend makes no minimum would lead uphill.
         if not (good & undamped).all():
             identity = torch.eye(len(point.slope), dtype=along.dtype)[:, :, None]
             damping = torch.where(undamped & ~good, _LEAST, self.damping)
@@ -183,6 +187,7 @@ class _Search:
         trial = self.params + moved
         self.flat = (point.slope * along).sum(0).abs() <= cost * point.cost
         length = (moved.abs() / (step * trial.abs()).clamp_min(torch.finfo(moved.dtype).tiny)).amax(1)
+        # By how much steps get shorter: of Newton's, more and more.
         rate = length / self.before
         next_one = (rate <= _FAST) & (length * rate <= 1 - _FAST)
         self.before = length
@@ -191,6 +196,7 @@ class _Search:
     def accept(self, trial: Tensor) -> None:
         """Go where the cost is no larger; damp the others."""
         new, old = self.begin.at(self.samples, trial), self.point
+        # Where nothing more can be gained the cost may rise by its rounding.
         better = new.cost.isfinite() & ((new.cost <= old.cost) | self.flat)
         self.params = torch.where(better[:, None], trial, self.params)
         self.point = (
@@ -222,6 +228,7 @@ def solved(
         for j in range(i):
             left = matrix[i, j]
             for k in range(j):
+                # Written out over the parameters: each operation is one over all fits.
                 left = left - row[k] * lower[j][k]
             row.append(left / lower[j][j])
         pivot, rest = matrix[i, i], right[i]

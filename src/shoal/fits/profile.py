@@ -76,6 +76,7 @@ class _Search:
         self.better = False
         side = torch.tensor([-1.0, 1.0], dtype=params.dtype).repeat(n // 2)
         error = covariance[which, which].sqrt()
+        # Where the ends of a straight problem are.
         self.at = self.middle + side * t * error
         # The others move along with it, as in a problem that is straight.
         along = torch.nan_to_num(covariance[which] / covariance[which, which][:, None])
@@ -96,6 +97,7 @@ class _Search:
             far = ~(height < 0)
             found = height.abs() <= _CLOSE * self.t
             stuck = (height < 0) & (self.at == self.limit)  # at its bound, and the cost is small enough there
+            # No number is left between the two.
             tight = (outer - inner).abs() <= 4 * torch.finfo(inner.dtype).eps * inner.abs()
             done |= found | stuck | tight
             if done.all():
@@ -108,6 +110,7 @@ class _Search:
     def _next(self, inner: OfRuns, outer: OfRuns, below: OfRuns, above: OfRuns) -> OfRuns:
         """Further out where no outer end is known; else by the secant, or, near its ends, by the middle."""
         share = -below / (above - below)
+        # Near an end the secant creeps: the middle halves what is left.
         share = torch.where(share.isfinite() & (share > 0.05) & (share < 0.95), share, 0.5)
         # The root of the growth is a straight line where the problem is one: the end would be so much further out.
         reach = (self.t / (below + self.t)).clamp(1.01, 3.0).nan_to_num(3.0)
@@ -127,6 +130,7 @@ class _Search:
         good = cost.isfinite()
         self.better = self.better or bool((cost[good] < self.least * (1 - _LESS)).any())
         self.others = torch.where(good[:, None], found.params, self.others)
+        # The root, as the cost grows with the square of the distance.
         grown = ((cost - self.least).clamp_min(0) / self.variance).sqrt()
         return torch.where(good, grown - self.t, torch.inf)
 

@@ -18,6 +18,7 @@ def signs(residuals: Float[Tensor, " samples"]) -> float | None:
     below = n - above
     if n <= _FEW or above < 2 or below < 2:
         return None
+    # A run begins wherever the sign changes.
     runs = 1 + int((above_zero[1:] != above_zero[:-1]).sum())
     mean = 1 + 2 * above * below / n
     variance = (mean - 1) * (mean - 2) / (n - 1)
@@ -33,6 +34,7 @@ def normality(residuals: Float[Tensor, " samples"]) -> float | None:
         return None
     skewness = float(centered.pow(3).mean()) / second**1.5
     kurtosis = float(centered.pow(4).mean()) / second**2
+    # Chi-square of two degrees of freedom, whose tail is exp(-x / 2).
     return math.exp(-(_of_skewness(skewness, n) ** 2 + _of_kurtosis(kurtosis, n) ** 2) / 2)
 
 

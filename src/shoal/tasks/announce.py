@@ -17,5 +17,5 @@ def announce(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
     """
     trainer.callback_metrics.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
     for logger in trainer.loggers:
-        # With the epoch, as Lightning's own connector adds it.
+        # With the epoch, as Lightning's own connector adds it to what it logs.
         logger.log_metrics({EPOCH: trainer.current_epoch, **values}, step=trainer.global_step)
