@@ -44,10 +44,21 @@ def flagged(x: Given) -> Tensor:
     return found
 
 
+def chosen(x: Given) -> Tensor:
+    flags, rows = x > 0, x[:, 0] < 0
+    parts = [
+        *(x[flags], x[rows, 1:], x[rows], x[1, flags[1]], x[x > 9]),
+        *(x.masked_select(flags[:1]), torch.masked_select(x, rows[:, None])),
+        *(x.flatten()[flags.flatten().nonzero().squeeze(1)], x[torch.where(flags)], x[rows.nonzero(as_tuple=True)]),
+    ]
+    return torch.stack([each.square().sum() for each in parts])
+
+
 MADE: dict[str, Callable[[Given], Tensor]] = {
     "rows of a new tensor": filled,
     "new tensors": counted,
     "flags": flagged,
+    "chosen by flags": chosen,
     "scattered": lambda x: torch.zeros_like(x).scatter_(0, PLACES, x),
     "scattered numbers": lambda x: x.clone().scatter_(0, PLACES, 2.0) * x,
     "clamped": lambda x: x.clone().clamp_(-0.5, 0.5).lerp_(x, 0.3).addcmul_(x, x, value=2),

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*have no `val_dataloader`.*",
 )
 ALIKE = (
-    *(styled.Annealed, styled.Assigns, styled.Checks, styled.Normed, styled.Prepares),
+    *(styled.Annealed, styled.Assigns, styled.Checks, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
 )
 

@@ -78,8 +78,14 @@ def blind(operation: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def is_elementwise(result: Any, args: tuple[Any, ...]) -> bool:
-    """Whether an operation gave an element for each of its inputs' and reduced nothing."""
-    return isinstance(result, Tensor) and result.dim() > 0 and result.shape == _broadcast(args)
+    """Whether an operation gave an element for each of its inputs' and reduced nothing.
+
+    Not of whole numbers and flags: they are exact wherever they stand, and by the zeros that fill a vector they could
+    not be divided.
+    """
+    if not isinstance(result, Tensor) or not (result.is_floating_point() or result.is_complex()):
+        return False
+    return result.dim() > 0 and result.shape == _broadcast(args)
 
 
 def _broadcast(args: tuple[Any, ...]) -> torch.Size:

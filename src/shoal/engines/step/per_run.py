@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from shoal.engines.step.chosen import BY_FLAGS
 from shoal.engines.step.recurrent import LAYERS, is_padded, recurrent
 
 _IN_PLACE = """
@@ -116,6 +117,7 @@ _PER_RUN: dict[Any, Callable[..., Any]] = {
     functional.normalize: normalize,
     torch.Tensor.view: view,
     torch.Tensor.__setitem__: put,
+    **BY_FLAGS,
     **{getattr(torch.Tensor, name): _in_place(name) for name in _IN_PLACE.split()},
     **{function: _recurrent(function) for function in LAYERS},
 }
