@@ -72,7 +72,7 @@ def choose(numerics: object) -> None:
 
 
 def offer(numerics: object) -> None:
-    """The same as far as it can be, for who only uses what was trained."""
+    """As `choose`, as far as it can be and without an error: for who only uses what was trained."""
     if numerics == PORTABLE and "torch" not in sys.modules and not lacking():
         os.environ.update(EVERYWHERE)
 

@@ -37,7 +37,7 @@ class Interrupted(ShoalError):
 
 @contextmanager
 def listening(receive: Receive) -> Iterator[Mapping[int, Any]]:
-    """Call `receive` for each signal that asks to stop while the block runs, which is given the handlers before."""
+    """Call `receive` for each signal that asks to stop while the block runs; gives the handlers of before."""
     with _handled(dict.fromkeys(STOPPING, receive) | dict.fromkeys(_HANGUP, signal.SIG_IGN)) as before:
         yield before
 

@@ -95,7 +95,7 @@ class Gathering:
     """The samples that were gathered in this process."""
 
     def __init__(self, *, at_once: bool, shared: SharedSamples | None = None) -> None:
-        """`at_once` says to gather what is iterated over for the first time; otherwise that is for the second.
+        """`at_once` says to gather samples when they are first iterated over; otherwise it is done at the second time.
 
         `shared` are those of other processes.
         """

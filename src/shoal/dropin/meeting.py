@@ -161,7 +161,7 @@ class _Party:
             self.stacked.why_not_validated = ""
 
     def _looked_at(self, jobs: dict[int, Waiting]) -> dict[int, str]:
-        """Of jobs whose modules look otherwise than when they came: those that the stack no longer fits."""
+        """Why jobs do not fit the stack any more, by row; those are asked whose modules look otherwise by now."""
         changed = [row for row, job in jobs.items() if job.changed]
         return self.stacked.unlike(jobs, rows=changed) if changed else {}
 

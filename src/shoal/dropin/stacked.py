@@ -81,7 +81,7 @@ class Stacked:
         self.why_not_validated = ""
 
     def unlike(self, jobs: Rows, *, rows: Sequence[int] | None = None) -> dict[int, str]:
-        """For each job that would not train here as it does alone, why, by row; of those in `rows`."""
+        """Why jobs would not train here as they do alone, by row; `rows` are looked at, all of them unless given."""
         self._guard.on = False
         # Bits are compared once it is known who stays (`_rehearse`).
         found: dict[int, str] = {}

@@ -18,7 +18,7 @@ class Untouched:
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self.changed: dict[int, str] = {}
-        """For each module whose tensors, neither parameters nor buffers, were changed in place the first of them."""
+        """By module: the first tensor that was changed in place, and is neither a parameter nor a buffer."""
         self._modules = modules
         self._kept: list[list[tuple[str, nn.Module, dict[str, Any], dict[str, Any]]]] = []
 

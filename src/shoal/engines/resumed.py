@@ -31,8 +31,8 @@ class CallbackSettings:
     def restore(self, *, over: bool) -> None:
         """Give the callbacks back what of their settings was changed.
 
-        Early stopping that has given its signal gives it anew under other settings; so it does where its signal had
-        ended the training, which `over` says, and the training goes on.
+        An early stopping whose settings were changed forgets the signal that it has given. So does one whose signal had
+        ended the training, which `over` says, where the training now goes on.
         """
         for callback, name, value in self._changed:
             setattr(callback, name, value)

@@ -29,7 +29,7 @@ class NotGatherableError(Exception):
 
 
 class Sampled:
-    """The batches of a data loader whose samples are fixed; its sampler draws as where Lightning trains with a seed."""
+    """The batches of a data loader whose samples are fixed; its sampler draws as where Lightning is seeded."""
 
     def __init__(self, loader: Any, seed: int, *, double: bool, trainer: AskedTrainer | None = None) -> None:
         """Have its samples, numbers in float64 where `double` says so; they may ask this Trainer where it stands.

@@ -21,7 +21,7 @@ from shoal.record.derivative import derivative_rmse
 from shoal.tasks import Data, Split, Supervised
 
 _NOISE = 1e-9
-"""Of the loss that the mean has: what a true function leaves below that is rounding."""
+"""Share of the mean's loss below which what the true function leaves is rounding."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from shoal.record.events import SINGLE
 from shoal.rundir import Best, RunInfo
 
 UNRELATED = (*IMMATERIAL, "threads", "expect", "hydra", "logger", "callbacks.progress")
-"""What is set there leads to no other result."""
+"""Settings that have no part in what a run comes to."""
 
 
 def hyperparameters(info: RunInfo, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,9 +42,10 @@ def _value(config: Mapping[str, Any], name: str, choices: Mapping[str, str]) -> 
 
 
 def results(final: Mapping[str, float], best: Best | None, curves: Collection[str]) -> dict[str, float | None]:
-    """The metrics of a row of the HParams tab by their tags, the best one first; None for the end of a curve there is.
+    """The metrics of a row of the HParams tab by their tags, the one that judges first.
 
-    What has no curve has a tag of its own, behind all curves. The rate is among the settings already.
+    None says that the value is where the curve of that tag ends. A metric without a curve has a tag of its own, behind
+    all curves. The learning rate is left out: it is among the settings.
     """
     first = {f"{SINGLE}best {best.metric}": best.value} if best else {}
     # False sorts before True: the metric that judges leads, and all others keep the order of the columns.

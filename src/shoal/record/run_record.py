@@ -45,7 +45,7 @@ class RunRecord:
     ) -> None:
         """Write run.json with the status `running`, and open the files: new, or cut back to what is `kept` of them.
 
-        It will be touched every `beats` seconds, where it says so.
+        run.json says that it will be touched every `beats` seconds, where that is given.
 
         Raises:
             UsageError: where the run began with another content of the file its samples come from.

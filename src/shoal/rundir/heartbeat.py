@@ -38,7 +38,7 @@ def beating(path: Path) -> Iterator[None]:
 
 
 def stopped(path: Path, beats: float) -> bool:
-    """Whether a file that is touched every `beats` seconds was not for long; False where that cannot be told."""
+    """Whether a file that should be touched every `beats` seconds is not any more; False where nobody can tell."""
     try:
         # A new file is stamped by the clock that has stamped the other: on a network drive that of its server.
         with tempfile.TemporaryFile(dir=path.parent) as probe:

@@ -13,7 +13,7 @@ from shoal.names import EPOCH, GRAD_NORM, GRAD_NORM_CLIPPED, LR, STEP
 from shoal.rundir.atomic import append, write_bytes
 
 _LAST = (LR, GRAD_NORM, GRAD_NORM_CLIPPED)
-"""Columns that stand after those that come with them, whichever engine measures what first."""
+"""Columns that stand behind others that are new in the same row, so that both engines give them one order."""
 
 
 class History:

@@ -50,7 +50,7 @@ def place(partial: Path, path: Path) -> None:
 
 
 def watch() -> None:
-    """Look after it for good, in a thread of its own."""
+    """Look after the lease for good: for a thread of its own."""
     while True:
         time.sleep(SECONDS)
         ensure()

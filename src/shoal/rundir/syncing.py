@@ -31,7 +31,7 @@ def fsync(path: Path) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Make the names in a folder survive one, where the file system can: some have no way to, and need none."""
+    """Make the names in a folder survive a crash of the machine; some file systems have no way to, and need none."""
     try:
         fsync(path)
     except OSError as error:

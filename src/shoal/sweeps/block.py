@@ -48,7 +48,7 @@ class Block:
     group: int | None = None
     """Blocks of one group have runs of one kind: a process uses the compiled steps of one block for the next."""
     lease: Path | None = None
-    """What its process may write is wanted as long as this file is there; without one it is in any case."""
+    """A file: what the block's process writes counts as long as it is there. None: it always counts."""
 
     @property
     def numbers(self) -> list[int]:

@@ -10,7 +10,7 @@ from shoal.rundir import Status, SweepDir, SweepInfo, write_sweep
 from shoal.rundir.info import now
 
 SECONDS = 1.0
-"""Time between two writes of sweep.json at least; more where writing takes a twentieth of it."""
+"""Least time between two writes of sweep.json; it is twenty times what a write takes, where that is more."""
 
 
 class Ledger:
@@ -41,7 +41,7 @@ class Ledger:
         self.info = replace(self.info, **fields)  # type: ignore[arg-type]
 
     def write(self, *, due: bool = False) -> None:
-        """Bring sweep.json up to date; where only if it is `due`, no oftener than it takes little time."""
+        """Bring sweep.json up to date; if `due` says so, only where the last write is long enough ago."""
         began = time.monotonic()
         if due and began - self._written < self._pause:
             return

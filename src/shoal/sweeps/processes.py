@@ -36,7 +36,10 @@ def warm_up() -> None:
 
 @contextmanager
 def beside(work: Callable[..., object], *given: object) -> Iterator[None]:
-    """Do this work in another process meanwhile, or here in the end where there can be none; it may raise then."""
+    """Do this work in another process while the block runs, or here at its end where there can be no other process.
+
+    What it raises is raised at the end.
+    """
     with ProcessPoolExecutor(1, mp_context=context()) as pool:
         try:
             with without_main():

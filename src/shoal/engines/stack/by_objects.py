@@ -52,11 +52,11 @@ class ByObjects(Rule[None]):
         raise NotImplementedError
 
     def matrices_of(self, place: int) -> list[str]:
-        """Names of what a group keeps for each number of its parameters."""
+        """Names of what a group keeps number by number, in the shape of its parameters."""
         return [name for name, kind in self.kinds[place].items() if isinstance(kind, torch.dtype)]
 
     def columns_of(self, place: int) -> dict[str, str]:
-        """For each name of what a group keeps as a single number that of its column in the stack."""
+        """The name of the column in the stack, for each single number that a group keeps."""
         kinds = self.kinds[place].items()
         return {name: f"{name}@{place}" for name, kind in kinds if not isinstance(kind, torch.dtype)}
 

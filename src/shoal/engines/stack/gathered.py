@@ -64,7 +64,7 @@ class Gathered:
         return len(self._sizes)
 
     def kinds(self, *, dtype: torch.dtype, end: int) -> Iterator[Any]:
-        """A batch like those of an epoch for each size among the first: each run's first samples."""
+        """A batch of each size that is among the first `end` of an epoch, made of the first samples of each run."""
         for size in dict.fromkeys(self._sizes[:end]):
             parts = zip(*(run.tensors for run in self.runs), strict=True)
             firsts = [torch.stack([each[:size] for each in part]).to(self.device) for part in parts]

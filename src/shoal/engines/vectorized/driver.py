@@ -8,7 +8,7 @@ told, and asks for states when it wants them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
@@ -18,11 +18,9 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
 from shoal.engines import launching
-from shoal.engines.length import n_of
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
-from shoal.engines.stack.gathered import Streams, for_validation, side_by_side
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
@@ -30,13 +28,12 @@ from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.layers import log_layers
 from shoal.engines.vectorized.listener import Listener
-from shoal.engines.vectorized.measuring import StackMeasures
 from shoal.engines.vectorized.rehearsal import shrink
 from shoal.engines.vectorized.running import Running
+from shoal.engines.vectorized.stack_batches import StackBatches
 from shoal.losses import Loss
-from shoal.models import Dropout, FormulaNetwork
+from shoal.models import FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
-from shoal.seeding import Stream, derived
 from shoal.tasks import Supervised
 from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.residuals import problem_of
@@ -92,9 +89,7 @@ class StackModule(pl.LightningModule):
         self.automatic_optimization = False
         self.running = running
         self.listener = listener
-        template = running.members[0].module
         self._clock = Clock(running.epoch, 0, running.step)
-        self._dropouts = {n: part for n, part in template.named_modules() if isinstance(part, Dropout)}
         self._records = [member.job.records for member in running.members]
         self._means: dict[str, dict[str, list[float]]] = {}
         self._measures: list[Mapping[str, float]] = []
@@ -103,7 +98,7 @@ class StackModule(pl.LightningModule):
     @property
     def validates(self) -> bool:
         """Whether there are validation batches."""
-        return any(self._val)
+        return self._batches.validates
 
     def configure_optimizers(self) -> list[Any]:
         """None of torch's: the stack is updated as a whole."""
@@ -118,10 +113,10 @@ class StackModule(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """An epoch of every run."""
         running, clock = self.running, self._clock
-        first, n_batches = running.batch, running.batches_left(self._n_train)
+        first, n_batches = running.batch, running.batches_left(self._batches.n_train)
         n_steps = math.ceil(n_batches / running.accumulate)
         end = first + n_batches
-        self._cut_short = end < self._n_train
+        self._cut_short = end < self._batches.n_train
         self._means, self._measures = {}, []
         running.begin_epoch()
         rates = [running.rates[run] for run in running.rows]
@@ -132,7 +127,8 @@ class StackModule(pl.LightningModule):
             running.stack, running.steps.train, running.steps.update, running.accumulate, problem=self._problem
         )
         stop = self.listener.is_asked_to_stop
-        history = training.epoch(self._keyed(first, end), lrs, clock, n_batches=end, first=first, stop=stop)
+        batches = self._batches.training(first, end)
+        history = training.epoch(batches, lrs, clock, n_batches=end, first=first, stop=stop)
         running.refill("train", history.logged)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
@@ -161,7 +157,8 @@ class StackModule(pl.LightningModule):
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
-        history = evaluate(self.running.stack.judged, self.running.steps.val, self._validation(), self._clock)
+        loaders = self._batches.validation()
+        history = evaluate(self.running.stack.judged, self.running.steps.val, loaders, self._clock)
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
@@ -183,6 +180,7 @@ class StackModule(pl.LightningModule):
             running.hooks.know(run, metrics[run])
         validated = None if self._cut_short else "val" in self._means or not self.validates
         rows = running.end_epoch(metrics, validated=validated)
+        # Alone, hooks of the end are not called where the training has failed.
         over = {each.run: running.rows.index(each.run) for each in rows if each.ended not in (None, "diverged")}
         running.hooks.end(over, running.stack)
         self.listener.epoch_ended(rows, running)
@@ -200,7 +198,7 @@ class StackModule(pl.LightningModule):
         checkpoint["callbacks"] |= callbacks
 
     def _stop_when_all_ended(self) -> None:
-        if not self.running.rows or not self.running.batches_left(self._n_train):
+        if not self.running.rows or not self.running.batches_left(self._batches.n_train):
             self.trainer.should_stop = True
 
     def _stop_within(self, history: EpochHistory, first: int) -> NoReturn:
@@ -252,46 +250,13 @@ class StackModule(pl.LightningModule):
         member.module.load_state_dict(self.running.stack.weights(row), strict=False)
         return member.job.presented(member.module).recorded()
 
-    def _keyed(self, first: int, end: int) -> Iterator[Any]:
-        """The epoch's batches; before each is given, the dropout of each run gets its key."""
-        running = self.running
-        seeds = [running.members[run].job.seed for run in running.filled]
-        batches = self._train.epoch(running.epoch, first=first, end=end, dtype=running.stack.params.dtype)
-        for number, batch in enumerate(batches, first):
-            for name, part in self._dropouts.items():
-                keys = [derived(seed, Stream.DROPOUT, running.epoch, number, part.layer) for seed in seeds]
-                running.stack.buffers[f"{name}.key"] = torch.tensor(keys).to(running.stack.device)
-            yield batch
-
-    def _validation(self) -> list[Iterable[Any]]:
-        """The batches of each data loader for validation: the same each time, or what it gives after this epoch."""
-        running = self.running
-        limit, dtype = running.members[0].job.trainer.get("limit_val_batches"), running.stack.params.dtype
-        return [
-            each.epoch(running.epoch, end=n_of(limit, len(each)), dtype=dtype) if isinstance(each, Streams) else kept
-            for each, kept in zip(self._loaders, self._val, strict=True)
-        ]
-
     def _gather(self) -> None:
         """Put the samples of the runs that are left side by side."""
         running = self.running
         if not running.rows:
             return
-        settings = running.members[0].job.trainer
-        batches = [running.members[run].job.sources() for run in running.filled]
         # The keys follow the rows: a run that has moved up in a smaller stack still draws what it draws alone.
         self._clock.keys = running.keys
-        device = running.stack.device
-        self._train = side_by_side([train for train, _ in batches], device)
-        self._n_train = n_of(settings.get("limit_train_batches"), len(self._train))
-        limit, dtype = settings.get("limit_val_batches"), running.stack.params.dtype
-        self._loaders = for_validation([val for _, val in batches], device)
-        ends = [n_of(limit, len(each)) for each in self._loaders]
-        # Of loaders that draw anew one batch will do here: it says that there is a validation, and of what.
-        self._val = [
-            list(each.epoch(0, end=min(end, 1) if isinstance(each, Streams) else end, dtype=dtype))
-            for each, end in zip(self._loaders, ends, strict=True)
-        ]
+        self._batches = StackBatches(running)
         if self.validates and running.steps.captured["val"].keeps:
-            tasks = [running.members[run].job.task for run in running.filled]
-            self._measuring = StackMeasures(tasks, [y.cpu() for _, y, *_ in self._val[0]])
+            self._measuring = self._batches.measuring()

@@ -58,7 +58,7 @@ class Judge:
         return RunEpoch(run, n_epochs - 1, step, metrics, best, ended, reason, validated is None, norm, member.monitor)
 
     def halved(self, epochs: list[RunEpoch], n_epochs: int) -> list[RunEpoch]:
-        """The epochs, where a rung is reached with those of the runs ended that lose their place on it."""
+        """The epochs; where a rung is reached, they are the last ones of the runs that lose their place on it."""
         if self.halving is None or n_epochs < self.halving.rung(self.rungs):
             return epochs
         left = [(each, self.members[each.run].monitor) for each in epochs if not each.ended]

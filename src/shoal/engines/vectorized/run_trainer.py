@@ -171,7 +171,7 @@ class RunTrainer:
         self.state.stage = RunningStage.VALIDATING if now else RunningStage.TRAINING
 
     def check(self) -> None:
-        """See that nobody has set what only its looks are shown of.
+        """See that nobody has changed what is only there to be looked at: the DataModule, an optimizer beside a rule.
 
         Raises:
             CannotStackError: where somebody has.

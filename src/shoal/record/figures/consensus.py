@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shoal.pictures.confusion import MOST_NAMES, draw_confusion
 from shoal.record.figures.colors import BLUE, DARK, GRAY, ORANGE
+from shoal.record.figures.dots import area
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,7 @@ def curve_figure(
 ) -> Figure:
     """The mean over one input with its band, beside the training samples, and how far the runs disagree there."""
     figure, (fit, spread) = _panels(title)
-    fit.scatter(
-        *samples, s=min(40.0, max(5.0, 1500.0 / len(samples[0]))), color=GRAY, alpha=0.5, linewidths=0, label="data"
-    )
+    fit.scatter(*samples, s=area(len(samples[0])), color=GRAY, alpha=0.5, linewidths=0, label="data")
     if truth is not None:
         fit.plot(x, truth, color=ORANGE, linewidth=2.5, label="true function")
     fit.fill_between(x, said.low, said.high, color=BLUE, alpha=0.3, linewidth=0, label=said.share)

@@ -21,6 +21,7 @@ from shoal.record.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
 from shoal.record.figures.colors import BLUE, COLORS, DARK, GRAY, ORANGE
+from shoal.record.figures.dots import area, dot
 from shoal.record.figures.formula import formula_panel
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Network, Split, Supervised, Task
@@ -117,11 +118,11 @@ def _comparable(module: Supervised, data: Data) -> bool:
 def _curve(module: Supervised, data: Data) -> Panel:
     points = grid(data)
     x, y = _in_units(data.train, data)
-    marks: list[Mark] = [Dots(x=x, y=y, area=_area(len(x)), color=GRAY, opacity=0.5, label="training data")]
+    marks: list[Mark] = [Dots(x=x, y=y, area=area(len(x)), color=GRAY, opacity=0.5, label="training data")]
     if data.val is not None:
         x, y = _in_units(data.val, data)
-        area = 1.5 * _area(len(x))
-        marks.append(Dots(x=x, y=y, area=area, color=DARK, opacity=0.8, hollow=True, label="validation data"))
+        size = 1.5 * area(len(x))
+        marks.append(Dots(x=x, y=y, area=size, color=DARK, opacity=0.8, hollow=True, label="validation data"))
     truth = module.task.truth(points)
     at = _numbers(points[:, 0])
     if truth is not None:
@@ -151,7 +152,7 @@ def _scatter(y: Tensor, prediction: Tensor, target: str, part: str) -> Panel:
     ends = [float(y.min()), float(y.max())]
     x, height = _numbers(y.reshape(-1)), _numbers(prediction.reshape(-1))
     same = Line(x=ends, y=ends, color=ORANGE, width=2, label="prediction = target")
-    samples = Dots(x=x, y=height, area=_area(len(y)), color=BLUE, label=f"{part} samples")
+    samples = Dots(x=x, y=height, area=area(len(y)), color=BLUE, label=f"{part} samples")
     title = "Prediction against target"
     return Panel(marks=[same, samples], x=f"target {target}", y="prediction", title=title, legend=True)
 
@@ -173,7 +174,7 @@ def _residuals(x: Tensor, residuals: Tensor, name: str, off_by: str, part: str) 
     colors = COLORS if residuals.shape[1] > 1 else [BLUE]
     # More targets than colors: the first few are drawn, as their curves are.
     dots = [
-        Dots(x=_numbers(x), y=_numbers(of_target), area=_area(len(x)), color=color)
+        Dots(x=_numbers(x), y=_numbers(of_target), area=area(len(x)), color=color)
         for of_target, color in zip(residuals.unbind(1), colors, strict=False)
     ]
     marks = [Level(y=0, color=ORANGE, width=1), *dots]
@@ -183,7 +184,7 @@ def _residuals(x: Tensor, residuals: Tensor, name: str, off_by: str, part: str) 
 def _path(history: History, name: str, task: Task) -> Panel:
     steps, values = _column(history, name)
     solution = task.solution
-    marks: list[Mark] = [Line(x=steps, y=values, color=BLUE, dot=_dot(len(values)), label=name)]
+    marks: list[Mark] = [Line(x=steps, y=values, color=BLUE, dot=dot(len(values)), label=name)]
     if solution is not None:
         marks.append(Level(y=solution, color=ORANGE, style="--", label=f"solution {solution:.6g}"))
     return Panel(marks=marks, x="step", y=task.label(name), title=f"{name} found", legend=solution is not None)
@@ -195,7 +196,7 @@ def _losses(history: History) -> Panel:
     for name, color, style in zip(loss_curves(history.columns), (BLUE, ORANGE), ("-", "--"), strict=True):
         steps, values = _column(history, name) if name else ([], [])
         if values:
-            marks.append(Line(x=steps, y=values, color=color, style=style, dot=_dot(len(values)), label=name))
+            marks.append(Line(x=steps, y=values, color=color, style=style, dot=dot(len(values)), label=name))
             every += values
     log_scale = wide(every)
     return Panel(marks=marks, x="step", y="loss", title="Loss", legend=bool(marks), logarithmic=log_scale)
@@ -204,16 +205,6 @@ def _losses(history: History) -> Panel:
 def wide(values: Sequence[float]) -> bool:
     """Whether a logarithmic scale suits these: all of them positive, and not all of one magnitude."""
     return bool(values) and 0 < min(values) < 0.2 * max(values)
-
-
-def _area(n: int) -> float:
-    """Area of a dot, in square points, that is seen where there are few and leaves room where there are many."""
-    return min(40.0, max(5.0, 1500.0 / n))
-
-
-def _dot(n: int) -> str | None:
-    """The mark of each point of a curve that has few: a line through one is not seen."""
-    return "o" if n < 15 else None
 
 
 def _column(history: History, name: str) -> tuple[Sequence[float], Sequence[float]]:

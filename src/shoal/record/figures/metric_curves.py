@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from shoal.names import STEP
 from shoal.record.figures.colors import COLORS
+from shoal.record.figures.dots import dot
 from shoal.record.figures.fit import wide
 from shoal.rundir import History
 
@@ -48,5 +49,5 @@ def _group(axes: Axes, name: str, histories: Sequence[History], metric: str, col
     # Of an even number the upper of the two in the middle: a value that a run has come to.
     middle = [sorted(at[step])[len(at[step]) // 2] for step in shared]
     label = f"{name}, median of {len(histories)} runs" if len(histories) > 1 else name
-    axes.plot(shared, middle, color=color, linewidth=2, marker="o" if len(middle) < 15 else None, label=label)
+    axes.plot(shared, middle, color=color, linewidth=2, marker=dot(len(middle)), label=label)
     return [value for values in at.values() for value in values]

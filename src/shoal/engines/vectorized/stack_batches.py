@@ -1,0 +1,67 @@
+"""What a stack is given in an epoch: the batches of its runs side by side, and with each the keys of their dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+from shoal.engines.length import n_of
+from shoal.engines.stack.gathered import Streams, for_validation, side_by_side
+from shoal.engines.vectorized.measuring import StackMeasures
+from shoal.engines.vectorized.running import Running
+from shoal.models import Dropout
+from shoal.seeding import Stream, derived
+
+
+class StackBatches:
+    """The batches of the runs in the rows of a stack as it is: a smaller stack has others."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        first = running.members[0]
+        batches = [running.members[run].job.sources() for run in running.filled]
+        device, dtype = running.stack.device, running.stack.params.dtype
+        self._dropouts = {name: part for name, part in first.module.named_modules() if isinstance(part, Dropout)}
+        self._train = side_by_side([train for train, _ in batches], device)
+        self.n_train = n_of(first.job.trainer.get("limit_train_batches"), len(self._train))
+        """Batches of an epoch of training."""
+        self._limit = first.job.trainer.get("limit_val_batches")
+        self._loaders = for_validation([val for _, val in batches], device)
+        ends = [n_of(self._limit, len(each)) for each in self._loaders]
+        # Of loaders that draw anew one batch will do here: it says that there is a validation, and of what.
+        self._val = [
+            list(each.epoch(0, end=min(end, 1) if isinstance(each, Streams) else end, dtype=dtype))
+            for each, end in zip(self._loaders, ends, strict=True)
+        ]
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation batches."""
+        return any(self._val)
+
+    def training(self, first: int, end: int) -> Iterator[Any]:
+        """The epoch's batches from `first` to before `end`; before each is given, every dropout has its keys."""
+        running = self.running
+        seeds = [running.members[run].job.seed for run in running.filled]
+        batches = self._train.epoch(running.epoch, first=first, end=end, dtype=running.stack.params.dtype)
+        for number, batch in enumerate(batches, first):
+            for name, part in self._dropouts.items():
+                keys = [derived(seed, Stream.DROPOUT, running.epoch, number, part.layer) for seed in seeds]
+                running.stack.buffers[f"{name}.key"] = torch.tensor(keys).to(running.stack.device)
+            yield batch
+
+    def validation(self) -> list[Iterable[Any]]:
+        """The batches of each data loader for validation: the same each time, or what it gives after this epoch."""
+        epoch, dtype = self.running.epoch, self.running.stack.params.dtype
+        return [
+            each.epoch(epoch, end=n_of(self._limit, len(each)), dtype=dtype) if isinstance(each, Streams) else kept
+            for each, kept in zip(self._loaders, self._val, strict=True)
+        ]
+
+    def measuring(self) -> StackMeasures:
+        """What measures the outputs for the samples of the first data loader, which are the task's own."""
+        tasks = [self.running.members[run].job.task for run in self.running.filled]
+        # (runs, batch, ...), in main memory as the outputs are by then.
+        return StackMeasures(tasks, [y.cpu() for _, y, *_ in self._val[0]])
