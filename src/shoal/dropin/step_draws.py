@@ -9,7 +9,7 @@ from shoal.dropin.untouched import Untouched
 from shoal.dropin.waiting import Waiting
 from shoal.engines.step.drawn.ahead import Ahead, Draw, NotingClock
 from shoal.engines.step.metered import MeteredStep
-from shoal.engines.vectorized.probe import by_itself
+from shoal.engines.vectorized.own_step import by_itself
 from shoal.seeding import generators_restored
 
 

@@ -104,6 +104,7 @@ class _Telling(pl.Callback):
         self.recorder.attach(trainer)
         if self.state is not None:
             self.interruption.checkpoint = None  # until the rest of an epoch that had begun is done
+            # This Trainer loads no checkpoint: its module is the stack, into which `go_on_from` has put the state.
             self.checkpoint.on_load_checkpoint(trainer, pl_module, dict(self.state))
             self.checkpoint.load_state_dict(self.state["callbacks"][self.checkpoint.state_key])
 
@@ -146,6 +147,7 @@ class _Telling(pl.Callback):
         """
         [row] = epochs
         metrics = {name: value for name, value in row.metrics.items() if name not in self._dropped}
+        # Callbacks may watch all of them; rows have those that a step logs for the history.
         announce(self.trainer, metrics)
         unlogged = running.unlogged
         self.recorder.log_metrics({name: value for name, value in metrics.items() if name not in unlogged})

@@ -157,5 +157,6 @@ class Ray(Hosts):
         return ["Ray"] * self.n
 
     def expect(self) -> None:
+        # Not imported for that, which takes a second.
         if find_spec("ray") is None:
             raise UsageError("workers=ray needs Ray", hint="pip install 'shoal[ray]'")

@@ -35,6 +35,7 @@ class HookLog:
         if isinstance(value, Metric):
             value = value.compute()
         try:
+            # As in a validation: once for the epoch, whatever the hook.
             found = entries("val", {**given, "on_step": False, "on_epoch": True})
         except NotLoggableError as error:
             raise CannotStackError(str(error)) from None
@@ -58,6 +59,7 @@ def _kept(value: Any) -> float:
 
 
 def _number(entry: Entry, values: list[float]) -> Tensor:
+    # (calls, 1), each call of the same weight: there is no batch here whose size could be one.
     column = torch.tensor(values, dtype=torch.float64)[:, None]
     return Total.nothing(entry, 1).and_(entry, column, [1.0] * len(values)).number(entry)[0]
 
@@ -75,6 +77,7 @@ class _Logging:
             self.log(name, value, **settings)
 
     def optimizers(self, *args: Any, **kwargs: Any) -> Any:
+        # Lightning's own takes them from the Trainer's strategy, which a run of a stack has not.
         found = self.trainer.optimizers  # type: ignore[attr-defined]
         return found[0] if len(found) == 1 else found
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shoal.engines.stack.moving import HOST, fetched
+from shoal.engines.stack.moving import fetched
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
@@ -29,6 +29,7 @@ from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.stepped import Stepped
 from shoal.engines.vectorized.failure_words import place_of, reason
 from shoal.engines.vectorized.leavings import Trial, state_of, unknown
+from shoal.engines.vectorized.own_step import Alone, by_itself, doubled
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 
@@ -101,7 +102,7 @@ class _Look:
         """What the step gives for all runs."""
         given = self.stack.views(), self.stack.buffers, self.batch
         if self.double:
-            params, buffers, batch = _doubled(given)
+            params, buffers, batch = doubled(given)
             return fetched(self.mapped.anew(params, buffers, batch, self.clock), self.stack.device)
         return fetched(self.mapped(*given, self.clock), self.stack.device)
 
@@ -126,7 +127,6 @@ class _Look:
         mapped, clock, step = self.mapped, self.clock, self.step
         own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, self.batch)
         alone = step.like(module)
-        close = partial(_close, mixed=step.mixed)
         names = self.order if mapped.gradients else ()
         alone.left = trial = Trial(step.left)
         # Before anything is noted: the mode of each part is one of its attributes.
@@ -147,43 +147,39 @@ class _Look:
                     second = by_itself(alone, own, clock, names)
             except Exception as error:  # the run's own failure; it will meet it again when it trains alone
                 return reason(error, module, step)
-        where = f"{step.name} ({place_of(module, step)})"
         # Causes before symptoms: a step that changes an attribute may give another loss too, which says less.
-        if found:
-            return f"{where} changes {shown(found)}"
-        if written.found:
-            return f"{where} writes to weights that are trained: a hook of the epoch's end can, in a stack too"
-        if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
-            return f"{where} draws from a global random generator"
-        if not agrees:
-            return f"{where} draws random numbers of which others come before those of the next step"
-        if set(first.logged) != set(result.logged):
-            return f"{where} logs other metrics alone than in the stack"
-        if not close(result.losses[row], first.loss):
-            return (
-                f"{where} gives another loss alone: {float(first.loss):.6g}, in the stack "
-                f"{float(result.losses[row]):.6g}; it depends on more than parameters, buffers and the batch"
-            )
-        for name, value in first.logged.items():
-            if not close(result.logged[name][row], value):
-                return (
-                    f"{where} logs another {name.partition(WEIGHT)[0]} alone: {float(value):.6g}, in the stack "
-                    f"{float(result.logged[name][row]):.6g}; it depends on more than parameters, buffers and the batch"
+        why = next(_causes(found, written, first, second, agrees=agrees), None)
+        why = why or next(self._symptoms(result, row, first), None)
+        return f"{step.name} ({place_of(module, step)}) {why}" if why else None
+
+    def _symptoms(self, result: Stepped, row: int, alone: Alone) -> Iterator[str]:
+        """What of a run's step comes out otherwise in the stack."""
+        close = partial(_close, mixed=self.step.mixed)
+        if set(alone.logged) != set(result.logged):
+            yield "logs other metrics alone than in the stack"
+            return
+        numbers = [("gives another loss", result.losses[row], alone.loss)]
+        for name, value in alone.logged.items():
+            numbers.append((f"logs another {name.partition(WEIGHT)[0]}", result.logged[name][row], value))
+        for what, mine, other in numbers:
+            if not close(mine, other):
+                yield (
+                    f"{what} alone: {float(other):.6g}, in the stack {float(mine):.6g}; "
+                    "it depends on more than parameters, buffers and the batch"
                 )
         # Where gradients of several batches are added up, those of the stack are a share of the sum already.
-        grads = [grad * mapped.share for grad in first.grads]
+        grads = [grad * self.mapped.share for grad in alone.grads]
         # A bias before a normalisation has a gradient of rounding alone: it is judged beside the whole gradient.
         whole = math.hypot(*(float(grad.norm()) for grad in grads))
         if not all(close(mine[row], other, beside=whole) for mine, other in zip(result.grads, grads, strict=True)):
-            return f"{where} gives another gradient alone than in the stack"
-        if not all(close(result.buffers[name][row], other) for name, other in first.buffers.items()):
-            return f"{where} leaves another state alone than in the stack"
-        if not all(close(mine[row], other) for mine, other in zip(result.outputs, first.outputs, strict=True)):
-            return f"{where} gives other outputs alone than in the stack"
-        return None
+            yield "gives another gradient alone than in the stack"
+        if not all(close(result.buffers[name][row], other) for name, other in alone.buffers.items()):
+            yield "leaves another state alone than in the stack"
+        if not all(close(mine[row], other) for mine, other in zip(result.outputs, alone.outputs, strict=True)):
+            yield "gives other outputs alone than in the stack"
 
     def _state(
-        self, alone: CapturedStep, batch: Any, row: int, first: _Alone, trial: Trial, *, fully: bool
+        self, alone: CapturedStep, batch: Any, row: int, first: Alone, trial: Trial, *, fully: bool
     ) -> Place | None:
         """One of the attributes that a run's step has left that later steps depend on, or None."""
         known, names = self.step.left, self.order if self.mapped.gradients else ()
@@ -201,6 +197,18 @@ class _Look:
         return state_of(alone, known, trial.left, batch, take)
 
 
+def _causes(found: Place | None, written: Writes, first: Alone, second: Alone, *, agrees: bool) -> Iterator[str]:
+    """What a step does alone that no stack follows: it has left what was `found`, and gave this from two seeds."""
+    if found:
+        yield f"changes {shown(found)}"
+    if written.found:
+        yield "writes to weights that are trained: a hook of the epoch's end can, in a stack too"
+    if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
+        yield "draws from a global random generator"
+    if not agrees:
+        yield "draws random numbers of which others come before those of the next step"
+
+
 @contextmanager
 def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
     """Notes whether weights are written to, and has them be as they were."""
@@ -211,71 +219,6 @@ def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
         for param, own, value in zip(params, data, before, strict=True):
             # Into the memory that it had: by .data a step may have given it other memory.
             param.data = own.copy_(value)
-
-
-class _Alone(NamedTuple):
-    """The results of a module's own step."""
-
-    loss: Tensor
-    logged: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-    outputs: tuple[Tensor, ...]
-    grads: list[Tensor]
-
-    @property
-    def numbers(self) -> list[Tensor]:
-        """The loss, and what it logs."""
-        return [self.loss, *self.logged.values()]
-
-
-def by_itself(
-    step: CapturedStep,
-    batch: Any,
-    clock: Clock,
-    names: Sequence[str],
-    watch: Callable[[Iterable[Tensor]], None] = lambda weights: None,
-    *,
-    double: bool = False,
-    factor: float = 1.0,
-) -> _Alone:
-    """What a module's own step gives where its batch is, its gradients those of the parameters of these names.
-
-    It is given weights that `watch` is told of; if `double`, all numbers are taken in double precision. With a
-    `factor` the weights and the numbers of the batch are others.
-    """
-    params = {name: param for name, param in step.module.named_parameters() if param.requires_grad}
-    held = step.held()
-    if factor != 1:
-        params = {name: nn.Parameter(param.detach() * factor) for name, param in params.items()}
-        batch = pytree.tree_map(lambda leaf: _otherwise(leaf, factor), batch)
-    if double:
-        params = {name: nn.Parameter(param.detach().double()) for name, param in params.items()}
-        held, batch = _doubled((held, batch))
-    values = [params[name] for name in names]
-    device = next((each.device for each in pytree.tree_leaves(batch) if isinstance(each, Tensor)), HOST)
-    with torch.set_grad_enabled(bool(names)):
-        # The module's own weights stay in main memory, and autograd follows the copies back to them.
-        placed, held = ({n: each.to(device) for n, each in named.items()} for named in (params, held))
-        watch(placed.values())
-        outcome = step(placed, held, batch, clock)
-        # A parameter that the loss does not reach has no gradient alone, and zeros in a stack.
-        grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
-    whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
-    found = _Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
-    return fetched(found, device)
-
-
-def _otherwise(leaf: Any, factor: float) -> Any:
-    """Other numbers of the same form: each sample another one's, and multiplied where it is no whole number."""
-    if not isinstance(leaf, Tensor) or leaf.dim() == 0:
-        return leaf
-    return leaf.flip(0) * factor if leaf.is_floating_point() else leaf.flip(0)
-
-
-def _doubled(given: Any) -> Any:
-    """Single precision as double."""
-    single = torch.float32
-    return pytree.tree_map(lambda x: x.double() if isinstance(x, Tensor) and x.dtype == single else x, given)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

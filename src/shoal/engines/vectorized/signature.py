@@ -81,6 +81,7 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     trained = [param for param in module.parameters() if param.requires_grad]
     if not trained:
         return "the model has no parameters to train"
+    # They lie in one matrix, which has one type.
     if len({param.dtype for param in trained}) > 1 or not trained[0].is_floating_point() or trained[0].is_complex():
         return "the parameters are not all of one floating-point type"
     # A stack has its gradients from torch.func, which leaves such hooks out without a word.

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
-from shoal.engines.vectorized.probe import by_itself
+from shoal.engines.vectorized.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 
