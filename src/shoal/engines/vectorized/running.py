@@ -10,21 +10,17 @@ from typing import Any
 
 from torch import Tensor
 
-from shoal.engines.launching import device_of
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.position import Position
-from shoal.engines.stack.averaging import Averaging
-from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.moving import HOST
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
-from shoal.engines.stack.stepping import fitted
 from shoal.engines.step.drawn.keys import StepKeys
 from shoal.engines.step.logged import Stage
 from shoal.engines.vectorized.hooked import Hooks
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.new_stack import new_stack
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
@@ -43,24 +39,8 @@ class Running:
         settings = members[0].job.trainer
         self.horizon = self.horizon_under(settings)
         self.rates = [member.rate(self.horizon) for member in members]
-        own = [rate for rate in self.rates if isinstance(rate, OwnOptimizer)]
-        device = device_of(settings)
-        accumulate = int(settings.get("accumulate_grad_batches") or 1)
-        weights = [each.to(device) for each in own[0].weights] if own else []
-        # Of the first run alone: all runs of a stack have optimizers of one kind, as their signatures say.
-        rule = fitted(own[0], weights, accumulate=accumulate) if own else members[0].job.optimizer.stacked()
-        assert rule is not None
-        norms, values = zip(*(member.limits() for member in members), strict=True)
-        self.stack = Stack.of(
-            [member.module for member in members],
-            rule,
-            rule.columns([member.job.optimizer.in_stack for member in members]),
-            limits=GradientLimits.of(norms, values),
-            own=own,
-            averaging=[how for member in members if (how := Averaging.of(member.job.callbacks))],
-            device=device,
-        )
-        self.accumulate = accumulate
+        self.accumulate = int(settings.get("accumulate_grad_batches") or 1)
+        self.stack = new_stack(members, self.rates, accumulate=self.accumulate)
         self.steps = steps or Steps(members[0], accumulate=self.accumulate)
         self.judge = Judge(members, halving)
         self.epoch = 0
@@ -136,6 +116,7 @@ class Running:
                 self._best.put(each.run, self.stack, row, self._moment(each.run))
             if each.ended:
                 self.endings[each.run] = each.ended
+                # From here on its row stands still, until the stack is made smaller without it.
                 self.stack.active[row] = False
                 self._last.put(each.run, self.stack, row, partial.get(each.run) or self._moment(each.run))
         return epochs
@@ -154,6 +135,7 @@ class Running:
         """What the metrics of the runs' modules have come to, for each row of the stack."""
         own = self.steps.captured[stage].fills.metrics
         rows = {row: own.values(self.members[run].module) for run, row in self.live.items()}
+        # For rows of runs that have ended, and of copies: nobody looks at their numbers.
         nothing = dict.fromkeys(own.logged, nan)
         every = [rows.get(row, nothing) for row in range(len(self.stack))]
         return {name: [each[name] for each in every] for name in own.logged}
