@@ -25,9 +25,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*",
     "ignore:.*weight_norm.*deprecated.*",
     "ignore:.*have no `val_dataloader`.*",
+    "ignore:.*You have overridden .* but have passed in a `LightningDataModule`.*",
 )
 ALIKE = (
-    *(styled.Annealed, styled.Assigns, styled.Checks, styled.Halves, styled.Normed, styled.Prepares),
+    *(styled.Annealed, styled.Assigns, styled.Checks, styled.Halves, styled.Normed, styled.Prepares, styled.Transfers),
     *(styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
 )
 
@@ -38,6 +39,7 @@ ALIKE = (
         *((each, None) for each in ALIKE),
         (styled.Style, line_samples.ByEpoch),
         (styled.Style, line_samples.Noisy),
+        (styled.Transfers, line_samples.Line),
     ],
 )
 def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any, data: Any) -> None:

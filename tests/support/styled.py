@@ -115,6 +115,21 @@ class Checks(Style):
         return loss if (~loss.isfinite()).any() == False else 2 * loss  # noqa: E712
 
 
+class Transfers(Style):
+    """Changes its batches on their way: their form, their place, and in training what is in them."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = batch
+        return {"x": x, "y": y}
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return super().transfer_batch_to_device({**batch, "twice": 2 * batch["x"]}, device, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        factor = 1.5 if self.trainer.training else 1.0
+        return batch["x"] * factor - batch["twice"] + self.layers[0].bias.detach().mean(), batch["y"]
+
+
 class Halves(Style):
     """Learns from half of its samples, those below the median, if there are any."""
 

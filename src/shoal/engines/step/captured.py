@@ -17,7 +17,6 @@ import torch
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from shoal.engines.step.clock import Clock
@@ -28,6 +27,7 @@ from shoal.engines.step.metrics import known
 from shoal.engines.step.recurrent import own_weights
 from shoal.engines.step.step_trainer import StepTrainer, switch
 from shoal.engines.step.stepped import Outcome, Tensors
+from shoal.engines.step.transferred import n_samples, transferred
 from shoal.engines.step.unfit import CannotStackError
 
 
@@ -138,6 +138,7 @@ class _Calling(nn.Module):
 
     def forward(self, batch: Any, number: Any, loader: int | None, names: Sequence[str]) -> tuple[Any, list[Tensor]]:
         """What the step gives, and the tensors of these names after it: it may put others in their places."""
+        batch = transferred(self.module, batch, loader or 0)
         given = [batch, *([number] if self._numbered else []), *([] if loader is None else [loader])]
         output = getattr(self.module, self.step)(*given)
         return output, [operator.attrgetter(name)(self.module) for name in names]
@@ -267,12 +268,6 @@ class CapturedStep:
         if output.numel() != 1:
             raise CannotStackError("returns a loss that is not a single number")
         return output.reshape(())
-
-
-def n_samples(batch: Any) -> int:
-    """The length of the first tensor in a batch, as Lightning counts samples."""
-    tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim() > 0]
-    return len(tensors[0]) if tensors else 1
 
 
 def _scalar(name: str, value: Any, params: Tensors) -> Tensor:

@@ -24,9 +24,8 @@ CALLED = (*BEGINNING, *TRAINING, *VALIDATION, *END)
 _OF_STEPS = """
     on_train_batch_start on_train_batch_end on_validation_batch_start on_validation_batch_end
     backward on_before_backward on_after_backward on_before_zero_grad optimizer_zero_grad on_before_optimizer_step
-    optimizer_step configure_gradient_clipping lr_scheduler_step transfer_batch_to_device on_before_batch_transfer
-    on_after_batch_transfer on_validation_model_eval on_validation_model_train on_validation_model_zero_grad
-    on_sanity_check_start on_sanity_check_end on_exception
+    optimizer_step configure_gradient_clipping lr_scheduler_step on_validation_model_eval on_validation_model_train
+    on_validation_model_zero_grad on_sanity_check_start on_sanity_check_end on_exception
 """
 _OF_CHECKPOINTS = "on_save_checkpoint on_load_checkpoint"
 _LIGHTNING = ("pytorch_lightning.", "lightning_fabric.")
