@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import polars as pl
@@ -194,12 +195,25 @@ def test_the_short_command_prints_the_table_and_keeps_a_run(table: Path, capsys:
     assert "0.0005501564318     7.26687e-06" in capsys.readouterr().out
 
 
+def test_of_a_target_that_does_not_vary_no_share_is_explained(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "t.csv").write_text("x,y\n1,5\n2,5\n3,5\n4,5\n")
+
+    codes = [command(words) for words in (["fit", "t.csv", "y = a*x+b", "a=1", "b=1"], ["show", "last"])]
+
+    shown = capsys.readouterr().out
+    assert codes == [0, 0]
+    assert len(re.findall(r"mean +0 +0 +-\s", shown)) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["b1*x", "b1=1"], "does not name the column that it is for"),
         (["y = b1*x", "b1=many"], "b1=many: the start of a parameter must be a number"),
         (["z = b1*x", "b1=1"], "task.target=z"),
+        (["y = y*b1", "b1=1"], "y stands in its own formula"),
         (["y = exp*x", "exp=1"], "exp=1: 'exp' has a meaning already and can be no parameter"),
         (["y = b1*x", "b1=1", "b1=2"], "b1=1.0 and b1=2: two starts of b1"),
         (["y = b1*x", "model.start.b1=many"], "b1=many: the start of a parameter must be a number"),

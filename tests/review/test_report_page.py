@@ -17,6 +17,7 @@ import pytest
 
 from checkout import ROOT
 from runs import curve, make_run, make_sweep, png
+from shoal.fits.fit import Fit, Parameter
 from shoal.review.catalog import find
 from shoal.review.entries import Entry
 from shoal.review.report import render, write_report
@@ -196,6 +197,22 @@ def test_the_fits_of_the_best_and_the_median_run_are_embedded_with_a_text(sweep:
         "The best run by val/loss",
         "The median run by val/loss",
     ]
+
+
+def test_the_parameters_of_a_fit_stand_below_its_figure_with_their_errors(tmp_path: Path) -> None:
+    parameters = (Parameter(name="b1", value=2.5, error=0.25, low=2, high=3), Parameter(name="<b2>", value=1, note="?"))
+    fit = Fit(
+        parameters=parameters, level=0.9, samples=9, freedom=7, cost=7, reduced=1, deviation=1, r2=0.5, aic=1, bic=2,
+        covariance=(), correlations=(), runs_test=None,
+    )  # fmt: skip
+    make_run(tmp_path, fit=fit.plain())
+
+    html, page = pages(find([tmp_path]))
+
+    assert "variance of the residuals 1, with 7 degrees of freedom of 9 samples" in html
+    assert "b1                      2.5            0.25  2 to 3" in html
+    assert "<b2>" in page.text
+    assert "<b2>" not in html
 
 
 def test_each_plot_has_a_text_that_says_what_it_shows(sweep: list[Entry]) -> None:

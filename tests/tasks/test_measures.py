@@ -76,6 +76,12 @@ def test_a_class_without_samples_has_no_part_in_the_means() -> None:
     assert math.isfinite(found["auc"][0])
 
 
+def test_what_says_the_mean_explains_nothing() -> None:
+    target = drawn(1, 50, 1).double() + 10
+
+    assert regression(target.mean(1, keepdim=True).expand(1, 50, 1), target, [1.0])["r2"] == [0.0]
+
+
 def test_what_cannot_be_measured_is_nan_without_a_warning() -> None:
     alone = regression(torch.ones(1, 1, 1), torch.zeros(1, 1, 1), [1.0])
     one_class = classification(drawn(1, 5, 3), torch.zeros(1, 5, dtype=torch.int64))

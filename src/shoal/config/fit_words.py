@@ -65,6 +65,9 @@ def _statements(text: str) -> dict[str, str]:
             )
         if named["name"] in found:
             raise UsageError(f"{named['name']} is given two formulas", hint="one for each column")
+        if named["name"] in _names(named["formula"]):
+            hint = "of a model that is not solved for it, the target is a column of zeros: 'zero = ...'"
+            raise UsageError(f"{part.strip()!r}: {named['name']} stands in its own formula", hint=hint)
         found[named["name"]] = named["formula"].strip()
     if not found:
         raise UsageError(f"{text!r} does not name the column that it is for", hint="for example 'y = a*x+b'")

@@ -18,6 +18,7 @@ from shoal.fits.profile import Profile, profile
 from shoal.fits.residual_tests import normality, signs
 from shoal.losses import Likelihood, Loss, LossFunction
 from shoal.models import FormulaNetwork
+from shoal.review.wording import counted
 from shoal.seeding import Stream, generator
 from shoal.tails import t_quantile
 from shoal.tasks import Split, Supervised
@@ -259,7 +260,9 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
     if slope > _SLOPE:
         warnings.append(f"this is no minimum yet (the steps have ended at a slope of {slope:.1g}): errors mean little")
     if freedom <= 0:
-        warnings.append(f"{len(network.labels)} parameters of {end.n} samples leave nothing to tell errors by")
+        warnings.append(
+            f"{counted(len(network.labels), 'parameter')} of {counted(end.n, 'sample')} leave nothing to tell errors by"
+        )
     return warnings
 
 

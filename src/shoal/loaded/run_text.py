@@ -10,7 +10,7 @@ from shoal.build.expectations import table
 from shoal.errors import ExitCode
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
 from shoal.review.fit_lines import fit_lines
-from shoal.review.wording import in_unit
+from shoal.review.wording import in_unit, measure
 from shoal.rundir import RunDir, RunInfo
 
 _MOST_CLASSES = 20
@@ -68,7 +68,7 @@ def _baselines(info: RunInfo) -> Iterator[tuple[str, str]]:
     if baselines:
         yield "baselines", "  ".join(f"{name:>{width}}" for name, width in widths.items())
     for name, metrics in baselines.items():
-        yield name, "  ".join(f"{metrics[metric]:{width}.4g}" for metric, width in widths.items())
+        yield name, "  ".join(f"{measure(metrics[metric]):>{width}}" for metric, width in widths.items())
 
 
 def _classes(info: RunInfo) -> Iterator[str]:

@@ -15,7 +15,7 @@ from shoal.review.entries import RunEntry
 from shoal.review.fit_lines import fit_lines
 from shoal.review.settings import read_settings
 from shoal.review.terminal_page import facts, head, ratio, table
-from shoal.review.wording import counted, duration, in_unit, number, printable, size
+from shoal.review.wording import counted, duration, in_unit, measure, number, printable, size
 from shoal.rundir import RunInfo, SweepInfo, verify
 
 _TOP = 5
@@ -137,7 +137,7 @@ def _assessment(screen: Console, info: RunInfo) -> None:
     known = {name: metrics for name, metrics in rows.items() if isinstance(metrics, dict) and metrics}
     if known:
         titles = list(dict.fromkeys(title for metrics in known.values() for title in metrics))
-        cells = [[number(metrics.get(title)) for metrics in known.values()] for title in titles]
+        cells = [[_cell(metrics.get(title)) for metrics in known.values()] for title in titles]
         screen.print(f"\non the {printable(str(assessment.get('samples', '')))} samples", style="bold")
         table(screen, "", list(known), dict(zip(titles, cells, strict=True)))
     scores = assessment.get("classes")
@@ -146,6 +146,11 @@ def _assessment(screen: Console, info: RunInfo) -> None:
         screen.print()
         columns = {title: [ratio(score.get(title)) for score in classes] for title in _SCORES}
         table(screen, "class", [score.get("name") for score in classes], columns)
+
+
+def _cell(value: Any) -> str:
+    # run.json has a text for what is not a number.
+    return measure(float(value)) if isinstance(value, float) or value == "nan" else number(value)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -25,6 +25,11 @@ def number(value: Any) -> str:
     return "" if value is None else printable(shown(value))
 
 
+def measure(value: float) -> str:
+    """What was measured with four significant digits; a dash where that is not a number."""
+    return f"{value:.4g}" if value == value else "-"
+
+
 def duration(seconds: float | None) -> str:
     """`3.4s`, `2m05s`, `1h12m`, `3d04h`."""
     if seconds is None or seconds != seconds:

@@ -19,6 +19,8 @@ CLASSIFICATION = ("accuracy", "balanced_accuracy", "f1", "auc")
 Measured = dict[str, list[float]]
 """Of each measure, the value of every run."""
 Array = NDArray[np.float64]
+_ROUNDING = 1e-12
+"""Of the variance, what the sums of two means of squares may differ by."""
 _SILENT = np.errstate(all="ignore")
 """Of a run that has diverged nothing is a number."""
 
@@ -62,6 +64,8 @@ def regression(
     varied = wanted - _mean(wanted)[..., None]
     variance = _mean(varied * varied)
     explained = np.where(variance > 0, 1 - squared / np.where(variance > 0, variance, 1.0), np.nan)
+    # What says the mean explains nothing: what is left of the difference is rounding.
+    explained = np.where(np.abs(squared - variance) <= _ROUNDING * variance, 0.0 * explained, explained)
     return {
         "rmse": (np.sqrt(_mean(squared)) * scale).tolist(),
         "mae": (_mean(_mean(np.abs(error))) * scale).tolist(),

@@ -91,6 +91,9 @@ def _learned(module: Supervised, data: Data, history: History, info: RunInfo | N
         if samples.weight is not None and samples.weight.dim() == 2:
             off = torch.where(samples.weight[:N_POINTS].cpu() > 0, off, torch.nan)
         [(column, place)] = network.places.items()
+        # Of groups each has the color of its curve, and the first target alone is drawn, as there.
+        marks = x[:, list(network.marks)] > 0
+        off = torch.where(marks, off[:, :1], torch.nan) if network.groups else off
         residuals = _residuals(x[:, place], off, label(column), off_by, part)
         return [formula_panel(network, module.loss, data, info.fit, label), residuals]
     if data.is_curve:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,8 @@ class Picture:
     run: str
     data: str | None
     """The PNG, base64; None where the run has none."""
+    fit: Sequence[str] = ()
+    """Of a formula its parameters with their errors, and how well it fits, as lines of a terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved, repeats
 from shoal.review.comparison import differing
 from shoal.review.curves import MetricCurve, histories
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
+from shoal.review.fit_lines import fit_lines
 from shoal.review.importance import available, importance
 from shoal.review.ranking import Ranking
 from shoal.review.report.contents import HALVED, Picture, Repetitions, Report, Row, Setting
@@ -278,7 +279,13 @@ def _pictures(order: Sequence[RunEntry], first: RunEntry | None, metric: str) ->
     chosen = [("best", first or order[0])]
     if len(order) > 2:
         chosen.append(("median", order[len(order) // 2]))
-    return [Picture(title=f"The {name} run by {metric}", run=run.id, data=_png(run)) for name, run in chosen]
+    return [
+        Picture(title=f"The {name} run by {metric}", run=run.id, data=_png(run), fit=_fit(run)) for name, run in chosen
+    ]
+
+
+def _fit(run: RunEntry) -> list[str]:
+    return [*fit_lines(run.info.fit)] if run.info and run.info.fit else []
 
 
 def _png(run: RunEntry) -> str | None:
