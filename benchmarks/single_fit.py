@@ -2,8 +2,9 @@
 
     python benchmarks/single_fit.py --rounds 7
 
-Prints a Markdown table of medians: CPU and wall seconds of the process and its children, each one's ratio to
-`import torch`, taken round by round. Modules are compiled before the rounds that count, as an installation does.
+Prints a Markdown table of medians: wall seconds, and CPU seconds of the process and its children, each one's ratio to
+`import torch`, taken round by round. The figure is drawn by a process beside the fit: on one core both take the sum.
+Modules are compiled before the rounds that count, as an installation does.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from statistics import median
 
 TABLE = "y,x\n" + "".join(f"{240 * (1 - 2.718281828 ** (-0.00055 * x)):.2f},{x}\n" for x in range(75, 775, 50))
 OWN = "from shoal.startup import cheap_imports, defer\ndefer(own_process=True)\nwith cheap_imports():\n"
-DRAWING = "matplotlib.figure, matplotlib.backends.backend_agg"
 PROGRAMS = {
     "`import torch`": ["-c", "import torch"],
     "torch as shoal imports it": ["-c", f"{OWN} import torch"],
     "and Lightning": ["-c", f"{OWN} import pytorch_lightning"],
     "and polars, Hydra": ["-c", f"{OWN} import pytorch_lightning, polars, hydra.main"],
-    "and matplotlib": ["-c", f"{OWN} import pytorch_lightning, polars, hydra.main, {DRAWING}"],
+    "matplotlib, beside": ["-c", "import shoal.pictures.rendering"],
     "`shoal fit`": ["-m", "shoal.cli", "fit", "t.csv", "y = b1*(1-exp(-b2*x))", "b1=500", "b2=1e-4"],
 }
 
@@ -60,12 +60,12 @@ def main() -> None:
         found = [{name: timed(arguments, folder) for name, arguments in PROGRAMS.items()} for _ in range(rounds + 1)][
             1:
         ]
-    print("| program | CPU s | times torch | wall s | times torch |")
+    print("| program | wall s | times torch | CPU s | times torch |")
     print("|---|---|---|---|---|")
     base = next(iter(PROGRAMS))
     for name in PROGRAMS:
         cells = []
-        for i in (0, 1):
+        for i in (1, 0):
             seconds = median(each[name][i] for each in found)
             ratio = median(each[name][i] / each[base][i] for each in found)
             cells.append(f"{seconds:.2f} | {ratio:.2f}")
