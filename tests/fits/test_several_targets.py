@@ -42,6 +42,12 @@ def numbers(t, a, k):
 def short(t, a, k):
     return a * t[:3], k * t[:3]
 
+def overwritten(t, a, k):
+    grown = torch.zeros_like(t) + 0 * a
+    for i in range(1, len(t)):
+        grown[i] = a + k * grown[i - 1] ** 2
+    return grown, grown
+
 def implicit(t, a, k):
     y = torch.zeros_like(t)
     for _ in range(40):
@@ -157,7 +163,8 @@ def test_the_short_command_takes_formulas_of_several_columns_and_code(table: Pat
         ([], "must be given, or model.code"),
         (["model.code=own_curves.cut"], "by finite differences"),
         (["model.code=own_curves.numbers"], "gives ndarray, and must give a tensor"),
-        (["model.code=own_curves.short"], "12 samples of 2 targets are wanted"),
+        (["model.code=own_curves.short"], "and must give (12, 2)"),
+        (["model.code=own_curves.overwritten"], "has no derivative: RuntimeError: one of the variables"),
         (["model.code=own_curves.none"], "there is no own_curves.none"),
         (["model.code=own_curves.both", "+model.start.t=1"], "'t' is a column too"),
         (["model.code=own_curves.both", "~model.start.k"], "'k' is neither a column nor a parameter"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shoal.engines.job import Job
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, brief
 from shoal.expressions import parse
 from shoal.gradcheck import Derivative, points
 from shoal.gradcheck.derivatives import TOLERANCE
@@ -98,7 +98,11 @@ def _check_code(model: Formula, network: FormulaNetwork, x: Tensor) -> None:
     y = torch.zeros(1, len(x), network.curves.outputs, dtype=x.dtype)
     problem = problem_of(network, None, (x[None], y), trained, fixed, together=True)
     params = torch.cat([value.reshape(-1) for value in trained.values()])
-    slopes = problem.real(problem.slopes(params[None])[:, 0])
+    try:
+        slopes = problem.real(problem.slopes(params[None])[:, 0])
+    except RuntimeError as error:
+        hint = "change no tensor in place: make new ones, as by torch.stack of a list"
+        raise ConfigError("model.code", model.text, f"has no derivative: {brief(error)}", hint=hint) from error
     for i, label in enumerate(network.labels):
         step = _STEP * (abs(float(params[i])) or 1.0)
         ends = params.repeat(2, 1)

@@ -87,11 +87,12 @@ class OwnCode(Curves):
             listed = [each.expand(n) if each.dim() == 0 else each for each in listed]
         if listed is not None and len({each.shape for each in listed}) == 1:
             found = torch.stack(listed, dim=-1)
+        given = tuple(found.shape) if isinstance(found, Tensor) else [tuple(each.shape) for each in listed or ()]
         if isinstance(found, Tensor) and found.dim() < 2 and self.n_outputs == 1:
             found = found.expand(n)[:, None] if found.dim() == 0 else found[:, None]
         if not isinstance(found, Tensor) or found.shape != (n, self.n_outputs):
-            given = tuple(found.shape) if isinstance(found, Tensor) else [tuple(each.shape) for each in listed or ()]
-            raise self._wrong(f"gives the shape {given}; {n} samples of {self.n_outputs} targets are wanted")
+            wanted = (n,) if self.n_outputs == 1 else (n, self.n_outputs)
+            raise self._wrong(f"gives the shape {given}, and must give {wanted}")
         return found
 
     def _wrong(self, problem: str) -> ConfigError:
