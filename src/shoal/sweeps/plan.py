@@ -94,7 +94,7 @@ class Plan:
         self._places[key].add(number, own.key() if own else "")
 
     def blocks(self, processes: int, size: int | None = None, *, dealt: bool = False) -> list[tuple[int, list[int]]]:
-        """The stacks, cut into blocks of equal size that fit the cache and give every process something to do.
+        """The stacks, cut into blocks of equal size that suit the cache and give every process something to do.
 
         Each with the place of its group. `dealt` says to deal the runs out to the blocks one by one, so that each
         block has some of every setting.
