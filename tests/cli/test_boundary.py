@@ -57,3 +57,20 @@ def test_without_being_asked_an_error_has_at_most_three_lines(
 )
 def test_an_error_on_one_line_keeps_its_key_or_its_class(error: BaseException, line: str) -> None:
     assert brief(error) == line
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("words", [["train", "task=parabola"], ["fit", "t.csv", "y = a*x", "a=1"], ["runs"]])
+def test_whatever_command_is_interrupted_says_so(
+    words: list[str], workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shoal.app.train.train", interrupt)
+    monkeypatch.setattr("shoal.review.catalog.find", interrupt)
+
+    code = run(words)
+
+    assert code == 130
+    assert capsys.readouterr().err == "interrupted\n"

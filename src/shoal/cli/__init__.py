@@ -112,6 +112,9 @@ def _by_typer(words: list[str]) -> int:
     # Typer's word for Ctrl-C, and for the end of the input, at a question.
     except Abort as end:
         raise KeyboardInterrupt from end
+    # Typer ends by itself on Ctrl-C, and says nothing.
+    if result == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
     # Where typer is not standalone, it gives what the command's function gave, which is None of most.
     return result if isinstance(result, int) else ExitCode.OK
 
