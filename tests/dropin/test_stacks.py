@@ -58,6 +58,7 @@ def both(words: list[str], folder: Path, patch: pytest.MonkeyPatch) -> tuple[lis
             "+trainer.accumulate_grad_batches=2",
             "recurrent=true",
         ],
+        ["optimizer=stateless", "trainer.max_epochs=2"],
     ],
 )
 def test_jobs_in_a_stack_leave_and_return_what_they_do_alone(

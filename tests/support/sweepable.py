@@ -123,6 +123,7 @@ class Classifier(pl.LightningModule):
         made: Any = {
             "adam": lambda params: torch.optim.Adam(params, lr),
             "sgd": lambda params: torch.optim.SGD(params, lr, momentum=0.9, nesterov=True, weight_decay=1e-3),
+            "stateless": lambda params: torch.optim.SGD(params, lr),
         }
         optimizer = made[self.cfg["optimizer"]](self.parameters())
         schedules: Any = {

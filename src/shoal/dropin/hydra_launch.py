@@ -10,13 +10,13 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, setup_globals
 from hydra.errors import CompactHydraException
 
 from shoal import machine
 from shoal.dropin import one_process, workers
 from shoal.dropin.hydra_program import HydraJob, HydraProgram, jobs
-from shoal.dropin.job_returns import packed, unpacked
+from shoal.dropin.job_returns import Packed, unpacked
 from shoal.dropin.jobs_done import JobsDone
 from shoal.dropin.shared_samples import SharedSamples, shared
 from shoal.dropin.when import Stacks
@@ -145,12 +145,8 @@ class _Listener:
     def notes(self, job: HydraJob, text: str) -> None:
         log.info(f"\t#{job.number} {text}")
 
-    def ends(self, job: HydraJob, returned: JobReturn) -> None:
-        data, lost = packed(returned)
-        self.returns[job.number] = data
-        self.ledger.ends(job, data)
-        if lost:
-            self.notes(job, lost)
-        if returned.status is JobStatus.FAILED:
-            error = returned._return_value
-            self.notes(job, f"failed: {type(error).__name__}: {error}")
+    def ends(self, job: HydraJob, returned: Packed) -> None:
+        self.returns[job.number] = returned.data
+        self.ledger.ends(job, returned.data)
+        for text in returned.notes:
+            self.notes(job, text)

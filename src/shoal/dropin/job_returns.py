@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
@@ -23,10 +23,21 @@ class _RemoteError(Exception):
         return f"\n{self.args[0]}"
 
 
-def packed(returned: JobReturn) -> tuple[bytes, str | None]:
-    """The return of a job as bytes, and what of it gets lost."""
-    is_failed, value, lost = returned.status is JobStatus.FAILED, returned._return_value, None
-    text = _told(value) if is_failed else ""
+class Packed(NamedTuple):
+    """The return of a job as it is sent and kept."""
+
+    data: bytes
+    notes: tuple[str, ...]
+    """What is to be said of it."""
+
+
+def packed(returned: JobReturn) -> Packed:
+    """The return of a job as bytes, with notes of what it failed of and of what gets lost."""
+    is_failed, value = returned.status is JobStatus.FAILED, returned._return_value
+    text, notes = "", list[str]()
+    if is_failed:
+        text = _told(value)
+        notes.append(f"failed: {type(value).__name__}: {value}")
     for name in ("cfg", "hydra_cfg"):
         config = getattr(returned, name)
         if config is not None and _unsendable(config):
@@ -36,8 +47,8 @@ def packed(returned: JobReturn) -> tuple[bytes, str | None]:
         returned.return_value = FailedError(f"{type(value).__name__}: {value}")
     elif error:
         returned.return_value = None
-        lost = f"what it returns cannot be sent ({type(error).__name__}: {error}); None stands for it"
-    return pickle.dumps((returned, text)), lost
+        notes.append(f"what it returns cannot be sent ({type(error).__name__}: {error}); None stands for it")
+    return Packed(pickle.dumps((returned, text)), tuple(notes))
 
 
 def _unsendable(value: Any) -> Exception | None:

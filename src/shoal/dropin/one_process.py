@@ -12,7 +12,7 @@ import torch
 from hydra.core.utils import JobReturn
 
 from shoal.dropin.hydra_program import HydraJob, HydraProgram, directory
-from shoal.dropin.job_returns import failed
+from shoal.dropin.job_returns import Packed, failed, packed
 from shoal.dropin.routines import Routine, signals_left_alone
 from shoal.seeding import seed_global
 
@@ -27,7 +27,7 @@ class Overseer(Protocol):
     def notes(self, job: HydraJob, text: str) -> None:
         """There is something to say of how a job runs."""
 
-    def ends(self, job: HydraJob, returned: JobReturn) -> None:
+    def ends(self, job: HydraJob, returned: Packed) -> None:
         """A job is done."""
 
 
@@ -61,7 +61,7 @@ def one_by_one(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overse
     for job in jobs:
         config = program.composed(job)
         listener.begins(job, directory(config))
-        listener.ends(job, program.run(config))
+        listener.ends(job, packed(program.run(config)))
         # The job has configured logging as its own.
         program.log_as_launcher()
 
@@ -87,4 +87,4 @@ def _tell(job: HydraJob, routine: Routine, listener: Overseer) -> None:
     routine.notes.clear()
     if routine.waits_for is None and not routine.told:
         routine.told = True
-        listener.ends(job, failed(job, routine.error) if routine.error else routine.result)
+        listener.ends(job, packed(failed(job, routine.error) if routine.error else routine.result))

@@ -21,8 +21,11 @@ def weights(fit: LightningFit, trained: Trained) -> None:
         torch._foreach_copy_(params, trained.params)
     for param, grad in zip(params, trained.grads, strict=True):
         param.grad = grad
+    own = fit.own.optimizer.state
     for param, state in zip(params, trained.state, strict=True):
-        fit.own.optimizer.state[param] = state
+        # SGD without momentum keeps nothing, and its checkpoints list no parameters then.
+        if state or param in own:
+            own[param] = state
     buffers(fit, trained.train)
     fit.versions = fit.now()
 

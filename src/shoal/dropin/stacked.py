@@ -63,7 +63,8 @@ class Stacked:
         self._train = Mapped(
             self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard, presumes=False
         )
-        self._val = Mapped(self._steps["val"], gradients=False, heat=heat, guard=self._guard, presumes=False)
+        # With a heat of its own: few batches of validation do not pay for being compiled because those of training do.
+        self._val = Mapped(self._steps["val"], gradients=False, heat=Heat(), guard=self._guard, presumes=False)
         self._update = Update(heat, self._guard)
         norms, values = zip(*(each.limits for each in fits), strict=True)
         limits = GradientLimits.of(norms, values)

@@ -20,10 +20,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
-from hydra.core.utils import JobReturn
 
 from shoal.dropin.hydra_program import HydraJob
-from shoal.dropin.job_returns import FailedError, failed, packed, unpacked
+from shoal.dropin.job_returns import FailedError, Packed, failed, packed
 from shoal.dropin.one_process import Overseer
 
 Work = Callable[[Sequence[HydraJob], Overseer], None]
@@ -100,14 +99,14 @@ class _Worker:
             listener.notes(job, said)
         else:
             self.block.jobs.remove(job)
-            listener.ends(job, unpacked(said))
+            listener.ends(job, said)
         return True
 
     def left(self, listener: Overseer) -> Iterator[_Block]:
         """What is left to do where it has died."""
         jobs, begun = self.block.jobs, self.block.begun
         if self.block.alone and jobs and jobs[0].number in begun:
-            listener.ends(jobs[0], failed(jobs[0], FailedError(_ending(self.process.exitcode))))
+            listener.ends(jobs[0], packed(failed(jobs[0], FailedError(_ending(self.process.exitcode)))))
             return
         for job in jobs:
             if job.number in begun:
@@ -142,11 +141,8 @@ class _Telling:
     def notes(self, job: HydraJob, text: str) -> None:
         self.pipe.send(("notes", job, text))
 
-    def ends(self, job: HydraJob, returned: JobReturn) -> None:
-        data, lost = packed(returned)
-        if lost:
-            self.notes(job, lost)
-        self.pipe.send(("ends", job, data))
+    def ends(self, job: HydraJob, returned: Packed) -> None:
+        self.pipe.send(("ends", job, returned))
 
 
 def _serve(
