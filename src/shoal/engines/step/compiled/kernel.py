@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from shoal.engines.step.compiled.places import Scratch, chain, is_view, owner
+from shoal.engines.step.compiled.places import Scratch, chain, in_step, is_view, owner
 from shoal.engines.step.compiled.units import Unit, Values
 from shoal.engines.step.exact.rows import same_bits, varied
 from shoal.engines.step.graph import evaluated
@@ -88,7 +88,7 @@ class Kernel:
 
     def _coverable(self, values: Values) -> set[tuple[int, int]]:
         reads = [
-            (i, owner(node, values), _in_step(unit, node, values))
+            (i, owner(node, values), in_step(unit, node, values))
             for i, unit in enumerate(self.units)
             for node in unit.group.inputs
         ]
@@ -135,13 +135,6 @@ class Kernel:
 def result(outputs: Sequence[Tensor], number: int) -> Tensor:
     """One of a kernel's outputs: memory of its own, unlike a part of what torch's operations give."""
     return outputs[number]
-
-
-def _in_step(unit: Unit, node: Node, values: Values) -> bool:
-    """Whether a unit reads the numbers of a tensor one by one, in the order in which they lie there."""
-    one, whole = values[node], values[owner(node, values)]
-    as_it_lies = (one.data_ptr(), one.shape, one.stride()) == (whole.data_ptr(), whole.shape, whole.stride())
-    return unit.pointwise and as_it_lies
 
 
 def _read(units: Sequence[Unit], nodes: Sequence[Node], values: Values) -> tuple[list[Node], list[Node]]:

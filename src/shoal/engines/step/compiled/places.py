@@ -56,6 +56,13 @@ def _span(value: Tensor) -> int:
     return sum((size - 1) * stride for size, stride in zip(value.shape[1:], value.stride()[1:], strict=True)) + 1
 
 
+def in_step(unit: Unit, node: Node, values: Values) -> bool:
+    """Whether a unit reads the numbers of a tensor one by one, in the order in which they lie there."""
+    one, whole = values[node], values[owner(node, values)]
+    as_it_lies = (one.data_ptr(), one.shape, one.stride()) == (whole.data_ptr(), whole.shape, whole.stride())
+    return unit.pointwise and as_it_lies
+
+
 class Scratch:
     """Places in a piece of memory for what lies between the calls of a run."""
 
@@ -64,17 +71,35 @@ class Scratch:
         self.places: dict[Node, int] = {}
         """Bytes from the beginning, by the node that a value belongs to."""
         self.size = ALIGNMENT
+        self._values = values
         lasts = _last_uses(units, values)
         taken: dict[Node, range] = {}
         for number, unit in enumerate(units):
+            over = self._done(unit, [node for node in taken if lasts[node] == number])
             for node in unit.group.outputs:
                 if node not in kept:
-                    size = -(-_span(values[node]) * values[node].element_size() // ALIGNMENT) * ALIGNMENT
-                    taken[node] = _free(list(taken.values()), size)
+                    taken[node] = self._place(node, taken, over)
                     self.places[node] = taken[node].start
                     self.size = max(self.size, taken[node].stop)
             # Only now: what a unit reads stays apart from what it writes.
-            taken = {node: place for node, place in taken.items() if lasts.get(node, number) > number}
+            taken = {node: place for node, place in taken.items() if lasts[node] > number}
+
+    def _done(self, unit: Unit, ended: Sequence[Node]) -> list[Node]:
+        """Values that a unit may write over: it is the last that reads them, number by number."""
+        read = [(owner(node, self._values), in_step(unit, node, self._values)) for node in unit.group.inputs]
+        return [node for node in ended if all(steps for whole, steps in read if whole is node)]
+
+    def _place(self, node: Node, taken: Mapping[Node, range], over: list[Node]) -> range:
+        value = self._values[node]
+        for other in over:
+            if _lies_as(self._values[other], value):
+                over.remove(other)
+                return taken[other]
+        return _free(list(taken.values()), -(-_span(value) * value.element_size() // ALIGNMENT) * ALIGNMENT)
+
+
+def _lies_as(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
 
 
 def _last_uses(units: Sequence[Unit], values: Values) -> Mapping[Node, int]:
