@@ -128,9 +128,11 @@ def root(square: Matrix) -> Matrix:
 def corrections(decay: Column, steps: Sequence[int], n_steps: int) -> Columns:
     """1 - decay^step of each run and step, in Python's arithmetic: a vectorised power may differ by its place."""
     pairs = list(zip(decay[:, 0].tolist(), steps, strict=True))
-    times = [[(beta, step + more) for beta, step in pairs] for more in range(n_steps)]
-    known = {(beta, step): 1 - beta**step for each in times for beta, step in set(each)}
-    return torch.tensor([[known[time] for time in each] for each in times], dtype=torch.float64)[:, :, None]
+    # Runs of a stack mostly share theirs, and there are as many numbers as runs times steps.
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+    known = [[1 - beta ** (step + more) for beta, step in places] for more in range(n_steps)]
+    found = torch.tensor(known, dtype=torch.float64).view(n_steps, len(places))
+    return found[:, [places[pair] for pair in pairs], None]
 
 
 def as_torch(

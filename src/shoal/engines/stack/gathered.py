@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST
+
+AT_ONCE = 1 << 20
+"""Bytes of an epoch's samples up to which one call gathers them: one for each batch takes three times as long."""
 
 
 @runtime_checkable
@@ -75,12 +79,18 @@ class Gathered:
 
         They are those from `first` to before `end`.
         """
+        sizes, begin = self._sizes[first:end], sum(self._sizes[:first])
         # An order has all samples, those of a last batch that is dropped among them.
-        orders = torch.stack([run.order(number) for run in self.runs])[:, : sum(self._sizes)]
+        orders = torch.stack([run.order(number) for run in self.runs])[:, begin : begin + sum(sizes)]
         # In samples that all runs share, and in those that lie one run behind the other.
-        places = (torch.split(each.to(self.device), self._sizes, dim=1) for each in (orders, orders + self._starts))
-        for shared, own in islice(zip(*places, strict=True), first, end):
-            yield self._batch([part.take(shared if part.shared else own) for part in self._parts], dtype)
+        places = {
+            shared: [each.flatten() for each in torch.split((orders + starts).to(self.device), sizes, dim=1)]
+            for shared, starts in ((True, 0), (False, self._starts))
+            if any(part.shared is shared for part in self._parts)
+        }
+        batches = [part.batches(places[part.shared], len(self.runs)) for part in self._parts]
+        for parts in zip(*batches, strict=True):
+            yield self._batch(parts, dtype)
 
     def _batch(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Any:
         return self.runs[0].batch([_in(each, dtype) for each in parts])
@@ -139,9 +149,16 @@ class _Part:
         self._shape = tensors[0].shape[1:]
         self._values = _flat(torch.cat(list(tensors[:1] if self.shared else tensors))).to(device)
 
-    def take(self, index: Int[Tensor, "runs batch"]) -> Tensor:
-        """The values at these places."""
-        return self._values.index_select(0, index.flatten()).view(*index.shape, *self._shape)
+    def batches(self, index: Sequence[Tensor], runs: int) -> Iterator[Tensor]:
+        """The values at the places of each batch, which are those of all runs in a row: of shape (runs, batch, ...)."""
+        sizes = [len(each) for each in index]
+        taken: Iterable[Tensor] = map(self._take, index)
+        if 0 < sum(sizes) * self._values.element_size() * prod(self._shape) <= AT_ONCE:
+            taken = torch.split(self._take(torch.cat(list(index))), sizes)
+        return (each.view(runs, len(each) // runs, *self._shape) for each in taken)
+
+    def _take(self, places: Int[Tensor, " places"]) -> Tensor:
+        return self._values.index_select(0, places)
 
 
 def _flat(samples: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.engines.step.passes import simplified
 from shoal.engines.step.per_run import PerRun
 from shoal.engines.step.presumed import Presumed
-from shoal.engines.step.stepped import Names, Step, Stepped, Tensors
+from shoal.engines.step.stepped import Names, Step, Stepped, Tensors, leaves
 from shoal.engines.step.unfit import CannotStackError
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class _Flat:
     """A mapped step as a function of tensors alone."""
 
     def __init__(self, mapped: Mapped, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
-        leaves, self._spec = pytree.tree_flatten((batch, clock.keys_of(trains=mapped.gradients, needed=mapped.draws)))
-        self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves]
+        self._given = batch, clock.keys_of(trains=mapped.gradients, needed=mapped.draws)
+        self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves(*self._given)]
         self.clock = clock
         self._mapped = mapped
         self._params, self._buffers = list(params), list(buffers)
@@ -95,7 +95,7 @@ class _Flat:
         params = dict(zip(self._params, inputs, strict=False))
         rest = inputs[len(params) :]
         buffers = dict(zip(self._buffers, rest, strict=False))
-        batch, keys = pytree.tree_unflatten(rest[len(buffers) :], self._spec)
+        batch, keys = pytree.tree_unflatten(rest[len(buffers) :], pytree.tree_structure(self._given))
         found = self._mapped.plain(params, buffers, batch, self.clock, keys)
         held = [] if found.presumed is None else [found.presumed]
         names = list(found.logged), list(found.buffers)

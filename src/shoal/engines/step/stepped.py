@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.unfit import CannotStackError
@@ -55,6 +56,14 @@ class Stepped(NamedTuple):
             held or not trains for held, trains in zip(self.presumed.tolist(), active, strict=True)
         ):
             raise CannotStackError("asks whether its numbers are finite, and they are not")
+
+
+def leaves(batch: Any, keys: tuple[Tensor, ...]) -> list[Any]:
+    """The tensors of a batch and the keys, in the order of their tree."""
+    # Mostly a batch is a tuple of tensors, among which nothing has to be looked for.
+    if type(batch) is tuple and all(type(each) is Tensor for each in batch):
+        return [*batch, *keys]
+    return pytree.tree_leaves((batch, keys))
 
 
 class Names(NamedTuple):
