@@ -102,15 +102,20 @@ class Draft:
         return Addresses(fixed.each_run, of)
 
     def _chosen(self, units: Sequence[Unit], addresses: Addresses) -> Unit | None:
-        """The first of the units that agrees with torch, and takes no longer where it is a product."""
+        """The first of the units that agrees with torch; of products the fastest one."""
+        agreeing: list[Kernel] = []
         for unit in units:
             with suppress(AttributeError):  # which the function is that no processor like this one has
                 kernel = Kernel([unit], self._values, addresses)
-                if kernel.agrees(self._values) and (not _is_product(unit) or _is_fast(kernel, self._values)):
-                    return unit
-                if unit.pointwise:
+                if kernel.agrees(self._values):
+                    agreeing.append(kernel)
+                elif unit.pointwise:
                     log.info("Left to torch, because other bits would come of compiling it: %s", kernel.__name__)
-        return None
+            if agreeing and not _is_product(unit):
+                break
+        if agreeing and _is_product(units[0]):
+            return _fastest(agreeing, self._values)
+        return agreeing[0].units[0] if agreeing else None
 
     def _together(self, units: Sequence[Unit], addresses: Addresses) -> list[Kernel]:
         """One kernel of all units; several, should they not agree as one."""
@@ -130,10 +135,13 @@ def _is_product(unit: Unit) -> bool:
     return unit.group.nodes[0].target is aten.bmm.default
 
 
-def _is_fast(kernel: Kernel, values: Values) -> bool:
-    """Whether a product takes no longer than the library."""
-    inputs = [values[node] for node in kernel.inputs]
-    return _best(lambda: kernel(*inputs)) <= SLOWER * _best(lambda: kernel.by_torch(*inputs))
+def _fastest(kernels: Sequence[Kernel], values: Values) -> Unit | None:
+    """The unit of the kernel that takes the least time; None where torch takes less."""
+    inputs = [values[node] for node in kernels[0].inputs]
+    times = [_best(lambda kernel=kernel: kernel(*inputs)) for kernel in kernels]  # type: ignore[misc]
+    fastest = min(range(len(kernels)), key=times.__getitem__)
+    slower = times[fastest] > SLOWER * _best(lambda: kernels[0].by_torch(*inputs))
+    return None if slower else kernels[fastest].units[0]
 
 
 def _best(function: Callable[[], Any]) -> float:

@@ -26,3 +26,23 @@ void each_run(void *const *p, const long *n) {
 void by_library(void *const *p, const long *n) {
   ((void (*)(int, const void *, void *, long))n[0])(n[1], p[0], p[1], n[2]);
 }
+
+typedef void gemm_batch(int order, const int *ta, const int *tb, const int *m, const int *n, const int *k, const void *alpha,
+                        const void **a, const int *lda, const void **b, const int *ldb, const void *beta, void **c,
+                        const int *ldc, int groups, const int *sizes);
+enum { BY_ROWS = 101, AS_IT_LIES = 111, TURNED = 112 };
+
+/* A product by the library: where it is, the bytes of a number, rows, inner and width, and for both matrices whether they
+   lie turned and how far a row is from the next. */
+void multiplied_by_library(void *const *p, const long *n) {
+  const int rows = n[2], inner = n[3], width = n[4], one = 1;
+  const int ta = n[5] ? TURNED : AS_IT_LIES, lda = n[6], tb = n[7] ? TURNED : AS_IT_LIES, ldb = n[8];
+  const float floats[] = {1, 0};
+  const double doubles[] = {1, 0};
+  const int is_float = n[1] == sizeof(float);
+  const void *alpha = is_float ? (const void *)floats : doubles;
+  const void *beta = is_float ? (const void *)(floats + 1) : doubles + 1;
+  const void *a = p[0], *b = p[1];
+  void *c = p[2];
+  ((gemm_batch *)n[0])(BY_ROWS, &ta, &tb, &rows, &width, &inner, alpha, &a, &lda, &b, &ldb, beta, &c, &width, 1, &one);
+}

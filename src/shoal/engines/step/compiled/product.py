@@ -1,7 +1,7 @@
 """Batched products of small matrices, where functions of shoal's own have the library's bits.
 
 The library's kernels are made for large matrices: of 128 by 32 by 32 they reach a third of what some processors can do.
-A product of more rows than one stands in only if it takes no more time than the library's.
+Of those that have its bits the fastest is taken, the library's own function among them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from torch.fx import Node
 from shoal.engines.step.compiled import pieces
 from shoal.instructions import portable
 
+_LIBRARYS = {torch.float32: "cblas_sgemm_batch", torch.float64: "cblas_dgemm_batch"}
+
 _WIDEST = 16
 """Numbers of the widest vector, to which rows are filled up."""
 
 
 def found(node: Node, values: Mapping[Node, Tensor]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The functions for one run of such a node that may have the library's bits, and their numbers."""
-    if node.target is not torch.ops.aten.bmm.default or portable():
-        return
     # The square of a matrix has one operand, and no function here.
-    if len(node.all_input_nodes) < 2:
+    if node.target is not torch.ops.aten.bmm.default or len(node.all_input_nodes) < 2:
         return
     left, right = (values[source] for source in node.all_input_nodes)
-    if left.dtype not in pieces.SUFFIXES or not values[node].is_contiguous():
-        return
+    if left.dtype in pieces.SUFFIXES and values[node].is_contiguous():
+        if not portable():
+            yield from _own(left, right)
+        yield from _by_library(left, right)
+
+
+def _own(left: Tensor, right: Tensor) -> Iterator[tuple[str, tuple[int, ...]]]:
     numbers = (*left.shape[1:], right.shape[2], *left.stride()[1:], *right.stride()[1:])
     rows, inner, width = numbers[:3]
     if rows == 1 and right.stride(2) == 1:
@@ -38,3 +43,13 @@ def found(node: Node, values: Mapping[Node, Tensor]) -> Iterator[tuple[str, tupl
     # What is packed lies on the stack of the thread, in an array of fixed size.
     if inner * -(-width // _WIDEST) * _WIDEST <= pieces.LARGEST:
         yield pieces.name("product", left.dtype), numbers
+
+
+def _by_library(left: Tensor, right: Tensor) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The library's own function: called for one run, it does not end the stretch that a kernel computes."""
+    function = pieces.in_library(_LIBRARYS[left.dtype])
+    if function is not None and all(1 in each.stride()[1:] for each in (left, right)):
+        # As torch calls it: turned unless numbers of a row lie side by side.
+        lying = [(int(each.stride(2) != 1), each.stride(1 if each.stride(2) == 1 else 2)) for each in (left, right)]
+        sizes = left.element_size(), *left.shape[1:], right.shape[2]
+        yield "multiplied_by_library", (function, *sizes, *lying[0], *lying[1])
