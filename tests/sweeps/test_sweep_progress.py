@@ -161,6 +161,28 @@ def test_a_reason_that_keeps_a_whole_block_apart_is_told_once_for_its_group() ->
     assert not any(each.stacked for each in alone)
 
 
+def test_what_can_wait_is_done_once_while_a_block_trains() -> None:
+    done: list[str] = []
+
+    def run(take: Callable[[], Block | None], watch: Callable[[Block, Advanced], None], *_: Any) -> Iterator[Any]:
+        each = take()
+        assert each is not None
+        done.append("begun")
+        watch(each, Advanced(0.1))
+        watch(each, Advanced(0.9))
+        done.append("over")
+        yield each, Finished()
+
+    executor, progress = Mock(spec=InProcess, run=run), Mock(spec=SweepProgress)
+    execution = Execution(
+        executor, Mock(spec=Ledger, jobs={}), progress, begin=lambda _: None, meanwhile=lambda: done.append("meanwhile")
+    )
+
+    execution.run([block([0])])
+
+    assert done == ["begun", "meanwhile", "over"]
+
+
 def test_an_estimate_tells_of_what_breaks_instead_of_breaking() -> None:
     alone = [block([number], stacked=False) for number in range(2)]
 
