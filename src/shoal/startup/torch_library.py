@@ -34,11 +34,15 @@ def wait() -> None:
 
 
 def _library() -> str | None:
-    """Where torch has its library; None where it has none that is known."""
+    """Where torch has its library; None where it has none that can be loaded by itself."""
     spec = find_spec("torch")
     if sys.platform not in _LIBRARY or spec is None or not spec.submodule_search_locations:
         return None
-    path = os.path.join(spec.submodule_search_locations[0], "lib", _LIBRARY[sys.platform])
+    folder = os.path.join(spec.submodule_search_locations[0], "lib")
+    # Builds for GPUs load libraries of their makers first, by names that only torch knows.
+    if any(os.path.exists(os.path.join(folder, f"libtorch_{kind}.so")) for kind in ("cuda", "hip", "xpu")):
+        return None
+    path = os.path.join(folder, _LIBRARY[sys.platform])
     return path if os.path.exists(path) else None
 
 
