@@ -21,11 +21,12 @@ SRC = ROOT / "src"
 ONE_IDEA = {
     *("job", "formula", "sweep", "fit"),  # the same thing as it is built, trained, drawn and read
     *("by_module", "upstream", "Own", "Upstream"),  # what a module of the user's, or PyTorch, does in several groups
-    "Constant",  # in each group the choice that does nothing: named in configurations
 }
 """Names that several modules or classes have for one idea."""
 LONGEST_NAME = 72
 """Letters of a test's name: as many as a commit's subject may have."""
+COMMENTS = 0.04
+"""Share of the lines of code beside which a comment says why, at least: as in the code that this one is modelled on."""
 LARGEST_CIRCLE = 2
 """Files that may need each other: a class and what one of its methods asks for."""
 
@@ -138,6 +139,17 @@ def test_no_two_modules_or_classes_have_one_name_for_two_ideas() -> None:
     several = {name for name, found in homes.items() if len(found) > 1}
 
     assert several - ONE_IDEA == set()
+
+
+def test_comments_say_why_beside_four_of_a_hundred_lines() -> None:
+    lines = [
+        line for path in _modules().values() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+
+    commented = [line for line in lines if re.search(r"(?:^|\s)# (?!type:|noqa)", line)]
+
+    assert len(lines) > 40_000
+    assert len(commented) / len(lines) >= COMMENTS
 
 
 @cache

@@ -21,10 +21,10 @@ class Scalar(Model):
 
     def build(self, *, inputs: int, outputs: int, generator: torch.Generator) -> nn.Module:
         del inputs, generator
-        return Constant(torch.full((outputs,), self.start))
+        return ConstantOutput(torch.full((outputs,), self.start))
 
 
-class Constant(nn.Module):
+class ConstantOutput(nn.Module):
     """The same prediction for every row of the input: its parameter `value`, of shape (outputs,)."""
 
     def __init__(self, value: Tensor) -> None:
