@@ -142,7 +142,7 @@ def given_lines(conf: Path, folder: Path, kind: str | None = None) -> Iterator[P
 
 
 def _own_lines(folder: Path) -> Iterator[Path]:
-    """The same for all files of the user's."""
+    """Give the comment to all YAML files of the user's."""
     conf, experiments = user_conf(), user_experiments()
     if conf:
         yield from given_lines(conf, folder)

@@ -139,7 +139,7 @@ def go_on(
 
 
 def _resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """What to go on with, by the last word that says so, and the other overrides; None to begin anew."""
+    """The directory that the last `resume=` names, or None to begin anew; and the other overrides."""
     said = [word.lstrip("+") for word in overrides if word.lstrip("+").startswith(_RESUME)]
     others = [word for word in overrides if not word.lstrip("+").startswith(_RESUME)]
     named = said[-1].removeprefix(_RESUME) if said else "null"

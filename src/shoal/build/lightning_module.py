@@ -128,7 +128,7 @@ def _logged(module: Any, step: str, batch: Any) -> set[str]:
 
 
 def _made(module: pl.LightningModule) -> optimizers.Optimizer | None:
-    """The optimizer that the module makes, where it needs no Trainer for it, is alone, and shoal has the same."""
+    """The settings of the module's one optimizer; None where making it needs a Trainer, or shoal has no such rule."""
     try:
         made: Any = module.configure_optimizers()
     except Exception:  # it asks its Trainer; then only its own training knows

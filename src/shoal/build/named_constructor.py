@@ -32,7 +32,7 @@ class Constructor:
         return [name for name, parameter in self.parameters.items() if parameter.default is inspect.Parameter.empty]
 
     def without(self, *names: str) -> Constructor:
-        """The same, some parameters being given by the program."""
+        """The constructor without some parameters, which the program gives."""
         return replace(self, parameters={name: each for name, each in self.parameters.items() if name not in names})
 
 

@@ -48,7 +48,7 @@ class LossGradient(CheckOfJob):
         return Measured(rows=[row], text=found.text(), agrees=found.agrees)
 
     def found(self, built: Job) -> gradcheck.LossCheck:
-        """The same, as it is."""
+        """The comparison itself, before it is put into a row."""
         samples = built.data.train
         module = built.module()
         loss = None if built.own_module else built.loss  # its training_step computes it

@@ -94,7 +94,7 @@ class Composed:
         HydraConfig.instance().set_config(self.config)
 
     def located(self, error: ShoalError) -> ShoalError:
-        """The same error with the place its setting came from, where it is about a setting."""
+        """The error; one about a setting also says where the setting came from."""
         if not isinstance(error, ConfigError) or error.source:
             return error
         return error.at(source=self.origins.of(error.key))
@@ -161,7 +161,7 @@ def composed(
 
 
 def _of_hydra(path: str) -> Any:
-    """What `${hydra:...}` reads. A run that has no directory yet, as in a sweep, reads a word that stands for it."""
+    """The value that `${hydra:...}` reads; for a run without a directory yet, as in a sweep, a word in its place."""
     found = OmegaConf.select(HydraConfig.get(), path)  # type: ignore[arg-type]
     if found is None and path == "runtime.output_dir":
         return RUN_DIRECTORY

@@ -107,7 +107,7 @@ class Files(FileConfigSource):
 
 
 class Packages(ImportlibResourcesConfigSource):
-    """The same for files in a package."""
+    """Files in a package, of which every word that is not read as it looks is named."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         found = super().load_config(config_path)

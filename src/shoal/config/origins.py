@@ -82,7 +82,7 @@ def composed_files(hydra: Hydra, config_name: str, overrides: Iterable[str]) -> 
 
 
 def _named(folder: str, path: str) -> str:
-    """A file as one would open it from here; one of shoal's own, installed elsewhere, by its place in shoal."""
+    """The path by which one opens a file from here; for a file that came with shoal, its place in shoal."""
     scheme, _, place = folder.rpartition("://")
     within = path.removeprefix(f"{GROUP}/") if scheme == SCHEME else path
     whole = Path(place) / within

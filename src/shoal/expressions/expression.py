@@ -35,7 +35,7 @@ class Expression:
         return self.text
 
     def __call__(self, **values: Tensor) -> Tensor:
-        """The value elementwise, differentiable, in the dtype of the arguments, which are broadcast.
+        """Evaluate it elementwise; arguments are broadcast, the value has their dtype and can be differentiated.
 
         Raises:
             UsageError: where a variable is missing or unknown.

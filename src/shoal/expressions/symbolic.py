@@ -65,7 +65,7 @@ class _Min(_Own):
 
 
 class _Sigmoid(_Own):
-    """Of its own, so that its derivative does not overflow far from zero."""
+    """The sigmoid, kept whole: its derivative, by itself, does not overflow far from zero."""
 
     spelling = "sigmoid"
 

@@ -38,7 +38,7 @@ def _measured(module: Supervised, data: Data, *, level: float, stopped: str | No
 
 
 def _parts(network: FormulaNetwork, samples: Split) -> dict[str, tuple[FormulaNetwork, Split]]:
-    """Of each group the formula and the samples, without the inputs that tell groups."""
+    """The formula and the samples of each group, without the inputs that tell groups apart."""
     columns = list(network.places.values())
     found = {}
     for i, (name, mark) in enumerate(zip(network.groups, network.marks, strict=True)):
@@ -142,7 +142,7 @@ def _error(parameters: Sequence[Parameter], label: str) -> float | None:
 
 
 def _blocks(network: FormulaNetwork, fits: Mapping[str, Fit]) -> _Matrix:
-    """The covariance of all numbers: those of one group have none with those of another."""
+    """The covariance of all numbers, which is 0 between those of two groups."""
     n = len(network.groups)
     matrix: list[list[float | None]] = [[0.0] * len(network.labels) for _ in network.labels]
     for g, group in enumerate(network.groups):

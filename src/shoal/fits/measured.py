@@ -45,7 +45,7 @@ class Ended:
 
     @classmethod
     def at(cls, network: FormulaNetwork, loss: LossFunction, samples: Split) -> Ended:
-        """The same of a formula under a loss."""
+        """The end that a formula's parameters stand at, under a loss."""
         values = {name: value.detach().double() for name, value in network.values().items()}
         twice = [each.double()[None].repeat(2, *[1] * each.dim()) for each in samples.tensors]
         fixed = {name: each.double()[None].repeat(2, *[1] * each.dim()) for name, each in network.named_buffers()}
@@ -85,12 +85,12 @@ class Ended:
 
     @property
     def weight(self) -> float:
-        """Of the samples that count, in the mean."""
+        """The mean weight of the samples that count."""
         return float(self.problem.root[0].square().sum()) / max(self.n, 1)
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The same of each target, where there are several."""
+        """The mean weight of each target's samples, where there are several targets."""
         if self.problem.curves.outputs == 1:
             return ()
         root = self.problem.by_target(self.problem.root[0])

@@ -174,7 +174,7 @@ class _Search:
         """Length of the last step, in multiples of what is as good as none; not a number where it did not help."""
 
     def proposed(self, step: float, cost: float) -> tuple[Tensor, Tensor]:
-        """Where the next step of each run leads, and which runs that ends: it, or the one after it, is next to none."""
+        """The next step of each run, and which runs end with it, because it or the one after it is next to nothing."""
         point, undamped = self.point, self.damping == 0
         along, good = solved(point.bend, -point.slope)
         # A step without damping where the bend makes no minimum would lead uphill.

@@ -108,7 +108,7 @@ class _Search:
         return torch.where(done, self.at, torch.copysign(torch.full_like(inner, torch.inf), self.at - self.middle))
 
     def _next(self, inner: OfRuns, outer: OfRuns, below: OfRuns, above: OfRuns) -> OfRuns:
-        """Further out where no outer end is known; else by the secant, or, near its ends, by the middle."""
+        """The next place to try: further out while no outer end is known, then by the secant or by halving."""
         share = -below / (above - below)
         # Near an end the secant creeps: the middle halves what is left.
         share = torch.where(share.isfinite() & (share > 0.05) & (share < 0.95), share, 0.5)

@@ -187,7 +187,7 @@ def _analytic(of: Differentiated, order: int, derivative: str | None) -> Analyti
 
 
 def _orders(variables: tuple[str, ...], order: int) -> list[tuple[str, ...]]:
-    """By what to differentiate: each variable, then each pair, and so on up to `order`."""
+    """The variables of each derivative: single ones first, then pairs, and so on up to `order`."""
     # Combinations, as mixed derivatives are the same in any order.
     found = [names for k in range(1, order + 1) for names in combinations_with_replacement(variables, k)]
     if len(found) > _MOST_ROWS:

@@ -40,7 +40,7 @@ class Differentiated:
 
 
 def function(of: str | Callable[..., Tensor], names: Sequence[str]) -> Differentiated:
-    """The function that `of` is or says: a formula, or `module:function`. `names` may declare a formula's variables.
+    """The function that `of` is, or names: a formula, or `module:function`. `names` may declare a formula's variables.
 
     Raises:
         ConfigError, UsageError: where there is no such function.

@@ -141,7 +141,7 @@ def _chosen(pick: Callable[..., Any]) -> Rule:
 
 
 def _extreme(pick: Callable[..., Any]) -> Rule:
-    """Of all elements, with their places along a dimension, or of each pair of two tensors."""
+    """The rule of `max` and `min`: over all elements, along a dimension with places, or of two tensors."""
 
     def rule(operation: Operation) -> Elements:
         return (_chosen(pick) if len(operation.arguments) == 1 else _placed(1))(operation)

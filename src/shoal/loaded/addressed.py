@@ -41,7 +41,7 @@ class Runs(list[Run | Sweep]):
 
 
 def load(reference: Path | str, *, root: Path | str = "outputs", trusted: Collection[str] = ()) -> Run | Sweep:
-    """The run or the sweep in a directory, or that the command line would call so below `root`: `last`, `k3f9/best`.
+    """Load a run or a sweep by its directory, or by what the command line calls it below `root`: `last`, `k3f9/best`.
 
     Raises:
         UsageError: where there is none, or more than one.

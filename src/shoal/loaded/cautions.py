@@ -33,7 +33,7 @@ def warn(
 
 
 def cautions(runs: Sequence[TrainedRun], which: Which, inputs: pl.DataFrame, predictions: pl.DataFrame) -> list[str]:
-    """Sentences: of runs that learned nothing, of inputs they never saw the like of, of values that were filled in.
+    """Sentences about runs that learned nothing, inputs unlike all they saw, and values that were filled in.
 
     Of several runs that predict together, which were trained on much the same, the first one speaks of the inputs.
     """

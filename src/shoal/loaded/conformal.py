@@ -63,7 +63,7 @@ class Calibrated:
     """The share that calibration on one half of them covers of the other half; None where a half is too few."""
 
     def columns(self, predicted: pl.DataFrame) -> pl.DataFrame:
-        """Of numbers `NAME_low` and `NAME_high`; of classes `NAME_set`: those that cannot be ruled out."""
+        """`NAME_low` and `NAME_high` of numbers; `NAME_set` of classes, with those that cannot be ruled out."""
         if self.classes:
             held = 1 - _probabilities(predicted, self.classes) <= self.reach[0]
             sets = [SEPARATOR.join(name for name, each in zip(self.classes, row, strict=True) if each) for row in held]

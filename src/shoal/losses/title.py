@@ -30,7 +30,7 @@ _TITLES = {
 
 
 def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
-    """What a loss is called, the same for the same loss: `mse`, `huber delta=0.5`, a user's by its node."""
+    """The name of a loss, by which equal losses are known: `mse`, `huber delta=0.5`; a user's by its node."""
     # By what it comes to, so that runs with `auto` and with `mse` are compared with each other.
     if isinstance(loss, Auto):
         loss = CrossEntropy(weight=loss.weight) if classes else MeanSquaredError()

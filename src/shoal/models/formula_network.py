@@ -110,7 +110,7 @@ class FormulaNetwork(nn.Module):
         return tuple(label for name in self.trained for label in self.labelled(name))
 
     def labelled(self, name: str) -> tuple[str, ...]:
-        """The same of one parameter."""
+        """The labels of one parameter's numbers."""
         return tuple(f"{name}[{group}]" for group in self.groups) if name in self.own else (name,)
 
     def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:

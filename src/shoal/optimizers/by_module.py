@@ -36,7 +36,7 @@ class Own(Optimizer):
 
 
 def alike(optimizer: torch.optim.Optimizer) -> Optimizer | None:
-    """The same optimizer as settings of shoal's; None where shoal has none that does the same."""
+    """Settings of shoal's for the same update; None where shoal has no such optimizer."""
     kind = type(optimizer)
     # By type itself: a subclass may do anything. Groups have settings of their own, and a rule one for all parameters.
     if kind not in KNOWN or len(optimizer.param_groups) != 1:

@@ -97,7 +97,7 @@ class _Settings(NamedTuple):
 @final
 @dataclass(frozen=True)
 class StackedLevenbergMarquardt(Rule[_Settings]):
-    """The same over a stack, each run, and each fit of a run that is made of several, with its own damping."""
+    """Levenberg-Marquardt over a stack: each run, or each of the fits in one, has a damping of its own."""
 
     settings = _Settings._fields
     state = _STATE

@@ -36,5 +36,5 @@ def why_stopped(states: Iterable[Mapping[str, Any]]) -> str | None:
 
 
 def why(code: float) -> str | None:
-    """The same of a number that stands for the reason."""
+    """The reason that a code of `levenberg` stands for; None while it runs."""
     return None if int(code) == RUNNING else WHY[int(code)]

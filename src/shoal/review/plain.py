@@ -28,7 +28,7 @@ def known(entry: Entry) -> dict[str, Any]:
 
 
 def in_full(entry: Entry) -> str:
-    """What `known` says, and of a run its settings, its history and whether its digests hold; of a sweep its runs."""
+    """All that `known` says; a run's settings, history and checked digests beside it, or a sweep's runs."""
     if isinstance(entry, SweepEntry):
         whole = {**known(entry), "runs": [known(run) for run in entry.runs]}
     else:

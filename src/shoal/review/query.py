@@ -56,7 +56,7 @@ def where(entries: Sequence[RunEntry], condition: str, values: Values | None = N
 
 
 def ordered(entries: Sequence[RunEntry], name: str, values: Values | None = None) -> list[RunEntry]:
-    """The runs by a value, the lowest first, or with `-` before the name the highest; those without it come last.
+    """The runs in the order of a value, the highest first with `-` before its name; those without it come last.
 
     Raises:
         UsageError: where no run has it.

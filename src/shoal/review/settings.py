@@ -22,7 +22,7 @@ _NESTED = re.compile(_KEY + r"\n(?=  [^\s#\-])", re.ASCII)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings of the run in `folder`, `{"optimizer.lr": 0.001, ...}`; of another Hydra program, those in .hydra.
+    """The settings of the run in `folder`, `{"optimizer.lr": 0.001, ...}`; another Hydra program's from .hydra.
 
     Raises:
         DamagedError: where there is no configuration, or it is no YAML mapping, or it could exhaust its reader.

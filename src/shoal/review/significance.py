@@ -48,7 +48,7 @@ def student(t: float, freedom: int) -> float:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """The p-values, each as large as all of them together call for (Holm, 1979); None of those not tested."""
+    """The p-values, corrected for their number (Holm, 1979); None stays for what was not tested."""
     known = sorted((value, place) for place, value in enumerate(values) if value is not None)
     found: list[float | None] = [None] * len(values)
     largest = 0.0

@@ -19,7 +19,7 @@ class NotKnownError(Exception):
 
 
 class AskedTrainer(pl.Trainer):
-    """It trains as one process; of a training it knows the epoch, and whether it validates, once it is told."""
+    """A Trainer of one process; once told, it knows the epoch of a training, and whether that validates."""
 
     # Lightning's own setting up reads some of these names: only afterwards an answer would be a made-up one.
     _told = False

@@ -52,7 +52,7 @@ def predicted(places: Places, params: Params) -> Values:
 
 
 def differentiated(places: Places, params: Params) -> tuple[Values, Float[Tensor, "params runs real"]]:
-    """The same, and its derivative by each number that is fitted."""
+    """The function's values, and their derivative by each number that is fitted."""
     values, slopes = [], []
     for run, row in _distinct(places, params):
         with torch.enable_grad():

@@ -119,7 +119,7 @@ class Data:
 
     @property
     def of_targets(self) -> Scaling:
-        """The same for targets that are numbers."""
+        """How the targets were scaled, if they were; all of them are numbers."""
         # Samples without a table's encoding are in their own units.
         known = {"mean": 0.0, "scale": 1.0, **self.encoding}
         return Scaling(*(torch.tensor([known[key]], dtype=torch.float64) for key in ("mean", "scale")))

@@ -24,7 +24,7 @@ class Given(NamedTuple):
     bounds: tuple[Params, Params] | None
 
     def apart(self) -> Given:
-        """The same with a row for each group of each run.
+        """Give each group of each run a row of its own.
 
         A row has its group's samples first; copies of the first of them, which do not count, fill it up: the formula
         may not be finite at the samples of another group.

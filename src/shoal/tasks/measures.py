@@ -121,7 +121,7 @@ def auc(logits: Array, truth: NDArray[np.int64]) -> Array:
 
 
 def _auc(scores: Array, positive: NDArray[np.bool_]) -> Array:
-    """Of scores of shape (runs, samples), by the ranks of the positive ones; equal scores share the mean of theirs."""
+    """The area for scores of shape (runs, samples), by the ranks of the positive ones; equal scores share a rank."""
     sorted_ = np.sort(_ordered(scores) | positive, axis=-1)  # a tenth of what sorting two arrays by one of them takes
     # The last bit of a score is given up for the class: one sort then orders both.
     found, values = sorted_ & 1, sorted_ | 1

@@ -24,7 +24,7 @@ def is_mixed(trainer: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def new_tensors(*, double: bool) -> Iterator[None]:
-    """Within this, tensors that are made of numbers, or drawn, are float64 where asked for."""
+    """Make tensors, of numbers or drawn, float64 within this where that is asked for."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if double else before)
     try:

@@ -48,7 +48,7 @@ class Supervised(pl.LightningModule):
         self._batch: tuple[Tensor, ...] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As a module's; but the name of the hook, which Lightning notes fifty times a step, is no parameter."""
+        """Set an attribute, past PyTorch's search for parameters where Lightning notes the hook, fifty times a step."""
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:

@@ -29,7 +29,7 @@ class Blocks:
         self.tree = tree
 
     def of(self, todo: Sequence[int]) -> list[Block]:
-        """What to train: first the stacks that were interrupted, as they were, then the others."""
+        """The blocks to train: the stacks that were interrupted, unchanged, and then the others."""
         settings = self.asked.settings
         blocks, placed = self._interrupted(todo), set[int]()
         placed.update(number for block in blocks for number in block.numbers)
@@ -59,7 +59,7 @@ class Blocks:
         return blocks
 
     def _assigned(self, number: int, *, passenger: bool = False) -> Assignment:
-        """A job as a block has it: new, or going on. A `passenger` has ended, and only keeps its place in the stack."""
+        """The assignment of a job: new, or going on. A `passenger` has ended, and only keeps its place in the stack."""
         job = self.ledger.jobs[number]
         run, asked = self.asked.folder.run(job), self.asked.jobs.get(job.hash)
         config = within(asked.values, run.path) if asked else read_config(run.config)

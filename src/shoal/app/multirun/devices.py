@@ -9,7 +9,7 @@ from shoal.sweeps.hosts import Hosts, Processes
 
 
 def on_devices(hosts: Hosts, accelerators: set[str]) -> Hosts:
-    """The same with no more workers on this machine than it has devices that all jobs train on.
+    """The hosts, with no more workers on this machine than it has devices of the kind that all jobs train on.
 
     The jobs, which ask for these accelerators, have been checked: there are such devices.
     """

@@ -61,7 +61,7 @@ class Request:
 
     @property
     def name(self) -> str:
-        """Of the study, in its storage."""
+        """What the study is called in its storage."""
         return self.settings.study or self.folder.path.resolve().name
 
     @property
@@ -113,7 +113,7 @@ def requested(
 
 
 def _request(config: DictConfig, space: Space, settings: SearchSettings, edges: Sequence[JobConfig]) -> Request:
-    """What is asked for; on the way every choice, and both ends of every interval, are built and so checked."""
+    """The request, once every choice and both ends of every interval have been built, and so checked."""
     space.optuna()
     if settings.sampler == "cmaes" and len(space.varies) - len(space.words) < 2:
         problem = "needs two settings at least that are numbers, from range(a,b) or interval(a,b)"

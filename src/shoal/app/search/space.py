@@ -48,7 +48,7 @@ class Space:
         return {named(key): str(each) for key, each in self.searched.items()}
 
     def optuna(self) -> dict[str, BaseDistribution]:
-        """The same as Optuna has it."""
+        """The space in Optuna's distributions."""
         return {named(key): _optuna(key, each) for key, each in self.searched.items()}
 
     def jobs(self, point: Point) -> list[list[str]]:

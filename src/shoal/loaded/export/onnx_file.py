@@ -67,7 +67,7 @@ def _exported(whole: nn.Module, given: Feed, takes: Signature) -> onnx.ModelProt
 
 
 def _named(model: onnx.ModelProto, takes: Signature) -> onnx.ModelProto:
-    """The same with the names of the columns outside, and texts where a number stands for one."""
+    """The graph with the columns' names outside, and with texts in the place of codes."""
     import onnx
 
     names = (*takes.inputs, *takes.outputs)

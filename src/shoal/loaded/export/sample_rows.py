@@ -34,7 +34,7 @@ def feed(table: pl.DataFrame, takes: Signature) -> Feed:
 
 
 def coded(given: Feed, takes: Signature) -> Feed:
-    """The same with categories by their codes."""
+    """The feed with codes in the place of categories."""
     known = {field.name: field.codes for field in takes.fields if field.codes is not None}
     return {name: _codes(values, known[name]) if name in known else values for name, values in given.items()}
 

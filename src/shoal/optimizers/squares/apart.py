@@ -13,6 +13,6 @@ def rows_of_fits(columns: Float[Tensor, "runs params"], fits: int) -> Float[Tens
 
 
 def columns_of_runs(rows: Float[Tensor, "fits own"], fits: int) -> Float[Tensor, "runs params"]:
-    """The same back again."""
+    """The inverse of `rows_of_fits`."""
     n, own = rows.shape
     return rows.reshape(n // fits, fits, own).transpose(1, 2).reshape(n // fits, own * fits)

@@ -26,7 +26,7 @@ class Squared(NamedTuple):
 
 
 class Linearized(NamedTuple):
-    """The same, and how the residuals change."""
+    """The cost of each run, and how its residuals change with the parameters."""
 
     values: Squared
     jacobian: Float[Tensor, "params runs samples"]

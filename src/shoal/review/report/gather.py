@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Any
 
 from shoal.errors import DamagedError, shown
@@ -296,12 +296,3 @@ def _png(run: RunEntry) -> str | None:
     # Its first bytes tell whether it is a picture: any file may have this name.
     content = path.read_bytes()
     return base64.b64encode(content).decode() if content.startswith(_PNG) else None
-
-
-def medians(report: Report, setting: int) -> list[tuple[Any, float]]:
-    """The median of the metric at each value of a setting."""
-    at: dict[Any, list[float]] = {}
-    for row in report.rows:
-        if row.rank is not None and row.metric is not None:
-            at.setdefault(row.values[setting], []).append(row.metric)
-    return [(value, median(found)) for value, found in at.items()]

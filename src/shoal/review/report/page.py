@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from shoal.review.entries import Entry, untimed
 from shoal.review.report.contents import HALVED, Repetitions, Report
-from shoal.review.report.gather import gather, medians
+from shoal.review.report.gather import gather
 from shoal.review.spread import HEADS
 from shoal.review.wording import chance, counted, duration, number, printable
 from shoal.rundir import write_text
@@ -90,7 +91,7 @@ def _statuses(report: Report) -> list[tuple[str, str, int]]:
 
 def _against(report: Report, index: int) -> str:
     """What the plot of the metric against a setting shows, in a sentence, for those who do not see it."""
-    found = sorted(medians(report, index), key=lambda pair: -pair[1] if report.rises else pair[1])
+    found = sorted(_medians(report, index), key=lambda pair: -pair[1] if report.rises else pair[1])
     name = report.settings[index].name
     if not found or report.metric is None:
         return f"No completed run has a value for {name}."
@@ -99,6 +100,15 @@ def _against(report: Report, index: int) -> str:
         f"{report.metric} against {name}: median {number(best[1])} at {number(best[0])}, the best, "
         f"to {number(worst[1])} at {number(worst[0])}."
     )
+
+
+def _medians(report: Report, setting: int) -> list[tuple[Any, float]]:
+    """The median of the metric at each value of a setting."""
+    at: dict[Any, list[float]] = {}
+    for row in report.rows:
+        if row.rank is not None and row.metric is not None:
+            at.setdefault(row.values[setting], []).append(row.metric)
+    return [(value, median(found)) for value, found in at.items()]
 
 
 def _data(report: Report) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def chosen(
     without: Collection[str],
     left_out: Sequence[str],
 ) -> list[str]:
-    """The features: those asked for, or else every column but the targets, those in `without` and those in `left_out`.
+    """The features that are asked for, or else all columns but the targets, `without` and `left_out`.
 
     Raises:
         ConfigError: where a column does not exist, or a target is among the features.
@@ -113,7 +113,7 @@ def examined(
 def examined_target(
     frame: pl.DataFrame, name: str, format: Format, *, classes: bool, numeric: bool
 ) -> tuple[pl.Series, Column]:
-    """The same for the target.
+    """The values of the target, and what it is.
 
     Raises:
         ConfigError: as there; or where it is neither numbers to fit nor few enough classes.

@@ -83,7 +83,7 @@ def n_dates(texts: pl.Series, given: DateOrder | None) -> int:
 
 
 def inputs(times: pl.Series, *, hours: bool) -> Iterator[tuple[str, pl.Series]]:
-    """What a model is given of each date: by name the year with its fraction, then month, weekday, hour as circles."""
+    """The inputs that dates become, by name: the year with its fraction, and month, weekday and hour as circles."""
     # The end of December is next to the beginning of January, in a leap year too.
     days = 365 + times.dt.is_leap_year().cast(pl.Float64)
     seconds = (times.dt.hour().cast(pl.Float64) * 60 + times.dt.minute()) * 60 + times.dt.second()

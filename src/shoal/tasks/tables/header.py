@@ -29,7 +29,7 @@ class Head:
 
 
 def head(data: bytes, delimiter: Delimiter, format: Format) -> Head:
-    """The names of the columns: those in the first row, which `sep=;` or lines with `#` may stand before.
+    """The names of the columns, from the first row; `sep=;` or lines with `#` may stand before it.
 
     Where the rows have one cell more than the header and begin with a text, as R writes them, that is the row's name.
     """
@@ -54,7 +54,7 @@ def records(data: bytes, separator: str, at: int = 0) -> Iterator[list[str]]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is meant as a number: `1,5` is, though it may not be one that can be used as it stands."""
+    """Whether a text is meant as a number, as `1,5` is, in whatever way it is written."""
     try:
         float(text.strip().replace(",", "."))
     except ValueError:

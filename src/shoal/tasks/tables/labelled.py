@@ -87,7 +87,7 @@ def usable(
 def of_several(
     rows: pl.DataFrame, targets: Sequence[str], weighing: Weighing | None
 ) -> tuple[Float[Tensor, "samples outputs"], Float[Tensor, "samples *weights"] | None]:
-    """Several targets, and how much each counts in each row: one that is missing, or has no weight, does not."""
+    """Several targets, and how much each counts in each row, which is 0 where it or its weight is missing."""
     # A copy, since torch warns of memory that it must not write to.
     known = torch.stack([torch.from_numpy(rows[name].is_not_null().to_numpy().copy()) for name in targets], dim=1)
     y = torch.stack([codes.numbers(rows[name].fill_null(0.0)) for name in targets], dim=1)
