@@ -16,6 +16,8 @@ from shoal.engines.step.compiled.units import Unit, Values
 from shoal.engines.step.exact.rows import same_bits, varied
 from shoal.engines.step.graph import evaluated
 
+COMPARED = 64
+"""Numbers of each result, at least, that have to agree where the order of additions may differ."""
 LONGEST = 8
 """Operations that the name of a kernel tells."""
 
@@ -108,9 +110,10 @@ class Kernel:
         inputs = [values[node] for node in self.inputs]
         # A seed for each input: with one for all, an infinity would meet only infinities, and never a zero.
         given = [inputs, [_special(value, seed) for seed, value in enumerate(inputs)]]
-        # The order of a sum may not show in zeros, of which a step's own numbers have many.
+        # The order of a sum may not show in zeros, of which a step's own numbers have many, nor in a few numbers.
         if not all(unit.pointwise for unit in self.units):
-            given += [varied(inputs, number) for number in (1, 2)]
+            fewest = min(values[node].numel() for node in self.outputs)
+            given += [varied(inputs, number) for number in range(1, max(2, COMPARED // fewest) + 1)]
         return all(
             same_bits(one, other)
             for each in given
