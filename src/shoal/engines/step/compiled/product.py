@@ -47,9 +47,18 @@ def _own(left: Tensor, right: Tensor) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _by_library(left: Tensor, right: Tensor) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The library's own function: called for one run, it does not end the stretch that a kernel computes."""
-    function = pieces.in_library(_LIBRARYS[left.dtype])
-    if function is not None and all(1 in each.stride()[1:] for each in (left, right)):
-        # As torch calls it: turned unless numbers of a row lie side by side.
-        lying = [(int(each.stride(2) != 1), each.stride(1 if each.stride(2) == 1 else 2)) for each in (left, right)]
+    function, lying = pieces.in_library(_LIBRARYS[left.dtype]), [_lying(each) for each in (left, right)]
+    # Of other matrices torch makes copies, and the library would only print that it does not take them.
+    if function is not None and None not in lying:
         sizes = left.element_size(), *left.shape[1:], right.shape[2]
-        yield "multiplied_by_library", (function, *sizes, *lying[0], *lying[1])
+        yield "multiplied_by_library", (function, *sizes, *(number for each in lying if each for number in each))
+
+
+def _lying(value: Tensor) -> tuple[int, int] | None:
+    """Whether matrices lie turned, and how far a row is from the next, as torch tells the library; None for others."""
+    (rows, columns), (down, right) = value.shape[1:], value.stride()[1:]
+    if right == 1 and down >= columns:
+        return 0, down
+    if down == 1 and right >= rows:
+        return 1, right
+    return None
