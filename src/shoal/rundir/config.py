@@ -15,8 +15,8 @@ SCHEMA = 1
 """Version of the configuration's form: its first key, `schema`, which stands in the file only."""
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
-MOST_TEXTS = 1000
-"""Nodes whose text is remembered."""
+MOST_TEXTS, LONGEST_TEXT = 1000, 10_000
+"""Nodes whose text is remembered, and letters of such a text."""
 
 
 # PyYAML has this one where it was built with libyaml, and writes with it in a fraction of the time.
@@ -41,11 +41,14 @@ _texts: dict[str, str] = {}
 def _written(key: str, node: Any) -> str:
     """One node of the first level as YAML."""
     known = f"{key!r}: {node!r}"  # unlike JSON this tells 1 from "1" among keys, and a tuple from a list
-    if known not in _texts:
+    if known in _texts:
+        return _texts[known]
+    text: str = yaml.dump({key: node}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if len(text) <= LONGEST_TEXT:  # a node may hold all samples of a task
         if len(_texts) >= MOST_TEXTS:
             _texts.clear()
-        _texts[known] = yaml.dump({key: node}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return _texts[known]
+        _texts[known] = text
+    return text
 
 
 def read_config(path: Path) -> dict[str, Any]:
