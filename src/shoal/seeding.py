@@ -84,18 +84,13 @@ def global_generator(seed: int, stream: Stream, *position: int) -> Iterator[None
     """Run code that draws from global generators on a stream of its own, and leave no trace there."""
     import numpy
 
-    before = random.getstate(), numpy.random.get_state()
-    value = derived(seed, stream, *position)
-    random.seed(value)
-    numpy.random.seed(value & MAX_SEED)
-    try:
-        # No devices: to fork theirs would begin CUDA in processes that do not use it.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(value)
-            yield
-    finally:
-        random.setstate(before[0])
-        numpy.random.set_state(before[1])
+    with generators_restored():
+        value = derived(seed, stream, *position)
+        random.seed(value)
+        numpy.random.seed(value & MAX_SEED)
+        # Those of devices too: one that has not begun is seeded as it begins, and has no state to be put back.
+        torch.manual_seed(value)
+        yield
 
 
 @contextmanager
@@ -108,20 +103,24 @@ def generators_restored() -> Iterator[None]:
         set_global_states(states)
 
 
-def global_states() -> tuple[Any, Any, torch.Tensor]:
-    """Where Python's, NumPy's and torch's global generators are."""
+def global_states() -> tuple[Any, Any, Tensor, Any]:
+    """Where Python's, NumPy's and torch's global generators are, that of each GPU among them."""
     import numpy
 
-    return random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    # Not asked of GPUs that have not begun: that would begin them, in processes that do not use them.
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), devices
 
 
-def set_global_states(states: tuple[Any, Any, torch.Tensor]) -> None:
+def set_global_states(states: tuple[Any, Any, Tensor, Any]) -> None:
     """Put the global generators back where they were."""
     import numpy
 
     random.setstate(states[0])
     numpy.random.set_state(states[1])
     torch.set_rng_state(states[2])
+    if states[3]:
+        torch.cuda.set_rng_state_all(states[3])
 
 
 def drawn_so_far() -> str:
