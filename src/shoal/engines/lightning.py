@@ -130,7 +130,7 @@ def fit(
     # Before the loaders are made, which may draw, as a random split does.
     seed_global(job.seed)
     loaders = Loaders(job)
-    # Before all others: these find the training where it goes on, and what an epoch measured known.
+    # Before all others, which then find the training at its place, and what an epoch measured known.
     first: list[pl.Callback] = [Positioner(job, loaders, start, before, over=over), EpochEnds()]
     first += [LastSteps(), Returned()] if job.own_module else []
     if job.trainer.get("enable_model_summary") and not any(isinstance(each, ModelSummary) for each in callbacks):
