@@ -15,5 +15,5 @@ def place_in(run: RunDir, callbacks: Mapping[str, pl.Callback]) -> None:
     for name, each in callbacks.items():
         if isinstance(each, ModelCheckpoint) and each.dirpath is None:
             each.dirpath = str(run.checkpoints / name)
-            # Lightning writes `epoch=3.ckpt`, and no name of a run's files has that sign: it would have to be quoted.
+            # Lightning writes `epoch=3.ckpt`: an override would have to quote that, and no file of a run is named so.
             each.CHECKPOINT_EQUALS_CHAR = "-"
