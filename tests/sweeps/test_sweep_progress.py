@@ -15,8 +15,10 @@ from unittest.mock import Mock
 import pytest
 
 from shoal.cli import train as main
+from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
 from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded, Unstacked
+from shoal.sweeps.estimate import _measured as measured
 from shoal.sweeps.estimate import estimated
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import InProcess
@@ -190,6 +192,14 @@ def test_an_estimate_tells_of_what_breaks_instead_of_breaking() -> None:
 
     assert (found.seconds, found.unknown) == (0.0, 2)
     assert found.in_words(2).startswith("how long it takes could not be measured: ")
+
+
+def test_what_happens_within_one_epoch_is_estimated_once() -> None:
+    job = Mock(spec=Job, trainer={"limit_train_batches": 0.5}, why_without_sources="they are streamed")
+
+    found = measured([5.0, 5.1, 7.0, 7.1], 0.0, job)  # before the first, and within the third
+
+    assert (found.begins, found.epoch) == (pytest.approx(6.7), pytest.approx(0.1))
 
 
 def test_the_line_says_what_may_be_long_last() -> None:
