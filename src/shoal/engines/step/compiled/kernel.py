@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.fx import Node
 
 from shoal.engines.step.compiled.places import Scratch, chain, in_step, is_view, owner
 from shoal.engines.step.compiled.units import Unit, Values
-from shoal.engines.step.exact.rows import same_bits, varied
+from shoal.engines.step.exact.rows import SPREAD, laid_out, same_bits
 from shoal.engines.step.graph import evaluated
 
 COMPARED = 64
@@ -113,7 +114,8 @@ class Kernel:
         # The order of a sum may not show in zeros, of which a step's own numbers have many, nor in a few numbers.
         if not all(unit.pointwise for unit in self.units):
             fewest = min(values[node].numel() for node in self.outputs)
-            given += [varied(inputs, number) for number in range(1, max(2, COMPARED // fewest) + 1)]
+            numbers = range(1, max(2, COMPARED // fewest) + 1)
+            given += [[_varied(value, number + seed) for seed, value in enumerate(inputs)] for number in numbers]
         return all(
             same_bits(one, other)
             for each in given
@@ -157,12 +159,37 @@ def _seen(node: Node, nodes: Sequence[Node], values: Values) -> bool:
 _SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-40, -1e-40, 1e30, -1e30, torch.inf, -torch.inf, torch.nan)
 
 
+POOL = 65521
+"""Random numbers that all checks share: to draw some for each takes longer than the check. A prime, so that no two rows
+of a tensor are the same."""
+
+
 def _special(like: Tensor, seed: int) -> Tensor:
     """Numbers laid out as those given, every second one a special case; another choice for every seed."""
-    generator = torch.Generator().manual_seed(seed)
-    # Where the stride is zero there is one number for all: two that differ would have no place.
-    shape = [size if stride else 1 for size, stride in zip(like.shape, like.stride(), strict=True)]
-    special = torch.tensor(_SPECIAL)[torch.randint(len(_SPECIAL), shape, generator=generator)]
-    usual = torch.randn(shape, generator=generator)
-    chosen = torch.where(torch.rand(shape, generator=generator) < 0.5, special, usual)
-    return torch.empty_strided(shape, like.stride(), dtype=like.dtype).copy_(chosen).expand(like.shape)
+    return laid_out(_drawn(_specials(), like, seed).to(like.dtype), like.stride())
+
+
+def _varied(value: Tensor, seed: int) -> Tensor:
+    """The numbers with something random added; other numbers for every seed."""
+    # Classes and places have to stay within their range.
+    if not value.is_floating_point():
+        return value
+    return laid_out(value + (_drawn(_shares(), value, seed) * SPREAD).to(value.dtype), value.stride())
+
+
+def _drawn(pool: Tensor, like: Tensor, seed: int) -> Tensor:
+    begin = seed * 7919 % POOL
+    return pool.repeat((begin + like.numel()) // POOL + 1)[begin : begin + like.numel()].view(like.shape)
+
+
+@cache
+def _shares() -> Tensor:
+    return torch.rand(POOL, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def _specials() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    special = torch.tensor(_SPECIAL)[torch.randint(len(_SPECIAL), (POOL,), generator=generator)]
+    usual = torch.randn(POOL, generator=generator)
+    return torch.where(torch.rand(POOL, generator=generator) < 0.5, special, usual)
