@@ -33,6 +33,10 @@ from shoal.seeding import generators_restored
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 10.0
+"""Seconds that steps run longer than in shoal's own sweeps before they are compiled: to try kernels for one takes a
+process seconds, of which short sweeps see little again."""
+
 Rows = Mapping[int, Waiting]
 """Jobs by their rows of the stack."""
 
@@ -56,7 +60,7 @@ class Stacked:
         rule = fitted(begun_anew(first.own) if members[0].stepped else first.own, first.own.weights)
         if rule.asks:
             raise UnfitError(f"{first.own.called} asks for the loss again within a step")
-        heat, self._guard = Heat(), Guard()
+        heat, self._guard = Heat(-PATIENCE), Guard()
         self._guard.exact = True
         self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
         self._accumulate = first.accumulate
@@ -64,7 +68,7 @@ class Stacked:
             self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard, presumes=False
         )
         # With a heat of its own: few batches of validation do not pay for being compiled because those of training do.
-        self._val = Mapped(self._steps["val"], gradients=False, heat=Heat(), guard=self._guard, presumes=False)
+        self._val = Mapped(self._steps["val"], gradients=False, heat=Heat(-PATIENCE), guard=self._guard, presumes=False)
         self._update = Update(heat, self._guard)
         norms, values = zip(*(each.limits for each in fits), strict=True)
         limits = GradientLimits.of(norms, values)
