@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau, St
 from driven import Kept, Stopped, job
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
-from shoal.engines.stack.own import OwnOptimizer, UnfitError
+from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.gone_on import go_on_from
@@ -110,10 +110,10 @@ APART: dict[str, tuple[Any, dict[str, Any]]] = {
 CHOSEN = ["NAdam", "Both", "Averaged", "Normed"]
 
 
-def own(name: str) -> OwnOptimizer:
+def own(name: str) -> RunOptimizer:
     cls, settings = {**OPTIMIZERS, **APART}[name]
     module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
-    return OwnOptimizer(module, cls(module.parameters(), **settings), [])
+    return RunOptimizer(module, cls(module.parameters(), **settings), [])
 
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *APART])
@@ -128,7 +128,7 @@ def test_an_object_serves_several_runs_unless_it_looks_at_shapes_or_norms(name: 
 
 def test_optimizers_that_compute_the_loss_again_wait_for_each_other() -> None:
     module = nn.Linear(2, 1)
-    tried = OwnOptimizer(module, torch.optim.LBFGS(module.parameters(), line_search_fn="strong_wolfe"), [])
+    tried = RunOptimizer(module, torch.optim.LBFGS(module.parameters(), line_search_fn="strong_wolfe"), [])
 
     rule = fitted(tried, tried.weights)
 
@@ -138,7 +138,7 @@ def test_optimizers_that_compute_the_loss_again_wait_for_each_other() -> None:
 
 def test_an_optimizer_that_goes_astray_in_a_trial_may_go_astray_in_a_stack() -> None:
     module = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))
-    tried = OwnOptimizer(module, LBFGS().alone(module.parameters()), [])  # of three trials one ends with nan
+    tried = RunOptimizer(module, LBFGS().alone(module.parameters()), [])  # of three trials one ends with nan
 
     assert fitted(tried, tried.weights).asks
 
@@ -147,7 +147,7 @@ def test_an_optimizer_that_leaves_a_parameter_out_is_refused_with_its_name() -> 
     module = nn.Linear(2, 1)
 
     with pytest.raises(UnfitError, match="SGD does not have bias"):
-        OwnOptimizer(module, torch.optim.SGD([module.weight], lr=0.1), [])
+        RunOptimizer(module, torch.optim.SGD([module.weight], lr=0.1), [])
 
 
 def test_an_optimizer_made_of_others_with_groups_of_their_own_is_refused() -> None:
@@ -156,7 +156,7 @@ def test_an_optimizer_made_of_others_with_groups_of_their_own_is_refused() -> No
     made.parts = [torch.optim.SGD(module.parameters(), lr=0.1)]  # type: ignore[attr-defined]
 
     with pytest.raises(UnfitError, match="SGD is made of other optimizers"):
-        OwnOptimizer(module, made, [])
+        RunOptimizer(module, made, [])
 
 
 def jobs_of(name: str, **changes: Any) -> list[Job]:

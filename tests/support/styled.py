@@ -22,7 +22,7 @@ from own_modules import Regression
 from shoal.engines.job import Job
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel
-from shoal.optimizers import Own as OwnOptimizer
+from shoal.optimizers import Own as RunOptimizer
 from shoal.tasks import LightningTask, Parabola
 
 
@@ -310,4 +310,4 @@ def job_of(module: type[pl.LightningModule], seed: int, data: Callable[[], Any] 
     own = data is not None or hasattr(module, "parts") or "train_dataloader" in vars(module)
     given = {"datamodule": data} if own else {"samples": Parabola(seed=seed, n_samples=40, batch_size=10)}
     task = LightningTask(seed=seed, module=module, **given)
-    return job(seed, task=task, model=OwnModel(), loss=OwnLoss(), optimizer=OwnOptimizer(), max_epochs=4, **settings)
+    return job(seed, task=task, model=OwnModel(), loss=OwnLoss(), optimizer=RunOptimizer(), max_epochs=4, **settings)

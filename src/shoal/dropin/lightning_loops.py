@@ -21,7 +21,7 @@ from shoal.dropin.fitness import why_alone
 from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.routines import Routine, around, current
 from shoal.dropin.waiting import EpochBatches, LightningFit, Passed, Waiting, looks
-from shoal.engines.stack.own import UnfitError
+from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.seeding import continue_torch, torch_state
 
 HOMES = ("pytorch_lightning", "lightning.pytorch")

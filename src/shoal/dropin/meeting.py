@@ -13,7 +13,7 @@ from shoal.dropin.waiting import Trained, Waiting
 from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
 from shoal.engines.stack.allocator import keep_memory
-from shoal.engines.stack.own import UnfitError
+from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.step.metered import MeteredStep
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.signature import difference

@@ -17,7 +17,7 @@ from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting, side_by
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import EpochHistory, Training
-from shoal.engines.stack.own import UnfitError
+from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.stepping import begun_anew, fitted

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from shoal.dropin.gathering import Feed, GatheredIterator
-from shoal.engines.stack.own import OwnOptimizer, Scheduled
+from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled
 from shoal.engines.vectorized.signature import Signature, signature
 
 
@@ -56,7 +56,7 @@ class LightningFit:
 
     trainer: Any
     module: Any
-    own: OwnOptimizer
+    own: RunOptimizer
     alike: Signature = field(default_factory=dict)
     """What others must agree in with it to share its stack."""
     seen: Hashable = None
@@ -78,7 +78,7 @@ class LightningFit:
             if config.interval == "step"
         ]
         module = trainer.lightning_module
-        return cls(trainer, module, OwnOptimizer(module, trainer.optimizers[0], by_step))
+        return cls(trainer, module, RunOptimizer(module, trainer.optimizers[0], by_step))
 
     @property
     def double(self) -> bool:

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
+from shoal.engines.batch_sources import Source, batch_sources
 from shoal.engines.sampled import NotGatherableError
-from shoal.engines.sources import Source, sources
 from shoal.errors import ConfigError
 from shoal.losses import Loss, LossFunction
 from shoal.models import Formula, Model
@@ -182,7 +182,7 @@ class Job:
         assert isinstance(self.task, LightningTask)
         limits = self.trainer.get("limit_train_batches"), self.trainer.get("limit_val_batches")
         datamodule = self.task.drawn_datamodule()
-        train, val = sources(self.module(), datamodule, self.seed, double=self.double, limits=limits)
+        train, val = batch_sources(self.module(), datamodule, self.seed, double=self.double, limits=limits)
         return train, val if self.task.validates else []
 
     def test_batches(self) -> Batches | None:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from shoal.engines.job import Job
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
-from shoal.engines.stack.own import UnfitError
+from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.gone_on import go_on_from

@@ -13,7 +13,7 @@ from shoal import machine
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
-from shoal.engines.stack.own import UnfitError
+from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.failure_words import of_mapping, reason
 from shoal.engines.vectorized.likeness import unlike_alone

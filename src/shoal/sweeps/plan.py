@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 from shoal.engines.job import Job
 from shoal.engines.launching import on_host
 from shoal.engines.stack.averaging import Averaging, why_apart
-from shoal.engines.stack.own import OwnOptimizer, UnfitError
+from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized import failure_words
 from shoal.engines.vectorized.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
@@ -162,13 +162,13 @@ def _seen_averaged(job: Job, module: pl.LightningModule) -> str | None:
     return None
 
 
-def _own(member: Member) -> OwnOptimizer | None:
+def _own(member: Member) -> RunOptimizer | None:
     """The optimizer object that a run is stepped by, where it is not by a rule."""
     rate = member.rate(member.trainer.horizon)
-    return rate if isinstance(rate, OwnOptimizer) else None
+    return rate if isinstance(rate, RunOptimizer) else None
 
 
-def _signature(job: Job, module: pl.LightningModule, own: OwnOptimizer | None) -> Signature:
+def _signature(job: Job, module: pl.LightningModule, own: RunOptimizer | None) -> Signature:
     train, val = job.sources()
     settings: Mapping[str, Hashable] = {
         f"trainer.{name}": str(value) for name, value in job.trainer.items() if name not in PER_RUN

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.closures import Losses, stepped
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.unfit import CannotStackError
 from shoal.optimizers.rule import Column
@@ -227,7 +227,7 @@ def _parameter(value: Tensor, grad: Tensor) -> nn.Parameter:
     return found
 
 
-def _columns(own: OwnOptimizer, layout: Layout) -> list[tuple[int, int]]:
+def _columns(own: RunOptimizer, layout: Layout) -> list[tuple[int, int]]:
     """First and last column of each of the optimizer's groups."""
     places, begins, n = layout.places, [], 0
     for names in own.names:

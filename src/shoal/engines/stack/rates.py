@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from shoal.engines.course import Course, take_over
-from shoal.engines.stack.own import OwnOptimizer
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import Optimizer
 from shoal.optimizers.rule import Column
@@ -126,7 +126,7 @@ def beyond_rate(optimizer: Optimizer, scheduler: Scheduler) -> list[str]:
     return [name for name in own if any(group[name] != plain[name] for group in found)]
 
 
-def columns(rates: Sequence[Rate | OwnOptimizer], rows: int, *, epoch: int, step: int, n_steps: int) -> list[Column]:
+def columns(rates: Sequence[Rate | RunOptimizer], rows: int, *, epoch: int, step: int, n_steps: int) -> list[Column]:
     """The learning rates of the epoch's steps, one column for each; a single one where they stay.
 
     Rows beyond the runs repeat the last run's.
@@ -141,10 +141,10 @@ def columns(rates: Sequence[Rate | OwnOptimizer], rows: int, *, epoch: int, step
     return result
 
 
-def _remembered(known: dict[Any, float], rate: Rate | OwnOptimizer, epoch: int, step: int) -> float:
+def _remembered(known: dict[Any, float], rate: Rate | RunOptimizer, epoch: int, step: int) -> float:
     """`rate.at`, computed once for runs whose schedules agree."""
     # These have a state of their own; only what is a function of the time may be shared.
-    if isinstance(rate, OwnOptimizer) or not isinstance(rate.scheduler, Schedule):
+    if isinstance(rate, RunOptimizer) or not isinstance(rate.scheduler, Schedule):
         return rate.at(epoch, step)
     if isinstance(rate.scheduler, Constant):
         return rate.base

@@ -15,8 +15,8 @@ from shoal.engines.stack.averaging import Averages, Averaging
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.moving import copied
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.parameter_layout import Layout
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.optimizers import why_stopped
 from shoal.optimizers.rule import Column, Matrix, Rule, State, as_torch, from_torch
 
@@ -59,7 +59,7 @@ class Stack:
     active: list[bool]
     diverged: dict[int, Divergence]
     """By row."""
-    own: list[OwnOptimizer] = field(default_factory=list)
+    own: list[RunOptimizer] = field(default_factory=list)
     """The optimizer of each row, where its own object steps it and not a rule."""
     kept: list[list[dict[str, Any]]] = field(default_factory=list)
     """For each row the state that its own object keeps beside each parameter, where that is not in `state`."""
@@ -75,7 +75,7 @@ class Stack:
         *,
         limits: GradientLimits | None = None,
         rows: int = SMALLEST,
-        own: Sequence[OwnOptimizer] = (),
+        own: Sequence[RunOptimizer] = (),
         averaging: Sequence[Averaging] = (),
         device: torch.device | None = None,
     ) -> Stack:

@@ -14,8 +14,8 @@ from shoal.engines.stack.by_objects import ByObjects, Kinds
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.closures import asks
 from shoal.engines.stack.objects import Objects
-from shoal.engines.stack.own import OwnOptimizer, UnfitError
 from shoal.engines.stack.parameter_layout import Layout
+from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.exact.rows import same_bits
 
@@ -25,7 +25,7 @@ ROWS = 3
 """Runs that are tried, whose gradients are of different sizes."""
 
 
-def fitted(own: OwnOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) -> ByObjects:
+def fitted(own: RunOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) -> ByObjects:
     """How runs with optimizers like this one are stepped in a stack, to the bit as each is alone.
 
     `params` are those of one run, in the optimizer's order, where a stack has them; of so many batches gradients are
@@ -45,7 +45,7 @@ def fitted(own: OwnOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) 
         raise UnfitError(f"{own.called} cannot step a stack: {type(error).__name__}: {text}") from error
 
 
-def _fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
+def _fitted(own: RunOptimizer, params: Sequence[Tensor]) -> ByObjects:
     ways = [ByObjects(whole=False, asks=True)] if asks(own.optimizer) else _ways(own, params[0])
     alone = [_alone(own, params, row) for row in range(ROWS)]
     for way in ways:
@@ -64,7 +64,7 @@ def _fitted(own: OwnOptimizer, params: Sequence[Tensor]) -> ByObjects:
     raise UnfitError(f"{own.called} gives other weights in a stack than alone")
 
 
-def _ways(own: OwnOptimizer, like: Tensor) -> list[ByObjects]:
+def _ways(own: RunOptimizer, like: Tensor) -> list[ByObjects]:
     """The ways in which objects that are given gradients may step, the cheapest first."""
     kinds = _kinds(own, like)
     return [*([ByObjects(whole=True, kinds=kinds)] if kinds is not None else []), ByObjects(whole=False)]
@@ -88,7 +88,7 @@ def _begun(params: Sequence[Tensor], row: int) -> tuple[list[Tensor], list[list[
     return weights, [[drawn(each).relu() * 10.0 ** (row - 1) for each in params] for _ in range(STEPS)]
 
 
-def _alone(own: OwnOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor]:
+def _alone(own: RunOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor]:
     weights, steps = _begun(params, row)
     values = iter([nn.Parameter(each) for each in weights])
     groups = [[next(values) for _ in names] for names in own.names]
@@ -119,7 +119,7 @@ def _placed(value: Any, param: Tensor) -> Any:
     return value.to(param.device, copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
-def _stacked(own: OwnOptimizer, params: Sequence[Tensor], rule: ByObjects) -> list[list[Tensor]]:
+def _stacked(own: RunOptimizer, params: Sequence[Tensor], rule: ByObjects) -> list[list[Tensor]]:
     begun = [_begun(params, row) for row in range(ROWS)]
     names = [name for group in own.names for name in group]
     layout = Layout.of(dict(zip(names, params, strict=True)))
@@ -165,7 +165,7 @@ def _losses(
     return torch.stack([loss for loss, _ in found])
 
 
-def begun_anew(own: OwnOptimizer) -> OwnOptimizer:
+def begun_anew(own: RunOptimizer) -> RunOptimizer:
     """A fresh copy of the optimizer, as before its first step, which the caller may change."""
     found = copy.copy(own)
     found.optimizer = own.over(own.params)
@@ -180,7 +180,7 @@ def _training(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _kinds(own: OwnOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
+def _kinds(own: RunOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
     """What the object keeps beside a parameter, by group; None where that is neither matrices nor single numbers."""
     # Of this shape only what is kept number by number is (3, 2); sums over rows or columns and the like are not.
     groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype, device=like.device))] for _ in own.names]

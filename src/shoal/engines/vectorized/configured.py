@@ -8,12 +8,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.core import optimizer as lightning
 
 from shoal.engines.job import Job
-from shoal.engines.stack.own import OwnOptimizer, Scheduled, UnfitError
+from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled, UnfitError
 from shoal.optimizers import Own
 from shoal.schedulers import Horizon
 
 
-def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> OwnOptimizer:
+def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> RunOptimizer:
     """The optimizer that a run trains with alone, over the parameters of `module`.
 
     Raises:
@@ -32,7 +32,7 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Own
     scheduled = [
         Scheduled(each.scheduler, each.interval, each.frequency, _watched(each), each.strict) for each in configs
     ]
-    return OwnOptimizer(module, optimizers[0], scheduled)
+    return RunOptimizer(module, optimizers[0], scheduled)
 
 
 def _made(job: Job, module: pl.LightningModule, horizon: Horizon) -> Any:

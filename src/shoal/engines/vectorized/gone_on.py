@@ -10,7 +10,7 @@ from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
 from shoal.engines.length import may_end
 from shoal.engines.resumed import CallbackSettings
-from shoal.engines.stack.own import OwnOptimizer
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import Own
@@ -68,7 +68,7 @@ def _go_on_with_rate(checkpoint: Mapping[str, Any], running: Running, run: int, 
     rate, job = running.rates[run], running.members[run].job
     groups = checkpoint["optimizer_states"][0]["param_groups"]
     course = None if before is None else Course.of(before, running.horizon_under(before.trainer))
-    if isinstance(rate, OwnOptimizer):
+    if isinstance(rate, RunOptimizer):
         rate.epochs = checkpoint["epoch"]
         rate.load(groups, checkpoint["lr_schedulers"])
         # What configure_optimizers makes has no settings in the configuration that could have changed.

@@ -14,8 +14,8 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate, beyond_rate
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.vectorized.configured import own_optimizer
 from shoal.engines.vectorized.hook_names import called
 from shoal.engines.vectorized.run_trainer import RunTrainer
@@ -117,7 +117,7 @@ class Member:
     def _called(self) -> list[pl.Callback]:
         return list(called(self.job.callbacks).values())
 
-    def rate(self, horizon: Horizon) -> Rate | OwnOptimizer:
+    def rate(self, horizon: Horizon) -> Rate | RunOptimizer:
         """Its learning rate; the optimizer object where there is no rule for it, or more of it changes with time.
 
         Raises:

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from shoal.engines.launching import device_of
 from shoal.engines.stack.averaging import Averaging
 from shoal.engines.stack.clipping import GradientLimits
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.member import Member
 
 
-def new_stack(members: Sequence[Member], rates: Sequence[Rate | OwnOptimizer], *, accumulate: int) -> Stack:
+def new_stack(members: Sequence[Member], rates: Sequence[Rate | RunOptimizer], *, accumulate: int) -> Stack:
     """A stack of these runs, on the device of their accelerator; `rates` are theirs, in the same order.
 
     Raises:
         UnfitError: where the objects of their optimizers cannot step it.
     """
-    own = [rate for rate in rates if isinstance(rate, OwnOptimizer)]
+    own = [rate for rate in rates if isinstance(rate, RunOptimizer)]
     device = device_of(members[0].job.trainer)
     # Objects are tried where they are to step: each device has kernels of its own.
     weights = [each.to(device) for each in own[0].weights] if own else []

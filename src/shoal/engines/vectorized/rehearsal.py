@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from shoal.engines.batch_sources import Source
 from shoal.engines.length import n_of
-from shoal.engines.sources import Source
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.moving import HOST

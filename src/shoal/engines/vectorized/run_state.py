@@ -10,8 +10,8 @@ import pytorch_lightning
 import torch
 
 from shoal.engines.position import Position
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.stack.stack import Stack, state_dict_of
 from shoal.engines.vectorized.member import Member
 from shoal.tasks import Supervised
@@ -69,7 +69,7 @@ class PutBy:
         self.moments = {run: Moment(*moment) for run, moment in moments.items()}
 
 
-def checkpoint(member: Member, rate: Rate | OwnOptimizer, stack: Stack, row: int, moment: Moment) -> dict[str, Any]:
+def checkpoint(member: Member, rate: Rate | RunOptimizer, stack: Stack, row: int, moment: Moment) -> dict[str, Any]:
     """A run's state as a checkpoint of Lightning."""
     step = stack.steps[row]
     params = [param for param in member.module.parameters() if param.requires_grad]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from shoal.engines.job import Job
 from shoal.engines.length import n_batches, n_of
-from shoal.engines.stack.own import OwnOptimizer
 from shoal.engines.stack.rates import Rate
+from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.attributes import marks
 from shoal.schedulers import Horizon
@@ -74,7 +74,7 @@ class RunTrainer:
         self.callback_metrics: dict[str, Tensor] = {}
         self.logged_metrics: dict[str, Tensor] = {}
         self.loggers: Sequence[Logger] = []
-        self.rate: Rate | OwnOptimizer | None = None
+        self.rate: Rate | RunOptimizer | None = None
         """What the run is stepped by, once that is known."""
         self._samples: Any = None
         """What the DataModule held, once it was asked for."""
@@ -133,7 +133,7 @@ class RunTrainer:
     @property
     def optimizers(self) -> list[Any]:
         """The optimizer of the run; where a rule steps it, one like it to be looked at."""
-        if isinstance(self.rate, OwnOptimizer):
+        if isinstance(self.rate, RunOptimizer):
             return [self.rate.optimizer]
         assert self.rate is not None
         self._shown = self._shown or self._job.optimizer.of(self.lightning_module)
@@ -145,7 +145,7 @@ class RunTrainer:
     @property
     def lr_scheduler_configs(self) -> list[Any]:
         """The schedulers of the run, and when they step."""
-        if isinstance(self.rate, OwnOptimizer):
+        if isinstance(self.rate, RunOptimizer):
             return list(self.rate.scheduled)
         raise CannotStackError("asks for its scheduler: a stack steps all runs by a rule")
 

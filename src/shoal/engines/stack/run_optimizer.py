@@ -34,7 +34,7 @@ class Scheduled:
     """Whether that metric must be there."""
 
 
-class OwnOptimizer:
+class RunOptimizer:
     """The optimizer of one run, over the parameters of its module, which stay as they are."""
 
     by_step = False

@@ -26,7 +26,7 @@ Limits = tuple[float | int | None, float | int | None]
 """Of the batches for training and for validation, as a Trainer has them."""
 
 
-def sources(
+def batch_sources(
     module: pl.LightningModule,
     datamodule: pl.LightningDataModule | None,
     seed: int,
