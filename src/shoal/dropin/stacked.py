@@ -60,7 +60,7 @@ class Stacked:
         rule = fitted(begun_anew(first.own) if members[0].stepped else first.own, first.own.weights)
         if rule.asks:
             raise UnfitError(f"{first.own.called} asks for the loss again within a step")
-        heat, self._guard = Heat(-PATIENCE), Guard()
+        heat, self._guard = Heat(patience=PATIENCE), Guard()
         self._guard.exact = True
         self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
         self._accumulate = first.accumulate
@@ -68,7 +68,9 @@ class Stacked:
             self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard, presumes=False
         )
         # With a heat of its own: few batches of validation do not pay for being compiled because those of training do.
-        self._val = Mapped(self._steps["val"], gradients=False, heat=Heat(-PATIENCE), guard=self._guard, presumes=False)
+        self._val = Mapped(
+            self._steps["val"], gradients=False, heat=Heat(patience=PATIENCE), guard=self._guard, presumes=False
+        )
         self._update = Update(heat, self._guard)
         norms, values = zip(*(each.limits for each in fits), strict=True)
         limits = GradientLimits.of(norms, values)

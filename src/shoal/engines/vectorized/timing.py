@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +10,7 @@ from torch.utils import _pytree as pytree
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.shortest import shortest
 from shoal.engines.vectorized.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
@@ -36,8 +35,10 @@ def slower(running: Running) -> str | None:
         return None
     stack = running.stack
     with steady(), generators_restored():
-        together = _seconds(lambda: running.steps.train(stack.views(), stack.buffers, batch, _clock(running))) / n
-        alone = _seconds(lambda: _alone(running, batch))
+        together = (
+            shortest(lambda: running.steps.train(stack.views(), stack.buffers, batch, _clock(running)), TRIES) / n
+        )
+        alone = shortest(lambda: _alone(running, batch), TRIES)
     # Seconds of one run, both: `together` is by then divided by the number of runs.
     if together <= MARGIN * (alone + AROUND):
         return None
@@ -56,14 +57,3 @@ def _alone(running: Running, batch: Any) -> None:
     own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
     step = running.steps.captured["train"].like(running.members[running.filled[0]].module)
     by_itself(step, own, Clock(running.epoch, 0, running.step), running.stack.layout.names)
-
-
-def _seconds(do: Callable[[], object]) -> float:
-    """The shortest time that it takes."""
-    times = []
-    for _ in range(TRIES):
-        began = time.perf_counter()
-        do()
-        times.append(time.perf_counter() - began)
-    # The shortest: what else the machine does only ever adds to one.
-    return min(times)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +19,7 @@ from shoal.engines.step.compiled.stretches import stretches
 from shoal.engines.step.compiled.units import Unit, Values, candidates
 from shoal.engines.step.graph import describe, evaluated, writes
 from shoal.engines.step.lowering import lowered
+from shoal.engines.step.shortest import shortest
 
 log = logging.getLogger(__name__)
 
@@ -138,20 +138,10 @@ def _is_product(unit: Unit) -> bool:
 def _fastest(kernels: Sequence[Kernel], values: Values) -> Unit | None:
     """The unit of the kernel that takes the least time; None where torch takes less."""
     inputs = [values[node] for node in kernels[0].inputs]
-    times = [_best(lambda kernel=kernel: kernel(*inputs)) for kernel in kernels]  # type: ignore[misc]
+    times = [shortest(lambda kernel=kernel: kernel(*inputs), ROUNDS) for kernel in kernels]  # type: ignore[misc]
     fastest = min(range(len(kernels)), key=times.__getitem__)
-    slower = times[fastest] > SLOWER * _best(lambda: kernels[0].by_torch(*inputs))
+    slower = times[fastest] > SLOWER * shortest(lambda: kernels[0].by_torch(*inputs), ROUNDS)
     return None if slower else kernels[fastest].units[0]
-
-
-def _best(function: Callable[[], Any]) -> float:
-    found = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        function()
-        found.append(time.perf_counter() - began)
-    # Whatever else the machine does only adds to the time.
-    return min(found)
 
 
 class _Recorder(Interpreter):

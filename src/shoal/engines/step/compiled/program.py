@@ -33,12 +33,14 @@ class Heat:
     """How long the programs have run that train runs of one kind."""
 
     seconds: float = 0.0
+    patience: float = 0.0
+    """How many seconds longer than `HOT` they run before it pays."""
     _told: set[str] = field(default_factory=set)
 
     @property
     def hot(self) -> bool:
         """Whether it pays to compile them."""
-        return self.seconds >= HOT
+        return self.seconds >= HOT + self.patience
 
     def tell(self, what: str) -> None:
         """Log what has come of it, once for the programs of all shapes."""
