@@ -33,6 +33,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from shoal.dropin.shared_samples import Gathered, SharedSamples
 from shoal.engines.sampled import NotGatherableError
+from shoal.engines.step.exact.rows import same_numbers
 from shoal.seeding import drawn_so_far, generators_restored
 
 MOST = 1 << 30
@@ -261,7 +262,6 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     return len(one) == len(other) and all(
         mine.dtype == theirs.dtype
         # nan is not equal to itself: a data set with gaps would never be the same twice.
-        and torch.equal(mine.isnan(), theirs.isnan())
-        and torch.equal(mine.nan_to_num(), theirs.nan_to_num())
+        and same_numbers(mine, theirs)
         for mine, theirs in zip(one, other, strict=True)
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.engines.step.captured import CapturedStep
+from shoal.engines.step.exact.rows import same_numbers
 from shoal.engines.step.left import Left, Place, as_before, watched
 from shoal.engines.vectorized.attributes import Attributes
 
@@ -147,8 +148,7 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape
-        return same and torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+        return one.dtype == other.dtype and one.shape == other.shape and same_numbers(one, other)
     if isinstance(one, numpy.ndarray):
         return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
     return bool(one == other)

@@ -22,6 +22,7 @@ from shoal.engines.stack.moving import fetched
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
+from shoal.engines.step.exact.rows import same_numbers
 from shoal.engines.step.left import Place, as_before, shown
 from shoal.engines.step.logged import WEIGHT
 from shoal.engines.step.mapped import Mapped
@@ -192,7 +193,7 @@ class _Look:
             seed_global(0)
             self.clock.enter(row)
             again = by_itself(alone, batch, self.clock, names, factor=factor)
-            return len(again.numbers) == len(first.numbers) and all(map(_same, again.numbers, first.numbers))
+            return len(again.numbers) == len(first.numbers) and all(map(same_numbers, again.numbers, first.numbers))
 
         return state_of(alone, known, trial.left, batch, take)
 
@@ -203,7 +204,7 @@ def _causes(found: Place | None, written: Writes, first: Alone, second: Alone, *
         yield f"changes {shown(found)}"
     if written.found:
         yield "writes to weights that are trained: a hook of the epoch's end can, in a stack too"
-    if not all(_same(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
+    if not all(same_numbers(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
         yield "draws from a global random generator"
     if not agrees:
         yield "draws random numbers of which others come before those of the next step"
@@ -219,11 +220,6 @@ def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
         for param, own, value in zip(params, data, before, strict=True):
             # Into the memory that it had: by .data a step may have given it other memory.
             param.data = own.copy_(value)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two results are equal to the bit; what is no number is like itself."""
-    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
 
 
 def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = False) -> bool:

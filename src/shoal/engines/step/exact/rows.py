@@ -33,6 +33,11 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(mine, theirs) or bool(((mine == theirs) | (one.isnan() & other.isnan())).all())
 
 
+def same_numbers(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one type hold equal numbers, to which 0 is -0; what is not a number is like itself."""
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+
+
 def repeated(value: Tensor, row: int, n: int = 2) -> Tensor:
     """A run as it is alone: a stack of `n` of it, laid out as the stack it comes from."""
     return _as_laid_out(value[[row] * n], value.stride())
