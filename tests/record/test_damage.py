@@ -77,6 +77,9 @@ def test_a_run_with_a_damaged_history_goes_on_and_says_what_is_lost(
         assert damage == "gone" or "written anew from metrics.csv" in said
 
 
+ROWS = b"step,epoch,val/loss\n1,0,1.0\n2,1,0.5\n3,2,0.3333333333333333\n"
+
+
 def assert_every_cut_is_found(file: Path, read: Callable[[Path], object], step: int) -> None:
     whole = file.read_bytes()
     for length in range(0, len(whole) - 2, step):
@@ -102,7 +105,12 @@ def test_sweep_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: P
         (b"2,1,0.5", b"2,1,0;5", "damaged after row 1: '0;5' is no number"),
         (b"2,1,0.5", b"2,1,0.\xff", r"damaged after row 1: '0.\\xff' is no number"),
         (b"2,1,0.5", b"2,1.0,0.5", "damaged after row 1: '1.0' is no number"),
+        (b"2,1,0.5", b"2,1,0.5\0", r"damaged after row 1: '0.5\x00' is no number"),
+        (b"2,1,0.5\n3", b"2,1,0.5\n\n3", "damaged after row 2: the row has 0 of 3 cells"),
         (b"step,", b"stop,", "damaged after row 0: the first line does not name the columns"),
+        (b"val/loss", b"val/loss,more", "damaged after row 0: the row has 3 of 4 cells"),
+        (b"1,0,1.0", b"step,epoch,val/loss\n1,0,1.0", "damaged after row 0: 'step' is no number"),
+        (ROWS, b"", "damaged: it is empty"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_told_in_words(before: bytes, after: bytes, said: str, tmp_path: Path) -> None:
@@ -110,11 +118,24 @@ def test_what_is_wrong_with_a_row_is_told_in_words(before: bytes, after: bytes, 
     for step in (1, 2, 3):
         history.add({"step": step, "epoch": step - 1, "val/loss": 1 / step})
     history.flush()
+    assert before in history.path.read_bytes()
     history.path.write_bytes(history.path.read_bytes().replace(before, after))
 
     _, problem = read_intact(history.path)
 
     assert problem == f"{history.path} is {said}"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_metrics_that_an_editor_of_windows_saved_are_whole(mark: bytes, end: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(mark + ROWS.replace(b"\n", end))
+
+    history, problem = read_intact(file)
+
+    assert problem is None
+    assert [row["val/loss"] for row in history.rows] == [1.0, 0.5, 1 / 3]
 
 
 def test_metrics_cut_within_a_number_are_damaged(tmp_path: Path) -> None:

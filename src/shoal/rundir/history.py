@@ -111,15 +111,18 @@ def read_intact(path: Path) -> tuple[History, str | None]:
     history = History(path)
     try:
         # A byte that is no UTF-8 becomes text that is no number: so it damages its own row and none before.
-        with path.open(encoding="utf-8", errors="backslashreplace", newline="") as file:
+        # With or without the mark that editors of Windows put before a text, whose rows are all as they were.
+        with path.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
             lines = csv.reader(_whole(file))
             history.columns = _header(next(lines))
             for line in lines:
                 history.rows.append(_parsed(history.columns, line))
     except FileNotFoundError:
         return History(path), f"{path} is missing"
-    except (ValueError, StopIteration, OSError, csv.Error) as error:
-        return history, f"{path} is damaged after row {len(history.rows)}: {error or 'it is empty'}"
+    except StopIteration:
+        return history, f"{path} is damaged: it is empty"
+    except (ValueError, OSError, csv.Error) as error:
+        return history, f"{path} is damaged after row {len(history.rows)}: {error}"
     return history, None
 
 
