@@ -28,9 +28,10 @@ from torchmetrics import MeanSquaredError
 
 from driven import Kept, job
 from own_modules import Loaders, Plain
+from shoal.engines.fixed_samples import NotGatherableError, fixed_samples
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
-from shoal.engines.sampled import NotGatherableError, Sampled
+from shoal.engines.sampled import Sampled
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.streamed import Streamed
 from shoal.engines.vectorized.driver import fit
@@ -378,7 +379,7 @@ def test_gathering_leaves_generators_alone_and_keeps_equal_samples_once() -> Non
 @pytest.mark.parametrize(
     ("loader", "words"),
     [
-        (lambda: DataLoader(Changing(), 4), "change each time"),
+        (lambda: DataLoader(Changing(), 4), "drawn each time"),
         (lambda: DataLoader(Flowing(), 4), "one after the other"),
         (lambda: DataLoader(["a", "b"], 2), "not of tensors alone"),
         (lambda: DataLoader(FIXED, 4, collate_fn=_centered), "depends on the batch"),
@@ -390,6 +391,28 @@ def test_gathering_leaves_generators_alone_and_keeps_equal_samples_once() -> Non
 def test_samples_that_cannot_be_gathered_are_refused_with_the_reason(loader: Callable[[], Any], words: str) -> None:
     with pytest.raises(NotGatherableError, match=words):
         Sampled(loader(), 0, double=False)
+
+
+class Gaps(Dataset[Any]):
+    """Samples of which some values are not a number; where they are may move each time."""
+
+    def __init__(self, *, move: bool) -> None:
+        self.move, self.times = move, 0
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, place: int) -> Tensor:
+        self.times += self.move
+        return torch.tensor([place, torch.nan if (place + self.times) % 5 == 0 else 0.0, torch.inf])
+
+
+def test_samples_with_gaps_are_gathered_unless_the_gaps_move() -> None:
+    [found], _ = fixed_samples(Gaps(move=False), torch.stack)
+
+    assert found[:, 1].isnan().nonzero().flatten().tolist() == [0, 5, 10]
+    with pytest.raises(NotGatherableError, match="change each time"):
+        fixed_samples(Gaps(move=True), torch.stack)
 
 
 def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:

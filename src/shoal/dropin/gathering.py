@@ -20,9 +20,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    IterableDataset,
     RandomSampler,
     SequentialSampler,
     Subset,
@@ -31,17 +28,14 @@ from torch.utils.data import (
 )
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from shoal.dropin.shared_samples import Gathered, SharedSamples
-from shoal.engines.sampled import NotGatherableError
-from shoal.engines.step.exact.rows import same_numbers
-from shoal.seeding import drawn_so_far, generators_restored
+from shoal.dropin.shared_samples import SharedSamples
+from shoal.engines.fixed_samples import NotGatherableError, fixed_samples, refuse
+from shoal.seeding import generators_restored
 
-MOST = 1 << 30
-"""Bytes of samples that are gathered of a data set."""
 KNOWN = (RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
 """Samplers that draw all of an epoch's order when it begins."""
 _SEEN_AGAIN = 16
-"""One sample in so many is fetched again, to see whether it is the same."""
+"""One sample in so many is fetched again, to see whether it is the same: of small data sets one in fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +140,9 @@ class Gathering:
         dataset, collate = pickle.loads(_content(whole))
         try:
             with generators_restored():
-                gather = partial(_samples, dataset, collate)
+                # 64 samples at least, or all of them where there are fewer.
+                again = max(1, min(_SEEN_AGAIN, len(dataset) // 64))
+                gather = partial(fixed_samples, dataset, collate, again=again)
                 samples = SampleTensors(*(self._shared.get(key.hex(), gather) if self._shared else gather()))
         except Exception as error:
             self._refused[key] = str(error)
@@ -191,10 +187,7 @@ def _digest(value: Any) -> bytes:
 
 
 def _refuse(loader: Any) -> None:
-    if type(loader) is not DataLoader or type(loader.batch_sampler) is not BatchSampler or not loader.batch_size:
-        raise NotGatherableError(f"its batches come from a {type(loader).__name__} of its own kind")
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        raise NotGatherableError("its samples come one after the other")
+    refuse(loader)
     if type(loader.sampler) not in KNOWN:
         raise NotGatherableError(f"its order comes from a {type(loader.sampler).__name__} of its own kind")
     # Lightning's own only seeds workers, and samples that draw are refused anyway.
@@ -216,52 +209,3 @@ def _whole(dataset: Any) -> tuple[Any, Tensor | None]:
 
 def _size(dataset: Any) -> int:
     return len(dataset)
-
-
-def _samples(dataset: Any, collate: Any) -> Gathered:
-    n = len(dataset)
-    if not n:
-        raise NotGatherableError("there are none")
-    one, spec = _leaves(collate(_fetch(dataset, range(1))), 1)
-    if n * sum(each.numel() * each.element_size() for each in one) > MOST:
-        raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
-    # 64 samples at least, or all of them where there are fewer.
-    again = range(0, n, max(1, min(_SEEN_AGAIN, n // 64)))
-    before = drawn_so_far()
-    fetched = _fetch(dataset, range(n))
-    whole, some = collate(fetched), collate(_fetch(dataset, again))
-    if before != drawn_so_far():
-        raise NotGatherableError("its samples are drawn each time they are fetched")
-    (leaves, _), (twice, _) = _leaves(whole, n), _leaves(some, len(again))
-    if not _same([leaf[again.start : again.stop : again.step] for leaf in leaves], twice):
-        raise NotGatherableError("its samples change each time they are fetched")
-    # A function that pads makes of a sample what its neighbors are.
-    few = min(n, 3)
-    if not _same([leaf[:few] for leaf in leaves], _leaves(collate(fetched[:few]), few)[0]):
-        raise NotGatherableError("what it makes of a sample depends on the batch")
-    return leaves, spec
-
-
-def _fetch(dataset: Any, places: range) -> Any:
-    if getattr(dataset, "__getitems__", None):
-        return dataset.__getitems__(list(places))
-    return [dataset[place] for place in places]
-
-
-def _leaves(batch: Any, n: int) -> tuple[list[Tensor], Any]:
-    leaves, spec = pytree.tree_flatten(batch)
-    if not leaves or any(not isinstance(each, Tensor) or not each.dim() or len(each) != n for each in leaves):
-        raise NotGatherableError("its batches are not of tensors alone, a row for each sample")
-    if any(each.device.type != "cpu" or each.requires_grad or each.layout is not torch.strided for each in leaves):
-        raise NotGatherableError("its batches are not of plain tensors in memory")
-    return leaves, spec
-
-
-def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    """Whether the tensors are equal to the bit, and alike."""
-    return len(one) == len(other) and all(
-        mine.dtype == theirs.dtype
-        # nan is not equal to itself: a data set with gaps would never be the same twice.
-        and same_numbers(mine, theirs)
-        for mine, theirs in zip(one, other, strict=True)
-    )

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from shoal.engines.step.exact.rows import same_numbers
 from shoal.engines.step.metered import MARK, put
 
 
@@ -66,7 +67,7 @@ def _kept(path: str, part: nn.Module) -> tuple[str, nn.Module, dict[str, Any], d
 def _put_back(value: Any, content: Any) -> bool:
     """Put back what a tensor or a container held; False where it was a tensor with other values."""
     if isinstance(value, Tensor):
-        if torch.equal(value.detach().nan_to_num(), content.nan_to_num()):
+        if same_numbers(value.detach(), content):
             return True
         with torch.no_grad():
             value.copy_(content)

@@ -11,8 +11,9 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils import _pytree as pytree
 from torch.utils.data import SequentialSampler
 
+from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import module_in
-from shoal.engines.sampled import NotGatherableError, Sampled
+from shoal.engines.sampled import Sampled
 from shoal.engines.streamed import Streamed, asked, transfers
 from shoal.seeding import generators_restored, seed_global
 from shoal.tasks import Batches

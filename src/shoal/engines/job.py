@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from shoal.engines.batch_sources import Source, batch_sources
-from shoal.engines.sampled import NotGatherableError
+from shoal.engines.fixed_samples import NotGatherableError
 from shoal.errors import ConfigError
 from shoal.losses import Loss, LossFunction
 from shoal.models import Formula, Model

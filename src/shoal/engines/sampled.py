@@ -11,21 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 
+from shoal.engines.fixed_samples import fixed_samples, refuse
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import asked_at_once
-from shoal.seeding import drawn_so_far, generators_restored, global_states, seed_global
+from shoal.seeding import generators_restored, global_states, seed_global
 from shoal.tasks.asked_trainer import AskedTrainer
 
-MOST = 1 << 30
-"""Bytes of the samples of a loader that are gathered."""
 _kept: weakref.WeakValueDictionary[bytes, Tensor] = weakref.WeakValueDictionary()
 """Samples by a digest of them: those of several runs are kept once."""
-
-
-class NotGatherableError(Exception):
-    """Samples that cannot be gathered; the message says why."""
 
 
 class Sampled:
@@ -111,51 +106,14 @@ class Sampled:
 
 
 def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tuple[list[Tensor], pytree.TreeSpec]:
-    if type(loader) is not DataLoader or type(loader.batch_sampler) is not BatchSampler or not loader.batch_size:
-        raise NotGatherableError(f"its batches come from a {type(loader).__name__} of its own kind")
-    dataset: Any = loader.dataset
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        raise NotGatherableError("its samples come one after the other")
-    n = len(dataset)
-    # A single one first: it says whether all of them fit before they are fetched.
-    one, _ = _rows(_collated(loader, range(1)), 1)
-    if n * sum(each.numel() * each.element_size() for each in one) > MOST:
-        raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
-    before = drawn_so_far()
-    fetched = []
-    for epoch in range(2):
+    def told(time: int) -> None:
         if trainer:
             # Once as in the first epoch's training, once as in a later validation: a data set may ask for these.
-            trainer.tell(epoch, validates=bool(epoch))
-        fetched.append(_collated(loader, range(n)))
-    draws = before != drawn_so_far()
-    (found, structure), (again, _) = (_rows(each, n) for each in fetched)
-    if draws or not _same(found, again):
-        raise NotGatherableError("its samples change each time they are fetched")
-    size = min(n, loader.batch_size)
-    # A function that pads makes of a sample what its neighbors are.
-    some, _ = _rows(_collated(loader, range(size)), size)
-    if not _same([each[:size] for each in found], some):
-        raise NotGatherableError("what it makes of a sample depends on the batch")
+            trainer.tell(time, validates=bool(time))
+
+    refuse(loader)
+    found, structure = fixed_samples(loader.dataset, loader.collate_fn, told=told)
     return [_once(each.double() if double and each.is_floating_point() else each) for each in found], structure
-
-
-def _collated(loader: Any, places: range) -> Any:
-    dataset = loader.dataset
-    fetched = dataset.__getitems__(list(places)) if hasattr(dataset, "__getitems__") else [dataset[i] for i in places]
-    return loader.collate_fn(fetched)
-
-
-def _rows(batch: Any, n: int) -> tuple[list[Tensor], pytree.TreeSpec]:
-    """The tensors of a batch of so many samples, and how they are put together."""
-    leaves, structure = pytree.tree_flatten(batch)
-    if not leaves or not all(isinstance(each, Tensor) and each.dim() and len(each) == n for each in leaves):
-        raise NotGatherableError("its batches are not of tensors alone, with a row for each sample")
-    return leaves, structure
-
-
-def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return all(mine.equal(theirs) for mine, theirs in zip(one, other, strict=True))
 
 
 def _once(value: Tensor) -> Tensor:

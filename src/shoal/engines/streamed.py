@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterDataPipe
 
+from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import OwnGenerators
-from shoal.engines.sampled import NotGatherableError
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
 from shoal.tasks.asked_trainer import AskedTrainer

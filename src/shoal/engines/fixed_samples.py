@@ -1,0 +1,94 @@
+"""The samples of a user's own data set as tensors, where they are the same whenever they are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, strided
+from torch.utils import _pytree as pytree
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from shoal.engines.step.exact.rows import same_numbers
+from shoal.seeding import drawn_so_far
+
+MOST = 1 << 30
+"""Bytes of samples that are gathered of a data set."""
+_FEW = 3
+"""Samples that are put together once more by themselves: a function that pads makes of one what its neighbors are."""
+
+
+class NotGatherableError(Exception):
+    """Samples that cannot be gathered; the message says why."""
+
+
+def refuse(loader: Any) -> None:
+    """Refuse a data loader whose batches are not some samples of a data set, put together.
+
+    Raises:
+        NotGatherableError: with the reason.
+    """
+    if type(loader) is not DataLoader or type(loader.batch_sampler) is not BatchSampler or not loader.batch_size:
+        raise NotGatherableError(f"its batches come from a {type(loader).__name__} of its own kind")
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+        raise NotGatherableError("its samples come one after the other")
+
+
+def fixed_samples(
+    dataset: Any, collate: Callable[[Any], Any], *, again: int = 1, told: Callable[[int], None] = lambda time: None
+) -> tuple[list[Tensor], pytree.TreeSpec]:
+    """All samples as `collate` puts them together: tensors with a row for each, and how a batch is made of them.
+
+    One in `again` is fetched twice; `told` is called with 0 and with 1 before the first and the second time.
+
+    Raises:
+        NotGatherableError: where they change or draw, are no plain tensors, or are more than `MOST` bytes.
+    """
+    n = len(dataset)
+    if not n:
+        raise NotGatherableError("there are none")
+    told(0)
+    # A single one first: it says whether all of them fit before they are fetched.
+    one, _ = _rows(collate(_fetched(dataset, range(1))), 1)
+    if n * sum(each.numel() * each.element_size() for each in one) > MOST:
+        raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
+    before = drawn_so_far()
+    whole = collate(_fetched(dataset, range(n)))
+    told(1)
+    chosen = range(0, n, again)
+    some = collate(_fetched(dataset, chosen))
+    if before != drawn_so_far():
+        raise NotGatherableError("its samples are drawn each time they are fetched")
+    found, structure = _rows(whole, n)
+    if not _same([each[:: chosen.step] for each in found], _rows(some, len(chosen))[0]):
+        raise NotGatherableError("its samples change each time they are fetched")
+    few = range(min(n, _FEW))
+    if not _same([each[: len(few)] for each in found], _rows(collate(_fetched(dataset, few)), len(few))[0]):
+        raise NotGatherableError("what it makes of a sample depends on the batch")
+    return found, structure
+
+
+def _fetched(dataset: Any, places: range) -> Any:
+    if getattr(dataset, "__getitems__", None):
+        return dataset.__getitems__(list(places))
+    return [dataset[place] for place in places]
+
+
+def _rows(batch: Any, n: int) -> tuple[list[Tensor], pytree.TreeSpec]:
+    """The tensors of a batch of so many samples, and how they are put together."""
+    leaves, structure = pytree.tree_flatten(batch)
+    if not leaves or any(not isinstance(each, Tensor) or not each.dim() or len(each) != n for each in leaves):
+        raise NotGatherableError("its batches are not of tensors alone, with a row for each sample")
+    if any(each.device.type != "cpu" or each.requires_grad or each.layout is not strided for each in leaves):
+        raise NotGatherableError("its batches are not of plain tensors in memory")
+    return leaves, structure
+
+
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    """Whether the tensors are alike and hold equal numbers."""
+    return len(one) == len(other) and all(
+        mine.dtype == theirs.dtype
+        # nan is not equal to itself: a data set with gaps would never be the same twice.
+        and same_numbers(mine, theirs)
+        for mine, theirs in zip(one, other, strict=True)
+    )
