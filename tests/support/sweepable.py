@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -68,6 +69,8 @@ class Remembering(nn.Module):
 class Classifier(pl.LightningModule):
     """A network with metrics of torchmetrics."""
 
+    steps = 0
+
     def __init__(self, cfg: Any) -> None:
         super().__init__()
         self.save_hyperparameters({"lr": cfg.lr, "seed": cfg.seed})
@@ -82,13 +85,22 @@ class Classifier(pl.LightningModule):
         self.train_acc, self.val_acc = (MulticlassAccuracy(3, average="micro") for _ in range(2))
         self.best = MaxMetric()
         self.weight = 1.0
+        if cfg.odd == "spare":
+            self.spare = nn.Linear(2, 2)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y = batch
         if self.cfg["odd"] == "numpy":
             x = x + 0.1 * numpy.random.rand()
+        if self.cfg["odd"] == "counts":
+            Classifier.steps += 1
+        if self.cfg["odd"] == "writes" and batch_idx == 2:
+            Path(f"{self.folder}/last").write_text("there")
         outputs = self.net(x)
         loss: Tensor = self.weight * nn.functional.cross_entropy(outputs, y)
+        # Which the first epoch does not show.
+        if self.cfg["odd"] == "late" and self.current_epoch:
+            loss = loss * self.hparams["lr"]
         self.train_loss(loss)
         self.train_acc(outputs.argmax(1), y)
         by_step = self.cfg["by_step"]
@@ -110,6 +122,8 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         if self.cfg["odd"] == "warming":
             self.weight = (self.current_epoch + 1) / 3
+        if self.cfg["odd"] == "freezes" and self.current_epoch:
+            self.net[0].requires_grad_(False)
 
     def on_validation_epoch_end(self) -> None:
         self.best(self.val_acc.compute())
@@ -153,6 +167,7 @@ def task(cfg: Any) -> float:
     if cfg.scheduler != "cycle":
         callbacks.append(LearningRateMonitor())
     model = Classifier(cfg)
+    vars(model)["folder"] = Path(folder)
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,

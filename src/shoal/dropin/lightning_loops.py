@@ -95,6 +95,9 @@ class Trainings:
         fit = self._fits[trainer]
         if fit is None or loop.restarting or not fit.module.training or not torch.is_grad_enabled():
             return None
+        if fit.trains() != fit.trained:
+            self._alone(trainer, routine, "it trains other parameters than at its beginning")
+            return None
         if trainer.num_training_batches == float("inf"):
             return None
         n = int(trainer.num_training_batches)

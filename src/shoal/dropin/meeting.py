@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shoal.dropin.job_step import JobStep
 from shoal.dropin.routines import Routine
 from shoal.dropin.stacked import Stacked
 from shoal.dropin.untouched import Untouched
-from shoal.dropin.waiting import Trained, Waiting
+from shoal.dropin.waiting import LightningFit, Trained, Waiting
 from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.run_optimizer import UnfitError
-from shoal.engines.step.metered import MeteredStep
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.signature import difference
+from shoal.engines.vectorized.signature import difference, plain
 from shoal.engines.vectorized.size import Footprint
 from shoal.seeding import generators_restored
 
@@ -36,9 +36,12 @@ class Meeting:
         """Train what is waited for, and let everyone go on."""
         answers: dict[Routine, Answer] = {}
         self._regroup(waiting, answers)
-        for party in self.stacks:
-            party.train(waiting, answers)
-        self.stacks = [party for party in self.stacks if len(party.routines) > 0]
+        left, self.stacks = self.stacks, []
+        while left:
+            party = left.pop(0)
+            left += party.train(waiting, answers)
+            if party.routines:
+                self.stacks.append(party)
         for routine in waiting:
             # Every job goes on, in a stack or alone: those that it could wait for may never come.
             routine.resume(answers.get(routine, "no other job can share its stack"))
@@ -65,7 +68,7 @@ class Meeting:
         module = job.fit.module
         try:
             with Untouched([module]), generators_restored():
-                step = MeteredStep(module, "train")
+                step = JobStep(module, "train")
                 most = max(2, Footprint.of(module, batch, step=step).most(processes=self.processes))
         except Exception:  # whatever its step does outside of a Trainer: that it cannot be stacked is told by the probe
             most = len(group)
@@ -105,11 +108,27 @@ def _parties(block: list[Routine], answers: dict[Routine, Answer]) -> list[_Part
             unlike = dict.fromkeys(range(len(block)), str(error))
         except Exception as error:  # what a program of anybody's does is not to be foreseen
             unlike = dict.fromkeys(range(len(block)), _told(error))
+        else:
+            if stacked.read:
+                return _apart(block, stacked.read, answers)
         if not unlike:
             return [_Party(stacked, dict(enumerate(block)))]
         answers.update({block[row]: reason for row, reason in unlike.items()})
         block = [routine for row, routine in enumerate(block) if row not in unlike]
     return []
+
+
+def _apart(block: list[Routine], read: Mapping[str, Sequence[Any]], answers: dict[Routine, Answer]) -> list[_Party]:
+    """Stacks of those of these jobs that agree in what their steps read; `read` has the values of each by its path."""
+    for number, routine in enumerate(block):
+        fit: LightningFit = routine.waits_for.fit
+        fit.alike = {**fit.alike, **{f"self.{path}": plain(values[number]) for path, values in read.items()}}
+        # Whatever another stack has of them is not in the new one.
+        fit.versions = None
+    groups = _groups(block, answers)
+    told = "a step reads " + ", ".join(f"self.{path}" for path in read) + ", and no other job has the same there"
+    answers.update({routine: told for routine in block if not any(routine in group for group in groups)})
+    return [party for group in groups for party in _parties(group, answers)]
 
 
 @dataclass
@@ -130,11 +149,11 @@ class _Party:
         }
         return list(self.routines.values())
 
-    def train(self, waiting: Sequence[Routine], answers: dict[Routine, Answer]) -> None:
-        """An epoch of those that are left."""
+    def train(self, waiting: Sequence[Routine], answers: dict[Routine, Answer]) -> list[_Party]:
+        """An epoch of those that are left; the stacks that are to train it where these must not share one any more."""
         self.waiting(waiting)
         if not self.routines:
-            return
+            return []
         if self.stacked.shrink(list(self.routines)):
             self.routines = dict(enumerate(self.routines.values()))
         jobs: dict[int, Waiting] = {row: routine.waits_for for row, routine in self.routines.items()}
@@ -146,13 +165,25 @@ class _Party:
             found |= self.stacked.epoch(left) if left else {}
         except Exception as error:  # likewise; nothing of the jobs' own has changed
             found = dict.fromkeys(jobs, _told(error))
+        differs = bool(self.stacked.read)
+        for row, answer in found.items():
+            if row in schedules and (differs or isinstance(answer, str)):
+                jobs[row].fit.own.load_state_dict(schedules[row])
+        if differs:
+            return self._parted(answers)
         self._tell_of_validation()
         for row, answer in found.items():
             answers[self.routines[row]] = answer
             if isinstance(answer, str):
-                if row in schedules:
-                    jobs[row].fit.own.load_state_dict(schedules[row])
                 del self.routines[row]
+        return []
+
+    def _parted(self, answers: dict[Routine, Answer]) -> list[_Party]:
+        """Stacks of those that agree in what their steps read, which this one is not for."""
+        members = {row: self.stacked.rows[row] for row in self.routines}
+        read = {path: [values[member] for member in members.values()] for path, values in self.stacked.read.items()}
+        block, self.routines = list(self.routines.values()), {}
+        return _apart(block, read, answers)
 
     def _tell_of_validation(self) -> None:
         if self.stacked.why_not_validated:

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shoal.dropin.job_step import JobStep, unreached
+from shoal.dropin.own_values import OwnValues
 from shoal.dropin.step_draws import StepDraws
 from shoal.dropin.untouched import Untouched, replace
-from shoal.dropin.waiting import EpochBatches, Passed, Trained, Waiting, side_by_side
+from shoal.dropin.waiting import Passed, Trained, Waiting, side_by_side
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import EpochHistory, Training
@@ -62,7 +64,12 @@ class Stacked:
             raise UnfitError(f"{first.own.called} asks for the loss again within a step")
         heat, self._guard = Heat(patience=PATIENCE), Guard()
         self._guard.exact = True
-        self._steps = {"train": MeteredStep(first.module, "train"), "val": MeteredStep(first.module, "val")}
+        modules = [each.module for each in fits]
+        own = OwnValues(modules)
+        self.read = own.read
+        """What steps have read that is not the same in all jobs, by path: the values, in the order of the jobs."""
+        self._steps = {"train": JobStep(first.module, "train"), "val": JobStep(first.module, "val")}
+        self._steps["train"].own = self._steps["val"].own = own
         self._accumulate = first.accumulate
         self._train = Mapped(
             self._steps["train"], share=1 / first.accumulate, heat=heat, guard=self._guard, presumes=False
@@ -74,7 +81,6 @@ class Stacked:
         self._update = Update(heat, self._guard)
         norms, values = zip(*(each.limits for each in fits), strict=True)
         limits = GradientLimits.of(norms, values)
-        modules = [each.module for each in fits]
         self.stack = Stack.of(modules, rule, {}, limits=limits, own=[each.own for each in fits])
         self._held = [MeteredStep(module, "train") for module in modules]
         held = [step.held() for step in self._held]
@@ -102,6 +108,8 @@ class Stacked:
                 clock = AheadClock(ahead, waiting.epoch, number, waiting.step + number // self._accumulate)
                 batch = self._batch(jobs, "train", number)
                 with untouched:
+                    if rows is None and not number and (why := unreached(self._steps["train"], batch, clock)):
+                        return dict.fromkeys(self.rows, why)
                     found |= probe(self.stack, self._train, modules, batch, clock, rows=rows)
         return found | {row: f"training_step changes {name}" for row, name in untouched.changed.items()}
 
@@ -171,7 +179,7 @@ class Stacked:
         some = next(iter(jobs.values()))
         found = [jobs.get(row, some) for row in range(len(self.rows))]
         found += found[-1:] * (len(self.stack) - len(found))
-        parts = [each.train if stage == "train" else _validation(each) for each in found]
+        parts = [each.train if stage == "train" else each.validation for each in found]
         return side_by_side(parts, number, self.stack.params.dtype)
 
     def _rehearse(self, jobs: Rows) -> None:
@@ -273,7 +281,7 @@ class Stacked:
         waiting = next(iter(jobs.values()))
         buffers, views = dict(self.stack.buffers), self.stack.views()
         losses, logged = [], []
-        sizes = _validation(waiting).sizes
+        sizes = waiting.validation.sizes
         for number in range(len(sizes)):
             clock = Clock(waiting.epoch, number, self._step(jobs))
             try:
@@ -289,8 +297,3 @@ class Stacked:
             trained = found[row]
             assert isinstance(trained, Trained)
             trained.val = None if isinstance(passed, str) else passed
-
-
-def _validation(job: Waiting) -> EpochBatches:
-    assert job.val is not None
-    return job.val

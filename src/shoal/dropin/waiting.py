@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from shoal.dropin.gathering import Feed, GatheredIterator
+from shoal.dropin.own_values import is_settings
 from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled
 from shoal.engines.vectorized.signature import Signature, signature
 
@@ -59,6 +60,8 @@ class LightningFit:
     own: RunOptimizer
     alike: Signature = field(default_factory=dict)
     """What others must agree in with it to share its stack."""
+    trained: Hashable = None
+    """What `trains` said when it began."""
     seen: Hashable = None
     """What `looks` said when that was known."""
     versions: Hashable = None
@@ -78,7 +81,17 @@ class LightningFit:
             if config.interval == "step"
         ]
         module = trainer.lightning_module
-        return cls(trainer, module, RunOptimizer(module, trainer.optimizers[0], by_step))
+        found = cls(trainer, module, RunOptimizer(module, trainer.optimizers[0], by_step))
+        found.trained = found.trains()
+        return found
+
+    def trains(self) -> Hashable:
+        """Which parameters are trained: a callback may begin or cease to train some."""
+        groups = self.own.optimizer.param_groups
+        return (
+            tuple((id(param), param.requires_grad) for param in self.module.parameters()),
+            tuple(tuple(map(id, group["params"])) for group in groups),
+        )
 
     @property
     def double(self) -> bool:
@@ -116,8 +129,13 @@ class LightningFit:
         self.seen = looks(self.module)
         modes = tuple(part.training for part in self.module.modules())
         known = signature(self.module, self.own.optimizer, batch)
+        # Settings may differ as long as no step reads what differs, which is seen (`OwnValues`).
+        settings = {
+            name for part in self.module.modules() for name, value in vars(part).items() if is_settings(name, value)
+        }
+        left_out = _CHANGING | settings
         self.alike = {
-            **{name: value for name, value in known.items() if name.rpartition(".")[2] not in _CHANGING},
+            **{name: value for name, value in known.items() if name.rpartition(".")[2] not in left_out},
             "the batches": tuple(sizes),
             "whether a part trains": modes,
             "the precision": self.trainer.precision,
@@ -140,6 +158,12 @@ class Waiting:
     """Where torch's generator is before the first step."""
     changed: bool
     """Whether its module looks otherwise than when others were found for it."""
+
+    @property
+    def validation(self) -> EpochBatches:
+        """The validation after the epoch, which there is."""
+        assert self.val is not None
+        return self.val
 
     @property
     def stepped(self) -> int:

@@ -16,7 +16,7 @@ from shoal.engines.step.unfit import CannotStackError
 # Without models, tasks and losses: in a step of shoal's own the line that fails is one of theirs.
 _LIBRARIES = (
     "/site-packages/",
-    *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build")),
+    *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build", "dropin")),
     "/contextlib.py",
 )
 _SENTENCES = {

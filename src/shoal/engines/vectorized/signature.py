@@ -33,7 +33,7 @@ def signature(module: pl.LightningModule, optimizer: object, batch: Any) -> Sign
         shapes[f"the type of {name}"] = str(value.dtype).removeprefix("torch.")
         shapes[f"whether {name} is trained"] = value.requires_grad
     parts: dict[str, Hashable] = {
-        f"{path or type(module).__name__}.{name}".replace("model.", "model "): _plain(_without_ids(name, value))
+        f"{path or type(module).__name__}.{name}".replace("model.", "model "): plain(_without_ids(name, value))
         for path, part in module.named_modules()
         for name, value in vars(part).items()
         if name not in (*PER_RUN, *getattr(type(part), "per_run", ()))
@@ -103,18 +103,18 @@ def _without_ids(name: str, value: Any) -> Any:
     return list(value.values()) if name.endswith("_hooks") and isinstance(value, Mapping) else value
 
 
-def _plain(value: Any) -> Hashable:
+def plain(value: Any) -> Hashable:
     """A value as something to compare: settings by what they hold, other objects by their class."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor):
         return tuple(value.shape), str(value.dtype)
     if isinstance(value, Mapping):
-        return tuple((str(key), _plain(item)) for key, item in value.items())
+        return tuple((str(key), plain(item)) for key, item in value.items())
     if isinstance(value, Sequence):
-        return tuple(_plain(item) for item in value)
+        return tuple(plain(item) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        return _name(type(value)), tuple((item.name, _plain(getattr(value, item.name))) for item in fields(value))
+        return _name(type(value)), tuple((item.name, plain(getattr(value, item.name))) for item in fields(value))
     return _name(value if isinstance(value, type) else type(value))
 
 
