@@ -203,7 +203,7 @@ def test_a_stack_is_made_where_its_jobs_have_steps_enough_to_pay_for_it(jobs: li
     assert why_not(jobs, Stacks.NEVER) is not None
 
 
-@pytest.mark.parametrize("setting", [{"stacks": "often"}, {"processes": -1}])
+@pytest.mark.parametrize("setting", [{"stacks": "often"}, {"processes": -1}, {"processes": True}, {"resume": "maybe"}])
 def test_a_wrong_setting_of_the_launcher_is_named_with_what_is_allowed(setting: dict[str, Any]) -> None:
     [(name, value)] = setting.items()
 

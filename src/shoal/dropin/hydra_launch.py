@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn, setup_globals
 from hydra.errors import CompactHydraException
@@ -36,12 +37,15 @@ class Settings:
 
     processes: int | None = None
     stacks: str = Stacks.AUTO
-    resume: bool = True
+    resume: Any = True
 
     def __post_init__(self) -> None:
         if self.stacks not in list(Stacks):
             raise CompactHydraException(f"hydra.launcher.stacks={self.stacks}: must be one of {', '.join(Stacks)}")
-        if self.processes is not None and (not isinstance(self.processes, int) or self.processes < 0):
+        if not isinstance(self.resume, bool):
+            raise CompactHydraException(f"hydra.launcher.resume={self.resume}: must be true or false")
+        # A truth value is a number to Python.
+        if self.processes is not None and (type(self.processes) is not int or self.processes < 0):
             raise CompactHydraException(
                 f"hydra.launcher.processes={self.processes}: must be a number of processes; 0 is the program's own"
             )
