@@ -28,6 +28,7 @@ recurrent: false
 again: false
 by_step: false
 odd: none
+folder: ${hydra:runtime.output_dir}
 trainer: {max_epochs: 3, precision: 64-true, log_every_n_steps: 3}
 hydra: {sweep: {dir: swept, subdir: "${hydra:job.num}"}}
 """
@@ -74,7 +75,8 @@ class Classifier(pl.LightningModule):
     def __init__(self, cfg: Any) -> None:
         super().__init__()
         self.save_hyperparameters({"lr": cfg.lr, "seed": cfg.seed})
-        self.cfg = {name: cfg[name] for name in ("optimizer", "scheduler", "by_step", "odd")}
+        # The whole of it, as many do: with what is each job's own, and what Hydra resolves for each otherwise.
+        self.cfg = cfg
         norm = [nn.BatchNorm1d(cfg.hidden)] if cfg.norm else []
         drop = [nn.Dropout(cfg.dropout)] if cfg.dropout else []
         memory = [Remembering()] if cfg.recurrent else []

@@ -109,7 +109,11 @@ class Trainings:
             return None
         train, val = EpochBatches.of(batches, n), self._validation(loop)
         waiting = Waiting(fit, train, val, trainer.current_epoch, loop.global_step, torch_state(), False)
-        return self._known(waiting)
+        try:
+            return self._known(waiting)
+        except Exception as error:  # whatever an attribute of anybody's does when it is looked at
+            self._alone(trainer, routine, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+            return None
 
     def _known(self, waiting: Waiting) -> Waiting:
         """The waiting job with a note of how its module looks now; at first, of what others must agree in with it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoal.dropin.job_step import JobStep
+from shoal.dropin.own_values import in_place
 from shoal.dropin.routines import Routine
 from shoal.dropin.stacked import Stacked
 from shoal.dropin.untouched import Untouched
@@ -16,7 +17,7 @@ from shoal.dropin.worth import why_not
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.signature import difference, plain
+from shoal.engines.vectorized.signature import difference
 from shoal.engines.vectorized.size import Footprint
 from shoal.seeding import generators_restored
 
@@ -67,7 +68,7 @@ class Meeting:
         batch = job.batch(job.train, 0, next(iter(job.fit.own.weights)).dtype)
         module = job.fit.module
         try:
-            with Untouched([module]), generators_restored():
+            with in_place(job.fit.resolved), Untouched([module]), generators_restored():
                 step = JobStep(module, "train")
                 most = max(2, Footprint.of(module, batch, step=step).most(processes=self.processes))
         except Exception:  # whatever its step does outside of a Trainer: that it cannot be stacked is told by the probe
@@ -122,7 +123,7 @@ def _apart(block: list[Routine], read: Mapping[str, Sequence[Any]], answers: dic
     """Stacks of those of these jobs that agree in what their steps read; `read` has the values of each by its path."""
     for number, routine in enumerate(block):
         fit: LightningFit = routine.waits_for.fit
-        fit.alike = {**fit.alike, **{f"self.{path}": plain(values[number]) for path, values in read.items()}}
+        fit.alike = {**fit.alike, **{f"self.{path}": values[number] for path, values in read.items()}}
         # Whatever another stack has of them is not in the new one.
         fit.versions = None
     groups = _groups(block, answers)

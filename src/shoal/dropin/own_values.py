@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from shoal.engines.step.captured import standing_before
@@ -30,18 +31,55 @@ def is_settings(name: str, value: Any) -> bool:
     return name == "_hparams" or (isinstance(value, Mapping) and not name.startswith("_"))
 
 
+Resolved = Sequence[tuple[nn.Module, str, Any]]
+"""Of parts of a module the attributes that are configurations, as their job resolves them."""
+
+
+def resolved(module: nn.Module) -> Resolved:
+    """The configurations that a job's module keeps, without what Hydra resolves for each job otherwise."""
+    return [
+        (part, name, _resolved(value))
+        for part in module.modules()
+        for name, value in vars(part).items()
+        if isinstance(value, DictConfig) or name == "_hparams"
+    ]
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, DictConfig):
+        found = OmegaConf.create(OmegaConf.to_container(value, resolve=True))
+        OmegaConf.set_struct(found, OmegaConf.is_struct(value))
+        return found
+    configs = {name: _resolved(each) for name, each in value.items() if isinstance(each, DictConfig)}
+    return type(value)({**value, **configs}) if configs else value
+
+
+@contextmanager
+def in_place(found: Resolved) -> Iterator[None]:
+    """Have modules keep these; a configuration asks Hydra, whose own is that of no job where they are compared."""
+    before = [vars(part)[name] for part, name, _ in found]
+    try:
+        for part, name, value in found:
+            vars(part)[name] = value
+        yield
+    finally:
+        for (part, name, _), value in zip(found, before, strict=True):
+            vars(part)[name] = value
+
+
 class OwnValues:
     """Attributes in which the modules of jobs differ, as the step of the first of them reads them."""
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], configs: Resolved = ()) -> None:
+        """Compare the modules, with these configurations in place."""
         self.read: dict[str, list[Any]] = {}
-        """By path what a step has read, with the values of all modules."""
+        """By path what a step has read: of all modules something to compare."""
         self._parts: list[tuple[nn.Module, type[nn.Module]]] = []
-        for paths in zip(*(module.named_modules() for module in modules), strict=True):
-            path, parts = paths[0][0], [part for _, part in paths]
-            found = _attributes(parts)
-            if found:
-                self._watch(f"{path}." if path else "", parts, found)
+        with in_place(configs):
+            for paths in zip(*(module.named_modules() for module in modules), strict=True):
+                path, parts = paths[0][0], [part for _, part in paths]
+                if found := _attributes(parts):
+                    self._watch(f"{path}." if path else "", parts, found)
 
     def _watch(self, path: str, parts: Sequence[nn.Module], found: Differing) -> None:
         def view(name: str) -> Callable[[], Any]:
@@ -82,19 +120,35 @@ def _attributes(parts: Sequence[nn.Module]) -> dict[str, Any]:
 def _differing(values: Sequence[Any]) -> Any:
     """True where values differ; of mappings with the same names a mapping of those that do."""
     first = values[0]
+    if all(isinstance(value, Mapping) and list(value) == list(first) for value in values):
+        found = {key: _differing([_item(value, key) for value in values]) for key in first}
+        return {key: differs for key, differs in found.items() if differs}
+    return len({_known(value) for value in values}) > 1
+
+
+class _Unknown:
+    """Stands for what a configuration has for one job alone, such as its directory."""
+
+
+def _item(value: Any, key: Any) -> Any:
     try:
-        if all(isinstance(value, Mapping) and list(value) == list(first) for value in values):
-            found = {key: _differing([value[key] for value in values]) for key in first}
-            return {key: differs for key, differs in found.items() if differs}
-        return len({plain(value) for value in values}) > 1
-    except Exception:  # of a configuration, a value that cannot be resolved here
-        return True
+        return value[key]
+    except Exception:  # it cannot be resolved outside of its job
+        return _Unknown()
+
+
+def _known(value: Any) -> Any:
+    """A value as something to compare."""
+    try:
+        return value if isinstance(value, _Unknown) else plain(value)
+    except Exception:  # likewise, of a part of it
+        return _Unknown()
 
 
 def _seen(values: Sequence[Any], differs: Any, path: str, read: dict[str, list[Any]]) -> Any:
     """What a step is given that reads the first of these values."""
     if differs is True:
-        read[path] = list(values)
+        read[path] = [_known(value) for value in values]
         return values[0]
     return _View(values, differs, path, read)
 
@@ -109,8 +163,10 @@ class _View(Mapping[Any, Any]):
             object.__setattr__(self, name, value)
 
     def __getitem__(self, key: Any) -> Any:
-        values = [value[key] for value in self._values] if key in self._differs else []
-        return _seen(values, self._differs[key], f"{self._path}.{key}", self._read) if values else self._values[0][key]
+        if key not in self._differs:
+            return self._values[0][key]
+        values = [_item(value, key) for value in self._values]
+        return _seen(values, self._differs[key], f"{self._path}.{key}", self._read)
 
     def __getattr__(self, name: str) -> Any:
         return self[name] if name in self._differs else getattr(self._values[0], name)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shoal.dropin.job_step import JobStep, unreached
-from shoal.dropin.own_values import OwnValues
+from shoal.dropin.own_values import OwnValues, in_place
 from shoal.dropin.step_draws import StepDraws
 from shoal.dropin.untouched import Untouched, replace
 from shoal.dropin.waiting import Passed, Trained, Waiting, side_by_side
@@ -65,9 +65,10 @@ class Stacked:
         heat, self._guard = Heat(patience=PATIENCE), Guard()
         self._guard.exact = True
         modules = [each.module for each in fits]
-        own = OwnValues(modules)
+        self._resolved = [found for each in fits for found in each.resolved]
+        own = OwnValues(modules, self._resolved)
         self.read = own.read
-        """What steps have read that is not the same in all jobs, by path: the values, in the order of the jobs."""
+        """What steps have read that is not the same in all jobs, by path: for each something to compare."""
         self._steps = {"train": JobStep(first.module, "train"), "val": JobStep(first.module, "val")}
         self._steps["train"].own = self._steps["val"].own = own
         self._accumulate = first.accumulate
@@ -151,7 +152,7 @@ class Stacked:
         if next(iter(jobs.values())).fit.double:
             torch.set_default_dtype(torch.float64)
         try:
-            with steady(), generators_restored(), torch.enable_grad():
+            with in_place(self._resolved), steady(), generators_restored(), torch.enable_grad():
                 yield
         finally:
             torch.set_default_dtype(before)

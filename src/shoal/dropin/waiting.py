@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from shoal.dropin.gathering import Feed, GatheredIterator
-from shoal.dropin.own_values import is_settings
+from shoal.dropin.own_values import Resolved, is_settings, resolved
 from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled
 from shoal.engines.vectorized.signature import Signature, signature
 
@@ -64,6 +64,8 @@ class LightningFit:
     """What `trains` said when it began."""
     seen: Hashable = None
     """What `looks` said when that was known."""
+    resolved: Resolved = ()
+    """The configurations that its module keeps."""
     versions: Hashable = None
     """What `now` said when an epoch in a stack had been taken over."""
 
@@ -127,6 +129,7 @@ class LightningFit:
     def learn(self, batch: Any, sizes: Sequence[int]) -> None:
         """Find out what others must agree in with it."""
         self.seen = looks(self.module)
+        self.resolved = resolved(self.module)
         modes = tuple(part.training for part in self.module.modules())
         known = signature(self.module, self.own.optimizer, batch)
         # Settings may differ as long as no step reads what differs, which is seen (`OwnValues`).
