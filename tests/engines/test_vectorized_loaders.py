@@ -415,6 +415,27 @@ def test_samples_with_gaps_are_gathered_unless_the_gaps_move() -> None:
         fixed_samples(Gaps(move=True), torch.stack)
 
 
+class Annealed(Plain):
+    """Weighs its loss by a setting of its own once it has trained for an epoch."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss: Tensor = super().training_step(batch, batch_idx)
+        return loss * self.hparams["weight"] if self.current_epoch else loss
+
+
+def test_a_setting_that_counts_in_a_later_epoch_is_seen_before_the_first() -> None:
+    jobs = [own_job(0, Loaders, partial(Annealed, weight)) for weight in (1.0, 0.5, 1.0)]
+
+    found = unlike_alone(Running([Member.of(job) for job in jobs]))
+
+    assert list(found) == [1]
+    assert "gives another loss alone" in found[1]
+
+
 def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
     words = own_job(0, lambda: Other(lambda: DataLoader(["a", "b"], 2)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from shoal.engines.length import n_of
 from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
@@ -12,6 +14,9 @@ from shoal.engines.vectorized.told import told
 
 COMPARED = 16
 """Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
+
+LONG = 1000
+"""Epochs that a training is taken to have of which nothing says how long it is."""
 
 
 def unlike_alone(running: Running) -> dict[int, str]:
@@ -25,6 +30,14 @@ def unlike_alone(running: Running) -> dict[int, str]:
         left.told |= looked_at
         running.steps.forget()
     return found
+
+
+def _later(running: Running, n: int) -> Iterator[Clock]:
+    """Later times, of `n` batches an epoch: from one of them on a setting of each run's own may count."""
+    last = (running.horizon.epochs or LONG) - 1
+    steps = -(-n // running.accumulate)
+    for epoch in sorted({1, last // 2, last} - {0}):
+        yield Clock(epoch, n - 1, epoch * steps + (n - 1) // running.accumulate, keys=running.keys)
 
 
 def _unlike(running: Running) -> dict[int, str]:
@@ -47,6 +60,12 @@ def _unlike(running: Running) -> dict[int, str]:
             found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
             if found:
                 return found
+            # Where no step looks at the time, there is no later one that does something else.
+            for later in _later(running, len(train)) if clock.read and number + 1 == n else ():
+                found = probe(running.stack, running.steps.train, modules, batch, later)
+                # Only some: what all of them meet there, as what a hook has not set yet, says nothing of a stack.
+                if 0 < len(found) < len(modules):
+                    return found
         of_training = set(left.scratch)
         running.try_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
         clock = Clock(keys=running.keys)
