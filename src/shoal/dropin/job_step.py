@@ -28,6 +28,14 @@ _UPSTREAM = ("torch", "pytorch_lightning", "lightning", "lightning_fabric", "tor
 _PLAIN = (bool, int, float, str, type(None), Tensor)
 _LONGEST = 1000
 """Values of a container that is looked at."""
+_SINKS = (
+    ("tensorboard.summary.writer.event_file_writer", "EventFileWriter", "add_event"),
+    ("tensorboardX.event_file_writer", "EventFileWriter", "add_event"),
+    ("wandb.sdk.wandb_run", "Run", "log"),
+    ("mlflow.tracking.client", "MlflowClient", "log_metric"),
+    ("mlflow.tracking.client", "MlflowClient", "log_batch"),
+)
+"""Where programs log beside Lightning: file, class and method, of those that a program has imported."""
 _once: dict[tuple[int, str], tuple[Any, Any]] = {}
 """What steps have changed outside of their modules, by whose it is and its name: as it was before, and after."""
 
@@ -39,7 +47,7 @@ class JobStep(MeteredStep):
     """What the module holds otherwise than those of the other jobs."""
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
-        with self.own.noted() if self.own else nullcontext(), _nothing_left(self.module):
+        with self.own.noted() if self.own else nullcontext(), nothing_left(self.module):
             return super().__call__(params, buffers, batch, clock)
 
 
@@ -59,7 +67,7 @@ def unreached(step: JobStep, batch: Any, clock: Clock) -> str | None:
 
 
 @contextmanager
-def _nothing_left(module: nn.Module) -> Iterator[None]:
+def nothing_left(module: nn.Module) -> Iterator[None]:
     """Refuse what leaves anything outside of the module, and put it back.
 
     Raises:
@@ -171,7 +179,16 @@ def _silent() -> Iterator[None]:
         stack.enter_context(patch.object(builtins, "print", refusing(print, "prints", _shown)))
         handle = refusing(logging.Logger.handle, "writes to the log", _told)
         stack.enter_context(patch.object(logging.Logger, "handle", handle))
+        for home, of, name in _SINKS:
+            cls = getattr(sys.modules.get(home), of, None)
+            if cls is not None:
+                telling = refusing(getattr(cls, name), f"tells {of} something past self.log", _always)
+                stack.enter_context(patch.object(cls, name, telling))
         yield
+
+
+def _always(*args: Any, **kwargs: Any) -> bool:
+    return True
 
 
 def _writes(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> bool:
