@@ -26,6 +26,7 @@ from shoal.record.figures.sweep_curves import curve
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify
+from shoal.sweeps import processes
 from shoal.sweeps.processes import beside
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
@@ -42,6 +43,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     path = tmp_path_factory.mktemp("ended") / "sweep"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("shoal.app.multirun.closing.MANY", 6)
+        patched.setattr(processes, "_warm", True)
         _, said, complained = swept(path, "optimizer=sgd", "optimizer.lr=1e-2,1e-1,1e9", "seed=0,1")
     assert "warning" not in complained
     return path, said
@@ -95,6 +97,7 @@ def test_where_no_process_can_be_started_the_work_beside_is_done_here(monkeypatc
     def refuse(*_: object) -> None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
+    monkeypatch.setattr(processes, "_warm", True)
     monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", refuse)
     done: list[str] = []
 
@@ -104,7 +107,19 @@ def test_where_no_process_can_be_started_the_work_beside_is_done_here(monkeypatc
     assert done == ["that", "this"]
 
 
-def test_what_work_beside_raises_is_raised_in_the_end() -> None:
+def test_without_a_server_of_processes_none_is_begun_for_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_warm", False)
+    done: list[int] = []
+
+    with beside(lambda: done.append(os.getpid())):
+        before = [*done]
+
+    assert (before, done) == ([], [os.getpid()])
+
+
+def test_what_work_beside_raises_is_raised_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_warm", True)
+
     with pytest.raises(ZeroDivisionError), beside(divmod, 1, 0):
         pass
 

@@ -12,6 +12,8 @@ from typing import Any
 
 PRELOADED = "shoal.sweeps.preload"
 """Imported once for all worker processes."""
+_warm = False
+"""Whether the server was begun."""
 
 
 def context() -> Any:
@@ -26,9 +28,11 @@ def context() -> Any:
 
 def warm_up() -> None:
     """Let the server begin to import torch, beside whatever this process does meanwhile."""
+    global _warm
     if "forkserver" in multiprocessing.get_all_start_methods():
         from multiprocessing import forkserver
 
+        _warm = True
         context()
         with without_main():
             forkserver.ensure_running()
@@ -36,10 +40,15 @@ def warm_up() -> None:
 
 @contextmanager
 def beside(work: Callable[..., object], *given: object) -> Iterator[None]:
-    """Do this work in another process while the block runs, or here at its end where there can be no other process.
+    """Do this work in another process while the block runs, or here at its end where there is no server to copy.
 
     What it raises is raised at the end.
     """
+    if not _warm:
+        # A server for this alone takes longer to import torch than any picture takes to draw.
+        yield
+        work(*given)
+        return
     with ProcessPoolExecutor(1, mp_context=context()) as pool:
         try:
             with without_main():
