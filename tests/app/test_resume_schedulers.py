@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -163,6 +164,27 @@ def test_a_run_with_an_optimizer_of_torch_is_resumed_to_the_bit(name: str, stops
     stopped, _ = resume(Path("stopped"))
 
     assert differences(state(whole.path), state(stopped.path)) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (0, "cannot be made for this optimizer: AssertionError$"),
+        (3, "fails before the 5 epochs of the run are done: AssertionError$"),
+    ],
+)
+def test_a_scheduler_that_raises_without_a_word_is_refused_as_any_other(limit: int, said: str, workdir: Path) -> None:
+    text = "import torch\n\nclass Limited(torch.optim.lr_scheduler.LRScheduler):\n"
+    text += (
+        "    def __init__(self, optimizer, limit):\n        self.limit = limit\n        super().__init__(optimizer)\n"
+    )
+    text += "    def get_lr(self):\n        assert self.last_epoch < self.limit\n        return [0.1]\n"
+    Path("wordless_rates.py").write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        train("run", "~scheduler", f"+scheduler={{_target_:wordless_rates.Limited,limit:{limit}}}")
+
+    assert re.search(said, caught.value.problem)
 
 
 @pytest.mark.parametrize(

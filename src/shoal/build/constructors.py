@@ -24,7 +24,7 @@ from shoal.build.annotations import (
 from shoal.build.dotted_path import NOT_A_PATH, located
 from shoal.build.hydra_keys import ARGS, OWN, PARTIAL, TARGET, Keys
 from shoal.build.named_constructor import Constructor, constructor
-from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, nearest, raised_at, shown, suggestion
+from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, brief, nearest, raised_at, shown, suggestion
 
 
 def build(node: Mapping[str, Any], key: str) -> Any:
@@ -46,8 +46,7 @@ def build(node: Mapping[str, Any], key: str) -> Any:
         raise
     # Whatever the user's own constructor raises: its place is told, and the key that led to it.
     except Exception as error:
-        text = str(error).strip().partition("\n")[0]
-        problem = f"cannot be made: {type(error).__name__}: {text} ({raised_at(error)})"
+        problem = f"cannot be made: {brief(error)} ({raised_at(error)})"
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], problem, hint="debug=true shows the traceback") from error
 
 

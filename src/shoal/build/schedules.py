@@ -12,7 +12,7 @@ from shoal import optimizers, schedulers
 from shoal.build.length_check import whole_length
 from shoal.engines.course import Course
 from shoal.engines.job import Job
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, brief
 
 LONGEST = 10_000
 """Epochs that are tried at most: stepping a scheduler takes twenty microseconds."""
@@ -63,20 +63,16 @@ def _tried(tried: _Tried) -> str | None:
     try:
         course.at(0, params)
     except Exception as error:
-        return f"cannot be made for this optimizer: {_said(error)}"
+        return f"cannot be made for this optimizer: {brief(error)}"
     # Step by step, as torch's schedulers know no other way to a time.
     n_epochs = min(course.horizon.epochs or 1, LONGEST)
     try:
         course.at(n_epochs, params)
     except Exception as error:
-        return f"fails before the {n_epochs} epochs of the run are done: {_said(error)}"
+        return f"fails before the {n_epochs} epochs of the run are done: {brief(error)}"
     return None
 
 
 def _params() -> list[nn.Parameter]:
     # A matrix, for optimizers that take nothing else.
     return [nn.Parameter(torch.zeros(2, 2))]
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shoal.build.hydra_keys import TARGET
 from shoal.engines.job import Job
-from shoal.errors import ConfigError, raised_at
+from shoal.errors import ConfigError, brief, raised_at
 from shoal.models import Upstream
 from shoal.seeding import Stream, global_generator
 from shoal.tasks import Split
@@ -76,8 +76,7 @@ def _outputs(job: Job, x: Tensor) -> Tensor:
 
 
 def _raised(problem: str, error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f"{problem}: {type(error).__name__}: {text} ({raised_at(error)})"
+    return f"{problem}: {brief(error)} ({raised_at(error)})"
 
 
 def _shape(of: Tensor | tuple[int, ...]) -> str:

@@ -30,6 +30,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from shoal.dropin.shared_samples import SharedSamples
 from shoal.engines.fixed_samples import NotGatherableError, fixed_samples, refuse
+from shoal.errors import brief
 from shoal.seeding import generators_restored
 
 KNOWN = (RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -114,7 +115,7 @@ class Gathering:
                 self.reasons[loader] = str(error)
                 found = None
             except Exception as error:  # whatever a data set of anybody's does when it is copied or fetched from
-                self.reasons[loader] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+                self.reasons[loader] = brief(error)
                 found = None
             if found is None and loader not in self.reasons:
                 return None  # not yet

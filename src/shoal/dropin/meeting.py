@@ -19,6 +19,7 @@ from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.signature import difference
 from shoal.engines.vectorized.size import Footprint
+from shoal.errors import brief
 from shoal.seeding import generators_restored
 
 Answer = Trained | str
@@ -108,7 +109,7 @@ def _parties(block: list[Routine], answers: dict[Routine, Answer]) -> list[_Part
         except (UnfitError, CannotStackError) as error:
             unlike = dict.fromkeys(range(len(block)), str(error))
         except Exception as error:  # what a program of anybody's does is not to be foreseen
-            unlike = dict.fromkeys(range(len(block)), _told(error))
+            unlike = dict.fromkeys(range(len(block)), brief(error))
         else:
             if stacked.read:
                 return _apart(block, stacked.read, answers)
@@ -165,7 +166,7 @@ class _Party:
             left = {row: job for row, job in jobs.items() if row not in found}
             found |= self.stacked.epoch(left) if left else {}
         except Exception as error:  # likewise; nothing of the jobs' own has changed
-            found = dict.fromkeys(jobs, _told(error))
+            found = dict.fromkeys(jobs, brief(error))
         differs = bool(self.stacked.read)
         for row, answer in found.items():
             if row in schedules and (differs or isinstance(answer, str)):
@@ -196,7 +197,3 @@ class _Party:
         """Why jobs do not fit the stack any more, by row; those are asked whose modules look otherwise by now."""
         changed = [row for row, job in jobs.items() if job.changed]
         return self.stacked.unlike(jobs, rows=changed) if changed else {}
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ChainedScheduler, ReduceLROnPlateau
 
 from shoal.engines.job import Job
+from shoal.errors import brief
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Horizon, Schedule, Scheduler
 
@@ -97,7 +98,7 @@ def unfit(before: Optimizer, after: Optimizer) -> str | None:
     try:
         second.step(lambda: 0.0)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return brief(error)
     return None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shoal.engines.batch_sources import Source, batch_sources
 from shoal.engines.fixed_samples import NotGatherableError
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, brief
 from shoal.losses import Loss, LossFunction
 from shoal.models import Formula, Model
 from shoal.optimizers import Optimizer
@@ -173,7 +173,7 @@ class Job:
         except NotGatherableError as error:
             return str(error)
         except Exception as error:  # whatever a data loader of the user's own does
-            return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            return brief(error)
         return None
 
     @cached_property

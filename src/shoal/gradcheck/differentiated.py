@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from shoal.errors import ShoalError, UsageError, suggestion
+from shoal.errors import ShoalError, UsageError, brief, suggestion
 from shoal.expressions import VARIABLE, Expression, parse
 from shoal.gradcheck.points import Point, recorded
 from shoal.startup import complete_torch
@@ -90,9 +90,8 @@ def failures(text: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         # The user's own line: not one of shoal, torch or `<frozen importlib>`, through which the error has come.
         theirs = [each for each in frames if each.filename[0] != "<" and not _OURS & {*Path(each.filename).parents}]
-        says = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         hint = f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
-        raise UsageError(f"{text} fails: {says}", hint=hint) from error
+        raise UsageError(f"{text} fails: {brief(error)}", hint=hint) from error
 
 
 def _located(text: str) -> Callable[..., Tensor]:

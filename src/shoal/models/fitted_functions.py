@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from shoal.errors import ConfigError, ShoalError, raised_at
+from shoal.errors import ConfigError, ShoalError, brief, raised_at
 from shoal.expressions import Expression
 
 
@@ -70,8 +70,7 @@ class OwnCode(Curves):
         except ShoalError:
             raise
         except Exception as error:
-            text = str(error).strip().partition("\n")[0]
-            raise self._wrong(f"fails: {type(error).__name__}: {text} ({raised_at(error)})") from error
+            raise self._wrong(f"fails: {brief(error)} ({raised_at(error)})") from error
         return self._checked(found, values)
 
     def __str__(self) -> str:

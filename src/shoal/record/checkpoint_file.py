@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from shoal.errors import DamagedError
+from shoal.errors import DamagedError, brief
 from shoal.record.readable import readable
 from shoal.rundir import sealed, unsealed, write_bytes
 
@@ -50,8 +50,7 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         content = torch.load(archive, map_location=map_location, weights_only=True)
     # Torch has no error of its own for this: its archive, its pickle and what it refuses each raise another one.
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedError(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise DamagedError(f"{path} cannot be read as a checkpoint: {brief(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get(EXTRA), dict):
         raise DamagedError(f"{path} is no checkpoint of a run")
     return content

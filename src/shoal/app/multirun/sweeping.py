@@ -21,7 +21,7 @@ from shoal.build.job import job as build
 from shoal.config.multirun.job_config import JobConfig
 from shoal.config.origins import Origins
 from shoal.engines.launching import check_one_process
-from shoal.errors import ConfigError, DamagedError
+from shoal.errors import ConfigError, DamagedError, brief
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, claim, read_info
 from shoal.rundir.atomic import share, unwritable
@@ -221,7 +221,7 @@ class Sweeping:
         try:
             self._drawn = outcome.draw(self.settings.curves or ())
         except Exception as error:  # whatever it is: the runs are done, and are more than a picture of them
-            print(f"warning: no figure: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"warning: no figure: {brief(error)}", file=sys.stderr)
         return {"expected": found}
 
     def _job(self, number: int) -> JobConfig:

@@ -18,6 +18,7 @@ from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.exact.rows import same_bits
+from shoal.errors import brief
 
 STEPS = 12
 """Steps that are tried: what begins later than the first (a warm-up, a second kind of update) begins within them."""
@@ -41,8 +42,7 @@ def fitted(own: RunOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) 
     except UnfitError:
         raise
     except Exception as error:  # whatever an optimizer of anybody's does
-        text = str(error).strip().partition("\n")[0]
-        raise UnfitError(f"{own.called} cannot step a stack: {type(error).__name__}: {text}") from error
+        raise UnfitError(f"{own.called} cannot step a stack: {brief(error)}") from error
 
 
 def _fitted(own: RunOptimizer, params: Sequence[Tensor]) -> ByObjects:

@@ -9,6 +9,7 @@ from pytorch_lightning.core import optimizer as lightning
 
 from shoal.engines.job import Job
 from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled, UnfitError
+from shoal.errors import brief
 from shoal.optimizers import Own
 from shoal.schedulers import Horizon
 
@@ -25,8 +26,7 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
         optimizers, schedulers, monitor = lightning._configure_optimizers(made)
         configs = lightning._configure_schedulers_automatic_opt(schedulers, monitor)
     except Exception as error:  # whatever a module does there; alone it may do it
-        text = str(error).strip().partition("\n")[0]
-        raise UnfitError(f"{type(module).__name__}.configure_optimizers: {type(error).__name__}: {text}") from error
+        raise UnfitError(f"{type(module).__name__}.configure_optimizers: {brief(error)}") from error
     if len(optimizers) != 1:
         raise UnfitError(f"{type(module).__name__}.configure_optimizers makes {len(optimizers)} optimizers")
     scheduled = [
