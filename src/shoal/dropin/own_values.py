@@ -82,9 +82,12 @@ class OwnValues:
                     self._watch(f"{path}." if path else "", parts, found)
 
     def _watch(self, path: str, parts: Sequence[nn.Module], found: Differing) -> None:
+        # None of it has the module itself, which would never be let go then.
+        read = self.read
+
         def view(name: str) -> Callable[[], Any]:
             values = [vars(part).get(name, _ABSENT) for part in parts]
-            return lambda: _seen(values, found[name], f"{path}{name.removeprefix('_')}", self.read)
+            return lambda: _seen(values, found[name], f"{path}{name.removeprefix('_')}", read)
 
         first = parts[0]
         cls: Any = type(first)
