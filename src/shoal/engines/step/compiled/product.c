@@ -79,17 +79,26 @@ void NAMED(product)(void *const *p, const long *n) {
     }
 }
 
-/* A row times a matrix that lies row by row: every term is rounded before it is added. */
+/* So many vectors of a row times a matrix that lies row by row: every term is rounded before it is added. Vectors side by
+   side, since each sum waits for its last addition. */
+static inline void NAMED(part_of_row)(const REAL *a, long ac, const REAL *b, long br, REAL *c, long inner, int vectors) {
+  VECTOR sum[4];
+  for (int v = 0; v < vectors; v++) sum[v] = SPREAD(0);
+  for (long k = 0; k < inner; k++) {
+    const VECTOR x = SPREAD(a[k * ac]);
+    for (int v = 0; v < vectors; v++) sum[v] += x * LOAD(b + k * br + v * LANES);
+  }
+  for (int v = 0; v < vectors; v++) STORE(c + v * LANES, sum[v]);
+}
+
 void NAMED(row)(void *const *p, const long *n) {
   const long inner = n[1], width = n[2], ac = n[4], br = n[5];
   const REAL *a = p[0], *b = p[1];
   REAL *c = p[2];
   long j = 0;
-  for (; j + LANES <= width; j += LANES) {
-    VECTOR sum = SPREAD(0);
-    for (long k = 0; k < inner; k++) sum += SPREAD(a[k * ac]) * LOAD(b + k * br + j);
-    STORE(c + j, sum);
-  }
+  for (; j + 4 * LANES <= width; j += 4 * LANES) NAMED(part_of_row)(a, ac, b + j, br, c + j, inner, 4);
+  for (; j + 2 * LANES <= width; j += 2 * LANES) NAMED(part_of_row)(a, ac, b + j, br, c + j, inner, 2);
+  for (; j + LANES <= width; j += LANES) NAMED(part_of_row)(a, ac, b + j, br, c + j, inner, 1);
   for (; j < width; j++) {
     REAL sum = 0;
     for (long k = 0; k < inner; k++) sum += a[k * ac] * b[k * br + j];
@@ -118,6 +127,19 @@ static inline REAL NAMED(dot)(const REAL *a, const REAL *b, long inner, int eigh
   return total;
 }
 
+/* The same of four columns by fours, side by side: turned, their four sums are added up for all of them at once. */
+static inline void NAMED(four_dots)(const REAL *a, const REAL *b, long bc, long inner, REAL *c) {
+  NAMED(four) sum[4], turned[4];
+  for (int j = 0; j < 4; j++) sum[j] = (NAMED(four)){0 + a[0] * b[j * bc], 0, 0, 0};
+  long k = 1;
+  for (; k + 4 <= inner; k += 4)
+    for (int j = 0; j < 4; j++) sum[j] += *(const NAMED(four) *)(a + k) * *(const NAMED(four) *)(b + j * bc + k);
+  for (int i = 0; i < 4; i++) turned[i] = (NAMED(four)){sum[0][i], sum[1][i], sum[2][i], sum[3][i]};
+  NAMED(four) total = (turned[0] + turned[2]) + (turned[1] + turned[3]);
+  for (; k < inner; k++) total += a[k] * (NAMED(four)){b[k], b[bc + k], b[2 * bc + k], b[3 * bc + k]};
+  *(NAMED(four) *)c = total;
+}
+
 /* A row times a matrix that lies column by column. The library takes columns by fours, and has other sums for one or
    two that are left over. */
 void NAMED(row_by_columns)(void *const *p, const long *n) {
@@ -125,7 +147,9 @@ void NAMED(row_by_columns)(void *const *p, const long *n) {
   const REAL *a = p[0], *b = p[1];
   REAL *c = p[2];
   const long usual = left == 3 ? width : width - left;
-  for (long j = 0; j < usual; j++) c[j] = NAMED(dot)(a, b + j * bc, inner, 0, 4);
+  long j = 0;
+  for (; j + 4 <= usual; j += 4) NAMED(four_dots)(a, b + j * bc, bc, inner, c + j);
+  for (; j < usual; j++) c[j] = NAMED(dot)(a, b + j * bc, inner, 0, 4);
   if (usual < width) c[usual] = NAMED(dot)(a, b + usual * bc, inner, 1, 8);
   if (usual + 1 < width) c[usual + 1] = NAMED(dot)(a, b + (usual + 1) * bc, inner, 0, 8);
 }

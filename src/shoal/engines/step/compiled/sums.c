@@ -44,6 +44,11 @@ static void NAMED(column_sums)(const REAL *x, long rows, long step, long width, 
     NAMED(vectors)(x + j, LANES, step, rows, sums, 4);
     for (int s = 0; s < 4; s++) STORE(to + j + s * LANES, sums[s]);
   }
+  for (; j + 2 * LANES <= plain; j += 2 * LANES) {
+    VECTOR sums[2];
+    NAMED(vectors)(x + j, LANES, step, rows, sums, 2);
+    for (int s = 0; s < 2; s++) STORE(to + j + s * LANES, sums[s]);
+  }
   for (; j + LANES <= plain; j += LANES) {
     VECTOR sum;
     NAMED(vectors)(x + j, 0, step, rows, &sum, 1);
