@@ -25,7 +25,7 @@ from shoal.engines.step.compiled import kernel, operations
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.guard import Guard, InexactError
 from shoal.engines.step.exact.resized import resized
-from shoal.engines.step.exact.rows import repeated, same_bits
+from shoal.engines.step.exact.rows import repeated, same_bits, same_numbers
 from shoal.engines.step.lowering import lowered
 from shoal.engines.step.mapped import Mapped
 from shoal.engines.step.stepped import Outcome, Stepped
@@ -383,3 +383,17 @@ def test_kernels_that_make_other_bits_as_a_whole_are_left_to_torch(
         assert alike(step, [0, 1, 2])
 
     assert "The training step is not compiled: other bits would come of it as a whole" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([torch.inf, 1.0], [torch.finfo(torch.float32).max, 1.0], False),
+        ([-torch.inf], [torch.inf], False),
+        ([torch.nan, torch.inf], [torch.nan, torch.inf], True),
+        ([torch.nan], [0.0], False),
+        ([0.0], [-0.0], True),
+    ],
+)
+def test_equal_numbers_are_told_where_some_are_not_finite(one: list[float], other: list[float], same: bool) -> None:
+    assert same_numbers(torch.tensor(one), torch.tensor(other)) is same

@@ -35,7 +35,12 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 def same_numbers(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors of one type hold equal numbers, to which 0 is -0; what is not a number is like itself."""
-    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+    return torch.equal(_without_nan(one), _without_nan(other)) and torch.equal(one.isnan(), other.isnan())
+
+
+def _without_nan(value: Tensor) -> Tensor:
+    # Left to itself `nan_to_num` makes of infinity the largest number there is, which another tensor may hold.
+    return value.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
 
 
 def repeated(value: Tensor, row: int, n: int = 2) -> Tensor:
