@@ -66,3 +66,14 @@ def test_a_sweep_that_is_not_damaged_goes_on_without_a_warning(stopped: None, tm
 
     assert "warning" not in said
     assert all(same(mine, theirs) for mine, theirs in zip(runs(), runs(tmp_path / "whole"), strict=True))
+
+
+def test_a_run_whose_history_cannot_be_written_takes_no_other_along(stopped: None) -> None:
+    file = runs()[1].history
+    file.unlink()
+    file.mkdir()
+
+    said = sweep(*WORDS).stderr
+
+    assert statuses() == ["completed", "failed", "completed"]
+    assert str(file) in said

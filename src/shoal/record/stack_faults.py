@@ -22,4 +22,6 @@ class UnmappedError(Exception):
 
 def may_be_one_runs_fault(error: BaseException) -> bool:
     """Whether runs that an exception ended together might train one by one: it is neither a signal nor the disk."""
-    return not isinstance(error, Interrupted | KeyboardInterrupt | UnwritableError)
+    if isinstance(error, UnwritableError):
+        return not error.everywhere
+    return not isinstance(error, Interrupted | KeyboardInterrupt)

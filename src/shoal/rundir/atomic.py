@@ -20,6 +20,8 @@ FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errn
 """What the system says when there is no more room."""
 TOO_MANY = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE))
 """What it says when too many files are open."""
+BROKEN = tuple(os.strerror(number) for number in (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV))
+"""What it says of a disk that can no longer be written."""
 SUFFIX = ".partial"
 """Ending of the temporary file beside its target; one left by a crash is overwritten by the next write."""
 
@@ -218,6 +220,11 @@ class UnwritableError(ShoalError):
         self.path = path
         self.reason = reason
         super().__init__(f"cannot write {path}: {reason}", hint=self._way_out(needed))
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether other files fare no better: it is the disk or the process, not this file or its folder."""
+        return self.reason in FULL + TOO_MANY + BROKEN
 
     def _way_out(self, needed: int) -> str:
         if self.reason in TOO_MANY:
