@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,91 @@ def cluster() -> Iterator[Any]:
 def there(cluster: Any, workdir: Path) -> list[str]:
     """The overrides that have the sweep trained by the cluster."""
     return ["workers=ray", f"workers.address='{cluster.address}'"]
+
+
+SCALES = {
+    "cluster_name": "scales",
+    "max_workers": 2,
+    "provider": {
+        "type": "fake_multinode",
+        "use_node_id_as_ip": True,
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "core": {
+            "resources": {"CPU": 1, "object_store_memory": 10**8},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 2,
+        },
+    },
+    "head_node_type": "ray.head.default",
+    "auth": {},
+    "docker": {},
+    # All of what its own launcher fills in.
+    "initialization_commands": [],
+    "setup_commands": [],
+    "head_setup_commands": [],
+    "worker_setup_commands": [],
+    "head_start_ray_commands": [],
+    "worker_start_ray_commands": [],
+    "cluster_synced_files": [],
+    "rsync_exclude": [],
+    "rsync_filter": [],
+    "file_mounts": {},
+    "file_mounts_sync_continuously": False,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 0.1,
+}
+"""A cluster whose head trains nothing, with up to two nodes, processes of this machine, for what waits."""
+
+
+class Scaling:
+    """A cluster of Ray's own for tests, which begins a node for what waits and ends it when nothing does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._mark = f"SHOAL_TEST={folder}".encode()
+        self.address = "127.0.0.1:6379"  # the nodes that are pretended look for no other port
+        settings = folder / "scales.json"
+        settings.write_text(json.dumps(SCALES))
+        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--num-cpus=0"]
+        options = [f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false"]
+        environment = {"SHOAL_TEST": str(folder), "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+        subprocess.run(
+            [*ray, *options, f"--autoscaling-config={settings}"],
+            env=os.environ | environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+    def nodes(self) -> int:
+        """How many there are, the head among them."""
+        return sum(path.joinpath("comm").read_text().strip() == "raylet" for path in self._processes())
+
+    def end(self) -> None:
+        """End its processes: by `ray stop` those of every other cluster of this machine would end, too."""
+        while left := [*self._processes()]:
+            for path in left:
+                with suppress(ProcessLookupError):
+                    os.kill(int(path.name), signal.SIGKILL)
+            time.sleep(0.1)
+
+    def _processes(self) -> Iterator[Path]:
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if self._mark in (path / "environ").read_bytes().split(b"\0"):
+                    yield path
+
+
+@pytest.fixture
+def scaling(workdir: Path) -> Iterator[Scaling]:
+    pytest.importorskip("ray", reason="shoal[ray] is not installed: make ray")
+    found = Scaling(workdir)
+    yield found
+    found.end()
 
 
 def launched(*overrides: str) -> subprocess.Popen[bytes]:
@@ -136,6 +223,19 @@ def test_a_node_that_is_gone_costs_its_block_only(cluster: Any, there: list[str]
 
     assert ended(launcher) == 0, Path("log").read_text()
     assert as_here(here)
+
+
+def test_a_cluster_that_scales_adds_nodes_for_blocks_and_takes_them_away(scaling: Scaling, here: Path) -> None:
+    before = scaling.nodes()
+    launcher = launched(*ELSEWHERE, "workers=ray", f"workers.address='{scaling.address}'")
+
+    grown = until(lambda: scaling.nodes() == 3 or launcher.poll() is not None, seconds=120) and scaling.nodes() == 3
+    code = ended(launcher)
+    shrunk = until(lambda: scaling.nodes() == 1, seconds=90)
+
+    assert (before, grown, code) == (1, True, 0), Path("log").read_text()
+    assert as_here(here)
+    assert shrunk
 
 
 def test_a_cluster_that_is_not_there_is_told_with_the_way_to_one(workdir: Path) -> None:
