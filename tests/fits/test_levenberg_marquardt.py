@@ -171,7 +171,7 @@ def test_absolute_standard_errors_of_rows_set_the_size_of_the_errors(table: Path
     [
         (["task.batch_size=4"], "optimizer=lm takes its steps of all 14 training samples\n  task.batch_size=null"),
         (["loss=mae"], "is no loss of least squares"),
-        (["loss=binomial"], "is for targets from 0 to 1, and one is 10.07"),
+        (["loss=binomial"], "loss=binomial (shoal.train): is for targets from 0 to 1, and one is 10.07"),
         (["scheduler=cosine"], "has no effect on optimizer=lm"),
         (["trainer.gradient_clip_val=1"], "has no meaning for optimizer=lm"),
         (["trainer.precision=32-true"], "is too coarse for optimizer=lm"),
@@ -378,3 +378,22 @@ def test_counts_and_shares_are_fitted_by_their_likelihood(workdir: Path) -> None
     assert binomial["parameters"][0]["value"] == pytest.approx(rate, rel=1e-9)
     assert binomial["parameters"][0]["error"] == pytest.approx((rate * (1 - rate) / sum(trials)) ** 0.5, rel=1e-9)
     assert binomial["aic"] == pytest.approx(2 - 2 * sum(logs), rel=1e-9)
+    assert (poisson["loss"], poisson["warnings"]) == ("poisson", [])
+    assert (binomial["loss"], binomial["warnings"]) == ("binomial", [])
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        ("poisson", "2 of 4 targets are no whole numbers, 0.25 the first"),
+        ("binomial", "2 of 4 shares times task.weight are no whole numbers, 0.25 the first"),
+    ],
+)
+def test_a_likelihood_of_counts_says_of_other_numbers_that_they_are(loss: str, told: str, workdir: Path) -> None:
+    pl.DataFrame({"x": range(4), "y": [0.0, 0.25, 1.0, 0.5]}).write_csv("t.csv")
+    words = [*WORDS, "model.expression=a+0*x", "model.start={a:0.4}", "task.target=y"]
+
+    fit = shoal.train([*words, f"loss={loss}"]).info.fit
+
+    assert fit is not None
+    assert [*fit["warnings"]] == [f"{told}: errors, AIC and BIC are those of counts"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
-from shoal.losses import Likelihood, Loss
+from shoal.losses import Likelihood, Loss, title
 from shoal.models import Formula
 from shoal.optimizers import LevenbergMarquardt, Optimizer
 from shoal.schedulers import Constant
@@ -50,7 +50,7 @@ def _check_targets(job: Job, loss: Likelihood) -> None:
         # Counts that were standardised are none any more.
         scaled = job.data.encoding.get("scale", 1.0) != 1
         hint = "task.standardize=false leaves the table as it is" if scaled else "loss=mse for numbers of any kind"
-        raise ConfigError("loss", type(loss).__name__, problem, hint=hint)
+        raise ConfigError("loss", title(loss, None, classes=False), problem, hint=hint)
 
 
 def _check_least_squares(job: Job) -> None:
@@ -61,9 +61,8 @@ def _check_least_squares(job: Job) -> None:
         raise ConfigError("trainer.precision", job.trainer["precision"], problem, hint="trainer.precision=64-true")
     if not isinstance(job.loss, Loss) or type(job.loss).squares is Loss.squares:
         problem = "is no loss of least squares, which optimizer=lm minimises"
-        raise ConfigError(
-            "loss", type(job.loss).__name__, problem, hint="loss=mse, huber, soft_l1, cauchy, poisson or binomial"
-        )
+        name = title(job.loss, job.config.get("loss"), classes=False)
+        raise ConfigError("loss", name, problem, hint="loss=mse, huber, soft_l1, cauchy, poisson or binomial")
     if not isinstance(job.scheduler, Constant):
         raise ConfigError(
             "scheduler", type(job.scheduler).__name__, "has no effect on optimizer=lm", hint="scheduler=none"

@@ -27,6 +27,8 @@ from shoal.tasks.residuals import problem_of
 
 _SLOPE = 1e-3
 """Below this cosine the residuals count as at right angles to what the parameters change."""
+_WHOLE = 1e-6
+"""How far from a whole number a count may be, of itself: a share times its trials is rounded."""
 _BETTER = "a smaller cost was met beside the fit, while others were profiled: start from elsewhere"
 
 
@@ -263,7 +265,20 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
         warnings.append(
             f"{counted(len(network.labels), 'parameter')} of {counted(end.n, 'sample')} leave nothing to tell errors by"
         )
-    return warnings
+    return warnings + _uncounted(end)
+
+
+def _uncounted(end: Ended) -> list[str]:
+    """That a likelihood of counts was given other numbers, with which its errors mean something else."""
+    loss, weight = end.problem.loss, end.problem.root[0].square()
+    if not isinstance(loss, Likelihood):
+        return []
+    counts = loss.counts(end.problem.y[0][weight > 0], weight[weight > 0])
+    broken = counts[(counts - counts.round()).abs() > _WHOLE * counts.abs().clamp_min(1)]
+    if not len(broken):
+        return []
+    some = f"{len(broken)} of {len(counts)} {loss.counted} are no whole numbers, {broken[0].item():g} the first"
+    return [f"{some}: errors, AIC and BIC are those of counts"]
 
 
 def _numbers(matrix: Tensor) -> tuple[tuple[float | None, ...], ...]:

@@ -19,6 +19,8 @@ class Likelihood(Loss):
 
     targets: ClassVar[tuple[float, float]]
     """Between which all of them are."""
+    counted: ClassVar[str]
+    """What `counts` counts, as a user knows it."""
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self.each(prediction, target).mean()
@@ -30,12 +32,17 @@ class Likelihood(Loss):
     def at_best(self, target: Float[Tensor, " samples"], weight: Float[Tensor, " samples"]) -> Tensor:
         """Minus twice the logarithm of the likelihood of targets that are predicted exactly, one by one."""
 
+    @abstractmethod
+    def counts(self, target: Float[Tensor, " samples"], weight: Float[Tensor, " samples"]) -> Tensor:
+        """What is counted, one by one: whole numbers, if the targets are what this is the likelihood of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Poisson(Likelihood):
     """Of counts, whose mean the prediction is; it must be above 0 (McCullagh & Nelder, 1989, 6.2)."""
 
     targets: ClassVar[tuple[float, float]] = (0.0, torch.inf)
+    counted: ClassVar[str] = "targets"
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         cost = 2 * (torch.xlogy(target, target) - torch.xlogy(target, prediction) + prediction - target)
@@ -48,12 +55,16 @@ class Poisson(Likelihood):
         # Of Poisson's probability exp(-t) t**t / t!.
         return 2 * weight * (target - torch.xlogy(target, target) + torch.lgamma(target + 1))
 
+    def counts(self, target: Tensor, weight: Tensor) -> Tensor:
+        return target
+
 
 @dataclass(frozen=True, kw_only=True)
 class Binomial(Likelihood):
     """Of shares of successes, whose probability the prediction is; `task.weight` names the number of trials."""
 
     targets: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    counted: ClassVar[str] = "shares times task.weight"
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         failures, others = 1 - target, 1 - prediction
@@ -68,3 +79,6 @@ class Binomial(Likelihood):
         # The binomial coefficient: in how many ways so many of `weight` trials succeed.
         ways = torch.lgamma(weight + 1) - torch.lgamma(hits + 1) - torch.lgamma(misses + 1)
         return -2 * (ways + weight * (torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)))
+
+    def counts(self, target: Tensor, weight: Tensor) -> Tensor:
+        return weight * target

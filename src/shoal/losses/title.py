@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from shoal.errors import shown
+from shoal.losses.likelihood import Binomial, Poisson
 from shoal.losses.named import (
     Auto,
     Cauchy,
@@ -26,6 +27,8 @@ _TITLES = {
     SoftL1: "soft_l1",
     Cauchy: "cauchy",
     CrossEntropy: "cross_entropy",
+    Poisson: "poisson",
+    Binomial: "binomial",
 }
 
 
