@@ -22,6 +22,7 @@ from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.routines import Routine, around, current
 from shoal.dropin.waiting import EpochBatches, LightningFit, Passed, Waiting, looks
 from shoal.engines.stack.run_optimizer import UnfitError
+from shoal.errors import brief
 from shoal.seeding import continue_torch, torch_state
 
 HOMES = ("pytorch_lightning", "lightning.pytorch")
@@ -112,7 +113,7 @@ class Trainings:
         try:
             return self._known(waiting)
         except Exception as error:  # whatever an attribute of anybody's does when it is looked at
-            self._alone(trainer, routine, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+            self._alone(trainer, routine, brief(error))
             return None
 
     def _known(self, waiting: Waiting) -> Waiting:
