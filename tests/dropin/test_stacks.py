@@ -11,8 +11,10 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra.errors import CompactHydraException
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import sweepable
@@ -20,12 +22,14 @@ from foreign import differences, swept
 from shoal.dropin import hydra_launch
 from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.job_step import nothing_left
+from shoal.dropin.own_values import is_settings
 from shoal.dropin.routines import Routine
 from shoal.dropin.shared_samples import shared
 from shoal.dropin.waiting import Waiting
 from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
 from shoal.engines.step.unfit import CannotStackError
+from shoal.engines.vectorized.signature import Signature, difference, signature
 
 HERE = ["hydra/launcher=shoal", "hydra.launcher.processes=0", "hydra.launcher.stacks=always"]
 
@@ -268,3 +272,13 @@ def test_a_routine_that_never_waits_ends_at_once() -> None:
 
     assert not routine.resume()
     assert routine.result == 3
+
+
+def test_a_number_called_as_the_settings_of_another_part_must_agree() -> None:
+    def alike(number: float) -> Signature:
+        module = pl.LightningModule()
+        module.one, module.other = nn.Linear(1, 1), nn.Linear(1, 1)
+        module.one.options, module.other.options = {"rate": number}, number
+        return signature(module, None, torch.zeros(1), free=is_settings)
+
+    assert difference(alike(1.0), alike(2.0)) == "other.options differs: 1.0 and 2.0"

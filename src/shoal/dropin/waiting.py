@@ -131,14 +131,8 @@ class LightningFit:
         self.seen = looks(self.module)
         self.resolved = resolved(self.module)
         modes = tuple(part.training for part in self.module.modules())
-        known = signature(self.module, self.own.optimizer, batch)
-        # Settings may differ as long as no step reads what differs, which is seen (`OwnValues`).
-        settings = {
-            name for part in self.module.modules() for name, value in vars(part).items() if is_settings(name, value)
-        }
-        left_out = _CHANGING | settings
         self.alike = {
-            **{name: value for name, value in known.items() if name.rpartition(".")[2] not in left_out},
+            **signature(self.module, self.own.optimizer, batch, free=_free),
             "the batches": tuple(sizes),
             "whether a part trains": modes,
             "the precision": self.trainer.precision,
@@ -226,3 +220,8 @@ _NOT_LOOKED_AT = {
     *("_parameters", "_buffers", "_modules", "_current_fx_name", "_metric_attributes", "_non_persistent_buffers_set"),
     *("_is_full_backward_hook", "_hparams", "_hparams_initial", "_log_hyperparams", "prepare_data_per_node"),
 }
+
+
+def _free(name: str, value: Any) -> bool:
+    # Settings may differ as long as no step reads what differs, which is seen (`OwnValues`).
+    return name in _CHANGING or is_settings(name, value)

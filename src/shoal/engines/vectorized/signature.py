@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -25,8 +25,17 @@ Signature = Mapping[str, Hashable]
 STRUCTURE = "the module's structure"
 
 
-def signature(module: pl.LightningModule, optimizer: object, batch: Any) -> Signature:
-    """What other runs must agree in with a run of this module, optimizer and first batch."""
+def _none(name: str, value: Any) -> bool:
+    return False
+
+
+def signature(
+    module: pl.LightningModule, optimizer: object, batch: Any, *, free: Callable[[str, Any], bool] = _none
+) -> Signature:
+    """What other runs must agree in with a run of this module, optimizer and first batch.
+
+    `free` says of an attribute of a part, by its name and value, whether it may differ nevertheless.
+    """
     shapes: dict[str, Hashable] = {}
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
         shapes[f"the shape of {name}"] = "x".join(map(str, value.shape))
@@ -36,7 +45,7 @@ def signature(module: pl.LightningModule, optimizer: object, batch: Any) -> Sign
         f"{path or type(module).__name__}.{name}".replace("model.", "model "): plain(_without_ids(name, value))
         for path, part in module.named_modules()
         for name, value in vars(part).items()
-        if name not in (*PER_RUN, *getattr(type(part), "per_run", ()))
+        if name not in (*PER_RUN, *getattr(type(part), "per_run", ())) and not free(name, value)
     }
     classes = tuple((path, _name(type(part))) for path, part in module.named_modules())
     leaves = pytree.tree_leaves(batch)
