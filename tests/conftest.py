@@ -86,6 +86,7 @@ def still_collected() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "freeze", lambda: None)
+        patch.setattr(gc, "unfreeze", lambda: None)
         patch.setattr(gc, "get_freeze_count", lambda: 1)
         yield
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from gc import get_freeze_count
+from gc import freeze, get_freeze_count, unfreeze
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def test_commands_for_what_was_trained_load_no_more_than_its_training(tmp_path: 
 
 
 def test_what_was_alive_is_collected_after_cheap_imports_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc, "get_freeze_count", get_freeze_count)  # as it is without the tests' own shortcut
+    for real in (freeze, get_freeze_count, unfreeze):  # as they are without the tests' own shortcut
+        monkeypatch.setattr(gc, real.__name__, real)
     cycle: list[Any] = []
     cycle.append(cycle)
     before = gc.get_freeze_count()
