@@ -34,6 +34,7 @@ from shoal.rundir import RunInfo, StudyInfo, SweepDir
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
 from shoal.startup import cheap_imports
+from shoal.sweeps.processes import dismiss
 
 
 def launch_all(
@@ -100,6 +101,7 @@ def launch(
             # Processes side by side are the parallel part; it is read when torch is loaded, so before they start.
             os.environ.setdefault("OMP_NUM_THREADS", "1")
             terms.hosts.expect()
+        dismiss()
         jobs += composing
         refuse_mixed(jobs)
         if study is None:
