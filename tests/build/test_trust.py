@@ -125,6 +125,18 @@ def test_a_class_is_built_only_in_the_place_of_its_kind(run: RunDir) -> None:
         _ = shoal.load(run.path).job
 
 
+def test_loggers_are_nothing_to_trust_until_a_run_goes_on(run: RunDir) -> None:
+    config = read_config(run.config)
+    config["logger"] = {"csv": {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "elsewhere"}}
+    write_config(run.config, config)
+
+    loaded = shoal.load(run.path)
+
+    assert (len(loaded.predict([0.5])), loaded.job.loggers) == (1, {})
+    with pytest.raises(UsageError, match=r"logger\.csv\._target_=.*that write no files"):
+        resume(run.path, ["trainer.max_epochs=2"])
+
+
 def test_a_module_that_is_trusted_by_name_is_used(run: RunDir, workdir: Path) -> None:
     (workdir / "friendly.py").write_text(
         "from dataclasses import dataclass\nfrom shoal.tasks import Parabola\n"

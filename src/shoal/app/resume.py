@@ -44,6 +44,7 @@ def resume(
     with quiet_logging(), importing():
         path, which = _addressed(path, which)
         found = open_run(path, trusted=trusted)
+        refuse_strangers(found.config, trusted)
         config, asked = changed(found.config, overrides)
         refuse_fixed(asked)
         _refuse_finished(found, config, asked)

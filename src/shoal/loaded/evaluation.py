@@ -17,6 +17,7 @@ from shoal.engines.job import Job
 from shoal.engines.lightning import evaluate as measured
 from shoal.errors import UsageError
 from shoal.loaded.conformal import HeldOut
+from shoal.loaded.opened import untold
 from shoal.loaded.table_file import table
 from shoal.loaded.trained_run import TrainedRun, Which
 from shoal.record.run_record import unchanged
@@ -67,7 +68,7 @@ def _job(run: TrainedRun, config: dict[str, Any], *, test: bool = False) -> Job:
                 error.problem,
                 hint=f"where it is now, or another table with targets: shoal eval {run.path} --input FILE",
             ) from error
-        found = job({**config, "trainer": _here(config["trainer"])})
+        found = job({**untold(config), "trainer": _here(config["trainer"])})
         if test and not found.tests:
             raise UsageError(
                 f"{run.path} has no test part",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shoal.errors import UsageError, from_source
-from shoal.loaded.opened import OpenedRun, open_run
+from shoal.loaded.opened import OpenedRun, open_run, untold
 from shoal.rundir import RunDir, RunInfo, Status, read_history, read_info
 from shoal.rundir.log import quiet_logging
 
@@ -147,14 +147,14 @@ class TrainedRun:
         from shoal.build.job import job
 
         with self.building():
-            return job(self.config)
+            return job(untold(self.config))
 
     def trained(self, which: Which = "best") -> Job:
         """The job as far as predictions need it: the file of a table may be gone."""
         from shoal.build.job import trained_job
 
         with self.building():
-            return trained_job(self.config, self._columns(which)["encoding"])
+            return trained_job(untold(self.config), self._columns(which)["encoding"])
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -164,7 +164,7 @@ class TrainedRun:
 
         with quiet_logging(), importing(), from_source(str(self.directory.config)):
             # Each time, before anything of it is called: `open_run` has looked at the names alone.
-            refuse_impostors(self.config, self.trusted)
+            refuse_impostors(untold(self.config), self.trusted)
             yield
 
     @cached_property
