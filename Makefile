@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test long check static form lint types layers ray verify docs bench corpus pictures torture plotly lock clean
+.PHONY: help demo test long check static form lint types layers ray trackers verify docs bench corpus pictures torture plotly lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -71,6 +71,10 @@ ray: $(VENV)/.tested ## install Ray, and test sweeps on a cluster of it that run
 	$(INSTALL) -e '.[test,ray]'
 	$(BIN)/python -m pytest tests/sweeps/test_ray.py
 
+trackers: $(VENV)/.tested ## install MLflow and Weights & Biases, and test what they keep of runs (without a server)
+	$(INSTALL) -e '.[test,trackers]'
+	$(BIN)/python -m pytest tests/record/test_published_trackers.py
+
 verify: $(VENV)/.tested ## run every experiment, and compare what it measures with what it expects
 	$(BIN)/shoal verify
 
@@ -98,7 +102,7 @@ plotly: ## fetch the plotting library of the report anew (needs npm)
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows, torch excepted
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[test,benchmark,ray]' torch==$(TORCH)
+	build/lock/bin/python -m pip install --quiet '.[test,benchmark,ray,trackers]' torch==$(TORCH)
 	.ci/lock build/lock/bin/python > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
