@@ -2,10 +2,11 @@
 
     python benchmarks/workers.py [NUMBER OF RUNS [ROUNDS]]
 
-The parabola with so many seeds is trained by two workers of each place, one place after the other, for some rounds.
-Told is the processor time of all processes of the sweep, which other work on the machine hardly changes; then that of
-one worker which has next to nothing to train: what it takes to start. With SLURM's daemons here, and root's rights,
-srun is one of the places: tests/support/cluster.py begins a cluster.
+The parabola with so many seeds is trained by two workers of each place, one place after the other, for some rounds;
+every second round begins with the last place, so that a machine that grows slower or faster favors none. Told is the
+processor time of all processes of the sweep, which other work on the machine hardly changes; then that of one worker
+which has next to nothing to train: what it takes to start. With SLURM's daemons here, and root's rights, srun is one of
+the places: tests/support/cluster.py begins a cluster.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ def main() -> None:
             ("the start of a worker", ["seed=0", "trainer.max_epochs=1"], False),
         ):
             count = 2 if whole else 1
-            found: dict[str, list[float]] = {}
-            for _ in range(rounds):
-                for name, place in places(count, slurm=bool(settings)).items():
-                    launcher, others = spent([*words, *place], {**os.environ, **settings})
-                    found.setdefault(name, []).append(launcher + others if whole else others)
+            where = places(count, slurm=bool(settings))
+            found: dict[str, list[float]] = {name: [] for name in where}
+            for number in range(rounds):
+                for name in reversed(where) if number % 2 else where:
+                    launcher, others = spent([*words, *where[name]], {**os.environ, **settings})
+                    found[name].append(launcher + others if whole else others)
             tell(title, found)
 
 
