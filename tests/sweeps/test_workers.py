@@ -324,7 +324,15 @@ def test_a_sweep_elsewhere_has_the_jobs_of_the_sweep_here(workdir: Path) -> None
     [
         (["workers=slurm", "workers.partion=x"], "workers.partion=x (command line): no such setting"),
         (["workers=slurm", "workers.n=0"], "workers.n=0 (command line): must be an integer of at least 1"),
-        (["workers=ssh", "workers.hosts=[]"], "workers.hosts=[] (command line): "),
+        (
+            ["workers=ssh"],
+            "workers.hosts=??? (conf/workers/ssh.yaml): must be given: a list of texts, at least 1 of them\n"
+            "  for example workers.hosts=[NAME]",
+        ),
+        (
+            ["workers=ssh", "workers.hosts=[]"],
+            "workers.hosts=[] (command line): must be a list of texts, at least 1 of",
+        ),
         (["workers=slurm", "sweep.processes=2"], "sweep.processes=2 (command line): is for worker processes of this"),
     ],
 )

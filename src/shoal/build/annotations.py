@@ -148,6 +148,8 @@ def example(annotation: Any) -> str:
             return str(least)
     if get_origin(kind) is Mapping:
         return f"{{NAME:{example(get_args(kind)[1])}}}"
+    if get_origin(kind) is Sequence:
+        return f"[{example(get_args(kind)[0])}]"
     return _EXAMPLES.get(kind, "null")
 
 
@@ -170,7 +172,7 @@ def _kind(kind: Any) -> str:
         return _joined(str(part) for part in parts)
     if origin in (Union, types.UnionType):
         return _joined(word for part in parts for word in (choices(part) or [in_words(part)]))
-    if origin in (tuple, list) and parts:
+    if origin in (tuple, list, Sequence) and parts:
         return _sequence(parts)
     if origin is Mapping and parts:
         return f"{in_words(parts[1])} for each name"

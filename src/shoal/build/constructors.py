@@ -26,6 +26,9 @@ from shoal.build.hydra_keys import ARGS, OWN, PARTIAL, TARGET, Keys
 from shoal.build.named_constructor import Constructor, constructor
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, brief, nearest, raised_at, shown, suggestion
 
+MISSING = "???"
+"""What a file has in the place of a value that must be given."""
+
 
 def build(node: Mapping[str, Any], key: str) -> Any:
     """The object that a node describes, or with `_partial_` the function that makes it; nodes within it come first.
@@ -101,9 +104,10 @@ def _given(node: Mapping[str, Any], key: str, made: Constructor) -> tuple[list[A
             raise ConfigError(f"{key}.{name}", value, NO_SUCH_SETTING, hint=suggestion(name, made.parameters))
     for name in made.required:
         # Of a partial one somebody else gives the rest.
-        if name not in given | named and not keys.partial:
-            kind = in_words(made.hints.get(name, str))
-            raise ConfigError(f"{key}.{name}", "???", f"must be given: {kind}")
+        if (given | named).get(name, MISSING) == MISSING and not keys.partial:
+            annotation = made.hints.get(name, str)
+            hint = f"for example {key}.{name}={example(annotation)}"
+            raise ConfigError(f"{key}.{name}", MISSING, f"must be given: {in_words(annotation)}", hint=hint)
     wanted = _Wanted(made, keys.recursive)
     settings = {name: wanted.value(value, f"{key}.{name}", name) for name, value in (named | given).items()}
     further = keys.args[len(named) :]

@@ -40,7 +40,8 @@ def _hosts(config: DictConfig, settings: SweepSettings) -> Hosts:
     # `workers=local` is an empty node.
     if not node:
         return Processes(n=settings.workers)
-    with located(Origins(list(config.hydra.overrides.task))):
+    choices = {group: choice for group, choice in config.hydra.runtime.choices.items() if choice}
+    with located(Origins(list(config.hydra.overrides.task), choices)):
         found: Hosts = build(node, WORKERS)
         if settings.processes is not None:
             problem = "is for worker processes of this machine: workers=local"
