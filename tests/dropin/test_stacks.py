@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,14 +19,12 @@ import sweepable
 from foreign import differences, swept
 from shoal.dropin import hydra_launch
 from shoal.dropin.gathering import GatheredIterator, Gathering
-from shoal.dropin.job_step import nothing_left
 from shoal.dropin.own_values import is_settings
 from shoal.dropin.routines import Routine
 from shoal.dropin.shared_samples import shared
 from shoal.dropin.waiting import Waiting
 from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.signature import Signature, difference, signature
 
 HERE = ["hydra/launcher=shoal", "hydra.launcher.processes=0", "hydra.launcher.stacks=always"]
@@ -110,41 +106,6 @@ def test_jobs_that_cannot_stack_train_alone_and_the_log_says_why(
     assert len(notes) == 2 * len(odd)
     assert found == []
     assert mine == pytest.approx(theirs, rel=1e-5)
-
-
-LOG = logging.getLogger("a program's own")
-
-
-def _tell_a_board() -> None:
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    EventFileWriter.add_event(Mock(), Mock())
-
-
-@pytest.mark.parametrize(
-    ("act", "words"),
-    [
-        (lambda: print("there"), "prints"),
-        (lambda: LOG.warning("there"), "writes to the log"),
-        (lambda: Path("left").write_text("there"), "writes a file"),
-        (lambda: os.environ.update(LEFT="there"), "changes os.environ"),
-        (_tell_a_board, "tells EventFileWriter something past self.log"),
-    ],
-)
-def test_what_a_step_would_leave_outside_of_its_module_is_refused(
-    act: Callable[[], Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
-) -> None:
-    import tensorboard.summary.writer.event_file_writer  # noqa: F401  (as a program has that uses it)
-
-    monkeypatch.chdir(tmp_path)
-
-    with pytest.raises(CannotStackError, match=words), nothing_left(torch.nn.Linear(1, 1)):
-        act()
-
-    assert list(tmp_path.iterdir()) == []
-    assert "LEFT" not in os.environ
-    assert capsys.readouterr().out == ""
-    assert caplog.text == ""
 
 
 def _loader(**settings: Any) -> DataLoader[Any]:

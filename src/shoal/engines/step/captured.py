@@ -24,6 +24,7 @@ from shoal.engines.step.filled import Fills
 from shoal.engines.step.left import Left
 from shoal.engines.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.engines.step.metrics import known
+from shoal.engines.step.outward import nothing_left
 from shoal.engines.step.recurrent import own_weights
 from shoal.engines.step.step_trainer import StepTrainer, switch
 from shoal.engines.step.stepped import Outcome, Tensors
@@ -215,6 +216,7 @@ class CapturedStep:
         named |= {name: named[own] for name, own in self._shared.items()}
         device = next(iter(params.values())).device
         with (
+            nothing_left(self.module),
             self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,

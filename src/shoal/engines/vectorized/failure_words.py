@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import traceback
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build", "dropin")),
     "/contextlib.py",
+    f"{Path(logging.__file__).parent}/",
 )
 _SENTENCES = {
     ("random",): "draws random numbers without a key",
