@@ -6,7 +6,18 @@ import math
 
 import pytest
 
-from shoal.judging import Yardstick, better, direction, judge, judged, loss_curves, losses, measured, yardstick
+from shoal.judging import (
+    Yardstick,
+    better,
+    direction,
+    judge,
+    judged,
+    losses,
+    measured,
+    part_of,
+    shown_curves,
+    yardstick,
+)
 from shoal.rundir import Best, RunInfo, Status
 
 
@@ -67,13 +78,18 @@ def test_a_number_is_better_than_none_and_none_is_never_better(way: str) -> None
         (["loss"], ("loss", None)),
         (["last_loss", "train_loss"], ("train_loss", None)),
         (["validation_loss", "training_loss"], ("training_loss", "validation_loss")),
-        (["val/accuracy"], (None, None)),
+        (["val/accuracy"], (None, "val/accuracy")),
+        (["train_loss", "dev_loss", "test_loss"], ("train_loss", "dev_loss")),
+        (["train/loss", "train_mse", "val_mse"], ("train_mse", "val_mse")),
+        (["train/loss", "train_acc", "val_acc"], ("train/loss", "val_acc")),
+        (["trainloss", "valLoss"], ("trainloss", "valLoss")),
+        (["value_loss", "policy_loss"], ("policy_loss", None)),
     ],
 )
-def test_the_losses_to_draw_are_found_by_lightnings_usual_names(
+def test_what_to_draw_is_found_by_lightnings_usual_names(
     names: list[str], found: tuple[str | None, str | None]
 ) -> None:
-    assert loss_curves(names) == found
+    assert shown_curves(names) == found
 
 
 def test_the_validation_loss_judges_before_any_other() -> None:
@@ -86,6 +102,39 @@ def test_the_validation_loss_judges_before_any_other() -> None:
     assert judge(["lr", "x"]) is None
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["train_loss", "val_acc"], "val_acc"),
+        (["train_loss", "val_acc", "val_mse"], "val_mse"),
+        (["train_loss", "val_acc", "val_mse", "dev_loss"], "dev_loss"),
+        (["train_loss", "val_q"], "train_loss"),
+        (["train_loss", "val_acc_step"], "train_loss"),
+        (["test_loss", "train_loss"], "train_loss"),
+        (["lr"], None),
+    ],
+)
+def test_a_measure_of_the_validation_judges_before_the_training_loss(names: list[str], found: str | None) -> None:
+    assert judge(names) == found
+
+
+@pytest.mark.parametrize(
+    ("metric", "part"),
+    [
+        ("dev_loss", "val"),
+        ("validation/error", "val"),
+        ("evalAcc", "val"),
+        ("devloss", "val"),
+        ("training_loss", "train"),
+        ("test/rmse", "test"),
+        ("value_loss", None),
+        ("interval_error", None),
+    ],
+)
+def test_whose_samples_a_metric_is_of_is_read_word_by_word(metric: str, part: str | None) -> None:
+    assert part_of(metric) == part
+
+
 def test_a_run_is_judged_by_its_best_value_else_by_its_final_loss() -> None:
     best = Best("val/accuracy", "max", 0.9, 3, 30)
 
@@ -96,6 +145,13 @@ def test_a_run_is_judged_by_its_best_value_else_by_its_final_loss() -> None:
     assert by_loss is not None
     assert (by_loss.metric, by_loss.value) == ("val_loss", 0.5)
     assert judged(None, {"x": 1.0}) is None
+
+
+def test_the_last_accuracy_of_a_validation_is_better_when_it_is_larger() -> None:
+    found = judged(None, {"train_loss": 0.1, "val_acc": 0.9})
+
+    assert found is not None
+    assert (found.metric, found.way, found.cost) == ("val_acc", "max", -0.9)
 
 
 def run(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
+from shoal.errors import ConfigError
 from shoal.names import TRAIN_LOSS, VAL_LOSS
 
 Direction = Literal["min", "max"]
@@ -28,6 +29,17 @@ _FALLING = frozenset({
 })
 # fmt: on
 _NEGATED = frozenset(("neg", "negative"))
+AUTO = "auto"
+"""In the place of a metric: the one that a run is judged by."""
+Mode = Literal["auto", "min", "max"]
+"""What a setting says of the direction; auto: what the metric's name says."""
+Part = Literal["train", "val", "test"]
+"""Whose samples a metric is of."""
+_PARTS: Mapping[str, Part] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation", "holdout"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _STEP = "_step"
 """Ending of the column with a value of each step, beside the one of the epoch."""
 
@@ -37,7 +49,7 @@ def direction(metric: str) -> Direction | None:
 
     None where no word tells.
     """
-    words = [word for word in re.split(r"[^a-z0-9]+", metric.lower()) if word]
+    words = list(_words(metric))
     for place in range(len(words) - 1, -1, -1):
         # With its number first: f1 and r2 are words, acc1 and loss2 are one of several.
         word = words[place] if words[place] in _RISING | _FALLING else words[place].rstrip("0123456789")
@@ -46,6 +58,27 @@ def direction(metric: str) -> Direction | None:
         if word in _FALLING:
             return "max" if _NEGATED & set(words[:place]) and word != "loss" else "min"
     return None
+
+
+def way_of(mode: Mode, metric: str | None) -> Direction:
+    """The direction that a setting says; with `auto` that of the metric, which is taken for a loss if no word tells."""
+    return (direction(metric or "") or "min") if mode == "auto" else mode
+
+
+def part_of(metric: str) -> Part | None:
+    """Whose samples a metric is of, by the first word of its name that tells: `dev_loss` is of the validation.
+
+    None where no word tells.
+    """
+    return next((_PARTS[word] for word in _words(metric) if word in _PARTS), None)
+
+
+def _words(metric: str) -> Iterator[str]:
+    """The words of a name in small letters, also where a capital or nothing divides them: `valLoss`, `trainloss`."""
+    divided = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", metric).lower()
+    for word in filter(None, re.split(r"[^a-z0-9]+", divided)):
+        glued = [each for each in _PARTS if word.startswith(each) and word[len(each) :] in _RISING | _FALLING]
+        yield from (glued[0], word.removeprefix(glued[0])) if glued else (word,)
 
 
 def better(value: float, than: float | None, way: str) -> bool:
@@ -71,22 +104,58 @@ def losses(names: Iterable[str]) -> list[str]:
     """
     # The column by step has the value of a single step, which judges nothing.
     known = sorted(name for name in names if "loss" in name.lower() and not name.endswith(_STEP))
-    of_val, of_train = ([name for name in known if word in name.lower()] for word in ("val", "train"))
+    of_val, of_train = ([name for name in known if part_of(name) == each] for each in ("val", "train"))
     usual = [VAL_LOSS, *of_val, TRAIN_LOSS, *of_train, *known]
     return [name for name in dict.fromkeys(usual) if name in known]
 
 
 def judge(names: Iterable[str]) -> str | None:
-    """The loss that tells best how good a model is; None where nothing that is logged is a loss."""
-    return next(iter(losses(names)), None)
+    """The metric that tells best how good a model is; None where nothing that is logged tells.
+
+    A loss of the validation, else another error of it, else a score of it; without any of these a loss of the training.
+    """
+    known = list(names)
+    found = losses(known)
+    measured = [name for name in known if part_of(name) == "val" and direction(name) and not name.endswith(_STEP)]
+    # A name without a direction cannot judge, however plainly it is of the validation.
+    errors_first = sorted(measured, key=lambda name: (direction(name) != "min", name))
+    return next(iter([*(name for name in found if part_of(name) == "val"), *errors_first, *found]), None)
 
 
-def loss_curves(names: Iterable[str]) -> tuple[str | None, str | None]:
-    """The losses of training and validation to show side by side; None for one that is not logged."""
-    known = losses(names)
-    of_val = [name for name in known if "val" in name.lower()]
-    others = [name for name in known if name not in of_val and "test" not in name.lower()]
-    return (others[0] if others else None), (of_val[0] if of_val else None)
+def required(key: str, names: Iterable[str]) -> str:
+    """The metric that judges, for the setting `key` that asks for one by `auto`.
+
+    Raises:
+        ConfigError: where nothing that is logged tells how good a model is.
+    """
+    known = sorted(names)
+    found = judge(known)
+    if found is None:
+        problem = "finds nothing to judge by: no loss is logged, and no error or score of the validation"
+        raise ConfigError(key, AUTO, problem, hint=f"logged are: {', '.join(known)}")
+    return found
+
+
+def shown_curves(names: Iterable[str]) -> tuple[str | None, str | None]:
+    """The loss of the training and the metric of the validation to show side by side; None for one not logged."""
+    known = list(names)
+    chosen = judge(known)
+    of_val = chosen if chosen and part_of(chosen) == "val" else None
+    # Where the validation's is no loss, the same measure of the training stands beside it.
+    alike = counterpart(of_val, known) if of_val and direction(of_val) == "min" else None
+    others = [name for name in losses(known) if part_of(name) not in ("val", "test")]
+    return alike or (others[0] if others else None), of_val
+
+
+def counterpart(of_val: str, names: Iterable[str]) -> str | None:
+    """What the training logs of the same measure: `train_mse` of `val_mse`; None where there is no such."""
+    measure = _measure(of_val)
+    return next((name for name in names if part_of(name) == "train" and _measure(name) == measure), None)
+
+
+def _measure(metric: str) -> list[str]:
+    """The words of a name but for the one that says whose samples it is of, and Lightning's ending of an epoch's."""
+    return [word for word in _words(metric) if word not in _PARTS and word != "epoch"]
 
 
 @runtime_checkable
@@ -122,11 +191,11 @@ class Judged:
 
 
 def judged(best: BestValue | None, final: Mapping[str, float]) -> Judged | None:
-    """What a run comes to: the best value of what it monitored, else its final loss; None where it has neither."""
+    """What a run comes to: the best value of what it monitored, else its last one of what judges; None if neither."""
     if best is not None:
         return Judged(best.metric, best.mode, best.value)
     name = judge(final)
-    return Judged(name, "min", final[name]) if name else None
+    return Judged(name, direction(name) or "min", final[name]) if name else None
 
 
 @runtime_checkable

@@ -77,7 +77,10 @@ def folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ([], "early_stopping.monitor=val/loss (.*): is never logged\n  did you mean val_loss"),
+        (
+            ["callbacks.early_stopping.monitor=val/loss"],
+            "early_stopping.monitor=val/loss (.*): is never logged\n  did you mean val_loss",
+        ),
         (["callbacks.early_stopping.monitor=val_ma"], "monitor=val_ma (.*): is never logged\n  did you mean val_mae"),
         (["callbacks.early_stopping=null", "callbacks.checkpoint.monitor=loss"], "logged are: .*train_loss_epoch"),
     ],

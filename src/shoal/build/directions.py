@@ -7,7 +7,7 @@ from typing import Any
 
 from shoal.build.constructors import target
 from shoal.errors import ConfigError
-from shoal.judging import direction
+from shoal.judging import AUTO, direction, way_of
 
 
 def directed(node: Any, key: str) -> Any:
@@ -19,7 +19,7 @@ def directed(node: Any, key: str) -> Any:
     # A callback of one's own may watch a metric without asking which way is better.
     if monitor is None or "mode" not in target(node, key).parameters:
         return node
-    return {**node, "mode": direction(monitor) or "min"}
+    return {**node, "mode": way_of("auto", monitor)}
 
 
 def _undirected(node: Any) -> str | None:
@@ -27,7 +27,7 @@ def _undirected(node: Any) -> str | None:
     if not isinstance(node, Mapping) or node.get("mode", "auto") != "auto":
         return None
     monitor = node.get("monitor")
-    return monitor if isinstance(monitor, str) and monitor != "auto" else None
+    return monitor if isinstance(monitor, str) and monitor != AUTO else None
 
 
 def refuse_undirected(node: Any, key: str) -> None:

@@ -22,7 +22,7 @@ from shoal.build.formula import check_formula, fitted
 from shoal.build.hydra_keys import PARTIAL, TARGET
 from shoal.build.length_check import check_length
 from shoal.build.lightning_module import agreed
-from shoal.build.logged_names import check_expected, check_monitors
+from shoal.build.logged_names import check_expected, monitored
 from shoal.build.named_constructor import Constructor, constructor
 from shoal.build.samples_check import check_samples
 from shoal.build.schedules import check_schedule
@@ -33,7 +33,7 @@ from shoal.engines import portable
 from shoal.engines.job import Job
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
 from shoal.instructions import NATIVE, PORTABLE
-from shoal.names import VAL_LOSS
+from shoal.judging import AUTO
 from shoal.seeding import MAX_SEED
 from shoal.tasks import Task
 
@@ -82,7 +82,7 @@ def job(config: Mapping[str, Any]) -> Job:
     # From the cheap checks to those that need the samples, and last those that compute.
     check_callbacks(built)
     _check_loggers(built)
-    check_monitors(built)
+    built = monitored(built)
     check_length(built)
     check_samples(built)
     if not built.own_module:
@@ -255,7 +255,7 @@ def _scheduler(node: Any, key: str = "scheduler") -> schedulers.Scheduler:
         scheduler: schedulers.Scheduler = _built(node, key, schedulers.Scheduler, "a scheduler")
         return scheduler
     watches = issubclass(made.call, ReduceLROnPlateau)
-    monitor = str(node.get("monitor", VAL_LOSS)) if watches else None
+    monitor = str(node.get("monitor", AUTO)) if watches else None
     # Lightning takes the metric to watch, and not torch's scheduler.
     own = {name: value for name, value in node.items() if not (watches and name == "monitor")}
     inner = {name: _inner(value, f"{key}.{name}") for name, value in own.items() if _is_inner(value, made, name)}

@@ -15,7 +15,8 @@ from shoal.engines.job import Job
 from shoal.engines.returned import added
 from shoal.engines.step.logged import Stage, arguments, entries
 from shoal.errors import ConfigError
-from shoal.record import Checkpoint, Watched
+from shoal.judging import AUTO
+from shoal.record import Checkpoint, EarlyStopping, Watched
 from shoal.seeding import Stream, global_generator
 from shoal.tasks import LightningTask
 
@@ -92,12 +93,14 @@ def _watched(job: Job, module: pl.LightningModule) -> dict[str, Any]:
 def _monitors(job: Job) -> dict[str, Any]:
     """The callbacks that watch a metric which is named, by their names."""
     found = {name: callback for name, callback in job.callbacks.items() if hasattr(callback, "monitor")}
-    return {name: callback for name, callback in found.items() if callback.monitor not in (None, "auto")}
+    return {name: callback for name, callback in found.items() if callback.monitor not in (None, AUTO)}
 
 
 def _asked(job: Job) -> bool:
-    """Whether a callback, a scheduler or an expectation names a metric."""
-    return bool(_monitors(job) or job.config.get("expect")) or getattr(job.scheduler, "monitor", None) is not None
+    """Whether a callback, a scheduler or an expectation has to know which metrics there are."""
+    stops = any(isinstance(each, EarlyStopping) for each in job.callbacks.values())
+    watches = getattr(job.scheduler, "monitor", None) is not None
+    return bool(stops or watches or _monitors(job) or job.config.get("expect"))
 
 
 def _hooks(module: pl.LightningModule) -> bool:

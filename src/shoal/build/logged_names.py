@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
-from pytorch_lightning.callbacks import EarlyStopping
+from collections.abc import Callable
+from dataclasses import replace
 
-from shoal import models
+from pytorch_lightning import callbacks as lightning
+from pytorch_lightning.callbacks import Callback
+
+from shoal import models, schedulers
 from shoal.build.directions import refuse_undirected
 from shoal.build.expectations import expectations, refuse_unknown
 from shoal.build.length_check import whole_length
 from shoal.build.lightning_module import logs
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
-from shoal.judging import judge
+from shoal.judging import AUTO, judge, part_of, required
 from shoal.names import DERIVATIVE, TRAIN_LOSS, VAL_LOSS, error_name
-from shoal.record import Checkpoint
+from shoal.record import Checkpoint, EarlyStopping
 from shoal.record.callbacks import logged
 from shoal.record.derivative import has_derivative
 
 
-def check_monitors(job: Job) -> None:
-    """Point `auto` at the validation loss, else at the training loss; refuse metrics that are never logged."""
+def monitored(job: Job) -> Job:
+    """The job, `auto` pointed at the metric that a run is judged by, in its callbacks and its scheduler.
+
+    Raises:
+        ConfigError: where a metric is never logged, or nobody can know which way it is better.
+    """
     names = metrics(job)
-    if names is None:
-        return  # known after the first epoch, which tells
+    if names is None:  # known after the first epoch, which tells
+        return _watching(job, lambda: VAL_LOSS)
     for name, callback in job.callbacks.items():
-        if isinstance(callback, Checkpoint) and callback.monitor == "auto":
-            # Left at `auto` where nothing is known: the first epoch tells.
-            callback.monitor = judge(names) or "auto"
-        monitor = getattr(callback, "monitor", None)
-        if isinstance(monitor, str) and monitor != "auto":
-            _check_monitor(f"callbacks.{name}.monitor", monitor, names, job)
-            refuse_undirected(job.config["callbacks"].get(name), f"callbacks.{name}")
-        if isinstance(callback, EarlyStopping):
-            _check_moment(f"callbacks.{name}", callback, job, of_training=monitor in _of_training(job, names))
+        _check_callback(f"callbacks.{name}", callback, names, job)
+    job = _watching(job, lambda: required("scheduler.monitor", names))
     watched = getattr(job.scheduler, "monitor", None)
     if isinstance(watched, str):
         _check_monitor("scheduler.monitor", watched, names, job)
         refuse_undirected(job.config["scheduler"], "scheduler")
+    return job
 
 
-def _check_moment(key: str, stopping: EarlyStopping, job: Job, *, of_training: bool) -> None:
+def _watching(job: Job, found: Callable[[], str]) -> Job:
+    """The job; its scheduler watches what is found, where it is to watch `auto`."""
+    scheduler = job.scheduler
+    if not isinstance(scheduler, schedulers.Plateau | schedulers.Upstream) or scheduler.monitor != AUTO:
+        return job
+    return replace(job, scheduler=scheduler.watching(found()))
+
+
+def _check_callback(key: str, callback: Callback, names: set[str], job: Job) -> None:
+    if isinstance(callback, Checkpoint) and callback.monitor == AUTO:
+        # Left at `auto` where nothing is known: the first epoch tells.
+        callback.monitor = judge(names) or AUTO
+    elif isinstance(callback, EarlyStopping):
+        callback.choose(names)
+    monitor = getattr(callback, "monitor", None)
+    if isinstance(monitor, str) and monitor != AUTO:
+        _check_monitor(f"{key}.monitor", monitor, names, job)
+        refuse_undirected(job.config["callbacks"].get(key.rpartition(".")[2]), key)
+    if isinstance(callback, lightning.EarlyStopping):
+        _check_moment(key, callback, job, of_training=monitor in _of_training(job, names))
+
+
+def _check_moment(key: str, stopping: lightning.EarlyStopping, job: Job, *, of_training: bool) -> None:
     """Let early stopping look when its metric is measured; refuse that it looks between two validations."""
     every = job.trainer.get("check_val_every_n_epoch") or 1
     if of_training:
@@ -53,7 +77,7 @@ def _check_moment(key: str, stopping: EarlyStopping, job: Job, *, of_training: b
 def _of_training(job: Job, names: set[str]) -> set[str]:
     """Names of what is logged as an epoch ends, whether it is validated or not."""
     ours = logged(job.callbacks.values(), clips=True)
-    return ours | {name for name in names if name.startswith("train")}
+    return ours | {name for name in names if part_of(name) == "train"}
 
 
 def _check_monitor(key: str, monitor: str, names: set[str], job: Job) -> None:

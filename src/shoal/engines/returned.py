@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.data import _extract_batch_size
 from torch import Tensor
 
-from shoal.judging import losses
+from shoal.judging import Part, losses, part_of
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
 from shoal.tasks.announce import announce
 
-Part = Literal["train", "val", "test"]
 _NAMES: Mapping[Part, str] = {"train": TRAIN_LOSS, "val": VAL_LOSS, "test": TEST_LOSS}
 _ENDS: Mapping[Part, str] = {
     "train": "on_train_epoch_end",
@@ -103,10 +102,9 @@ class Returned(pl.Callback):
             announce(trainer, {_NAMES[part]: float(total / n)})
 
 
-def _has_loss(part: Part, names: Any) -> bool:
+def _has_loss(of: Part, names: Any) -> bool:
     """Whether a loss of this part is logged. A loss that names no part counts for the training."""
-    found = [[each for each in ("val", "test") if each in name.lower()] for name in losses(names)]
-    return any(part in each or (part == "train" and not each) for each in found)
+    return any((part_of(name) or "train") == of for name in losses(names))
 
 
 def _size(batch: Any) -> int:

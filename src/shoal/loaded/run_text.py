@@ -8,7 +8,8 @@ from pathlib import Path
 
 from shoal.build.expectations import table
 from shoal.errors import ExitCode
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, TRAIN_LOSS, VAL_LOSS
+from shoal.judging import shown_curves
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.fit_lines import fit_lines
 from shoal.review.wording import in_unit, measure
 from shoal.rundir import RunDir, RunInfo
@@ -22,7 +23,7 @@ def run_text(run: RunDir, info: RunInfo) -> str:
     length = f": {info.epochs} epochs, {info.steps} steps" if info.steps else ""
     lines = [f"{info.task} {info.status} in {info.seconds:.1f} s{length}"]
     # The losses before all else, as everybody looks for them.
-    first = [name for name in (VAL_LOSS, TRAIN_LOSS) if name in info.final]
+    first = [name for name in reversed(shown_curves(info.final)) if name]
     others = [name for name in info.final if name not in (*first, LR, GRAD_NORM, GRAD_NORM_CLIPPED)]
     # A check prints what it has measured by itself.
     rows = [(name, _metric(name, info)) for name in (*first, *others)] if info.steps else []

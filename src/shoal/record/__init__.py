@@ -1,9 +1,10 @@
 """What a training leaves behind: checkpoints, events, metrics, figures, run.json."""
 
+from shoal.engines.early_stopping import EarlyStopping
 from shoal.record.callbacks import GradientNorm, LearningRate
 from shoal.record.checkpoint import Checkpoint
 from shoal.record.progress import Progress
 from shoal.record.tensorboard import TensorBoard
 from shoal.record.watched import Watched
 
-__all__ = ["Checkpoint", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "Watched"]
+__all__ = ["Checkpoint", "EarlyStopping", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "Watched"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 from annotated_types import Ge
@@ -16,7 +16,7 @@ from shoal.engines.job import Job
 from shoal.engines.modes import with_modes
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, suggestion
-from shoal.judging import Direction, better, direction, judge
+from shoal.judging import AUTO, Direction, Mode, better, judge, part_of, way_of
 from shoal.record.checkpoint_file import EXTRA
 from shoal.record.generator_states import generator_states, restore_generators
 from shoal.record.kept_states import KeptStates
@@ -39,8 +39,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
     def __init__(
         self,
         *,
-        monitor: str | None = "auto",
-        mode: Literal["auto", "min", "max"] = "auto",
+        monitor: str | None = AUTO,
+        mode: Mode = "auto",
         every_n_train_steps: Annotated[int, Ge(1)] | None = None,
         every_seconds: Annotated[float, Ge(0)] = 10.0,
     ) -> None:
@@ -85,8 +85,8 @@ class Checkpoint(pl.callbacks.Checkpoint):
 
     @property
     def way(self) -> Direction:
-        """Which way the monitored metric is better; a loss falls."""
-        return (direction(self.monitor or "") or "min") if self.mode == "auto" else self.mode
+        """Which way the monitored metric is better."""
+        return way_of(self.mode, self.monitor)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the metrics that are there before a validation: the value of a single step is not to be judged."""
@@ -101,7 +101,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if averaging or with_modes(trainer):
             self._validated_weights = cloned(self._bare_state(trainer, Position())["state_dict"])
         # Within an epoch the training's loss is one of a single step: `auto` waits for one of the validation.
-        if self.monitor == "auto" and "val" in (found := judge(trainer.callback_metrics) or ""):
+        if self.monitor == AUTO and part_of(found := judge(trainer.callback_metrics) or "") == "val":
             self.monitor = found
         measured = trainer.callback_metrics.get(self.monitor or "")
         if measured is not None and measured is not self._known.get(self.monitor or ""):
@@ -115,11 +115,11 @@ class Checkpoint(pl.callbacks.Checkpoint):
         """
         if self._cut_short is not None or self.monitor is None:
             return  # a longer training would not measure here
-        if self.monitor == "auto" and self._validated(trainer):
+        if self.monitor == AUTO and self._validated(trainer):
             self.monitor = self._found(trainer)
         if self.monitor in trainer.callback_metrics:
             self._judge(trainer)
-        elif self._validated(trainer) and self.monitor != "auto":
+        elif self._validated(trainer) and self.monitor != AUTO:
             raise self._unlogged(trainer)
 
     def _judge(self, trainer: pl.Trainer) -> None:
@@ -270,14 +270,14 @@ class Checkpoint(pl.callbacks.Checkpoint):
         return not trainer.enable_validation or trainer.fit_loop.epoch_loop.val_loop._has_run
 
     def _found(self, trainer: pl.Trainer) -> str:
-        """The loss to monitor, among what is logged; `auto` where there is none."""
+        """The metric to monitor, among what is logged; `auto` where none judges."""
         found = judge(trainer.callback_metrics)
         if found is None and not self._told:
             self._told = True
             names = ", ".join(sorted(trainer.callback_metrics))
             log.warning("no loss is logged to tell the best state by, so the last one is kept alone; "
                         "callbacks.checkpoint.monitor names another metric: %s", names)  # fmt: skip
-        return found or "auto"
+        return found or AUTO
 
     def _unlogged(self, trainer: pl.Trainer) -> ConfigError:
         return ConfigError(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO, cast
 import pytorch_lightning as pl
 from annotated_types import Gt
 
-from shoal.judging import loss_curves
+from shoal.judging import shown_curves
 from shoal.names import EPOCH
 from shoal.notebook import changing_line
 
@@ -72,7 +72,7 @@ class Progress(pl.Callback):
         # Only steps of this process: a resumed run begins with many, none of which took its time.
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = f"{(trainer.global_step - self._first_step) / seconds:.0f} steps/s"
-        losses = "  ".join(f"{name} {self._row[name]:.4g}" for name in loss_curves(self._row) if name)
+        losses = "  ".join(f"{name} {self._row[name]:.4g}" for name in shown_curves(self._row) if name)
         if self._bar:
             self._bar.update(self._task, completed=trainer.current_epoch, losses=losses, rate=rate)
         elif trainer.is_global_zero:

@@ -261,7 +261,7 @@ def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> lis
     for place, (each, how) in enumerate(zip(runs, checkpoints, strict=True)):
         try:
             each.job.sources()
-            member = Member.of(each.job, monitor=how.monitor, mode=how.way)
+            member = Member.of(each.job, monitor=how.monitor, mode=how.mode)
             member.trainer.loggers = [RunLogger(each.run)]
             members.append(member)
         except (Exception, SystemExit) as error:  # whatever it raises: it is user code

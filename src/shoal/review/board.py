@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from shoal.errors import ExitCode, ShoalError, UsageError
-from shoal.judging import loss_curves
+from shoal.judging import shown_curves
 from shoal.review.entries import Entry, RunEntry, runs, untimed
 from shoal.review.listing import distinction
 from shoal.review.values import main_metric, ranked
@@ -65,7 +65,7 @@ def address(chosen: Sequence[RunEntry], port: int) -> str:
     """Where TensorBoard shows these runs, their losses pinned above all other curves."""
     names = dict.fromkeys(name for run in chosen if run.summary for name in run.summary.final)
     # Reversed: what is pinned last stands first.
-    pins = [{"plugin": "scalars", "tag": name} for name in reversed(loss_curves(names)) if name]
+    pins = [{"plugin": "scalars", "tag": name} for name in reversed(shown_curves(names)) if name]
     query = urlencode({"pinnedCards": json.dumps(pins)}, quote_via=quote)
     return f"http://{HOST}:{port}/{f'?{query}' if pins else ''}#timeseries"
 

@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from shoal.errors import DamagedError
-from shoal.names import EPOCH, TRAIN_LOSS, VAL_LOSS
+from shoal.judging import shown_curves
+from shoal.names import EPOCH
 from shoal.review.catalog import find
 from shoal.review.entries import PENDING, Entry, SweepEntry
 from shoal.review.listing import short_ids, whats
@@ -78,5 +79,5 @@ def _progress(entry: Entry) -> tuple[str, str]:
         return "", ""
     last = history.rows[-1]
     epochs = f"{int(last[EPOCH]) + 1}/{most}" if isinstance(most, int) and most > 0 else f"{int(last[EPOCH]) + 1}"
-    losses = [f"{name} {number(last[name])}" for name in (TRAIN_LOSS, VAL_LOSS) if name in last]
+    losses = [f"{name} {number(last[name])}" for name in shown_curves(last) if name]
     return f"{epochs} epochs", "  ".join(losses)

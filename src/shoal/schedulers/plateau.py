@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Interval
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from shoal.judging import direction
-from shoal.names import VAL_LOSS
+from shoal.judging import AUTO, Mode, way_of
 from shoal.schedulers.scheduler import Horizon, Scheduler
 
 
@@ -18,9 +17,9 @@ from shoal.schedulers.scheduler import Horizon, Scheduler
 class Plateau(Scheduler):
     """Multiplied by `factor` when `monitor` has not improved for more than `patience` epochs."""
 
-    monitor: str = VAL_LOSS
-    """Metric that is watched."""
-    mode: Literal["auto", "min", "max"] = "auto"
+    monitor: str = AUTO
+    """Metric that is watched; auto: the one that the run is judged by."""
+    mode: Mode = "auto"
     """Whether lower or higher is better; auto: as the name of the metric says."""
     factor: Annotated[float, Interval(gt=0, lt=1)] = 0.1
     """Factor of each change."""
@@ -33,13 +32,16 @@ class Plateau(Scheduler):
     min_lr: Annotated[float, Ge(0)] = 0.0
     """Learning rate below which it does not go."""
 
+    def watching(self, monitor: str) -> Plateau:
+        """This scheduler, watching that metric."""
+        return replace(self, monitor=monitor)
+
     def alone(self, optimizer: torch.optim.Optimizer, horizon: Horizon) -> dict[str, Any]:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]  # as torch's other schedulers do: a resume asks what the first one was
         schedule = ReduceLROnPlateau(
             optimizer,
-            # A metric whose name says nothing is taken for a loss.
-            mode=(direction(self.monitor) or "min") if self.mode == "auto" else self.mode,
+            mode=way_of(self.mode, self.monitor),
             factor=self.factor,
             patience=self.patience,
             threshold=self.threshold,

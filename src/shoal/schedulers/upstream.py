@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
+from shoal.judging import AUTO, way_of
 from shoal.schedulers.scheduler import Horizon, Scheduler
 
 
@@ -20,6 +21,11 @@ class Upstream(Scheduler):
     settings: Mapping[str, Any] = field(default_factory=dict)
     monitor: str | None = None
     """Metric that is watched, by a scheduler that watches one."""
+
+    def watching(self, monitor: str) -> Upstream:
+        """This scheduler, watching that metric, in the direction that its settings say, else its name."""
+        mode = self.settings.get("mode", AUTO)
+        return replace(self, settings={**self.settings, "mode": way_of(mode, monitor)}, monitor=monitor)
 
     def alone(self, optimizer: torch.optim.Optimizer, horizon: Horizon) -> dict[str, Any]:
         return {"scheduler": self._made(optimizer), "interval": "epoch"} | (

@@ -8,7 +8,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
+from pytorch_lightning import callbacks as lightning
+from pytorch_lightning.callbacks import WeightAveraging
 
 from shoal.engines.job import Job
 from shoal.engines.launching import on_host
@@ -21,13 +22,13 @@ from shoal.engines.vectorized.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
-from shoal.record import Checkpoint, GradientNorm, LearningRate, Progress
+from shoal.record import Checkpoint, EarlyStopping, GradientNorm, LearningRate, Progress
 
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
 PER_RUN = frozenset({"_target_", "gradient_clip_val", "gradient_clip_algorithm"})
 """Settings of the Trainer that may differ within a stack."""
-KNOWN = (Checkpoint, LearningRate, GradientNorm, Progress, EarlyStopping)
+KNOWN = (Checkpoint, LearningRate, GradientNorm, Progress, EarlyStopping, lightning.EarlyStopping)
 """Callbacks whose work a stack does itself."""
 
 
@@ -135,7 +136,7 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
             return f"callbacks.{name} ({type(callback).__name__}) has {hook}, which a stack does not call"
     if why := _checked_before(job, module):
         return why
-    for kind in (EarlyStopping, WeightAveraging):
+    for kind in (lightning.EarlyStopping, WeightAveraging):
         if sum(isinstance(callback, kind) for callback in job.callbacks.values()) > 1:
             return f"it has several {kind.__name__} callbacks"
     return unstackable(module, job.optimizer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shoal.build.logged_names import metrics
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
-from shoal.judging import judge, measured
+from shoal.judging import AUTO, judge, measured, way_of
 from shoal.names import DERIVATIVE, VAL_LOSS, halved
 from shoal.record.checkpoint import checkpoint_of
 from shoal.record.derivative import has_derivative
@@ -59,7 +59,7 @@ def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] 
         ConfigError: where one is never measured, or there are more or fewer directions than names.
     """
     checkpoint = checkpoint_of(job)
-    named = None if checkpoint.monitor == "auto" else checkpoint.monitor
+    named = None if checkpoint.monitor == AUTO else checkpoint.monitor
     monitor = named or judge(metrics(job) or ()) or VAL_LOSS
     chosen = list(names or [monitor])
     if len(set(chosen)) < len(chosen):
@@ -68,7 +68,7 @@ def objectives(job: Job, names: Sequence[str] | None, directions: Sequence[str] 
     if logged is not None:
         derivative = {DERIVATIVE} if has_derivative(job.task) else set()
         _refuse_unknown(chosen, {*FIELDS, *logged, *derivative})
-    own = {monitor: "maximize" if checkpoint.way == "max" else "minimize"}
+    own = {monitor: "maximize" if way_of(checkpoint.mode, monitor) == "max" else "minimize"}
     usual = [own.get(name) or ("maximize" if rises(name, ()) else "minimize") for name in chosen]
     if directions and len(directions) != len(chosen):
         problem = f"must be one for each of the {len(chosen)} objectives ({', '.join(chosen)})"

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from pytorch_lightning import callbacks
 
+from shoal.engines.early_stopping import EarlyStopping
 from shoal.engines.resumed import signaled
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.stack import Divergence
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.errors import ConfigError, suggestion
-from shoal.judging import better, judge
+from shoal.judging import AUTO, better, judge
 from shoal.names import HALVED
 
 
@@ -51,7 +53,7 @@ class Judge:
         best = False
         if not ended and validated is not None:
             best = self._is_best(run, metrics, validated)
-            ended, reason = self._stopped(member, metrics, n_epochs)
+            ended, reason = self._stopped(member, metrics, n_epochs, validated)
         if not ended and (n_epochs == self.max_epochs or step == self.max_steps):
             ended = "completed"
         norm = divergence.norm if divergence else None
@@ -68,7 +70,7 @@ class Judge:
         # After epochs without a validation several rungs may have been passed.
         while self.halving.rung(self.rungs) <= n_epochs:
             self.rungs += 1
-        losers = self.halving.losers(values, self.members[0].mode)
+        losers = self.halving.losers(values, self.members[0].way)
         return [
             replace(each, ended="halved", reason=f"{HALVED} {n_epochs}: {losers[each.run]}")
             if each.run in losers
@@ -76,11 +78,15 @@ class Judge:
             for each in epochs
         ]
 
-    def _stopped(self, member: Member, metrics: Mapping[str, float], n_epochs: int) -> tuple[Ending | None, str | None]:
+    def _stopped(
+        self, member: Member, metrics: Mapping[str, float], n_epochs: int, validated: bool
+    ) -> tuple[Ending | None, str | None]:
         """Whether early stopping ends a run, and its reason; before `min_epochs` its signal only waits."""
         stopping = member.early_stopping
         if stopping is None:
             return None, None
+        if validated:
+            _see_that_it_is_logged(stopping, metrics)
         if stopping.monitor in metrics:
             value = torch.tensor(metrics[stopping.monitor], dtype=torch.float64)
             # Lightning's own test of a value: its public hooks would ask a Trainer for the metric.
@@ -94,7 +100,7 @@ class Judge:
     def _is_best(self, run: int, metrics: Mapping[str, float], validated: bool) -> bool:
         member = self.members[run]
         # An epoch without validation would choose by the training's metrics, and for good.
-        if member.monitor == "auto" and validated:
+        if member.monitor == AUTO and validated:
             member.monitor = judge(metrics) or member.monitor
         if member.monitor is None or (member.monitor not in metrics and not validated):
             return False
@@ -102,10 +108,18 @@ class Judge:
             hint = suggestion(member.monitor, metrics, kind="logged are")
             raise ConfigError("callbacks.checkpoint.monitor", member.monitor, "is never logged", hint=hint)
         value = metrics[member.monitor]
-        if not better(value, self.best_values.get(run), member.mode):
+        if not better(value, self.best_values.get(run), member.way):
             return False
         self.best_values[run] = value
         return True
+
+
+def _see_that_it_is_logged(stopping: callbacks.EarlyStopping, metrics: Mapping[str, float]) -> None:
+    if isinstance(stopping, EarlyStopping):
+        stopping.choose(metrics)
+    if stopping.strict and stopping.monitor not in metrics:
+        hint = suggestion(stopping.monitor, metrics, kind="logged are")
+        raise ConfigError("callbacks.early_stopping.monitor", stopping.monitor, "is never logged", hint=hint)
 
 
 def _diverged(divergence: Divergence | None, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
@@ -19,6 +19,7 @@ from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.vectorized.configured import own_optimizer
 from shoal.engines.vectorized.hook_names import called
 from shoal.engines.vectorized.run_trainer import RunTrainer
+from shoal.judging import Direction, Mode, way_of
 from shoal.schedulers import Horizon, Upstream
 from shoal.seeding import generators_restored, seed_global
 from shoal.tasks import LightningTask
@@ -51,10 +52,10 @@ class Member:
     early_stopping: EarlyStopping | None = None
     monitor: str | None = None
     """Metric whose best state is kept; none where null."""
-    mode: Literal["min", "max"] = "min"
+    mode: Mode = "auto"
 
     @classmethod
-    def of(cls, job: Job, *, monitor: str | None = None, mode: Literal["min", "max"] = "min") -> Member:
+    def of(cls, job: Job, *, monitor: str | None = None, mode: Mode = "auto") -> Member:
         """The run that a job describes, its weights drawn."""
         module = job.module_to_stack()
         stopping = next((each for each in job.callbacks.values() if isinstance(each, EarlyStopping)), None)
@@ -83,6 +84,11 @@ class Member:
     def trainer(self) -> RunTrainer:
         """What the run sees of a Trainer."""
         return RunTrainer(self.job, self.module, horizon(self.job.trainer, n_batches(self.job.trainer, self._n)))
+
+    @property
+    def way(self) -> Direction:
+        """Which way the monitored metric is better."""
+        return way_of(self.mode, self.monitor)
 
     @property
     def gives_samples(self) -> bool:

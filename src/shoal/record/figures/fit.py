@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shoal.engines.job import Job
 from shoal.errors import brief
-from shoal.judging import loss_curves
+from shoal.judging import counterpart, direction, shown_curves
 from shoal.models import FormulaNetwork
 from shoal.names import STEP
 from shoal.pictures import Bars, Chart, Confusion, Dots, Level, Line, Mark, Panel
@@ -63,11 +63,11 @@ def fit_chart(module: Supervised, data: Data, history: History, *, title: str, i
     Of a LightningModule whose batches or outputs are of another kind, the losses alone.
     """
     if isinstance(module.model, Network) and not _comparable(module, data):
-        return Chart(title=title, panels=[_losses(history)], width=6)
+        return Chart(title=title, panels=_curves(history), width=6)
     derivatives = slopes(module, data)
     fit, *residuals = _learned(module, data, history, info)
     slope = [_slopes(module.task, data, *derivatives)] if derivatives else []
-    return Chart(title=title, panels=[fit, *slope, *residuals, _losses(history)], width=4)
+    return Chart(title=title, panels=[fit, *slope, *residuals, *_curves(history)], width=4)
 
 
 def _learned(module: Supervised, data: Data, history: History, info: RunInfo | None) -> list[Panel]:
@@ -193,16 +193,27 @@ def _path(history: History, name: str, task: Task) -> Panel:
     return Panel(marks=marks, x="step", y=task.label(name), title=f"{name} found", legend=solution is not None)
 
 
-def _losses(history: History) -> Panel:
+def _curves(history: History) -> list[Panel]:
+    """The losses; and beside them what the validation measured, where that is a score."""
+    loss, of_val = shown_curves(history.columns)
+    if of_val is None or direction(of_val) != "max":
+        return [_panel(history, (loss, of_val), title="Loss", y="loss")]
+    # A score is of another scale than the loss, and rises.
+    scores = _panel(history, (counterpart(of_val, history.columns), of_val), title="Score", y=of_val)
+    return [_panel(history, (loss, None), title="Loss", y="loss"), scores] if loss else [scores]
+
+
+def _panel(history: History, names: tuple[str | None, str | None], *, title: str, y: str) -> Panel:
+    """A metric of the training and one of the validation, at each step."""
     marks: list[Mark] = []
     every: list[float] = []
-    for name, color, style in zip(loss_curves(history.columns), (BLUE, ORANGE), ("-", "--"), strict=True):
+    for name, color, style in zip(names, (BLUE, ORANGE), ("-", "--"), strict=True):
         steps, values = _column(history, name) if name else ([], [])
         if values:
             marks.append(Line(x=steps, y=values, color=color, style=style, dot=dot(len(values)), label=name))
             every += values
     log_scale = wide(every)
-    return Panel(marks=marks, x="step", y="loss", title="Loss", legend=bool(marks), logarithmic=log_scale)
+    return Panel(marks=marks, x="step", y=y, title=title, legend=bool(marks), logarithmic=log_scale)
 
 
 def wide(values: Sequence[float]) -> bool:
