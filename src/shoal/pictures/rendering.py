@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from shoal.pictures.chart import Band, Bars, Chart, Confusion, Dots, ErrorBars, Level, Line, Mark, Panel
 from shoal.pictures.confusion import draw_confusion
+from shoal.pictures.decades import logarithmic
 
 _HEIGHT = 3.6
 """Inches."""
@@ -50,7 +51,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
     if panel.few_ticks:
         axes.locator_params(axis="x", nbins=6)
     if panel.logarithmic:
-        axes.set_yscale("log")
+        logarithmic(axes)
     if panel.legend:
         axes.legend(frameon=False, fontsize=8, title=panel.legend_title)
 

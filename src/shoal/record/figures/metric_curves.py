@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from shoal.names import STEP
+from shoal.pictures.decades import logarithmic
 from shoal.record.figures.colors import COLORS
 from shoal.record.figures.dots import dot
 from shoal.record.figures.fit import wide
@@ -29,7 +30,7 @@ def curves_figure(groups: Mapping[str, Sequence[History]], metrics: Sequence[str
         axes.set(xlabel="step", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if wide(drawn):
-            axes.set_yscale("log")
+            logarithmic(axes)
         axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from shoal.errors import shown
+from shoal.pictures.decades import logarithmic
 
 RATES = frozenset({"lr", "weight_decay", "eps", "momentum_decay", "gradient_clip_val"})
 """Settings of which orders of magnitude matter, by the last part of their names."""
@@ -28,7 +29,7 @@ def is_wide(values: Sequence[float]) -> bool:
 def set_scale(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic scale for values that are wide."""
     if is_wide(values):
-        axes.set_yscale("log")
+        logarithmic(axes)
 
 
 def kind_of_axis(key: str, values: Sequence[Any]) -> Literal["log", "linear", "names"]:
