@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
+from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, NoReturn
 
@@ -26,6 +27,9 @@ Place = tuple[str, str]
 """The path of a part of a module, and the name of an attribute of it."""
 WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 """What is not looked into."""
+_NOT_SEARCHED = (*WHOLE, Tensor)
+_HOLDING_NOTHING = frozenset({bool, int, float, str, type(None)})
+"""Most attributes are of these types, and hold no other object."""
 SEARCHED = 2000
 """Objects that are looked into."""
 _MISSING = object()
@@ -131,7 +135,8 @@ def as_before(module: nn.Module, places: Iterable[Place] | None = None) -> Itera
 
 
 def _let_be(found: dict[Any, Any], own: dict[Any, Any]) -> None:
-    if found.keys() != own.keys() or any(found[name] is not value for name, value in own.items()):
+    # By functions in C: a module of a few layers has a hundred dictionaries, and most are empty.
+    if found.keys() != own.keys() or not all(map(is_, map(found.__getitem__, own), own.values())):
         found.clear()
         found.update(own)
 
@@ -141,7 +146,7 @@ def _undoings(values: list[Any]) -> Iterator[Callable[[], None]]:
     seen: dict[int, Any] = {}
     while values and len(seen) < SEARCHED:
         value = values.pop()
-        if id(value) in seen or isinstance(value, (*WHOLE, Tensor)):
+        if type(value) in _HOLDING_NOTHING or id(value) in seen or isinstance(value, _NOT_SEARCHED):
             continue
         if isinstance(value, dict):
             items = dict(value)
@@ -157,7 +162,7 @@ def _undoings(values: list[Any]) -> Iterator[Callable[[], None]]:
 
 
 def _refill(container: Any, items: list[Any]) -> None:
-    if len(container) != len(items) or any(a is not b for a, b in zip(container, items, strict=True)):
+    if len(container) != len(items) or not all(map(is_, container, items)):
         container.clear()
         for item in items:
             (container.add if isinstance(container, set) else container.append)(item)

@@ -18,6 +18,8 @@ from shoal.engines.step.unfit import CannotStackError
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
 """Attributes of torch's and Lightning's own."""
 _PLAIN = (bool, int, float, str, type(None))
+_SIMPLEST = frozenset({bool, int, str, type(None)})
+"""Of these most attributes are."""
 
 
 class Attributes:
@@ -60,7 +62,8 @@ class Attributes:
 
 def marks(value: object) -> Any:
     """Something that is equal to itself as long as an object holds what it held."""
-    return _mark(value, set())
+    kind = type(value)
+    return (kind, value) if kind in _SIMPLEST else _mark(value, set())
 
 
 def content(value: Any) -> Any:

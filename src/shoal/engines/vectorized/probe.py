@@ -229,10 +229,11 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = Fa
     """
     if not (other.is_floating_point() or other.is_complex()):
         return torch.equal(mine.to(other.dtype), other)
-    if not (mine.isfinite().all() and other.isfinite().all()):
+    length, apart = float(other.norm()), float((mine.to(other.dtype) - other).norm())
+    # Finite lengths are those of finite numbers, which most results are.
+    if not (math.isfinite(apart) or (mine.isfinite().all() and other.isfinite().all())):
         return bool((mine.isfinite() == other.isfinite()).all())
     tolerance = _MIXED if mixed else _TOLERANCE.get(mine.dtype, 1e-3)
     part = 1.0 if mixed else _PART.get(mine.dtype, 1e-2)
     # Not smaller than the tolerance: of a result near zero a relative difference says nothing.
-    size = max(float(other.norm()), part * beside, tolerance)
-    return float((mine.to(other.dtype) - other).norm()) <= tolerance * size
+    return apart <= tolerance * max(length, part * beside, tolerance)
