@@ -95,6 +95,16 @@ def test_a_run_that_draws_nothing_makes_no_writer(workdir: Path, monkeypatch: py
     assert run.status is Status.COMPLETED
 
 
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_what_a_module_writes_by_its_trainer_is_in_its_run_s_directory(engine: str, workdir: Path) -> None:
+    write_task("kept", "Snapshots", SAMPLES)
+
+    sweep = shoal.sweep(["task=kept", f"engine={engine}", "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"])
+
+    assert [run.info.engine for run in sweep.runs] == [engine] * 2
+    assert sorted(Path().rglob("snapshots")) == [run.path / "snapshots" for run in sweep.runs]
+
+
 class WandbRun:
     """A run of Weights & Biases as far as Lightning knows it; the newest is the one under way."""
 

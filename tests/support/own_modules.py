@@ -169,6 +169,13 @@ class Plain(Regression):
         self.layers = nn.Sequential(nn.Linear(1, width), nn.LayerNorm(width), nn.Tanh(), nn.Linear(width, 1))
 
 
+class Snapshots(Wave):
+    """Keeps a file of its own where its Trainer says that files belong."""
+
+    def on_train_end(self) -> None:
+        (Path(self.trainer.default_root_dir) / "snapshots").mkdir()
+
+
 class Talkative(Wave):
     """Logs in every way that Lightning has, and a metric that is not a number in the first epoch."""
 

@@ -114,6 +114,7 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     loggers: Sequence[Logger] = (),
     io: CheckpointIO | None = None,
+    directory: Path | None = None,
     checkpoint: Path | None = None,
     start: Position | None = None,
     before: Job | None = None,
@@ -122,9 +123,9 @@ def fit(
 ) -> pl.Trainer:
     """Train `module` as the job says, from `start` with the state in `checkpoint` where one is given.
 
-    `before` is the job that this state was saved by, where it was another one. `over` says that this state is the end
-    of a training, whatever ended it: under the same settings only what follows it is done. `processes` looks after
-    those that the Trainer begins.
+    `directory` is where modules and callbacks find `trainer.default_root_dir`. `before` is the job that this state was
+    saved by, where it was another one. `over` says that this state is the end of a training, whatever ended it: under
+    the same settings only what follows it is done. `processes` looks after those that the Trainer begins.
     """
     start = start or Position()
     # Before the loaders are made, which may draw, as a random split does.
@@ -140,7 +141,7 @@ def fit(
         everyone.append(KeptRate())
     for callback in everyone:
         _drop_unused_hooks(callback)
-    trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io)
+    trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io, directory=directory)
     install(trainer)
     share(trainer)
     launching.log_starter(trainer)
@@ -232,6 +233,7 @@ def build_trainer(
     callbacks: Sequence[pl.Callback] = (),
     loggers: Sequence[Logger] = (),
     io: CheckpointIO | None = None,
+    directory: Path | None = None,
 ) -> pl.Trainer:
     """The Trainer with these arguments, and with what records it."""
     given = dict(settings)
@@ -246,6 +248,7 @@ def build_trainer(
             plugins=[*(plugins if isinstance(plugins, list) else [plugins]), *([io] if io else [])],
             log_every_n_steps=every or 2**31,
             enable_progress_bar=False,
+            default_root_dir=directory,
             # Else Lightning adds a ModelCheckpoint of its own, which writes into the working directory.
             enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
         )

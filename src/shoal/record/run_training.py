@@ -178,6 +178,8 @@ class _Session:
             callbacks=[_Attach(self.recorder, self.checkpoint), *told, self.interruption, *others, self.checkpoint],
             loggers=[self.recorder, *usable(self.job, self.run, self.info)],
             io=SealedIO(),
+            # Of the working directory there is one for all runs of a sweep.
+            directory=self.run.path.absolute(),
             checkpoint=self.origin,
             start=self._position(),
             before=self.before,
