@@ -75,9 +75,10 @@ def test_what_training_and_validation_hand_over_is_named(module: Any) -> None:
     [
         (leaving.Hides, "looks at self.layers.0.attention, which an earlier step has set"),
         (leaving.KeepsObject, "keeps an object with tensors in self.last"),
+        (leaving.Late, "changes self.n"),
     ],
 )
-def test_what_hooks_cannot_be_given_of_the_last_step_ends_the_stack(module: Any, words: str) -> None:
+def test_what_no_stack_can_follow_in_a_later_step_ends_it(module: Any, words: str) -> None:
     running = Running([Member.of(job_of(module, seed)) for seed in (0, 1)])
     assert unlike_alone(running) == {}
 

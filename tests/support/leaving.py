@@ -280,6 +280,18 @@ class KeepsObject(Style):
         self.log("train/last", self.last.loss.detach())
 
 
+class Late(Style):
+    """Counts its steps from its third epoch on, and its loss depends on it."""
+
+    def made(self) -> None:
+        self.n = 0
+
+    def penalty(self) -> float:
+        if self.current_epoch > 1:
+            self.n += 1
+        return float(self.n)
+
+
 STATELESS = (Statistics, Masked, MaskedByBuffer, Rotary, Attends, Gathers, Shares)
 STATES = {
     Calibrates: "scale",

@@ -14,24 +14,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, NoReturn
 
-import pytorch_lightning as pl
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from shoal.engines.step.attributes import SEARCHED, WHOLE, Attributes
 from shoal.engines.step.unfit import CannotStackError
 
 Place = tuple[str, str]
 """The path of a part of a module, and the name of an attribute of it."""
-WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
-"""What is not looked into."""
 _NOT_SEARCHED = (*WHOLE, Tensor)
 _HOLDING_NOTHING = frozenset({bool, int, float, str, type(None)})
 """Most attributes are of these types, and hold no other object."""
-SEARCHED = 2000
-"""Objects that are looked into."""
 _MISSING = object()
 _UNSET = "_unset"
 """The name under which a part has, while it is watched, whom to tell of each attribute that is not set yet."""
@@ -48,6 +43,8 @@ class Left:
     """Those of both that hooks look at: each run's module has them after its steps."""
     visible: bool = False
     """Whether code that the engine does not know looks at the modules after their steps: then nothing may be left."""
+    settled: bool = False
+    """Whether the steps have been looked at: what they leave from then on, as in a later epoch, is refused."""
 
     def plain(self) -> dict[str, list[Place]]:
         """The attributes alone, for a file."""
@@ -58,6 +55,7 @@ class Left:
         places = {kind: [(path, name) for path, name in each] for kind, each in plain.items()}
         self.scratch, self.constants = set(places["scratch"]), {place: {} for place in places["constants"]}
         self.told = set(places["told"])
+        self.settled = True
 
     @property
     def untold(self) -> frozenset[Place]:
@@ -71,10 +69,18 @@ class Left:
         What is yielded gives what it has left for hooks.
 
         Raises:
-            CannotStackError: within the block, where it looks at scratch.
+            CannotStackError: where it looks at scratch, or leaves what is not known though the steps were looked at.
         """
-        with as_before(module, self.constants), watched(module, self.scratch, refuse):
-            yield self.telling(module)
+        attributes = Attributes(module) if self.settled or self.visible else None
+        if attributes:
+            attributes.note()
+        with as_before(module, self.constants):
+            with watched(module, self.scratch, refuse):
+                yield self.telling(module)
+            left = (place for place, _ in attributes.differing()) if attributes else ()
+            new = next((place for place in left if place not in self.scratch and place not in self.constants), None)
+        if new:
+            raise CannotStackError(f"changes {shown(new)}")
 
     def telling(self, module: nn.Module) -> Callable[[], dict[str, Any]]:
         """Gives, by their names, those that hooks look at and a step has set since this was called."""

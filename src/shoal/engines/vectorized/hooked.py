@@ -15,10 +15,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import Stack
+from shoal.engines.step.attributes import Attributes, content
 from shoal.engines.step.left import Left, refuse, watched
 from shoal.engines.step.step_trainer import switch
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.attributes import Attributes, content
 from shoal.engines.vectorized.hook_logging import logging_in
 from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.vectorized.member import Member

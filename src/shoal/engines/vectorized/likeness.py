@@ -24,11 +24,14 @@ def unlike_alone(running: Running) -> dict[int, str]:
 
     Of rounding this says nothing: see `rehearse`.
     """
-    found, left = _unlike(running), running.steps.captured["train"].left
+    left = running.steps.captured["train"].left
+    left.settled = False
+    found = _unlike(running)
     looked_at = told(running.members[0], left.untold)
     if looked_at and not found:
         left.told |= looked_at
         running.steps.forget()
+    left.settled = not found
     return found
 
 

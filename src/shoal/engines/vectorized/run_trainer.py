@@ -17,8 +17,8 @@ from shoal.engines.job import Job
 from shoal.engines.length import n_batches, n_of
 from shoal.engines.stack.rates import Rate
 from shoal.engines.stack.run_optimizer import RunOptimizer
+from shoal.engines.step.attributes import marks
 from shoal.engines.step.unfit import CannotStackError
-from shoal.engines.vectorized.attributes import marks
 from shoal.schedulers import Horizon
 
 _MOVING = frozenset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.engines.step.derived import derived
-from shoal.engines.step.left import SEARCHED, WHOLE
 from shoal.engines.step.unfit import CannotStackError
 
+WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+"""What is not looked into."""
+SEARCHED = 2000
+"""Objects that are looked into."""
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
 """Attributes of torch's and Lightning's own."""
 _PLAIN = (bool, int, float, str, type(None))
