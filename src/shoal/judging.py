@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, Protocol, runtime_checkable
 
 from shoal.errors import ConfigError
@@ -44,6 +45,7 @@ _STEP = "_step"
 """Ending of the column with a value of each step, beside the one of the epoch."""
 
 
+@cache
 def direction(metric: str) -> Direction | None:
     """Which way a metric is better, by the last word of its name that tells: `val/r2` rises, `val_acc_error` falls.
 

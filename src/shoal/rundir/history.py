@@ -26,15 +26,17 @@ class History:
         self.path = path
         self.columns: list[str] = [STEP, EPOCH]
         self.rows: list[dict[str, float]] = []
-        self._flushed = 0
+        self._lines: list[str] = []
+        """The first rows as they are in the file, whose columns are `_header`."""
         self._header: list[str] = []
         self._hash = hashlib.sha256()
 
     def add(self, row: Mapping[str, float]) -> None:
         """Put a row at the end."""
         new = [name for name in row if name not in self.columns]
-        # All others at -1: sorting is stable, and leaves them as they came.
-        self.columns += sorted(new, key=lambda name: _LAST.index(name) if name in _LAST else -1)
+        if new:
+            # All others at -1: sorting is stable, and leaves them as they came.
+            self.columns += sorted(new, key=lambda name: _LAST.index(name) if name in _LAST else -1)
         self.rows.append(dict(row))
 
     def flush(self) -> None:
@@ -45,15 +47,16 @@ class History:
         """
         # A new column changes the first line and every row: there is nothing to append to.
         if self._header != self.columns:
-            content = self._lines(self.rows, header=True).encode()
+            lines = _lines(self.columns, self.rows)
+            content = "".join([_first_line(self.columns), *lines]).encode()
             write_bytes(self.path, content)
-            self._hash = hashlib.sha256(content)
-        elif self._flushed < len(self.rows):
-            content = self._lines(self.rows[self._flushed :]).encode()
+            self._hash, self._header, self._lines = hashlib.sha256(content), list(self.columns), lines
+        elif len(self._lines) < len(self.rows):
+            lines = _lines(self.columns, self.rows[len(self._lines) :])
+            content = "".join(lines).encode()
             append(self.path, content)
             self._hash.update(content)
-        self._header = list(self.columns)
-        self._flushed = len(self.rows)
+            self._lines += lines
 
     def final(self) -> dict[str, float]:
         """The last value of each metric, in the order of the columns."""
@@ -82,16 +85,13 @@ class History:
 
     def digest_at(self, n: int) -> str:
         """What `digest` was, or will be, when the first `n` rows are all there is."""
-        # Row by row: a column that a later row brought was not in the file then.
-        first = History(self.path)
-        for row in self.rows[:n]:
-            first.add(row)
-        return hashlib.sha256(first._lines(first.rows, header=True).encode()).hexdigest()
-
-    def _lines(self, rows: list[dict[str, float]], *, header: bool = False) -> str:
-        # By hand, at a third of what the csv module takes: a number has nothing to quote, as the name of a column may.
-        lines = [",".join([_shown(name, row[name]) if name in row else "" for name in self.columns]) for row in rows]
-        return (_first_line(self.columns) if header else "") + "".join([f"{line}\n" for line in lines])
+        # A column that a later row brought was not in the file then.
+        used = {STEP, EPOCH}.union(*self.rows[:n])
+        columns = [name for name in self.columns if name in used]
+        # Most often what the file has: to write numbers as text takes as long as all else that is done of a row.
+        known = self._lines[:n] if columns == self._header else []
+        lines = [*known, *_lines(columns, self.rows[len(known) : n])]
+        return hashlib.sha256("".join([_first_line(columns), *lines]).encode()).hexdigest()
 
 
 def read_history(path: Path) -> History:
@@ -157,6 +157,11 @@ def _is_number(name: str, cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _lines(columns: list[str], rows: list[dict[str, float]]) -> list[str]:
+    # By hand, at a third of what the csv module takes: a number has nothing to quote, as the name of a column may.
+    return [",".join([_shown(name, row[name]) if name in row else "" for name in columns]) + "\n" for row in rows]
 
 
 def _first_line(columns: list[str]) -> str:
