@@ -109,6 +109,14 @@ class Named(Plain):
         return super().training_step((batch["x"], batch["more"][0]), batch_idx)
 
 
+class Flagged(Named):
+    """Does what its batch says."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        assert batch["mask"] is None
+        return super().training_step(batch, batch_idx) * batch["scale"][batch["name"]]
+
+
 class Whole(Loaders):
     """Leaves an incomplete batch out."""
 
@@ -211,6 +219,14 @@ def _named(samples: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
     return {"x": x, "more": [y, (2 * y,)]}
 
 
+def _flagged(samples: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    return {**_named(samples), "name": "train", "scale": {"train": 0.5, "val": 1.0}, "mask": None}
+
+
+def _counted(samples: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    return {**_named(samples), "first": float(samples[0][1])}
+
+
 def _centered(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     x, y = (torch.stack(each) for each in zip(*samples, strict=True))
     return x - x.mean(), y
@@ -269,6 +285,10 @@ DATA: dict[str, Callable[[], Any]] = {
     ),
     "not batched": lambda: Other(lambda: DataLoader(Changing(), batch_size=None)),
 }
+FLAGGED: dict[str, Callable[[], Any]] = {
+    "flagged": lambda: Other(lambda: DataLoader(FIXED, 4, collate_fn=_flagged, shuffle=True)),
+    "flagged, drawn anew": lambda: Other(lambda: DataLoader(Redrawn(), 4, collate_fn=_flagged)),
+}
 LONG = (
     *("weighted, by workers", "drawn by workers", "drawn from its own by workers"),
     *("drawn by workers that stay", "drawn by workers when asked for", "judged side by side", "drawn from its own"),
@@ -322,14 +342,15 @@ def equal(one: Any, other: Any) -> bool:
     return structure == theirs and all(torch.equal(mine, its) for mine, its in zip(leaves, others, strict=True))
 
 
-@pytest.mark.parametrize("name", ["shuffled", "drawn when asked for", "judged by others", "named"])
+@pytest.mark.parametrize("name", ["shuffled", "drawn when asked for", "judged by others", "named", *FLAGGED])
 def test_a_stack_of_runs_with_loaders_trains_as_lightning_trains_each(name: str) -> None:
-    module_class = Named if name == "named" else Plain
-    running = Running([Member.of(own_job(seed, DATA[name], module_class)) for seed in range(3)])
+    module_class = Flagged if name in FLAGGED else Named if name == "named" else Plain
+    data = {**DATA, **FLAGGED}[name]
+    running = Running([Member.of(own_job(seed, data, module_class)) for seed in range(3)])
     kept = Kept()
     fit(running, kept)
 
-    alone = own_job(2, DATA[name], module_class)
+    alone = own_job(2, data, module_class)
     module = alone.module()
     trainer = fit_alone(alone, module)
 
@@ -441,6 +462,32 @@ def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
 
     assert words.why_without_sources == "its batches are not of tensors alone"
     assert own_job(0, Loaders).why_without_sources is None
+
+
+@pytest.mark.parametrize("dataset", [FIXED, Redrawn()])
+def test_values_that_change_from_batch_to_batch_keep_runs_apart(dataset: Any) -> None:
+    found = own_job(0, lambda: Other(lambda: DataLoader(dataset, 4, collate_fn=_counted)))
+
+    assert found.why_without_sources == "its batches hold other values than tensors, which change from batch to batch"
+
+
+class Renamed(IterableDataset[Any]):
+    """Names its samples anew each time."""
+
+    times = 0
+
+    def __iter__(self) -> Any:
+        return iter([{"x": torch.ones(1), "name": self.times}] * 4)
+
+
+def test_a_value_that_changes_in_a_later_epoch_ends_the_stack() -> None:
+    samples = Renamed()
+    source = Streamed(DataLoader(samples, 2, collate_fn=lambda each: each[0]), 0, None, double=False)
+
+    samples.times = 1
+
+    with pytest.raises(RuntimeError, match="batch 0 of epoch 1 holds other values beside its tensors"):
+        list(source.epoch(1))
 
 
 class Shrinking(IterableDataset[Any]):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, IterDataPipe
 
 from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import OwnGenerators
+from shoal.engines.plain_values import holds_plain_values, with_plain_values
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
 from shoal.tasks.asked_trainer import AskedTrainer
@@ -84,6 +85,9 @@ class Streamed:
         leaves, again = (pytree.tree_leaves(each) for each in (self._first, next(self._epoch(0), None)))
         if not leaves or not all(isinstance(each, Tensor) and each.dim() for each in leaves):
             raise NotGatherableError("its batches are not of tensors alone")
+        self._form = pytree.tree_structure(self._first) if holds_plain_values(self._first) else None
+        if self._form and any(not self._is_formed(each) for each in islice(self._epoch(0), 2)):
+            raise NotGatherableError("its batches hold other values than tensors, which change from batch to batch")
         if not all(torch.equal(one, other) for one, other in zip(leaves, again, strict=True)):
             raise NotGatherableError("its batches depend on how often they were drawn")
 
@@ -102,7 +106,11 @@ class Streamed:
     @property
     def key(self) -> Mapping[str, Hashable]:
         """What must agree with those of another run."""
-        return {"the number of {} batches": len(self), "how {} batches are drawn": "as they come"}
+        found: dict[str, Hashable] = {
+            "the number of {} batches": len(self),
+            "how {} batches are drawn": "as they come",
+        }
+        return found | ({"the form of the {} batches": str(self._form)} if self._form else {})
 
     def first(self) -> Any:
         """The first batch of the first epoch."""
@@ -119,14 +127,20 @@ class Streamed:
         """The batches of an epoch.
 
         Raises:
-            RuntimeError: where there are more or fewer than in the first.
+            RuntimeError: where there are more or fewer than in the first, or one holds other values beside its tensors.
         """
         n = 0
         for batch in self._epoch(number):
             n += 1
+            if not self._is_formed(batch):
+                raise RuntimeError(f"batch {n - 1} of epoch {number} holds other values beside its tensors")
             yield batch
         if n != len(self):
             raise RuntimeError(f"its data loader gives {n} batches in epoch {number}, and {len(self)} in the first one")
+
+    def _is_formed(self, batch: Any) -> bool:
+        """Whether a batch has the plain values that the steps have been traced with."""
+        return self._form is None or pytree.tree_structure(batch) == self._form
 
     def left(self, number: int) -> Any:
         """As `Before` says."""
@@ -189,7 +203,7 @@ class Streamed:
         for hook in self._hooks:
             # The second of them is told a device: the CPU, from where the stack moves all batches together.
             batch = hook(batch, *([torch.device("cpu")] if hook.__name__ == HOOKS[1] else []), self._place)
-        return batch
+        return with_plain_values(batch)
 
 
 def _doubled(leaf: Any) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics import Metric
 
+from shoal.engines.plain_values import as_given
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.filled import Fills
 from shoal.engines.step.left import Left
@@ -139,7 +140,7 @@ class _Calling(nn.Module):
 
     def forward(self, batch: Any, number: Any, loader: int | None, names: Sequence[str]) -> tuple[Any, list[Tensor]]:
         """What the step gives, and the tensors of these names after it: it may put others in their places."""
-        batch = transferred(self.module, batch, loader or 0)
+        batch = transferred(self.module, as_given(batch), loader or 0)
         given = [batch, *([number] if self._numbered else []), *([] if loader is None else [loader])]
         output = getattr(self.module, self.step)(*given)
         return output, [operator.attrgetter(name)(self.module) for name in names]
