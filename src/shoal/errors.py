@@ -120,6 +120,12 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a library's error says, for a sentence that says what it is about; else its class."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 def shown(value: object, *, brief: bool = False) -> str:
     """A configuration value as one would type it on the command line; brief, a long number with six digits."""
     if value is None:

@@ -27,6 +27,11 @@ LONGEST_NAME = 72
 """Letters of a test's name: as many as a commit's subject may have."""
 COMMENTS = 0.04
 """Share of the lines of code beside which a comment says why, at least: as in the code that this one is modelled on."""
+_REDUCERS = (  # of code that `ast.unparse` has written
+    r"\bstr\((e|error|exc|raised|cause|other|another|problem)\)(\.\w+\(\))*\.(splitlines\(|partition\(|split\([^)])",
+    r"\.text\(\)\.splitlines\(\)\[0\]",
+    r"\{type\((\w+)\)\.__name__\}: \{(str\()?\1\b",
+)
 LARGEST_CIRCLE = 2
 """Files that may need each other: a class and what one of its methods asks for."""
 
@@ -192,3 +197,34 @@ def _reached(name: str, needs: Mapping[str, set[str]]) -> set[str]:
         found |= new
         waiting += new
     return found
+
+
+def test_one_file_alone_makes_a_line_of_an_error() -> None:
+    sources = {name: path.read_text(encoding="utf-8") for name, path in _modules().items() if name != "shoal.errors"}
+
+    found = {name: reducers for name, source in sources.items() if (reducers := _reducers(source))}
+
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "str(error).splitlines()[0]",
+        "str(raised).strip().partition('\\n')[0]",
+        "str(e).split(chr(10))",
+        "error.text().splitlines()[0]",
+        "f'{type(error).__name__}: {error}'",
+        "f'it raised {type(other).__name__}: {str(other)}'",
+        "next(line for line in str(error).splitlines() if line)",
+    ],
+)
+def test_what_makes_a_line_of_an_error_is_known_as_it_may_be_written(code: str) -> None:
+    assert _reducers(code)
+
+
+def _reducers(source: str) -> list[str]:
+    """Where code takes a line of what an error says, or puts its class before that: `brief` and `first_line` do."""
+    # Written anew from its syntax: quotes, spaces and line breaks are then everywhere the same.
+    code = ast.unparse(ast.parse(source))
+    return [found[0] for pattern in _REDUCERS for found in re.finditer(pattern, code)]

@@ -8,7 +8,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from shoal.errors import nearest
+from shoal.errors import brief, nearest
 from shoal.startup import complete_torch
 
 _WELL_KNOWN = frozenset({"shoal", "torch", "pytorch_lightning", "lightning"})
@@ -38,7 +38,7 @@ def located(path: str) -> Any:
                 continue
             raise ValueError(f"cannot be imported: {error}") from error
         except Exception as error:
-            raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from error
+            raise ValueError(f"cannot be imported: {brief(error)}") from error
         return _attribute(found, words[n:], name)
     module = ".".join(words[:-1])
     raise ValueError(f"no module {module} can be imported; the working directory is {Path.cwd()}")

@@ -17,7 +17,7 @@ from shoal.checks.calculus import GRAPHS
 from shoal.checks.check import CheckOfJob, Measured, Occasion
 from shoal.engines import lightning
 from shoal.engines.job import Job
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, brief
 from shoal.record.checkpoint_file import load
 from shoal.record.run_training import train
 from shoal.tasks import Supervised
@@ -179,5 +179,5 @@ def _refusal(config: Mapping[str, Any]) -> str | None:
     try:
         _job({**config, "trainer": {**config["trainer"], "accelerator": "gpu"}})
     except ConfigError as error:
-        return error.text().splitlines()[0]
+        return brief(error)
     return None

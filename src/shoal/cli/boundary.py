@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from shoal.errors import ExitCode, ShoalError, raised_at
+from shoal.errors import ExitCode, ShoalError, brief, raised_at
 from shoal.review.wording import printable
 
 DEBUG = "debug=true"
@@ -42,5 +42,4 @@ def _unexpected(error: BaseException) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
     # A library's error: its first line says most, and the place helps where the words do not.
-    message = str(error).strip().splitlines() or [""]
-    return f"error: {type(error).__name__}: {message[0]} ({raised_at(error)})\n  {DEBUG} shows the traceback"
+    return f"error: {brief(error)} ({raised_at(error)})\n  {DEBUG} shows the traceback"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli.arguments import OUTPUTS, Paths, References, Root, Where
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import ShoalError, UsageError, brief
 
 if TYPE_CHECKING:
     from shoal.review.removal import Removal
@@ -130,7 +130,7 @@ def _remove(found: list[Removal], *, dry_run: bool, yes: bool) -> None:
             refused.append(error)
     print(f"removed {counted(len(found) - len(refused), thing)}")
     for other in refused[1:]:
-        print(printable(other.text().splitlines()[0]), file=sys.stderr)
+        print(printable(f"error: {brief(other)}"), file=sys.stderr)
     if refused:
         raise refused[0]
 

@@ -19,7 +19,7 @@ from yaml.reader import ReaderError
 
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.slips import chosen_elsewhere, set_elsewhere, word_elsewhere
-from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, nearest, suggestion
+from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, first_line, nearest, suggestion
 
 _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
 """What Hydra says of an override of something that is not there."""
@@ -67,7 +67,7 @@ def _unparsable(error: OverrideParseException) -> ShoalError:
         hint = word_elsewhere(key) or f"for example {key}=VALUE"
         return UsageError(f"{error.override}: must be KEY=VALUE", hint=hint)
     # What ANTLR says of a letter that the grammar does not know is the name of one of its classes.
-    said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", _first_line(error))
+    said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", first_line(error))
     hint = "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
     return ConfigError(key, value, f"cannot be read: {said}", hint=hint, source=COMMAND_LINE)
 
@@ -80,7 +80,7 @@ def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> Shoa
         if "primary config" in str(error):
             problem = f"there is no {wanted}.yaml beside train.yaml, nor in the folder of --config-dir"
             return UsageError(f"--config-name {wanted}: {problem}")
-        return UsageError(_first_line(error), hint="a configuration file is named without its folder and without .yaml")
+        return UsageError(first_line(error), hint="a configuration file is named without its folder and without .yaml")
     pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
     for key, value in pairs:  # a name with a slash in it is one name, though Hydra takes it for a path
         if f"{key}/{value}" == wanted:
@@ -108,7 +108,7 @@ def _bad_yaml(error: MarkedYAMLError | ReaderError) -> ShoalError:
 
 def _broken_reference(error: Exception, config: DictConfig | None) -> ShoalError:
     """The error for a `${...}` that leads nowhere, at the setting that holds it."""
-    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", _first_line(error)).strip('"')
+    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", first_line(error)).strip('"')
     # The message names the reference and not the setting that holds it, which is looked for.
     settings = dict(_settings(config)) if config is not None else {}
     # OmegaConf blames the setting that was read; the broken reference may be further on.
@@ -264,10 +264,6 @@ def _whole(error: BaseException) -> str:
     if error.__cause__ is not None and (not text or text.startswith("Error merging override")):
         return f"{text}\n{_whole(error.__cause__)}".strip()
     return text or type(error).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _last_line(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from shoal.errors import UsageError
+from shoal.errors import UsageError, brief
 
 _OTHER = "shoal.yaml"
 """What the store calls the launcher that Hydra offers to every program."""
@@ -38,9 +38,7 @@ def importing_plugins() -> Iterator[None]:
             name = _plugin(error)
             if name is None:
                 raise
-            raise UsageError(
-                f"the Hydra plugin {name} cannot be imported: {type(error).__name__}: {error}", hint=HINT
-            ) from error
+            raise UsageError(f"the Hydra plugin {name} cannot be imported: {brief(error)}", hint=HINT) from error
     for warning in caught:
         text = str(warning.message)
         found = re.search(r"Error importing '([^']+)'", text)

@@ -10,7 +10,7 @@ from hydra._internal.utils import create_config_search_path
 from omegaconf import DictConfig
 
 from shoal.config.folders import own_conf, user_conf
-from shoal.errors import ConfigError, UsageError
+from shoal.errors import ConfigError, UsageError, brief
 
 KEY = "hydra.searchpath"
 _FILE, _PACKAGE = "file://", "pkg://"
@@ -63,7 +63,7 @@ def _no_package(name: str) -> str | None:
     except ModuleNotFoundError:
         pass
     except Exception as error:  # whatever its parent raises when it is imported
-        return f"cannot be imported: {type(error).__name__}: {error}"
+        return f"cannot be imported: {brief(error)}"
     return "no such package, installed or in the working directory"
 
 

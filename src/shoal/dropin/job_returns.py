@@ -10,6 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.dropin.hydra_program import HydraJob
+from shoal.errors import brief
 
 
 class FailedError(Exception):
@@ -37,17 +38,17 @@ def packed(returned: JobReturn) -> Packed:
     text, notes = "", list[str]()
     if is_failed:
         text = _told(value)
-        notes.append(f"failed: {type(value).__name__}: {value}")
+        notes.append(f"failed: {brief(value)}")
     for name in ("cfg", "hydra_cfg"):
         config = getattr(returned, name)
         if config is not None and _unsendable(config):
             setattr(returned, name, _untyped(config))
     error = _unsendable(value)
     if error and is_failed:
-        returned.return_value = FailedError(f"{type(value).__name__}: {value}")
+        returned.return_value = FailedError(brief(value))
     elif error:
         returned.return_value = None
-        notes.append(f"what it returns cannot be sent ({type(error).__name__}: {error}); None stands for it")
+        notes.append(f"what it returns cannot be sent ({brief(error)}); None stands for it")
     return Packed(pickle.dumps((returned, text)), tuple(notes))
 
 
@@ -85,7 +86,7 @@ def failed(job: HydraJob, error: BaseException) -> JobReturn:
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)
     if not isinstance(error, Exception):
-        error = FailedError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+        error = FailedError(brief(error)).with_traceback(error.__traceback__)
     return JobReturn(overrides=list(job.overrides), status=JobStatus.FAILED, _return_value=error)
 
 

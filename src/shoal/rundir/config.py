@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from shoal.errors import DamagedError
+from shoal.errors import DamagedError, first_line
 from shoal.rundir.atomic import write_text
 
 SCHEMA = 1
@@ -66,7 +66,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:
-        raise DamagedError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise DamagedError(f"{path} is damaged: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise DamagedError(f"{path} is damaged: it is not a mapping")
     schema = config.pop("schema", None)

@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import ShoalError, UsageError, first_line
 from shoal.rundir import Status
 from shoal.sweeps import ray_entry
 from shoal.sweeps.block import Block, RunEnded
@@ -174,7 +174,7 @@ class RayTasks(Executor):
             return []
         except RayError as error:
             raise ShoalError(
-                f"the Ray cluster is gone: {_line(error)}", hint="the same command again goes on"
+                f"the Ray cluster is gone: {first_line(error)}", hint="the same command again goes on"
             ) from error
 
 
@@ -200,7 +200,7 @@ def _connect(hosts: Ray, surroundings: Surroundings) -> None:
         with _own_handler():
             ray.init(hosts.address, runtime_env=environment, log_to_driver=False, logging_level="error")
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(f"workers.address={hosts.address}: {_line(error)}", hint=_START) from error
+        raise UsageError(f"workers.address={hosts.address}: {first_line(error)}", hint=_START) from error
 
 
 def _refuse_silence(address: str | None) -> None:
@@ -236,10 +236,5 @@ def _ending(end: Any) -> str:
     try:
         ray.get(end)
     except RayError as error:
-        return f"its task ended: {_line(error)}"
+        return f"its task ended: {first_line(error)}"
     return "its task ended without a word"
-
-
-def _line(error: Exception) -> str:
-    """The first line of what Ray says, which may go on for a page."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import ConfigError, DamagedError, UsageError
+from shoal.errors import ConfigError, DamagedError, UsageError, first_line
 from shoal.rundir import SweepDir
 from shoal.rundir.atomic import unwritable
 
@@ -117,7 +117,7 @@ def opened(url: str | None, folder: SweepDir) -> Iterator[BaseStorage]:
         storage = RDBStorage(url)
     except Exception as error:  # SQLAlchemy's and its drivers' are of many kinds
         cause = error.__cause__ or error
-        problem = f"cannot be opened: {_first_line(cause)}"
+        problem = f"cannot be opened: {first_line(cause)}"
         raise ConfigError(KEY, url, problem, hint="for example sqlite:///study.db, or null for a journal") from error
     try:
         yield storage
@@ -188,7 +188,3 @@ def _changes(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
             if before.get(name) != wanted.get(name):
                 changes.append(f"{name}: {before.get(name, 'not there')} -> {wanted.get(name, 'not there')}")
     return changes
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -36,6 +36,7 @@ from shoal.engines.step.per_run import PerRun
 from shoal.engines.step.presumed import Presumed
 from shoal.engines.step.stepped import Names, Step, Stepped, Tensors, leaves
 from shoal.engines.step.unfit import CannotStackError
+from shoal.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +258,7 @@ class Mapped:
             with tracing(TracingContext(FakeTensorMode(allow_non_fake_inputs=True))):
                 graph = make_fx(functionalize(lambda *given: flat(*given)), tracing_mode="real")(*inputs)
         except Exception as error:  # whatever the step does that a trace cannot hold
-            self.refused = str(error).partition("\n")[0]
+            self.refused = first_line(error)
         else:
             self.refused = None
         finally:

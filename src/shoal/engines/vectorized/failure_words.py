@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.unfit import CannotStackError
+from shoal.errors import brief
 
 # Without models, tasks and losses: in a step of shoal's own the line that fails is one of theirs.
 _LIBRARIES = (
@@ -67,7 +68,7 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
     for words, sentence in _SENTENCES.items():
         if any(word in text for word in words):
             return f"{where} {sentence}"
-    return f"{where}: {type(error).__name__}: {text.strip().partition(chr(10))[0]}"
+    return f"{where}: {brief(error)}"
 
 
 def _innermost(error: BaseException) -> traceback.FrameSummary | None:

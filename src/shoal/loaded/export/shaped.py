@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shoal.errors import UsageError
+from shoal.errors import UsageError, first_line
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.export.about import origin
 from shoal.loaded.export.averaged_graphs import AveragedGraphs
@@ -127,8 +127,7 @@ def _tried(module: pl.LightningModule, tensors: Mapping[str, Tensor]) -> dict[st
     try:
         found = _returned(module(**tensors))
     except Exception as error:  # whatever it is, it comes of the user's own code
-        first = str(error).strip().partition("\n")[0]
-        problem = f"the forward of {name} does not take what its batches hold: {first}"
+        problem = f"the forward of {name} does not take what its batches hold: {first_line(error)}"
         raise UsageError(problem, hint="example_input_array in the module says what it takes") from error
     n = len(next(iter(tensors.values())))
     if not found or any(each.dim() == 0 or len(each) != n for each in found.values()):

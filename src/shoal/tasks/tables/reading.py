@@ -18,7 +18,7 @@ from typing import NoReturn
 import polars as pl
 from polars.exceptions import PolarsError
 
-from shoal.errors import ConfigError, nearest
+from shoal.errors import ConfigError, first_line, nearest
 from shoal.relative_paths import located
 from shoal.tasks.tables.format import DELIMITERS, Format
 from shoal.tasks.tables.header import UNNAMED, Head, head, mostly_numbers, records
@@ -81,7 +81,7 @@ def _columnar(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path) if extension in _PARQUET else pl.read_ipc(path)
     except PolarsError as error:
-        _refuse(path, f"is no {'Parquet' if extension in _PARQUET else 'Arrow'} file: {_first_line(error)}")
+        _refuse(path, f"is no {'Parquet' if extension in _PARQUET else 'Arrow'} file: {first_line(error)}")
 
 
 def _text(path: Path, format: Format) -> Read:
@@ -256,7 +256,3 @@ def _refuse_path(path: Path) -> NoReturn:
 
 def _refuse(path: Path, problem: str, *, hint: str | None = None) -> NoReturn:
     raise ConfigError("path", str(path), problem, hint=hint)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -21,6 +21,7 @@ from shoal.engines.step.compiled.library import CannotCompileError
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.rows import made, same_bits, varied
 from shoal.engines.step.lowering import lowered
+from shoal.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Program:
             self.compiled = True
             self._heat.tell(f"The {self.what} goes on compiled")
         except Exception as error:  # whatever is in the way of it, torch goes on
-            self._heat.tell(f"The {self.what} is not compiled: {str(error).partition(chr(10))[0]}")
+            self._heat.tell(f"The {self.what} is not compiled: {first_line(error)}")
         self._settled, self._draft = True, None
 
 
