@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -24,6 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*",
 
 LOG = logging.getLogger("a program's own")
 HEARD: list[int] = []
+FILE = io.StringIO()
+OWN = SimpleNamespace(n=0)
 
 
 def _tell_a_board() -> None:
@@ -43,7 +50,12 @@ def _print_in_vain() -> None:
         (lambda: print("there"), "prints"),
         (_print_in_vain, "prints"),
         (lambda: LOG.warning("there"), "writes to the log"),
+        (lambda: sys.stdout.write("there"), "prints"),
         (lambda: Path("left").write_text("there"), "writes a file"),
+        (lambda: os.open("left", os.O_CREAT | os.O_WRONLY), "writes a file"),
+        (lambda: torch.save({}, "left"), "writes a file"),
+        (lambda: Path("left").mkdir(), "changes files"),
+        (lambda: subprocess.run(["true"]), "begins a process"),
         (lambda: os.environ.update(LEFT="there"), "changes os.environ"),
         (_tell_a_board, "tells EventFileWriter something past self.log"),
     ],
@@ -80,10 +92,51 @@ class Keeps(Style):
         return 0.0
 
 
+class KeepsRows(Style):
+    """Writes rows by a writer of its own to a file that was open before."""
+
+    def made(self) -> None:
+        self.rows = csv.writer(io.StringIO())
+
+    def penalty(self) -> float:
+        self.rows.writerow([1])
+        return 0.0
+
+
+class Writes(Style):
+    """Writes to a file that was open before."""
+
+    def penalty(self) -> float:
+        FILE.write("a step")
+        return 0.0
+
+
+class Counts(Style):
+    """Counts its steps in an object beside its module."""
+
+    def penalty(self) -> float:
+        OWN.n += 1
+        return 0.0
+
+
+class CountsAll(Style):
+    """Counts the steps of all modules of its class."""
+
+    n = 0
+
+    def penalty(self) -> float:
+        type(self).n += 1
+        return 0.0
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
         (Tells, "writes to the log"),
+        (KeepsRows, "writes to self.rows, a file"),
+        (Writes, "writes to tests.engines.test_vectorized_outward.FILE, a file"),
+        (Counts, "test_vectorized_outward.OWN.n, which is no attribute of its module"),
+        (CountsAll, "changes CountsAll.n, which is no attribute of its module"),
         (Keeps, "test_vectorized_outward.HEARD, which is no attribute of its module"),
     ],
 )
@@ -93,4 +146,4 @@ def test_runs_whose_steps_leave_something_outside_train_alone(module: type[Style
     assert set(found) == {0, 1}
     assert found[0].startswith("training_step (test_vectorized_outward.py:")
     assert words in found[0]
-    assert HEARD == []
+    assert (HEARD, OWN.n, CountsAll.n, FILE.getvalue()) == ([], 0, 0, "")

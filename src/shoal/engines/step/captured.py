@@ -251,14 +251,20 @@ class CapturedStep:
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
         watched |= {"_agreed": self.agreed, "_fills": self.fills, "_place": device}
         module.__dict__.update(watched)
-        module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
+        catching = module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
+        before = {*vars(catching)}
         try:
             yield caught
         finally:
             module.__class__ = cls
+            set_on_class = [name for name in vars(catching) if name not in before]
+            for name in set_on_class:
+                delattr(catching, name)
             # What is left in `__dict__` would go into the module's pickle.
             for name in watched:
                 del module.__dict__[name]
+        if set_on_class:
+            raise CannotStackError(f"changes {cls.__qualname__}.{set_on_class[0]}, which is no attribute of its module")
 
     def _loss(self, output: Any, params: Tensors) -> Tensor:
         output = known(output.get("loss") if isinstance(output, Mapping) else output)

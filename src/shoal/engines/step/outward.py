@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import builtins
+import gc
 import io
-import logging
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 from torch import Tensor, nn
 
+from shoal.engines.step.silenced import UPSTREAM, silenced
 from shoal.engines.step.unfit import CannotStackError
 
-_UPSTREAM = ("torch", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "shoal", "builtins")
 _PLAIN = (bool, int, float, str, type(None), Tensor)
 _LONGEST = 1000
 """Values of a container that is looked at."""
-_SINKS = (
-    ("tensorboard.summary.writer.event_file_writer", "EventFileWriter", "add_event"),
-    ("tensorboardX.event_file_writer", "EventFileWriter", "add_event"),
-    ("wandb.sdk.wandb_run", "Run", "log"),
-    ("mlflow.tracking.client", "MlflowClient", "log_metric"),
-    ("mlflow.tracking.client", "MlflowClient", "log_batch"),
-)
-"""Where programs log beside Lightning: file, class and method, of those that a program has imported."""
-_once: dict[tuple[int, str], tuple[Any, Any]] = {}
-"""What steps have changed outside of their modules, by whose it is and its name: as it was before, and after."""
+_MOST = 300
+"""Objects that are looked at."""
+_CONTAINERS = (list, dict, set, deque)
+_HOLDING = frozenset({"types", "argparse", "queue", "csv", "collections", "functools"})
+"""Modules of Python's whose objects hold what programs put there."""
+_once: dict[tuple[int, str], tuple[Any, Any, Any]] = {}
+"""What steps have changed outside of their modules, by whose it is and its name: as it was before, after, and whose."""
 
 
 @contextmanager
@@ -42,7 +39,8 @@ def nothing_left(module: nn.Module) -> Iterator[None]:
     """
     environment, places = dict(os.environ), [*_outside(module)]
     kept = [_content(vars(holder)) for _, holder in places]
-    with _silent() as refused:
+    files = [(path, file, _position(file)) for path, file in _files(module, places)]
+    with silenced() as refused:
         yield
     if refused:  # by an error that the step itself has caught
         raise CannotStackError(refused[0])
@@ -50,11 +48,15 @@ def nothing_left(module: nn.Module) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         raise CannotStackError("changes os.environ")
+    for path, file, position in files:
+        if _position(file) != position:
+            _cut(file, position)
+            raise CannotStackError(f"writes to {path}, a file")
     for (path, holder), old in zip(places, kept, strict=True):
         for name in _changed(vars(holder), old):
             # The first time it may have been made, to be kept: then it is the same the next time.
-            before, after = _once.get((id(holder), name), (None, None))
-            _once[id(holder), name] = old[name], _content(vars(holder)).get(name)
+            before, after, _ = _once.get((id(holder), name), (None, None, None))
+            _once[id(holder), name] = old[name], _content(vars(holder)).get(name), holder
             if before is not None:
                 # As if nobody had tried the step: the first time was a trial too, unless others have come since.
                 _put_back(holder, name, *(before if _same(after, old[name]) else old[name]))
@@ -71,16 +73,42 @@ def _put_back(holder: Any, name: str, value: Any, held: Any) -> None:
     elif isinstance(value, dict | set):
         value.clear()
         value.update(held if isinstance(value, dict) else held[:-1])
+    elif isinstance(value, deque):
+        value.clear()
+        value.extend(held[:-1])
     setattr(holder, name, value)
 
 
 def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The classes of a module and its parts, and the files that these are in, by what they are called."""
+    """The classes of a module and its parts, the files that these are in, and objects there, by what each is called."""
+    seen = set[int]()
+    found = deque(_classes(module))
+    while found and len(seen) < _MOST:
+        path, holder = found.popleft()
+        if id(holder) not in seen:
+            seen.add(id(holder))
+            yield path, holder
+            found += _inner(path, holder)
+
+
+def _inner(path: str, holder: Any) -> Iterator[tuple[str, Any]]:
+    """The objects that are attributes of another, of those that may hold something of the program's."""
+    for name, value in list(vars(holder).items()):
+        if isinstance(value, ModuleType):
+            if _is_own(value.__name__):
+                yield value.__name__, value
+        elif hasattr(value, "__dict__") and not isinstance(value, type | Tensor | nn.Module):
+            home = type(value).__module__
+            if home in _HOLDING or _is_own(home):
+                yield f"{path}.{name}", value
+
+
+def _classes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     seen = set[Any]()
     for part in module.modules():
         for cls in type(part).__mro__:
             home = cls.__module__
-            if cls in seen or home.partition(".")[0] in _UPSTREAM:
+            if cls in seen or home.partition(".")[0] in UPSTREAM:
                 continue
             seen |= {cls}
             yield cls.__qualname__, cls
@@ -89,13 +117,53 @@ def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
                 yield home, sys.modules[home]
 
 
+@cache
+def _is_own(home: str) -> bool:
+    """Whether a file of this name is a program's own."""
+    root, where = home.partition(".")[0], getattr(sys.modules.get(home), "__file__", None)
+    return (
+        where is not None and "-packages" not in where and root not in UPSTREAM and root not in sys.stdlib_module_names
+    )
+
+
+def _files(module: nn.Module, places: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, io.IOBase]]:
+    """The files open for writing that these objects hold, and the module and what is in its attributes."""
+    own = [(".".join(filter(None, ("self", path))), part) for path, part in module.named_modules()]
+    inner = [found for path, part in own for found in _inner(path, part)]
+    for path, holder in [*places, *own, *inner]:
+        for name, value in list(vars(holder).items()):
+            file = _file(value)
+            if file is not None:
+                yield f"{path}.{name}", file
+
+
+def _file(value: Any) -> io.IOBase | None:
+    # What writes rows for `csv` has no attribute that names its file.
+    if type(value).__module__ == "_csv":
+        methods = gc.get_referents(value)
+        value = next((method.__self__ for method in methods if hasattr(method, "__self__")), None)
+    is_written = isinstance(value, io.IOBase) and not value.closed and value.writable() and value.seekable()
+    return value if is_written else None
+
+
+def _position(file: io.IOBase) -> int:
+    return -1 if file.closed else file.tell()
+
+
+def _cut(file: io.IOBase, position: int) -> None:
+    """Take back what was written from there on."""
+    if not file.closed:
+        file.seek(position)
+        file.truncate()
+
+
 def _content(holder: Mapping[str, Any]) -> dict[str, Any]:
     """The values of names; of containers what they hold, unless that is very much."""
     return {
         name: (value, _held(value))
         for name, value in list(holder.items())
         if not name.startswith("__")
-        and (isinstance(value, _PLAIN) or (isinstance(value, list | dict | set) and len(value) <= _LONGEST))
+        and (isinstance(value, _PLAIN) or (isinstance(value, _CONTAINERS) and len(value) <= _LONGEST))
     }
 
 
@@ -105,7 +173,7 @@ def _held(value: Any) -> Any:
     if isinstance(value, dict):
         return dict(value)
     # The length, too: by that a longer one is told at once.
-    return [*value, len(value)] if isinstance(value, list | set) else None
+    return [*value, len(value)] if isinstance(value, _CONTAINERS) else None
 
 
 def _changed(holder: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
@@ -126,48 +194,3 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_equal, one, other))
     return one is other or (isinstance(one, _PLAIN[:-1]) and type(one) is type(other) and one == other)
-
-
-@contextmanager
-def _silent() -> Iterator[list[str]]:
-    """Refuse to print, to log and to open a file for writing, in this thread; gives what was refused."""
-    me, refused = threading.get_ident(), list[str]()
-
-    def refusing(genuine: Callable[..., Any], what: str, applies: Callable[..., bool]) -> Callable[..., Any]:
-        def asked(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == me and applies(*args, **kwargs):
-                refused.append(what)
-                raise CannotStackError(what)
-            return genuine(*args, **kwargs)
-
-        return asked
-
-    writing = refusing(builtins.open, "writes a file", _writes)
-    with ExitStack() as stack:
-        for owner in (builtins, io):
-            stack.enter_context(patch.object(owner, "open", writing))
-        stack.enter_context(patch.object(builtins, "print", refusing(print, "prints", _shown)))
-        handle = refusing(logging.Logger.handle, "writes to the log", _told)
-        stack.enter_context(patch.object(logging.Logger, "handle", handle))
-        for home, of, name in _SINKS:
-            cls = getattr(sys.modules.get(home), of, None)
-            if cls is not None:
-                telling = refusing(getattr(cls, name), f"tells {of} something past self.log", _always)
-                stack.enter_context(patch.object(cls, name, telling))
-        yield refused
-
-
-def _always(*args: Any, **kwargs: Any) -> bool:
-    return True
-
-
-def _writes(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> bool:
-    return any(letter in mode for letter in "wax+")
-
-
-def _shown(*args: Any, file: Any = None, **kwargs: Any) -> bool:
-    return file in (None, sys.stdout, sys.stderr)
-
-
-def _told(logger: logging.Logger, record: logging.LogRecord) -> bool:
-    return logger.name.partition(".")[0] not in _UPSTREAM

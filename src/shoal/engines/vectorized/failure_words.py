@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import traceback
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +18,7 @@ from shoal.errors import brief
 _LIBRARIES = (
     "/site-packages/",
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build", "dropin")),
-    "/contextlib.py",
-    f"{Path(logging.__file__).parent}/",
+    f"{Path(inspect.__file__).parent}/",
 )
 _SENTENCES = {
     ("random",): "draws random numbers without a key",
