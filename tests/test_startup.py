@@ -134,3 +134,21 @@ def test_a_process_that_leaves_ends_its_threads_and_flushes_what_it_said() -> No
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout.split("\n"), done.stderr) == (3, ["thread", "at exit", ""], "")
+
+
+def test_nothing_that_is_imported_beside_the_library_of_torch_waits_for_it() -> None:
+    program = (
+        "import importlib.machinery, sys\n"
+        "import shoal.app.train\n"
+        "from shoal.startup.torch_library import WITH_LIBRARIES\n"
+        "for name in WITH_LIBRARIES: __import__(name)\n"
+        "before = set(sys.modules)\n"
+        "import shoal.app.start\n"
+        "loaders = {name: getattr(sys.modules[name], '__loader__', None) for name in set(sys.modules) - before}\n"
+        "library = importlib.machinery.ExtensionFileLoader\n"
+        "print(*(name for name, each in loaders.items() if isinstance(each, library)))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []

@@ -9,8 +9,11 @@ import ctypes
 import os
 import sys
 import threading
+from importlib import import_module
 from importlib.util import find_spec
 
+WITH_LIBRARIES = ("pickle", "socket", "subprocess", "unicodedata", "uuid")
+"""Modules with libraries of their own that Hydra imports."""
 _LIBRARY = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 _thread: threading.Thread | None = None
 
@@ -23,6 +26,9 @@ def load() -> None:
     global _thread
     path = None if "torch" in sys.modules else _library()
     if path is not None and _thread is None:
+        # The system loads one library at a time: an import of another would wait until torch's is there.
+        for name in WITH_LIBRARIES:
+            import_module(name)
         _thread = threading.Thread(target=_load, args=[path], daemon=True)
         _thread.start()
 
