@@ -76,6 +76,15 @@ def test_what_a_step_would_leave_outside_of_its_module_is_refused(
     assert caplog.text == ""
 
 
+def test_torch_may_make_folders_for_itself_while_a_step_is_traced(tmp_path: Path) -> None:
+    place = {"__name__": "torch.somewhere", "path": tmp_path / "made"}
+
+    with nothing_left(torch.nn.Linear(1, 1)):
+        exec("import os; os.makedirs(path / 'in'); open(path / 'file', 'w').close()", place)
+
+    assert len(list((tmp_path / "made").iterdir())) == 2
+
+
 class Tells(Style):
     """Tells of its steps."""
 

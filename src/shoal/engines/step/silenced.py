@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -64,9 +65,9 @@ def _actions() -> Iterator[tuple[Any, str, str, Callable[..., bool]]]:
     yield io, "open", "writes a file", _writes
     yield os, "open", "writes a file", _opens
     for name in ("mkdir", "remove", "unlink", "rename", "replace"):
-        yield os, name, "changes files", _always
+        yield os, name, "changes files", _acts
     yield torch, "save", "writes a file", _saves
-    yield subprocess.Popen, "__init__", "begins a process", _always
+    yield subprocess.Popen, "__init__", "begins a process", _acts
     yield builtins, "print", "prints", _shown
     yield logging.Logger, "handle", "writes to the log", _told
     for home, of, name in _SINKS:
@@ -90,8 +91,24 @@ def _written(text: str) -> bool:
     return sys._getframe(2).f_globals.get("__name__") not in ("warnings", "logging")
 
 
+def _is_by_torch() -> bool:
+    """Whether torch does it, which makes folders for itself when a step is traced first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        root = frame.f_globals.get("__name__", "").partition(".")[0]
+        # Past what asks here, what checks its types and Python's own modules.
+        if root not in sys.stdlib_module_names and root not in ("shoal", "jaxtyping", "beartype"):
+            return bool(root == "torch")
+        frame = frame.f_back
+    return False
+
+
+def _acts(*args: Any, **kwargs: Any) -> bool:
+    return not _is_by_torch()
+
+
 def _opens(path: Any, flags: int, *args: Any, **kwargs: Any) -> bool:
-    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) and not _is_by_torch()
 
 
 def _saves(value: Any, file: Any, *args: Any, **kwargs: Any) -> bool:
@@ -103,7 +120,7 @@ def _always(*args: Any, **kwargs: Any) -> bool:
 
 
 def _writes(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> bool:
-    return any(letter in mode for letter in "wax+")
+    return any(letter in mode for letter in "wax+") and not _is_by_torch()
 
 
 def _shown(*args: Any, file: Any = None, **kwargs: Any) -> bool:
