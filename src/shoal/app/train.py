@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -143,4 +144,6 @@ def _resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:
     said = [word.lstrip("+") for word in overrides if word.lstrip("+").startswith(_RESUME)]
     others = [word for word in overrides if not word.lstrip("+").startswith(_RESUME)]
     named = said[-1].removeprefix(_RESUME) if said else "null"
-    return (None if named == "null" else Path(named)), others
+    # Hydra, which takes such quotes off, does not see this setting.
+    in_quotes = re.fullmatch(r"""(['"])(.*)\1""", named)
+    return (None if named == "null" else Path(in_quotes[2] if in_quotes else named)), others

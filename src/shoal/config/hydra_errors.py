@@ -175,6 +175,9 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
     # Composed without the wrong one, the configuration tells what would have been right in its place.
     others = [each for each in overrides if each is not override]
     # By Hydra's words: the classes of these errors are the same as those of others.
+    if "Could not delete" in text and _is_null(key, others, compose):
+        problem = "is null already, there is nothing to take away"
+        return ConfigError(key, None, problem, hint=f"leave out {override}", source=COMMAND_LINE)
     if any(each in text for each in _NOT_THERE):
         parent, _, name = key.rpartition(".")
         kind = NO_SUCH_SETTING if parent else "no such setting or group"
@@ -213,6 +216,15 @@ def _reworded(text: str, override: str) -> tuple[str, str | None]:
         if found := re.search(said, text):
             return found.expand(problem), None
     return _shortened(_last_line(text)), None
+
+
+def _is_null(key: str, others: list[str], compose: Compose) -> bool:
+    """Whether a setting is there and has no value, which Hydra does not tell from one that is not there."""
+    if not _reaches(compose, others):
+        return False
+    parent, _, name = key.rpartition(".")
+    found = OmegaConf.select(compose(others), parent) if parent else compose(others)
+    return isinstance(found, DictConfig) and name in found and found.get(name) is None
 
 
 def _elsewhere(key: str, value: str, others: list[str], compose: Compose) -> str | None:
