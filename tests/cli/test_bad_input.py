@@ -145,8 +145,8 @@ ROWS: list[tuple[str, str, str]] = [
 
 GROUPED: list[tuple[str, str, str]] = [
     (
-        "task.val_fraction=0 scheduler=plateau",
-        "scheduler.monitor=val/loss ({conf}scheduler/plateau.yaml)",
+        "task.val_fraction=0 scheduler=plateau scheduler.monitor=val/loss",
+        "scheduler.monitor=val/loss (command line): is never logged: there are no validation samples",
         "train/loss",
     ),
     (
