@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+
+from shoal.commas import parts
 
 _KEYS = ("task.expression", "model.expression")
 _HYDRA = ("'", '"', "${", "choice(", "glob(")
@@ -29,14 +31,14 @@ def _quoted(word: str) -> str:
     if key.lstrip("+") not in _KEYS:
         foreign = not value.isascii() and not any(mark in value for mark in "'\"$\\{")
         return f"{key}={_FOREIGN.sub(_in_quotes, value)}" if foreign else word
-    return f"{key}=" + ",".join(map(_formula, _split(value)))
+    return f"{key}=" + ",".join(map(_formula, parts(value)))
 
 
 def _formula(text: str) -> str:
     """A formula in quotes; of a list of them each."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
-        return f"[{','.join(map(_formula, _split(text[1:-1])))}]"
+        return f"[{','.join(map(_formula, parts(text[1:-1])))}]"
     return text if text.startswith(_HYDRA[:2]) else f'"{text}"'
 
 
@@ -44,16 +46,3 @@ def _in_quotes(found: re.Match[str]) -> str:
     # A space before a comma is no part of the text.
     text = found[0].rstrip()
     return f'"{text}"{found[0][len(text) :]}'
-
-
-def _split(text: str) -> Iterator[str]:
-    """The parts of a text between the commas that stand in no parentheses or brackets."""
-    depth, part = 0, ""
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
-            yield part
-            part = ""
-        else:
-            part += letter
-    yield part

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from shoal.commas import parts
 from shoal.errors import ConfigError, ShoalError, UsageError
 from shoal.expressions import parse
 from shoal.seeding import Stream, generator
@@ -109,28 +110,16 @@ def _tensor(value: float | Sequence[float]) -> Tensor:
 
 def _parsed(text: str) -> dict[str, Tensor]:
     values: dict[str, Tensor] = {}
-    for part in _parts(text):
+    for part in parts(text):
         # From the right: without a sign all of it is the value.
         name, _, value = part.rpartition("=")
         name, value = name.strip(), value.strip()
         if name in values:
             raise ValueError(f"two values for {name!r}")
         listed = value.startswith("[") and value.endswith("]")
-        values[name] = torch.stack([_constant(item) for item in _parts(value[1:-1])]) if listed else _constant(value)
+        values[name] = torch.stack([_constant(item) for item in parts(value[1:-1])]) if listed else _constant(value)
     return values
 
 
 def _constant(text: str) -> Tensor:
     return parse(text, variables=())()
-
-
-def _parts(text: str) -> list[str]:
-    """The text between commas that are outside brackets."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "[(") - (character in "])")
-        if character == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
