@@ -17,7 +17,7 @@ from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, Sw
 from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
-from shoal.review.ranking import INCIDENTAL
+from shoal.review.ranking import distinguishing
 from shoal.review.terminal_table import TableColumn, status_style, write_table
 from shoal.review.values import AT_BEST, Value, Values, unknown_status, yardstick
 from shoal.review.wording import ago, counted, duration, number, outcomes, printable, settings
@@ -147,13 +147,11 @@ def distinction(info: RunInfo | ListedRun, shared: Collection[str] = (), *, brie
 
     The words that are `shared` come last.
     """
-    if info.differs:
-        return settings(info.differs, brief=brief)
-    words = [word for word in info.overrides if not word.startswith(INCIDENTAL)]
+    found = distinguishing(info)
+    common = {word.lstrip("+") for word in shared}
     # Sorted by a flag: Python keeps the order within.
-    words.sort(key=shared.__contains__)
-    parts = [word.partition("=") for word in words]
-    return settings({name.lstrip("+"): value for name, _, value in parts}, brief=brief)
+    names = list(found) if info.differs else sorted(found, key=lambda name: f"{name}={found[name]}" in common)
+    return settings({name: found[name] for name in names}, brief=brief)
 
 
 def _what_sweep(sweep: SweepEntry, *, brief: bool) -> str:

@@ -17,12 +17,25 @@ from shoal.review.wording import counted
 from shoal.rundir.info import Status
 
 Key = TypeVar("Key", bound=Hashable)
-INCIDENTAL = ("task=", "outputs=", "hydra", "tags=", "note=")
+_INCIDENTAL = ("task=", "outputs=", "hydra", "tags=", "note=")
 """Words of a command line that set nothing that is learned from."""
 
 
 @runtime_checkable
-class RankedRun(Judgeable, Protocol):
+class Distinguished(Protocol):
+    """What sets a run apart, as its record has it."""
+
+    @property
+    def differs(self) -> Mapping[str, Any]:
+        """In a sweep: in what it differs from its neighbors."""
+
+    @property
+    def overrides(self) -> Sequence[str]:
+        """What its command line set."""
+
+
+@runtime_checkable
+class RankedRun(Judgeable, Distinguished, Protocol):
     """The fields of a run that a ranking reads."""
 
     @property
@@ -32,14 +45,6 @@ class RankedRun(Judgeable, Protocol):
     @property
     def seed(self) -> int:
         """Its seed."""
-
-    @property
-    def differs(self) -> Mapping[str, Any]:
-        """In a sweep: in what it differs from its neighbors."""
-
-    @property
-    def overrides(self) -> Sequence[str]:
-        """What its command line set."""
 
     @property
     def reason(self) -> str | None:
@@ -139,7 +144,7 @@ def rank(
     settings.sort(key=lambda setting: _place(setting, yardstick.way))
     # One repeated setting makes it a comparison of means.
     several = any(setting.spread.of + setting.halved > 1 for setting in settings)
-    names = dict.fromkeys(name for _, run, _ in every for name in _settings(run) if repeats(name))
+    names = dict.fromkeys(name for _, run, _ in every for name in distinguishing(run) if repeats(name))
     found = tuple(_compared(settings) if tested and several else settings)
     return Ranking(yardstick=yardstick, over=(repeated_over(names) or "seeds") if several else "", settings=found)
 
@@ -151,7 +156,7 @@ def _setting(members: Sequence[tuple[Key, RankedRun, str]], yardstick: Yardstick
     known = {key: value for key, value in values.items() if value is not None and math.isfinite(value)}
     diverged = sum(run.status is Status.DIVERGED for _, run, _ in members)
     return RankedSetting(
-        values={name: value for name, value in _settings(members[0][1]).items() if not repeats(name)},
+        values={name: value for name, value in distinguishing(members[0][1]).items() if not repeats(name)},
         members=tuple(key for key, _, _ in members),
         runs=tuple(sorted(known, key=lambda key: place(known[key], way))),
         # A run that diverged counts among those there are, and not in the mean.
@@ -185,19 +190,19 @@ def _chance(first: RankedSetting[Any], other: RankedSetting[Any]) -> float | Non
 
 
 def _cell(run: RankedRun, family: str) -> str:
-    return repr((family, run.task, [(name, value) for name, value in _settings(run).items() if not repeats(name)]))
+    return repr((family, run.task, [(name, value) for name, value in distinguishing(run).items() if not repeats(name)]))
 
 
 def _repeat(run: RankedRun) -> tuple[Any, ...]:
     """The key of a repetition: its seeds, then its folds."""
-    found = {"seed": str(run.seed)} | {name: str(value) for name, value in _settings(run).items() if repeats(name)}
+    found = {"seed": str(run.seed)} | {name: str(value) for name, value in distinguishing(run).items() if repeats(name)}
     folds = [pair for pair in found.items() if pair[0].rpartition(".")[2] == "fold"]
     return (tuple(pair for pair in found.items() if pair not in folds), *folds)
 
 
-def _settings(run: RankedRun) -> Mapping[str, Any]:
+def distinguishing(run: Distinguished) -> Mapping[str, Any]:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
     if run.differs:
         return run.differs
-    words = [word.lstrip("+") for word in run.overrides if not word.startswith(INCIDENTAL)]
+    words = [word.lstrip("+") for word in run.overrides if not word.startswith(_INCIDENTAL)]
     return {name: value for name, _, value in (word.partition("=") for word in words)}
