@@ -104,3 +104,18 @@ def test_what_no_stack_can_follow_ends_it_where_it_comes_up(module: Any, data: A
         fit(running, Kept())
 
     assert words in reason(error.value, running.members[0].module)
+
+
+BRANCHING = "def act(x):\n    if x.item():\n        return x\n"
+
+
+def test_a_reason_names_the_line_of_the_package_that_a_module_is_made_of() -> None:
+    made: dict[str, Any] = {}
+    exec(compile(BRANCHING, "/venv/site-packages/published/activations.py", "exec"), made)
+    with pytest.raises(RuntimeError) as raised:
+        torch.vmap(made["act"])(torch.ones(2))
+    assert raised.value.__traceback__
+
+    within = raised.value.with_traceback(raised.value.__traceback__.tb_next)  # without this test's own line
+
+    assert reason(within, styled.Annealed()).startswith("activations.py:2 branches on a tensor's value")

@@ -20,6 +20,11 @@ _LIBRARIES = (
     *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build", "dropin")),
     f"{Path(inspect.__file__).parent}/",
 )
+_UPSTREAM = tuple(
+    f"/site-packages/{name}/"
+    for name in ("torch", "torchmetrics", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities")
+)
+"""What a step is written with, and never where it goes wrong."""
 _SENTENCES = {
     ("random",): "draws random numbers without a key",
     ("dynamic shape", "nonzero"): (
@@ -70,15 +75,16 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
 
 
 def _innermost(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame that is the user's."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """The innermost frame that is the user's; where the module comes out of a package, that of what it is made of."""
     # Code that was made while the program runs, as by torch.fx, has a name in brackets and no file to look into.
-    own = [
-        frame
-        for frame in frames
-        if not frame.filename.startswith("<") and not any(name in frame.filename for name in _LIBRARIES)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    own = [each for each in frames if not any(name in each.filename for name in _LIBRARIES)]
+    packaged = [
+        each
+        for each in frames
+        if _LIBRARIES[0] in each.filename and not any(name in each.filename for name in _UPSTREAM)
     ]
-    return own[-1] if own else None
+    return next(reversed(own or packaged), None)
 
 
 def of_mapping(error: BaseException) -> bool:
