@@ -8,10 +8,10 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -24,6 +24,13 @@ from omegaconf import OmegaConf
 
 from shoal.dropin.hydra_program import HydraJob, HydraProgram
 from shoal.engines.step.cache import folder
+from shoal.errors import brief
+from shoal.rundir.file_lock import locked
+
+log = logging.getLogger("hydra.shoal")
+
+_FORGETS = "a command that is killed begins anew"
+"""What it comes to where the jobs that are done can be kept in memory alone."""
 
 _open: dict[str, JobsDone] = {}
 """By command: a sweeper may launch several times."""
@@ -32,7 +39,7 @@ _open: dict[str, JobsDone] = {}
 class JobsDone:
     """The jobs of a sweep that have begun and that are done, written as they come."""
 
-    def __init__(self, file: IO[str], program: HydraProgram) -> None:
+    def __init__(self, file: IO[str] | io.StringIO, program: HydraProgram) -> None:
         """`file` is locked, and may hold the ledger of a command that was killed."""
         self.file = file
         self.sweep_dir = ""
@@ -145,7 +152,7 @@ def _key(program: HydraProgram) -> str:
     return hashlib.blake2b("\0".join(text).encode(), digest_size=16).hexdigest()
 
 
-def _locked(key: str) -> IO[str]:
+def _locked(key: str) -> IO[str] | io.StringIO:
     """The first file of a command that no other process has; one in memory where the user has no cache folder."""
     try:
         place = folder("sweeps")
@@ -154,18 +161,16 @@ def _locked(key: str) -> IO[str]:
         for number in range(100):
             # Not `w`, which would empty the ledger before its lock is had.
             file = open(place / f"{key}-{number}.jsonl", "a+", encoding="utf-8")  # noqa: SIM115
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-            else:
+            if locked(file, wait=False):
                 return file
-    except (OSError, RuntimeError):
-        pass
+            file.close()
+        log.warning("%s: a command like this one has all of its files", _FORGETS)
+    except (OSError, RuntimeError) as error:
+        log.warning("%s: %s", _FORGETS, brief(error))
     return io.StringIO()
 
 
-def _entries(file: IO[str]) -> Iterator[dict[str, Any]]:
+def _entries(file: IO[str] | io.StringIO) -> Iterator[dict[str, Any]]:
     file.seek(0)
     text = file.read()
     if text and not text.endswith("\n"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import pickle
 import shutil
 import tempfile
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+from shoal.rundir.file_lock import locked
 
 Gathered = tuple[list[Tensor], Any]
 """Tensors, and how batches are made of them."""
@@ -32,7 +33,7 @@ class SharedSamples:
         with ExitStack() as stack:
             with suppress(OSError):  # no folder any more
                 lock = stack.enter_context(open(f"{path}.lock", "w"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                locked(lock, wait=True)
             found = _read(path) if path.exists() else None
             if found is None:
                 found = gather()
@@ -47,13 +48,13 @@ def shared() -> Iterator[SharedSamples]:
     # A lock ends with its process: a folder whose lock can be had belongs to nobody.
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError), open(left / _HELD, "w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
+            if locked(held, wait=False):
+                shutil.rmtree(left, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as place,
         open(Path(place) / _HELD, "w") as held,
     ):
-        fcntl.flock(held, fcntl.LOCK_EX)
+        locked(held, wait=True)
         yield SharedSamples(Path(place))
 
 
