@@ -89,22 +89,27 @@ def _together(measuring: Measuring, network: FormulaNetwork, parts: Mapping[str,
         steps=measuring.steps,
         profile=_profile(fits),
         bootstrap=_bootstrap(fits),
-        warnings=tuple(
-            f"{network.formula.by}={name}: {warning}" for name, fit in fits.items() for warning in fit.warnings
-        ),
-        groups=tuple(
-            OfGroup(
-                name=name,
-                samples=fit.samples,
-                cost=fit.cost,
-                r2=fit.r2,
-                freedom=fit.freedom,
-                reduced=fit.reduced,
-                weight=fit.weight,
-                weights=fit.weights,
-            )
-            for name, fit in fits.items()
-        ),
+        warnings=_warnings(network, fits),
+        groups=tuple(_of_group(name, fit) for name, fit in fits.items()),
+    )
+
+
+def _warnings(network: FormulaNetwork, fits: Mapping[str, Fit]) -> tuple[str, ...]:
+    """What the fits of the groups warn of, each with its group before it."""
+    return tuple(f"{network.formula.by}={name}: {warning}" for name, fit in fits.items() for warning in fit.warnings)
+
+
+def _of_group(name: str, fit: Fit) -> OfGroup:
+    """The line of a group: how well its own curve fits."""
+    return OfGroup(
+        name=name,
+        samples=fit.samples,
+        cost=fit.cost,
+        r2=fit.r2,
+        freedom=fit.freedom,
+        reduced=fit.reduced,
+        weight=fit.weight,
+        weights=fit.weights,
     )
 
 
