@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def _in_mlflow(run: Run) -> Kept:
 
 def _in_wandb(run: Run) -> Kept:
     [path] = run.path.glob("wandb/offline-run-*/run-*.wandb")
-    records = list(_records(path))
+    records = _written(path)
     [begun] = [each.run for each in records if each.HasField("run")]
     settings = {item.key: json.loads(item.value_json) for each in records for item in each.config.update}
     rows = []
@@ -93,6 +94,16 @@ def _in_wandb(run: Run) -> Kept:
             rows.append({"step": row.pop("trainer/global_step")} | row)
     codes = [each.exit.exit_code for each in records if each.HasField("exit")]
     return Kept(begun.display_name, list(begun.tags), {k: str(v) for k, v in settings.items()}, rows, str(codes))
+
+
+def _written(path: Path) -> list[Any]:
+    """All records of a run that has ended: a process of W&B's own writes them, some after it was told the end."""
+    for _ in range(600):
+        records = list(_records(path))
+        if any(each.HasField("exit") for each in records):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has no end")
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -105,6 +116,8 @@ def _records(path: Path) -> Iterator[Any]:
             at += left
             continue
         length, kind = struct.unpack("<4xHB", content[at : at + 7])
+        if at + 7 + length > len(content):
+            return  # which is being written
         whole += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a record in one piece, or its last one
