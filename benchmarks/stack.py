@@ -107,7 +107,8 @@ def _block(members: Sequence[Member], train: Mapped, val: Mapped, update: Update
     def run(epochs: int) -> None:
         for _ in range(epochs):
             number = clock.now[0]
-            history = training.epoch(gathered.epoch(number, dtype=torch.float32), lrs, clock, n_batches=len(gathered))
+            batches = list(gathered.epoch(number, dtype=torch.float32))
+            history = training.epoch(batches, lrs, clock, n_batches=len(batches))
             torch.stack(history.losses).mean(0).tolist()
             measured = [each["val/loss"] for each in evaluate(running.stack, val, [held], clock).logged]
             torch.stack(measured).mean(0).tolist()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from shoal.engines.stack.clipping import GradientLimits
-from shoal.engines.stack.epoch import EpochHistory, Training
+from shoal.engines.stack.epoch import Training
+from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.stack import Stack
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.mapped import Mapped

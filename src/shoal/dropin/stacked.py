@@ -18,7 +18,8 @@ from shoal.dropin.untouched import Untouched, replace
 from shoal.dropin.waiting import Passed, Trained, Waiting, side_by_side
 from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.clipping import GradientLimits
-from shoal.engines.stack.epoch import EpochHistory, Training
+from shoal.engines.stack.epoch import Training
+from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.stack.steady import steady

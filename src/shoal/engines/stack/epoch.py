@@ -10,48 +10,21 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.clipping import row_norms
-from shoal.engines.stack.moving import fetched, sent
+from shoal.engines.stack.epoch_history import EpochHistory
+from shoal.engines.stack.moving import sent
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
-from shoal.engines.stack.update import Update
+from shoal.engines.stack.update import ProgrammedUpdate, Update
+from shoal.engines.stack.whole_epoch import PlannedStep, WholeEpoch
 from shoal.engines.step.clock import Clock
-from shoal.engines.step.filled import LATEST
+from shoal.engines.step.exact import remembered
+from shoal.engines.step.exact.rows import same_bits
 from shoal.engines.step.mapped import Mapped
 from shoal.optimizers.rule import Column
 from shoal.optimizers.squares import Problem
-
-
-@dataclass
-class EpochHistory:
-    """What the steps of an epoch gave, in their order; one value for every row of the stack."""
-
-    losses: list[Float[Tensor, " runs"]] = field(default_factory=list)
-    logged: list[dict[str, Tensor]] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    """Samples of each batch."""
-    norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
-    """Norm of the gradient before clipping, for each optimizer step."""
-    clipped_norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
-    """Norm of the gradient after clipping, where there is any."""
-    outputs: list[Float[Tensor, "runs batch ..."]] = field(default_factory=list)
-    """What the steps returned, where it is kept."""
-
-    def log(self, logged: dict[str, Tensor]) -> None:
-        """Add what a step logged; of what the last step's alone counts, that of the step before is let go."""
-        for name in logged if self.logged else ():
-            if name.startswith(LATEST):
-                self.logged[-1].pop(name, None)
-        self.logged.append(logged)
-
-    def fetch(self, device: torch.device) -> EpochHistory:
-        """Have them in main memory; they are on this device."""
-        vars(self).update(fetched(vars(self), device))
-        return self
 
 
 @dataclass
@@ -98,13 +71,29 @@ class Training:
         """Train on the batches, whose tensors have the runs as their first dimension.
 
         `lrs` gives each optimizer step's learning rates; the last one stands for all that follow. The `first` batches
-        of the `n_batches` are done. Before each optimizer step `stop` is asked whether the ones before were the last.
+        of the `n_batches` are done. Before each optimizer step `stop` is asked whether the ones before were the last;
+        once in a while, where batches in a list have their steps taken at once.
         """
+        # All steps at once: on a device each step's would be a transfer, which costs as much as the step.
+        numbers = self._numbers(lrs, math.ceil((n_batches - first) / self.accumulate))
+        whole = self._whole(batches, numbers, clock) if isinstance(batches, list) else None
+        history = self._at_once(whole, clock, stop) if whole else None
+        if history is not None:
+            return history
+        return self._by_steps(batches, numbers, clock, n_batches=n_batches, first=first, stop=stop)
+
+    def _by_steps(
+        self,
+        batches: Iterable[Any],
+        numbers: Sequence[tuple[Column, ...]],
+        clock: Clock,
+        *,
+        n_batches: int,
+        first: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> EpochHistory:
         history = EpochHistory()
         epoch, _, step = clock.now
-        n_steps = math.ceil((n_batches - first) / self.accumulate)
-        # All steps at once: on a device each step's would be a transfer, which costs as much as the step.
-        numbers = self._numbers(lrs, n_steps)
         if self._objects:
             self._objects.begin()
         for number, batch in enumerate(batches, first):
@@ -126,6 +115,45 @@ class Training:
         clock.set(epoch + 1, 0, step)
         return history.fetch(self.stack.device)
 
+    def _whole(self, batches: list[Any], numbers: Sequence[tuple[Column, ...]], clock: Clock) -> WholeEpoch | None:
+        """The steps of an epoch as one; None where they cannot be, or more is done between them."""
+        stack, update = self.stack, self._updating
+        between = self.accumulate > 1 or self._clippings or stack.averages or self.mapped.unreached
+        if between or not isinstance(update, ProgrammedUpdate) or not update.program.compiled or not all(stack.active):
+            return None
+        given = self.mapped.given(self._views, stack.buffers, batches, clock) or ()
+        steps = [PlannedStep(batch, *each, own) for batch, each, own in zip(batches, given, numbers, strict=False)]
+        return WholeEpoch.of(stack, self._grads, update, steps) if steps else None
+
+    def _at_once(self, whole: WholeEpoch, clock: Clock, stop: Callable[[], bool]) -> EpochHistory | None:
+        """What its steps give; None, and all is as before, where they have to be taken one by one."""
+        known, (epoch, _, step) = self.update.exact, clock.now
+        if whole.name not in known:
+            known[whole.name] = remembered.known(whole.digest) or self._agrees(whole, clock)
+        history = whole.take(stop) if known[whole.name] else None
+        if history is not None:
+            history.norms += [self._norms(whole.last)] * bool(history.losses)
+            clock.set(epoch + 1, 0, step + len(history.losses))
+        return history
+
+    def _agrees(self, whole: WholeEpoch, clock: Clock) -> bool:
+        """Whether steps taken at once give the bits of steps taken one by one; all is as before."""
+        now, some = clock.now, whole.some_of_each()
+        at_once = some.take()
+        if at_once is None:
+            return False
+        found = [*at_once.tensors(), self._norms(some.last), *some.copied()]
+        some.put_back()
+        batches = [each.batch for each in some.steps]
+        history = self._by_steps(batches, [each.numbers for each in some.steps], clock, n_batches=len(batches))
+        expected = [*history.tensors(), history.norms[-1], *some.copied()]
+        some.put_back()
+        clock.set(*now)
+        exact = all(map(same_bits, found, expected))
+        if exact:
+            remembered.keep(whole.digest)
+        return exact
+
     def _gradient(self, batch: Any, clock: Clock, history: EpochHistory, *, add: bool) -> None:
         """Put the gradients of a batch in their matrix, or add them to it; stop runs whose loss is not finite."""
         stack = self.stack
@@ -135,9 +163,7 @@ class Training:
         torch._foreach_add_(self._grad_views, result.grads) if add else torch._foreach_copy_(
             self._grad_views, result.grads
         )
-        history.losses.append(result.losses)
-        history.log(result.logged)
-        history.sizes.append(_n_samples(batch))
+        history.note(result, batch)
         # One sum for all runs; which of them it is, is only asked where there is one.
         if not _all_finite(result.losses):
             self._stop(result.losses.isfinite(), "loss", history)
@@ -256,12 +282,6 @@ class Training:
                 stack.diverged[row] = Divergence(stack.steps[row], what, max(norms, default=None))
 
 
-def _n_samples(batch: Any) -> int:
-    """The length of the first tensor of each run's batch, as Lightning counts samples."""
-    lengths = (leaf.shape[1] for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim() > 1)
-    return int(next(lengths, 1))
-
-
 def _all_finite(values: Tensor) -> bool:
     """Whether the sum of all elements is finite: a sum that overflows counts as not finite, too."""
     return math.isfinite(float(values.sum()))
@@ -276,8 +296,6 @@ def evaluate(stack: Stack, mapped: Mapped, loaders: Sequence[Iterable[Any]], clo
             clock.set(clock.now[0], number, clock.now[2])
             result = mapped(views, stack.buffers, batch, clock)
             result.check(stack.active)
-            history.losses.append(result.losses)
-            history.log(result.logged)
-            history.sizes.append(_n_samples(batch))
+            history.note(result, batch)
             history.outputs.extend(result.outputs)
     return history.fetch(stack.device)

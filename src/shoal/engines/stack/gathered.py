@@ -67,6 +67,11 @@ class Gathered:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of an epoch's samples of all runs."""
+        return sum(each.numel() * each.element_size() for run in self.runs for each in run.tensors)
+
     def kinds(self, *, dtype: torch.dtype, end: int) -> Iterator[Any]:
         """A batch of each size that is among the first `end` of an epoch, made of the first samples of each run."""
         for size in dict.fromkeys(self._sizes[:end]):

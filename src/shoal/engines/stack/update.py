@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,8 @@ class Update:
         self._guarded: dict[Any, Program] = {}
         """Those that the guard has passed."""
         self._heat = heat or Heat()
+        self.exact: dict[str, bool] = {}
+        """Whether steps that are taken at once have the bits of steps taken one by one, by what they are taken by."""
 
     def of(self, stack: Stack, grads: Tensor) -> Updating:
         """The update of a stack by the gradients that stand in `grads`.
@@ -52,7 +55,7 @@ class Update:
             if found.key not in self._guarded:
                 self._guarded[found.key] = self._settled(program, stack, found)
             program = self._guarded[found.key]
-        return lambda step: program(*found.tensors, *step)
+        return ProgrammedUpdate(program, found.tensors)
 
     def _settled(self, program: Program, stack: Stack, found: _Flat) -> Program:
         """The program as the guard lets it pass."""
@@ -73,6 +76,18 @@ class Update:
         subject = OfProgram(program, lambda inputs: program, alone)
         self.guard.settle(subject, [*found.tensors, *step], found.text)
         return subject.program
+
+
+@dataclass(frozen=True)
+class ProgrammedUpdate:
+    """An update by a program."""
+
+    program: Program
+    tensors: list[Tensor]
+    """What it is given in every step."""
+
+    def __call__(self, step: tuple[Column, ...]) -> None:
+        self.program(*self.tensors, *step)
 
 
 class _Flat(NamedTuple):

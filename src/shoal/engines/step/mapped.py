@@ -177,6 +177,29 @@ class Mapped:
         found = flat(*flat.inputs)
         return flat.names.of(found)
 
+    def given(
+        self, params: Tensors, buffers: Tensors, batches: Sequence[Any], clock: Clock
+    ) -> list[tuple[Trace, list[Tensor]]] | None:
+        """For each batch the trace that a call would run, and what on; None where calls do more than that.
+
+        Raises:
+            InexactError: as a call.
+        """
+        keys = clock.keys_of(trains=self.gradients, needed=False) if type(clock) is Clock else ()
+        found: dict[Any, Trace] = {}
+        result: list[tuple[Trace, list[Tensor]]] = []
+        for batch in batches:
+            own = leaves(batch, keys)
+            key = tuple((each.shape, each.stride(), each.dtype) for each in own)
+            if key not in found:
+                trace = self._ready(_Flat(self, params, buffers, batch, clock)) if type(clock) is Clock else None
+                # What draws has other keys in each step.
+                if trace is None or self.draws:
+                    return None
+                found[key] = trace
+            result.append((found[key], [*params.values(), *buffers.values(), *own]))
+        return result
+
     def forget(self) -> None:
         """Trace the step anew: it has changed since."""
         self._traces.clear()

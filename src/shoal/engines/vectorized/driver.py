@@ -20,7 +20,8 @@ from torch import Tensor
 from shoal.engines import launching
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
-from shoal.engines.stack.epoch import EpochHistory, Training, evaluate
+from shoal.engines.stack.epoch import Training, evaluate
+from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady

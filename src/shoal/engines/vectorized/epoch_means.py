@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shoal.engines.returned import added
-from shoal.engines.stack.epoch import EpochHistory
+from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.step.logged import WEIGHT, Entry, Stage, Total
 from shoal.engines.vectorized.running import Running
 

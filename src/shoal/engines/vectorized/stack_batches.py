@@ -14,6 +14,9 @@ from shoal.engines.vectorized.running import Running
 from shoal.models import Dropout
 from shoal.seeding import Stream, derived
 
+LISTED = 1 << 25
+"""Bytes of an epoch's samples, of all runs, that may lie in memory a second time: steps taken at once need them all."""
+
 
 class StackBatches:
     """The batches of the runs in the rows of a stack as it is: a smaller stack has others."""
@@ -41,11 +44,20 @@ class StackBatches:
         """Whether there are validation batches."""
         return any(self._val)
 
-    def training(self, first: int, end: int) -> Iterator[Any]:
-        """The epoch's batches from `first` to before `end`; before each is given, every dropout has its keys."""
+    def training(self, first: int, end: int) -> Iterable[Any]:
+        """The epoch's batches from `first` to before `end`; before each is given, every dropout has its keys.
+
+        A list, where they are known beforehand and not too large.
+        """
+        running = self.running
+        batches = self._train.epoch(running.epoch, first=first, end=end, dtype=running.stack.params.dtype)
+        if self._dropouts or isinstance(self._train, Streams) or self._train.n_bytes > LISTED:
+            return self._keyed(batches, first)
+        return list(batches)
+
+    def _keyed(self, batches: Iterable[Any], first: int) -> Iterator[Any]:
         running = self.running
         seeds = [running.members[run].job.seed for run in running.filled]
-        batches = self._train.epoch(running.epoch, first=first, end=end, dtype=running.stack.params.dtype)
         for number, batch in enumerate(batches, first):
             for name, part in self._dropouts.items():
                 keys = [derived(seed, Stream.DROPOUT, running.epoch, number, part.layer) for seed in seeds]

@@ -99,7 +99,8 @@ class Draft:
             function = getattr(loops, self._names[unit.function]) if unit.pointwise else getattr(fixed, unit.function)
             return pieces.address(function)
 
-        return Addresses(fixed.each_run, of)
+        steps = {each: getattr(fixed, pieces.name("steps", each), None) for each in pieces.SUFFIXES}
+        return Addresses(fixed.each_run, of, {dtype: found for dtype, found in steps.items() if found is not None})
 
     def _chosen(self, units: Sequence[Unit], addresses: Addresses) -> Unit | None:
         """The first of the units that agrees with torch; of products the fastest one."""

@@ -6,20 +6,21 @@ typedef void function(void *const *p, const long *n);
 /* p are the tensors, and memory for what lies between the calls. n are the runs and the calls, and for each call its
    function, its numbers and its operands: each is a tensor, where in it the first run's begins, and how far it is from
    there to the next one's, both in bytes. */
-void each_run(void *const *p, const long *n) {
-  const long runs = n[0], calls = n[1];
-  for (long run = 0; run < runs; run++) {
-    const long *at = n + 2;
-    for (long call = 0; call < calls; call++) {
-      function *const compute = (function *)at[0];
-      const long *const numbers = (const long *)at[1];
-      const long operands = at[2];
-      void *q[operands];
-      at += 3;
-      for (long i = 0; i < operands; i++, at += 3) q[i] = (char *)p[at[0]] + at[1] + run * at[2];
-      compute(q, numbers);
-    }
+static void one_run(void *const *p, const long *n, long run) {
+  const long calls = n[1], *at = n + 2;
+  for (long call = 0; call < calls; call++) {
+    function *const compute = (function *)at[0];
+    const long *const numbers = (const long *)at[1];
+    const long operands = at[2];
+    void *q[operands];
+    at += 3;
+    for (long i = 0; i < operands; i++, at += 3) q[i] = (char *)p[at[0]] + at[1] + run * at[2];
+    compute(q, numbers);
   }
+}
+
+void each_run(void *const *p, const long *n) {
+  for (long run = 0; run < n[0]; run++) one_run(p, n, run);
 }
 
 /* A function of the library's over numbers without gaps: where it is, how many there are, and its mode. */

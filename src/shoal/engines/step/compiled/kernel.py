@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -30,6 +30,8 @@ class Addresses:
     each_run: Callable[..., Any]
     """Calls functions in a row, run by run."""
     of: Callable[[Unit], int]
+    steps: Mapping[torch.dtype, Any]
+    """Take steps in a row, run by run, by type; none where the processor has no vectors."""
 
 
 class Kernel:
@@ -45,7 +47,7 @@ class Kernel:
         self.inputs, self.views = _read(units, self.nodes, values)
         self.outputs = [node for unit in units for node in unit.group.outputs if _seen(node, self.nodes, values)]
         self.n_outputs = len(self.outputs)
-        self._function = addresses.each_run
+        self.addresses = addresses
         self._covers = self._coverable(values)
         scratch = Scratch(units, self.outputs, values)
         self._scratch = torch.empty(scratch.size, dtype=torch.uint8)
@@ -56,6 +58,7 @@ class Kernel:
         self._pointers[-1] = self._scratch.data_ptr()
         self._made = [(values[node].shape, values[node].stride(), values[node].dtype) for node in self.outputs]
         self._nowhere = [None] * self.n_outputs
+        self._apart: dict[tuple[tuple[int, int], ...], Any] = {}
 
     def _table(self, addresses: Addresses, scratch: Scratch, values: Values) -> list[int]:
         """What `each_run` is told; see there."""
@@ -77,13 +80,39 @@ class Kernel:
 
     def __call__(self, *inputs: Tensor, over: Sequence[Tensor | None] = ()) -> list[Tensor]:
         """The units' outputs; `over` says for each whether it goes into memory of this tensor."""
-        outputs = [
+        outputs = self.made(over)
+        self._pointers[:-1] = [tensor.data_ptr() for tensor in (*inputs, *outputs)]
+        self.addresses.each_run(self._pointers, self._numbers)
+        return outputs
+
+    def made(self, over: Sequence[Tensor | None] = ()) -> list[Tensor]:
+        """Memory for the outputs: the tensors of `over`, and new ones where it has none."""
+        return [
             torch.empty_strided(shape, stride, dtype=dtype) if place is None else place
             for (shape, stride, dtype), place in zip(self._made, over or self._nowhere, strict=True)
         ]
-        self._pointers[:-1] = [tensor.data_ptr() for tensor in (*inputs, *outputs)]
-        self._function(self._pointers, self._numbers)
-        return outputs
+
+    def pointers(self, inputs: Sequence[int], outputs: Sequence[int]) -> list[int]:
+        """What its functions are given of tensors that begin at these addresses."""
+        return [*inputs, *outputs, self._scratch.data_ptr()]
+
+    def calls(self, apart: Mapping[int, int]) -> int:
+        """Where its calls are told for outputs, by their number, of which two runs' lie so many bytes apart."""
+        key = tuple(apart.items())
+        if key not in self._apart:
+            self._apart[key] = (ctypes.c_long * len(self._numbers))(*self._spread(apart))
+        return ctypes.addressof(self._apart[key])
+
+    def _spread(self, apart: Mapping[int, int]) -> list[int]:
+        # By the numbers, since the units' nodes are no longer there; see `each_run` for what stands where.
+        numbers, at = list(self._numbers), 2
+        for _ in range(numbers[1]):
+            operands = numbers[at + 2]
+            for place in range(at + 3, at + 3 + 3 * operands, 3):
+                # Tensors are counted inputs first.
+                numbers[place + 2] = apart.get(numbers[place] - len(self.inputs), numbers[place + 2])
+            at += 3 + 3 * operands
+        return numbers
 
     def may_cover(self, number: int, place: int) -> bool:
         """Whether an output may lie where an input does: nothing of a run is read after it was written over."""

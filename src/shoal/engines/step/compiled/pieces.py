@@ -23,9 +23,9 @@ _REALS = {torch.float32: ("float", "FLOATS"), torch.float64: ("double", "FLOATS 
 
 def source(dtypes: Collection[torch.dtype]) -> str:
     """Their text, with what computes in these types."""
-    both = _text("product.c") + _text("sums.c")
+    both = _text("product.c") + _text("sums.c") + _text("steps.c")
     typed = [_typed(dtype, both) for dtype in SUFFIXES if dtype in dtypes]
-    return "\n".join([_text("vectors.h"), "#if defined(FLOATS)", *typed, "#endif", _text("each_run.c")])
+    return "\n".join([_text("vectors.h"), _text("each_run.c"), "#if defined(FLOATS)", *typed, "#endif"])
 
 
 def name(function: str, dtype: torch.dtype) -> str:

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 
 from shoal.engines.step.compiled.draft import Draft
 from shoal.engines.step.compiled.library import CannotCompileError
+from shoal.engines.step.compiled.one_kernel import OneKernel
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.rows import made, same_bits, varied
 from shoal.engines.step.lowering import lowered
@@ -72,6 +73,10 @@ class Program:
         self._settled = False
         self.compiled = False
         """Whether kernels have taken over."""
+        self.one_kernel: OneKernel | None = None
+        """The kernel, where one has taken over that does all of it."""
+        self.name = ""
+        """What has taken over, as a digest."""
         self.text: str | None = None
         """All that it computes, where that can be told."""
 
@@ -113,7 +118,7 @@ class Program:
                 if not _agree(self._run, compiled, inputs):
                     raise CannotCompileError("other bits would come of it as a whole")
                 remembered.keep(name)
-            self._run = compiled
+            self._run, self.name, self.one_kernel = compiled, name, OneKernel.of(module)
             self.compiled = True
             self._heat.tell(f"The {self.what} goes on compiled")
         except Exception as error:  # whatever is in the way of it, torch goes on
