@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 
 from foreign import files, swept
-from shoal.dropin import hydra_launch, jobs_done, workers
+from shoal.dropin import hydra_launch, workers
 
 CONFIG = """
 seed: 0
@@ -108,9 +108,6 @@ def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path, m
         patch.setattr(workers, "run", _killed_after_one)
         with pytest.raises(KeyboardInterrupt):
             swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
-    for each in jobs_done._open.values():
-        each.file.close()
-    jobs_done._open.clear()
 
     found = swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
 
@@ -118,6 +115,18 @@ def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path, m
     written = [path.read_text() for path in sorted(tmp_path.glob("swept/*/*/written"))]
     assert written == [f"{n} {n} {n}\n" for n in range(4)]
     assert len(list((tmp_path / "swept").iterdir())) == 1
+
+
+def test_another_sweep_of_the_same_process_runs_all_of_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["hydra/launcher=shoal", "hydra.launcher.processes=0", "seed=range(2)", "hydra.sweep.dir=swept/${now:%f}"]
+    swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
+
+    found = swept(lambda cfg: task(cfg) + 1, CONFIG, words, monkeypatch, folder=tmp_path)
+
+    assert [each.return_value for each in found] == [1, 1.5]
+    assert len(list(tmp_path.glob("swept/*/*/written"))) == 4
 
 
 def _killed_after_one(blocks: Any, work: Any, listener: Any, **_: Any) -> None:

@@ -42,6 +42,8 @@ class JobsDone:
     def __init__(self, file: IO[str] | io.StringIO, program: HydraProgram) -> None:
         """`file` is locked, and may hold the ledger of a command that was killed."""
         self.file = file
+        self.context = program.context
+        """Of which there is one a sweep."""
         self.sweep_dir = ""
         self.begun: dict[int, dict[str, Any]] = {}
         self.done: dict[int, dict[str, Any]] = {}
@@ -59,8 +61,11 @@ class JobsDone:
 
     @classmethod
     def of(cls, program: HydraProgram, *, resume: bool) -> JobsDone:
-        """That of the command that runs."""
+        """That of the sweep that runs."""
         key = _key(program)
+        # A process may sweep several times, as notebooks do: what one has done is not the next one's.
+        if key in _open and _open[key].context is not program.context:
+            _open[key].close()
         if key not in _open:
             file = _locked(key)
             if not resume:
@@ -105,15 +110,18 @@ class JobsDone:
         self._write({"done": job.number, "returned": base64.b64encode(returned).decode()})
 
     def keep(self) -> None:
-        """Leave the ledger for the next command when this process ends."""
+        """Leave the ledger for the next command, in this process or another."""
         atexit.unregister(self.close)
+        self.file.close()
+        for key in [key for key, each in _open.items() if each is self]:
+            del _open[key]
 
     def close(self) -> None:
         """Remove the ledger: its sweep is over."""
         if not isinstance(self.file, io.StringIO):
             with contextlib.suppress(OSError):
                 os.unlink(self.file.name)
-        self.file.close()
+        self.keep()
 
     def _go_on(self, program: HydraProgram) -> None:
         """Let times in the configuration be those of the killed command, and so the sweep's directory."""
