@@ -41,6 +41,7 @@ from shoal.machine import processor
 from shoal.record.checkpoint_file import load
 from shoal.rundir import read_config
 from shoal.seeding import seed_global
+from shoal.signals import Interrupted
 
 PIECES = Path(__file__).parent / "pieces.yaml"
 LENGTH = ["callbacks=quiet", "trainer.precision=64-true", "trainer.num_sanity_val_steps=0"]
@@ -111,11 +112,15 @@ def row(piece: Mapping[str, Any]) -> Row:
     name = str(piece["name"])
     try:
         run = shoal.train([*words(piece), "trainer.max_epochs=2"])
+    except Interrupted:  # says nothing of the piece: the same command goes on with it
+        raise
     except Exception as error:
         return (name, "no", "no", said(error), "", "")
     stacks, reason, together = stacked(piece)
     try:
         apart = difference(together or run)
+    except Interrupted:
+        raise
     except Exception as error:
         apart = said(error)
     return (name, "yes", stacks, reason, apart, faster(piece) if stacks == "yes" else "")
@@ -143,6 +148,8 @@ def stacked(piece: Mapping[str, Any]) -> tuple[str, str, Run | None]:
     try:
         with redirect_stderr(told), redirect_stdout(io.StringIO()):
             sweep = shoal.sweep([*words(piece), "seed=0,1", "sweep.processes=0", "trainer.max_epochs=2"])
+    except Interrupted:
+        raise
     except Exception as error:
         return "no", said(error), None
     found = re.search(r"alone(?:: | +jobs? )[^:]*: (.*)", told.getvalue())
