@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,11 +15,15 @@ import shoal
 from fitting import fit_of
 from shoal.cli import run as command
 from shoal.errors import ConfigError
+from shoal.expressions import parse
 from shoal.fits import covariance
 from shoal.fits.bootstrap import resampled, solution
 from shoal.fits.measured import Ended
 from shoal.fits.residual_tests import normality
 from shoal.losses import Binomial, Cauchy, Huber, Loss, Poisson, SoftL1
+from shoal.models import Formulas
+from shoal.optimizers import LevenbergMarquardt
+from shoal.optimizers.squares import Tolerances, solve
 from shoal.tails import chi2_beyond, f_beyond, t_quantile
 from shoal.tasks.formula_problem import FormulaProblem
 from spread import one_of
@@ -126,6 +131,23 @@ def test_a_bound_that_holds_a_parameter_is_told_and_a_start_there_moves(table: P
     assert held["parameters"][0]["note"] == "at its bound"
     assert held["warnings"] == ["b1 is at its bound, 200: its error is not known"]
     assert free["parameters"][0]["value"] == pytest.approx(CERTIFIED["b1"][0], rel=1e-8)
+
+
+def test_a_parameter_that_came_to_its_bound_stays_exactly_there() -> None:
+    x = 0.5 * torch.arange(24, dtype=torch.float64).expand(40, -1)
+    noise = torch.randn(40, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y = 5 * (-0.4 * x).exp() + 1 + 0.05 * noise
+    curve = parse("a*exp(-k*x)+c", variables=("x", "a", "k", "c"))
+    free = FormulaProblem.of(Formulas((curve,)), ("a", "k", "c"), {"x": x}, y[:, :, None])
+    start = torch.tensor([1, 1, 0], dtype=torch.float64).expand(40, -1)
+    beyond = torch.full_like(start, torch.inf)
+    low = torch.where(torch.tensor([False, True, False]), 0.5, -beyond)
+    usual = LevenbergMarquardt()
+    limits = Tolerances(*(start.new_full((40,), each) for each in (usual.gradient, usual.step, usual.cost)))
+
+    found = solve(replace(free, bounds=(low, beyond)), start, limits, damping=usual.damping, acceleration=True)
+
+    assert found.params[:, 1].unique().tolist() == [0.5]
 
 
 ROBUST = {

@@ -197,7 +197,13 @@ def _damped(of: Reflected, right: Params, factor: OfRuns) -> tuple[Params, Refle
     columns = torch.cat([of.upper, diagonal.expand(n, len(right), n)], dim=-1)
     below = torch.cat([right, torch.zeros_like(right)], dim=-1)
     small = decomposed(columns, below[None])
-    return -solved(small.upper, small.rest[0][:, :n]), small
+    return _without_idle(of, -solved(small.upper, small.rest[0][:, :n])), small
+
+
+def _without_idle(of: Reflected, step: Params) -> Params:
+    """The step without that of parameters that have no effect, or are held at a bound."""
+    # It is 0 but for rounding, which a small damping magnifies: enough to leave the bound, and be taken for free.
+    return torch.where((of.upper == 0).all(-1).T, 0.0, step)
 
 
 def _accelerated(
@@ -222,7 +228,7 @@ def _accelerated(
     second = (2 / _PROBE) * ((ahead.residuals - point.values.residuals) / _PROBE - slope)
     right = of.reflect(second)[:, :n]
     below = small.reflect(torch.cat([right, torch.zeros_like(right)], dim=-1))
-    bend = -0.5 * solved(small.upper, below[:, :n])
+    bend = _without_idle(of, -0.5 * solved(small.upper, below[:, :n]))
     # No number where the step has no length: the comparison is then false.
     ratio = 2 * summed(bend.square()).sqrt() / summed(first.square()).sqrt()
     return torch.where((ratio <= _BENT)[:, None], first + bend, first)
