@@ -24,7 +24,7 @@ from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel
 from shoal.names import TRAIN_LOSS
-from shoal.optimizers import LBFGS, Own, Upstream
+from shoal.optimizers import LBFGS, Own, TorchOptimizer
 from shoal.optimizers.parts import Together
 from shoal.schedulers import OneCycle, Plateau
 from shoal.tasks import LightningTask, Parabola
@@ -162,7 +162,7 @@ def test_an_optimizer_made_of_others_with_groups_of_their_own_is_refused() -> No
 def jobs_of(name: str, **changes: Any) -> list[Job]:
     """Two runs of one rate and one of another, in float32."""
     cls, settings = {**OPTIMIZERS, **APART}[name]
-    optimizers = [Upstream(cls=cls, settings={"lr": lr, **settings}) for lr in (0.01, 0.01, 0.02)]
+    optimizers = [TorchOptimizer(cls=cls, settings={"lr": lr, **settings}) for lr in (0.01, 0.01, 0.02)]
     described = {"precision": "32-true", "max_epochs": 3, "gradient_clip_val": 0.5, **changes}
     return [job(seed, optimizer=optimizer, **described) for seed, optimizer in enumerate(optimizers)]
 
@@ -256,16 +256,16 @@ def test_runs_whose_rates_part_are_stepped_each_by_its_own(scheduler: Any) -> No
         (torch.optim.AdamW, {}, "AdamW"),
         (torch.optim.SGD, {"momentum": 0.9}, "SGD"),
         (torch.optim.RMSprop, {}, "RMSprop"),
-        (torch.optim.RMSprop, {"centered": True}, "Upstream"),
+        (torch.optim.RMSprop, {"centered": True}, "TorchOptimizer"),
     ],
 )
 def test_an_optimizer_of_torchs_that_shoal_has_a_rule_for_is_stepped_by_it(
     cls: Any, settings: dict[str, Any], shoals: str
 ) -> None:
-    optimizer = Upstream(cls=cls, settings={"lr": 0.02, **settings})
+    optimizer = TorchOptimizer(cls=cls, settings={"lr": 0.02, **settings})
 
     assert type(optimizer.in_stack).__name__ == shoals
-    assert (optimizer.stacked() is None) == (shoals == "Upstream")
+    assert (optimizer.stacked() is None) == (shoals == "TorchOptimizer")
     assert optimizer.in_stack.lr == 0.02 if optimizer.stacked() else True
 
 

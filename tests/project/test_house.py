@@ -20,7 +20,7 @@ from shoal.errors import UsageError
 SRC = ROOT / "src"
 ONE_IDEA = {
     *("job", "formula", "sweep", "fit"),  # the same thing as it is built, trained, drawn and read
-    *("by_module", "upstream", "Own", "Upstream"),  # what a module of the user's, or PyTorch, does in several groups
+    "Own",  # what configurations name where a LightningModule itself is the model, has the loss and the optimizer
 }
 """Names that several modules or classes have for one idea."""
 LONGEST_NAME = 72

@@ -211,7 +211,7 @@ def _model(node: Any) -> models.Model:
     made = target(_node(node, "model"), "model")
     if isinstance(made.call, type) and issubclass(made.call, nn.Module):
         cls, settings = called(node, "model", made.without("inputs", "outputs"))
-        return models.Upstream(cls=cls, settings=settings)
+        return models.TorchModel(cls=cls, settings=settings)
     model: models.Model = _built(node, "model", models.Model, "a model: an nn.Module, or a shoal.models.Model")
     return model
 
@@ -230,7 +230,7 @@ def _optimizer(node: Any, key: str = "optimizer") -> optimizers.Optimizer:
     made = target(_node(node, key), key)
     if isinstance(made.call, type) and issubclass(made.call, torch.optim.Optimizer):
         settings = checked(node, key, made.without("params"))
-        return optimizers.Upstream(cls=made.call, settings=settings)
+        return optimizers.TorchOptimizer(cls=made.call, settings=settings)
     if made.call is optimizers.Parts:
         return _parts(node, key, made)
     optimizer: optimizers.Optimizer = _built(node, key, optimizers.Optimizer, "an optimizer")
@@ -261,7 +261,7 @@ def _scheduler(node: Any, key: str = "scheduler") -> schedulers.Scheduler:
     inner = {name: _inner(value, f"{key}.{name}") for name, value in own.items() if _is_inner(value, made, name)}
     rest = {name: value for name, value in own.items() if name not in inner}
     settings = checked(rest, key, made.without("optimizer", *inner))
-    return schedulers.Upstream(cls=made.call, settings={**settings, **inner}, monitor=monitor)
+    return schedulers.TorchScheduler(cls=made.call, settings={**settings, **inner}, monitor=monitor)
 
 
 def _is_inner(value: Any, made: Constructor, name: str) -> bool:
@@ -269,11 +269,11 @@ def _is_inner(value: Any, made: Constructor, name: str) -> bool:
     return name in made.parameters and isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
 
 
-def _inner(nodes: Sequence[Any], key: str) -> list[schedulers.Upstream]:
+def _inner(nodes: Sequence[Any], key: str) -> list[schedulers.TorchScheduler]:
     found = []
     for i, node in enumerate(nodes):
         each = _scheduler(node, f"{key}[{i}]")
-        if not isinstance(each, schedulers.Upstream) or each.monitor:
+        if not isinstance(each, schedulers.TorchScheduler) or each.monitor:
             problem = "must be a scheduler of torch that watches no metric"
             raise ConfigError(f"{key}[{i}].{TARGET}", node[TARGET], problem)
         found.append(each)

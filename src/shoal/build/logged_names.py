@@ -44,7 +44,7 @@ def monitored(job: Job) -> Job:
 def _watching(job: Job, found: Callable[[], str]) -> Job:
     """The job; its scheduler watches what is found, where it is to watch `auto`."""
     scheduler = job.scheduler
-    if not isinstance(scheduler, schedulers.Plateau | schedulers.Upstream) or scheduler.monitor != AUTO:
+    if not isinstance(scheduler, schedulers.Plateau | schedulers.TorchScheduler) or scheduler.monitor != AUTO:
         return job
     return replace(job, scheduler=scheduler.watching(found()))
 

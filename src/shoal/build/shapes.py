@@ -10,7 +10,7 @@ from torch import Tensor
 from shoal.build.hydra_keys import TARGET
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, brief, raised_at
-from shoal.models import Upstream
+from shoal.models import TorchModel
 from shoal.seeding import Stream, global_generator
 from shoal.tasks import Split
 
@@ -26,8 +26,8 @@ def check_fit(job: Job) -> None:
         ConfigError: for the first of task, model and loss that does not fit the ones before it.
     """
     parts = (job.task, job.model, job.loss)
-    # `Upstream` is shoal's, and the module in it somebody else's.
-    if all(type(part).__module__.startswith("shoal.") for part in parts) and not isinstance(job.model, Upstream):
+    # `TorchModel` is shoal's, and the module in it somebody else's.
+    if all(type(part).__module__.startswith("shoal.") for part in parts) and not isinstance(job.model, TorchModel):
         return
     data = job.data
     for samples in filter(None, (data.train, data.val)):

@@ -1,7 +1,6 @@
 """Models: settings that build an `nn.Module` for the inputs and outputs a task has."""
 
 from shoal.models.affine import Affine
-from shoal.models.by_module import Own
 from shoal.models.dropout import Dropout
 from shoal.models.fitted_functions import Curves, Formulas, OwnCode
 from shoal.models.formula import Formula
@@ -9,8 +8,9 @@ from shoal.models.formula_network import FormulaNetwork
 from shoal.models.integration import integrated
 from shoal.models.mlp import ACTIVATIONS, MLP
 from shoal.models.model import Model
+from shoal.models.own_model import Own
 from shoal.models.scalar import Scalar
-from shoal.models.upstream import Upstream
+from shoal.models.torch_model import TorchModel
 
 __all__ = [
     "ACTIVATIONS",
@@ -25,6 +25,6 @@ __all__ = [
     "Own",
     "OwnCode",
     "Scalar",
-    "Upstream",
+    "TorchModel",
     "integrated",
 ]

@@ -3,7 +3,7 @@
 from shoal.schedulers.closed_form import Constant, Cosine, Exponential, OneCycle, Step, WarmUp
 from shoal.schedulers.plateau import Plateau
 from shoal.schedulers.scheduler import Horizon, Schedule, Scheduler
-from shoal.schedulers.upstream import Upstream
+from shoal.schedulers.torch_scheduler import TorchScheduler
 
 __all__ = [
     "Constant",
@@ -15,6 +15,6 @@ __all__ = [
     "Schedule",
     "Scheduler",
     "Step",
-    "Upstream",
+    "TorchScheduler",
     "WarmUp",
 ]

@@ -20,7 +20,7 @@ from shoal.engines.vectorized.configured import own_optimizer
 from shoal.engines.vectorized.hook_names import called
 from shoal.engines.vectorized.run_trainer import RunTrainer
 from shoal.judging import Direction, Mode, way_of
-from shoal.schedulers import Horizon, Upstream
+from shoal.schedulers import Horizon, TorchScheduler
 from shoal.seeding import generators_restored, seed_global
 from shoal.tasks import LightningTask
 
@@ -130,7 +130,7 @@ class Member:
             UnfitError: where a stack cannot be stepped by that.
         """
         optimizer, scheduler = self.job.optimizer, self.job.scheduler
-        if optimizer.stacked() is None or (isinstance(scheduler, Upstream) and beyond_rate(optimizer, scheduler)):
+        if optimizer.stacked() is None or (isinstance(scheduler, TorchScheduler) and beyond_rate(optimizer, scheduler)):
             self.trainer.rate = own_optimizer(self.job, self.module, horizon)
         else:
             self.trainer.rate = Rate(optimizer, scheduler, horizon)

@@ -14,7 +14,7 @@ from shoal.models.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream(Model):
+class TorchModel(Model):
     """A module class with its settings; it is told `inputs` and `outputs` where its constructor has such parameters.
 
     It draws its first weights from torch's global generator, which is seeded for it from `generator`.

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from shoal.optimizers.by_module import KNOWN, alike
+from shoal.optimizers.of_module import KNOWN, alike
 from shoal.optimizers.optimizer import Optimizer
 from shoal.optimizers.rule import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream(Optimizer):
+class TorchOptimizer(Optimizer):
     """A torch optimizer class with its settings, as `optimizer._target_=torch.optim.NAME` gives it."""
 
     cls: type[torch.optim.Optimizer]

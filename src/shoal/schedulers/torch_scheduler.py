@@ -14,7 +14,7 @@ from shoal.schedulers.scheduler import Horizon, Scheduler
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream(Scheduler):
+class TorchScheduler(Scheduler):
     """A torch scheduler class with its settings, stepped once an epoch; others of its kind may be among them."""
 
     cls: type[LRScheduler]
@@ -22,7 +22,7 @@ class Upstream(Scheduler):
     monitor: str | None = None
     """Metric that is watched, by a scheduler that watches one."""
 
-    def watching(self, monitor: str) -> Upstream:
+    def watching(self, monitor: str) -> TorchScheduler:
         """This scheduler, watching that metric, in the direction that its settings say, else its name."""
         mode = self.settings.get("mode", AUTO)
         return replace(self, settings={**self.settings, "mode": way_of(mode, monitor)}, monitor=monitor)
@@ -40,6 +40,6 @@ class Upstream(Scheduler):
 
 def _within(value: Any, optimizer: torch.optim.Optimizer) -> Any:
     """A setting; the schedulers in it made for the optimizer."""
-    if isinstance(value, Upstream):
+    if isinstance(value, TorchScheduler):
         return value._made(optimizer)
     return [_within(each, optimizer) for each in value] if isinstance(value, list) else value
