@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from pytorch_lightning import callbacks as lightning
@@ -30,10 +29,10 @@ def monitored(job: Job) -> Job:
     """
     names = metrics(job)
     if names is None:  # known after the first epoch, which tells
-        return _watching(job, lambda: VAL_LOSS)
+        return job
     for name, callback in job.callbacks.items():
         _check_callback(f"callbacks.{name}", callback, names, job)
-    job = _watching(job, lambda: required("scheduler.monitor", names))
+    job = _watching(job, names)
     watched = getattr(job.scheduler, "monitor", None)
     if isinstance(watched, str):
         _check_monitor("scheduler.monitor", watched, names, job)
@@ -41,12 +40,12 @@ def monitored(job: Job) -> Job:
     return job
 
 
-def _watching(job: Job, found: Callable[[], str]) -> Job:
-    """The job; its scheduler watches what is found, where it is to watch `auto`."""
+def _watching(job: Job, names: set[str]) -> Job:
+    """The job; its scheduler watches what judges the run, where it is to watch `auto`."""
     scheduler = job.scheduler
     if not isinstance(scheduler, schedulers.Plateau | schedulers.TorchScheduler) or scheduler.monitor != AUTO:
         return job
-    return replace(job, scheduler=scheduler.watching(found()))
+    return replace(job, scheduler=scheduler.watching(required("scheduler.monitor", names)))
 
 
 def _check_callback(key: str, callback: Callback, names: set[str], job: Job) -> None:

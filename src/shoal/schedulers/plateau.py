@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from shoal.judging import AUTO, Mode, way_of
-from shoal.schedulers.scheduler import Horizon, Scheduler
+from shoal.schedulers.scheduler import Horizon, Scheduler, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class Plateau(Scheduler):
             group["initial_lr"] = group["lr"]  # as torch's other schedulers do: a resume asks what the first one was
         schedule = ReduceLROnPlateau(
             optimizer,
-            mode=way_of(self.mode, self.monitor),
+            mode=way_of(self.mode, named(self.monitor)),
             factor=self.factor,
             patience=self.patience,
             threshold=self.threshold,
             cooldown=self.cooldown,
             min_lr=self.min_lr,
         )
-        return {"scheduler": schedule, "interval": "epoch", "monitor": self.monitor}
+        return {"scheduler": schedule, "interval": "epoch", "monitor": named(self.monitor)}

@@ -12,6 +12,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from shoal.errors import ConfigError
+from shoal.judging import AUTO
+from shoal.names import VAL_LOSS
 
 Interval = Literal["epoch", "step"]
 
@@ -33,6 +35,11 @@ class Horizon:
             return cls(epochs, steps)
         limits = [limit for limit in (epochs and epochs * steps_per_epoch, steps) if limit]
         return cls(math.ceil(min(limits) / steps_per_epoch), min(limits)) if limits else cls(None, None)
+
+
+def named(monitor: str) -> str:
+    """The metric that is watched by this name; `auto` where nobody has said before the training what it finds."""
+    return VAL_LOSS if monitor == AUTO else monitor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from shoal.judging import AUTO, way_of
-from shoal.schedulers.scheduler import Horizon, Scheduler
+from shoal.schedulers.scheduler import Horizon, Scheduler, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class TorchScheduler(Scheduler):
 
     def alone(self, optimizer: torch.optim.Optimizer, horizon: Horizon) -> dict[str, Any]:
         return {"scheduler": self._made(optimizer), "interval": "epoch"} | (
-            {"monitor": self.monitor} if self.monitor else {}
+            {"monitor": named(self.monitor)} if self.monitor else {}
         )
 
     def _made(self, optimizer: torch.optim.Optimizer) -> Any:
