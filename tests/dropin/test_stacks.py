@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 import sweepable
 from foreign import differences, swept
 from shoal.dropin import hydra_launch
+from shoal.dropin.fitness import why_alone
 from shoal.dropin.gathering import GatheredIterator, Gathering
 from shoal.dropin.own_values import is_settings
 from shoal.dropin.routines import Routine
@@ -106,6 +107,22 @@ def test_jobs_that_cannot_stack_train_alone_and_the_log_says_why(
     assert len(notes) == 2 * len(odd)
     assert found == []
     assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"overfit_batches": 2}, "trainer.overfit_batches is 2"),
+        ({"fast_dev_run": True}, "trainer.fast_dev_run is True"),
+        ({"val_check_interval": 0.5}, "trainer.val_check_interval is 0.5"),
+    ],
+)
+def test_a_setting_that_keeps_a_job_alone_is_told_as_it_was_given(settings: dict[str, Any], told: str) -> None:
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
+
+    found = why_alone(trainer)
+
+    assert found == told
 
 
 def _loader(**settings: Any) -> DataLoader[Any]:

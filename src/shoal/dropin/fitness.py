@@ -46,7 +46,7 @@ def _of_trainer(trainer: Any) -> Iterator[str]:
         yield f"its precision is {trainer.precision}"
     settings = {
         "fast_dev_run": (trainer.fast_dev_run, 0),
-        "overfit_batches": (int(trainer.overfit_batches > 0), 0),
+        "overfit_batches": (trainer.overfit_batches, 0),
         "barebones": (trainer.barebones, False),
         "detect_anomaly": (trainer._detect_anomaly, False),
         "reload_dataloaders_every_n_epochs": (trainer.reload_dataloaders_every_n_epochs, 0),
