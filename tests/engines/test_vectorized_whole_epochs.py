@@ -20,7 +20,7 @@ from shoal.engines.step.clock import Clock
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.mapped import Mapped
 from shoal.models import MLP
-from shoal.optimizers import Adam, Optimizer
+from shoal.optimizers import SGD, Adam, AdamW, Optimizer
 from shoal.optimizers.rule import Column
 from stacks import OPTIMIZERS, Build, columns, samples, squared_error, stacked
 
@@ -196,6 +196,26 @@ def test_steps_are_taken_at_once_with_buffers_that_stay_only(build: Build, taken
 
     assert list(at_once.update.exact.values()) == [True] * (taken and at_once.compiled)
     assert all(map(equal, *histories))
+    assert same(at_once, by_steps)
+
+
+MOMENTA: dict[str, Callable[[int], Optimizer]] = {
+    "momentum": lambda i: SGD(lr=0.01, momentum=0.9),
+    "nesterov": lambda i: SGD(lr=0.01, momentum=0.9, nesterov=True),
+    "adamw": lambda i: AdamW(lr=1e-3, weight_decay=0.01),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTA)
+def test_an_update_that_writes_what_it_reads_again_is_one_kernel(name: str) -> None:
+    at_once, by_steps = both(MOMENTA[name])
+
+    for each in (at_once, by_steps):
+        for number in range(3):
+            each.epoch(batches(number))
+
+    assert all(each.one_kernel is not None for each in at_once.update._programs.values())
+    assert list(at_once.update.exact.values()) == [True] * at_once.compiled
     assert same(at_once, by_steps)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import functionalize
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -20,6 +20,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.step.compiled.program import Heat, Program
 from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.exact.subject import OfProgram
+from shoal.engines.step.graph import describe, same_values
 from shoal.optimizers.rule import Column, Rule
 
 Updating = Callable[[tuple[Column, ...]], None]
@@ -134,6 +135,19 @@ class _Flat(NamedTuple):
 
         def traced(inputs: Sequence[Tensor]) -> GraphModule:
             # make_fx runs what it traces, and an update writes to what it is given: on copies.
-            return make_fx(functionalize(updated))(*(each.clone() for each in inputs))
+            return _without_copies(make_fx(functionalize(updated))(*(each.clone() for each in inputs)))
 
         return Program(updated, traced, heat, "optimizer's update")
+
+
+def _without_copies(module: GraphModule) -> GraphModule:
+    """The graph that reads what was copied, where a copy is what it was made of: kernels then need not end there."""
+    graph = module.graph
+    for node in list(graph.nodes):
+        describe(node)
+        source = node.args[1] if node.target is torch.ops.aten.copy.default else None
+        if isinstance(source, Node) and same_values(source, node):
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+    module.recompile()
+    return module
