@@ -24,6 +24,7 @@ from shoal.losses import Binomial, Cauchy, Huber, Loss, Poisson, SoftL1
 from shoal.models import Formulas
 from shoal.optimizers import LevenbergMarquardt
 from shoal.optimizers.squares import Tolerances, solve
+from shoal.review.fit_lines import fit_lines
 from shoal.tails import chi2_beyond, f_beyond, t_quantile
 from shoal.tasks.formula_problem import FormulaProblem
 from spread import one_of
@@ -419,3 +420,23 @@ def test_a_likelihood_of_counts_says_of_other_numbers_that_they_are(loss: str, t
 
     assert fit is not None
     assert [*fit["warnings"]] == [f"{told}: errors, AIC and BIC are those of counts"]
+
+
+def test_counts_whose_shares_are_written_with_few_digits_are_counts(workdir: Path) -> None:
+    shares = [round(k / 30, 4) for k in (1, 7, 22, 29)]
+    pl.DataFrame({"x": range(4), "y": shares, "n": [30] * 4}).write_csv("t.csv")
+    words = [*WORDS, "model.expression=1/(1+exp(a-b*x))", "model.start={a:1,b:1}", "task.target=y", "task.weight=n"]
+
+    fit = shoal.train([*words, "loss=binomial"]).info.fit
+
+    assert fit is not None
+    assert [*fit["warnings"]] == []
+
+
+@pytest.mark.parametrize(("loss", "advised"), [("mse", True), ("cauchy", False)])
+def test_a_robust_loss_is_advised_to_who_has_none(loss: str, advised: bool, table: Path) -> None:
+    fit = fitted(START, f"loss={loss}") | {"normality": 0.001}
+
+    [line] = [line for line in fit_lines(fit) if line.startswith("sizes")]
+
+    assert line.endswith("outliers? loss=soft_l1 heeds them less" if advised else "outliers?")

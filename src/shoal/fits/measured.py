@@ -29,6 +29,8 @@ _SLOPE = 1e-3
 """Below this cosine the residuals count as at right angles to what the parameters change."""
 _WHOLE = 1e-6
 """How far from a whole number a count may be, of itself: a share times its trials is rounded."""
+_ROUNDED = 0.01
+"""By how much a count may be off whose share is written with a few digits."""
 _BETTER = "a smaller cost was met beside the fit, while others were profiled: start from elsewhere"
 
 
@@ -274,7 +276,7 @@ def _uncounted(end: Ended) -> list[str]:
     if not isinstance(loss, Likelihood):
         return []
     counts = loss.counts(end.problem.y[0][weight > 0], weight[weight > 0])
-    broken = counts[(counts - counts.round()).abs() > _WHOLE * counts.abs().clamp_min(1)]
+    broken = counts[(counts - counts.round()).abs() > (_WHOLE * counts.abs()).clamp_min(_ROUNDED)]
     if not len(broken):
         return []
     some = f"{len(broken)} of {len(counts)} {loss.counted} are no whole numbers, {broken[0].item():g} the first"

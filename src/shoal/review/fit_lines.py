@@ -23,7 +23,9 @@ def fit_lines(fit: Mapping[str, Any]) -> Iterator[str]:
         odd = "; the formula may miss something" if fit["runs_test"] < 0.01 else ""
         yield f"signs of the residuals: p {fit['runs_test']:.2g} that they are random{odd}"
     if fit.get("normality") is not None:
-        odd = "; outliers? loss=soft_l1 heeds them less" if fit["normality"] < 0.01 else ""
+        # Nothing is advised to who has a robust loss already.
+        heeding = "; outliers? loss=soft_l1 heeds them less" if fit.get("loss") in (None, "", "mse") else "; outliers?"
+        odd = heeding if fit["normality"] < 0.01 else ""
         yield f"sizes of the residuals: p {fit['normality']:.2g} that they are normal{odd}"
     yield from _of_groups(fit.get("groups", ()))
     yield from _correlated(fit)
