@@ -109,6 +109,7 @@ def test_jobs_that_cannot_stack_train_alone_and_the_log_says_why(
     assert mine == pytest.approx(theirs, rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
