@@ -17,7 +17,7 @@ from shoal.cli import run
 from shoal.sweeps import processes
 
 PROGRAM = """
-import json, os, signal
+import json, os, signal, time
 from multiprocessing import forkserver
 from shoal.sweeps import processes
 
@@ -26,6 +26,12 @@ def server():
 
 def lives(pid):
     return os.path.exists(f"/proc/{pid}")
+
+def environment(pid):
+    # It is empty for a moment, between a process that begins another and the program of that one.
+    while not (found := open(f"/proc/{pid}/environ").read()):
+        time.sleep(0.01)
+    return found.split("\\0")
 
 processes.PRELOADED = "never_ready"
 said = {}
@@ -40,7 +46,7 @@ with processes.foreseen():
     said["of another environment lives"] = lives(first)
     ignored = next(line for line in open(f"/proc/{server()}/status") if line.startswith("SigIgn"))
     said["ignores Ctrl-C"] = bool(int(ignored.split()[1], 16) >> signal.SIGINT - 1 & 1)
-    said["environment"] = open(f"/proc/{server()}/environ").read().split("\\0")
+    said["environment"] = environment(server())
 os.kill(server(), 9)
 forkserver._forkserver._stop()
 processes._warm = False
