@@ -4,7 +4,8 @@
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-JOBS ?= 3
+# Twice as many as the cores of a small machine: many tests wait, for daemons, browsers and processes.
+JOBS ?= 4
 
 # Where nothing can be written into this folder, what is made lies beside it: the environment, and what tools remember.
 ifeq ($(shell test -w . && echo yes),yes)
