@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import shoal
+from own_tasks import own_task
 from shoal.app.resume import resume
-from shoal.build.named_constructor import constructor
 from shoal.errors import ConfigError
 from shoal.rundir import RunDir, read_history, read_info
 
@@ -72,15 +71,9 @@ HOOKED = "task.module._target_=auto_monitors.Hooked"
 
 
 @pytest.fixture
-def folder(workdir: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Iterator[Path]:
-    (workdir / "auto_monitors.py").write_text(MODULE)
-    path = workdir / "conf/task/scored.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(CONF)
-    monkeypatch.setattr(sys, "path", [str(workdir), *sys.path])
-    yield workdir
-    sys.modules.pop("auto_monitors", None)
-    constructor.cache_clear()
+def folder(workdir: Path, undrawn: None) -> Iterator[Path]:
+    with own_task(workdir, module="auto_monitors", code=MODULE, task="scored", conf=CONF) as here:
+        yield here
 
 
 @pytest.mark.parametrize("words", [["scheduler=plateau", "scheduler.patience=0"], [HOOKED]])

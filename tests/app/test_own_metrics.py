@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import shoal
-from shoal.build.named_constructor import constructor
+from own_tasks import own_task
 from shoal.errors import ConfigError
 
 MODULE = """
@@ -63,15 +62,9 @@ HOOKED = "task.module._target_=own_metrics.Hooked"
 
 
 @pytest.fixture
-def folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (workdir / "own_metrics.py").write_text(MODULE)
-    path = workdir / "conf/task/points.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(CONF)
-    monkeypatch.setattr(sys, "path", [str(workdir), *sys.path])
-    yield workdir
-    sys.modules.pop("own_metrics", None)
-    constructor.cache_clear()
+def folder(workdir: Path) -> Iterator[Path]:
+    with own_task(workdir, module="own_metrics", code=MODULE, task="points", conf=CONF) as here:
+        yield here
 
 
 @pytest.mark.parametrize(
