@@ -21,7 +21,8 @@ SEARCHED = 2000
 """Objects that are looked into."""
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
 """Attributes of torch's and Lightning's own."""
-_PLAIN = (bool, int, float, str, type(None))
+PLAIN = (bool, int, float, str, type(None))
+"""Types of values that hold no other object, and are equal if they are alike."""
 _SIMPLEST = frozenset({bool, int, str, type(None)})
 """Of these most attributes are."""
 
@@ -72,7 +73,7 @@ def marks(value: object) -> Any:
 
 def content(value: Any) -> Any:
     """What a value holds, to be compared with another one; what is not plain is like itself alone."""
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return type(value), value
     if isinstance(value, Mapping):
         return type(value), [(content(key), content(item)) for key, item in value.items()]
@@ -86,8 +87,8 @@ def content(value: Any) -> Any:
 def _is_simple(value: Any) -> bool:
     """Whether samples are not made of it: a number, or a list of numbers."""
     if type(value) is list:
-        return all(isinstance(each, (*_PLAIN, Tensor)) for each in value)
-    return isinstance(value, _PLAIN)
+        return all(isinstance(each, (*PLAIN, Tensor)) for each in value)
+    return isinstance(value, PLAIN)
 
 
 def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
@@ -121,7 +122,7 @@ def _mark(value: Any, seen: set[int]) -> Any:
     if isinstance(value, float):
         # As digits: NaN is equal to itself then, and -0.0 is not 0.0.
         return float, value.hex()
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return type(value), value
     if isinstance(value, Tensor):
         # Torch counts the writes to a tensor, so that its values need not be copied.

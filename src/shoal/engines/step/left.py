@@ -19,13 +19,13 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from shoal.engines.step.attributes import SEARCHED, WHOLE, Attributes
+from shoal.engines.step.attributes import PLAIN, SEARCHED, WHOLE, Attributes
 from shoal.engines.step.unfit import CannotStackError
 
 Place = tuple[str, str]
 """The path of a part of a module, and the name of an attribute of it."""
 _NOT_SEARCHED = (*WHOLE, Tensor)
-_HOLDING_NOTHING = frozenset({bool, int, float, str, type(None)})
+_HOLDING_NOTHING = frozenset(PLAIN)
 """Most attributes are of these types, and hold no other object."""
 _MISSING = object()
 _UNSET = "_unset"

@@ -15,10 +15,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from shoal.engines.step.attributes import PLAIN
 from shoal.engines.step.silenced import UPSTREAM, silenced
 from shoal.engines.step.unfit import CannotStackError
 
-_PLAIN = (bool, int, float, str, type(None), Tensor)
+_LOOKED_AT = (*PLAIN, Tensor)
 _LONGEST = 1000
 """Values of a container that is looked at."""
 _MOST = 300
@@ -163,7 +164,7 @@ def _content(holder: Mapping[str, Any]) -> dict[str, Any]:
         name: (value, _held(value))
         for name, value in list(holder.items())
         if not name.startswith("__")
-        and (isinstance(value, _PLAIN) or (isinstance(value, _CONTAINERS) and len(value) <= _LONGEST))
+        and (isinstance(value, _LOOKED_AT) or (isinstance(value, _CONTAINERS) and len(value) <= _LONGEST))
     }
 
 
@@ -193,4 +194,4 @@ def _equal(one: Any, other: Any) -> bool:
     """Whether two values are one, or equal: of those that cannot tell, only one and the same."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_equal, one, other))
-    return one is other or (isinstance(one, _PLAIN[:-1]) and type(one) is type(other) and one == other)
+    return one is other or (isinstance(one, PLAIN) and type(one) is type(other) and one == other)
