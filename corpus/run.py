@@ -33,7 +33,7 @@ import torch
 import yaml
 
 import shoal
-from shoal.build.job import job
+from shoal.build.checked_job import job
 from shoal.engines.loaders import Loaders
 from shoal.engines.modes import Modes
 from shoal.loaded.run import Run

@@ -14,9 +14,9 @@ import yaml
 
 from shoal.app.schema_files import documents, given_lines
 from shoal.build.annotations import in_words
+from shoal.build.checked_job import SETTINGS
 from shoal.build.documented import comments, documented
 from shoal.build.hydra_keys import TARGET
-from shoal.build.job import SETTINGS
 from shoal.build.named_constructor import constructor
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.config.choices import note

@@ -143,7 +143,7 @@ def test_an_unknown_value_is_refused_with_those_that_there_are(workdir: Path) ->
 
 @pytest.mark.parametrize("accelerator", ["auto", "gpu"])
 def test_portable_runs_are_for_cpus(accelerator: str) -> None:
-    from shoal.build.job import _refuse_accelerator
+    from shoal.build.checked_job import _refuse_accelerator
 
     with pytest.raises(ConfigError, match="numerics=portable is for CPUs"):
         _refuse_accelerator({"accelerator": accelerator})

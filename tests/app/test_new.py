@@ -19,8 +19,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    monkeypatch.setattr("shoal.record.figures.fit.fit_chart", lambda *_, **__: None)
-    monkeypatch.setattr("shoal.record.figures.fit.drawn", lambda picture: {PIXEL!r})
+    monkeypatch.setattr("shoal.record.figures.run_figure.fit_chart", lambda *_, **__: None)
+    monkeypatch.setattr("shoal.record.figures.run_figure.drawn", lambda picture: {PIXEL!r})
 """
 """What leaves out the figures in the process that runs those tests: drawing takes as long as training."""
 KINDS = {"task": "spring", "model": "fourier", "optimizer": "lion", "loss": "logcosh", "module": "spring_module"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.build.job import job
+from shoal.build.checked_job import job
 from shoal.config.compose import composed
 from shoal.config.folders import own_conf
 from shoal.errors import ConfigError

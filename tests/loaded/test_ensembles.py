@@ -42,7 +42,7 @@ def trained(table: Path, target: str, *words: str) -> Sweep:
     short = ["model.hidden=[4]", "trainer.max_epochs=6", "optimizer.lr=0.03,1e-6", "task.folds=3", "task.fold=range(3)"]
     place = [f"hydra.sweep.dir={table.parent / target}", "sweep.processes=0"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shoal.record.figures.fit.fit_chart", lambda *_, **__: None)
+        patch.setattr("shoal.record.figures.run_figure.fit_chart", lambda *_, **__: None)
         patch.setattr("shoal.app.multirun.closing.Closing.draw", lambda *_: [])
         return shoal.sweep([*task, *short, *place])
 

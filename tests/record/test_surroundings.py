@@ -77,12 +77,12 @@ def test_few_open_files_are_enough(tmp_path: Path) -> None:
 def test_a_figure_that_cannot_be_drawn_does_not_lose_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from shoal.record.figures import fit as figures
+    from shoal.record.figures import run_figure
 
     def broken(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("no fonts here")
 
-    monkeypatch.setattr(figures, "fit_chart", broken)
+    monkeypatch.setattr(run_figure, "fit_chart", broken)
 
     run = train(tmp_path / "run")
 

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 
 from commands import Ended, trained
 from pictures import PIXEL
-from shoal.record.figures.drawn import Drawn, Leader, Wording
 from shoal.record.figures.hue import strongest
-from shoal.record.figures.sweep import MOST_SETTINGS, sweep_figure
+from shoal.record.figures.sweep_contents import Drawn, Leader, Wording
 from shoal.record.figures.sweep_curves import curve
+from shoal.record.figures.sweep_figure import MOST_SETTINGS, sweep_figure
 from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify

@@ -22,6 +22,6 @@ def composed_job(overrides: Sequence[str]) -> Job:
         # Neither is about the job itself, and an expected metric may not be known before a training.
         values = {**found.values(), "check": None, "expect": None}
         with located(found.origins), importing():
-            from shoal.build.job import job
+            from shoal.build.checked_job import job
 
             return job(values)

@@ -54,7 +54,7 @@ def resume(
 
         with cheap_imports():
             from shoal.app.work import TrainingWork
-            from shoal.build.job import job, task
+            from shoal.build.checked_job import job, task
         from shoal.record.run_record import unchanged
 
         with located(Origins(overrides, otherwise=str(found.run.config))):
@@ -88,7 +88,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
         ShoalError: where it cannot go on under one of them.
     """
     from shoal.app.continued import matters, refuse_misplaced, refuse_stopped, refuse_unmade
-    from shoal.build.job import job
+    from shoal.build.checked_job import job
     from shoal.engines.course import unfit
     from shoal.engines.position import Position
     from shoal.record.checkpoint_file import EXTRA, load

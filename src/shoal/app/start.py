@@ -59,7 +59,7 @@ def start(
                 beside.begin()
             with cheap_imports():
                 from shoal.app.work import TrainingWork, work
-                from shoal.record.figures import fit as figures  # noqa: F401  with the other imports, before the training begins
+                from shoal.record.figures import run_figure  # noqa: F401  with the other imports, before the training begins
 
             todo = work(values)
             found_in_data = None

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal.build.checked_job import job, settings
 from shoal.build.constructors import build, target
 from shoal.build.expectations import Expectation, compare, expectations
-from shoal.build.job import job, settings
 from shoal.checks import Check
 from shoal.checks.recording import record
 from shoal.engines import launching, lightning

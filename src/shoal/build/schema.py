@@ -12,10 +12,10 @@ from pydantic import ConfigDict, PydanticInvalidForJsonSchema, PydanticSchemaGen
 from pydantic.errors import PydanticUserError
 
 from shoal.build.annotations import in_words
+from shoal.build.checked_job import SETTINGS
 from shoal.build.documented import GIVEN, Documented, documented
 from shoal.build.expectations import Expectation
 from shoal.build.hydra_keys import OWN, TARGET
-from shoal.build.job import SETTINGS
 from shoal.build.named_constructor import constructor
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 

@@ -2,7 +2,7 @@
 
 from shoal.checks.calculus import Accumulation, Activations, Derivatives
 from shoal.checks.check import Check, CheckOfItself, CheckOfJob, Measured, Occasion
-from shoal.checks.models import Devices, Graph, LossGradient, Reload
+from shoal.checks.of_jobs import Devices, Graph, LossGradient, Reload
 
 __all__ = [
     "Accumulation",

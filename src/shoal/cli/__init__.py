@@ -48,7 +48,7 @@ _COMMANDS = {
     "training": ("train", "resume", "again", "find-lr"),
     "trained": ("eval", "predict", "export", "figure"),
     "verifying": ("verify", "gradcheck"),
-    "review": ("runs", "show", "compare", "diff"),
+    "reviewing": ("runs", "show", "compare", "diff"),
     "browsing": ("report", "board"),
     "removing": ("rm", "prune"),
     "starting": ("new", "schema"),

@@ -144,7 +144,7 @@ def _given_starts(starts: Mapping[str, str], others: Sequence[str]) -> list[str]
 
 def _is_start(given: re.Match[str]) -> bool:
     """Whether a word is the start of a function's parameter: a number, under a name that no setting has."""
-    from shoal.build.job import SETTINGS
+    from shoal.build.checked_job import SETTINGS
 
     return given["name"] not in SETTINGS and _is_number(given["value"])
 

@@ -58,7 +58,7 @@ def evaluate(
 def _job(run: TrainedRun, config: dict[str, Any], *, test: bool = False) -> Job:
     """The job, its samples being those that the run was trained with."""
     with run.building():
-        from shoal.build.job import job, task
+        from shoal.build.checked_job import job, task
 
         try:
             # Before the job is built: of another table other rows would be measured.

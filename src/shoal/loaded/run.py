@@ -72,7 +72,7 @@ class Run(TrainedRun):
     def figure(self) -> Figure:
         """The figure of the run, drawn anew."""
         from shoal.pictures.rendering import rendered
-        from shoal.record.figures.fit import fit_chart
+        from shoal.record.figures.run_figure import fit_chart
 
         info = self.info
         history = read_history(self.directory.history)

@@ -144,14 +144,14 @@ class TrainedRun:
     @cached_property
     def job(self) -> Job:
         """The job that the configuration describes."""
-        from shoal.build.job import job
+        from shoal.build.checked_job import job
 
         with self.building():
             return job(untold(self.config))
 
     def trained(self, which: Which = "best") -> Job:
         """The job as far as predictions need it: the file of a table may be gone."""
-        from shoal.build.job import trained_job
+        from shoal.build.checked_job import trained_job
 
         with self.building():
             return trained_job(untold(self.config), self._columns(which)["encoding"])

@@ -239,9 +239,9 @@ class _Session:
 
     def _illustrate(self, module: Supervised) -> None:
         """Draw the figure of the best state, into the run directory and the event file."""
-        from shoal.record.figures import fit as figures  # late: many runs have none
+        from shoal.record.figures import run_figure  # late: many runs have none
 
-        picture = figures.illustrate(self.run, module, self.job.data, self.record.history, self.info)
+        picture = run_figure.illustrate(self.run, module, self.job.data, self.record.history, self.info)
         if self.record.events:
             self.record.events.image("fit", picture, step=self.info.steps)
 

@@ -13,7 +13,7 @@ from shoal.errors import DamagedError, ShoalError, UsageError
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.info import read_info
 from shoal.rundir.layout import RunDir
-from shoal.rundir.sweep import SweepDir, read_sweep
+from shoal.rundir.sweep_info import SweepDir, read_sweep
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """What a file system says that has no locks."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from shoal.build.job import job as build
+from shoal.build.checked_job import job as build
 from shoal.engines.job import Job
 from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.steps import Steps

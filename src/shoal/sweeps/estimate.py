@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytorch_lightning as pl
 import torch
 
-from shoal.build.job import job as build
+from shoal.build.checked_job import job as build
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver

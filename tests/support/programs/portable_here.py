@@ -39,9 +39,9 @@ def main() -> None:
 def draw_nothing() -> None:
     """Leave out the figures, which take longer than the runs."""
     with cheap_imports():
-        from shoal.record.figures import fit
+        from shoal.record.figures import run_figure
 
-    fit.fit_chart, fit.drawn = (lambda *_, **__: None), (lambda _: PIXEL)  # type: ignore[assignment]
+    run_figure.fit_chart, run_figure.drawn = (lambda *_, **__: None), (lambda _: PIXEL)  # type: ignore[assignment]
 
 
 def recorded(info: Any) -> dict[str, Any]:

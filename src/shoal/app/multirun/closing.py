@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shoal.build.checked_job import job as build
 from shoal.build.expectations import Expectation, compared, compared_over, expectations
-from shoal.build.job import job as build
 from shoal.errors import shown
 from shoal.judging import Yardstick, measured, place
 from shoal.names import VAL_LOSS, halved, repeated_over, repeats
@@ -35,7 +35,7 @@ from shoal.sweeps.summary import ranked
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from shoal.record.figures.drawn import Leader
+    from shoal.record.figures.sweep_contents import Leader
 
 Finished = tuple[RunInfo, History]
 MANY = 64
@@ -112,9 +112,9 @@ class Closing:
 
     def figure(self) -> Figure:
         """The metric against each swept setting, and learning curves."""
-        from shoal.record.figures.drawn import Drawn, Wording
-        from shoal.record.figures.sweep import sweep_figure
+        from shoal.record.figures.sweep_contents import Drawn, Wording
         from shoal.record.figures.sweep_curves import MOST_CURVES
+        from shoal.record.figures.sweep_figure import sweep_figure
 
         metric = self._yardstick.metric
         settings = [key for key in self.info.varies if not repeats(key)]
@@ -138,7 +138,7 @@ class Closing:
 
     def _leader(self) -> Leader | None:
         """The best setting, and the run that stands for it."""
-        from shoal.record.figures.drawn import Leader
+        from shoal.record.figures.sweep_contents import Leader
 
         found = self._ranking
         if found is None or found.first is None:
@@ -195,13 +195,13 @@ def import_figures() -> None:
     """Import what draws, which takes as long as a picture, before there is something to draw."""
     with suppress(Exception):  # whatever it is: it is told where it draws
         import shoal.pictures.rendering
-        import shoal.record.figures.fit
-        import shoal.record.figures.sweep  # noqa: F401
+        import shoal.record.figures.run_figure
+        import shoal.record.figures.sweep_figure  # noqa: F401
 
 
 def _illustrate(run: RunDir) -> None:
     """Draw what a run has learned, as for a run that is no part of a sweep."""
-    from shoal.record.figures.fit import illustrate_later
+    from shoal.record.figures.run_figure import illustrate_later
 
     with quiet_logging():
         illustrate_later(run, build(read_config(run.config)))

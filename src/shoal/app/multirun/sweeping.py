@@ -16,8 +16,8 @@ from shoal.app.multirun.closing import Closing, import_figures
 from shoal.app.multirun.devices import on_devices
 from shoal.app.multirun.sweep_directory import opened
 from shoal.app.multirun.working_tree import WorkingTree
+from shoal.build.checked_job import job as build
 from shoal.build.expectations import compare, table
-from shoal.build.job import job as build
 from shoal.config.multirun.job_config import JobConfig
 from shoal.config.origins import Origins
 from shoal.engines.launching import check_one_process

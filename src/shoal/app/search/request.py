@@ -121,7 +121,7 @@ def _request(config: DictConfig, space: Space, settings: SearchSettings, edges: 
     proposing = samplers(settings.sampler, seed=settings.seed, batch=settings.batch)
     with cheap_imports():
         from shoal.app.search.objectives import objectives
-        from shoal.build.job import job as build
+        from shoal.build.checked_job import job as build
 
     jobs = []
     for edge in edges:

@@ -9,8 +9,8 @@ import numpy as np
 
 from shoal.errors import shown
 from shoal.record.figures.colors import COLORS
-from shoal.record.figures.drawn import Drawn
 from shoal.record.figures.sweep_axes import kind_of_axis, label_of, ordered
+from shoal.record.figures.sweep_contents import Drawn
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """Shapes beside the colors, for who prints without color."""

@@ -13,7 +13,7 @@ from shoal.names import STEP
 from shoal.pictures.decades import logarithmic
 from shoal.record.figures.colors import COLORS
 from shoal.record.figures.dots import dot
-from shoal.record.figures.fit import wide
+from shoal.record.figures.run_figure import wide
 from shoal.rundir import History
 
 

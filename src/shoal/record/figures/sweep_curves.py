@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from shoal.errors import shown
 from shoal.names import STEP
 from shoal.record.figures.colors import BLUE, COLORS, GRAY
-from shoal.record.figures.drawn import Drawn, Leader, Wording
 from shoal.record.figures.sweep_axes import LONGEST_LABEL, is_wide, label_of, set_scale
+from shoal.record.figures.sweep_contents import Drawn, Leader, Wording
 
 MOST_LINES = 40
 """Curves drawn one by one at most; of more runs their percentiles are drawn."""

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from shoal.errors import shown
 from shoal.record.figures.colors import DARK, GRAY, ORANGE
-from shoal.record.figures.drawn import Drawn, Leader, Wording
 from shoal.record.figures.hue import Hue, strongest, varying
 from shoal.record.figures.sweep_axes import (
     MOST_STRIPS,
@@ -25,6 +24,7 @@ from shoal.record.figures.sweep_axes import (
     set_ticks,
     shortened,
 )
+from shoal.record.figures.sweep_contents import Drawn, Leader, Wording
 from shoal.record.figures.sweep_curves import draw_curves
 
 RED = "#CC3311"

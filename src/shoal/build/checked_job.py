@@ -18,7 +18,7 @@ from shoal.build.annotations import NotAllowedError, choices, coerced, in_words
 from shoal.build.callbacks_check import check_callbacks
 from shoal.build.constructors import build, called, checked, target
 from shoal.build.directions import directed
-from shoal.build.formula import check_formula, fitted
+from shoal.build.formula_check import check_formula, fitted
 from shoal.build.hydra_keys import PARTIAL, TARGET
 from shoal.build.length_check import check_length
 from shoal.build.lightning_module import agreed

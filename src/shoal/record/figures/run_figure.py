@@ -22,7 +22,7 @@ from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
 from shoal.record.figures.colors import BLUE, COLORS, DARK, GRAY, ORANGE
 from shoal.record.figures.dots import area, dot
-from shoal.record.figures.formula import formula_panel
+from shoal.record.figures.formula_panel import formula_panel
 from shoal.rundir import History, RunDir, RunInfo, claim, read_history, read_info, seal, write_bytes, write_info
 from shoal.tasks import Data, Network, Split, Supervised, Task
 from shoal.tasks.assessment import Assessment

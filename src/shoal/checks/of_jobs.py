@@ -12,7 +12,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from shoal import gradcheck
-from shoal.build.job import job
+from shoal.build.checked_job import job
 from shoal.checks.calculus import GRAPHS
 from shoal.checks.check import CheckOfJob, Measured, Occasion
 from shoal.engines import lightning
