@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 
-def t_quantile(level: float, freedom: int) -> float:
-    """The t that a variable of Student's distribution is within, on both sides of 0, with the probability `level`."""
+def t_quantile(level: float, freedom: float) -> float:
+    """The t that a variable of Student's distribution is within, on both sides of 0, with the probability `level`.
+
+    With infinitely many degrees of freedom it is the normal distribution.
+    """
+    if math.isinf(freedom):
+        return NormalDist().inv_cdf((1 + level) / 2)
     import mpmath
 
     low, high = 0.0, 1.0
@@ -17,7 +23,7 @@ def t_quantile(level: float, freedom: int) -> float:
     return float(found)
 
 
-def t_within(t: float, freedom: int) -> float:
+def t_within(t: float, freedom: float) -> float:
     """The probability that a variable of Student's distribution is between -t and t."""
     # Abramowitz and Stegun, 26.5: P(|T| < t) = 1 - I_x(n/2, 1/2) with x = n / (n + t^2).
     return 1 - _beta(freedom / 2, 0.5, freedom / (freedom + t * t))

@@ -107,7 +107,9 @@ def test_parameters_that_the_data_do_not_determine_are_named(table: Path) -> Non
     notes = {row["name"]: row["note"] for row in found["parameters"]}
     assert notes == {"b1": "not determined", "b2": "", "b3": "not determined"}
     assert found["warnings"] == ["the data do not determine b1, b3 together: the Jacobian is singular"]
-    assert found["parameters"][1]["error"] == pytest.approx(CERTIFIED["b2"][1] * (12 / 11) ** 0.5, rel=1e-6)
+    # That of the formula with one parameter in the place of the two, whose product is all that counts.
+    assert found["parameters"][1]["error"] == pytest.approx(CERTIFIED["b2"][1], rel=1e-6)
+    assert (found["freedom"], found["aic"]) == (12, pytest.approx(fitted(START)["aic"], rel=1e-9))
 
 
 def test_more_parameters_than_samples_and_a_fit_cut_short_are_told(table: Path) -> None:
@@ -187,6 +189,35 @@ def test_absolute_standard_errors_of_rows_set_the_size_of_the_errors(table: Path
     assert relative["parameters"][0]["error"] == pytest.approx(CERTIFIED["b1"][1], rel=1e-8)
     assert absolute["parameters"][0]["error"] == pytest.approx(CERTIFIED["b1"][1] * 0.2 / 0.10187876330, rel=1e-8)
     assert absolute["reduced"] == pytest.approx(1.2455138894e-01 / 0.04 / 12, rel=1e-8)
+
+
+def test_intervals_of_a_known_variance_are_normal_ones(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pl.DataFrame({"x": [0, 1, 2, 3], "y": [2, 3, 1, 6], "s": [0.5] * 4}).write_csv("t.csv")
+    words = [*WORDS, "model.expression=a+b*x", "model.start={a:1,b:1}"]
+    runs = [shoal.train([*words, *own]) for own in (["task.sigma=s", "task.absolute_sigma=true"], ["loss=poisson"])]
+    capsys.readouterr()
+
+    command(["predict", str(runs[0].path), "--x", "1.5", "--interval", "0.95"])
+
+    for run in runs:
+        assert run.info.fit is not None
+        for row in run.info.fit["parameters"]:
+            assert row["high"] - row["value"] == pytest.approx(1.9599639845400545 * row["error"], rel=1e-12)
+    [predicted] = pl.read_csv(capsys.readouterr().out.encode()).iter_rows(named=True)
+    # Of the mean of four values, and of one more beside it.
+    assert predicted["y_curve_high"] - predicted["y"] == pytest.approx(1.9599639845400545 * 0.25, rel=1e-9)
+    assert predicted["y_high"] - predicted["y"] == pytest.approx(1.9599639845400545 * 0.3125**0.5, rel=1e-9)
+
+
+def test_as_many_parameters_as_samples_of_known_variance_have_errors(workdir: Path) -> None:
+    pl.DataFrame({"x": [1, 3], "y": [2.0, 3.0], "s": [0.3, 0.4]}).write_csv("t.csv")
+    words = [*WORDS, "model.expression=a+b*x", "model.start={a:1,b:1}", "task.sigma=s", "task.absolute_sigma=true"]
+
+    fit = shoal.train(words).info.fit
+
+    assert fit is not None
+    assert (fit["freedom"], fit["reduced"], [*fit["warnings"]]) == (0, None, [])
+    assert fit["parameters"][1]["error"] == pytest.approx(0.25, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +312,7 @@ def test_quantiles_and_tails_are_those_of_the_tables() -> None:
     assert t_quantile(0.95, 12) == pytest.approx(2.178812829663418, rel=1e-9)
     assert t_quantile(0.99, 1) == pytest.approx(63.65674116287399, rel=1e-9)
     assert f_beyond(4.964602743730711, 1, 10) == pytest.approx(0.05, rel=1e-8)
+    assert t_quantile(0.95, math.inf) == pytest.approx(1.959963984540054, rel=1e-15)
     assert chi2_beyond(3.841458820694124, 1) == pytest.approx(0.05, rel=1e-8)
 
 

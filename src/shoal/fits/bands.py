@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import UsageError
+from shoal.fits.fit import reach
 from shoal.losses import Likelihood, LossFunction
 from shoal.models import FormulaNetwork
-from shoal.tails import t_quantile
 from shoal.tasks.residuals import problem_of
 
 
@@ -40,7 +40,7 @@ def bands(
     """
     # Of groups each may have bands of its own: those that tell of no errors have nan.
     loose = any(value is None for row in fit["covariance"] for value in row) and not network.groups
-    if fit["freedom"] < 1 or loose:
+    if (fit["freedom"] < 1 and not fit["absolute"]) or loose:
         raise UsageError("this fit has no intervals: the data do not determine all of its parameters")
     values = {name: value.detach().double() for name, value in network.values().items()}
     trained = {name: values[name] for name in network.trained}
@@ -59,7 +59,8 @@ def bands(
         variance += torch.where(both != 0, both * value, 0.0)
     known = _of_places(network, fit, x)
     # One for each number of degrees of freedom: there may be thousands of places.
-    quantiles = {n: t_quantile(level, n) for n in {each["freedom"] for each in known}}
+    absolute = bool(fit["absolute"])
+    quantiles = {n: reach(level, n, absolute=absolute) for n in {each["freedom"] for each in known}}
     t = x.new_tensor([quantiles[each["freedom"]] for each in known], dtype=torch.float64)[:, None]
     if isinstance(loss, Likelihood):
         # A count's variance is its mean, and a share's p (1 - p): `slope` is one over its root.
@@ -77,7 +78,7 @@ def _of_places(network: FormulaNetwork, fit: Mapping[str, Any], x: Tensor) -> li
     """What tells the errors at each place: the fit, or that of its group."""
     if not network.groups:
         return [fit] * len(x)
-    fits = {group["name"]: group for group in fit["groups"] if group["freedom"]}
+    fits = {group["name"]: group for group in fit["groups"] if group["freedom"] is not None}
     groups = [fits.get(name, fit) for name in network.groups]
     return [groups[place] for place in (x[:, network.marks] > 0).to(torch.int64).argmax(1).tolist()]
 

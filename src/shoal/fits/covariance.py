@@ -24,6 +24,8 @@ class Covariance(NamedTuple):
     """The covariance for residuals of unit variance; not a number for what is not determined, 0 for what is held."""
     undetermined: Bool[Tensor, " params"]
     """Parameters that can be changed, alone or together, without a change of any residual."""
+    rank: int
+    """In how many directions the parameters that are free change the residuals."""
 
 
 def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " params"] | None = None) -> Covariance:
@@ -37,6 +39,7 @@ def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " p
     norms = jacobian[free].square().sum(-1).sqrt()
     undetermined[free[norms == 0]] = True
     free, norms = free[norms > 0], norms[norms > 0]
+    rank = 0
     if len(free):
         scaled = functional.pad(
             jacobian[free] / norms[:, None], (0, len(free))
@@ -47,6 +50,7 @@ def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " p
         # Of R, which has the singular values of all samples in as many rows as there are parameters.
         _, sizes, directions = torch.linalg.svd(upper[:, 0, :].T)
         tight = sizes > _SINGULAR * sizes[0]
+        rank = int(tight.sum())
         loose = directions[~tight].abs()
         undetermined[free] = (loose >= _SHARE * loose.amax(1, keepdim=True)).any(0)
         # (J'J)^-1 = R^-1 R^-T, without ever squaring what may nearly be singular.
@@ -54,4 +58,4 @@ def covariance(jacobian: Float[Tensor, "params samples"], held: Bool[Tensor, " p
         half = half / norms[:, None]
         matrix[free[:, None], free] = half @ half.T
     matrix[undetermined] = matrix[:, undetermined] = torch.nan
-    return Covariance(matrix, undetermined)
+    return Covariance(matrix, undetermined, rank)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shoal.tails import t_quantile
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -50,7 +52,7 @@ class Fit:
     """Of the confidence intervals."""
     samples: int
     freedom: int
-    """Degrees of freedom: samples less fitted parameters."""
+    """Degrees of freedom: samples less what they determine of the parameters, the rank of the Jacobian."""
     cost: float
     """The sum of the squared residuals, weighted where rows are, or what takes its place."""
     reduced: float | None
@@ -93,6 +95,16 @@ class Fit:
     def plain(self) -> dict[str, Any]:
         """As lists, dictionaries and numbers, for JSON."""
         return asdict(self)
+
+
+def reach(level: float, freedom: int, *, absolute: bool) -> float:
+    """How many standard errors an interval reaches to either side; nan where nothing is left to tell errors by.
+
+    By Student's t where the variance is told by the residuals, and by the normal distribution where it is known.
+    """
+    if absolute:
+        return t_quantile(level, math.inf)
+    return t_quantile(level, freedom) if freedom > 0 else math.nan
 
 
 def correlations(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float | None, ...], ...]:

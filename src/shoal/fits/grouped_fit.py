@@ -118,7 +118,7 @@ def _criteria(
 ) -> tuple[float | None, float | None]:
     """AIC and BIC of all groups as one: their residuals, where their size is not known, have one variance."""
     n = sum(end.n for end in ends)
-    k = sum(int((~end.held).sum()) for end in ends)
+    k = n - sum(fit.freedom for fit in fits.values())
     if not measuring.absolute:
         # The one variance is a parameter, too.
         return criteria(sum(end.cost for end in ends), n, sum(end.logs for end in ends), k + 1, absolute=False)

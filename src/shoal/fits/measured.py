@@ -13,14 +13,13 @@ from torch import Tensor
 
 from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
-from shoal.fits.fit import Fit, Parameter, correlations
+from shoal.fits.fit import Fit, Parameter, correlations, reach
 from shoal.fits.profile import Profile, profile
 from shoal.fits.residual_tests import normality, signs
 from shoal.losses import Likelihood, Loss, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.review.wording import counted
 from shoal.seeding import Stream, generator
-from shoal.tails import t_quantile
 from shoal.tasks import Split, Supervised
 from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.residuals import problem_of
@@ -130,14 +129,15 @@ class Measuring:
         """The fit of a formula to samples; groups of them have parameters in common, if there are any."""
         end = Ended.at(network, self.loss, samples)
         found = covariance(end.jacobian, end.held)
-        # A parameter at its bound was not free to follow the samples.
-        freedom = end.n - int((~end.held).sum())
+        # What is at its bound, or is not determined, was not free to follow the samples.
+        freedom = end.n - found.rank
         variance = end.cost / freedom if freedom > 0 else math.nan
         scale = 1.0 if self.absolute else variance
-        parameters = _parameters(network, end, found, scale, freedom, self.level)
-        aic, bic = _criteria(end, self.absolute)
+        t = reach(self.level, freedom, absolute=self.absolute)
+        parameters = _parameters(network, end, found, scale, t)
+        aic, bic = _criteria(end, found.rank, self.absolute)
         sure = [i for i, label in enumerate(network.labels) if _named(parameters, label).error is not None]
-        profiled = self._profile(network, end, found, sure, scale, freedom)
+        profiled = self._profile(network, end, found, sure, scale, t)
         return Fit(
             parameters=parameters,
             level=self.level,
@@ -162,16 +162,15 @@ class Measuring:
             if profiled is None
             else dict(zip((network.labels[i] for i in sure), profiled.ends, strict=True)),
             bootstrap=self._bootstrap(network, end),
-            warnings=(*_warnings(network, end, found, freedom), *([_BETTER] if profiled and profiled.better else [])),
+            warnings=(*_warnings(network, end, found, scale), *([_BETTER] if profiled and profiled.better else [])),
         )
 
     def _profile(
-        self, network: FormulaNetwork, end: Ended, found: Covariance, sure: list[int], scale: float, freedom: int
+        self, network: FormulaNetwork, end: Ended, found: Covariance, sure: list[int], scale: float, t: float
     ) -> Profile | None:
         if not network.profile or not sure:
             return None
         one = end.problem.select(torch.tensor([0]))
-        t = t_quantile(self.level, freedom)
         return profile(one, end.params[0], found.matrix * scale, sure, variance=scale, t=t)
 
     def _bootstrap(self, network: FormulaNetwork, end: Ended) -> dict[str, Any] | None:
@@ -189,10 +188,9 @@ class Measuring:
 
 
 def _parameters(
-    network: FormulaNetwork, end: Ended, found: Covariance, scale: float, freedom: int, level: float
+    network: FormulaNetwork, end: Ended, found: Covariance, scale: float, t: float
 ) -> tuple[Parameter, ...]:
     places = {label: i for i, label in enumerate(network.labels)}
-    t = t_quantile(level, freedom) if freedom > 0 else math.nan
     parameters = []
     for label, value in ((label, float(value.detach())) for label, value in network.recorded().items()):
         if label not in places:
@@ -224,10 +222,10 @@ def explained(ends: Sequence[Ended]) -> float | None:
     return 1 - sum(end.cost for end in ends) / total if total > 0 else None
 
 
-def _criteria(end: Ended, absolute: bool) -> tuple[float | None, float | None]:
+def _criteria(end: Ended, rank: int, absolute: bool) -> tuple[float | None, float | None]:
     """AIC and BIC of a fit."""
     # A variance that is told from the residuals is a parameter as well.
-    k = int((~end.held).sum()) + (not absolute)
+    k = rank + (not absolute)
     if isinstance(end.problem.loss, Likelihood):
         weight = end.problem.root[0].square()
         counted = weight > 0
@@ -251,7 +249,7 @@ def criteria(cost: float, n: int, logs: float, k: int, *, absolute: bool) -> tup
     return deviance + 2 * k, deviance + k * math.log(n)
 
 
-def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: int) -> list[str]:
+def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, scale: float) -> list[str]:
     warnings = []
     loose = [name for name, each in zip(network.labels, found.undetermined.tolist(), strict=True) if each]
     if loose:
@@ -263,7 +261,7 @@ def _warnings(network: FormulaNetwork, end: Ended, found: Covariance, freedom: i
     slope = _slope(end)
     if slope > _SLOPE:
         warnings.append(f"this is no minimum yet (the steps have ended at a slope of {slope:.1g}): errors mean little")
-    if freedom <= 0:
+    if math.isnan(scale):
         warnings.append(
             f"{counted(len(network.labels), 'parameter')} of {counted(end.n, 'sample')} leave nothing to tell errors by"
         )
