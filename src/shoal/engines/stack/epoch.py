@@ -18,7 +18,7 @@ from shoal.engines.stack.moving import sent
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import ProgrammedUpdate, Update
-from shoal.engines.stack.whole_epoch import PlannedStep, WholeEpoch
+from shoal.engines.stack.whole_epoch import Known, PlannedStep, WholeEpoch
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.exact.rows import same_bits
@@ -45,6 +45,7 @@ class Training:
         self._views = stack.views()
         self._grads = torch.zeros_like(stack.params)
         self._grad_views = stack.layout.views(self._grads)
+        self._known: Known = {}  # of the steps' programs
         self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
         self._objects = self._updating if isinstance(self._updating, Objects) else None
         if self._objects:
@@ -123,7 +124,7 @@ class Training:
             return None
         given = self.mapped.given(self._views, stack.buffers, batches, clock) or ()
         steps = [PlannedStep(batch, *each, own) for batch, each, own in zip(batches, given, numbers, strict=False)]
-        return WholeEpoch.of(stack, self._grads, update, steps) if steps else None
+        return WholeEpoch.of(stack, self._grads, update, steps, self._known) if steps else None
 
     def _at_once(self, whole: WholeEpoch, clock: Clock, stop: Callable[[], bool]) -> EpochHistory | None:
         """What its steps give; None, and all is as before, where they have to be taken one by one."""

@@ -21,6 +21,7 @@ from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.update import ProgrammedUpdate
 from shoal.engines.step.compiled.one_kernel import OneKernel, Place
+from shoal.engines.step.compiled.program import Program
 from shoal.engines.step.exact import remembered
 from shoal.engines.step.mapped import Trace
 from shoal.engines.step.stepped import Stepped
@@ -70,6 +71,10 @@ class Gradients(NamedTuple):
         return cls(one, columns) if _is_column(numbers[0], one, stack.params.dtype) else None
 
 
+Known = dict[int, tuple[Program, Gradients | None]]
+"""By the identity of a trace's program, which is kept beside: what has gone may leave its identity to another."""
+
+
 def _lies_as(place: Place, shape: torch.Size) -> bool:
     """Whether the numbers of a run's gradient lie in the order of its parameter's."""
     usual = torch.empty(shape, device="meta").stride()
@@ -103,17 +108,18 @@ class WholeEpoch:
 
     @classmethod
     def of(
-        cls, stack: Stack, grads: Tensor, update: ProgrammedUpdate, steps: Sequence[PlannedStep]
+        cls, stack: Stack, grads: Tensor, update: ProgrammedUpdate, steps: Sequence[PlannedStep], known: Known
     ) -> WholeEpoch | None:
-        """That of these steps; None where they have to be taken one by one."""
+        """That of these steps; None where they have to be taken one by one. What is found of a trace becomes known."""
         one = update.program.one_kernel
         if one is None or one.places or None in one.over or grads.dtype not in one.kernel.addresses.steps:
             return None
-        known: dict[int, Gradients | None] = {}
-        for each in steps:
-            if id(each.trace) not in known:
-                known[id(each.trace)] = Gradients.of(each.trace, stack)
-        kernels = [found for each in steps if (found := known[id(each.trace)]) is not None]
+        for program, trace in {id(each.trace.program): each.trace for each in steps}.items():
+            # What it is before it is compiled is not what it stays.
+            if trace.program.settled and program not in known:
+                known[program] = trace.program, Gradients.of(trace, stack)
+        found = [known[key][1] if (key := id(each.trace.program)) in known else None for each in steps]
+        kernels = [each for each in found if each is not None]
         return cls(stack, grads, update, steps, kernels) if len(kernels) == len(steps) else None
 
     @cached_property
