@@ -81,6 +81,10 @@ class Sampled:
         with generators_restored():
             return self._ordered(number)
 
+    def order_seed(self, number: int) -> None:
+        """None: the loader's own sampler has it."""
+        del number
+
     def left(self, number: int) -> Any:
         """The states of the global generators after this epoch."""
         with generators_restored():

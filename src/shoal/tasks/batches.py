@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from shoal.seeding import Stream, generator
+from shoal.seeding import Stream, derived
 from shoal.tasks.data import Split
 
 
@@ -91,17 +91,21 @@ class Batches:
     def order(self, number: int) -> Tensor:
         """Indices of the samples in the order of this epoch."""
         n = len(self.samples)
-        order = (
-            torch.arange(n)
-            if self.seed is None
-            else torch.randperm(n, generator=generator(self.seed, Stream.ORDER, number))
-        )
+        seed = self._seed(number)
+        order = torch.arange(n) if seed is None else torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         if self._world > 1:
             padded = math.ceil(n / self._world) * self._world
             # More than once where there are more processes than samples.
             order = order.repeat(math.ceil(padded / n))[:padded][self._rank :: self._world]
         # Drawn on the CPU: another device's generator has other numbers.
         return order.to(self.samples.x.device)
+
+    def order_seed(self, number: int) -> int | None:
+        """The seed with which `torch.randperm` draws this epoch's order; None where that is not all it takes."""
+        return self._seed(number) if self._world == 1 else None
+
+    def _seed(self, number: int) -> int | None:
+        return None if self.seed is None else derived(self.seed, Stream.ORDER, number)
 
     def shard(self, rank: int, world: int) -> None:
         """Give the share of process `rank` of `world` processes; short shares are filled up from the beginning."""

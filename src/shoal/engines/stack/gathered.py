@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST
+from shoal.engines.stack.permutations import permutations
 
 AT_ONCE = 1 << 20
 """Bytes of an epoch's samples up to which one call gathers them: one for each batch takes three times as long."""
@@ -33,6 +34,9 @@ class InMemory(Protocol):
 
     def order(self, number: int) -> Int[Tensor, " samples"]:
         """Places of the samples in the order of an epoch."""
+
+    def order_seed(self, number: int) -> int | None:
+        """The seed with which `torch.randperm` draws that order of all samples; None of one that comes otherwise."""
 
     def batch(self, parts: Sequence[Tensor]) -> Any:
         """A batch made of its parts."""
@@ -86,7 +90,7 @@ class Gathered:
         """
         sizes, begin = self._sizes[first:end], sum(self._sizes[:first])
         # An order has all samples, those of a last batch that is dropped among them.
-        orders = torch.stack([run.order(number) for run in self.runs])[:, begin : begin + sum(sizes)]
+        orders = self._orders(number)[:, begin : begin + sum(sizes)]
         # In samples that all runs share, and in those that lie one run behind the other.
         places = {
             shared: [each.flatten() for each in torch.split((orders + starts).to(self.device), sizes, dim=1)]
@@ -96,6 +100,13 @@ class Gathered:
         batches = [part.batches(places[part.shared], len(self.runs)) for part in self._parts]
         for parts in zip(*batches, strict=True):
             yield self._batch(parts, dtype)
+
+    def _orders(self, number: int) -> Int[Tensor, "runs samples"]:
+        seeds = [seed for run in self.runs if (seed := run.order_seed(number)) is not None]
+        # One that is not drawn, or drawn by somebody else's sampler, is asked for.
+        if len(seeds) < len(self.runs):
+            return torch.stack([run.order(number) for run in self.runs])
+        return permutations(seeds, len(self.runs[0].tensors[0]))
 
     def _batch(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Any:
         return self.runs[0].batch([_in(each, dtype) for each in parts])
