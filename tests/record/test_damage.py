@@ -104,6 +104,8 @@ def test_sweep_json_cut_anywhere_is_damaged_and_never_something_else(tmp_path: P
         (b"2,1,0.5", b"2,1,0.5,9", "damaged after row 1: the row has 4 of 3 cells"),
         (b"2,1,0.5", b"2,1,0;5", "damaged after row 1: '0;5' is no number"),
         (b"2,1,0.5", b"2,1,0.\xff", r"damaged after row 1: '0.\\xff' is no number"),
+        (b"2,1,0.5", b",1,0.5", "damaged after row 1: the row names no step"),
+        (b"2,1,0.5", b"2,,0.5", "damaged after row 1: the row names no epoch"),
         (b"2,1,0.5", b"2,1.0,0.5", "damaged after row 1: '1.0' is no number"),
         (b"2,1,0.5", b"2,1,0.5\0", r"damaged after row 1: '0.5\x00' is no number"),
         (b"2,1,0.5\n3", b"2,1,0.5\n\n3", "damaged after row 2: the row has 0 of 3 cells"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from shoal.cli import train as main
 from shoal.errors import ExitCode
 from shoal.record.stack_training import _Session
-from shoal.rundir import read_history
+from shoal.rundir import RunDir, read_history
 from sweeps import runs, same, statuses, sweep
 
 WORDS = ["seed=range(3)", "trainer.max_epochs=8", "sweep.processes=0"]
@@ -45,6 +46,27 @@ def test_a_sweep_that_goes_on_says_how_many_rows_are_left(stopped: None, line: i
     assert f"{line - 2} of 4 rows are left" in runs()[1].log.read_text()
     assert statuses() == ["completed"] * 3
     assert len(read_history(file).rows) == 4 + line - 2
+
+
+def test_a_sweep_says_of_a_row_without_a_step_what_a_run_alone_says(
+    stopped: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = RunDir(tmp_path / "alone")
+    main(["task=parabola", "trainer.max_epochs=4", f"hydra.run.dir={alone.path}"])
+    in_sweep = runs()[1]
+    for run in (alone, in_sweep):
+        rows = run.history.read_text().splitlines(keepends=True)
+        rows[2] = rows[2][rows[2].index(",") :]
+        run.history.write_text("".join(rows))
+    capsys.readouterr()
+
+    code = main([f"resume={alone.path}", "trainer.max_epochs=8"])
+
+    expected = "is damaged after row 1: the row names no step: 1 of 4 rows are left"
+    assert code == ExitCode.OK
+    assert f"warning: {alone.history} {expected}\n" in capsys.readouterr().err
+    assert f"warning: {in_sweep.history} {expected}\n" in sweep(*WORDS).stderr
+    assert statuses() == ["completed"] * 3
 
 
 def test_a_value_that_was_changed_is_told_too(stopped: None) -> None:

@@ -121,7 +121,9 @@ def read_intact(path: Path) -> tuple[History, str | None]:
         return History(path), f"{path} is missing"
     except StopIteration:
         return history, f"{path} is damaged: it is empty"
-    except (ValueError, OSError, csv.Error) as error:
+    except OSError as error:
+        return history, f"{path} cannot be read after row {len(history.rows)}: {error.strerror}"
+    except (ValueError, csv.Error) as error:
         return history, f"{path} is damaged after row {len(history.rows)}: {error}"
     return history, None
 
@@ -143,6 +145,9 @@ def _header(columns: list[str]) -> list[str]:
 def _parsed(columns: list[str], line: list[str]) -> dict[str, float]:
     if len(line) != len(columns):
         raise ValueError(f"the row has {len(line)} of {len(columns)} cells")
+    # Any other cell may be empty: not every metric is measured at every step.
+    if not (line[0] and line[1]):
+        raise ValueError(f"the row names no {EPOCH if line[0] else STEP}")
     cells = zip(columns, line, strict=True)
     try:
         return {name: int(cell) if name in (STEP, EPOCH) else float(cell) for name, cell in cells if cell}
