@@ -235,6 +235,26 @@ def test_only_the_runs_that_differ_are_reported() -> None:
     assert "another loss alone" in found[1]
 
 
+class ClipsSome(Plain):
+    """Clips weights where a setting of its own says so."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.hparams["clip"]:
+            self.layer.weight.data.clamp_(-10, 10)
+        return super().training_step(batch, batch_idx)
+
+
+def test_what_few_settings_of_many_runs_make_a_step_do_is_seen() -> None:
+    modules = [ClipsSome(seed) for seed in range(12)]
+    for run, module in enumerate(modules):
+        module.save_hyperparameters({"clip": run == 9, "seed": run})
+
+    found = probed(modules)
+
+    assert list(found) == [9]
+    assert "writes to weights that are trained" in found[9]
+
+
 def test_the_probe_leaves_no_trace() -> None:
     modules = [DrawsElsewhere(seed) for seed in range(2)]
     before = numpy.random.get_state()[1].tolist(), torch.get_rng_state()

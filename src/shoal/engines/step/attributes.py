@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -82,6 +83,31 @@ def content(value: Any) -> Any:
     if hasattr(value, "__dict__") and not isinstance(value, (*WHOLE, Tensor)):
         return type(value), content(vars(value))
     return _This(value)
+
+
+def own_settings(module: nn.Module) -> Hashable:
+    """What a module and its parts hold beside weights and seeds; equal for modules whose code goes the same way.
+
+    What is not plain, as an object of the user's own, is equal to itself alone.
+    """
+    return tuple(
+        (path, name, _setting(value))
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if name not in _UPSTREAM and name != "seed"
+    )
+
+
+def _setting(value: Any) -> Hashable:
+    if isinstance(value, PLAIN):
+        return type(value), value
+    if isinstance(value, Mapping):
+        return tuple((key, _setting(item)) for key, item in value.items() if key != "seed")
+    if isinstance(value, list | tuple):
+        return tuple(map(_setting, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value), _setting({item.name: getattr(value, item.name) for item in fields(value)})
+    return id(value)
 
 
 def _is_simple(value: Any) -> bool:

@@ -182,6 +182,8 @@ class CapturedStep:
         """Attributes of the module that hooks change between steps."""
         self.agreed: frozenset[str] = frozenset()
         """Those of them that are the same in all runs now."""
+        self.closely = True
+        """Whether to see that it leaves nothing outside of its module."""
         self.left = Left()
         """What is known of what steps leave on the module."""
         self._calling = _Calling(module, stage)
@@ -217,7 +219,7 @@ class CapturedStep:
         named |= {name: named[own] for name, own in self._shared.items()}
         device = next(iter(params.values())).device
         with (
-            nothing_left(self.module),
+            nothing_left(self.module) if self.closely else nullcontext(),
             self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,

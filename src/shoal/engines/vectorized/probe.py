@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import fetched
 from shoal.engines.stack.stack import Stack
+from shoal.engines.step.attributes import own_settings
 from shoal.engines.step.captured import CapturedStep
 from shoal.engines.step.clock import Clock
 from shoal.engines.step.exact.rows import same_numbers
@@ -44,6 +46,9 @@ _MIXED = 1e-1
 unit may be on in one of two sums and off in the other, so a gradient is compared as a whole."""
 _TWICE = 4
 """Runs whose step is taken twice: they share their code, so what one of them draws all draw."""
+_CLOSELY = 2
+"""Runs of the same settings whose steps are watched as they are taken: what they do beside giving numbers, others of
+these settings do too. Two, since what a step changes outside is told from what it makes once by the second time."""
 
 
 def probe(
@@ -71,7 +76,12 @@ def probe(
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0], looked.step))
     places = range(len(modules)) if rows is None else rows
-    every = {row: looked.difference(result, row, modules[row], twice=n < _TWICE) for n, row in enumerate(places)}
+    every, seen = dict[int, str | None](), Counter[Hashable]()
+    for n, row in enumerate(places):
+        settings = own_settings(modules[row])
+        closely = n < _TWICE or seen[settings] < _CLOSELY
+        every[row] = looked.difference(result, row, modules[row], twice=n < _TWICE, closely=closely)
+        seen[settings] += 1
     found = {row: why for row, why in every.items() if why}
     return looked.beyond_rounding(found, modules) if found else {}
 
@@ -121,23 +131,32 @@ class _Look:
         except Exception as error:  # a step that insists on single precision
             log.debug("a step was not compared in double precision: %s", error)
             return dict(found)
-        return {row: why for row, why in found.items() if exactly.difference(result, row, modules[row], twice=False)}
+        return {row: why for row, why in found.items() if exactly.difference(result, row, modules[row])}
 
-    def difference(self, result: Stepped, row: int, module: pl.LightningModule, *, twice: bool) -> str | None:
-        """In what a run's step differs from the same step alone, or None; tried `twice`, a draw is seen too."""
+    def difference(
+        self, result: Stepped, row: int, module: pl.LightningModule, *, twice: bool = False, closely: bool = True
+    ) -> str | None:
+        """In what a run's step differs from the same step alone, or None; tried `twice`, a draw is seen too.
+
+        If `closely`, so is what it does beside giving numbers.
+        """
         mapped, clock, step = self.mapped, self.clock, self.step
         own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, self.batch)
         alone = step.like(module)
+        alone.closely = closely
         names = self.order if mapped.gradients else ()
-        alone.left = trial = Trial(step.left)
+        trial = Trial(step.left)
+        if closely:
+            alone.left = trial
         # Before anything is noted: the mode of each part is one of its attributes.
         switch(module, training=mapped.gradients)
+        weights = [param for param in module.parameters() if param.requires_grad] if closely else []
         with generators_restored(), clock.alone(row, trains=mapped.gradients):
             try:
                 # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
                 seed_global(0)
                 clock.enter(row)
-                with _kept([param for param in module.parameters() if param.requires_grad]) as written:
+                with _kept(weights) as written:
                     first = by_itself(alone, own, clock, names, written.watch, double=self.double)
                 agrees = clock.agrees(row)
                 found = self._state(alone, own, row, first, trial, fully=twice)
@@ -213,6 +232,9 @@ def _causes(found: Place | None, written: Writes, first: Alone, second: Alone, *
 @contextmanager
 def _kept(params: Sequence[Tensor]) -> Iterator[Writes]:
     """Notes whether weights are written to, and has them be as they were."""
+    if not params:
+        yield Writes(params)
+        return
     before, data = [param.detach().clone() for param in params], [param.data for param in params]
     with Writes(params) as written:
         yield written
