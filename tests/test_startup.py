@@ -16,6 +16,7 @@ import pytest
 
 import shoal
 from checkout import SUPPORT
+from shoal.config.folders import is_missing
 from shoal.startup import cheap_imports, torch_library
 
 PROGRAM = SUPPORT / "programs" / "after_training.py"
@@ -120,6 +121,28 @@ def test_the_library_of_torch_is_there_when_the_wait_for_it_is_over(monkeypatch:
     torch_library.wait()
 
     assert loaded == ["a library"]
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("task=parabla", True),
+        ("task=parabola +optimizer=adamm", True),
+        ("task=parabola scheduler=null seed=1", False),
+        ("task=own", False),
+        ("experiment=parabla task=a,b outputs=parabla", False),
+    ],
+)
+def test_of_a_choice_that_lies_nowhere_nothing_of_torch_is_loaded(
+    words: str, *, missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "conf" / "task" / "own.yaml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert is_missing(words.split(), None) is missing
+    assert is_missing(words.split(), str(tmp_path / "conf")) is missing
 
 
 def test_a_process_that_leaves_ends_its_threads_and_flushes_what_it_said() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from shoal.config.folders import is_missing
 from shoal.errors import ExitCode, UsageError
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir
 from shoal.startup import torch_library
@@ -97,7 +98,8 @@ def train(
 
         return EndedSweep(*sweep(others, config_dir=config_dir, config_name=config_name))
 
-    if own_process:
+    # Of a configuration that is refused torch is never imported: what is loaded of it delays the answer.
+    if own_process and not is_missing(others, config_dir):
         torch_library.load()
     try:
         from shoal.app.start import start

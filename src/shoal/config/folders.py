@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
+_CHOSEN = re.compile(r"\+?([a-z_]+)=([A-Za-z_][\w-]*)")
+"""A word that chooses a file of a group, simply."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -30,3 +34,19 @@ def user_conf() -> Path | None:
     here = Path.cwd() / "conf"
     # In a checkout of shoal it is shoal's own, which would be on the search path twice.
     return here if here.is_dir() and here.resolve() != own_conf().resolve() else None
+
+
+def is_missing(overrides: Iterable[str], config_dir: str | None) -> bool:
+    """Whether one of these words chooses a file that lies in no folder known here, as `task=parabla`.
+
+    It may still be found on a search path that a file names: that is for Hydra to say.
+    """
+    beside = Path(config_dir.removeprefix("file://")) if config_dir else user_conf()
+    folders = [each for each in (own_conf(), beside) if each is not None]
+    chosen = [found.groups() for each in overrides if (found := _CHOSEN.fullmatch(each))]
+    return any(
+        (own_conf() / group).is_dir()
+        and choice != "null"
+        and not any((folder / group / f"{choice}.yaml").is_file() for folder in folders)
+        for group, choice in chosen
+    )
