@@ -22,7 +22,7 @@ What programs and classes of one's own build on; [From Python](python.md) and [E
 This page is written from the signatures and docstrings by `docs/api.py`.
 """
 SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "Train, find, load": {"shoal": ("train", "sweep", "load", "runs", "Run", "Sweep")},
+    "Train, find, load": {"shoal": ("train", "fit", "sweep", "load", "runs", "Run", "Sweep")},
     "Errors": {"shoal.errors": ("ShoalError", "ConfigError", "UsageError", "DamagedError", "Caution")},
     "Tasks": {"shoal.tasks": ("Task", "Supervised", "Curve", "Data", "Split")},
     "Models, losses, optimizers, schedulers": {

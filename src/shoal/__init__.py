@@ -14,7 +14,7 @@ from shoal.aliases import install
 from shoal.instructions import prepare
 
 if TYPE_CHECKING:
-    from shoal.app.python import sweep, train
+    from shoal.app.python import fit, sweep, train
     from shoal.loaded.addressed import load, runs
     from shoal.loaded.run import Run
     from shoal.loaded.sweep import Sweep
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Run": "shoal.loaded.run",
     "Sweep": "shoal.loaded.sweep",
+    "fit": "shoal.app.python",
     "load": "shoal.loaded.addressed",
     "runs": "shoal.loaded.addressed",
     "sweep": "shoal.app.python",
     "train": "shoal.app.python",
 }
 
-__all__ = ["Run", "Sweep", "load", "runs", "sweep", "train"]
+__all__ = ["Run", "Sweep", "fit", "load", "runs", "sweep", "train"]
 
 # Of any part of shoal this runs first, so before shoal imports torch or Lightning, and in every process of its own.
 prepare()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 
 from shoal.app.train import EndedSweep
 from shoal.app.train import train as carry_out
+from shoal.config.fit_words import fit_words
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.quoting import quoted
 from shoal.errors import ConfigError
@@ -27,7 +28,29 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         ConfigError: where the configuration is wrong; nothing was written.
         ShoalError: where the run failed or diverged; it is recorded.
     """
-    return _trained(overrides, config_dir, multirun=False)
+    return _trained("shoal.train", overrides, config_dir, multirun=False)
+
+
+def fit(
+    table: str | Path,
+    formula: str,
+    start: Mapping[str, float],
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | Path | None = None,
+) -> Run:
+    """Fit a formula to a table, as `shoal fit` does: `fit("data.csv", "y = a*exp(-k*x)", {"a": 1, "k": 0.1})`.
+
+    `start` has the value that each parameter begins with. What came of it is in `Run.info.fit`.
+
+    Raises:
+        ConfigError, UsageError: where the formula or a setting is wrong; nothing was written.
+        ShoalError: where the run failed or diverged; it is recorded.
+    """
+    words = [*(f"{name}={value}" for name, value in start.items()), *overrides]
+    found = _trained("shoal.fit", fit_words(Path(table), formula, words), config_dir, multirun=False)
+    assert isinstance(found, Run)
+    return found
 
 
 def sweep(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Sweep:
@@ -39,20 +62,19 @@ def sweep(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         ConfigError: where the configuration of any job is wrong; nothing was trained.
         ShoalError: where the sweep was interrupted; it is recorded.
     """
-    found = _trained(overrides, config_dir, multirun=True)
+    found = _trained("shoal.sweep", overrides, config_dir, multirun=True)
     assert isinstance(found, Sweep)
     return found
 
 
-def _trained(overrides: Sequence[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
+def _trained(caller: str, overrides: Sequence[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
     # As the command line does: formulas may be given without quotes of Hydra's.
     words = quoted(overrides)
     with _ONE_AT_A_TIME:
-        return _carried_out(words, config_dir, multirun=multirun)
+        return _carried_out(caller, words, config_dir, multirun=multirun)
 
 
-def _carried_out(words: list[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
-    caller = "shoal.sweep" if multirun else "shoal.train"
+def _carried_out(caller: str, words: list[str], config_dir: str | Path | None, *, multirun: bool) -> Run | Sweep:
     folder = str(config_dir) if config_dir else None
     try:
         ended = carry_out(words, multirun=multirun, config_dir=folder, command=[caller, *words])

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoal.errors import UsageError
-from shoal.fits.fit import reach
+from shoal.fits.fit import UNDETERMINED, reach
 from shoal.losses import Likelihood, LossFunction
 from shoal.models import FormulaNetwork
 from shoal.tasks.residuals import problem_of
@@ -40,8 +40,12 @@ def bands(
     """
     # Of groups each may have bands of its own: those that tell of no errors have nan.
     loose = any(value is None for row in fit["covariance"] for value in row) and not network.groups
-    if (fit["freedom"] < 1 and not fit["absolute"]) or loose:
-        raise UsageError("this fit has no intervals: the data do not determine all of its parameters")
+    if fit["freedom"] < 1 and not fit["absolute"]:
+        raise UsageError("this fit has no intervals: as many parameters as samples leave nothing to tell errors by")
+    if loose:
+        names = [row["name"] for row in fit["parameters"] if row["note"] == UNDETERMINED]
+        told = f"this fit has no intervals: the data do not determine {', '.join(names)}"
+        raise UsageError(told, hint=f"a fit with one of them fixed has some: 'model.fixed=[{names[0]}]'")
     values = {name: value.detach().double() for name, value in network.values().items()}
     trained = {name: values[name] for name in network.trained}
     n_targets = network.curves.outputs

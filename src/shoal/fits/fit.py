@@ -9,6 +9,9 @@ from typing import Any
 
 from shoal.tails import t_quantile
 
+UNDETERMINED = "not determined"
+"""The note of a parameter that can be changed, alone or with others, without a change of any residual."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -73,6 +76,8 @@ class Fit:
     """Probability of so large a skewness and kurtosis of the residuals, if they were normal."""
     targets: tuple[str, ...] = ()
     """The columns that are fitted."""
+    drawn: str = ""
+    """Of the targets' values: by this fits of the same samples are told from others."""
     loss: str = ""
     """What was minimised."""
     absolute: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,10 @@ _Matrix = tuple[tuple[float | None, ...], ...]
 def measured_fit(module: Supervised, data: Data, *, level: float, stopped: str | None = None, steps: int = 0) -> Fit:
     """The fit of a formula to the training samples."""
     found = _measured(module, data, level=level, stopped=stopped, steps=steps)
-    return replace(found, targets=data.targets, loss=title(module.loss, None, classes=False))
+    # In order of size: another seed may have drawn the same rows in another.
+    values = data.train.y.double().flatten().sort().values
+    drawn = hashlib.sha256(values.numpy().tobytes()).hexdigest()[:16]
+    return replace(found, targets=data.targets, loss=title(module.loss, None, classes=False), drawn=drawn)
 
 
 def _measured(module: Supervised, data: Data, *, level: float, stopped: str | None, steps: int) -> Fit:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shoal.fits.bootstrap import bootstrap
 from shoal.fits.covariance import Covariance, covariance
-from shoal.fits.fit import Fit, Parameter, correlations, reach
+from shoal.fits.fit import UNDETERMINED, Fit, Parameter, correlations, reach
 from shoal.fits.profile import Profile, profile
 from shoal.fits.residual_tests import normality, signs
 from shoal.losses import Likelihood, Loss, LossFunction
@@ -199,7 +199,8 @@ def _parameters(
         i = places[label]
         # nan for none: without degrees of freedom there is no variance.
         error = math.sqrt(found.matrix[i, i] * scale) if scale >= 0 else math.nan
-        note = "at its bound" if end.held[i] else "not determined" if not math.isfinite(error) else ""
+        loose = UNDETERMINED if found.undetermined[i] else "" if math.isfinite(error) else "not known"
+        note = "at its bound" if end.held[i] else loose
         if note:
             parameters.append(Parameter(name=label, value=value, note=note))
         else:

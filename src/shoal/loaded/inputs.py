@@ -12,7 +12,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.loaded.ensemble import Ensemble
 from shoal.loaded.run import Run
 from shoal.loaded.table_file import table
-from shoal.loaded.trained_run import Which, check_columns
+from shoal.loaded.trained_run import Which, check_columns, named
 from shoal.tasks.tables.encoding import tabular
 from shoal.tasks.tables.format import Format
 from shoal.tasks.tables.kinds import Number, restored
@@ -40,15 +40,23 @@ class Inputs:
         """
         predictions, notes = self.by.predictions(self.table, self.which), self.notes
         if interval is not None:
-            from shoal.loaded.intervals import intervals
-
-            ends, notes = intervals(self.by, self.table, predictions, self.which, interval)
+            ends, notes = self._intervals(predictions, interval)
             predictions = predictions.hstack(ends)
         # Both stay: a table to predict often has the target, to compare with.
-        named = [
+        own = [
             each.alias(f"{each.name}_predicted") if each.name in self.table.columns else each for each in predictions
         ]
-        return replace(self, table=self.table.hstack(named), notes=notes)
+        return replace(self, table=self.table.hstack(own), notes=notes)
+
+    def _intervals(self, predicted: pl.DataFrame, level: float) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        """The columns of intervals, and what they rest on."""
+        if isinstance(self.by, Ensemble):
+            found = self.by.calibrated(level, self.which)
+            return found.columns(predicted), (found.told,)
+        from shoal.loaded.intervals import intervals
+
+        columns = named(self.table, self.by.columns(self.which).features)
+        return intervals(self.by, columns, predicted, self.which, level)
 
     def text(self) -> str:
         """The table as CSV, separated as what was read."""

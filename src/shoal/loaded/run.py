@@ -49,16 +49,27 @@ class Run(TrainedRun):
         self,
         x: Sequence[Any] | numpy.ndarray[Any, Any] | Mapping[str, Sequence[Any]] | polars.DataFrame,
         which: Which = "best",
+        *,
+        interval: float | None = None,
     ) -> polars.DataFrame:
         """Predictions for inputs, a row each: numbers (one a sample, or a row a sample), or named columns.
 
-        What should be known before they are believed is a warning, a `shoal.errors.Caution`.
+        With an `interval`, a level as 0.95, the ends of intervals stand beside them, as `shoal predict` has them. What
+        should be known before they are believed is a warning, a `shoal.errors.Caution`.
+
+        Raises:
+            UsageError: where there can be no intervals.
         """
         from shoal.loaded.cautions import warn
 
-        found = self.predictions(x, which)
-        warn(self.members, which, named(x, self.columns(which).features), found)
-        return found
+        found, inputs = self.predictions(x, which), named(x, self.columns(which).features)
+        warn(self.members, which, inputs, found)
+        if interval is None:
+            return found
+        from shoal.loaded.intervals import intervals
+
+        ends, _ = intervals(self, inputs, found, which, interval)
+        return found.hstack(ends)
 
     def evaluate(
         self, which: Which = "best", *, test: bool = False, path: Path | str | None = None

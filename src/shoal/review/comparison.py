@@ -42,9 +42,8 @@ def compare(screen: Console, entries: Sequence[RunEntry], *, metric: str | None 
     for problem in problems:
         screen.print(problem, style="red")
     _titled(screen, "\nmetrics", _metrics(entries), _with_difference(names), "no run has a metric")
-    found = fits(entries)
-    if found:
-        _titled(screen, "\nfits", measures(found), names, "")
+    if fits(entries):
+        _titled(screen, "\nfits", measures(entries), names, "")
         for line in verdict(names, entries):
             screen.print(printable(line))
     by = yardstick(entries)

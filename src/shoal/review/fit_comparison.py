@@ -10,6 +10,8 @@ from shoal.review.entries import RunEntry
 from shoal.tails import chi2_beyond, f_beyond
 
 _CHANCE = "that the further parameters gain so much by chance"
+_KINDS = {"targets": "targets", "loss": "losses"}
+_WEIGHTS = ("absolute", "weight", "weights")
 _MEASURES = ("cost", "freedom", "reduced", "r2", "aic", "bic")
 
 
@@ -19,15 +21,28 @@ def fits(entries: Sequence[RunEntry]) -> list[Mapping[str, Any]]:
     return [] if any(fit is None for fit in found) else [fit for fit in found if fit]
 
 
-def measures(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+def measures(entries: Sequence[RunEntry]) -> list[tuple[str, list[Any]]]:
     """Costs and criteria side by side; the weight of a fit is how likely AIC makes it among these (Akaike, 1978)."""
+    found = fits(entries)
     rows = [(name, [fit[name] for fit in found]) for name in _MEASURES]
     criteria = [fit["aic"] for fit in found]
-    if any(value is None for value in criteria):
+    # Of other samples it would be how likely it is that they are fewer.
+    if any(value is None for value in criteria) or _incomparable(entries):
         return rows
     # Relative to the best: exp(-AIC / 2) itself may be too small for a number.
     shares = [math.exp((min(criteria) - value) / 2) for value in criteria]
     return [*rows, ("weight by AIC", [share / sum(shares) for share in shares])]
+
+
+def _incomparable(entries: Sequence[RunEntry]) -> str:
+    """Why nothing of these fits can be compared."""
+    found = fits(entries)
+    digests = {entry.info.digest for entry in entries if entry.info}
+    # Of one table the seed may have drawn other rows for the training.
+    if len(digests) > 1 or any(len({fit.get(key) for fit in found}) > 1 for key in ("samples", "drawn")):
+        return "not of the same samples"
+    differs = (what for key, what in _KINDS.items() if len({str(fit.get(key)) for fit in found}) > 1)
+    return next((f"of different {what}" for what in differs), "")
 
 
 def verdict(names: Sequence[str], entries: Sequence[RunEntry]) -> list[str]:
@@ -36,14 +51,21 @@ def verdict(names: Sequence[str], entries: Sequence[RunEntry]) -> list[str]:
     It is the F test; where the size of the errors is known, or the loss is a likelihood, that of the likelihood ratio.
     """
     found = fits(entries)
-    digests = {entry.info.digest for entry in entries if entry.info}
-    if len(digests) > 1 or len({fit["samples"] for fit in found}) > 1:
-        return ["the fits are not of the same samples: their criteria and costs cannot be compared"]
-    for key, what in (("targets", "targets"), ("loss", "losses")):
-        if len({str(fit.get(key)) for fit in found}) > 1:
-            return [f"the fits are of different {what}: their criteria and costs cannot be compared"]
-    if len(found) != 2 or found[0]["freedom"] == found[1]["freedom"]:
+    problem = _incomparable(entries)
+    if problem:
+        return [f"the fits are {problem}: their criteria and costs cannot be compared"]
+    if len({str([fit.get(key) for key in _WEIGHTS]) for fit in found}) > 1:
+        return ["the fits weigh their samples differently: AIC and BIC can be compared, and no costs"]
+    if len(found) != 2:
         return []
+    if found[0]["freedom"] == found[1]["freedom"]:
+        # From two starts one formula may have come to one end.
+        same = math.isclose(found[0]["cost"], found[1]["cost"], rel_tol=1e-9)
+        return (
+            []
+            if same
+            else ["as many parameters in both: neither is a special case of the other, and AIC is what tells"]
+        )
     (small, smaller), (large, larger) = sorted(
         # The more degrees of freedom, the fewer parameters.
         zip(names, found, strict=True),
