@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from shoal.engines.stack.steady import steady
 from shoal.engines.step.compiled import operations, program
+from shoal.engines.step.compiled.kernel import Kernel
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
 from shoal.models import MLP
 from shoal.optimizers import Optimizer
@@ -253,6 +254,30 @@ def test_a_kernel_with_other_bits_is_not_used(
 
 def kept(folder: Path) -> list[Path]:
     return sorted((folder / "shoal" / "kernels").iterdir())
+
+
+def test_kernels_are_tried_once_unless_what_is_kept_of_it_is_damaged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tried: list[Kernel] = []
+    agrees = Kernel.agrees
+    monkeypatch.setattr(Kernel, "agrees", lambda self, values: tried.append(self) or agrees(self, values))
+    inputs = [numbers(8, 32, seed=seed) for seed in range(3)]
+
+    def function(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return torch.tanh((a + b) * c) * 2 - c
+
+    counts, results = [], []
+    for _ in range(3):
+        results.append(compiled(function, *inputs)(*inputs))
+        counts.append(len(tried))
+        if len(counts) == 2:
+            for path in (tmp_path / "shoal" / "exact").iterdir():
+                path.write_text(path.read_text().replace("true", "True"))
+
+    assert 0 < counts[0] == counts[1] < counts[2]
+    assert all(same(result, function(*inputs)) for result in results)
 
 
 def test_a_kernel_that_is_wrong_for_special_numbers_alone_is_not_used(

@@ -18,11 +18,14 @@ from shoal.engines.step.compiled import draft, product
 from shoal.engines.step.compiled import program as compiled_program
 from shoal.engines.step.compiled.kernel import Kernel
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
+from shoal.engines.step.compiled.verdicts import Verdicts
 from shoal.engines.step.exact.rows import same_bits
 
 
 @pytest.fixture(autouse=True)
-def one_thread(compiled_at_once: None) -> Iterator[None]:
+def one_thread(compiled_at_once: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Of kernels that a test has changed nothing is for other tests to know.
+    monkeypatch.setattr(Verdicts, "keep", lambda self: None)
     with steady():
         yield
 

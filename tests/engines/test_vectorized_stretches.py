@@ -23,6 +23,7 @@ from shoal.engines.step.compiled import program as compiled_program
 from shoal.engines.step.compiled.draft import Draft
 from shoal.engines.step.compiled.kernel import Kernel
 from shoal.engines.step.compiled.program import Heat, Program, of_graph
+from shoal.engines.step.compiled.verdicts import Verdicts
 from shoal.engines.step.exact.rows import made, same_bits
 from shoal.engines.step.passes import simplified
 
@@ -32,6 +33,8 @@ ACTIVATIONS = [nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.
 @pytest.fixture(autouse=True)
 def one_thread(compiled_at_once: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(draft, "SLOWER", math.inf)
+    # Of kernels that a test has changed nothing is for other tests to know.
+    monkeypatch.setattr(Verdicts, "keep", lambda self: None)
     with steady():
         yield
 

@@ -17,6 +17,7 @@ from shoal.engines.step.compiled.library import CannotCompileError, Library
 from shoal.engines.step.compiled.operations import definitions
 from shoal.engines.step.compiled.stretches import stretches
 from shoal.engines.step.compiled.units import Unit, Values, candidates
+from shoal.engines.step.compiled.verdicts import Verdicts
 from shoal.engines.step.graph import describe, evaluated, writes
 from shoal.engines.step.lowering import lowered
 from shoal.engines.step.shortest import shortest
@@ -59,6 +60,7 @@ class Draft:
         self._loops = Library("\n".join([definitions(), *(f"void {name}{text}" for text, name in self._names.items())]))
         # Apart, since graphs have the same ones. What computes in another type than this one's would take a second.
         self._pieces = Library(pieces.source({value.dtype for value in self._values.values()}))
+        self._verdicts = Verdicts(f"{self._loops.name} {self._pieces.name} {module.code}", inputs)
 
     @property
     def name(self) -> str:
@@ -84,6 +86,7 @@ class Draft:
             if _pays(units)
             for kernel in self._together(units, addresses)
         ]
+        self._verdicts.keep()
         if not self._kernels:
             raise CannotCompileError("no kernel agrees with torch")
         moved: dict[Node, Node] = {}
@@ -108,7 +111,7 @@ class Draft:
         for unit in units:
             with suppress(AttributeError):  # which the function is that no processor like this one has
                 kernel = Kernel([unit], self._values, addresses)
-                if kernel.agrees(self._values):
+                if self._verdicts.agrees(kernel, self._values):
                     agreeing.append(kernel)
                 elif unit.pointwise:
                     log.info("Left to torch, because other bits would come of compiling it: %s", kernel.__name__)
@@ -121,7 +124,7 @@ class Draft:
     def _together(self, units: Sequence[Unit], addresses: Addresses) -> list[Kernel]:
         """One kernel of all units; several, should they not agree as one."""
         whole = Kernel(units, self._values, addresses)
-        if len(units) == 1 or whole.agrees(self._values):
+        if len(units) == 1 or self._verdicts.agrees(whole, self._values):
             return [whole]
         log.info("Computed apart, because other bits would come of it together: %s", whole.__name__)
         return [Kernel([unit], self._values, addresses) for unit in units if _pays([unit])]

@@ -36,9 +36,15 @@ def digest(text: str, inputs: Sequence[Tensor]) -> str:
 
 def known(name: str) -> bool:
     """Whether the program of this digest was found exact."""
+    return recalled(name) is not None
+
+
+def recalled(name: str) -> str | None:
+    """What was kept under this digest; None where that is nothing, or damaged."""
     with suppress(OSError, RuntimeError):
-        return _path(name).read_text(encoding="ascii", errors="replace") == name
-    return False
+        said, _, seal = _path(name).read_text(encoding="ascii", errors="replace").partition("\n")
+        return said if seal == _seal(name, said) else None
+    return None
 
 
 @contextmanager
@@ -59,15 +65,20 @@ def looked_up(name: str) -> Iterator[bool]:
         yield known(name)
 
 
-def keep(name: str) -> None:
-    """Remember that the program of this digest is exact."""
+def keep(name: str, said: str = "") -> None:
+    """Remember that the program of this digest is exact, or a line that is said of it."""
     with suppress(OSError, RuntimeError):
         path = _path(name)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = path.with_name(f"{name}.{os.getpid()}.new")
-        new.write_text(name, encoding="ascii")
+        new.write_text(f"{said}\n{_seal(name, said)}", encoding="ascii")
         # In one step, so that no process reads half a file; the number in the new name keeps two writers apart.
         new.replace(path)
+
+
+def _seal(name: str, said: str) -> str:
+    """Tells that nothing of a file is damaged."""
+    return hashlib.sha256(f"{name} {said}".encode()).hexdigest()
 
 
 def _path(name: str) -> Path:
