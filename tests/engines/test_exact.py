@@ -112,6 +112,23 @@ def test_a_kernel_that_depends_on_the_place_is_given_each_run_by_itself(n: int, 
     assert "it is computed for each run by itself" in note
 
 
+def chances(flags: Tensor) -> Tensor:
+    return nn.functional.binary_cross_entropy(torch.full_like(flags, 0.3), flags, reduction="none")
+
+
+def root(given: Tensor) -> Tensor:
+    return torch.linalg.cholesky(given - 1e3 * (given - given.round()).abs())
+
+
+@pytest.mark.parametrize("function", [chances, root])
+def test_numbers_that_an_operation_refuses_are_not_tried(function: Callable[[Tensor], Tensor]) -> None:
+    given, guard = torch.eye(3).repeat(5, 1, 1), Guard(on=True)
+
+    guard.function("it", function, given)
+
+    assert guard.notes(5) == []
+
+
 def test_what_keeps_its_bits_is_left_as_it_is() -> None:
     step = mapped()
 

@@ -54,7 +54,12 @@ def differing(subject: Comparable, inputs: Sequence[Tensor]) -> list[Tensor] | N
     # Of a small stack more sets of numbers, so that as many rows are compared in all; the first set is the one given.
     for number in range(max(2, -(-SAMPLES // len(rows)))):
         given = varied(inputs, number) if number else list(inputs)
-        whole = subject.run(given)
+        try:
+            whole = subject.run(given)
+        except RuntimeError:
+            if not number:
+                raise
+            continue  # numbers that an operation refuses, as a matrix that has no inverse, say nothing
         for place, row in enumerate(rows):
             # The last and the first row are always compared: whatever goes by place in memory shows there.
             if place > 1 and time.monotonic() - began > SECONDS:

@@ -63,7 +63,13 @@ def _varied(value: Tensor, generator: torch.Generator) -> Tensor:
     # Classes and places have to stay within their range, or an operation that looks them up would fail.
     if not value.is_floating_point():
         return value
-    return value + (torch.rand(value.shape, generator=generator, dtype=torch.float32) * SPREAD).to(value.dtype)
+    more = (torch.rand(value.shape, generator=generator, dtype=torch.float32) * SPREAD).to(value.dtype)
+    # Shares stay shares: the loss of flags refuses targets above one.
+    return torch.where(value > 0.5, value - more, value + more) if _are_shares(value) else value + more
+
+
+def _are_shares(value: Tensor) -> bool:
+    return bool(((value >= 0) & (value <= 1)).all())
 
 
 def made(function: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
