@@ -9,7 +9,7 @@ import pytest
 
 import shoal
 from shoal.cli import run
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import ExitCode, ShoalError, UsageError
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -71,6 +71,27 @@ def test_a_run_that_is_finished_is_refused_by_every_caller(train: Any, workdir: 
     code, _ = train(["resume=null", "resume=run"])
 
     assert code == 2
+
+
+@pytest.mark.parametrize("train", [by_command, by_python])
+@pytest.mark.parametrize("setting", ["trainer.max_epochs=x", "trainer.max_steps=[3]"])
+def test_a_wrong_length_of_a_finished_run_is_refused_as_any_other(train: Any, setting: str, workdir: Path) -> None:
+    shoal.train(RUN)
+
+    code, _ = train(["resume=run", setting])
+
+    assert code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("train", [by_command, by_python])
+def test_a_run_goes_on_from_within_its_directory(train: Any, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shoal.train(RUN)
+    monkeypatch.chdir("run")
+
+    code, _ = train(["resume=.", "trainer.max_epochs=2"])
+
+    assert code == 0
+    assert shoal.Run(".").info.epochs == 2
 
 
 @pytest.mark.parametrize("train", [by_command, by_python])

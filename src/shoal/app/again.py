@@ -8,6 +8,7 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 
 from shoal.app.train import EndedTraining, train
+from shoal.override_words import key_of
 from shoal.rundir import RunInfo, SweepInfo
 
 _OF_THE_PLACE = ("hydra.run.dir", "hydra.sweep.dir", "resume")
@@ -56,4 +57,4 @@ def asked(before: Sequence[str], now: Sequence[str]) -> list[str]:
 
 def _name(word: str) -> str:
     """The setting or the group that an override is of."""
-    return word.lstrip("+~").partition("=")[0].partition("@")[0]
+    return key_of(word).partition("@")[0]

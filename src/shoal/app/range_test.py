@@ -11,6 +11,7 @@ from shoal.app.train import train
 from shoal.config.origins import COMMAND_LINE
 from shoal.errors import ConfigError, ShoalError
 from shoal.names import TRAIN_LOSS
+from shoal.override_words import key_and_value
 from shoal.rundir import Status, SweepDir, read_info, read_sweep
 
 KEY = "optimizer.lr"
@@ -81,9 +82,9 @@ def try_rates(
     Raises:
         ConfigError: where the configuration is wrong, or has a rate; nothing was trained.
     """
-    given = next((word for word in overrides if word.lstrip("+").startswith(f"{KEY}=")), None)
-    if given:
-        raise ConfigError(KEY, given.partition("=")[2], "is what is looked for", source=COMMAND_LINE)
+    given = dict(map(key_and_value, overrides)).get(KEY)
+    if given is not None:
+        raise ConfigError(KEY, given, "is what is looked for", source=COMMAND_LINE)
     if not 0 < lowest < highest:
         raise ConfigError("--from", lowest, f"must be above 0 and below --to {highest}", source=COMMAND_LINE)
     step = math.log(highest / lowest) / max(n_rates - 1, 1)

@@ -123,13 +123,7 @@ def _tell(changes: Sequence[Change]) -> None:
 
 
 def _addressed(path: Path, which: Which) -> tuple[Path, Which]:
-    """The run directory and the checkpoint that a path means, which may be that of a checkpoint.
-
-    Raises:
-        UsageError: where it is nothing.
-    """
-    if path in (Path(), Path("null")):
-        raise UsageError("resume= names no run", hint="for example resume=outputs/parabola/20261122-101530-k3f9x2")
+    """The run directory and the checkpoint that a path means, which may be that of a checkpoint."""
     for name in get_args(Which):
         if path.name == f"{name}.ckpt" and path.parent.name == "checkpoints":
             return path.parent.parent, name
@@ -172,7 +166,10 @@ def _refuse_finished(found: OpenedRun, config: dict[str, Any], changes: Sequence
 
     info, trainer = found.info, config["trainer"]
     n_epochs, n_steps = trainer.get("max_epochs"), trainer.get("max_steps")
-    done = ((n_epochs or -1) > 0 and info.epochs >= n_epochs) or ((n_steps or -1) > 0 and info.steps >= n_steps)
+    # What is no number has not been checked yet, and is refused once it is.
+    done = any(
+        isinstance(most, int) and 0 < most <= taken for most, taken in ((n_epochs, info.epochs), (n_steps, info.steps))
+    )
     if info.status is Status.COMPLETED and (done or not any(map(matters, changes))):
         raise UsageError(
             f"{found.run.path} is finished: {info.epochs} epochs, {info.steps} steps",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal
 
 from shoal.config.folders import is_missing
 from shoal.errors import ExitCode, UsageError
+from shoal.override_words import key_and_value, unquoted
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir
 from shoal.startup import torch_library
 
@@ -142,10 +142,15 @@ def go_on(
 
 
 def _resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The directory that the last `resume=` names, or None to begin anew; and the other overrides."""
-    said = [word.lstrip("+") for word in overrides if word.lstrip("+").startswith(_RESUME)]
-    others = [word for word in overrides if not word.lstrip("+").startswith(_RESUME)]
-    named = said[-1].removeprefix(_RESUME) if said else "null"
-    # Hydra, which takes such quotes off, does not see this setting.
-    in_quotes = re.fullmatch(r"""(['"])(.*)\1""", named)
-    return (None if named == "null" else Path(in_quotes[2] if in_quotes else named)), others
+    """The directory that the last `resume=` names, or None to begin anew; and the other overrides.
+
+    Raises:
+        UsageError: where it names nothing.
+    """
+    # `~resume`, or `resume` without a value, is for Hydra to refuse.
+    named = [word for word in overrides if word.lstrip("+").startswith(_RESUME)]
+    # Hydra, which takes the quotes off a value, does not see this setting.
+    path = unquoted(key_and_value(named[-1])[1]) if named else "null"
+    if not path:
+        raise UsageError("resume= names no run", hint="for example resume=outputs/parabola/20261122-101530-k3f9x2")
+    return (None if path == "null" else Path(path)), [word for word in overrides if word not in named]

@@ -25,6 +25,7 @@ from shoal.config.plugins import importing_plugins, own_launcher
 from shoal.config.search_path import check_search_path, search_path
 from shoal.errors import ConfigError, ShoalError
 from shoal.names import RUN_DIRECTORY
+from shoal.override_words import key_of
 from shoal.rundir.layout import job_name, new_id
 
 PRIMARY = "train"
@@ -43,7 +44,7 @@ OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 def of_sweep(override: str) -> bool:
     """Whether an override says how or where a sweep is run."""
     # By the name, without Hydra's parser: it is asked of words that cannot be parsed, too.
-    return override.lstrip("+~").partition("=")[0].partition(".")[0] in OF_SWEEPS
+    return key_of(override).partition(".")[0] in OF_SWEEPS
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from yaml.reader import ReaderError
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.slips import chosen_elsewhere, set_elsewhere, word_elsewhere
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, first_line, nearest, suggestion
+from shoal.override_words import key_and_value, key_of
 
 _NOT_THERE = ("Could not override", "No match in the defaults list", "looks like a config group", "does not exist")
 """What Hydra says of an override of something that is not there."""
@@ -81,7 +82,7 @@ def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> Shoa
             problem = f"there is no {wanted}.yaml beside train.yaml, nor in the folder of --config-dir"
             return UsageError(f"--config-name {wanted}: {problem}")
         return UsageError(first_line(error), hint="a configuration file is named without its folder and without .yaml")
-    pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
+    pairs = list(map(key_and_value, overrides))
     for key, value in pairs:  # a name with a slash in it is one name, though Hydra takes it for a path
         if f"{key}/{value}" == wanted:
             group, name = key, value
@@ -159,7 +160,7 @@ def _refers(text: Any, name: str) -> bool:
 def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> ShoalError:
     text = _whole(error)
     if "Ambiguous value for argument" in text:
-        key, _, value = next((each for each in overrides if each in text), "").partition("=")
+        key, value = key_and_value(next((each for each in overrides if each in text), ""))
         return ConfigError(key, value, "a sweep needs -m", hint=f"for one list: '{key}=[{value}]'", source=COMMAND_LINE)
     misplaced = re.search(r"In '([^']+)': Could not override '(\w+)@", text)
     if misplaced:
@@ -171,7 +172,7 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
     override = _at_fault(text, overrides, compose)
     if override is None:
         return UsageError(_shortened(_last_line(text) if text.startswith("In '") else text.splitlines()[0]))
-    key, value = _key(override), override.partition("=")[2]
+    key, value = _key(override), key_and_value(override)[1]
     # Composed without the wrong one, the configuration tells what would have been right in its place.
     others = [each for each in overrides if each is not override]
     # By Hydra's words: the classes of these errors are the same as those of others.
@@ -207,9 +208,9 @@ def _reworded(text: str, override: str) -> tuple[str, str | None]:
     if "Multiple values for" in text or "An item is already at" in text or "force-add of config groups" in text:
         return "is there already: set it without the +", f"for example {plain}" if "=" in plain else None
     if "Config group override" in text:
-        return "must be the name of a choice", f"for example {plain.partition('=')[0]}=NAME"
+        return "must be the name of a choice", f"for example {key_of(override)}=NAME"
     if "requires --multirun" in text:
-        return "a sweep needs -m", f"for one value: {plain.partition('=')[0]}=VALUE"
+        return "a sweep needs -m", f"for one value: {key_of(override)}=VALUE"
     if re.search(r"is not a subclass of| to Dict\[", text):
         return "is a node of several settings", f"for example {_key(override)}.NAME=VALUE"
     for said, problem in _OF_VALUES.items():
@@ -262,7 +263,7 @@ def _reaches(compose: Compose, overrides: list[str]) -> bool:
 
 
 def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0].strip("'\".,")
+    return key_of(override).strip("'\".,")
 
 
 def _whole(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from shoal.config.experiments import GROUP, SCHEME
 from shoal.config.folders import own_conf
 from shoal.config.slips import chosen_elsewhere
 from shoal.errors import NO_SUCH_SETTING, ConfigError
+from shoal.override_words import key_and_value
 
 COMMAND_LINE = "command line"
 
@@ -105,7 +106,7 @@ def _sets(content: DictConfig, key: str) -> bool:
 
 def _covers(override: str, key: str) -> bool:
     """Whether an override sets `key`, or a whole node that `key` is part of, or a part of what `key` is."""
-    name, _, value = override.lstrip("+~").partition("=")
+    name, value = key_and_value(override)
     # Otherwise the override chooses a file, and the file set the key.
     whole = key.startswith(f"{name}.") and value.startswith(("{", "["))
     return key == name or whole or name.startswith(f"{key}.")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from shoal.commas import parts
+from shoal.override_words import key_of
 
 _KEYS = ("task.expression", "model.expression")
 _HYDRA = ("'", '"', "${", "choice(", "glob(")
@@ -23,15 +24,15 @@ def quoted(words: Iterable[str]) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    key, _, value = word.partition("=")
+    whole, _, value = word.partition("=")
     # Who writes quotes means them; `choice(...)` and `glob(...)` are functions of the grammar.
     if not value or value.startswith(_HYDRA):
         return word
     # Elsewhere parentheses, commas and braces mean what the grammar says.
-    if key.lstrip("+") not in _KEYS:
+    if key_of(word) not in _KEYS:
         foreign = not value.isascii() and not any(mark in value for mark in "'\"$\\{")
-        return f"{key}={_FOREIGN.sub(_in_quotes, value)}" if foreign else word
-    return f"{key}=" + ",".join(map(_formula, parts(value)))
+        return f"{whole}={_FOREIGN.sub(_in_quotes, value)}" if foreign else word
+    return f"{whole}=" + ",".join(map(_formula, parts(value)))
 
 
 def _formula(text: str) -> str:

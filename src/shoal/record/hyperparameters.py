@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from shoal.names import IMMATERIAL, LR
+from shoal.override_words import key_of
 from shoal.record.events import SINGLE
 from shoal.rundir import Best, RunInfo
 
@@ -22,7 +23,7 @@ def hyperparameters(info: RunInfo, config: Mapping[str, Any]) -> dict[str, Any]:
     if info.differs:
         return {**info.differs, **tags}
     # `+key=` and `++key=` add a key; `~key` takes one away, and what is gone has no value to show.
-    names = [word.lstrip("+").partition("=")[0] for word in info.overrides if "=" in word and not word.startswith("~")]
+    names = [key_of(word) for word in info.overrides if "=" in word and not word.startswith("~")]
     chosen = {name: _value(config, name, info.choices) for name in names if not _unrelated(name)}
     return {"seed": info.seed, "model": info.choices.get("model", ""), **chosen, **tags}
 

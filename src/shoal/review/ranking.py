@@ -11,13 +11,14 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from shoal.judging import Judgeable, Yardstick, measured, place
 from shoal.judging import yardstick as yardstick_of
 from shoal.names import halved, repeated_over, repeats
+from shoal.override_words import key_and_value
 from shoal.review.significance import LEVEL, holm, paired
 from shoal.review.spread import Spread, over
 from shoal.review.wording import counted
 from shoal.rundir.info import Status
 
 Key = TypeVar("Key", bound=Hashable)
-_INCIDENTAL = ("task=", "outputs=", "hydra", "tags=", "note=")
+_INCIDENTAL = ("task", "outputs", "tags", "note")
 """Words of a command line that set nothing that is learned from."""
 
 
@@ -204,5 +205,5 @@ def distinguishing(run: Distinguished) -> Mapping[str, Any]:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set."""
     if run.differs:
         return run.differs
-    words = [word.lstrip("+") for word in run.overrides if not word.startswith(_INCIDENTAL)]
-    return {name: value for name, _, value in (word.partition("=") for word in words)}
+    said = dict(map(key_and_value, run.overrides))
+    return {key: value for key, value in said.items() if key not in _INCIDENTAL and not key.startswith("hydra")}

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from shoal.override_words import key_and_value
+
 _OPTIONS = frozenset({"-m", "--multirun", "--config-dir", "-cd", "--config-name", "-cn"})
 """With any other a command may only show something."""
 _OTHERWISE = frozenset({"sweep.dry_run", "workers", "numerics", "hydra/launcher", "resume"})
@@ -32,6 +34,6 @@ def workers_foreseen(words: Sequence[str]) -> Iterator[None]:
 def wants_workers(words: Sequence[str]) -> bool:
     """Whether words behind `train` ask for worker processes, unless a file of the configuration says otherwise."""
     options = {word.partition("=")[0] for word in words if word.startswith("-")}
-    settings = dict(word.lstrip("+~").partition("=")[::2] for word in words if not word.startswith("-"))
+    settings = dict(key_and_value(word) for word in words if not word.startswith("-"))
     sweep = options <= _OPTIONS and not options.isdisjoint({"-m", "--multirun"})
     return sweep and _OTHERWISE.isdisjoint(settings) and settings.get("sweep.processes") != "0"

@@ -22,6 +22,7 @@ from shoal.config.hydra_config import WORKERS
 from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes
 from shoal.errors import UsageError
+from shoal.override_words import key_of
 from shoal.rundir import SweepDir, read_sweep
 from shoal.rundir.log import quiet_logging
 
@@ -73,7 +74,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> tuple[SweepDir, bool]:
         )
     args = get_args_parser().parse_args(info.command[1:])
     # The jobs are those of sweep.json: of the command only how and where they train is asked for again.
-    own = [line for line in args.overrides if line.lstrip("+").startswith("hydra") or of_sweep(line)]
+    own = [line for line in args.overrides if key_of(line).startswith("hydra") or of_sweep(line)]
     # In quotes, for Hydra's grammar would take many a path apart.
     place = "hydra.sweep.dir=" + Override._get_value_element_as_str(QuotedString(str(path), Quote.single))
     if info.study:
@@ -104,7 +105,7 @@ def _merged(overrides: Sequence[str]) -> list[str]:
     # `workers=local` after `workers=slurm workers.n=4`: settings of other workers would be no settings any more.
     chosen = max((i for i, line in enumerate(overrides) if line.startswith(f"{WORKERS}=")), default=0)
     kept = [line for i, line in enumerate(overrides) if i >= chosen or not line.startswith(WORKERS)]
-    return list({line.lstrip("+").partition("=")[0]: line for line in kept}.values())
+    return list({key_of(line): line for line in kept}.values())
 
 
 def _any_missed(folder: SweepDir) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shoal.override_words import key_and_value
+
 FOLDS, FOLD = "task.folds", "task.fold"
 
 
@@ -14,7 +16,7 @@ def every_fold(overrides: Sequence[str], jobs: Sequence[Mapping[str, Any]] = ())
     `jobs` are combinations that the sweep lists one by one: they may say which, too.
     """
     # By text: `task.folds=5` has to be seen before there is a configuration.
-    given = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in overrides)}
+    given = dict(map(key_and_value, overrides))
     chosen = FOLD in given or any(FOLD in job for job in jobs)
     # Only a plain number: several numbers of folds, as in `task.folds=3,5`, have no folds in common.
     n = given.get(FOLDS, "")

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.config.origins import COMMAND_LINE
 from shoal.errors import ConfigError, suggestion
+from shoal.override_words import key_and_value
 
 _MOST = 10_000_000
 """More values than these are a slip of the pen."""
@@ -42,7 +43,7 @@ def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
         override = parser.parse_overrides([line])[0]
         # A comma in a note would make two runs of it.
         if override.is_sweep_override() and override.key_or_group in ("tags", "note"):
-            key, _, value = line.lstrip("+").partition("=")
+            key, value = key_and_value(line)
             hint = f"'{key}=[{value}]'" if key == "tags" else f"in quotes of its own: '{key}=\"{value}\"'"
             raise ConfigError(key, value, "is of all runs together", hint=hint, source=COMMAND_LINE)
         if override.is_sweep_override() and not override.is_interval_sweep():

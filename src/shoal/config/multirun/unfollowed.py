@@ -12,6 +12,7 @@ from shoal.config.compose import of_sweep
 from shoal.config.origins import COMMAND_LINE, Origins
 from shoal.engines import srun
 from shoal.errors import ConfigError, UsageError
+from shoal.override_words import key_and_value
 
 SUBDIRS = ("${job_name:${hydra:job.num}}", "${hydra.job.num}", "${hydra:job.num}")
 """Names of run directories that a sweep is content with: its own and Hydra's."""
@@ -76,7 +77,7 @@ def refuse_settings_of_sweeps(overrides: Sequence[str]) -> None:
         ConfigError: for the first such setting.
     """
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
+        key, value = key_and_value(override)
         if of_sweep(key):
             problem = "says how a sweep is run, and this is a single run"
             raise ConfigError(key, value, problem, hint="a sweep needs -m", source=COMMAND_LINE)
