@@ -17,6 +17,9 @@ _EXAMPLES: dict[Any, str] = {float: "1.0", int: "1", bool: "true", str: "NAME"}
 _PLURALS = {"a number": "numbers", "an integer": "integers", "a text": "texts"}
 
 
+_SCALAR = (bool, int, float, str, type(None))
+
+
 class NotAllowedError(ValueError):
     """A value that its annotation does not allow."""
 
@@ -27,6 +30,20 @@ def coerced(value: Any, annotation: Any) -> Any:
     Raises:
         NotAllowedError: where the annotation does not allow it.
     """
+    if isinstance(value, _SCALAR):
+        # By its type too: 1, 1.0 and true are equal.
+        return _coerced_scalar(value, type(value).__name__, annotation)
+    return _coerced(value, annotation)
+
+
+@lru_cache(maxsize=4096)
+def _coerced_scalar(value: Any, kind: str, annotation: Any) -> Any:
+    """The same, of a value that no one can change: hundreds of jobs have the same ones."""
+    del kind
+    return _coerced(value, annotation)
+
+
+def _coerced(value: Any, annotation: Any) -> Any:
     check = _check(annotation)
     if check is None:
         return value
@@ -74,9 +91,11 @@ def names_callable(annotation: Any, value: Any) -> bool:
 
 def wants_tensor(annotation: Any, value: Any) -> bool:
     """Whether a value is a list that can only be meant for the tensor that its annotation wants."""
+    if not isinstance(value, list):
+        return False
     kinds = list(_alternatives(annotation))
     listed = any(isinstance(kind, type) and issubclass(kind, Sequence) for kind in map(_origin, kinds))
-    return isinstance(value, list) and not listed and any(map(_is_tensor, kinds))
+    return not listed and any(map(_is_tensor, kinds))
 
 
 def tensor(values: list[Any]) -> Any:

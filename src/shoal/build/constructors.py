@@ -267,6 +267,7 @@ def _callable(path: str, key: str) -> Any:
         raise ConfigError(key, path, str(error)) from None
 
 
+@functools.lru_cache(maxsize=512)
 def _made_by(annotation: Any) -> type | None:
     """The class that a parameter's function has to return, where the parameter wants a function without arguments."""
     for kind in (annotation, *get_args(annotation)):

@@ -23,6 +23,7 @@ depends on one of them is for the probe."""
 Signature = Mapping[str, Hashable]
 """What must agree, by what it is called."""
 STRUCTURE = "the module's structure"
+_PLAIN = (bool, int, float, str)
 
 
 def _none(name: str, value: Any) -> bool:
@@ -41,12 +42,13 @@ def signature(
         shapes[f"the shape of {name}"] = "x".join(map(str, value.shape))
         shapes[f"the type of {name}"] = str(value.dtype).removeprefix("torch.")
         shapes[f"whether {name} is trained"] = value.requires_grad
-    parts: dict[str, Hashable] = {
-        f"{path or type(module).__name__}.{name}".replace("model.", "model "): plain(_without_ids(name, value))
-        for path, part in module.named_modules()
-        for name, value in vars(part).items()
-        if name not in (*PER_RUN, *getattr(type(part), "per_run", ())) and not free(name, value)
-    }
+    parts: dict[str, Hashable] = {}
+    for path, part in module.named_modules():
+        own = PER_RUN.union(getattr(type(part), "per_run", ()))
+        where = f"{path or type(module).__name__}.".replace("model.", "model ")
+        for name, value in vars(part).items():
+            if name not in own and not free(name, value):
+                parts[f"{where}{name}"] = plain(_without_ids(name, value))
     classes = tuple((path, _name(type(part))) for path, part in module.named_modules())
     leaves = pytree.tree_leaves(batch)
     # In this order a difference is told: another class explains the shapes that differ with it.
@@ -114,11 +116,12 @@ def _without_ids(name: str, value: Any) -> Any:
 
 def plain(value: Any) -> Hashable:
     """A value as something to compare: settings by what they hold, other objects by their class."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, _PLAIN):
         return value
     if isinstance(value, Tensor):
         return tuple(value.shape), str(value.dtype)
-    if isinstance(value, Mapping):
+    # A dictionary is told without asking the abstract class, and a module has a dozen.
+    if isinstance(value, (dict, Mapping)):
         return tuple((str(key), plain(item)) for key, item in value.items())
     if isinstance(value, Sequence):
         return tuple(plain(item) for item in value)
