@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cli import run
+from shoal.cli import _COMMANDS, run
 from shoal.errors import ConfigError, ShoalError, brief
 
 WRONG = {"train": ["train", "task=nosuch"], "show": ["show", "nosuch"], "resume": ["resume", "nosuch"]}
@@ -22,13 +22,24 @@ def test_the_word_debug_shows_a_traceback_in_any_command(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["debug=True", "++debug=true"])
 @pytest.mark.parametrize("words", WRONG.values(), ids=WRONG)
+def test_the_word_debug_is_known_however_it_is_written(
+    word: str, words: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run([*words, word])
+
+    assert code == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [name for names in _COMMANDS.values() for name in names])
 def test_the_environment_asks_for_a_traceback_in_any_command(
-    words: list[str], workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SHOAL_DEBUG", "1")
 
-    code = run(words)
+    code = run([command, "--nosuch"])
 
     assert code == 2
     assert "Traceback" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from shoal.cli.boundary import DEBUG, debugging, tell
+from shoal.cli.boundary import asks_for_traceback, debugging, tell
 from shoal.errors import ExitCode, UsageError, nearest
 from shoal.machine import installed
 from shoal.startup import defer, keep_what_is_imported
@@ -97,7 +97,7 @@ def _done(words: list[str]) -> int:
         print(f"shoal {installed('shoal')}")
         return ExitCode.OK
     # Any command takes the word, so no command declares it; typer would take it for an argument.
-    return _by_typer([word for word in words if word != DEBUG] or ["--help"])
+    return _by_typer([word for word in words if not asks_for_traceback(word)] or ["--help"])
 
 
 def _by_typer(words: list[str]) -> int:

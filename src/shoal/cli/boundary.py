@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from shoal.errors import ExitCode, ShoalError, brief, raised_at
+from shoal.override_words import key_and_value
 from shoal.review.wording import printable
 
 DEBUG = "debug=true"
@@ -16,7 +17,13 @@ DEBUG = "debug=true"
 
 def debugging(words: Sequence[str]) -> bool:
     """Whether these words, or the environment, ask for a traceback."""
-    return DEBUG in words or os.environ.get("SHOAL_DEBUG") == "1"
+    return any(map(asks_for_traceback, words)) or os.environ.get("SHOAL_DEBUG", "").lower() in ("1", "true")
+
+
+def asks_for_traceback(word: str) -> bool:
+    """Whether a word is `debug=true`, in any way in which the command line may write it."""
+    key, value = key_and_value(word)
+    return key == "debug" and value.lower() == "true"
 
 
 def tell(error: BaseException, *, debug: bool) -> int:
