@@ -445,8 +445,8 @@ def test_counts_and_shares_are_fitted_by_their_likelihood(workdir: Path) -> None
     ],
 )
 def test_a_likelihood_of_counts_says_of_other_numbers_that_they_are(loss: str, told: str, workdir: Path) -> None:
-    pl.DataFrame({"x": range(4), "y": [0.0, 0.25, 1.0, 0.5]}).write_csv("t.csv")
-    words = [*WORDS, "model.expression=a+0*x", "model.start={a:0.4}", "task.target=y"]
+    pl.DataFrame({"x": range(4), "y": [0.0, 0.25, 1.0, 0.5], "n": [1] * 4}).write_csv("t.csv")
+    words = [*WORDS, "model.expression=a+0*x", "model.start={a:0.4}", "task.target=y", "task.weight=n"]
 
     fit = shoal.train([*words, f"loss={loss}"]).info.fit
 
@@ -463,6 +463,66 @@ def test_counts_whose_shares_are_written_with_few_digits_are_counts(workdir: Pat
 
     assert fit is not None
     assert [*fit["warnings"]] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["task.target=s", "loss=binomial"], "of how many trials 0.1 is the share is not known\n  task.weight=COLUMN"),
+        (
+            ["task.target=k", "loss=binomial"],
+            "and one is 5\n  of numbers of successes the shares, and task.weight=COLUMN",
+        ),
+        (["task.target=k", "loss=poisson", "model.bootstrap=9", "model.resampling=residuals"], "parametric or cases"),
+        (
+            ["task.target=k", "model.expression=a*day"],
+            "'day' is a column of dates or names, which are split into day.year",
+        ),
+    ],
+)
+def test_what_is_missing_to_count_or_to_compute_is_told(words: list[str], told: str, workdir: Path) -> None:
+    days = [f"2024-01-{i + 1:02}" for i in range(8)]
+    pl.DataFrame({"x": range(8), "k": [5, *range(1, 8)], "s": [0.1] * 8, "day": days}).write_csv("t.csv")
+
+    with pytest.raises(ConfigError) as caught:
+        shoal.train([*WORDS, "model.expression=a+0*x", "model.start={a:0.4}", *words])
+
+    assert told in caught.value.text()
+    assert len(caught.value.text().splitlines()) <= 3
+
+
+@pytest.mark.parametrize("loss", ["poisson", "binomial"])
+def test_a_parametric_bootstrap_of_counts_draws_counts(loss: str, workdir: Path) -> None:
+    x = [0.2 * i for i in range(20)]
+    counts = [1, 3, 0, 2, 1, 4, 2, 3, 5, 3, 6, 4, 7, 5, 8, 6, 9, 9, 10, 9]
+    pl.DataFrame({"x": x, "y": [k / (10 if loss == "binomial" else 1) for k in counts], "n": [10] * 20}).write_csv(
+        "t.csv"
+    )
+    formula = "exp(a+b*x)" if loss == "poisson" else "1/(1+exp(a-b*x))"
+    weight = ["task.weight=n"] if loss == "binomial" else []
+    words = [f"model.expression={formula}", "model.start={a:1,b:0.5}", f"loss={loss}", *weight]
+
+    fit = fitted(*words, "model.bootstrap=400", "model.resampling=parametric")
+
+    assert fit["bootstrap"]["failed"] == 0
+    for row in fit["parameters"]:
+        assert fit["bootstrap"]["errors"][row["name"]] == pytest.approx(row["error"], rel=0.2)
+
+
+@pytest.mark.parametrize("resampling", ["residuals", "parametric"])
+def test_rows_without_a_value_are_not_drawn_and_known_errors_are_kept(resampling: str, workdir: Path) -> None:
+    y = [0.5 * i + 0.2 * (-1) ** i for i in range(12)]
+    # The two targets miss other rows, so that all rows are there.
+    left, right = ([None if i % 3 == miss else value for i, value in enumerate(y)] for miss in (0, 1))
+    pl.DataFrame({"x": range(12), "u": left, "v": right, "s": [2.0] * 12}).write_csv("t.csv")
+    words = ["task.target=[u,v]", "model.expression=[a+b*x,a+b*x]", "model.start={a:1,b:1}", "task.missing=drop"]
+    known = ["task.sigma=s", "task.absolute_sigma=true"] if resampling == "parametric" else []
+
+    fit = fitted(*words, *known, "model.bootstrap=600", f"model.resampling={resampling}")
+
+    assert fit["samples"] == 16
+    for row in fit["parameters"]:
+        assert fit["bootstrap"]["errors"][row["name"]] == pytest.approx(row["error"], rel=0.15)
 
 
 @pytest.mark.parametrize(("loss", "advised"), [("mse", True), ("cauchy", False)])

@@ -49,6 +49,9 @@ def check_formula(job: Job) -> None:
     x = job.data.train.x.to(next(module.parameters()).dtype)
     _check_start(job.model, module.model, x)
     if isinstance(job.loss, Likelihood):
+        if job.model.bootstrap and job.model.resampling == "residuals":
+            problem = "is for residuals that may change places, and those of counts have each another size"
+            raise ConfigError("model.resampling", "residuals", problem, hint="model.resampling=parametric or cases")
         _check_means(job.model, module.model, job.loss, x, job.data.train.y)
     if job.model.code is not None:
         _check_code(job.model, module.model, x)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shoal.engines.job import Job
 from shoal.errors import ConfigError
-from shoal.losses import Likelihood, Loss, title
+from shoal.losses import Binomial, Likelihood, Loss, title
 from shoal.models import Formula
 from shoal.optimizers import LevenbergMarquardt, Optimizer
 from shoal.schedulers import Constant
@@ -49,7 +49,12 @@ def _check_targets(job: Job, loss: Likelihood) -> None:
         problem = f"is for targets from {low:g} to {high:g}, and one is {outside[0].item():g}"
         # Counts that were standardised are none any more.
         scaled = job.data.encoding.get("scale", 1.0) != 1
-        hint = "task.standardize=false leaves the table as it is" if scaled else "loss=mse for numbers of any kind"
+        hint = "task.standardize=false leaves the table as it is" if scaled else loss.instead
+        raise ConfigError("loss", title(loss, None, classes=False), problem, hint=hint)
+    between = y[(y > low) & (y < high)]
+    if isinstance(loss, Binomial) and isinstance(job.model, Formula) and job.data.train.weight is None and len(between):
+        problem = f"of how many trials {between[0].item():.4g} is the share is not known"
+        hint = "task.weight=COLUMN with the numbers of trials; of single trials targets are 0 or 1"
         raise ConfigError("loss", title(loss, None, classes=False), problem, hint=hint)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from shoal.fits.nearby import nearby
+from shoal.losses import Likelihood
 from shoal.optimizers.squares import Tolerances, solve
 from shoal.optimizers.squares.levenberg import RUNNING, STUCK
 from shoal.tasks.formula_problem import FormulaProblem
@@ -50,12 +51,13 @@ def bootstrap(
     resampling: Resampling,
     level: float,
     generator: torch.Generator,
+    known: bool,
 ) -> Bootstrap:
     """Fit `samples` resampled sets of the samples of a problem with one row, from where its fit has ended.
 
-    `labels` name the numbers that are fitted.
+    `labels` name the numbers that are fitted; the size of noise is what the residuals have, unless it is `known`.
     """
-    made = resampled(problem, params, samples=samples, resampling=resampling, generator=generator)
+    made = resampled(problem, params, samples=samples, resampling=resampling, generator=generator, known=known)
     found, ended = solution(made, params.repeat(samples, 1))
     good = found[ended]
     tail = (1 - level) / 2
@@ -98,10 +100,11 @@ def resampled(
     samples: int,
     resampling: Resampling,
     generator: torch.Generator,
+    known: bool = False,
 ) -> FormulaProblem:
-    """The problem of as many runs, each with its own draw: of rows, of residuals, or of normal noise.
+    """The problem of as many runs, each with its own draw: of rows, of residuals, or of noise as the loss has it.
 
-    All targets of a row are drawn together; the size of noise is each target's own.
+    All targets of a row are drawn together; the size of normal noise is each target's own, unless it is `known`.
     """
     n, n_targets = problem.n, problem.curves.outputs
     if resampling == "cases":
@@ -110,22 +113,41 @@ def resampled(
         counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
         # A row that is drawn twice weighs twice as much: so all runs have the columns in common.
         return replace(problem, root=problem.root * counts.sqrt().repeat(1, n_targets))
-    values = problem.predictions(params.repeat(2, 1))[:1]
-    root = problem.real(problem.root)
+    values = problem.real(problem.predictions(params.repeat(2, 1))[:1])
+    if isinstance(problem.loss, Likelihood):
+        trials = problem.real(problem.root).square()
+        return replace(problem, y=problem.of_all(problem.loss.drawn(values.expand(samples, -1), trials, generator)))
+    root = problem.real(problem.root).view(n_targets, n)
     # Weighted residuals, which all have one variance: they may change places.
-    weighted = (problem.real(problem.y - values) * root).view(n_targets, n)
+    weighted = (problem.real(problem.y) - values).view(n_targets, n) * root
+    counted = root > 0
+    n_counted = int(counted.sum())
     # Residuals are smaller than errors, by as many parameters as were fitted to them.
-    spread = (n * n_targets / max(n * n_targets - len(params), 1)) ** 0.5
+    spread = (n_counted / max(n_counted - len(params), 1)) ** 0.5
     if resampling == "residuals":
-        drawn = torch.randint(n, (samples, n), generator=generator)
-        # Around their mean, which drawn noise must not add to every value.
-        noise = (weighted - weighted.mean(1, keepdim=True))[:, drawn].transpose(0, 1) * spread
+        noise = _exchanged(weighted, counted, samples, generator) * spread
     else:
-        size = weighted.square().mean(1, keepdim=True).sqrt() * spread
-        noise = torch.randn(samples, n_targets, n, generator=generator, dtype=torch.float64) * size
+        size = weighted.square().sum(1, keepdim=True).div(counted.sum(1, keepdim=True)).sqrt() * spread
+        noise = torch.randn(samples, n_targets, n, generator=generator, dtype=torch.float64) * (1.0 if known else size)
     # Back to the size that each row's own error has.
-    noisy = problem.real(values) + noise.flatten(1) / torch.where(root > 0, root, 1.0)
+    noisy = values + (noise / torch.where(counted, root, 1.0)).flatten(1)
     return replace(problem, y=problem.of_all(noisy))
+
+
+def _exchanged(
+    weighted: Float[Tensor, "targets samples"],
+    counted: Bool[Tensor, "targets samples"],
+    samples: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "fits targets samples"]:
+    """Residuals of other rows, around their mean, which drawn noise must not add to every value."""
+    centered = weighted - (weighted.sum(1) / counted.sum(1))[:, None]
+    if counted.all():
+        drawn = torch.randint(weighted.shape[1], (samples, weighted.shape[1]), generator=generator)
+        return centered[:, drawn].transpose(0, 1)
+    # Rows that miss a target have no residual in it: others of that target are drawn.
+    drawn = torch.multinomial(counted.double(), samples * weighted.shape[1], replacement=True, generator=generator)
+    return centered.gather(1, drawn).view(len(centered), samples, -1).transpose(0, 1)
 
 
 def _rows(problem: FormulaProblem, n: int, samples: int, generator: torch.Generator) -> Tensor:

@@ -184,6 +184,7 @@ class Measuring:
             resampling=network.resampling,
             level=self.level,
             generator=generator(self.seed, Stream.BOOTSTRAP),
+            known=self.absolute,
         ).plain()
 
 

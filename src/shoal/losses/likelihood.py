@@ -21,6 +21,8 @@ class Likelihood(Loss):
     """Between which all of them are."""
     counted: ClassVar[str]
     """What `counts` counts, as a user knows it."""
+    instead: ClassVar[str]
+    """What to do about targets that are none of these."""
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self.each(prediction, target).mean()
@@ -33,6 +35,12 @@ class Likelihood(Loss):
         """Minus twice the logarithm of the likelihood of targets that are predicted exactly, one by one."""
 
     @abstractmethod
+    def drawn(
+        self, mean: Float[Tensor, "*_ samples"], weight: Float[Tensor, "*_ samples"], generator: torch.Generator
+    ) -> Tensor:
+        """Targets of these means, drawn at random, as the weights make them scatter."""
+
+    @abstractmethod
     def counts(self, target: Float[Tensor, " samples"], weight: Float[Tensor, " samples"]) -> Tensor:
         """What is counted, one by one: whole numbers, if the targets are what this is the likelihood of."""
 
@@ -43,6 +51,7 @@ class Poisson(Likelihood):
 
     targets: ClassVar[tuple[float, float]] = (0.0, torch.inf)
     counted: ClassVar[str] = "targets"
+    instead: ClassVar[str] = "loss=mse for numbers of any kind"
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         cost = 2 * (torch.xlogy(target, target) - torch.xlogy(target, prediction) + prediction - target)
@@ -55,6 +64,11 @@ class Poisson(Likelihood):
         # Of Poisson's probability exp(-t) t**t / t!.
         return 2 * weight * (target - torch.xlogy(target, target) + torch.lgamma(target + 1))
 
+    def drawn(self, mean: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:
+        # A weight is a number of counts, of which the target is the mean; their sum is a count again.
+        several = torch.where(weight > 0, weight, 1.0)
+        return torch.poisson(mean * several, generator=generator) / several
+
     def counts(self, target: Tensor, weight: Tensor) -> Tensor:
         return target
 
@@ -65,6 +79,7 @@ class Binomial(Likelihood):
 
     targets: ClassVar[tuple[float, float]] = (0.0, 1.0)
     counted: ClassVar[str] = "shares times task.weight"
+    instead: ClassVar[str] = "of numbers of successes the shares, and task.weight=COLUMN with the numbers of trials"
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         failures, others = 1 - target, 1 - prediction
@@ -79,6 +94,11 @@ class Binomial(Likelihood):
         # The binomial coefficient: in how many ways so many of `weight` trials succeed.
         ways = torch.lgamma(weight + 1) - torch.lgamma(hits + 1) - torch.lgamma(misses + 1)
         return -2 * (ways + weight * (torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)))
+
+    def drawn(self, mean: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:
+        # Whole but for rounding, as a root that was squared.
+        trials = weight.round().clamp_min(1.0).expand(mean.shape)
+        return torch.binomial(trials, mean, generator=generator) / trials
 
     def counts(self, target: Tensor, weight: Tensor) -> Tensor:
         return weight * target

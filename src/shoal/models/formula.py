@@ -40,7 +40,7 @@ class Formula(Model):
     bootstrap: Annotated[int, Ge(0)] = 0
     """Fits of resampled data, all of them one stack, for errors and intervals of their own; 0 for none."""
     resampling: Literal["cases", "residuals", "parametric"] = "cases"
-    """What is drawn anew for them: rows, residuals around the fit, or normal noise of their size."""
+    """What is drawn anew for them: rows, residuals around the fit, or noise as the loss has it: normal, or counts."""
     profile: bool = False
     """Find intervals by the profile likelihood too, which lean as the formula bends."""
     by: str | None = None

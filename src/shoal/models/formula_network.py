@@ -172,6 +172,12 @@ class FormulaNetwork(nn.Module):
 
 def unknown(formula: Formula, name: str, inputs: Sequence[str]) -> ConfigError:
     """What to say of a name that is neither an input nor has a start."""
+    parts = [each for each in inputs if each.startswith((f"{name}.", f"{name}="))]
+    if parts:
+        # Dates have become several inputs, as `day.year`, and so have names, as `site=north`.
+        problem = f"{name!r} is a column of dates or names, which are split into {', '.join(parts)}"
+        hint = "a formula takes numbers: give dates as days since the first, and names as groups, model.by"
+        return ConfigError(formula.key, formula.text, problem, hint=hint)
     guess = nearest(name, (*inputs, *formula.start))
     meant = f"did you mean {guess}? " if guess else ""
     hint = f"{meant}a parameter needs a start: model.start.{name}=1; columns: {', '.join(inputs) or 'none'}"
