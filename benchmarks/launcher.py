@@ -61,10 +61,13 @@ class _Played(Link):
         return "its process was killed by SIGKILL"
 
     def kill(self) -> None:
+        self.hang_up()
+
+    def hang_up(self) -> None:
         self.inbox.close()
 
     def close(self, *, patiently: bool) -> None:
-        self.inbox.close()
+        self.hang_up()
 
 
 def play(address: str) -> None:

@@ -23,11 +23,13 @@ import cluster
 import sshd
 from faults import ended, forked
 from shoal import machine
+from shoal.app.multirun import launch as launching
 from shoal.app.train import go_on
 from shoal.cli import train as main
 from shoal.rundir import Status, read_info
 from shoal.sweeps import serving
-from shoal.sweeps.hosts import Slurm
+from shoal.sweeps.hosts import PROGRAM, Slurm
+from shoal.sweeps.links import MARK, Surroundings
 from shoal.sweeps.serving import Hello
 from sweeps import ELSEWHERE, SMALL, as_here, info, runs, sweep, words
 
@@ -298,6 +300,57 @@ def test_workers_that_cannot_be_started_are_told_with_what_they_said(workdir: Pa
     assert re.match(r"error: no worker process can be started: worker [01] \(", problem)  # whichever ends last
     assert problem.endswith("its process ended with exit code 3: no such partition")
     assert hint == "  train on this machine: workers=local"
+
+
+REGISTERED = """#!/bin/sh
+echo $$ > new.$$; mv new.$$ began.$$
+exec "$@"
+"""
+
+
+def began() -> list[int]:
+    """The processes of the workers that were begun behind a script that registers them."""
+    return [int(path.read_text()) for path in Path().glob("began.*")]
+
+
+def test_workers_elsewhere_begin_while_jobs_are_composed(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[bool] = []
+    compared = launching.refuse_mixed
+    monkeypatch.setattr(
+        launching, "refuse_mixed", lambda jobs: (there.append(until(lambda: len(began()) == 2)), compared(jobs))
+    )
+
+    found = sweep(*SMALL, "seed=0,1,2", *behind("node", REGISTERED))
+
+    assert found.returncode == 0
+    assert there == [True]
+    assert len(began()) == 2
+
+
+def test_workers_that_were_begun_for_nothing_end_with_the_command(workdir: Path) -> None:
+    found = sweep(*SMALL, "optimizer.lr=0.1,-1", *behind("node", REGISTERED))
+
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: optimizer.lr=-1")
+    assert not any(map(alive, began()))
+
+
+def test_a_worker_that_still_imports_torch_ends_with_its_launcher(workdir: Path) -> None:
+    Path("torch.py").write_text("import time\ntime.sleep(100)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(workdir), *sys.path])}
+    heard, inbox = Pipe(duplex=False)
+    outbox, told = Pipe(duplex=False)
+    worker = subprocess.Popen([sys.executable, *PROGRAM], env=environment, stdin=outbox.fileno(), stdout=inbox.fileno())
+    for theirs in (outbox, inbox):
+        theirs.close()
+    told.send(Surroundings.here(shared=True))
+    os.read(heard.fileno(), len(MARK))
+    hello = heard.recv()
+
+    told.close()
+
+    assert hello.pid == worker.pid
+    assert worker.wait(timeout=20) == 0
 
 
 def test_a_worker_with_another_version_is_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing.connection import wait
@@ -125,14 +126,28 @@ class Workers(Executor):
         """The introduction that this process would give as a worker."""
         return Hello.here()
 
+    def expect(self, n: int) -> None:
+        """Start workers for up to `n` blocks before there is any; what keeps one from it is told when it is wanted."""
+        with suppress(OSError):
+            for number in [*self._places][:n]:
+                self._workers.append(_Worker(number, self._hosts.link(number)))
+
+    def close(self) -> None:
+        """Let all workers go."""
+        # All are told before one is waited for: each takes a moment to end.
+        for worker in self._workers:
+            worker.link.hang_up()
+        for worker in self._workers:
+            # One that waits for a block ends by itself when its connection does; one at work would train on.
+            worker.link.close(patiently=worker.idle)
+        self._workers.clear()
+
     def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         try:
             while self._fill(take, waiting):
                 yield from watched(self._happenings(), watch)
         finally:
-            for worker in self._workers:
-                # One that waits for a block ends by itself when its connection does; one at work would train on.
-                worker.link.close(patiently=worker.idle)
+            self.close()
 
     def stop(self, number: int) -> None:
         if self._signal is None:

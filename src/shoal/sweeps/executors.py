@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from shoal.sweeps.executor import Executor, InProcess, Workers
-from shoal.sweeps.hosts import Hosts, Linked, Ray
+from shoal.sweeps.hosts import Hosts, Linked, Ray, Remote
+
+
+@contextmanager
+def expected(hosts: Hosts, n: int) -> Iterator[Executor | None]:
+    """Get ready for up to `n` blocks, beside whatever this process does meanwhile.
+
+    Workers elsewhere are begun, which wait in a queue and import torch for themselves: it gives what has them, and in
+    the end lets them go. None where they can only be begun with their blocks.
+
+    Raises:
+        UsageError: where what starts them is not installed.
+    """
+    hosts.expect()
+    if not isinstance(hosts, Remote):
+        yield None
+        return
+    workers = Workers(hosts)
+    try:
+        workers.expect(n)
+        yield workers
+    finally:
+        workers.close()
 
 
 def executor_of(hosts: Hosts) -> Executor:

@@ -89,8 +89,12 @@ class Link(ABC):
         """End it at once."""
 
     @abstractmethod
+    def hang_up(self) -> None:
+        """Have it see that its launcher is gone."""
+
+    @abstractmethod
     def close(self, *, patiently: bool) -> None:
-        """Let it go; `patiently` where it has nothing to do, and so ends by itself."""
+        """Hang up and see it end; `patiently` where it has nothing to do, and so ends by itself."""
 
 
 class Forked(Link):
@@ -113,8 +117,11 @@ class Forked(Link):
     def kill(self) -> None:
         self._process.kill()
 
-    def close(self, *, patiently: bool) -> None:
+    def hang_up(self) -> None:
         self.inbox.close()
+
+    def close(self, *, patiently: bool) -> None:
+        self.hang_up()
         self._process.join(timeout=PATIENCE if patiently else 0)
         if self._process.is_alive():
             self._process.kill()
@@ -170,11 +177,14 @@ class Commanded(Link):
         return f"{ended}: {lines[-1].strip()}" if lines else ended
 
     def kill(self) -> None:
-        self._close_connections()
+        self.hang_up()
         self._process.terminate()  # srun and ssh end what they have started
 
+    def hang_up(self) -> None:
+        self.outbox.close()
+
     def close(self, *, patiently: bool) -> None:
-        self._close_connections()
+        self.hang_up()
         if not patiently:
             self._process.terminate()
         try:
@@ -183,10 +193,6 @@ class Commanded(Link):
             self._process.kill()
             self._process.wait()
         self._errors.close()
-
-    def _close_connections(self) -> None:
-        """Have the worker see that its launcher is gone."""
-        self.outbox.close()
 
 
 def _forked(connection: Connection, number: int) -> None:

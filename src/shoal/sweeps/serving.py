@@ -171,6 +171,9 @@ class _Inner:
         self._blocks: SimpleQueue[bytes | None] = SimpleQueue()
         self._gone = False
         self.busy = False
+        """Whether the main thread has a block."""
+        self._waits = False
+        """Whether it waits for one: it imports torch first."""
         self._asked: list[int] = []
         self._signals, written = os.pipe()
         for end in (self._signals, written):
@@ -200,10 +203,10 @@ class _Inner:
                     self._blocks.put(frame[1:])
         except (EOFError, OSError):
             self._gone = True
-            if self.busy:  # nobody is left to hear of it: the block is begun again by whoever goes on
+            if not self._waits:  # nobody is left to hear of it: a block is begun again by whoever goes on
                 self.clear()
                 # The main thread may be within one call of torch, which nothing gentler ends.
-                os._exit(1)
+                os._exit(int(self.busy))
             self._blocks.put(None)
 
     def clear(self) -> None:
@@ -213,6 +216,7 @@ class _Inner:
 
     def next(self) -> Any | None:
         """The next block; None where there will be none."""
+        self._waits = True
         frame = self._blocks.get()
-        self.busy = True
+        self.busy, self._waits = True, False
         return None if frame is None or self._gone else pickle.loads(frame)

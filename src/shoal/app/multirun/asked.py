@@ -10,6 +10,7 @@ from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.config.multirun.job_config import JobConfig, differing
 from shoal.config.multirun.sweep_settings import SweepSettings
 from shoal.rundir import StudyInfo, SweepDir
+from shoal.sweeps.executor import Executor
 from shoal.sweeps.hosts import Hosts
 
 
@@ -23,6 +24,8 @@ class Asked:
     settings: SweepSettings
     hosts: Hosts
     """Where they are trained."""
+    begun: Executor | None = None
+    """Has the workers that were begun while the jobs were composed, where they are elsewhere."""
     command: Sequence[str]
     first: int
     """Number of the first of them in Hydra's counting: a sweep may be launched a batch at a time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from shoal.rundir import RunInfo, StudyInfo, SweepDir
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
 from shoal.startup import cheap_imports
+from shoal.sweeps.executors import expected
 from shoal.sweeps.processes import dismiss
 
 
@@ -91,16 +92,17 @@ def launch(
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
     terms = terms_of(config)
     callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
-    with read_from(config):
+    with read_from(config), ExitStack() as until_the_end:
         composing = compose_each(config, context.config_loader, job_overrides)
         # The first alone, which says how all compute: workers get ready while the others are composed.
         jobs = list(islice(composing, 1))
         with of_job(0, jobs[0].overrides):
             choose(jobs[0].values.get("numerics"))  # before there is a process that has torch
+        begun = None
         if terms.hosts.places() and not terms.settings.dry_run:
             # Processes side by side are the parallel part; it is read when torch is loaded, so before they start.
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-            terms.hosts.expect()
+            begun = until_the_end.enter_context(expected(terms.hosts, len(job_overrides)))
         dismiss()
         jobs += composing
         refuse_mixed(jobs)
@@ -113,6 +115,7 @@ def launch(
             jobs={job.hash: job for job in jobs},
             settings=terms.settings,
             hosts=terms.hosts,
+            begun=begun,
             command=command or command_of(config),
             first=first,
             study=study,

@@ -121,7 +121,7 @@ class Sweeping:
             for number in block.numbers:
                 # Written before they train: an interrupted stack is found by its name.
                 self.ledger.place(number, block.state.name if block.state else None)
-        executor = executor_of(self.asked.hosts)
+        executor = self.asked.begun or executor_of(self.asked.hosts)
         done = len(self.jobs) - n
         with SweepProgress(len(self.jobs), done=done) as progress:
             progress.tell(division(self.asked, self.plan, blocks, n))
