@@ -219,6 +219,17 @@ def test_an_update_that_writes_what_it_reads_again_is_one_kernel(name: str) -> N
     assert same(at_once, by_steps)
 
 
+def test_an_update_of_a_single_operation_is_a_part_of_steps_taken_at_once() -> None:
+    at_once, by_steps = both(lambda i: SGD(lr=0.01 * (i + 1)))
+
+    histories = [[each.epoch(batches(number)) for number in range(3)] for each in (at_once, by_steps)]
+
+    assert all(each.one_kernel is not None for each in at_once.update._programs.values())
+    assert list(at_once.update.exact.values()) == [True] * at_once.compiled
+    assert all(map(equal, *histories))
+    assert same(at_once, by_steps)
+
+
 def test_steps_with_clipped_gradients_are_taken_one_by_one() -> None:
     at_once, by_steps = both(OPTIMIZERS["adam"], limits=GradientLimits.of([0.1, None, 1.0], [None, None, None]))
 

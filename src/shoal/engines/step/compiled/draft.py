@@ -52,7 +52,9 @@ class Draft:
             describe(node, value)
         self._kernels: list[Kernel] = []
         self._candidates = list(candidates(module.graph, self._values, len(inputs[0])))
-        if not any(_pays(units) for units in self._candidates):
+        # An update of one operation, too, is a part of steps that are taken without Python between them.
+        self._whole = len([node for node in module.graph.nodes if _computes(node)]) == 1
+        if not any(self._pays(units) for units in self._candidates):
             raise CannotCompileError("no operations that gain by it")
         # Loops that differ in sizes alone have one text, and are compiled once.
         texts = dict.fromkeys(unit.function for units in self._candidates for unit in units if unit.pointwise)
@@ -83,7 +85,7 @@ class Draft:
         self._kernels = [
             kernel
             for units in stretches(self.module.graph, chosen, self._values)
-            if _pays(units)
+            if self._pays(units)
             for kernel in self._together(units, addresses)
         ]
         self._verdicts.keep()
@@ -121,18 +123,21 @@ class Draft:
             return _fastest(agreeing, self._values)
         return agreeing[0].units[0] if agreeing else None
 
+    def _pays(self, units: Sequence[Unit]) -> bool:
+        """Whether something is saved: several operations are done as one, a large one, or all that there is."""
+        return self._whole or len(units) > 1 or any(unit.group.pays or not unit.pointwise for unit in units)
+
     def _together(self, units: Sequence[Unit], addresses: Addresses) -> list[Kernel]:
         """One kernel of all units; several, should they not agree as one."""
         whole = Kernel(units, self._values, addresses)
         if len(units) == 1 or self._verdicts.agrees(whole, self._values):
             return [whole]
         log.info("Computed apart, because other bits would come of it together: %s", whole.__name__)
-        return [Kernel([unit], self._values, addresses) for unit in units if _pays([unit])]
+        return [Kernel([unit], self._values, addresses) for unit in units if self._pays([unit])]
 
 
-def _pays(units: Sequence[Unit]) -> bool:
-    """Whether something is saved: several operations are done as one, or a large one."""
-    return len(units) > 1 or any(unit.group.pays or not unit.pointwise for unit in units)
+def _computes(node: Node) -> bool:
+    return node.op == "call_function" and node.target is not aten.copy_.default
 
 
 def _is_product(unit: Unit) -> bool:
