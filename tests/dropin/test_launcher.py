@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,46 @@ def test_a_job_that_dies_takes_no_other_along(
     error = found[1]._return_value
     assert f"{type(error).__name__}: {error}" == told
     assert [(tmp_path / "swept" / str(n) / "written").read_text() for n in (0, 2)] == ["0 0 0\n", "2 2 2\n"]
+
+
+@pytest.mark.parametrize(("stacks", "expected"), [("auto", "AUTO"), ("never", "None")])
+def test_jobs_that_are_not_to_stack_compute_as_without_shoal(stacks: str, expected: str) -> None:
+    launcher = f"""
+import os
+from types import SimpleNamespace
+from hydra_plugins.shoal_stacks import StacksLauncher
+StacksLauncher(stacks="{stacks}").setup(
+    hydra_context=SimpleNamespace(config_loader=None), task_function=None, config=None
+)
+print(os.environ.get("MKL_CBWR"))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+
+    done = subprocess.run([sys.executable, "-c", launcher], env=environment, check=True, capture_output=True, text=True)
+
+    assert done.stdout.strip() == expected
+
+
+def leaves_open(cfg: Any) -> None:
+    logging.getLogger("kept").addHandler(MemoryHandler(99, target=logging.FileHandler("logged")))
+    logging.getLogger("kept").warning("a record")
+    KEPT.extend([open("plain", "w"), gzip.open("packed", "wt")])  # noqa: SIM115
+    for file in KEPT:
+        file.write("a line")
+
+
+KEPT: list[Any] = []
+
+
+def test_what_a_job_leaves_unwritten_is_written_when_its_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept(leaves_open, CONFIG, ["hydra/launcher=shoal"], monkeypatch, folder=tmp_path)
+
+    job = tmp_path / "swept" / "0"
+    assert (job / "plain").read_text() == "a line"
+    assert gzip.decompress((job / "packed").read_bytes()) == b"a line"
+    assert (job / "logged").read_text() == "a record\n"
 
 
 def test_a_process_that_dies_as_a_job_begins_takes_none_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

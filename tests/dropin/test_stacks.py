@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -231,6 +232,13 @@ def test_a_wrong_setting_of_the_launcher_is_named_with_what_is_allowed(setting: 
 
     with pytest.raises(CompactHydraException, match=f"hydra.launcher.{name}={value}: must be"):
         hydra_launch.Settings(**setting)
+
+
+def test_a_setting_that_there_is_not_is_named_with_those_of_the_launcher() -> None:
+    told = "hydra.launcher.proceses=2: is no setting of this launcher; did you mean processes?"
+
+    with pytest.raises(CompactHydraException, match=re.escape(told)):
+        hydra_launch.Settings.of({"proceses": 2, "resume": True})
 
 
 def test_samples_that_another_process_has_gathered_are_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from shoal.dropin.job_returns import Packed, unpacked
 from shoal.dropin.jobs_done import JobsDone
 from shoal.dropin.shared_samples import SharedSamples, shared
 from shoal.dropin.when import Stacks
+from shoal.errors import suggestion
 
 log = logging.getLogger("hydra.shoal")
 
@@ -38,6 +39,19 @@ class Settings:
     processes: int | None = None
     stacks: str = Stacks.AUTO
     resume: Any = True
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> Settings:
+        """Those of a node, to which a command line can add any key.
+
+        Raises:
+            CompactHydraException: where there is no such setting, or where a value is none of its values.
+        """
+        names = [each.name for each in fields(cls)]
+        for key in node.keys() - set(names):
+            told = f"hydra.launcher.{key}={node[key]}: is no setting of this launcher; {suggestion(key, names)}"
+            raise CompactHydraException(told)
+        return cls(**node)
 
     def __post_init__(self) -> None:
         if self.stacks not in list(Stacks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,11 +50,14 @@ def run(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer, tog
 @contextmanager
 def _past_left_alone() -> Iterator[None]:
     """Have the garbage collector pass over what there was before: modules are most of it, and no garbage."""
+    known = gc.get_freeze_count()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        # A worker has begun with it, and looks at its end at what has come since.
+        if not known:
+            gc.unfreeze()
 
 
 def one_by_one(program: HydraProgram, jobs: Sequence[HydraJob], listener: Overseer) -> None:
@@ -72,7 +76,13 @@ def _begun(program: HydraProgram, job: HydraJob, listener: Overseer) -> Routine:
             seed_global(torch.initial_seed(), job.number)
         config = program.composed(job)
         listener.begins(job, directory(config))
-        return program.run(config)
+        try:
+            return program.run(config)
+        finally:
+            # Hydra's own launcher does it as the next job configures logging, and that is another world here.
+            for handler in [each() for each in logging._handlerList]:  # type: ignore[attr-defined]
+                if handler is not None:
+                    handler.flush()
 
     routine = Routine(function)
     routine.resume()

@@ -6,8 +6,10 @@ dies then was it.
 
 from __future__ import annotations
 
+import _io
 import atexit
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -156,8 +159,23 @@ def _serve(
     for each in strangers:
         each.close()
     torch.set_num_threads(threads)
+    gc.freeze()
     work(jobs, _Telling(pipe))
     atexit._run_exitfuncs()
+    _write_out()
+
+
+def _write_out() -> None:
+    """Write what is not written yet of files that jobs left open, as an interpreter does that ends: a copy does not."""
+    # By the type of C, whose subclasses are known at once. What the other process had open is frozen, and its own.
+    left: Any = [each for each in gc.get_objects() if issubclass(type(each), _io._IOBase)]
+    plain = [each for each in left if type(each).__module__ == "_io"]
+    # A compressed file writes its end when it is closed, and into another one.
+    ends = [each.close for each in left if type(each).__module__ != "_io"]
+    flushes = [each.flush for each in plain]
+    for write in (*flushes, *ends, *flushes):
+        with suppress(Exception):
+            write()
 
 
 def _end_with_parent() -> None:
