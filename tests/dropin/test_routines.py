@@ -15,7 +15,8 @@ import numpy
 import pytest
 import torch
 
-from shoal.dropin.routines import Routine, current, signals_left_alone
+from shoal.dropin.lightning_loops import _sleep
+from shoal.dropin.routines import Routine, current, runs, signals_left_alone
 from shoal.dropin.world import World
 
 
@@ -93,3 +94,24 @@ def test_a_job_may_set_a_handler_for_a_signal(monkeypatch: pytest.MonkeyPatch) -
 
     assert routine.error is None
     assert routine.result[0] == before == signal.getsignal(signal.SIGUSR1)
+
+
+def test_a_thread_that_looks_now_and_then_rests_while_all_jobs_wait() -> None:
+    looks = [0]
+
+    def looking() -> None:
+        while not over.is_set():
+            _sleep(0.001)
+            looks[0] += 1
+
+    over = threading.Event()
+    routine = Routine(lambda: (threading.Thread(target=looking, daemon=True).start(), current().wait("others")))  # type: ignore[union-attr,func-returns-value]
+    routine.resume()
+
+    # The look that had begun ends; whatever comes after it is for the job to see.
+    assert not runs.is_set()
+    seen = looks[0] + 1
+    assert not over.wait(0.1)
+    assert looks[0] <= seen
+    over.set()
+    routine.resume()

@@ -71,7 +71,8 @@ class HydraProgram:
 def directory(config: DictConfig) -> Path:
     """Where a composed job writes."""
     before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)  # which `${hydra:...}` reads
+    # Which `${hydra:...}` reads; without the copy that `set_config` makes of all of it.
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
     try:
         sweep = config.hydra.sweep
         # Absolute: where it is asked for later, the job may have gone to another directory.

@@ -7,9 +7,11 @@ epoch (setup, hooks, loggers, checkpoints, early stopping, tests) is Lightning's
 from __future__ import annotations
 
 import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,7 +21,7 @@ from torch.utils.data import DataLoader
 from shoal.dropin import replay
 from shoal.dropin.fitness import why_alone
 from shoal.dropin.gathering import GatheredIterator, Gathering
-from shoal.dropin.routines import Routine, around, current
+from shoal.dropin.routines import Routine, around, current, runs
 from shoal.dropin.waiting import EpochBatches, LightningFit, Passed, Waiting, looks
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.errors import brief
@@ -193,7 +195,16 @@ def patched(sweeping: Trainings) -> Iterator[None]:
             stack.enter_context(patch.object(evaluation, "on_run_start", begins))
         iterator = _asking(DataLoader._get_iterator, sweeping.iterator)
         stack.enter_context(patch.object(DataLoader, "_get_iterator", iterator))
+        for home in HOMES:
+            if display := sys.modules.get(f"{home}.callbacks.progress.rich_progress"):
+                stack.enter_context(patch.object(display, "time", SimpleNamespace(sleep=_sleep)))
         yield
+
+
+def _sleep(seconds: float) -> None:
+    """What the thread of a progress bar does between two looks at it, ten times a second; not while all jobs wait."""
+    time.sleep(seconds)
+    runs.wait()
 
 
 def _loops() -> list[tuple[Any, Any]]:

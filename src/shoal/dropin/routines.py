@@ -13,6 +13,8 @@ from shoal.dropin.world import World
 _here = threading.local()
 _running: list[Routine] = []
 """The job that runs, if any."""
+runs = threading.Event()
+"""Whether one does."""
 
 
 class Routine:
@@ -42,9 +44,12 @@ class Routine:
         self._answer, self.waits_for = answer, None
         self._world.enter()
         _running.append(self)
+        runs.set()
         self._own.release()
         self._others.acquire()
         _running.pop()
+        if not _running:
+            runs.clear()
         self._world = World.taken()
         outside.enter()
         return self.waits_for is not None

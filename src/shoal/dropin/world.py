@@ -128,14 +128,16 @@ def _enter_console(console: Any) -> None:
 class _Logging:
     """All loggers, and the lists of handlers that configuring logging anew clears and closes."""
 
-    loggers: dict[str, tuple[Any, ...]] = field(default_factory=lambda: {n: _of(each) for n, each in _loggers()})
+    loggers: dict[str, tuple[Any, ...]] = field(default_factory=lambda: _configured())
+    """Those that are otherwise than a new one: a few of hundreds."""
     disabled: int = field(default_factory=lambda: logging.root.manager.disable)
     handlers: dict[str, Any] = field(default_factory=lambda: dict(logging._handlers))  # type: ignore[attr-defined]
     listed: list[Any] = field(default_factory=lambda: logging._handlerList[:])  # type: ignore[attr-defined]
 
     def enter(self) -> None:
         """Let logging be as it was; a logger that has come since is as if new."""
-        for name, logger in _loggers():
+        for name in self.loggers.keys() | _configured().keys():
+            logger = logging.getLogger(name) if name else logging.root
             logger.level, handlers, logger.propagate, logger.disabled = self.loggers.get(name, _NEW)
             logger.handlers[:] = handlers
         manager: Any = logging.root.manager
@@ -151,9 +153,11 @@ class _Logging:
 _NEW: tuple[Any, ...] = (logging.NOTSET, [], True, False)
 
 
-def _loggers() -> list[tuple[str, logging.Logger]]:
-    found = list(logging.root.manager.loggerDict.items())
-    return [("", logging.root), *((name, each) for name, each in found if isinstance(each, logging.Logger))]
+def _configured() -> dict[str, tuple[Any, ...]]:
+    every = [("", logging.root), *logging.root.manager.loggerDict.items()]
+    # By exclusion: a logger may be of any class, and what only holds the place of one has no level.
+    found = {name: _of(each) for name, each in every if not isinstance(each, logging.PlaceHolder)}
+    return {name: state for name, state in found.items() if state != _NEW}
 
 
 def _of(logger: logging.Logger) -> tuple[Any, ...]:
