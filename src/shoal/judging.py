@@ -99,13 +99,18 @@ def place(value: float | None, way: str) -> tuple[int, float]:
     return 0, value if way == "min" else -value
 
 
+def is_loss(name: str) -> bool:
+    """Whether what is logged under this name is a loss: `train_loss`, `valLoss`, `loss/train`, and one of each step."""
+    return "loss" in name.lower()
+
+
 def losses(names: Iterable[str]) -> list[str]:
     """The logged names that are losses; the first tells best how good a model is.
 
     First the validation's, then the training's; one that is logged by step and by epoch counts once.
     """
     # The column by step has the value of a single step, which judges nothing.
-    known = sorted(name for name in names if "loss" in name.lower() and not name.endswith(_STEP))
+    known = sorted(name for name in names if is_loss(name) and not name.endswith(_STEP))
     of_val, of_train = ([name for name in known if part_of(name) == each] for each in ("val", "train"))
     usual = [VAL_LOSS, *of_val, TRAIN_LOSS, *of_train, *known]
     return [name for name in dict.fromkeys(usual) if name in known]
@@ -264,7 +269,7 @@ def yardstick(runs: Iterable[Judgeable]) -> Yardstick | None:
     every = list(runs)
     usual = _monitored(every)
     # Any other metric means the same, whatever a run minimized.
-    if usual is None or "loss" not in usual.metric:
+    if usual is None or not is_loss(usual.metric):
         return usual
     different = _different_losses(every)
     if not different:

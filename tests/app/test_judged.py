@@ -10,6 +10,7 @@ import shoal
 from own_runs import SAMPLES, trained, write_task
 from shoal.cli import train
 from shoal.errors import ConfigError
+from shoal.rundir import RunDir, Status, read_info
 
 FEW = ["trainer.max_epochs=2", "callbacks.progress=null"]
 USUAL = "Wave"
@@ -38,6 +39,19 @@ def test_the_curves_of_usual_names_are_drawn(usual: None) -> None:
     drawn = {line.get_label() for axes in run.figure.axes for line in axes.get_lines()}
     assert {"val_loss"} <= drawn
     assert any(label.startswith("train_loss") for label in drawn)
+
+
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_a_loss_that_is_no_number_ends_a_run_however_it_is_spelled(
+    engine: str, workdir: Path, undrawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task("spelled", "Spelled", SAMPLES, optimizer="adam")
+
+    code = train(["task=spelled", *FEW, f"engine={engine}", "hydra.run.dir=run"])
+
+    assert code == 1
+    assert read_info(RunDir(Path("run")).info).status is Status.DIVERGED
+    assert "valLoss is nan" in capsys.readouterr().err
 
 
 def test_an_accuracy_is_maximized_unless_the_mode_says_otherwise(workdir: Path, undrawn: None) -> None:

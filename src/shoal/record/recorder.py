@@ -12,6 +12,7 @@ from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import Logger
 
 from shoal.errors import warn
+from shoal.judging import is_loss
 from shoal.names import EPOCH, GRAD_NORM, STEP
 from shoal.record.callbacks import GradientNorm
 from shoal.record.endings import Diverged
@@ -107,7 +108,7 @@ class Recorder(Logger):
     def _check(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             # Of losses alone: a ratio or a correlation may be nan for an epoch, and the training is sound all the same.
-            if "loss" in name and not math.isfinite(value):
+            if is_loss(name) and not math.isfinite(value):
                 step, epoch = int(self._row[STEP]), int(self._row[EPOCH])
                 raise Diverged(name, value, step, epoch, self.largest_norm())
 

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from shoal.errors import DamagedError
+from shoal.judging import losses
 from shoal.names import EPOCH, STEP
 from shoal.review.entries import RunEntry
 from shoal.review.wording import number, printable
@@ -108,17 +109,11 @@ def drawn(run: RunEntry, screen: Console, names: Sequence[str] | None = None) ->
         known = histories(run)
     except DamagedError as error:
         return error.problem
-    chosen = [known[name] for name in names or _losses(known) if name in known]
+    chosen = [known[name] for name in names or losses(known) or list(known)[:1] if name in known]
     if not chosen or all(len(curve.x) < 2 for curve in chosen):
         return "there are fewer than two finite values to draw"
     draw(screen, chosen, title=chosen[0].name if len(chosen) == 1 else "loss")
     return None
-
-
-def _losses(known: Mapping[str, MetricCurve]) -> list[str]:
-    # Of Lightning's usual names too: `train_loss` is one.
-    losses = [name for name in known if name.endswith("loss")]
-    return losses or list(known)[:1]
 
 
 def _cycled(n: int) -> list[str]:

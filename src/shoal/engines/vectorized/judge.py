@@ -16,7 +16,7 @@ from shoal.engines.stack.stack import Divergence
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.errors import ConfigError, suggestion
-from shoal.judging import AUTO, better, judge
+from shoal.judging import AUTO, better, is_loss, judge
 from shoal.names import HALVED
 
 
@@ -125,5 +125,5 @@ def _see_that_it_is_logged(stopping: callbacks.EarlyStopping, metrics: Mapping[s
 def _diverged(divergence: Divergence | None, metrics: Mapping[str, float]) -> tuple[Ending | None, str | None]:
     if divergence:
         return "diverged", str(divergence)
-    bad = [name for name, value in metrics.items() if "loss" in name and not math.isfinite(value)]
+    bad = [name for name, value in metrics.items() if is_loss(name) and not math.isfinite(value)]
     return ("diverged", f"{bad[0]} is {metrics[bad[0]]}") if bad else (None, None)
