@@ -11,7 +11,7 @@ from shoal.errors import ExitCode
 from shoal.judging import shown_curves
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.fit_lines import fit_lines
-from shoal.review.wording import in_unit, measure
+from shoal.review.wording import in_unit, measure, of_best_state
 from shoal.rundir import RunDir, RunInfo
 
 _MOST_CLASSES = 20
@@ -88,10 +88,8 @@ def _classes(info: RunInfo) -> Iterator[str]:
 
 def _metric(name: str, info: RunInfo) -> str:
     """The last value, and where it is another one that of the best state."""
-    text, best = in_unit(f"{info.final[name]:.6g}", name, info.unit), info.at_best.get(name)
-    if info.best and info.best.metric == name:
-        return f"{text}   best {info.best.value:.6g} in epoch {info.best.epoch}"
-    return text if best in (None, info.final[name]) else f"{text}   {best:.6g} at best"
+    last = in_unit(f"{info.final[name]:.6g}", name, info.unit)
+    return "   ".join(filter(None, (last, of_best_state(name, info, "{:.6g}".format))))
 
 
 def _short(path: Path) -> str:

@@ -49,6 +49,7 @@ class Likelihood(Loss):
 class Poisson(Likelihood):
     """Of counts, whose mean the prediction is; it must be above 0 (McCullagh & Nelder, 1989, 6.2)."""
 
+    called: ClassVar[str] = "poisson"
     targets: ClassVar[tuple[float, float]] = (0.0, torch.inf)
     counted: ClassVar[str] = "targets"
     instead: ClassVar[str] = "loss=mse for numbers of any kind"
@@ -77,6 +78,7 @@ class Poisson(Likelihood):
 class Binomial(Likelihood):
     """Of shares of successes, whose probability the prediction is; `task.weight` names the number of trials."""
 
+    called: ClassVar[str] = "binomial"
     targets: ClassVar[tuple[float, float]] = (0.0, 1.0)
     counted: ClassVar[str] = "shares times task.weight"
     instead: ClassVar[str] = "of numbers of successes the shares, and task.weight=COLUMN with the numbers of trials"

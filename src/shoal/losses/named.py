@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -36,6 +36,9 @@ class SquaredLoss(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Loss(ABC):
     """The mean over a batch of how far predictions are from targets."""
+
+    called: ClassVar[str] = ""
+    """The name by which runs that minimized it are known; each class has its own."""
 
     @abstractmethod
     def __call__(self, prediction: Float[Tensor, "batch outputs"], target: Num[Tensor, "batch *outputs"]) -> Tensor:
@@ -82,6 +85,8 @@ class Loss(ABC):
 class MeanSquaredError(Loss):
     """Mean of the squared differences."""
 
+    called: ClassVar[str] = "mse"
+
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return functional.mse_loss(prediction, target)
 
@@ -97,6 +102,8 @@ class MeanSquaredError(Loss):
 class MeanAbsoluteError(Loss):
     """Mean of the absolute differences."""
 
+    called: ClassVar[str] = "mae"
+
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return functional.l1_loss(prediction, target)
 
@@ -107,6 +114,8 @@ class MeanAbsoluteError(Loss):
 @dataclass(frozen=True, kw_only=True)
 class Huber(Loss):
     """Quadratic for differences up to `delta`, linear beyond (Huber, 1964)."""
+
+    called: ClassVar[str] = "huber"
 
     delta: Annotated[float, Gt(0)] | None = None
     """Where the loss turns linear, in units of the target; where null at 1, for a table at one standard deviation of
@@ -152,6 +161,8 @@ class Robust(Loss):
 class SoftL1(Robust):
     """The square of small differences, twice `delta` times the size of large ones, and a smooth curve between."""
 
+    called: ClassVar[str] = "soft_l1"
+
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         error = prediction - target
         root = ((error / self.delta).square() + 1).sqrt()
@@ -162,6 +173,8 @@ class SoftL1(Robust):
 @dataclass(frozen=True, kw_only=True)
 class Cauchy(Robust):
     """The square of small differences, the logarithm of large ones: outliers hardly count."""
+
+    called: ClassVar[str] = "cauchy"
 
     def squares(self, prediction: Tensor, target: Tensor) -> SquaredLoss:
         error = prediction - target
@@ -198,6 +211,8 @@ class HuberOf(nn.Module):
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Loss):
     """Cross-entropy of class indices under the softmax of the predictions, which are logits."""
+
+    called: ClassVar[str] = "cross_entropy"
 
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the target's probability spread over all classes."""

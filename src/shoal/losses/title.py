@@ -7,29 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from shoal.errors import shown
-from shoal.losses.likelihood import Binomial, Poisson
-from shoal.losses.named import (
-    Auto,
-    Cauchy,
-    CrossEntropy,
-    Huber,
-    Loss,
-    LossFunction,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    SoftL1,
-)
-
-_TITLES = {
-    MeanSquaredError: "mse",
-    MeanAbsoluteError: "mae",
-    Huber: "huber",
-    SoftL1: "soft_l1",
-    Cauchy: "cauchy",
-    CrossEntropy: "cross_entropy",
-    Poisson: "poisson",
-    Binomial: "binomial",
-}
+from shoal.losses.named import Auto, CrossEntropy, Loss, LossFunction, MeanSquaredError
 
 
 def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
@@ -37,10 +15,11 @@ def title(loss: LossFunction, node: Any, *, classes: bool) -> str:
     # By what it comes to, so that runs with `auto` and with `mse` are compared with each other.
     if isinstance(loss, Auto):
         loss = CrossEntropy(weight=loss.weight) if classes else MeanSquaredError()
-    if isinstance(loss, Loss) and type(loss) in _TITLES:
+    # Its own name: a class of a user's that is derived from one of these is another loss.
+    if isinstance(loss, Loss) and "called" in vars(type(loss)):
         chosen = {each.name: getattr(loss, each.name) for each in fields(loss)}
         usual = {each.name: each.default for each in fields(loss)}
-        name, settings = _TITLES[type(loss)], {key: value for key, value in chosen.items() if value != usual[key]}
+        name, settings = loss.called, {key: value for key, value in chosen.items() if value != usual[key]}
     else:
         settings = dict(node) if isinstance(node, Mapping) else {}
         # Of a user's loss only the file knows the settings.

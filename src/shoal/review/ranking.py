@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from shoal.judging import Judgeable, Yardstick, measured, place
 from shoal.judging import yardstick as yardstick_of
-from shoal.names import halved, repeated_over, repeats
+from shoal.names import IMMATERIAL, halved, repeated_over, repeats
 from shoal.override_words import key_and_value
 from shoal.review.significance import LEVEL, holm, paired
 from shoal.review.spread import Spread, over
@@ -18,7 +18,7 @@ from shoal.review.wording import counted
 from shoal.rundir.info import Status
 
 Key = TypeVar("Key", bound=Hashable)
-_INCIDENTAL = ("task", "outputs", "tags", "note")
+_INCIDENTAL = ("task", *IMMATERIAL)
 """Words of a command line that set nothing that is learned from."""
 
 

@@ -9,13 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from shoal.errors import DamagedError, shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.curves import drawn
 from shoal.review.entries import RunEntry
 from shoal.review.fit_lines import fit_lines
 from shoal.review.settings import read_settings
 from shoal.review.terminal_page import facts, head, ratio, table
-from shoal.review.wording import counted, duration, in_unit, measure, number, printable, size
+from shoal.review.wording import counted, duration, in_unit, measure, number, of_best_state, printable, size
 from shoal.rundir import RunInfo, SweepInfo, verify
 
 _TOP = 5
@@ -108,15 +107,7 @@ def _result(info: RunInfo) -> Iterable[tuple[str, str]]:
         names.insert(0, info.best.metric)
     for name in names:
         text = in_unit(number(info.final[name]), name, info.unit)
-        if info.best and info.best.metric == name:
-            text += f", best {number(info.best.value)} in epoch {info.best.epoch}"
-        elif info.at_best.get(name, info.final[name]) != info.final[name] and name not in (
-            LR,
-            GRAD_NORM,
-            GRAD_NORM_CLIPPED,
-        ):
-            text += f", {number(info.at_best[name])} at best"
-        yield printable(name), text
+        yield printable(name), ", ".join(filter(None, (text, of_best_state(name, info, number))))
     for check in info.expected:
         yield "expected", printable(", ".join(f"{key} {shown(value)}" for key, value in check.items()))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoal.errors import shown
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.rundir import RunInfo
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
@@ -99,6 +101,18 @@ def chance(p: float | None) -> str:
 def cut(n: int, of: int) -> list[str]:
     """`20 of 108 shown`, as the line below a table that is not whole."""
     return [f"{n} of {of} shown"] if n < of else []
+
+
+def of_best_state(metric: str, info: RunInfo, text: Callable[[float], str]) -> str | None:
+    """What stands beside a metric's last value: `best 0.07 in epoch 3`, or `0.08 at best` of one that did not choose.
+
+    None where it was the same then, or says nothing of how good a state is.
+    """
+    if info.best and info.best.metric == metric:
+        return f"best {text(info.best.value)} in epoch {info.best.epoch}"
+    then = info.at_best.get(metric)
+    of_training = metric in (LR, GRAD_NORM, GRAD_NORM_CLIPPED)
+    return None if then is None or then == info.final[metric] or of_training else f"{text(then)} at best"
 
 
 def in_unit(text: str, metric: str, unit: str | None) -> str:

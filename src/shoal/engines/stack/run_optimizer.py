@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shoal.engines.step.attributes import PLAIN
 from shoal.errors import ConfigError, suggestion
 
 Group = dict[str, Any]
@@ -217,9 +218,8 @@ def _optimizers(value: Any) -> list[torch.optim.Optimizer]:
 
 def _plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The attributes that are numbers and the like."""
-    return {name: value for name, value in vars(optimizer).items() if isinstance(value, _PLAIN)}
+    return {name: value for name, value in vars(optimizer).items() if isinstance(value, PLAIN)}
 
 
-_PLAIN = (bool, int, float, str, type(None))
 _NOT_COPIED = {"step", "state", "param_groups"}
 """A scheduler puts a `step` of its own into the object."""

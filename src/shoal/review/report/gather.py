@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 from typing import Any
 
 from shoal.errors import DamagedError, shown
-from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved, repeats
+from shoal.judging import is_loss
+from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, IMMATERIAL, LR, halved, repeats
 from shoal.review.comparison import differing
 from shoal.review.curves import MetricCurve, histories
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
@@ -20,6 +20,7 @@ from shoal.review.report.contents import HALVED, Picture, Repetitions, Report, R
 from shoal.review.report.environments import environments
 from shoal.review.settings import read_settings
 from shoal.review.show_run import command
+from shoal.review.spread import over
 from shoal.review.values import metric_of, ranked, ranking
 from shoal.review.wording import settings as as_text
 from shoal.rundir import Status, SweepDir
@@ -32,7 +33,6 @@ _METRICS = 6
 _SETTINGS = 12
 _LARGEST_FIGURE = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
-_UNINTERESTING = ("outputs", "resume", "debug")
 
 
 def gather(entries: Sequence[Entry], *, title: str) -> Report:
@@ -120,9 +120,7 @@ def _configuration(run: RunEntry) -> Mapping[str, Any]:
         settings = read_settings(run.path)
     except DamagedError:
         settings = run.info.differs if run.info else {}
-    return {
-        name: value for name, value in settings.items() if not name.endswith("_target_") and name not in _UNINTERESTING
-    }
+    return {name: value for name, value in settings.items() if not name.endswith("_target_") and name not in IMMATERIAL}
 
 
 def _settings(values: Mapping[str, Sequence[Any]], entries: Sequence[RunEntry]) -> list[Setting]:
@@ -191,7 +189,7 @@ def _curves(entries: Sequence[RunEntry]) -> dict[str, list[dict[str, list[float]
             every.append({})
     names = dict.fromkeys(name for each in every for name in each)
     # Losses first: of many metrics only a few are drawn.
-    ordered = sorted(names, key=lambda name: not name.endswith("loss"))[:_METRICS]
+    ordered = sorted(names, key=lambda name: not is_loss(name))[:_METRICS]
     # A page is mailed: its size is bounded, whatever the number of runs.
     points = max(_FEWEST, min(200, _POINTS // max(1, len(entries) * len(ordered))))
     return {name: _thinned([each.get(name) for each in every], points) for name in ordered}
@@ -264,7 +262,8 @@ def _spread(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float
     shared = {x: ys for x, ys in sorted(columns.items()) if len(ys) == len(curves)}
     spread: dict[str, list[float]] = {"x": list(shared), "mean": [], "low": [], "high": []}
     for ys in shared.values():
-        mean, deviation = fmean(ys), stdev(ys) if len(ys) > 1 else 0.0
+        found = over(ys)
+        mean, deviation = found.mean, found.std if found.runs > 1 else 0.0
         # On a logarithmic axis a band must stay above zero: it ends at the smallest value seen.
         low = max(mean - deviation, min(ys))
         for name, value in (("mean", mean), ("low", low), ("high", mean + deviation)):
