@@ -10,6 +10,8 @@ import pytest
 import shoal
 from shoal.cli import run as command
 from shoal.errors import ConfigError, UsageError
+from shoal.pictures import Band, ErrorBars, Line
+from shoal.record.figures.formula_panel import formula_panel
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 LINE = ("y = a*x+b", {"a": 1, "b": 0})
@@ -41,6 +43,31 @@ def test_a_fit_from_python_predicts_with_the_intervals_of_the_command(
     assert printed.drop("x").rows() == found.rows()
     with pytest.raises(UsageError, match=r"interval=1.5: must be between 0 and 1"):
         run.predict([2.5], interval=1.5)
+
+
+def test_intervals_of_counts_and_shares_end_where_these_do(table: Path) -> None:
+    pl.DataFrame({"x": range(6), "y": [0, 1, 0, 2, 1, 3], "p": [0.0, 0.0, 0.5, 1.0, 1.0, 1.0], "n": [2] * 6}).write_csv(
+        "t.csv"
+    )
+    counts = fitted("y = exp(a+b*x)", {"a": 0, "b": 0.1}, "loss=poisson")
+    shares = fitted("p = 1/(1+exp(a-b*x))", {"a": 1, "b": 1}, "loss=binomial", "task.weight=n")
+
+    [count], [share] = (run.predict([1], interval=0.9).rows(named=True) for run in (counts, shares))
+
+    assert count["y_low"] == share["p_low"] == 0
+    assert 0 <= count["y_curve_low"] < count["y"] < count["y_high"]
+    assert share["p"] < share["p_high"] <= 1
+
+
+def test_the_bands_of_groups_lie_behind_the_data_of_all(table: Path) -> None:
+    pl.read_csv("t.csv").with_columns(site=pl.Series(["A", "B"] * 5)).write_csv("t.csv")
+    run = fitted(*LINE, "model.by=site")
+    module, data = run.presented("best"), run.job.data
+
+    panel = formula_panel(module.model, module.loss, data, run.info.fit or {}, str)
+
+    kinds = [type(mark) for mark in panel.marks]
+    assert kinds == [Band, Band, ErrorBars, Line, ErrorBars, Line]
 
 
 @pytest.mark.parametrize(

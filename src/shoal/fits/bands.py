@@ -78,6 +78,11 @@ def bands(
     return Bands(t * variance.sqrt(), t * (variance + scatter).sqrt())
 
 
+def possible(loss: LossFunction, values: Tensor) -> Tensor:
+    """Ends of intervals, within what targets can be: a count is not below 0, a share between 0 and 1."""
+    return values.clamp(*loss.targets) if isinstance(loss, Likelihood) else values
+
+
 def _of_places(network: FormulaNetwork, fit: Mapping[str, Any], x: Tensor) -> list[Mapping[str, Any]]:
     """What tells the errors at each place: the fit, or that of its group."""
     if not network.groups:

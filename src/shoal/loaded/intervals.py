@@ -9,7 +9,7 @@ import polars as pl
 import torch
 
 from shoal.errors import UsageError
-from shoal.fits import bands
+from shoal.fits import bands, possible
 from shoal.loaded.conformal import calibrate
 from shoal.loaded.evaluation import held_out
 from shoal.loaded.trained_run import TrainedRun, Which
@@ -50,7 +50,7 @@ def _of_formula(
     found = bands(module.model, module.loss, fit, x, level)
     own = columns.of_targets.in_own_units
     ends = {
-        f"{target}{name}{side}": own(middle + sign * half)[:, i].tolist()
+        f"{target}{name}{side}": own(possible(module.loss, middle + sign * half))[:, i].tolist()
         for i, target in enumerate(columns.targets)
         for name, half in (("", found.prediction), ("_curve", found.confidence))
         for side, sign in (("_low", -1), ("_high", 1))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shoal.errors import UsageError
 from shoal.fits import bands as half_widths
+from shoal.fits import possible
 from shoal.losses import LossFunction
 from shoal.models import FormulaNetwork
 from shoal.pictures import Band, ErrorBars, Line, Mark, Panel
@@ -20,6 +21,8 @@ _POINTS = 300
 _MOST = 2000
 """Samples drawn at most."""
 _SHADES = {"prediction": 0.15, "confidence": 0.35}
+_SHADE_OF_SEVERAL = 0.15
+"""Of bands that lie over each other."""
 
 
 def formula_panel(
@@ -42,7 +45,7 @@ def formula_panel(
             marks.append(_data(x[:, place], y[:, i], weight[:, i], GRAY if one else color, "data" if one else None))
             bands = names if one else {"confidence": None}
             of_target = {kind: each[:, i] for kind, each in curves.items()}
-            marks += _curve(at, of_target, color, "fit" if one else target, bands)
+            marks += _curve(at, of_target, color, "fit" if one else target, bands, loss)
     for name, mark, color in zip(network.groups, network.marks, COLORS, strict=False):
         own = x[:, mark] > 0
         marks.append(_data(x[own, place], y[own, 0], weight[own, 0], color, None))
@@ -50,9 +53,11 @@ def formula_panel(
         points = torch.zeros(_POINTS, x.shape[1], dtype=torch.float64)
         points[:, place], points[:, mark] = at, 1
         of_group = {kind: each[:, 0] for kind, each in _curves(network, loss, fit, points).items()}
-        marks += _curve(at, of_group, color, name, {"confidence": None})
+        marks += _curve(at, of_group, color, name, {"confidence": None}, loss)
     left = len(network.groups) - len(COLORS)
     more = f", the first {len(COLORS)} of {len(network.groups)} groups" if left > 0 else ""
+    # Bands behind everything: those of one group would cover the data of another.
+    marks.sort(key=lambda mark: not isinstance(mark, Band))
     named = data.targets[:1] if network.groups else data.targets
     height = ", ".join(map(label, named))
     return Panel(
@@ -87,17 +92,17 @@ def _curves(network: FormulaNetwork, loss: LossFunction, fit: Mapping[str, Any],
 
 
 def _curve(
-    at: Tensor, found: Mapping[str, Tensor], color: str, label: str, bands: Mapping[str, str | None]
+    at: Tensor, found: Mapping[str, Tensor], color: str, label: str, bands: Mapping[str, str | None], loss: LossFunction
 ) -> list[Mark]:
     """A curve over `at`, with the bands that are named."""
     x, curve = at.numpy(), found["curve"]
     around: list[Mark] = [
         Band(
             x=x,
-            low=(curve - found[kind]).numpy(),
-            high=(curve + found[kind]).numpy(),
+            low=possible(loss, found["curve"] - found[kind]).numpy(),
+            high=possible(loss, found["curve"] + found[kind]).numpy(),
             color=color,
-            opacity=_SHADES[kind],
+            opacity=_SHADES[kind] if len(bands) > 1 else _SHADE_OF_SEVERAL,
             label=name,
         )
         for kind, name in bands.items()
