@@ -172,9 +172,8 @@ class Stacked:
             for name, value in self._held[self.rows[row]].held().items():
                 if name.startswith(MARK):
                     self.stack.buffers[name][row] = value
-        last = len(self.rows) - 1
-        for filling in range(len(self.rows), len(self.stack)):
-            self.stack.copy_row(filling, self.stack, last)
+        filling = range(len(self.rows), len(self.stack))
+        self.stack.copy_rows(filling, self.stack, [len(self.rows) - 1] * len(filling))
 
     def _batch(self, jobs: Rows, stage: str, number: int) -> Any:
         """A batch of every row; rows of jobs that are not there have that of one that is."""

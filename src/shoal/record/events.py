@@ -31,6 +31,8 @@ class EventFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._pending: list[bytes] = []
+        self._n_pending = 0
+        """Bytes of them."""
         self._size: int | None = None
         """Bytes in the file, once that is known: nobody else writes it."""
 
@@ -89,13 +91,14 @@ class EventFile:
     def add(self, record: bytes) -> None:
         """A record that is framed already."""
         self._pending.append(record)
+        self._n_pending += len(record)
 
     @property
     def length(self) -> int:
         """How many bytes the file has once all that is pending is in it."""
         if self._size is None:
             self._size = self.path.stat().st_size
-        return self._size + sum(map(len, self._pending))
+        return self._size + self._n_pending
 
     def flush(self) -> int:
         """Append what is pending to the file; how many bytes it has now.
@@ -104,13 +107,13 @@ class EventFile:
             ShoalError: where it cannot be written.
         """
         content = b"".join(self._pending)
-        self._pending.clear()
+        self._drop_pending()
         self._size = append(self.path, content)
         return self._size
 
     def cut(self, length: int) -> bool:
         """Drop everything after the first `length` bytes; False where these are not all there, or not as written."""
-        self._pending.clear()
+        self._drop_pending()
         try:
             content = self.path.read_bytes()[:length]
             if len(content) < length or not intact(content):
@@ -120,6 +123,10 @@ class EventFile:
         except OSError:
             return False
         return True
+
+    def _drop_pending(self) -> None:
+        self._pending.clear()
+        self._n_pending = 0
 
     def _summary(self, values: list[Summary.Value], step: int) -> None:
         self._add(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))

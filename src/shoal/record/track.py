@@ -86,7 +86,9 @@ class Track:
         if row.cut_short:  # a training that goes on from there does not measure here
             self._before_part = self.record.flush()
         left_out = self._dropped.union(unlogged)
-        metrics = {name: value for name, value in row.metrics.items() if name not in left_out}
+        metrics = dict(row.metrics)
+        if not left_out.isdisjoint(metrics):
+            metrics = {name: value for name, value in metrics.items() if name not in left_out}
         given, self._logger.given = self._logger.given, {}
         metrics |= given
         self.record.history.add({STEP: row.step, EPOCH: row.epoch, **metrics})  # its event comes with the stack's

@@ -33,7 +33,9 @@ class History:
 
     def add(self, row: Mapping[str, float]) -> None:
         """Put a row at the end."""
-        new = [name for name in row if name not in self.columns]
+        # Most often the names of the row before, which are compared in C.
+        known = self.rows[-1].keys() if self.rows else ()
+        new = [] if row.keys() == known else [name for name in row if name not in self.columns]
         if new:
             # All others at -1: sorting is stable, and leaves them as they came.
             self.columns += sorted(new, key=lambda name: _LAST.index(name) if name in _LAST else -1)

@@ -29,6 +29,7 @@ from shoal.rundir import (
     write_bytes,
 )
 from shoal.rundir.log import quiet_logging
+from shoal.startup import uncollected
 from shoal.sweeps.processes import beside
 from shoal.sweeps.summary import ranked
 
@@ -193,7 +194,8 @@ class Closing:
 
 def import_figures() -> None:
     """Import what draws, which takes as long as a picture, before there is something to draw."""
-    with suppress(Exception):  # whatever it is: it is told where it draws
+    # Thousands of jobs are looked through for garbage else, on whichever of matplotlib's classes that comes.
+    with uncollected(), suppress(Exception):  # whatever it is: it is told where it draws
         import shoal.pictures.rendering
         import shoal.record.figures.run_figure
         import shoal.record.figures.sweep_figure  # noqa: F401

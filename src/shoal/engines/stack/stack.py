@@ -146,17 +146,21 @@ class Stack:
             self.averages.select(index) if self.averages else None,
         )
 
-    def copy_row(self, row: int, other: Stack, other_row: int) -> None:
-        """Take a run over from another stack of the same kind, or from another row of this one."""
-        self.params[row] = other.params[other_row]
+    def copy_rows(self, rows: Sequence[int], other: Stack, other_rows: Sequence[int]) -> None:
+        """Take runs over from another stack of the same kind, or from other rows of this one."""
+        if not rows:
+            return
+        to, of = (torch.tensor(each, device=self.device) for each in (rows, other_rows))
+        self.params[to] = other.params[of]
         for mine, theirs in ((self.state, other.state), (self.buffers, other.buffers)):
             for name, value in theirs.items():
-                mine[name][row] = value[other_row]
-        self.steps[row] = other.steps[other_row]
-        if self.own:
-            self.kept[row] = copy.deepcopy(other.kept[other_row])
-        if self.averages and other.averages:
-            self.averages.copy_row(row, other.averages, other_row)
+                mine[name][to] = value[of]
+        for row, other_row in zip(rows, other_rows, strict=True):
+            self.steps[row] = other.steps[other_row]
+            if self.own:
+                self.kept[row] = copy.deepcopy(other.kept[other_row])
+            if self.averages and other.averages:
+                self.averages.copy_row(row, other.averages, other_row)
 
     @property
     def judged(self) -> Stack:

@@ -94,6 +94,8 @@ class StackModule(pl.LightningModule):
         self._records = [member.job.records for member in running.members]
         self._means: dict[str, dict[str, list[float]]] = {}
         self._measures: list[Mapping[str, float]] = []
+        self._validated: Mapping[int, Mapping[str, float]] = {}
+        """What the validation of this epoch, if there was one, has measured of each run."""
         self._gather()
 
     @property
@@ -118,7 +120,7 @@ class StackModule(pl.LightningModule):
         n_steps = math.ceil(n_batches / running.accumulate)
         end = first + n_batches
         self._cut_short = end < self._batches.n_train
-        self._means, self._measures = {}, []
+        self._means, self._measures, self._validated = {}, [], {}
         running.begin_epoch()
         rates = [running.rates[run] for run in running.rows]
         step = running.step
@@ -163,8 +165,8 @@ class StackModule(pl.LightningModule):
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
-        found = {run: self._validated(row) for run, row in self.running.live.items()}
-        self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=found)
+        self._validated = {run: self._of_validation(row) for run, row in self.running.live.items()}
+        self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._validated)
         self.running.reset_metrics("val")
 
     def on_train_epoch_end(self) -> None:
@@ -227,16 +229,16 @@ class StackModule(pl.LightningModule):
                 callback.on_cut_short(self.trainer)
         progress.ready = ready
 
-    def _validated(self, row: int) -> dict[str, float]:
-        """What the validation of this epoch, if there was one, has measured of a run."""
-        val = {name: values[row] for name, values in self._means.get("val", {}).items()}
+    def _of_validation(self, row: int) -> dict[str, float]:
+        val = {name: values[row] for name, values in self._means["val"].items()}
         measures = self._measures[row] if val and self._measures else {}
         return val | {f"val/{name}": value for name, value in measures.items()}
 
     def _measured(self, row: int, run: int) -> dict[str, float]:
         """What an epoch has measured of a run, in the order in which it would log that alone."""
         train = {name: values[row] for name, values in self._means["train"].items()}
-        return self._validated(row) | self._norms(row, run) | {LR: self._rates[row]} | train
+        validated = self._validated.get(run, {})
+        return {**validated, **self._norms(row, run), LR: self._rates[row], **train}
 
     def _norms(self, row: int, run: int) -> dict[str, float]:
         """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""

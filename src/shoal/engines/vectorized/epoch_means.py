@@ -21,8 +21,17 @@ class EpochMeans:
 
     values: dict[str, list[float]]
     """The numbers by their names, a value for each row."""
-    sums: dict[int, dict[str, list[Any]]]
-    """Of each run what its numbers are made of: an epoch that is left goes on from there."""
+    totals: dict[str, Total]
+    live: Mapping[int, int]
+    """The rows of the runs that are left."""
+
+    @property
+    def sums(self) -> dict[int, dict[str, list[Any]]]:
+        """Of each run what its numbers are made of: an epoch that is left goes on from there."""
+        return {
+            run: {name: [total.value[row].clone(), total.weight] for name, total in self.totals.items()}
+            for run, row in self.live.items()
+        }
 
 
 def epoch_means(
@@ -35,7 +44,7 @@ def epoch_means(
 
     `begun` is what the batches that were done before have come to.
     """
-    found = EpochMeans({}, {run: {} for run in running.live})
+    found = EpochMeans({}, {}, running.live)
     every, entries = history.logged, running.steps.captured[stage].entries
     for name in _returned(running, stage):
         every = [{**logged, name: loss} for logged, loss in zip(every, history.losses, strict=True)]
@@ -48,8 +57,7 @@ def epoch_means(
             total = total.and_(entry, torch.stack([logged[name] for logged, _ in having]).double(), weights)
         if total.weight:
             found.values[name] = total.number(entry).tolist()
-            for run, row in running.live.items():
-                found.sums[run][name] = [total.value[row].clone(), total.weight]
+            found.totals[name] = total
     return found
 
 
@@ -65,6 +73,8 @@ def _returned(running: Running, stage: Stage) -> set[str]:
 def _begun(running: Running, begun: Mapping[int, Mapping[str, Any]], name: str, entry: Entry) -> Total:
     """The total of a metric in every row, over the batches that were done before."""
     nothing = Total.nothing(entry, len(running.stack))
+    if not begun:
+        return nothing
     found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in running.filled]
     # One weight for all rows, whose batches are of one size.
     return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])

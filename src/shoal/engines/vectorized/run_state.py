@@ -49,10 +49,10 @@ class PutBy:
     def __contains__(self, run: int) -> bool:
         return run in self.moments
 
-    def put(self, run: int, stack: Stack, row: int, moment: Moment) -> None:
-        """Keep a run's state as it is now, in the place of the one before."""
-        self.stack.copy_row(run, stack, row)
-        self.moments[run] = moment
+    def put(self, stack: Stack, rows: Mapping[int, int], moments: Mapping[int, Moment]) -> None:
+        """Keep the states of some runs as they are now, in the place of those before; `rows` are theirs there."""
+        self.stack.copy_rows(list(rows), stack, list(rows.values()))
+        self.moments |= moments
 
     def position(self, run: int) -> Position:
         """Where the state stands."""

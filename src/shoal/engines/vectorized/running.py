@@ -110,15 +110,15 @@ class Running:
         self.epoch += 1
         measured = [self._ended_epoch(live[run], run, values, validated) for run, values in metrics.items()]
         epochs = self.judge.halved(measured, self.epoch)
-        for each in epochs:
-            row = live[each.run]
-            if each.best:
-                self._best.put(each.run, self.stack, row, self._moment(each.run))
-            if each.ended:
-                self.endings[each.run] = each.ended
-                # From here on its row stands still, until the stack is made smaller without it.
-                self.stack.active[row] = False
-                self._last.put(each.run, self.stack, row, partial.get(each.run) or self._moment(each.run))
+        best = {each.run: live[each.run] for each in epochs if each.best}
+        self._best.put(self.stack, best, {run: self._moment(run) for run in best})
+        over = {each.run: each.ended for each in epochs if each.ended}
+        self.endings |= over
+        last = {run: live[run] for run in over}
+        for row in last.values():
+            # From here on it stands still, until the stack is made smaller without it.
+            self.stack.active[row] = False
+        self._last.put(self.stack, last, {run: partial.get(run) or self._moment(run) for run in last})
         return epochs
 
     def begin_epoch(self) -> None:
@@ -128,12 +128,15 @@ class Running:
 
     def refill(self, stage: Stage, steps: Sequence[Mapping[str, Tensor]]) -> None:
         """Let each run's module have in its lists what its steps have appended."""
-        for run, row in self.live.items():
-            self.steps.captured[stage].fills.refill(self.members[run].module, steps, row)
+        fills = self.steps.captured[stage].fills
+        for run, row in self.live.items() if fills.items else ():
+            fills.refill(self.members[run].module, steps, row)
 
     def metrics(self, stage: Stage) -> dict[str, list[float]]:
         """What the metrics of the runs' modules have come to, for each row of the stack."""
         own = self.steps.captured[stage].fills.metrics
+        if not own.logged:
+            return {}
         rows = {row: own.values(self.members[run].module) for run, row in self.live.items()}
         # For rows of runs that have ended, and of copies: nobody looks at their numbers.
         nothing = dict.fromkeys(own.logged, nan)
@@ -142,8 +145,9 @@ class Running:
 
     def reset_metrics(self, stage: Stage) -> None:
         """Begin anew with the metrics that the steps log."""
-        for run in self.live:
-            self.steps.captured[stage].fills.metrics.reset(self.members[run].module)
+        own = self.steps.captured[stage].fills.metrics
+        for run in self.live if own.logged else ():
+            own.reset(self.members[run].module)
 
     def call_hooks(self, *names: str, metrics: Mapping[int, Mapping[str, float]] | None = None) -> None:
         """Call the hooks of these names of each run that is left; `metrics` are what it has measured in this epoch."""
@@ -157,8 +161,8 @@ class Running:
 
     def fill_rows(self) -> None:
         """Let rows that have no run of their own be copies of the last one."""
-        for filling in range(len(self.rows), len(self.stack)):
-            self.stack.copy_row(filling, self.stack, len(self.rows) - 1)
+        filling = range(len(self.rows), len(self.stack))
+        self.stack.copy_rows(filling, self.stack, [len(self.rows) - 1] * len(filling))
 
     def _ended_epoch(self, row: int, run: int, metrics: Mapping[str, float], validated: bool | None) -> RunEpoch:
         divergence, step = self.stack.diverged.get(row), self.stack.steps[row]
