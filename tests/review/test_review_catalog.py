@@ -19,9 +19,8 @@ from shoal.errors import UsageError
 from shoal.review import catalog
 from shoal.review.catalog import find
 from shoal.review.entries import DAMAGED, RunEntry, SweepEntry, runs, untimed
-from shoal.review.listed import ListedRun
 from shoal.review.reference import completions, resolve
-from shoal.rundir import RunInfo, Status, SweepDir, SweepInfo, write_sweep
+from shoal.rundir import ListedRun, RunInfo, Status, SweepDir, SweepInfo, write_sweep
 
 
 def test_runs_and_sweeps_are_found_newest_first(tmp_path: Path) -> None:

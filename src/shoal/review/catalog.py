@@ -9,8 +9,7 @@ from pathlib import Path
 
 from shoal.errors import DamagedError, UsageError
 from shoal.review.entries import LOST, Entry, RunEntry, SweepEntry, began, without_path
-from shoal.review.listed import ListedRun, decode_listed
-from shoal.rundir import read_sweep
+from shoal.rundir import ListedRun, decode_listed, read_sweep
 
 _DEPTH = 8
 """Folders of folders that are looked into."""

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from shoal.errors import DamagedError
 from shoal.names import halved
-from shoal.review.listed import ListedRun
-from shoal.rundir import RunDir, RunInfo, Status, SweepDir, SweepInfo, decode_info
+from shoal.rundir import ListedRun, RunDir, RunInfo, Status, SweepDir, SweepInfo, decode_info
 from shoal.rundir.heartbeat import stopped
 
 DAMAGED = "damaged"
@@ -39,7 +38,7 @@ class RunEntry:
     """A run directory, as far as it has been read: whoever asks for more than a list shows has it read to its end."""
 
     path: Path
-    summary: ListedRun | RunInfo | None = None
+    summary: ListedRun | None = None
     """None where run.json is unreadable, or another program's."""
     damage: str | None = None
     """What is wrong with the directory, as far as that is known."""
@@ -51,12 +50,14 @@ class RunEntry:
     @property
     def info(self) -> RunInfo | None:
         """All that run.json says. What only its unlisted parts get wrong is found out here."""
+        if self.summary is None or isinstance(self.summary, RunInfo):
+            return self.summary
         # Read on where it stopped: the content is still there, and the rest is decoded once.
-        if isinstance(self.summary, ListedRun):
-            try:
-                self.summary = decode_info(self.path / "run.json", self.content)
-            except DamagedError as error:
-                self.summary, self.damage = None, without_path(error, self.path)
+        try:
+            self.summary = decode_info(self.path / "run.json", self.content)
+        except DamagedError as error:
+            self.summary, self.damage = None, without_path(error, self.path)
+            return None
         return self.summary
 
     @property
@@ -93,7 +94,7 @@ class RunEntry:
             return f"{_process(summary)} is gone; shoal resume {self.id}"
         return self.damage or (summary.reason if summary else None)
 
-    def _lost(self, summary: ListedRun | RunInfo) -> bool:
+    def _lost(self, summary: ListedRun) -> bool:
         """Whether its process is gone; one that goes on with a run of a sweep by itself is not the sweep's."""
         return (self.abandoned and summary.beats is None) or _gone(summary, self.dir.info)
 
@@ -203,7 +204,7 @@ def gone(pid: int | None, host: str | None) -> bool:
     return False
 
 
-def _gone(summary: ListedRun | RunInfo | SweepInfo, file: Path) -> bool:
+def _gone(summary: ListedRun | SweepInfo, file: Path) -> bool:
     """Whether the process that wrote this into the file is gone, on whichever machine."""
     # Of another machine only the beats of its file can be seen.
     if summary.host == _host() or summary.beats is None:
@@ -211,7 +212,7 @@ def _gone(summary: ListedRun | RunInfo | SweepInfo, file: Path) -> bool:
     return stopped(file, summary.beats)
 
 
-def _process(summary: ListedRun | RunInfo | SweepInfo) -> str:
+def _process(summary: ListedRun | SweepInfo) -> str:
     where = "" if summary.host == _host() else f" on {summary.host}"
     return f"pid {summary.pid}{where}"
 

@@ -14,14 +14,13 @@ from rich.console import Console
 from shoal.errors import UsageError, suggestion
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR, halved
 from shoal.review.entries import PENDING, REMOVED, STATUSES, Entry, RunEntry, SweepEntry, runs, untimed
-from shoal.review.listed import ListedRun
 from shoal.review.plain import known
 from shoal.review.query import ordered, where
 from shoal.review.ranking import distinguishing
 from shoal.review.terminal_table import TableColumn, status_style, write_table
 from shoal.review.values import AT_BEST, Value, Values, unknown_status, yardstick
 from shoal.review.wording import ago, counted, duration, number, outcomes, printable, settings
-from shoal.rundir import RunInfo, Status
+from shoal.rundir import ListedRun, Status
 from shoal.rundir.json_text import json_text
 
 WIDE = 120
@@ -142,7 +141,7 @@ def _what(entry: Entry, shared: set[str], *, brief: bool) -> str:
     return "; ".join(filter(None, parts))
 
 
-def distinction(info: RunInfo | ListedRun, shared: Collection[str] = (), *, brief: bool = False) -> str:
+def distinction(info: ListedRun, shared: Collection[str] = (), *, brief: bool = False) -> str:
     """What sets a run apart: in a sweep what differs from its neighbors, alone what its command line set.
 
     The words that are `shared` come last.

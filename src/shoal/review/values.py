@@ -12,9 +12,9 @@ from shoal import judging
 from shoal.errors import DamagedError, UsageError, shown, suggestion
 from shoal.judging import Yardstick, direction, measured, place
 from shoal.review.entries import Entry, RunEntry, SweepEntry, runs
-from shoal.review.listed import ListedRun
 from shoal.review.ranking import Ranking, rank
 from shoal.review.settings import read_settings
+from shoal.rundir import ListedRun
 
 Value = int | float | str | None
 """A bool is 0 or 1, a list or a mapping its text."""

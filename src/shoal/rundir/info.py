@@ -47,8 +47,11 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunInfo:
-    """The content of run.json. Times are ISO 8601 with their zone; durations are seconds of a monotonic clock."""
+class ListedRun:
+    """The part of run.json that tells runs apart in a list: the rest of ten thousand would take as long again to read.
+
+    Times are ISO 8601 with their zone; durations are seconds of a monotonic clock.
+    """
 
     id: str
     task: str
@@ -60,28 +63,50 @@ class RunInfo:
     """The command line, word by word."""
     overrides: list[str] = field(default_factory=list)
     """What the command line set."""
-    choices: dict[str, str] = field(default_factory=dict)
-    """The chosen option of each config group."""
     tags: list[str] = field(default_factory=list)
     """Words by which its user finds it again."""
     note: str | None = None
     """What its user says of it."""
     differs: dict[str, Any] = field(default_factory=dict)
     """In a sweep: the settings in which this run differs from its neighbors."""
-    sweep: str | None = None
-    """In a sweep: its id."""
     job: int | None = None
     """In a sweep: the number of the job."""
-    start: str | None = None
-    """In a worker elsewhere: the number of the launch, and in that of the start of a block, that trained it last."""
     pid: int | None = None
     host: str | None = None
     beats: float | None = None
     """Seconds after which its process touches this file again while it runs; in a sweep, sweep.json is touched."""
     started: str | None = None
-    ended: str | None = None
     seconds: float = 0.0
     """Time spent in this run, all its sessions together."""
+    final: dict[str, float] = field(default_factory=dict)
+    """The last value of each metric."""
+    best: Best | None = None
+    at_best: dict[str, float] = field(default_factory=dict)
+    """What else was measured when the monitored metric was best."""
+    loss: str = ""
+    """What was minimized, the same text for the same loss; empty where a LightningModule of the user's computes it."""
+    reason: str | None = None
+    """Why the run failed, diverged or was interrupted, or was stopped by halving."""
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """SHA-256 and size of each file, by its path in the run directory."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to an end of any kind."""
+        return self.status is not Status.RUNNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo(ListedRun):
+    """The content of run.json."""
+
+    choices: dict[str, str] = field(default_factory=dict)
+    """The chosen option of each config group."""
+    sweep: str | None = None
+    """In a sweep: its id."""
+    start: str | None = None
+    """In a worker elsewhere: the number of the launch, and in that of the start of a block, that trained it last."""
+    ended: str | None = None
     fit_seconds: float = 0.0
     """Time spent in training itself, without what comes before and after: the figure, run.json."""
     sessions: int = 1
@@ -92,17 +117,8 @@ class RunInfo:
     """Optimizer steps taken."""
     parameters: int = 0
     trainable: int = 0
-    final: dict[str, float] = field(default_factory=dict)
-    """The last value of each metric."""
-    best: Best | None = None
-    at_best: dict[str, float] = field(default_factory=dict)
-    """What else was measured when the monitored metric was best."""
     unit: str | None = None
     """Of the target, and so of the errors `rmse` and `mae`, where `task.units` says it."""
-    loss: str = ""
-    """What was minimized, the same text for the same loss; empty where a LightningModule of the user's computes it."""
-    reason: str | None = None
-    """Why the run failed, diverged or was interrupted, or was stopped by halving."""
     exactness: list[str] = field(default_factory=list)
     """Where a stack would have given the run other bits than it has alone: what was done about it."""
     expected: list[dict[str, Any]] = field(default_factory=list)
@@ -124,8 +140,6 @@ class RunInfo:
     """Whether it computes by the instructions of its processor, or `portable`, by those that all have."""
     instructions: dict[str, str] = field(default_factory=dict)
     """By which MKL, ATen and oneDNN compute, and on which processor, in its last session."""
-    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """SHA-256 and size of each file, by its path in the run directory."""
 
     @classmethod
     def new(
@@ -156,11 +170,6 @@ class RunInfo:
             note=note_of(config),
             **place,
         )
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run has come to an end of any kind."""
-        return self.status is not Status.RUNNING
 
     def sharing(self, other: RunInfo) -> RunInfo:
         """The same, with the other's own objects for what both have alike: there may be a hundred thousand runs."""
@@ -217,6 +226,17 @@ def decode_info(path: Path | str, content: bytes) -> RunInfo:
     info = decoded(path, content, RunInfo)
     refuse_later(path, info.schema)
     return info
+
+
+def decode_listed(path: Path | str, content: bytes) -> ListedRun:
+    """The part for a list of what run.json says, by its content.
+
+    Raises:
+        DamagedError: where it is cut short, not of this form, or of a later version.
+    """
+    listed = decoded(path, content, ListedRun)
+    refuse_later(path, listed.schema)
+    return listed
 
 
 def refuse_later(path: Path | str, schema: int) -> None:
