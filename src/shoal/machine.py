@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +15,52 @@ PLACE = "SHOAL_PLACE"
 """The variable that has the number of a worker among those of this machine: of several GPUs each has one."""
 
 
+_DRIVER = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver tells of each GPU."""
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_only_checked = False
+"""Whether jobs that are built here train on other machines."""
+
+
 def cores() -> int:
     """The CPU cores this process may use."""
+    return len(core_numbers())
+
+
+def core_numbers() -> frozenset[int]:
+    """The numbers of the CPU cores this process may use."""
     # Not cpu_count: a container, a scheduler or taskset may leave this process fewer.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def gpus() -> tuple[str, ...]:
+    """Names of the GPUs this process may use, as far as a driver tells without torch: NVIDIA's does."""
+    told = [_fields(path.read_text()) for path in sorted(_DRIVER.glob("*/information"))]
+    given = os.environ.get(_VISIBLE)
+    usable = (each for n, each in enumerate(told) if given is None or _named(given, n, each.get("GPU UUID", "")))
+    return tuple(each.get("Model", "") for each in usable)
+
+
+def _named(given: str, place: int, uuid: str) -> bool:
+    """Whether a value of CUDA_VISIBLE_DEVICES names a GPU, by its place or by the beginning of its UUID."""
+    wanted = [each.strip() for each in given.split(",")]
+    return str(place) in wanted or any(each.startswith("GPU-") and uuid.startswith(each) for each in wanted)
+
+
+@contextmanager
+def only_checked() -> Iterator[None]:
+    """Within this, jobs are built to be checked, and train on other machines: these say which devices they have."""
+    global _only_checked
+    before, _only_checked = _only_checked, True
+    try:
+        yield
+    finally:
+        _only_checked = before
+
+
+def trains_here() -> bool:
+    """Whether what is built here trains on this machine."""
+    return not _only_checked
 
 
 def architecture() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import torch
@@ -13,6 +14,11 @@ from shoal.rundir import RunDir, SweepDir, SweepInfo, read_history, read_sweep
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3"]
 ELSEWHERE = ["seed=range(4)", "sweep.block=2", "trainer.max_epochs=60", "callbacks.checkpoint.every_seconds=0"]
 """A sweep that is long enough for something to happen to its workers."""
+NOISY = """#!/bin/sh
+echo "Welcome to node 7; you have mail"
+exec "$@"
+"""
+"""A command that workers may be behind; it says something itself."""
 
 
 def words(*overrides: str) -> list[str]:
@@ -23,6 +29,14 @@ def words(*overrides: str) -> list[str]:
 def sweep(*overrides: str) -> Ended:
     """The command, in this process."""
     return trained(*words(*overrides))
+
+
+def behind(name: str, script: str) -> list[str]:
+    """Overrides that have workers behind a script."""
+    path = Path(name)
+    path.write_text(script)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return ["workers=command", f"workers.command=[{path.absolute()}]"]
 
 
 def info(path: Path | str = "sweep") -> SweepInfo:

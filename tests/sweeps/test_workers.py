@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -31,15 +30,9 @@ from shoal.sweeps import serving
 from shoal.sweeps.hosts import PROGRAM, Slurm
 from shoal.sweeps.links import MARK, Surroundings
 from shoal.sweeps.serving import Hello
-from sweeps import ELSEWHERE, SMALL, as_here, info, runs, sweep, words
+from sweeps import ELSEWHERE, NOISY, SMALL, as_here, behind, info, runs, sweep, words
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-NOISY = """#!/bin/sh
-echo "Welcome to node 7; you have mail"
-exec "$@"
-"""
-
 
 CUT_OFF = """#!/bin/sh
 # A network between the launcher and a worker, which lives on when that is gone.
@@ -69,14 +62,6 @@ def elsewhere(request: pytest.FixtureRequest, workdir: Path) -> list[str]:
         request.getfixturevalue("slurm")
         return ["workers=slurm", "workers.partition=short"]
     return behind("node", NOISY)
-
-
-def behind(name: str, script: str) -> list[str]:
-    """Overrides that have workers behind a script."""
-    path = Path(name)
-    path.write_text(script)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return ["workers=command", f"workers.command=[{path.absolute()}]"]
 
 
 def launched(*overrides: str) -> int:

@@ -14,7 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from shoal.build.constructors import checked, setting, target
 from shoal.engines import launching, lightning, srun
 from shoal.errors import ConfigError, suggestion
-from shoal.machine import cores
+from shoal.machine import cores, trains_here
 
 LIMITS: Mapping[str, tuple[Any, str]] = {
     "max_epochs": (Annotated[int, Ge(-1)] | None, "100"),
@@ -50,7 +50,7 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     """
     made = target(node, "trainer")
     # By its text: a node may hold lists, which have no hash.
-    text = repr(node)
+    text = repr((node, trains_here()))
     # Not with a node in it, as that of a strategy: each Trainer is to have an object of its own.
     if text in _ACCEPTED and not any(isinstance(value, dict | list) for value in node.values()):
         return dict(_ACCEPTED[text])
@@ -73,7 +73,7 @@ def _try(settings: Mapping[str, Any]) -> None:
     """See whether Lightning takes these arguments."""
     try:
         # Built, as Lightning checks its arguments there and nowhere else.
-        made = lightning.build_trainer(settings)
+        made = lightning.build_trainer(launching.tried_here(settings))
     except (MisconfigurationException, RuntimeError, ValueError, TypeError, ModuleNotFoundError) as error:
         raise _trainer_error(settings, error) from None
     launching.check_processes(settings, made)
@@ -132,12 +132,14 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
     known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
     if name not in known:
         raise ConfigError("trainer.accelerator", name, "no such accelerator", hint=suggestion(str(name), known))
+    if devices in (0, "0", []):
+        raise ConfigError("trainer.devices", devices, "must be at least 1 device", hint="for example trainer.devices=1")
+    if not (trains_here() or launching.present(name)):
+        return  # the workers see for themselves
     # Zero where torch is built without CUDA, and nothing is raised.
     n_gpus = torch.cuda.device_count()
     if name in ("gpu", "cuda") and not (n_gpus or (name == "gpu" and torch.backends.mps.is_available())):
         raise ConfigError("trainer.accelerator", name, "no GPU here", hint="use trainer.accelerator=auto or cpu")
-    if devices in (0, "0", []):
-        raise ConfigError("trainer.devices", devices, "must be at least 1 device", hint="for example trainer.devices=1")
     if name in ("gpu", "cuda") and isinstance(devices, int) and devices > max(n_gpus, 1):
         raise ConfigError("trainer.devices", devices, f"there are {n_gpus} GPUs here")
     n_cores = cores()

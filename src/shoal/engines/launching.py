@@ -22,12 +22,12 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.lsf import LSFEnvironment
 from lightning_fabric.plugins.environments.mpi import MPIEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.accelerators import Accelerator
+from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from shoal.engines import srun
 from shoal.errors import ConfigError
-from shoal.machine import PLACE
+from shoal.machine import PLACE, trains_here
 
 log = logging.getLogger("shoal")
 
@@ -78,7 +78,24 @@ def device_of(settings: Mapping[str, Any]) -> torch.device:
 def on_host(accelerator: str) -> bool:
     """Whether it computes in main memory: a CPU does."""
     # The usual case first: for any other name a Trainer is made.
-    return accelerator == "cpu" or device_of({"accelerator": accelerator}).type == "cpu"
+    return accelerator == "cpu" or (present(accelerator) and device_of({"accelerator": accelerator}).type == "cpu")
+
+
+def present(accelerator: str) -> bool:
+    """Whether this machine has a device of this name; of a name that Lightning does not know, it is not asked."""
+    kinds = ("cuda", "mps") if accelerator == "gpu" else (accelerator,)
+    known = [AcceleratorRegistry[kind]["accelerator"] for kind in kinds if kind in AcceleratorRegistry]
+    return not known or any(each.is_available() for each in known)
+
+
+def tried_here(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments as a Trainer of this machine takes them: where only another has the device, with the CPU."""
+    if trains_here() or present(str(settings.get("accelerator", "auto"))):
+        return settings
+    devices = settings.get("devices", 1)
+    n = len(devices) if isinstance(devices, list | tuple) else devices if isinstance(devices, int) else 1
+    # Of the precision, too, only the device knows whether it has it.
+    return {**settings, "accelerator": "cpu", "devices": max(1, n), "precision": "32-true"}
 
 
 def n_devices(accelerator: str) -> int:
@@ -103,7 +120,7 @@ def check_one_process(settings: Mapping[str, Any]) -> None:
     if usual == ("auto", "1", 1):
         return  # a sweep may have thousands of these
     asked = ("accelerator", "strategy", "devices", "num_nodes", "plugins")
-    n = trainer(**{name: settings[name] for name in asked if name in settings}).world_size
+    n = trainer(**tried_here({name: settings[name] for name in asked if name in settings})).world_size
     if n > 1:
         key = "num_nodes" if str(settings.get("devices")) == "1" else "devices"
         problem = f"trains in {n} processes, and a job of a sweep in one"

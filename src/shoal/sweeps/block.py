@@ -103,6 +103,13 @@ class Inexact:
     reason: str
 
 
-Event = Advanced | RunEnded | Unstacked | Broken | Noted | Inexact
+@dataclass(frozen=True)
+class Unequipped:
+    """The machine has no device of the kind that the runs are to train on; none of them was begun."""
+
+    reason: str
+
+
+Event = Advanced | RunEnded | Unstacked | Broken | Noted | Inexact | Unequipped
 Report = Callable[[Event], None]
 """Where a block tells what happens, as it happens."""

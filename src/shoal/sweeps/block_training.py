@@ -18,6 +18,7 @@ import torch
 
 from shoal.build.checked_job import job as build
 from shoal.engines.job import Job
+from shoal.engines.launching import present
 from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
@@ -30,7 +31,18 @@ from shoal.record.track import StackRun
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
 from shoal.signals import unheard
-from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Inexact, Noted, Report, RunEnded, Unstacked
+from shoal.sweeps.block import (
+    Advanced,
+    Assignment,
+    Block,
+    Broken,
+    Inexact,
+    Noted,
+    Report,
+    RunEnded,
+    Unequipped,
+    Unstacked,
+)
 
 log = logging.getLogger("shoal")
 
@@ -51,6 +63,9 @@ def train_block(block: Block, report: Report, known: Known) -> None:
         told = _Told(report)
         log.addHandler(told)
         try:
+            if lacking := _lacking(block):
+                report(Unequipped(lacking))
+                return
             jobs = [_without_progress(build(assignment.config)) for assignment in block.assignments]
             choose(jobs[0].numerics)
             if block.stacked:
@@ -67,6 +82,12 @@ def train_block(block: Block, report: Report, known: Known) -> None:
                         report(RunEnded(assignment.number, _recorded(assignment, error)))
         finally:
             log.removeHandler(told)
+
+
+def _lacking(block: Block) -> str:
+    """What this machine has none of that the runs are to train on; empty where it has all."""
+    asked = (str(each.config["trainer"].get("accelerator", "auto")) for each in block.assignments)
+    return next((f"no device for trainer.accelerator={name}" for name in asked if not present(name)), "")
 
 
 def _train_alone(assignment: Assignment, job: Job, report: Report) -> None:

@@ -13,7 +13,17 @@ from shoal.errors import DamagedError, ShoalError, shown
 from shoal.review.wording import counted
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.signals import listening
-from shoal.sweeps.block import Advanced, Assignment, Block, Broken, Inexact, Noted, RunEnded, Unstacked
+from shoal.sweeps.block import (
+    Advanced,
+    Assignment,
+    Block,
+    Broken,
+    Inexact,
+    Noted,
+    RunEnded,
+    Unequipped,
+    Unstacked,
+)
 from shoal.sweeps.executor import Executor, Happening, Lost
 from shoal.sweeps.leases import Leases
 from shoal.sweeps.ledger import Ledger
@@ -112,6 +122,8 @@ class Execution:
                 self._by_themselves(block, reason)
             case block, Broken(reason, everyones):
                 self._broken(block, reason, everyones=everyones)
+            case block, Unequipped():
+                self._given_back(block)
             case _, Noted(warning):
                 self._note(warning)
             case block, Lost(reason):
@@ -234,6 +246,15 @@ class Execution:
         again = replace(block, assignments=tuple(map(self._resumed, block.assignments)))
         self.progress.expect([again])
         self._queue.appendleft(again)
+
+    def _given_back(self, block: Block) -> None:
+        """Let another worker have a block that was not begun."""
+        self._over(block)
+        for each in self._left(block):
+            self.ledger.update(each.number, Status.INTERRUPTED if each.resume else None)
+        self.ledger.write()  # there may be no other worker, which ends the sweep
+        self.progress.expect([block])
+        self._queue.appendleft(block)
 
     def _resumed(self, assignment: Assignment) -> Assignment:
         """The run as it goes on; one that has ended keeps the others of its stack company."""

@@ -10,7 +10,8 @@ from functools import cached_property, partial
 from multiprocessing.connection import wait
 
 from shoal.errors import ShoalError
-from shoal.sweeps.block import Advanced, Block, Event, Noted, RunEnded
+from shoal.review.wording import counted
+from shoal.sweeps.block import Advanced, Block, Event, Noted, RunEnded, Unequipped
 from shoal.sweeps.carrying import Brought, Parcel
 from shoal.sweeps.hosts import Linked
 from shoal.sweeps.links import Link
@@ -215,6 +216,8 @@ class Workers(Executor):
                 yield from self._welcome(worker, event)
             elif isinstance(event, Brought):
                 event.put(worker.block or NOBODY)
+            elif isinstance(event, Unequipped):
+                yield from self._unequipped(worker, event)
             elif isinstance(event, Finished | Preempted):
                 block, worker.block, worker.leaves = worker.block, None, isinstance(event, Preempted)
                 if block is not None:  # else it was wanted back while it waited
@@ -231,6 +234,15 @@ class Workers(Executor):
         elif not worker.leaves:
             yield from self._refused(worker, f"worker {worker.number} ({self._places[worker.number]}): {reason}")
 
+    def _unequipped(self, worker: _Worker, event: Unequipped) -> Iterator[Happening]:
+        """Let a worker go that cannot train what there is, after its block is given back."""
+        self._workers.remove(worker)
+        worker.link.close(patiently=False)
+        yield worker.block or NOBODY, event
+        hello = worker.hello
+        where = f"{hello.host} ({hello.equipment})" if hello else self._places[worker.number]
+        yield from self._refused(worker, f"worker {worker.number} on {where} has {event.reason}")
+
     def _refused(self, worker: _Worker, reason: str) -> Iterator[Happening]:
         self._give_up(worker.number, reason)
         yield NOBODY, Noted(f"{reason}; the sweep goes on with {len(self._places)}")
@@ -242,8 +254,20 @@ class Workers(Executor):
             worker.link.close(patiently=False)
             yield from self._refused(worker, f"worker {worker.number} on {hello.host} has {differing}")
             return
-        worker.starts = False
+        worker.starts, worker.hello = False, hello
+        yield from self._crowded(hello)
         yield from other_processor(hello, self._here, self._told)
+
+    def _crowded(self, hello: Hello) -> Iterator[Happening]:
+        """Say, once of each machine elsewhere, that it has fewer cores than workers: each of them keeps one busy."""
+        there = [each.hello for each in self._workers if each.hello and each.hello.host == hello.host]
+        cores = frozenset[int]().union(*(each.cores for each in there))
+        if self._hosts.apart and len(there) > len(cores) and hello.host not in self._told:
+            self._told.add(hello.host)
+            yield (
+                NOBODY,
+                Noted(f"{hello.host} has {counted(len(cores), 'core')} for {len(there)} workers: they take turns"),
+            )
 
 
 class _Worker:
@@ -257,6 +281,8 @@ class _Worker:
         self.leaves = False
         """Whether it has said that it ends."""
         self.block: Block | None = None
+        self.hello: Hello | None = None
+        """What it has said of itself."""
 
     @property
     def idle(self) -> bool:

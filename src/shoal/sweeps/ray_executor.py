@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shoal.errors import ShoalError, UsageError, first_line
 from shoal.rundir import Status
 from shoal.sweeps import ray_entry
-from shoal.sweeps.block import Block, RunEnded
+from shoal.sweeps.block import Block, RunEnded, Unequipped
 from shoal.sweeps.carrying import Brought, Parcel
 from shoal.sweeps.executor import (
     POLL_SECONDS,
@@ -138,6 +138,9 @@ class RayTasks(Executor):
     def _heard(self, number: int, task: _Task, event: Any) -> Iterator[Happening]:
         if isinstance(event, Hello):
             yield from self._welcome(event)
+        elif isinstance(event, Unequipped):
+            hint = "ask for nodes that have one: workers.gpus=1, or workers.resources={...}"
+            raise ShoalError(f"a node of the Ray cluster has {event.reason}", hint=hint)
         elif isinstance(event, Brought):
             event.put(task.block)
         elif isinstance(event, RunEnded) and event.info.status is Status.INTERRUPTED and not self._stopped:

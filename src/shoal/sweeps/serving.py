@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from shoal import machine
+from shoal.review.wording import counted
 from shoal.rundir.lease import holding, watch
 from shoal.sweeps.block import Block, Event, RunEnded
 from shoal.sweeps.carrying import Brought, Parcel
@@ -48,17 +49,27 @@ class Hello:
     """Its name."""
     kind: str
     """All that the system tells of the processor's kind."""
+    cores: frozenset[int] = frozenset()
+    """The numbers of those that it may use."""
+    gpus: tuple[str, ...] = ()
+    """Names of those that it may use, as far as a driver tells."""
 
     @classmethod
     def here(cls) -> Hello:
         """The introduction of this process."""
         versions = {name: machine.installed(name) for name in COMPARED}
-        return cls(socket.gethostname(), os.getpid(), versions, machine.processor(), machine.kind())
+        processor, kind = machine.processor(), machine.kind()
+        return cls(socket.gethostname(), os.getpid(), versions, processor, kind, machine.core_numbers(), machine.gpus())
 
     def other_versions(self, launcher: Hello) -> str:
         """The packages that it has in another version than its launcher; empty where there are none."""
         pairs = ((name, self.versions[name], mine) for name, mine in launcher.versions.items())
         return " and ".join(f"{name} {its}, the launcher {mine}" for name, its, mine in pairs if its != mine)
+
+    @property
+    def equipment(self) -> str:
+        """In words, what there is to compute with."""
+        return f"{counted(len(self.cores), 'core')}, {', '.join(self.gpus) or 'no GPU'}"
 
     def other_processor(self, launcher: Hello) -> str:
         """A sentence on its processor, where that is of another kind than its launcher's; else empty."""

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.app.multirun.job_return import tell
-from shoal.app.multirun.terms import terms_of
+from shoal.app.multirun.terms import checked_for, terms_of
 from shoal.config.compose import PRIMARY, SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer
@@ -92,7 +92,7 @@ def launch(
     folder = SweepDir(Path(str(config.hydra.sweep.dir)))
     terms = terms_of(config)
     callbacks = JobCallbacks(context.callbacks, folder.path) if context.callbacks.callbacks else None
-    with read_from(config), ExitStack() as until_the_end:
+    with read_from(config), checked_for(config), ExitStack() as until_the_end:
         composing = compose_each(config, context.config_loader, job_overrides)
         # The first alone, which says how all compute: workers get ready while the others are composed.
         jobs = list(islice(composing, 1))

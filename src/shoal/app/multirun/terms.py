@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from shoal import machine
 from shoal.build.constructors import build
 from shoal.config.hydra_config import WORKERS
 from shoal.config.multirun.sweep_settings import SweepSettings, settings_of
@@ -32,6 +34,11 @@ def terms_of(config: DictConfig) -> Terms:
     """
     settings = settings_of(config)
     return Terms(settings=settings, hosts=_hosts(config, settings))
+
+
+def checked_for(config: DictConfig) -> AbstractContextManager[None]:
+    """Within this, jobs are checked as far as this machine can, where their workers are on others."""
+    return machine.only_checked() if config.get(WORKERS) else nullcontext()
 
 
 def _hosts(config: DictConfig, settings: SweepSettings) -> Hosts:

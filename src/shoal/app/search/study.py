@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.multirun.terms import terms_of
+from shoal.app.multirun.terms import checked_for, terms_of
 from shoal.app.search.request import requested
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
 from shoal.config.origins import Origins, located
@@ -26,7 +26,8 @@ def search(
         ShoalError: where what is asked for is wrong (nothing was trained), or the search was interrupted.
     """
     check_installed()
-    asked = requested(config, context, arguments, params)
+    with checked_for(config):
+        asked = requested(config, context, arguments, params)
     with quietly(), located(Origins(list(config.hydra.overrides.task))):
         with cheap_imports():
             from shoal.app.search.searching import Search
