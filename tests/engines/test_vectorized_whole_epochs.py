@@ -230,13 +230,27 @@ def test_an_update_of_a_single_operation_is_a_part_of_steps_taken_at_once() -> N
     assert same(at_once, by_steps)
 
 
-def test_steps_with_clipped_gradients_are_taken_one_by_one() -> None:
-    at_once, by_steps = both(OPTIMIZERS["adam"], limits=GradientLimits.of([0.1, None, 1.0], [None, None, None]))
+LIMITS = {
+    "norms": GradientLimits.of([0.1, None, 1.0], [None, None, None]),
+    "values": GradientLimits.of([None, None, None], [0.01, None, 1.0]),
+    "both": GradientLimits.of([None, 0.5, None], [0.01, None, None]),
+}
 
-    histories = [[each.epoch(batches(number)) for number in range(3)] for each in (at_once, by_steps)]
 
-    assert not at_once.update.exact
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", LIMITS)
+def test_clipped_steps_taken_at_once_have_the_bits_of_steps_one_by_one(name: str, dtype: torch.dtype) -> None:
+    at_once, by_steps = both(OPTIMIZERS["adam"], limits=LIMITS[name], dtype=dtype)
+
+    histories = [[each.epoch(batches(number, dtype)) for number in range(3)] for each in (at_once, by_steps)]
+
+    # Where torch's vectors have another length it adds a norm's squares in another order: then by steps one by one.
+    assert len(at_once.update.exact) == at_once.compiled
+    assert name != "values" or all(at_once.update.exact.values())
     assert all(map(equal, *histories))
+    assert all(
+        torch.equal(one.clipped_norms[-1], other.clipped_norms[-1]) for one, other in zip(*histories, strict=True)
+    )
     assert same(at_once, by_steps)
 
 

@@ -119,7 +119,7 @@ class Training:
     def _whole(self, batches: list[Any], numbers: Sequence[tuple[Column, ...]], clock: Clock) -> WholeEpoch | None:
         """The steps of an epoch as one; None where they cannot be, or more is done between them."""
         stack, update = self.stack, self._updating
-        between = self.accumulate > 1 or self._clippings or stack.averages or self.mapped.unreached
+        between = self.accumulate > 1 or stack.averages or self.mapped.unreached
         if between or not isinstance(update, ProgrammedUpdate) or not update.program.compiled or not all(stack.active):
             return None
         given = self.mapped.given(self._views, stack.buffers, batches, clock) or ()
@@ -133,7 +133,8 @@ class Training:
             known[whole.name] = remembered.known(whole.digest) or self._agrees(whole, clock)
         history = whole.take(stop) if known[whole.name] else None
         if history is not None:
-            history.norms += [self._norms(whole.last)] * bool(history.losses)
+            if history.losses:
+                self._clipped(whole.last, self._norms(whole.last), history)
             clock.set(epoch + 1, 0, step + len(history.losses))
         return history
 
@@ -193,10 +194,7 @@ class Training:
         if not _all_finite(norms):
             # By the numbers themselves: of finite ones that are large the norm may overflow.
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
-        history.norms.append(norms)
-        if self._clippings:
-            self._clip(norms)
-            history.clipped_norms.append(self._norms(self._grads))
+        self._clipped(self._grads, norms, history)
         if self._objects:
             self._objects.first = history.losses[-1]
         for row, active in enumerate(self.stack.active):
@@ -242,12 +240,19 @@ class Training:
             if value is not stack.buffers[name]:
                 stack.buffers[name][rows] = value[rows]
         if self._clippings:
-            self._clip(self._norms(self._grads))
+            self._clip(self._grads, self._norms(self._grads))
         return result.losses
 
-    def _clip(self, norms: Tensor) -> None:
+    def _clip(self, grads: Tensor, norms: Tensor) -> None:
         for clip, limits in self._clippings:
-            clip(self._grads, norms, limits)
+            clip(grads, norms, limits)
+
+    def _clipped(self, grads: Tensor, norms: Tensor, history: EpochHistory) -> None:
+        """Clip gradients of these norms, where they are to be, and note the norms of before and after."""
+        history.norms.append(norms)
+        if self._clippings:
+            self._clip(grads, norms)
+            history.clipped_norms.append(self._norms(grads))
 
     def _solve(self, numbers: tuple[Column, ...]) -> None:
         """The step of a rule that looks at residuals; it sees the parameters without gaps between them."""

@@ -102,7 +102,8 @@ class WholeEpoch:
     def __post_init__(self) -> None:
         stack = self.stack
         self.last = torch.zeros_like(self.grads)
-        """The gradients of the last step that was taken."""
+        """The gradients of the last step that was taken, before they are clipped."""
+        self._limits = {name: limits for name, _, limits in stack.limits.clippings(self.grads)}
         self._before = self.copied()
         self._counted = list(stack.steps), list(stack.active), dict(stack.diverged)
 
@@ -126,7 +127,7 @@ class WholeEpoch:
     def name(self) -> str:
         """What its numbers come from."""
         programs = [*(each.trace.program for each in self.steps), self.update.program]
-        return " ".join(dict.fromkeys(each.name for each in programs))
+        return " ".join([*dict.fromkeys(each.name for each in programs), *self._limits])
 
     @property
     def digest(self) -> str:
@@ -178,6 +179,7 @@ class WholeEpoch:
         """Take some steps; whether all numbers were finite."""
         grads, held = self.grads, list[object]()
         numbers = [len(grads), len(taken), grads.data_ptr(), grads.shape[1], _apart(grads), self.last.data_ptr()]
+        numbers += [self._limits[name].data_ptr() if name in self._limits else 0 for name in ("norm", "values")]
         for number in taken:
             history.note(self._step(number, numbers, held), self.steps[number].batch)
         take = self.kernels[0].one.kernel.addresses.steps[grads.dtype]
