@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import logging
 import multiprocessing
@@ -84,6 +85,23 @@ def test_a_job_that_dies_takes_no_other_along(
     error = found[1]._return_value
     assert f"{type(error).__name__}: {error}" == told
     assert [(tmp_path / "swept" / str(n) / "written").read_text() for n in (0, 2)] == ["0 0 0\n", "2 2 2\n"]
+
+
+def looks_for_garbage(cfg: Any) -> int:
+    return gc.get_threshold()[0]
+
+
+@pytest.mark.parametrize(("own", "expected"), [(700, 20_000), (50_000, 50_000), (0, 0)])
+def test_a_worker_looks_for_garbage_seldom_or_never_as_its_program_does(
+    own: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(own)
+
+    [found] = swept(looks_for_garbage, CONFIG, ["hydra/launcher=shoal"], monkeypatch, folder=tmp_path)
+    gc.set_threshold(*before)
+
+    assert found.return_value == expected
 
 
 @pytest.mark.parametrize(("stacks", "expected"), [("auto", "AUTO"), ("never", "None")])
