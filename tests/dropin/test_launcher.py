@@ -7,6 +7,7 @@ import gzip
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,13 +165,23 @@ def test_a_process_that_dies_as_a_job_begins_takes_none_along(tmp_path: Path, mo
     assert [each.return_value for each in found] == [0, 0.5, 1]
 
 
-def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("makes_folder", [True, False], ids=["hydras_sweeper", "a_sweeper_that_makes_no_folder"])
+def test_the_same_command_goes_on_with_a_sweep_that_was_killed(
+    makes_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["hydra/launcher=shoal", "seed=range(4)", "hydra.sweep.dir=swept/${now:%f}"]
     with monkeypatch.context() as patch:
         patch.setattr(workers, "run", _killed_after_one)
         with pytest.raises(KeyboardInterrupt):
             swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
+    genuine = hydra_launch.launch
 
+    def launched(program: Any, *rest: Any) -> Any:
+        if not makes_folder:
+            shutil.rmtree(program.sweep_dir)
+        return genuine(program, *rest)
+
+    monkeypatch.setattr(hydra_launch, "launch", launched)
     found = swept(task, CONFIG, words, monkeypatch, folder=tmp_path)
 
     assert [each.return_value for each in found] == [0, 0.5, 1, 1.5]

@@ -128,8 +128,9 @@ class JobsDone:
         fresh = program.sweep_dir
         cache = OmegaConf.get_cache(program.config)
         OmegaConf.set_cache(program.config, {**cache, "now": self._times})
-        # Hydra has made the directory of a new sweep by now, with this one file in it.
-        if os.path.abspath(program.sweep_dir) != os.path.abspath(fresh) and os.listdir(fresh) == ["multirun.yaml"]:
+        # Hydra's own sweeper has made the directory of a new sweep by now, with this one file in it; others make none.
+        moved = os.path.abspath(program.sweep_dir) != os.path.abspath(fresh)
+        if moved and fresh.is_dir() and os.listdir(fresh) == ["multirun.yaml"]:
             (fresh / "multirun.yaml").unlink()
             os.removedirs(fresh)
 
