@@ -21,6 +21,6 @@ def key_of(word: str) -> str:
 
 
 def unquoted(value: str) -> str:
-    """A value without the pair of quotes around it, where it has one, as Hydra reads it."""
+    """A value as Hydra reads it: without a pair of quotes around it."""
     found = re.fullmatch(r"""(['"])(.*)\1""", value)
     return found[2] if found else value

@@ -1,4 +1,4 @@
-"""In which direction a metric is better that a callback or a scheduler watches: as it says, else as the name tells."""
+"""Which way a watched metric is better: as its callback or scheduler says, else as the metric's name tells."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def misread(text: str) -> Iterator[Misread]:
 
 
 class Files(FileConfigSource):
-    """Files in a folder, of which every word that is not read as it looks is named."""
+    """Reads the files of a folder, and names each word in them that YAML does not read as it looks."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         found = super().load_config(config_path)
@@ -107,7 +107,7 @@ class Files(FileConfigSource):
 
 
 class Packages(ImportlibResourcesConfigSource):
-    """Files in a package, of which every word that is not read as it looks is named."""
+    """Reads the files of a package, and names each word in them that YAML does not read as it looks."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         found = super().load_config(config_path)

@@ -147,7 +147,7 @@ def word_elsewhere(word: str) -> str | None:
 
 
 def _slipped(key: str, value: str, config: Mapping[str, object]) -> str | None:
-    """The setting of some group whose name is all but that of `key`, which has no group."""
+    """For a `key` without a group: the setting of any group whose name differs by a slip of the fingers."""
     from rapidfuzz import fuzz
 
     # A name near one at the top is told by the caller.

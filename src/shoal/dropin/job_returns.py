@@ -33,7 +33,7 @@ class Packed(NamedTuple):
 
 
 def packed(returned: JobReturn) -> Packed:
-    """The return of a job as bytes, with notes of what it failed of and of what gets lost."""
+    """A job's return as bytes, with notes that say why it failed and what could not be packed."""
     is_failed, value = returned.status is JobStatus.FAILED, returned._return_value
     text, notes = "", list[str]()
     if is_failed:

@@ -17,7 +17,7 @@ from shoal.seeding import generators_restored
 
 
 class JobStep(MeteredStep):
-    """The step of a module of anybody's, which notes what it reads of what is its own."""
+    """The training step of a user's module; it notes which values the step reads of those in which jobs differ."""
 
     own: OwnValues | None = None
     """What the module holds otherwise than those of the other jobs."""

@@ -119,7 +119,7 @@ class Trainings:
             return None
 
     def _known(self, waiting: Waiting) -> Waiting:
-        """The waiting job with a note of how its module looks now; at first, of what others must agree in with it."""
+        """Note whether a waiting job's module has changed; the first time, what others must have in common with it."""
         fit = waiting.fit
         if not fit.alike:
             batch = waiting.batch(waiting.train, 0, fit.own.weights[0].dtype)

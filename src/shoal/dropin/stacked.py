@@ -176,7 +176,7 @@ class Stacked:
         self.stack.copy_rows(filling, self.stack, [len(self.rows) - 1] * len(filling))
 
     def _batch(self, jobs: Rows, stage: str, number: int) -> Any:
-        """A batch of every row; rows of jobs that are not there have that of one that is."""
+        """A batch for every row; a row without a job is given the batch of another row."""
         some = next(iter(jobs.values()))
         found = [jobs.get(row, some) for row in range(len(self.rows))]
         found += found[-1:] * (len(self.stack) - len(found))

@@ -164,7 +164,7 @@ class Waiting:
 
     @property
     def stepped(self) -> int:
-        """Steps of its optimizer, of which there are fewer than of the Trainer where that fits again."""
+        """Steps its optimizer has taken; none of a new one, whatever its Trainer has counted in an earlier fit."""
         return self.step if self.fit.own.optimizer.state else 0
 
     def batch(self, part: EpochBatches, number: int, dtype: torch.dtype) -> Any:

@@ -36,7 +36,7 @@ _BY_HAND = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR")
 
 
 def trainer(*, plugins: Any = None, **arguments: Any) -> pl.Trainer:
-    """A Trainer with these arguments, whose processes are started by whoever does start them.
+    """A Trainer with these arguments, told which program starts its processes.
 
     It leaves the signals of the process alone, and loads no checkpoint but the one that it is given: under SLURM,
     Lightning would requeue the job at a signal, and go on from any `hpc_ckpt_1.ckpt` in the working directory.

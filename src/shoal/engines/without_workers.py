@@ -103,7 +103,7 @@ class _Worker:
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Draw from this worker's generators, and be the worker for who asks."""
+        """Draw from this worker's generators; `get_worker_info` tells of this worker meanwhile."""
         before, outside = workers._worker_info, self._own.states()
         with generators_restored():
             set_global_states(self._states)

@@ -253,7 +253,7 @@ def short_ids(entries: Sequence[Entry]) -> list[str]:
 
 
 def _title(name: str, main: str | None, metrics: Collection[str]) -> str:
-    """The title of a column; one of a metric says of which state of the runs it is."""
+    """The title of a column; that of a metric says which state of a run it was measured in."""
     if name == "best" and main:
         return f"BEST {printable(main)}"
     if name.startswith(AT_BEST):

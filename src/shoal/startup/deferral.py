@@ -46,7 +46,7 @@ class Deferral(ABC):
 
     @abstractmethod
     def settle(self) -> None:
-        """Put right, once the code has run, what the early answers left behind."""
+        """Once the module's code has run, replace what was answered for it before."""
 
     def real(self, attribute: str) -> Any:
         """An attribute of the module after its code has run."""

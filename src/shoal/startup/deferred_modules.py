@@ -51,7 +51,7 @@ class _Undisturbed:
         self.how = how
 
     def function(self) -> Any:
-        """A function that calls what `call` then is."""
+        """A function that looks `call` up at each call."""
 
         @functools.wraps(self.call)
         def undisturbed(*given: Any, **named: Any) -> Any:

@@ -41,7 +41,7 @@ class Leases:
         return replace(block, assignments=tuple(numbered), lease=lease)
 
     def ended(self, block: Block) -> None:
-        """Take back the lease of a block whose process has said that it is through with it."""
+        """Take back a block's lease once its process has said that it is done."""
         if block.lease is not None:
             block.lease.unlink(missing_ok=True)
 

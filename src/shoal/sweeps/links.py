@@ -1,4 +1,4 @@
-"""A worker process as its launcher sees it: what is sent to it, what it says, and what ended it."""
+"""The launcher's end of a worker process: it sends, it receives, and it says why the worker ended."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Commanded(Link):
         return super().receive() if self.inbox.poll() else None
 
     def _begun(self) -> bool:
-        """Whether the program has begun to speak, after whatever else was said there."""
+        """Whether the worker's first message begins here; what its shell printed before that is passed over."""
         assert self._heard is not None
         while select.select([self.inbox], [], [], 0)[0]:
             # Byte by byte: what comes right behind the mark belongs to the first message.

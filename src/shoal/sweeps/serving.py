@@ -102,7 +102,7 @@ def asked(number: int) -> bytes:
 
 
 def serve(inbox: Connection, outbox: Connection, own: Path | None = None) -> None:
-    """Train what comes, and tell of it; a launcher that is gone ends the process, whatever it does.
+    """Train the blocks that arrive and report on them; where the launcher is gone, the process ends at once.
 
     The folder that is its `own` goes with it.
     """

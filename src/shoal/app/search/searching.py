@@ -182,7 +182,7 @@ class Search:
 
 
 def _ended(job: JobReturn) -> RunInfo | None:
-    """What run.json says of a job that has come to an end; None of one that has not."""
+    """The run.json of a job that has ended; None while it has not."""
     if job.status is JobStatus.UNKNOWN:
         return None
     hydra = job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else None  # of Hydra's own launchers

@@ -129,7 +129,7 @@ class Streams:
             yield self._beside(each, dtype)
 
     def epoch(self, number: int, *, dtype: torch.dtype, first: int = 0, end: int | None = None) -> Iterator[Any]:
-        """As of those in memory. A run that fills up the stack has the batches of the one that it is a copy of."""
+        """An epoch's batches, as of samples in memory; a run that only fills up the stack has those of its original."""
         different = {id(run): run for run in self.runs}
         batches = zip(*(run.epoch(number) for run in different.values()), strict=True)
         for each in islice(batches, first, end):

@@ -43,7 +43,7 @@ class Layout:
         return -(-(first + size) // ALIGNMENT) * ALIGNMENT
 
     def columns(self, numbers: Iterable[int] | None = None) -> Int[Tensor, " elements"]:
-        """The columns that parameters have in the matrix, without the gaps: of all, or of those of these numbers."""
+        """The columns of the matrix that hold parameters, without gaps: all of these, or those of some numbers."""
         places = self.places
         found = places if numbers is None else [places[number] for number in numbers]
         return torch.cat([torch.arange(first, first + size) for first, size in found])

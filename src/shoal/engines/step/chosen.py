@@ -44,7 +44,7 @@ def chosen(source: Tensor, place: Any) -> Tensor:
 
 
 def masked_select(source: Tensor, mask: Tensor) -> Tensor:
-    """`torch.masked_select`, in which both spread over each other."""
+    """`torch.masked_select`, which broadcasts both to one shape."""
     source, mask = torch.broadcast_tensors(source, mask)  # type: ignore[no-untyped-call]
     return chosen(source, mask)
 

@@ -93,7 +93,7 @@ def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _inner(path: str, holder: Any) -> Iterator[tuple[str, Any]]:
-    """The objects that are attributes of another, of those that may hold something of the program's."""
+    """The attributes of an object that may hold something of the program's."""
     for name, value in list(vars(holder).items()):
         if isinstance(value, ModuleType):
             if _is_own(value.__name__):

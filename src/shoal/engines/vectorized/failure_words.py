@@ -75,7 +75,7 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
 
 
 def _innermost(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame that is the user's; where the module comes out of a package, that of what it is made of."""
+    """The innermost frame in the user's own code; of a module from a package, the innermost in that package."""
     # Code that was made while the program runs, as by torch.fx, has a name in brackets and no file to look into.
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
     own = [each for each in frames if not any(name in each.filename for name in _LIBRARIES)]

@@ -1,4 +1,4 @@
-"""What the tasks of a stack's runs measure of all their outputs for the validation samples."""
+"""Measures of whole validations in a stack: each run's task is given all outputs of its run at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the attributes that steps leave the hooks of a run look at, from the code of the hooks."""
+"""Which attributes that a step has left are read by hooks: found in the code of the hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: where it comes from, what it takes, what it gives."""
+"""The description within an exported file: its run, its inputs and its outputs."""
 
 from __future__ import annotations
 

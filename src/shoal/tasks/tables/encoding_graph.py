@@ -152,7 +152,7 @@ class Decoder(nn.Module):
 
 
 def codes(column: Mapping[str, Any], format: Format) -> dict[str, int]:
-    """The code of each way to write a category of a column; of what stands for no value, where that is filled in."""
+    """Maps each spelling of a column's categories to its code, and marks of a missing value to that of the filling."""
     kind = restored(column)
     style = kind.style if isinstance(kind, Category) else "text"
     known = {text: code for code, name in enumerate(column["categories"]) for text in _written(name, style)}

@@ -15,7 +15,7 @@ ALIGNMENT = 64
 
 
 def chain(node: Node, values: Values) -> list[Node]:
-    """The node, and behind it those at whose memory it looks; the last one has made that."""
+    """The node and the nodes that it is a view of, one after the other; the last has memory of its own."""
     found = [node]
     while (source := _viewed(found[-1], values)) is not None:
         found.append(source)

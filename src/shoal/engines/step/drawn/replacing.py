@@ -67,7 +67,7 @@ class Drawing(TorchFunctionMode):
         return self._own(found) if self._fresh and func in _makers() and isinstance(found, Tensor) else found
 
     def _own(self, value: Tensor) -> Tensor:
-        """The same tensor, in memory of each run's own where this is mapped over runs."""
+        """The same numbers, copied for each run where the step is mapped over runs."""
         # A flag that comes of the key is each run's own to the mapping, and so is what is chosen by it.
         always = self._draws.own == self._draws.own
         return torch.where(always, value, value)

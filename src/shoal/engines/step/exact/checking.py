@@ -25,7 +25,7 @@ ATTEMPTS = 3
 
 
 def mended(subject: Subject, inputs: Sequence[Tensor]) -> dict[Place, Grouped]:
-    """Compare, and compute in groups what differs, so that every run has the bits that it has alone.
+    """Compare with runs alone; operations that differ are computed in groups, so that each run gets its own bits.
 
     Raises:
         CannotLocateError: where there are runs that have other bits all the same; nothing is mended then.

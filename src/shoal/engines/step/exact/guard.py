@@ -61,7 +61,7 @@ class Guard:
         text: str | None = None,
         quickly: Callable[[], Comparable | None] = lambda: None,
     ) -> None:
-        """Have a program compute what each run gets alone; `text` is all that it is, where that can be told.
+        """Make sure that a program gives each run the bits it has alone; `text` is all of it in words, or None.
 
         `quickly` may give the same program in a form that costs less to compare, and in which nothing can be mended.
 
