@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from shoal.errors import ExitCode, UsageError
+from shoal.errors import UsageError
 from shoal.gradcheck import points
+from shoal.gradcheck.agreement import Agreement
 from shoal.gradcheck.differentiated import function
 from shoal.gradcheck.points import Written
 
@@ -26,7 +27,7 @@ class Backward:
 
 
 @dataclass(frozen=True)
-class Accumulated:
+class Accumulated(Agreement):
     """Gradients after each call, and after they are cleared."""
 
     at: str
@@ -36,10 +37,6 @@ class Accumulated:
     @property
     def agrees(self) -> bool:
         return all(call.agrees for call in self.calls)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return ExitCode.OK if self.agrees else ExitCode.FAILED
 
     def text(self) -> str:
         """A line a call."""

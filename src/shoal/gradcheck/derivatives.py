@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoal.errors import ConfigError, ExitCode, UsageError
+from shoal.errors import ConfigError, UsageError
 from shoal.expressions import parse
 from shoal.gradcheck import points
+from shoal.gradcheck.agreement import Agreement
 from shoal.gradcheck.analytic import Analytic, Names, Written, label
 from shoal.gradcheck.differentiated import Differentiated, function
 from shoal.gradcheck.points import Point, recorded
@@ -31,7 +32,7 @@ _WIDTH = 300
 
 
 @dataclass(frozen=True)
-class DerivativeCheck:
+class DerivativeCheck(Agreement):
     """What was found; `agrees` where autograd is right everywhere."""
 
     function: str
@@ -52,10 +53,6 @@ class DerivativeCheck:
     @property
     def agrees(self) -> bool:
         return all(each.agrees for each in self.derivatives)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return ExitCode.OK if self.agrees else ExitCode.FAILED
 
     @property
     def largest_disagreement(self) -> float:

@@ -12,7 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from shoal.errors import ExitCode, UsageError
+from shoal.errors import UsageError
+from shoal.gradcheck.agreement import Agreement
 from shoal.gradcheck.culprits import Culprit, culprits
 from shoal.gradcheck.differences import Reading, differences
 from shoal.seeding import Stream, generator, global_generator
@@ -46,7 +47,7 @@ class TensorCheck:
 
 
 @dataclass(frozen=True)
-class LossCheck:
+class LossCheck(Agreement):
     """What was found; `agrees` where every gradient is right."""
 
     loss: float
@@ -59,10 +60,6 @@ class LossCheck:
     @property
     def agrees(self) -> bool:
         return all(each.agrees for each in self.tensors)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return ExitCode.OK if self.agrees else ExitCode.FAILED
 
     @property
     def largest_disagreement(self) -> float:
