@@ -20,7 +20,7 @@ from shoal.build.hydra_keys import TARGET
 from shoal.build.named_constructor import constructor
 from shoal.build.trainer import GIVEN_TO_TRAINER, LIMITS
 from shoal.config.choices import note
-from shoal.config.shipped import SCHEMAS
+from shoal.config.shipped_schemas import SCHEMAS
 from shoal.errors import shown
 
 ROOT = Path(__file__).parent.parent

@@ -158,4 +158,4 @@ def undrawn(unrendered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no figures composed either, nor the one of a sweep: a file in the place of each run's is all there is."""
     monkeypatch.setattr("shoal.record.figures.run_figure.fit_chart", lambda *_, **__: None)
     monkeypatch.setattr("shoal.record.figures.run_figure.drawn", lambda picture: PIXEL)
-    monkeypatch.setattr("shoal.app.multirun.closing.Closing.draw", lambda *_: [])
+    monkeypatch.setattr("shoal.app.multirun.sweep_end.Closing.draw", lambda *_: [])

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import shoal
 from shoal.app.composed_job import composed_job
-from shoal.build.shapes import check_fit
+from shoal.build.shape_check import check_fit
 from shoal.loaded.export import export
 from shoal.loaded.run import Run
 

@@ -10,8 +10,8 @@ import pytest
 
 import shoal
 from commands import trained
+from shoal.app.run_text import run_text
 from shoal.cli import run
-from shoal.loaded.run_text import run_text
 from shoal.review.catalog import find
 from shoal.rundir import verify
 

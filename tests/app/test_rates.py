@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.app.range_test import RatesTried
+from shoal.app.find_lr import RatesTried
 from shoal.cli import run
 from shoal.errors import ShoalError
 from shoal.rundir import SweepDir, read_sweep

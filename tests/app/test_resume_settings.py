@@ -13,7 +13,7 @@ import yaml
 from faults.state import differences, state
 from shoal.app.resume import resume
 from shoal.app.start import start
-from shoal.config.amended import FIXED, refuse_fixed
+from shoal.config.resume_overrides import FIXED, refuse_fixed
 from shoal.errors import ConfigError, ShoalError, UsageError
 from shoal.record.checkpoint_file import load
 from shoal.rundir import RunDir, read_history, read_info

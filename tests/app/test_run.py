@@ -285,7 +285,7 @@ def test_a_function_is_learned_and_predicted_alike_in_any_units(workdir: Path) -
 
 
 def test_the_summary_says_how_many_times_the_noise_the_loss_is(workdir: Path) -> None:
-    from shoal.loaded.run_text import run_text
+    from shoal.app.run_text import run_text
 
     noisy, clean = (shoal.train(["task=parabola", f"task.noise={noise}", "trainer.max_epochs=2"]) for noise in (1, 0))
 

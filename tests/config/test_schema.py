@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 
 from checkout import ROOT
 from shoal.cli import run
-from shoal.config.shipped import DEFINITIONS, SCHEMAS
+from shoal.config.shipped_schemas import DEFINITIONS, SCHEMAS
 
 FILES = sorted([*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "experiments").glob("*.yaml")])
 LINE = "# yaml-language-server: $schema="

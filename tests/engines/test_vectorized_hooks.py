@@ -27,7 +27,7 @@ from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD
-from shoal.record import single
+from shoal.record import stack_of_one
 from shoal.sweeps.plan import Plan, why_alone
 from shoal.tasks import LightningTask, Parabola
 
@@ -221,7 +221,7 @@ def test_a_callback_that_cannot_be_copied_has_its_run_train_alone() -> None:
     callback = hooked.Follows()
     callback.lock = threading.Lock()
 
-    reason = single.unlike_lightning(job(hooked.Fitted, 0, callback))
+    reason = stack_of_one.unlike_lightning(job(hooked.Fitted, 0, callback))
 
     assert reason == (
         "callbacks.0 (Follows) cannot be copied, so that its hooks cannot be tried: cannot pickle '_thread.lock' object"

@@ -15,7 +15,7 @@ from shoal.app.start import start
 from shoal.cli import train as main
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
-from shoal.record import single
+from shoal.record import stack_of_one
 from shoal.record.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, verify
 from shoal.signals import Interrupted
@@ -120,7 +120,7 @@ def test_a_run_that_diverges_is_recorded_as_diverged(workdir: Path) -> None:
 
 def test_a_run_that_was_interrupted_goes_on_to_the_bit(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train("whole")
-    before = single._Telling.epoch_ended
+    before = stack_of_one._Telling.epoch_ended
 
     def signaled(self: Any, epochs: Sequence[RunEpoch], running: Running) -> None:
         before(self, epochs, running)
@@ -128,7 +128,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_bit(workdir: Path, monkeypatc
             self.interruption.received = signal.SIGTERM
 
     with monkeypatch.context() as patched:
-        patched.setattr(single._Telling, "epoch_ended", signaled)
+        patched.setattr(stack_of_one._Telling, "epoch_ended", signaled)
         with pytest.raises(Interrupted, match=r"at step 18 \(epoch 3\)"):
             train("stopped")
     run, _ = resume(workdir / "stopped")

@@ -43,7 +43,7 @@ def trained(table: Path, target: str, *words: str) -> Sweep:
     place = [f"hydra.sweep.dir={table.parent / target}", "sweep.processes=0"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shoal.record.figures.run_figure.fit_chart", lambda *_, **__: None)
-        patch.setattr("shoal.app.multirun.closing.Closing.draw", lambda *_: [])
+        patch.setattr("shoal.app.multirun.sweep_end.Closing.draw", lambda *_: [])
         return shoal.sweep([*task, *short, *place])
 
 

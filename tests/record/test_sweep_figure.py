@@ -42,7 +42,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A sweep in which a run diverges, and what it said in the end; its pictures are drawn two at a time."""
     path = tmp_path_factory.mktemp("ended") / "sweep"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("shoal.app.multirun.closing.MANY", 6)
+        patched.setattr("shoal.app.multirun.sweep_end.MANY", 6)
         patched.setattr(processes, "_warm", True)
         _, said, complained = swept(path, "optimizer=sgd", "optimizer.lr=1e-2,1e-1,1e9", "seed=0,1")
     assert "warning" not in complained

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shoal.record.interruption import Interruption
-from shoal.record.single import _Telling
+from shoal.record.stack_of_one import _Telling
 
 
 class Stops:

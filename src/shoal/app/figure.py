@@ -47,7 +47,7 @@ def _figure(of: RunEntry | SweepEntry | Run | Ensemble, trusted: Collection[str]
 
 
 def _of_sweep(entry: SweepEntry) -> Figure:
-    from shoal.app.multirun.closing import Closing
+    from shoal.app.multirun.sweep_end import Closing
 
     sweep = SweepDir(entry.path)
     info = read_sweep(sweep.info)

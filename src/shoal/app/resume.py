@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from shoal.build.importing import importing
 from shoal.build.trust import refuse_impostors, refuse_strangers
-from shoal.config.amended import changed, refuse_fixed
 from shoal.config.origins import Origins, located
+from shoal.config.resume_overrides import changed, refuse_fixed
 from shoal.config.working_directory import in_its_directory
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.instructions import choose

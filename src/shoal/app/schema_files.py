@@ -19,7 +19,7 @@ from shoal.config.compose import PRIMARY
 from shoal.config.folders import own_conf, user_conf, user_experiments
 from shoal.config.multirun.grids import GridSettings
 from shoal.config.multirun.sweep_settings import SweepSettings
-from shoal.config.shipped import DEFINITIONS, shipped
+from shoal.config.shipped_schemas import DEFINITIONS, shipped
 from shoal.errors import UsageError
 from shoal.rundir.atomic import unwritable
 

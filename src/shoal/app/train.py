@@ -42,7 +42,7 @@ class EndedRun(EndedTraining):
         return self.run.path
 
     def tell(self) -> int:
-        from shoal.loaded.run_text import exit_code, run_text
+        from shoal.app.run_text import exit_code, run_text
 
         if self.info.status is not Status.RUNNING:  # of a further process of ddp the first one tells
             print(run_text(self.run, self.info))

@@ -90,7 +90,7 @@ def _stacked(job: Job) -> bool:
     """Whether a run is to train as a stack of its own; where it was asked to and cannot, the reason is told."""
     if job.engine != "vectorized":
         return False
-    from shoal.record.single import unlike_lightning  # late: what only a stack needs takes its time
+    from shoal.record.stack_of_one import unlike_lightning  # late: what only a stack needs takes its time
     from shoal.sweeps.plan import why_alone
 
     reason = why_alone(job, job.module()) or unlike_lightning(job)

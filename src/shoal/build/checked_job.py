@@ -25,9 +25,9 @@ from shoal.build.lightning_module import agreed
 from shoal.build.logged_names import check_expected, monitored
 from shoal.build.named_constructor import Constructor, constructor
 from shoal.build.samples_check import check_samples
-from shoal.build.schedules import check_schedule
-from shoal.build.shapes import check_fit
-from shoal.build.solving import check_solving, whole
+from shoal.build.schedule_check import check_schedule
+from shoal.build.shape_check import check_fit
+from shoal.build.solver_check import check_solving, whole
 from shoal.build.trainer import arguments
 from shoal.engines import portable
 from shoal.engines.job import Job

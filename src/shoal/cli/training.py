@@ -111,7 +111,7 @@ def find_lr(
       shoal find-lr task=sin_x2
       shoal find-lr task=iris optimizer=sgd --from 1e-4 --to 10 --steps 200
     """
-    from shoal.app.range_test import KEY, try_rates
+    from shoal.app.find_lr import KEY, try_rates
 
     tried = try_rates(overrides or [], lowest=lowest, highest=highest, n_rates=rates, n_steps=steps)
     low, high = tried.near

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.config import experiments
 from shoal.config.choices import TARGET, choices, groups, leaves, nodes_of, note_of
 from shoal.config.compose import PRIMARY, SWEEP, Composed, composed
-from shoal.config.shipped import shipped
+from shoal.config.shipped_schemas import shipped
 from shoal.errors import UsageError, nearest, shown, suggestion
 
 WIDTH = 80

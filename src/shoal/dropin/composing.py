@@ -17,7 +17,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.config.overrides import Overrides, directory_name, is_plain
+from shoal.config.multirun.job_overrides import Overrides, directory_name, is_plain
 
 
 def compose_quickly(loader: ConfigLoader) -> None:

@@ -117,7 +117,7 @@ class TrainedRun:
         import torch
 
         from shoal.tasks import Data, Split
-        from shoal.tasks.given import ForwardInput
+        from shoal.tasks.forward_input import ForwardInput
 
         kept = self._columns(which)
         nothing = Split(torch.zeros(0, len(kept["features"])), torch.zeros(0, len(kept["targets"])))

@@ -5,6 +5,6 @@ from shoal.record.callbacks import GradientNorm, LearningRate
 from shoal.record.checkpoint import Checkpoint
 from shoal.record.progress import Progress
 from shoal.record.tensorboard import TensorBoard
-from shoal.record.watched import Watched
+from shoal.record.watched_metrics import Watched
 
 __all__ = ["Checkpoint", "EarlyStopping", "GradientNorm", "LearningRate", "Progress", "TensorBoard", "Watched"]

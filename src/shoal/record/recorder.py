@@ -60,7 +60,7 @@ class Recorder(Logger):
 
     @cached_property
     def writer(self) -> Any:
-        """What `experiment` stands for."""
+        """The `SummaryWriter` that `experiment` gives."""
         return experiment_of(self.record)
 
     def attach(self, trainer: pl.Trainer) -> None:
@@ -127,7 +127,7 @@ def experiment_of(record: RunRecord) -> Any:
     if record.events is None:
         warn("self.logger.experiment writes nothing: there is no event file without logger=tensorboard")
         return _DummyExperiment()
-    from shoal.record.experiment import Experiment  # late: few runs need it
+    from shoal.record.summary_writer import Experiment  # late: few runs need it
 
     return Experiment(record.events, record.run.path)
 

@@ -157,10 +157,10 @@ class _Session:
         self.interruption.checkpoint = self.checkpoint
         place_in(self.run, self.job.callbacks)
         if self.stacked:
-            from shoal.record import single  # late: what only a stack needs takes its time
+            from shoal.record import stack_of_one  # late: what only a stack needs takes its time
 
             with following(self.recorder, usable(self.job, self.run, self.info)):
-                return single.fit(
+                return stack_of_one.fit(
                     self.job,
                     self.module,
                     self.recorder,

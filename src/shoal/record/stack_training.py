@@ -30,10 +30,10 @@ from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
 from shoal.record.interruption import Interruption
 from shoal.record.run_logger import RunLogger
+from shoal.record.run_of_stack import StackRun, Track
 from shoal.record.scalars import encoded
 from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
 from shoal.record.stack_state import StackState
-from shoal.record.track import StackRun, Track
 from shoal.rundir import RunInfo, Status, claim
 from shoal.rundir.atomic import together
 

@@ -24,10 +24,10 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
 from shoal.record.progress import Progress
+from shoal.record.run_of_stack import StackRun
 from shoal.record.run_training import train
 from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
 from shoal.record.stack_training import train_stack
-from shoal.record.track import StackRun
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
 from shoal.signals import unheard

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shoal.errors import ConfigError
 from shoal.seeding import Stream, generator
-from shoal.tasks.given import ForwardInput
+from shoal.tasks.forward_input import ForwardInput
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Split:
 
     @property
     def complete(self) -> Bool[Tensor, " samples"]:
-        """The samples of which every target counts, where each of several has a weight of its own."""
+        """The samples of which every target counts: all, unless each target has weights of its own."""
         if self.weight is None or self.weight.dim() == 1:
             return torch.ones(len(self), dtype=torch.bool)
         return (self.weight > 0).all(1)

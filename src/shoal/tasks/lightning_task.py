@@ -20,7 +20,7 @@ from shoal.seeding import Stream, global_generator
 from shoal.tasks.assessment import Assessment
 from shoal.tasks.data import Data, Split
 from shoal.tasks.data_hooks import loaders, prepare
-from shoal.tasks.given import ForwardInput, of_batch
+from shoal.tasks.forward_input import ForwardInput, of_batch
 from shoal.tasks.supervised import configured
 from shoal.tasks.task import Task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shoal.app.multirun.asked import Asked
+from shoal.app.multirun.launch_request import Asked
 from shoal.errors import shown
 from shoal.record.computing import others
 from shoal.review.wording import counted

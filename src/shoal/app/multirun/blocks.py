@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shoal.app.multirun.asked import Asked
+from shoal.app.multirun.launch_request import Asked
 from shoal.app.multirun.working_tree import WorkingTree
 from shoal.errors import DamagedError, UsageError
 from shoal.names import RUN_DIRECTORY
@@ -87,7 +87,7 @@ class Blocks:
 
 
 def within(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """A job's configuration with the directory of its run where it is asked for."""
+    """A job's configuration, the path of its run's directory put in wherever the configuration refers to that."""
 
     def placed(value: Any) -> Any:
         # Replaced within a text: it may be the beginning of a longer path.

@@ -14,10 +14,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.job_callbacks import JobCallbacks
 from shoal.app.multirun.job_return import tell
-from shoal.app.multirun.terms import checked_for, terms_of
+from shoal.app.multirun.launch_request import Asked
+from shoal.app.multirun.sweep_and_workers import checked_for, terms_of
 from shoal.config.compose import PRIMARY, SWEEP
 from shoal.config.hydra_config import read_from
 from shoal.config.multirun.compositions import Composer

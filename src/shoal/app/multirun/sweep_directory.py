@@ -6,7 +6,7 @@ import os
 import socket
 from dataclasses import replace
 
-from shoal.app.multirun.asked import Asked
+from shoal.app.multirun.launch_request import Asked
 from shoal.config.multirun.job_config import differs, flat
 from shoal.errors import UsageError, shown
 from shoal.names import IMMATERIAL

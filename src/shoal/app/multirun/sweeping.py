@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from shoal.app.multirun.announcing import division, dry_run, other_instructions
-from shoal.app.multirun.asked import Asked
 from shoal.app.multirun.blocks import Blocks
-from shoal.app.multirun.closing import Closing, import_figures
 from shoal.app.multirun.devices import on_devices
+from shoal.app.multirun.launch_request import Asked
 from shoal.app.multirun.sweep_directory import opened
+from shoal.app.multirun.sweep_end import Closing, import_figures
 from shoal.app.multirun.working_tree import WorkingTree
 from shoal.build.checked_job import job as build
 from shoal.build.expectations import compare, table
@@ -168,7 +168,7 @@ class Sweeping:
             self.asked.callbacks.end(self.jobs[job.hash], number, self.folder.run(job).path, info)
 
     def _results(self, results: Mapping[int, RunInfo]) -> dict[int, RunInfo]:
-        """What run.json says of every job that has begun: of this launch, and of those before it."""
+        """The run.json of every job that has begun, in this launch or an earlier one."""
         found = {number: self._compared(number, info) for number, info in results.items()}
         for number, job in self.ledger.jobs.items():
             if number not in found:

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.app.multirun.terms import checked_for, terms_of
+from shoal.app.multirun.sweep_and_workers import checked_for, terms_of
 from shoal.app.search.request import requested
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
 from shoal.config.origins import Origins, located

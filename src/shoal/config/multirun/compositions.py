@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shoal.config.compose import OF_SWEEPS
 from shoal.config.hydra_config import chosen_options
 from shoal.config.hydra_errors import translated
-from shoal.config.overrides import Overrides, directory_name, is_plain
+from shoal.config.multirun.job_overrides import Overrides, directory_name, is_plain
 
 _HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError)
 """What composing raises of an override that is wrong."""

@@ -22,7 +22,7 @@ from shoal.loaded.export.whole import Field, Signature, free
 from shoal.loaded.run import Run
 from shoal.loaded.trained_run import Which
 from shoal.tasks import Data
-from shoal.tasks.given import ForwardInput, of_example
+from shoal.tasks.forward_input import ForwardInput, of_example
 
 _TURN = 0.6180339887498949
 """The golden section: its multiples are spread evenly over the turn of a circle, and do not repeat."""
