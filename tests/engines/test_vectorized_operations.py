@@ -54,6 +54,19 @@ def chosen(x: Given) -> Tensor:
     return torch.stack([each.square().sum() for each in parts])
 
 
+def looked(x: Given) -> Tensor:
+    seen = x.view(2, 2, 3, 4)
+    flags = torch.ones(3, 3, dtype=torch.bool).tril()
+    flags[1] = False  # this one sees nothing
+    given: list[dict[str, Any]] = [
+        {},
+        {"is_causal": True, "scale": 0.3},
+        {"attn_mask": flags},
+        {"attn_mask": seen[0, 0, :, :3]},
+    ]
+    return torch.stack([functional.scaled_dot_product_attention(seen, seen + 1, seen, **each) for each in given])
+
+
 MADE: dict[str, Callable[[Given], Tensor]] = {
     "rows of a new tensor": filled,
     "new tensors": counted,
@@ -64,6 +77,7 @@ MADE: dict[str, Callable[[Given], Tensor]] = {
     "clamped": lambda x: x.clone().clamp_(-0.5, 0.5).lerp_(x, 0.3).addcmul_(x, x, value=2),
     "summed": lambda x: x.clone().cumsum_(1).tril_(),
     "seen otherwise": lambda x: functional.conv2d(x.view(4, 1, 3, 4), KERNEL).view(4, -1) * 2,
+    "attention": looked,
     "a choice": lambda x: functional.gumbel_softmax(x, hard=True) * 0 + x,
 }
 KERNEL = torch.linspace(-1, 1, 12).view(3, 1, 2, 2)
@@ -122,3 +136,46 @@ def test_recurrent_layers_are_mapped(name: str) -> None:
     assert all(
         mine is own for mine, own in zip(getattr(layers, "_flat_weights", ()), layers.parameters(), strict=False)
     )
+
+
+def test_a_step_that_branches_on_what_follows_from_sizes_is_traced() -> None:
+    def step(params: Any, buffers: Any, batch: Any, clock: Clock) -> Outcome:
+        mask, later = torch.ones(4, 4).triu(1), torch.zeros(4, 4)
+        later[:, 1:] += torch.ones(3, 3).triu()[0].new_ones(4, 3)
+        mask = mask.float().masked_fill(mask == 1, -torch.inf)
+        factor = 2.0 if bool((mask == mask.clone()).all()) and later.sum().item() == 12 else 1.0
+        return Outcome((params["w"] * batch).square().sum() * factor, {}, {})
+
+    traced = Mapped(step)
+    params, x = {"w": torch.linspace(0.5, 1.5, 12).repeat(2, 1)}, X.expand(2, 4, 12).contiguous()
+
+    found = traced(params, {}, x, Clock())
+
+    assert traced.refused is None
+    assert torch.equal(found.losses, traced.anew(params, {}, x, Clock()).losses)
+
+
+def test_a_step_that_branches_on_its_batch_is_not_traced() -> None:
+    def step(params: Any, buffers: Any, batch: Any, clock: Clock) -> Outcome:
+        seen = torch.zeros(4, 12) + batch
+        return Outcome((params["w"] * batch).sum() * (2.0 if seen.sum().item() > 0 else 1.0), {}, {})
+
+    traced = Mapped(step)
+
+    with pytest.raises(RuntimeError, match="item"):
+        traced({"w": torch.ones(2, 12)}, {}, X.expand(2, 4, 12).contiguous(), Clock())
+
+    assert traced.refused
+
+
+def test_a_batch_is_as_it_was_after_a_step_that_looks_up_its_places() -> None:
+    def step(params: Any, buffers: Any, batch: Any, clock: Clock) -> Outcome:
+        places, shift = batch
+        found = (params["w"] * 2).gather(0, places).sum()
+        return Outcome(found, {"later": (places + shift).sum()}, {})
+
+    places = PLACES[0, :4].repeat(2, 1)
+
+    Mapped(step, gradients=False)({"w": torch.rand(2, 4)}, {}, [places, places + 1], Clock())
+
+    assert torch.equal(places[0], PLACES[0, :4])

@@ -147,11 +147,12 @@ def _memories(graph: Graph) -> dict[Node, Node]:
         if not sources or (_is_fresh(node) and placed is None):
             memory[node] = node
             continue
-        memory[node] = memory[sources[0]]
-        for source in sources[1:]:
-            # Whatever belonged to the second input's owner belongs to the first one's from here on, earlier nodes too.
-            old, new = memory[source], memory[node]
-            memory = {key: new if owner is old else owner for key, owner in memory.items()}
+        owners = [memory[source] for source in sources]
+        # One that is not fresh, if any: what belongs to it too is not to be written over.
+        whose = next((owner for owner in owners if not _is_fresh(owner)), owners[0])
+        # Whatever belonged to one of them belongs to that one from here on, earlier nodes too.
+        memory = {key: whose if owner in owners else owner for key, owner in memory.items()}
+        memory[node] = whose
     return memory
 
 

@@ -31,6 +31,7 @@ from shoal.engines.step.exact.grouped import Grouped
 from shoal.engines.step.exact.guard import Guard
 from shoal.engines.step.exact.resized import CannotResizeError, Resized
 from shoal.engines.step.exact.subject import Mending, OfFunction, OfProgram
+from shoal.engines.step.fixed import Fixed
 from shoal.engines.step.passes import simplified
 from shoal.engines.step.per_run import PerRun
 from shoal.engines.step.presumed import Presumed
@@ -229,7 +230,8 @@ class Mapped:
                 # `grad` gives zeros where it does not reach; a hook alone tells those from a gradient that is zero.
                 param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
             presumed = Presumed()
-            with PerRun(), presumed if self.presumes else nullcontext(), unvalidated():
+            fixed = Fixed() if clock.watched else nullcontext()
+            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated():
                 with clock.of_run(*key, fresh=self.fresh):
                     loss, logged, new, outputs = self.step(params, buffers, batch, clock)
                 held = presumed.held

@@ -43,6 +43,11 @@ _FILLED = {
     aten.new_zeros.default,
     aten.arange.default,
     aten.arange.start,
+    aten.arange.start_step,
+    aten.full.default,
+    aten.full_like.default,
+    aten.eye.default,
+    aten.scalar_tensor.default,
 }
 _MAX_FOLDED = 1 << 20
 """Elements of the largest tensor that is computed once and kept with the graph."""

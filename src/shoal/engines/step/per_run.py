@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from shoal.engines.step.attention import attention
 from shoal.engines.step.chosen import BY_FLAGS
 from shoal.engines.step.recurrent import LAYERS, is_padded, recurrent
 
@@ -115,6 +116,8 @@ _PER_RUN: dict[Any, Callable[..., Any]] = {
     functional.batch_norm: batch_norm,
     torch._weight_norm: weight_norm,
     functional.normalize: normalize,
+    # Its kernel for the CPU has no mapping: torch would call it for each run.
+    functional.scaled_dot_product_attention: attention,
     torch.Tensor.view: view,
     torch.Tensor.__setitem__: put,
     **BY_FLAGS,

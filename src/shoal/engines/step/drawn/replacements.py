@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shoal.engines.step.attention import attention
 from shoal.engines.step.drawn.numbers import NotDrawnError, RandomNumbers
 from shoal.engines.step.recurrent import LAYERS, recurrent
 
@@ -229,27 +230,9 @@ def _written(function: Replacement) -> Replacement:
     return written
 
 
-def _attention(
-    draws: RandomNumbers,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """As `torch.nn.functional.scaled_dot_product_attention` says that it computes."""
-    if enable_gqa:
-        key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], -3) for each in (key, value))
-    weights = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    if is_causal:
-        attn_mask = torch.ones(weights.shape[-2:], dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None:
-        is_flag = attn_mask.dtype is torch.bool
-        weights = weights.masked_fill(attn_mask.logical_not(), -math.inf) if is_flag else weights + attn_mask
-    return _dropout(draws, weights.softmax(-1), dropout_p, True) @ value
+def _attention(draws: RandomNumbers, query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    p = args[3] if len(args) > 3 else kwargs["dropout_p"]
+    return attention(query, *args, **kwargs, dropped=lambda weights: _dropout(draws, weights, p, True))
 
 
 def _recurrent(function: Any) -> Replacement:
