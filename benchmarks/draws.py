@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.stepped import Outcome
+from shoal.step.clock import Clock
+from shoal.step.drawn.keys import StepKeys
+from shoal.step.mapped import Mapped
+from shoal.step.stepped import Outcome
 
 RUNS, SHAPE = 64, (32, 64)
 DRAWS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -30,12 +30,12 @@ from shoal.engines.stack.epoch import Training, evaluate
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.compiled import program
-from shoal.engines.step.exact.guard import Guard
-from shoal.engines.step.mapped import Clock
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
+from shoal.step.compiled import program
+from shoal.step.exact.guard import Guard
+from shoal.step.mapped import Clock
 from stack import job
 
 SWEEP = ["task=parabola", "optimizer.lr=1e-4,1e-3,1e-2,1e-1", "seed=range(64)", "sweep.processes=0"]

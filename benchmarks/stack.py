@@ -36,10 +36,6 @@ from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.compiled import draft, program
-from shoal.engines.step.compiled.program import Heat, of_graph
-from shoal.engines.step.mapped import Clock, Mapped
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.size import Footprint
@@ -47,6 +43,10 @@ from shoal.losses import MeanSquaredError
 from shoal.models import MLP
 from shoal.optimizers import Adam
 from shoal.schedulers import Constant
+from shoal.step.captured import CapturedStep
+from shoal.step.compiled import draft, program
+from shoal.step.compiled.program import Heat, of_graph
+from shoal.step.mapped import Clock, Mapped
 from shoal.tasks import Parabola
 
 EPOCHS = 100

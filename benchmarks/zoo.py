@@ -35,8 +35,6 @@ from shoal import machine
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.stack.allocator import keep_memory
-from shoal.engines.step.compiled import program
-from shoal.engines.step.compiled.library import Library
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
@@ -47,6 +45,8 @@ from shoal.models import Model
 from shoal.optimizers import Adam
 from shoal.schedulers import Constant
 from shoal.seeding import Stream, generator
+from shoal.step.compiled import program
+from shoal.step.compiled.library import Library
 from shoal.tasks import Data, Split, Task
 from zoo_models import ZOO, Kind
 

@@ -106,8 +106,8 @@ def unsynced() -> Iterator[None]:
 @pytest.fixture
 def compiling_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stacks are compiled at their first step, if they can be."""
-    from shoal.engines.step.compiled import program
-    from shoal.engines.step.compiled.library import Library
+    from shoal.step.compiled import program
+    from shoal.step.compiled.library import Library
 
     ready = Library.ready
 
@@ -123,7 +123,7 @@ def compiling_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def compiled_at_once(compiling_at_once: None) -> None:
     """Stacks train with compiled kernels from their second step on: on every processor, if there is a compiler."""
-    from shoal.engines.step.compiled import library
+    from shoal.step.compiled import library
 
     try:
         library._compiler()

@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.blind import EXACT, WholeVectors
+from shoal.step.blind import EXACT, WholeVectors
 
 aten = torch.ops.aten
 

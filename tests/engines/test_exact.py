@@ -20,18 +20,18 @@ from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.compiled import kernel, operations
-from shoal.engines.step.exact import remembered
-from shoal.engines.step.exact.guard import Guard, InexactError
-from shoal.engines.step.exact.resized import resized
-from shoal.engines.step.exact.rows import repeated, same_bits, same_numbers
-from shoal.engines.step.lowering import lowered
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.stepped import Outcome, Stepped
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
+from shoal.step.clock import Clock
+from shoal.step.compiled import kernel, operations
+from shoal.step.exact import remembered
+from shoal.step.exact.guard import Guard, InexactError
+from shoal.step.exact.resized import resized
+from shoal.step.exact.rows import repeated, same_bits, same_numbers
+from shoal.step.lowering import lowered
+from shoal.step.mapped import Mapped
+from shoal.step.stepped import Outcome, Stepped
 from stacks import OPTIMIZERS, columns, mlp, samples, squared_error, stacked
 
 aten = torch.ops.aten

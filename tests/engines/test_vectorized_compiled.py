@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.compiled import operations, program
-from shoal.engines.step.compiled.kernel import Kernel
-from shoal.engines.step.compiled.program import Heat, Program, of_graph
 from shoal.models import MLP
 from shoal.optimizers import Optimizer
+from shoal.step.compiled import operations, program
+from shoal.step.compiled.kernel import Kernel
+from shoal.step.compiled.program import Heat, Program, of_graph
 from stacks import OPTIMIZERS, trained
 
 aten = torch.ops.aten

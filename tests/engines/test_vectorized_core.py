@@ -14,10 +14,10 @@ from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.clock import Clock
 from shoal.models import MLP, Dropout
 from shoal.models.dropout import keyed
 from shoal.optimizers import SGD, Optimizer
+from shoal.step.clock import Clock
 from stacks import OPTIMIZERS, Build, columns, mapped_mlp, mlp, samples, stacked, trained
 
 

@@ -13,12 +13,6 @@ from torch.nn import functional
 from driven import Kept, job
 from own_modules import Wave
 from shoal.engines.job import Job
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.drawn.numbers import Draws
-from shoal.engines.step.drawn.replacements import REPLACEMENTS
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.stepped import Outcome, Stepped
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
@@ -26,6 +20,12 @@ from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel
 from shoal.optimizers import SGD
+from shoal.step.clock import Clock
+from shoal.step.drawn.keys import StepKeys
+from shoal.step.drawn.numbers import Draws
+from shoal.step.drawn.replacements import REPLACEMENTS
+from shoal.step.mapped import Mapped
+from shoal.step.stepped import Outcome, Stepped
 from shoal.tasks import LightningTask, Parabola
 
 SEEDS = (3, 1, 4, 1)

@@ -19,7 +19,6 @@ from driven import Kept
 from driven import job as described
 from shoal.engines import lightning
 from shoal.engines.job import Job
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver, timing
 from shoal.engines.vectorized.failure_words import reason
 from shoal.engines.vectorized.hook_names import CALLED
@@ -28,6 +27,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD
 from shoal.record import stack_of_one
+from shoal.step.unfit import CannotStackError
 from shoal.sweeps.plan import Plan, why_alone
 from shoal.tasks import LightningTask, Parabola
 

@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from driven import Kept, job
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
@@ -24,6 +21,9 @@ from shoal.engines.vectorized.running import Running
 from shoal.losses import Own
 from shoal.models import Own as OwnModel
 from shoal.optimizers import SGD
+from shoal.step.captured import CapturedStep
+from shoal.step.clock import Clock
+from shoal.step.unfit import CannotStackError
 from shoal.tasks import LightningTask, Parabola
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.recurrent import own_weights
-from shoal.engines.step.stepped import Outcome, Stepped
+from shoal.step.clock import Clock
+from shoal.step.drawn.keys import StepKeys
+from shoal.step.mapped import Mapped
+from shoal.step.recurrent import own_weights
+from shoal.step.stepped import Outcome, Stepped
 
 Given = Tensor
 X = torch.linspace(-1, 1.3, 48).view(4, 12)

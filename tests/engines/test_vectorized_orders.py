@@ -8,7 +8,7 @@ import torch
 from shoal.engines.stack import gathered, permutations
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.permutations import Permutations, by_torch
-from shoal.engines.step.compiled.library import CannotCompileError, Library
+from shoal.step.compiled.library import CannotCompileError, Library
 from shoal.tasks.batches import Batches
 from shoal.tasks.data import Split
 

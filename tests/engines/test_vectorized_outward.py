@@ -18,11 +18,11 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from shoal.engines.step.outward import nothing_left
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.running import Running
+from shoal.step.outward import nothing_left
+from shoal.step.unfit import CannotStackError
 from styled import Style, job_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*")

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.stepped import Stepped
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.signature import difference, signature, unstackable
 from shoal.optimizers import SGD, Adam, Optimizer
+from shoal.step.captured import CapturedStep
+from shoal.step.clock import Clock
+from shoal.step.mapped import Mapped
+from shoal.step.stepped import Stepped
 
 
 class Plain(pl.LightningModule):

@@ -14,12 +14,12 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.compiled import draft, product
-from shoal.engines.step.compiled import program as compiled_program
-from shoal.engines.step.compiled.kernel import Kernel
-from shoal.engines.step.compiled.program import Heat, Program, of_graph
-from shoal.engines.step.compiled.verdicts import Verdicts
-from shoal.engines.step.exact.rows import same_bits
+from shoal.step.compiled import draft, product
+from shoal.step.compiled import program as compiled_program
+from shoal.step.compiled.kernel import Kernel
+from shoal.step.compiled.program import Heat, Program, of_graph
+from shoal.step.compiled.verdicts import Verdicts
+from shoal.step.exact.rows import same_bits
 
 
 @pytest.fixture(autouse=True)

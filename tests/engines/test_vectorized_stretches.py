@@ -18,14 +18,14 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.compiled import draft, product
-from shoal.engines.step.compiled import program as compiled_program
-from shoal.engines.step.compiled.draft import Draft
-from shoal.engines.step.compiled.kernel import Kernel
-from shoal.engines.step.compiled.program import Heat, Program, of_graph
-from shoal.engines.step.compiled.verdicts import Verdicts
-from shoal.engines.step.exact.rows import made, same_bits
-from shoal.engines.step.passes import simplified
+from shoal.step.compiled import draft, product
+from shoal.step.compiled import program as compiled_program
+from shoal.step.compiled.draft import Draft
+from shoal.step.compiled.kernel import Kernel
+from shoal.step.compiled.program import Heat, Program, of_graph
+from shoal.step.compiled.verdicts import Verdicts
+from shoal.step.exact.rows import made, same_bits
+from shoal.step.passes import simplified
 
 ACTIVATIONS = [nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from shoal.engines.step.compiled import library
-from shoal.engines.step.compiled.program import Heat, of_graph
+from shoal.step.compiled import library
+from shoal.step.compiled.program import Heat, of_graph
 
 pytestmark = pytest.mark.usefixtures("compiling_at_once")
 

@@ -16,12 +16,12 @@ from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.exact import remembered
-from shoal.engines.step.mapped import Mapped
 from shoal.models import MLP
 from shoal.optimizers import SGD, Adam, AdamW, Optimizer
 from shoal.optimizers.rule import Column
+from shoal.step.clock import Clock
+from shoal.step.exact import remembered
+from shoal.step.mapped import Mapped
 from stacks import OPTIMIZERS, Build, columns, samples, squared_error, stacked
 
 SEEDS = [3, 7, 5]

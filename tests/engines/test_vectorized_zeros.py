@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from shoal.engines.step.compiled import operations
-from shoal.engines.step.compiled.library import Library
+from shoal.step.compiled import operations
+from shoal.step.compiled.library import Library
 
 pytestmark = pytest.mark.usefixtures("compiled_at_once")
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from layers import Network, networks
 from shoal.engines.job import Job
-from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.rehearsal import rehearse
@@ -24,6 +23,7 @@ from shoal.names import VAL_LOSS
 from shoal.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from shoal.schedulers import Constant
 from shoal.seeding import Stream, generator
+from shoal.step.exact.guard import InexactError
 from shoal.tasks import Data, Split, Task
 
 FEWER = (7, 3, 2, 1)

@@ -13,7 +13,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Interpreter
 from torch.utils import _pytree as pytree
 
-from shoal.engines.step.compiled.program import Program
+from shoal.step.compiled.program import Program
 
 Called = dict[Program, Sequence[Tensor]]
 

@@ -14,11 +14,11 @@ from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.stepped import Outcome
 from shoal.models import MLP
 from shoal.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from shoal.step.clock import Clock
+from shoal.step.mapped import Mapped
+from shoal.step.stepped import Outcome
 
 Build = Callable[[int], nn.Module]
 

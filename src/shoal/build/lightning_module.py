@@ -13,11 +13,11 @@ from shoal.build.directions import refuse_undirected
 from shoal.build.hydra_keys import TARGET
 from shoal.engines.job import Job
 from shoal.engines.returned import added
-from shoal.engines.step.logged import Stage, arguments, entries
 from shoal.errors import ConfigError
 from shoal.judging import AUTO
 from shoal.record import Checkpoint, EarlyStopping, Watched
 from shoal.seeding import Stream, global_generator
+from shoal.step.logged import Stage, arguments, entries
 from shoal.tasks import LightningTask
 
 

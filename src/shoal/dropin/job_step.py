@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shoal.dropin.own_values import OwnValues
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.metered import MeteredStep
-from shoal.engines.step.stepped import Outcome, Tensors
 from shoal.seeding import generators_restored
+from shoal.step.clock import Clock
+from shoal.step.metered import MeteredStep
+from shoal.step.stepped import Outcome, Tensors
 
 
 class JobStep(MeteredStep):

@@ -23,9 +23,9 @@ from typing import IO, Any
 from omegaconf import OmegaConf
 
 from shoal.dropin.hydra_program import HydraJob, HydraProgram
-from shoal.engines.step.cache import folder
 from shoal.errors import brief
 from shoal.rundir.file_lock import locked
+from shoal.step.cache import folder
 
 log = logging.getLogger("hydra.shoal")
 

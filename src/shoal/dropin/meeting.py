@@ -16,11 +16,11 @@ from shoal.dropin.when import Stacks
 from shoal.dropin.worth import why_not
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.stack.run_optimizer import UnfitError
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.signature import difference
 from shoal.engines.vectorized.size import Footprint
 from shoal.errors import brief
 from shoal.seeding import generators_restored
+from shoal.step.unfit import CannotStackError
 
 Answer = Trained | str
 """What an epoch came to, or why it has to be trained alone."""

@@ -15,9 +15,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from shoal.engines.step.captured import standing_before
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.signature import PER_RUN, plain
+from shoal.step.captured import standing_before
+from shoal.step.unfit import CannotStackError
 
 Differing = Mapping[str, Any]
 """By name True, or of a mapping what differs in it."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from shoal.dropin.waiting import LightningFit, Passed, Trained
-from shoal.engines.step.logged import WEIGHT
-from shoal.engines.step.metered import BATCH, MARK, put
+from shoal.step.logged import WEIGHT
+from shoal.step.metered import BATCH, MARK, put
 
 
 def weights(fit: LightningFit, trained: Trained) -> None:

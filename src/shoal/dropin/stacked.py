@@ -25,14 +25,14 @@ from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.stepping import begun_anew, fitted
 from shoal.engines.stack.update import Update
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.compiled.program import Heat
-from shoal.engines.step.drawn.ahead import AheadClock
-from shoal.engines.step.exact.guard import Guard, InexactError
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.metered import MARK, MeteredStep
 from shoal.engines.vectorized.probe import probe
 from shoal.seeding import generators_restored
+from shoal.step.clock import Clock
+from shoal.step.compiled.program import Heat
+from shoal.step.drawn.ahead import AheadClock
+from shoal.step.exact.guard import Guard, InexactError
+from shoal.step.mapped import Mapped
+from shoal.step.metered import MARK, MeteredStep
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from shoal.engines.step.exact.rows import same_numbers
-from shoal.engines.step.metered import MARK, put
+from shoal.step.exact.rows import same_numbers
+from shoal.step.metered import MARK, put
 
 
 class Untouched:

@@ -9,8 +9,8 @@ from torch import Tensor, strided
 from torch.utils import _pytree as pytree
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from shoal.engines.step.exact.rows import same_numbers
 from shoal.seeding import drawn_so_far
+from shoal.step.exact.rows import same_numbers
 
 MOST = 1 << 30
 """Bytes of samples that are gathered of a data set."""

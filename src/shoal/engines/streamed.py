@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, IterDataPipe
 
 from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import OwnGenerators
-from shoal.engines.plain_values import holds_plain_values, with_plain_values
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
+from shoal.step.plain_values import holds_plain_values, with_plain_values
 from shoal.tasks.asked_trainer import AskedTrainer
 
 LONGEST = 10_000

@@ -12,7 +12,6 @@ from shoal.engines.job import Job
 from shoal.engines.lightning import expected_warnings
 from shoal.engines.position import Position
 from shoal.engines.stack.run_optimizer import UnfitError
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.gone_on import go_on_from
 from shoal.engines.vectorized.likeness import unlike_alone
@@ -29,6 +28,7 @@ from shoal.record.progress import Progress
 from shoal.record.rate_told import tell_rate
 from shoal.record.recorder import Recorder
 from shoal.seeding import seed_global
+from shoal.step.unfit import CannotStackError
 from shoal.tasks.announce import announce
 
 

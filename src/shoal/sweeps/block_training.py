@@ -19,7 +19,6 @@ import torch
 from shoal.build.checked_job import job as build
 from shoal.engines.job import Job
 from shoal.engines.launching import present
-from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
@@ -31,6 +30,7 @@ from shoal.record.stack_training import train_stack
 from shoal.rundir import RunInfo, Status, read_info, write_info
 from shoal.rundir.log import log_through, quiet_logging
 from shoal.signals import unheard
+from shoal.step.exact.guard import InexactError
 from shoal.sweeps.block import (
     Advanced,
     Assignment,

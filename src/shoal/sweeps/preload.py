@@ -14,7 +14,7 @@ with cheap_imports():
     from torch.fx.experimental.proxy_tensor import make_fx
 
     import shoal.sweeps.block_training  # noqa: F401
-    from shoal.engines.step.exact import remembered
+    from shoal.step.exact import remembered
 
     remembered.libraries()  # looks at every file of this package
     make_fx(functionalize(vmap(torch.sin)))(torch.zeros(2, 2))  # the first trace imports eight hundred modules

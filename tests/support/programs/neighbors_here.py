@@ -37,9 +37,9 @@ with cheap_imports():
 
     from layers import KINDS
     from neighbors import FEWER, cases, dependent
-    from shoal.engines.step.compiled import program
-    from shoal.engines.step.compiled.library import Library
     from shoal.rundir.log import quiet_logging
+    from shoal.step.compiled import program
+    from shoal.step.compiled.library import Library
 
 
 class Kept(logging.Handler):

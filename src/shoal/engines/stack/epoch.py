@@ -19,12 +19,12 @@ from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Divergence, Stack
 from shoal.engines.stack.update import ProgrammedUpdate, Update
 from shoal.engines.stack.whole_epoch import Known, PlannedStep, WholeEpoch
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.exact import remembered
-from shoal.engines.step.exact.rows import same_bits
-from shoal.engines.step.mapped import Mapped
 from shoal.optimizers.rule import Column
 from shoal.optimizers.squares import Problem
+from shoal.step.clock import Clock
+from shoal.step.exact import remembered
+from shoal.step.exact.rows import same_bits
+from shoal.step.mapped import Mapped
 
 
 @dataclass

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import fetched
-from shoal.engines.step.filled import LATEST
-from shoal.engines.step.stepped import Stepped
+from shoal.step.filled import LATEST
+from shoal.step.stepped import Stepped
 
 
 @dataclass

@@ -19,8 +19,8 @@ from shoal.engines.stack.closures import Losses, stepped
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.unfit import CannotStackError
 from shoal.optimizers.rule import Column
+from shoal.step.unfit import CannotStackError
 
 
 class Objects:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from shoal.engines.step.compiled.library import CannotCompileError, Library
+from shoal.step.compiled.library import CannotCompileError, Library
 
 PAYS = 1 << 22
 """Numbers drawn by torch after which a process begins to compile: the compiler takes as long as drawing them did."""

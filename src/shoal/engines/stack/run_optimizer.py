@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from shoal.engines.step.attributes import PLAIN
 from shoal.errors import ConfigError, suggestion
+from shoal.step.attributes import PLAIN
 
 Group = dict[str, Any]
 """The settings of some of a run's parameters, as torch's optimizers have them."""

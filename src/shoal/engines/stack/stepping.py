@@ -17,8 +17,8 @@ from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.exact.rows import same_bits
 from shoal.errors import brief
+from shoal.step.exact.rows import same_bits
 
 STEPS = 12
 """Steps that are tried: what begins later than the first (a warm-up, a second kind of update) begins within them."""

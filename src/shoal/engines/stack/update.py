@@ -17,11 +17,11 @@ from shoal.engines.stack.by_objects import ByObjects
 from shoal.engines.stack.moving import sent
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.compiled.program import Heat, Program
-from shoal.engines.step.exact.guard import Guard
-from shoal.engines.step.exact.subject import OfProgram
-from shoal.engines.step.graph import describe, same_values
 from shoal.optimizers.rule import Column, Rule
+from shoal.step.compiled.program import Heat, Program
+from shoal.step.exact.guard import Guard
+from shoal.step.exact.subject import OfProgram
+from shoal.step.graph import describe, same_values
 
 Updating = Callable[[tuple[Column, ...]], None]
 """Changes the parameters and the optimizer state of every run by a step; given what `Rule.of_steps` gives of it."""

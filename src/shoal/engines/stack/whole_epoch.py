@@ -20,12 +20,12 @@ from torch import Tensor
 from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.update import ProgrammedUpdate
-from shoal.engines.step.compiled.one_kernel import OneKernel, Place
-from shoal.engines.step.compiled.program import Program
-from shoal.engines.step.exact import remembered
-from shoal.engines.step.mapped import Trace
-from shoal.engines.step.stepped import Stepped
 from shoal.optimizers.rule import Column
+from shoal.step.compiled.one_kernel import OneKernel, Place
+from shoal.step.compiled.program import Program
+from shoal.step.exact import remembered
+from shoal.step.mapped import Trace
+from shoal.step.stepped import Stepped
 
 PATIENCE = 0.1
 """Seconds, about, until a request to stop is heard."""

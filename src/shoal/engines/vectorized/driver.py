@@ -25,7 +25,6 @@ from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.layers import log_layers
 from shoal.engines.vectorized.listener import Listener
@@ -35,6 +34,7 @@ from shoal.engines.vectorized.stack_batches import StackBatches
 from shoal.losses import Loss
 from shoal.models import FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.step.clock import Clock
 from shoal.tasks import Supervised
 from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.residuals import problem_of

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from shoal.engines.returned import added
 from shoal.engines.stack.epoch_history import EpochHistory
-from shoal.engines.step.logged import WEIGHT, Entry, Stage, Total
 from shoal.engines.vectorized.running import Running
+from shoal.step.logged import WEIGHT, Entry, Stage, Total
 
 
 @dataclass(frozen=True)

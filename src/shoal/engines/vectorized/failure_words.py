@@ -10,9 +10,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.unfit import CannotStackError
 from shoal.errors import brief
+from shoal.step.captured import CapturedStep
+from shoal.step.unfit import CannotStackError
 
 # Without models, tasks and losses: in a step of shoal's own the line that fails is one of theirs.
 _LIBRARIES = (

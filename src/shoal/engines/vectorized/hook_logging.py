@@ -13,9 +13,9 @@ from pytorch_lightning.trainer.connectors.logger_connector.fx_validator import _
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from shoal.engines.step.captured import standing_before
-from shoal.engines.step.logged import Entry, NotLoggableError, Total, arguments, entries, in_dictionary
-from shoal.engines.step.unfit import CannotStackError
+from shoal.step.captured import standing_before
+from shoal.step.logged import Entry, NotLoggableError, Total, arguments, entries, in_dictionary
+from shoal.step.unfit import CannotStackError
 
 
 class HookLog:

@@ -15,16 +15,16 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.attributes import Attributes, content
-from shoal.engines.step.left import Left, refuse, watched
-from shoal.engines.step.step_trainer import switch
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.hook_logging import logging_in
 from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
+from shoal.step.attributes import Attributes, content
+from shoal.step.left import Left, refuse, watched
+from shoal.step.step_trainer import switch
+from shoal.step.unfit import CannotStackError
 
 
 class Hooks:

@@ -6,8 +6,8 @@ import logging
 
 from pytorch_lightning.utilities.model_summary.model_summary import summarize
 
-from shoal.engines.step.step_trainer import switch
 from shoal.engines.vectorized.member import Member
+from shoal.step.step_trainer import switch
 
 log = logging.getLogger(__name__)
 

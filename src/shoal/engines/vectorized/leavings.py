@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from shoal.engines.step.attributes import Attributes
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.exact.rows import same_numbers
-from shoal.engines.step.left import Left, Place, as_before, watched
+from shoal.step.attributes import Attributes
+from shoal.step.captured import CapturedStep
+from shoal.step.exact.rows import same_numbers
+from shoal.step.left import Left, Place, as_before, watched
 
 OTHERWISE = 0.75
 """By what weights and numbers of a batch are multiplied, for a look at what depends on them."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from shoal.engines.length import n_of
 from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.clock import Clock
 from shoal.engines.vectorized.probe import probe
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.told import told
+from shoal.step.clock import Clock
 
 COMPARED = 16
 """Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""

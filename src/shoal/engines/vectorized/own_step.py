@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST, fetched
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.clock import Clock
+from shoal.step.captured import CapturedStep
+from shoal.step.clock import Clock
 
 
 class Alone(NamedTuple):

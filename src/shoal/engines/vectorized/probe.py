@@ -21,20 +21,20 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import fetched
 from shoal.engines.stack.stack import Stack
-from shoal.engines.step.attributes import own_settings
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.exact.rows import same_numbers
-from shoal.engines.step.left import Place, as_before, shown
-from shoal.engines.step.logged import WEIGHT
-from shoal.engines.step.mapped import Mapped
-from shoal.engines.step.step_trainer import switch
-from shoal.engines.step.stepped import Stepped
 from shoal.engines.vectorized.failure_words import place_of, reason
 from shoal.engines.vectorized.leavings import Trial, state_of, unknown
 from shoal.engines.vectorized.own_step import Alone, by_itself, doubled
 from shoal.engines.vectorized.writes import Writes
 from shoal.seeding import generators_restored, seed_global
+from shoal.step.attributes import own_settings
+from shoal.step.captured import CapturedStep
+from shoal.step.clock import Clock
+from shoal.step.exact.rows import same_numbers
+from shoal.step.left import Place, as_before, shown
+from shoal.step.logged import WEIGHT
+from shoal.step.mapped import Mapped
+from shoal.step.step_trainer import switch
+from shoal.step.stepped import Stepped
 
 log = logging.getLogger(__name__)
 

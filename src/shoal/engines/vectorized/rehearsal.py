@@ -13,12 +13,12 @@ from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.exact.guard import InexactError
 from shoal.engines.vectorized.probe import outside
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
+from shoal.step.clock import Clock
+from shoal.step.drawn.keys import StepKeys
+from shoal.step.exact.guard import InexactError
 
 log = logging.getLogger(__name__)
 

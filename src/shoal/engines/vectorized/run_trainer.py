@@ -17,9 +17,9 @@ from shoal.engines.job import Job
 from shoal.engines.length import n_batches, n_of
 from shoal.engines.stack.rates import Rate
 from shoal.engines.stack.run_optimizer import RunOptimizer
-from shoal.engines.step.attributes import marks
-from shoal.engines.step.unfit import CannotStackError
 from shoal.schedulers import Horizon
+from shoal.step.attributes import marks
+from shoal.step.unfit import CannotStackError
 
 _MOVING = frozenset(
     [

@@ -15,8 +15,6 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
-from shoal.engines.step.drawn.keys import StepKeys
-from shoal.engines.step.logged import Stage
 from shoal.engines.vectorized.hooked import Hooks
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
@@ -26,6 +24,8 @@ from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.schedulers import Horizon
+from shoal.step.drawn.keys import StepKeys
+from shoal.step.logged import Stage
 
 
 class Running:

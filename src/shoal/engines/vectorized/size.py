@@ -16,8 +16,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.clock import Clock
+from shoal.step.captured import CapturedStep
+from shoal.step.clock import Clock
 
 FEWEST, MOST = 64, 1024
 """Runs of a stack, whatever the cache."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from shoal.engines.stack.update import Update
-from shoal.engines.step.captured import CapturedStep
-from shoal.engines.step.compiled.program import Heat
-from shoal.engines.step.exact.guard import Guard
-from shoal.engines.step.logged import Stage
-from shoal.engines.step.mapped import Mapped
 from shoal.engines.vectorized.member import Member
+from shoal.step.captured import CapturedStep
+from shoal.step.compiled.program import Heat
+from shoal.step.exact.guard import Guard
+from shoal.step.logged import Stage
+from shoal.step.mapped import Mapped
 from shoal.tasks.precision import is_mixed
 
 

@@ -9,11 +9,11 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.steady import steady
-from shoal.engines.step.clock import Clock
-from shoal.engines.step.shortest import shortest
 from shoal.engines.vectorized.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
+from shoal.step.clock import Clock
+from shoal.step.shortest import shortest
 
 AROUND = 3e-4
 """Seconds that a step alone takes beside its forward and backward: what Lightning and the optimizer do around it."""

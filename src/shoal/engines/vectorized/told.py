@@ -8,9 +8,9 @@ from typing import Any
 
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from shoal.engines.step.left import Place
 from shoal.engines.vectorized.hook_names import called, hooks_of
 from shoal.engines.vectorized.member import Member
+from shoal.step.left import Place
 
 _OF_CHECKPOINTS = "on_save_checkpoint"
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from shoal.engines.job import Job
-from shoal.engines.step.unfit import CannotStackError
 from shoal.engines.vectorized.hook_names import CALLED, called
+from shoal.step.unfit import CannotStackError
 
 _OF_MEMBERS = {"log", "log_dict"}
 """What a callback is given in a stack: no state of its own."""

@@ -1,0 +1,166 @@
+"""What steps and hooks change of a module beside its weights: its attributes, and whatever those hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from shoal.step.derived import derived
+from shoal.step.unfit import CannotStackError
+
+WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+"""What is not looked into."""
+SEARCHED = 2000
+"""Objects that are looked into."""
+_UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
+"""Attributes of torch's and Lightning's own."""
+PLAIN = (bool, int, float, str, type(None))
+"""Types of values that hold no other object, and are equal if they are alike."""
+_SIMPLEST = frozenset({bool, int, str, type(None)})
+"""Of these most attributes are."""
+
+
+class Attributes:
+    """The attributes of a module and its parts."""
+
+    def __init__(self, module: nn.Module, *, gives_samples: bool = False) -> None:
+        """`gives_samples` says that the module's own data loaders are made of what it holds."""
+        self.module = module
+        self.changed: set[str] = set()
+        """Those of the module itself that hooks have changed since the training began."""
+        self._gives_samples = gives_samples
+        self._before: dict[tuple[str, str], Any] = {}
+
+    def note(self) -> None:
+        """Take note of them before hooks or a step run."""
+        self._before = dict(_attributes(self.module))
+
+    def differing(self) -> Iterator[tuple[tuple[str, str], bool]]:
+        """Part and name of those that are other ones by now, and whether they are the same objects as before."""
+        after = dict(_attributes(self.module))
+        for place in {**self._before, **after}:
+            old, new = self._before.get(place, ()), after.get(place, ())
+            if old != new:
+                # The mark of a container is that of its items alone: it may be the same one, filled otherwise.
+                yield place, bool(old and new) and type(old) is type(new) and (type(old) is list or old[0] == new[0])
+
+    def compare(self) -> None:
+        """See which ones hooks have changed.
+
+        Raises:
+            CannotStackError: where it is one of a part, or one of which samples may be made.
+        """
+        for (path, name), in_place in self.differing():
+            if path:
+                raise CannotStackError(f"changes self.{path}.{name}, which a step may look at")
+            if self._gives_samples and in_place and not _is_simple(vars(self.module)[name]):
+                raise CannotStackError(f"changes self.{name}, of which its samples may be made")
+            self.changed.add(name)
+
+
+def marks(value: object) -> Any:
+    """Something that is equal to itself as long as an object holds what it held."""
+    kind = type(value)
+    return (kind, value) if kind in _SIMPLEST else _mark(value, set())
+
+
+def content(value: Any) -> Any:
+    """What a value holds, to be compared with another one; what is not plain is like itself alone."""
+    if isinstance(value, PLAIN):
+        return type(value), value
+    if isinstance(value, Mapping):
+        return type(value), [(content(key), content(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value), [content(item) for item in value]
+    if hasattr(value, "__dict__") and not isinstance(value, (*WHOLE, Tensor)):
+        return type(value), content(vars(value))
+    return _This(value)
+
+
+def own_settings(module: nn.Module) -> Hashable:
+    """What a module and its parts hold beside weights and seeds; equal for modules whose code goes the same way.
+
+    What is not plain, as an object of the user's own, is equal to itself alone.
+    """
+    return tuple(
+        (path, name, _setting(value))
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if name not in _UPSTREAM and name != "seed"
+    )
+
+
+def _setting(value: Any) -> Hashable:
+    if isinstance(value, PLAIN):
+        return type(value), value
+    if isinstance(value, Mapping):
+        return tuple((key, _setting(item)) for key, item in value.items() if key != "seed")
+    if isinstance(value, list | tuple):
+        return tuple(map(_setting, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value), _setting({item.name: getattr(value, item.name) for item in fields(value)})
+    return id(value)
+
+
+def _is_simple(value: Any) -> bool:
+    """Whether samples are not made of it: a number, or a list of numbers."""
+    if type(value) is list:
+        return all(isinstance(each, (*PLAIN, Tensor)) for each in value)
+    return isinstance(value, PLAIN)
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
+    for path, part in module.named_modules():
+        # Metrics change with every step, and each run's own are told of its steps.
+        if not isinstance(part, Metric | MetricCollection):
+            # The weights that older weight norm, spectral norm and pruning make are others after each forward.
+            made_anew = derived(part)
+            for name, value in vars(part).items():
+                # The engine sets the mode of the whole module; that of a part, as of a frozen layer, is the user's.
+                if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
+                    yield (path, name), marks(value)
+            # Which there are: what they hold is the stack's.
+            for name, buffer in part._buffers.items():
+                yield (path, name), buffer is None
+
+
+class _This:
+    """An object that is equal to nothing but itself."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _This) and other.value is self.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _mark(value: Any, seen: set[int]) -> Any:
+    if isinstance(value, float):
+        # As digits: NaN is equal to itself then, and -0.0 is not 0.0.
+        return float, value.hex()
+    if isinstance(value, PLAIN):
+        return type(value), value
+    if isinstance(value, Tensor):
+        # Torch counts the writes to a tensor, so that its values need not be copied.
+        return _This(value), value._version
+    if isinstance(value, numpy.ndarray):
+        # NumPy counts no writes, and a large array is too dear to copy at each look.
+        return _This(value), value.tobytes() if value.nbytes <= SEARCHED else None
+    if id(value) in seen or len(seen) > SEARCHED or isinstance(value, WHOLE):
+        return _This(value)
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        return [(_mark(key, seen), _mark(item, seen)) for key, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return [_mark(item, seen) for item in value]
+    return _This(value), _mark(getattr(value, "__dict__", None), seen)

@@ -1,0 +1,292 @@
+"""A LightningModule's own steps as functions of its parameters, with what they log caught on the way.
+
+While a step runs, its module's class is one that catches `self.log`, answers questions about the time from the stack's
+clock, and refuses what only a Trainer of its own could give.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor, nn
+from torch.func import functional_call
+from torchmetrics import Metric
+
+from shoal.step.clock import Clock
+from shoal.step.filled import Fills
+from shoal.step.left import Left
+from shoal.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
+from shoal.step.metrics import known
+from shoal.step.outward import nothing_left
+from shoal.step.plain_values import as_given
+from shoal.step.recurrent import own_weights
+from shoal.step.step_trainer import StepTrainer, switch
+from shoal.step.stepped import Outcome, Tensors
+from shoal.step.transferred import n_samples, transferred
+from shoal.step.unfit import CannotStackError
+
+
+class _Catching:
+    """Stands before a module's own class while one of its steps runs."""
+
+    _caught: dict[str, tuple[Any, Entry]]
+    _trainer: Any
+    _fills: Fills
+    _clock: Clock
+    _stage: Stage
+    _n_samples: int
+    _place: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        return self._place
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        given = arguments(self, name, value, *args, **kwargs)
+        # shoal's own modules ask for it: by Lightning's defaults the last batch would stand for an epoch of training.
+        if given["batch_size"] is not None and getattr(self, "logs_means", False):
+            given |= {"on_step": False, "on_epoch": True}
+        try:
+            found = entries(self._stage, given, self._clock.loader)
+        except NotLoggableError as error:
+            raise CannotStackError(str(error)) from None
+        if isinstance(value, Metric):
+            self._fills.metrics.log(value, found, self._clock.loader)
+            return
+        # Lightning would count both calls in the mean; a step gives one value for each name.
+        if any(key in self._caught for key in found):
+            raise CannotStackError(f"logs {name} more than once")
+        self._caught |= {key: (value, entry) for key, entry in found.items()}
+        if given["batch_size"] not in (None, self._n_samples):
+            weight = given["batch_size"], Entry("last", shown=False)
+            self._caught |= {f"{key}{WEIGHT}": weight for key, entry in found.items() if entry.reduction == "mean"}
+
+    def log_dict(self, dictionary: Any, *args: Any, **kwargs: Any) -> None:
+        for name, (value, settings) in in_dictionary(self, dictionary, *args, **kwargs).items():
+            self.log(name, value, **settings)
+
+    @property
+    def current_epoch(self) -> int:
+        return self._clock.epoch
+
+    @property
+    def global_step(self) -> int:
+        return self._clock.step
+
+    @property
+    def trainer(self) -> Any:
+        if self._trainer is None:
+            raise CannotStackError("uses self.trainer")
+        return StepTrainer(self._trainer, self._clock, self._stage)
+
+    @property
+    def logger(self) -> NoReturn:
+        raise CannotStackError("uses self.logger, which is each run's own")
+
+    loggers = logger
+
+    def optimizers(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise CannotStackError("optimizes by hand")
+
+    manual_backward = lr_schedulers = optimizers
+
+
+@cache
+def _catching(cls: type[nn.Module], hooked: frozenset[str] = frozenset()) -> type[nn.Module]:
+    given = {name: property(*_looking(name)) for name in hooked}
+    return standing_before(cls, _Catching, given)
+
+
+def standing_before(cls: type[nn.Module], watching: type, more: Mapping[str, Any]) -> type[nn.Module]:
+    """A class like `cls`, with what `watching` has in place of its own.
+
+    It is no base: an instance of a class whose first base is an ABC could not be given a class of two bases.
+    """
+    own = {name: value for name, value in vars(watching).items() if not (name.startswith("__") and name.endswith("__"))}
+    return type(cls.__name__, (cls,), {"__module__": cls.__module__, **own, **more})
+
+
+def _looking(name: str) -> tuple[Any, Any]:
+    """Reads and writes an attribute that hooks change: then a step is another one in each epoch."""
+
+    def read(self: Any) -> Any:
+        self._clock.read = True
+        if name not in self._agreed:
+            raise CannotStackError(f"looks at self.{name}, which a hook sets otherwise in each run")
+        return vars(self)[name]
+
+    def write(self: Any, value: Any) -> None:
+        vars(self)[name] = value
+
+    return read, write
+
+
+class _Calling(nn.Module):
+    """A module whose forward is a step of the LightningModule in it."""
+
+    def __init__(self, module: pl.LightningModule, stage: Stage) -> None:
+        super().__init__()
+        self.module = module
+        self.step = "training_step" if stage == "train" else "validation_step"
+        # Asked as Lightning asks: a second argument of any name is given the number.
+        self._numbered = is_param_in_hook_signature(getattr(module, self.step), "batch_idx", min_args=2)
+
+    def forward(self, batch: Any, number: Any, loader: int | None, names: Sequence[str]) -> tuple[Any, list[Tensor]]:
+        """What the step gives, and the tensors of these names after it: it may put others in their places."""
+        batch = transferred(self.module, as_given(batch), loader or 0)
+        given = [batch, *([number] if self._numbered else []), *([] if loader is None else [loader])]
+        output = getattr(self.module, self.step)(*given)
+        return output, [operator.attrgetter(name)(self.module) for name in names]
+
+
+def _shared(module: nn.Module) -> dict[str, str]:
+    """For each further place where a module has a tensor that it has elsewhere, the name of the first place.
+
+    A part that is in a module twice has one place for it: where `functional_call` is given both names of that place, it
+    leaves in the module what it was called with (pytorch issue 164759).
+    """
+    first: dict[int, str] = {}
+    shared = {}
+    for path, part in module.named_modules():
+        for name, value in [*part._parameters.items(), *part._buffers.items()]:
+            whole = f"{path}.{name}"
+            if value is not None and first.setdefault(id(value), whole) != whole:
+                shared[whole] = first[id(value)]
+    return shared
+
+
+class CapturedStep:
+    """The training or validation step of a LightningModule, as a step of the vectorised engine."""
+
+    def __init__(self, module: pl.LightningModule, stage: Stage, *, keeps: bool = False, mixed: bool = False) -> None:
+        """`keeps` says to keep what the step returns: a tensor of outputs; `mixed` to use bfloat16 where torch can."""
+        self.module = module
+        self.stage: Stage = stage
+        self.keeps = keeps
+        self.mixed = mixed
+        self.entries: dict[str, Entry] = {}
+        """How to read what the step logged, by name; known after the first call."""
+        self._loaders: dict[str, int | None] = {}
+        self.gives_loss = stage == "train"
+        """Whether it gives a loss back, once that is known."""
+        self.fills = Fills(module)
+        """What the step appends to lists of the module."""
+        self.hooked: frozenset[str] = frozenset()
+        """Attributes of the module that hooks change between steps."""
+        self.agreed: frozenset[str] = frozenset()
+        """Those of them that are the same in all runs now."""
+        self.closely = True
+        """Whether to see that it leaves nothing outside of its module."""
+        self.left = Left()
+        """What is known of what steps leave on the module."""
+        self._calling = _Calling(module, stage)
+        self._shared = _shared(self._calling)
+
+    def like(self, module: pl.LightningModule) -> CapturedStep:
+        """The same step of another module."""
+        found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed)
+        found.fills.items = list(self.fills.items)  # which are known by their numbers
+        found.left = self.left
+        return found
+
+    def held(self) -> dict[str, Tensor]:
+        """The tensors of the module that a step is given beside its trained parameters: buffers, frozen parameters."""
+        frozen = {n: param.detach() for n, param in self.module.named_parameters() if not param.requires_grad}
+        return frozen | dict(self.module.named_buffers())
+
+    @property
+    def name(self) -> str:
+        """The name of the method."""
+        return self._calling.step
+
+    @property
+    def of_metrics(self) -> dict[str, Entry]:
+        """How to read the metrics with a state that the step logged."""
+        return {name: entry for name, (_, entry) in self.fills.metrics.logged.items()}
+
+    def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
+        switch(self.module, training=self.stage == "train")
+        # A step may write to its buffers, as batch norm does, and these are the stack's.
+        new = {name: value.clone() for name, value in buffers.items()}
+        named = {f"module.{name}": value for name, value in {**params, **new}.items()}
+        named |= {name: named[own] for name, own in self._shared.items()}
+        device = next(iter(params.values())).device
+        with (
+            nothing_left(self.module) if self.closely else nullcontext(),
+            self.left.behind(self.module) as told,
+            self._observed(batch, clock, device) as caught,
+            self.fills.watched() as filled,
+            clock.drawing(),
+            own_weights(self.module),
+            # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
+            torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
+        ):
+            given = batch, clock.batch_number(), clock.loader, list(new)
+            # No ties of torch's: they would give a part that is in the module twice both of its names (see `_shared`).
+            output, after = functional_call(self._calling, named, given, tie_weights=False)
+            latest = self.fills.latest(told())
+        self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
+        logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
+        buffers = dict(zip(new, after, strict=True))
+        return Outcome(self._loss(output, params), logged | filled | latest, buffers, (output,) if self.keeps else ())
+
+    def _note(self, found: Mapping[str, Entry], loader: int | None) -> None:
+        """Remember how to read what was logged, and of which data loader it is."""
+        for name, entry in found.items():
+            if self.entries.setdefault(name, entry) != entry:
+                raise CannotStackError(f"logs {name} with other arguments than before")
+            if self._loaders.setdefault(name, loader) != loader:
+                raise CannotStackError(f"logs {name} of several data loaders: each needs a name of its own")
+
+    @contextmanager
+    def _observed(self, batch: Any, clock: Clock, device: torch.device) -> Iterator[dict[str, tuple[Any, Entry]]]:
+        module: Any = self.module
+        cls: Any = type(self.module)
+        caught: dict[str, tuple[Any, Entry]] = {}
+        watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
+        watched |= {"_agreed": self.agreed, "_fills": self.fills, "_place": device}
+        module.__dict__.update(watched)
+        catching = module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
+        before = {*vars(catching)}
+        try:
+            yield caught
+        finally:
+            module.__class__ = cls
+            set_on_class = [name for name in vars(catching) if name not in before]
+            for name in set_on_class:
+                delattr(catching, name)
+            # What is left in `__dict__` would go into the module's pickle.
+            for name in watched:
+                del module.__dict__[name]
+        if set_on_class:
+            raise CannotStackError(f"changes {cls.__qualname__}.{set_on_class[0]}, which is no attribute of its module")
+
+    def _loss(self, output: Any, params: Tensors) -> Tensor:
+        output = known(output.get("loss") if isinstance(output, Mapping) else output)
+        if self.stage == "val":
+            self.gives_loss = isinstance(output, Tensor) and output.numel() == 1
+            # A mapping gives the same tensors whatever a step returns: zero stands for none.
+            return output.reshape(()) if self.gives_loss else next(iter(params.values())).new_zeros(())
+        if not isinstance(output, Tensor):
+            raise CannotStackError("returns no loss")
+        if output.numel() != 1:
+            raise CannotStackError("returns a loss that is not a single number")
+        return output.reshape(())
+
+
+def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
+    value = known(value)
+    if isinstance(value, nn.Module):
+        raise CannotStackError(f"logs {name}, which is a metric with a state of its own")
+    if not isinstance(value, Tensor):
+        return torch.tensor(float(value), dtype=torch.float64)
+    if value.numel() != 1:
+        raise CannotStackError(f"logs {name}, which is not a single number")
+    return value.detach().reshape(())

@@ -1,0 +1,321 @@
+"""A step of one run, mapped over a stack: its loss, what it logs, its new buffers and its gradient, for every run.
+
+The step is traced once for each set of shapes, the trace made cheaper (`passes`) and run without Python's and
+functorch's part of the work. A step that looks at the clock (the batch's number, the epoch) or cannot be traced is
+mapped anew each time; the kernels differ, so which of the two it is depends on the step alone, never on the stack.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
+from torch.func import functionalize, grad, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from shoal.errors import first_line
+from shoal.step.blind import WholeVectors
+from shoal.step.clock import Clock
+from shoal.step.compiled.program import Heat, Program, of_graph
+from shoal.step.drawn.replacing import unvalidated
+from shoal.step.exact.calls import Observed, Place
+from shoal.step.exact.grouped import Grouped
+from shoal.step.exact.guard import Guard
+from shoal.step.exact.resized import CannotResizeError, Resized
+from shoal.step.exact.subject import Mending, OfFunction, OfProgram
+from shoal.step.fixed import Fixed
+from shoal.step.passes import simplified
+from shoal.step.per_run import PerRun
+from shoal.step.presumed import Presumed
+from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
+from shoal.step.unfit import CannotStackError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A mapped step as a program, for inputs of one set of shapes."""
+
+    program: Program
+    names: Names
+    draws: bool
+    """Whether it makes anything of the keys."""
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Stepped:
+        """Run it on parameters, buffers, the batch's tensors and the keys."""
+        return self.names.of(self.program(*inputs))
+
+
+_WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape")
+"""In what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
+
+
+def forms(inputs: Sequence[Tensor]) -> Any:
+    """Shape, strides, type and device of each input: a trace serves inputs that agree in all of them."""
+    return tuple((each.shape, each.stride(), each.dtype, each.device) for each in inputs)
+
+
+class _Flat:
+    """A mapped step as a function of tensors alone."""
+
+    def __init__(self, mapped: Mapped, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
+        self._given = batch, clock.keys_of(trains=mapped.gradients, needed=mapped.draws)
+        self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves(*self._given)]
+        self.clock = clock
+        self._mapped = mapped
+        self._params, self._buffers = list(params), list(buffers)
+        self._names: Names | None = None
+
+    @property
+    def names(self) -> Names:
+        """The names of the tensors that it returned; only known after a call."""
+        assert self._names is not None
+        return self._names
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        try:
+            return self._stepped(inputs)
+        # functorch raises nothing more special: only the words tell.
+        except RuntimeError as error:
+            if self._mapped.fresh or not any(words in str(error) for words in _WRITTEN):
+                raise
+            # Not at once for every step: tensors of each run's own cost memory, and a kernel each.
+            self._mapped.fresh = True
+            return self._stepped(inputs)
+
+    def _stepped(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        params = dict(zip(self._params, inputs, strict=False))
+        rest = inputs[len(params) :]
+        buffers = dict(zip(self._buffers, rest, strict=False))
+        batch, keys = pytree.tree_unflatten(rest[len(buffers) :], pytree.tree_structure(self._given))
+        found = self._mapped.plain(params, buffers, batch, self.clock, keys)
+        held = [] if found.presumed is None else [found.presumed]
+        names = list(found.logged), list(found.buffers)
+        self._names = Names(*names, len(found.outputs), found.unreached, presumes=bool(held))
+        return [found.losses, *found.logged.values(), *found.buffers.values(), *held, *found.outputs, *found.grads]
+
+
+def _note(reached: set[int], place: int, grad: Tensor) -> None:
+    """Called with the gradient of a parameter that it reaches."""
+    reached.add(place)
+
+
+def _quick(program: Program, inputs: Sequence[Tensor]) -> Resized | None:
+    """A traced program beside that of a run alone, which is derived from it; None where only a trace gives that."""
+    try:
+        return Resized(program, inputs)
+    except CannotResizeError as why:
+        log.debug("The %s is traced for a run alone: %s", program.what, why)
+        return None
+
+
+@dataclass
+class Mapped:
+    """A step mapped over the runs of a stack."""
+
+    step: Step
+    gradients: bool = True
+    """Whether to take the gradient of the loss."""
+    share: float = 1.0
+    """Factor of the loss before its gradient is taken: one over the batches whose gradients are added up."""
+    heat: Heat = field(default_factory=Heat, repr=False)
+    """Shared with what else trains these runs."""
+    guard: Guard = field(default_factory=Guard, repr=False)
+    """Compares each program with that of a run alone; shared, too."""
+    traced: bool = True
+    """Whether to try the trace."""
+    refused: str | None = None
+    """Why the step was not traced, once that is known."""
+    fresh: bool = False
+    """Whether the step writes to tensors that it makes, which are each run's own then."""
+    unreached: frozenset[int] | None = None
+    """The places of the parameters that its gradient does not reach, once that is known."""
+    presumes: bool = True
+    """Whether a step that asks if numbers are finite is told so: who calls it sees to it that they were."""
+    draws: bool = True
+    """Whether the step makes anything of the keys, as far as is known."""
+    _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    _guarded: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    """Those that the guard has passed."""
+    _found: dict[Place, Grouped] = field(default_factory=dict, repr=False)
+    """What is computed in groups of a step that is not traced."""
+    _seen: set[int] = field(default_factory=set, repr=False)
+    """The sequences of its operations that the guard has passed."""
+
+    @property
+    def what(self) -> str:
+        """What it is called."""
+        return "training step" if self.gradients else "validation step"
+
+    def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
+        """The step of every run, from tensors that have the runs as their first dimension.
+
+        Raises:
+            InexactError: where the guard lets these runs not train together.
+        """
+        flat = _Flat(self, params, buffers, batch, clock)
+        trace = self._ready(flat)
+        found = self._untraced(flat) if trace is None else trace(flat.inputs)
+        if self.unreached is None:
+            self.unreached = found.unreached
+        elif self.unreached != found.unreached:
+            raise CannotStackError("reaches other parameters with its gradient than before: torch leaves the rest")
+        return found
+
+    def anew(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
+        """The same, by functorch and never by a trace; where its bits come from is not looked at."""
+        flat = _Flat(self, params, buffers, batch, clock)
+        found = flat(*flat.inputs)
+        return flat.names.of(found)
+
+    def given(
+        self, params: Tensors, buffers: Tensors, batches: Sequence[Any], clock: Clock
+    ) -> list[tuple[Trace, list[Tensor]]] | None:
+        """For each batch the trace that a call would run, and what on; None where calls do more than that.
+
+        Raises:
+            InexactError: as a call.
+        """
+        keys = clock.keys_of(trains=self.gradients, needed=False) if type(clock) is Clock else ()
+        found: dict[Any, Trace] = {}
+        result: list[tuple[Trace, list[Tensor]]] = []
+        for batch in batches:
+            own = leaves(batch, keys)
+            key = tuple((each.shape, each.stride(), each.dtype) for each in own)
+            if key not in found:
+                trace = self._ready(_Flat(self, params, buffers, batch, clock)) if type(clock) is Clock else None
+                # What draws has other keys in each step.
+                if trace is None or self.draws:
+                    return None
+                found[key] = trace
+            result.append((found[key], [*params.values(), *buffers.values(), *own]))
+        return result
+
+    def forget(self) -> None:
+        """Trace the step anew: it has changed since."""
+        self._traces.clear()
+        self._guarded.clear()
+        self.refused = None
+
+    def rehearse(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
+        """Have everything ready for a call like this.
+
+        Raises:
+            InexactError: as a call.
+        """
+        flat = _Flat(self, params, buffers, batch, clock)
+        if self._ready(flat) is None:
+            self._untraced(flat)
+
+    def plain(
+        self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: tuple[Tensor, ...] = ()
+    ) -> Stepped:
+        """The same by `vmap` each time; `keys` are of what the runs draw."""
+        reached: set[int] = set()
+
+        def alone(
+            params: Tensors, buffers: Tensors, batch: Any, key: tuple[Tensor, ...]
+        ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any, tuple[Tensor, ...]]]:
+            for place, param in enumerate(params.values() if self.gradients else ()):
+                # `grad` gives zeros where it does not reach; a hook alone tells those from a gradient that is zero.
+                param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
+            presumed = Presumed()
+            fixed = Fixed() if clock.watched else nullcontext()
+            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated():
+                with clock.of_run(*key, fresh=self.fresh):
+                    loss, logged, new, outputs = self.step(params, buffers, batch, clock)
+                held = presumed.held
+            return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs, held)
+
+        if self.gradients:
+            grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(params, buffers, batch, keys)
+            given, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
+        else:
+            given, unreached = [], frozenset()
+            with torch.no_grad():
+                _, (losses, logged, new, outputs, held) = vmap(alone)(params, buffers, batch, keys)
+        return Stepped(losses, logged, new, list(outputs), given, unreached, *held)
+
+    def _ready(self, flat: _Flat) -> Trace | None:
+        """The trace to run; None where the step is mapped anew each time."""
+        if not self.traced or self.refused:
+            return None
+        # Of several data loaders for validation, a step may do something else for each.
+        key = forms(flat.inputs), flat.clock.loader
+        ready = (self._guarded if self.guard.on else self._traces).get(key)
+        if ready is None:
+            ready = self._trace(flat, flat.inputs)
+            if ready and self.guard.on:
+                # Apart from `_traces`, where the guard's own small stacks are, which were compared with nothing.
+                self._guarded[key] = ready = self._settled(ready, flat)
+        return ready
+
+    def _settled(self, trace: Trace, flat: _Flat) -> Trace:
+        """The trace as the guard lets it pass."""
+
+        def small(inputs: Sequence[Tensor]) -> Program:
+            found = self._trace(flat, inputs)
+            assert found is not None
+            return found.program
+
+        subject = OfProgram(trace.program, small)
+        self.guard.settle(subject, flat.inputs, trace.program.text, quickly=lambda: _quick(trace.program, flat.inputs))
+        return Trace(subject.program, trace.names, trace.draws)
+
+    def _trace(self, flat: _Flat, inputs: Sequence[Tensor]) -> Trace | None:
+        """The step as a graph for inputs of these shapes, or None where it cannot be traced."""
+        key = forms(inputs), flat.clock.loader
+        if key in self._traces:
+            return self._traces[key]
+        flat.clock.read, flat.clock.drawn, flat.clock.watched = False, False, True
+        # Without a context `make_fx` makes a fake mode for each value, which takes half of its time.
+        try:
+            with tracing(TracingContext(FakeTensorMode(allow_non_fake_inputs=True))):
+                graph = make_fx(functionalize(lambda *given: flat(*given)), tracing_mode="real")(*inputs)
+        except Exception as error:  # whatever the step does that a trace cannot hold
+            self.refused = first_line(error)
+        else:
+            self.refused = None
+        finally:
+            flat.clock.watched = False
+        # Asked apart from errors: the epoch is looked at without one, and a step may catch that of the number.
+        if flat.clock.read:
+            self.refused = "the step looks at the clock"
+        if self.refused:
+            self.draws = True
+            log.info("The step is mapped anew each time: %s", self.refused)
+            return None
+        self._traces[key] = Trace(of_graph(simplified(graph), self.heat, self.what), flat.names, flat.clock.drawn)
+        self.draws = any(trace.draws for trace in self._traces.values())
+        return self._traces[key]
+
+    def _untraced(self, flat: _Flat) -> Stepped:
+        if not self.guard.on:
+            with WholeVectors():  # type: ignore[no-untyped-call]
+                found = flat(*flat.inputs)
+            return flat.names.of(found)
+        result, seen = self._mended(flat)
+        if seen not in self._seen:
+            subject = OfFunction(self.what, flat, self._found)
+            self.guard.settle(subject, flat.inputs)
+            self._found = subject.found
+            result, seen = self._mended(flat)
+            self._seen.add(seen)
+        return result
+
+    def _mended(self, flat: _Flat) -> tuple[Stepped, int]:
+        """The result, and what was computed for it, as a number."""
+        mending = Mending(self._found)
+        with Observed(mending):
+            result = flat(*flat.inputs)
+        return flat.names.of(result), mending.seen

@@ -1,0 +1,126 @@
+"""Functions of torch's that a mapping over runs cannot take, or would spread over all runs, in ones that it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from shoal.step.attention import attention
+from shoal.step.chosen import BY_FLAGS
+from shoal.step.recurrent import LAYERS, is_padded, recurrent
+
+_IN_PLACE = """
+    scatter_ index_copy_ masked_scatter_ cumsum_ cumprod_ clamp_ clamp_min_ clamp_max_ clip_ addcmul_ addcdiv_ lerp_
+    tril_ triu_
+"""
+"""Methods without a mapping of their own: torch would call them for each run, and warn of it."""
+
+
+class PerRun(TorchFunctionMode):
+    """Replaces functions by ones that keep to each run."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return _PER_RUN.get(func, func)(*args, **(kwargs or {}))
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.batch_norm` in elementary operations."""
+    shape = [1, -1] + [1] * (input.dim() - 2)
+    if training:
+        dims = [dim for dim in range(input.dim()) if dim != 1]
+        mean = input.mean(dims)
+        var = (input - mean.view(shape)).square().mean(dims)
+        n = input.numel() // input.shape[1]
+        if running_mean is not None and running_var is not None:
+            # As in torch: the running variance is the unbiased one, and the batch is normed by the other.
+            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
+            running_var.mul_(1 - momentum).add_(var.detach() * (momentum * n / (n - 1)))
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        mean, var = running_mean, running_var
+    normed = (input - mean.view(shape)) / (var + eps).sqrt().view(shape)
+    scaled = normed if weight is None else normed * weight.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """What `torch.nn.utils.parametrizations.weight_norm` makes of direction and length, in elementary operations."""
+    rest = [each for each in range(v.dim()) if each != dim]
+    return v * (g / v.square().sum(rest, keepdim=True).sqrt())
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.normalize`, whose result is written into `out` where one is given."""
+    # Spectral norm has its vectors written into `out`, which a mapping refuses of torch's own function.
+    found = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    return found if out is None else out.copy_(found)
+
+
+def view(input: Tensor, *size: Any, **kwargs: Any) -> Tensor:
+    """`torch.Tensor.view`; a copy where the numbers of a run lie apart in the stack, and do not where it is alone."""
+    try:
+        return input.view(*size, **kwargs)
+    except RuntimeError:
+        # To view as another type is no question of shape: no copy could stand for it.
+        if not size or isinstance(size[0], torch.dtype):
+            raise
+        return input.reshape(*size)
+
+
+def put(target: Tensor, place: Any, value: Any) -> None:
+    """`target[place] = value`; of flags, where one value is put."""
+    is_flags = isinstance(place, Tensor) and place.dtype is torch.bool
+    if is_flags and (not isinstance(value, Tensor) or value.dim() == 0):
+        # Putting by flags asks how many there are, which is another number in each run; choosing does not.
+        flags = place.view(*place.shape, *[1] * (target.dim() - place.dim()))
+        target.copy_(torch.where(flags, value, target))
+    else:
+        target[place] = value
+
+
+def _in_place(name: str) -> Callable[..., Tensor]:
+    """A method that changes its tensor, by the one that makes another."""
+    function = getattr(torch.Tensor, name.removesuffix("_"))
+
+    def changed(target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return target.copy_(function(target.clone(), *args, **kwargs))  # which the backward pass may look at
+
+    return changed
+
+
+def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
+    def layers(*args: Any) -> Any:
+        return recurrent(function, args) if is_padded(args) else function(*args)
+
+    return layers
+
+
+_PER_RUN: dict[Any, Callable[..., Any]] = {
+    functional.batch_norm: batch_norm,
+    torch._weight_norm: weight_norm,
+    functional.normalize: normalize,
+    # Its kernel for the CPU has no mapping: torch would call it for each run.
+    functional.scaled_dot_product_attention: attention,
+    torch.Tensor.view: view,
+    torch.Tensor.__setitem__: put,
+    **BY_FLAGS,
+    **{getattr(torch.Tensor, name): _in_place(name) for name in _IN_PLACE.split()},
+    **{function: _recurrent(function) for function in LAYERS},
+}
