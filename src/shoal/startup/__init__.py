@@ -23,6 +23,7 @@ from shoal.startup.deferral import Finder
 from shoal.startup.deferred_modules import ANYWHERE, IN_OWN_PROCESS, META_KERNELS
 
 SWITCH = "SHOAL_EAGER_IMPORTS"
+_own_process = False
 
 
 @contextmanager
@@ -41,6 +42,8 @@ def defer(*, own_process: bool = False) -> None:
 
     In a process of shoal's own that is more, until it imports code of others: see `complete_torch`.
     """
+    global _own_process
+    _own_process |= own_process
     if not _chosen_against() and not any(isinstance(finder, Finder) for finder in sys.meta_path):
         # In front, or the usual finders would have found the modules already.
         sys.meta_path.insert(0, Finder(IN_OWN_PROCESS if own_process else ANYWHERE))
@@ -64,6 +67,11 @@ def uncollected() -> Iterator[None]:
         if collecting:
             _count_as_old()
             gc.enable()
+
+
+def is_own_process() -> bool:
+    """Whether this process is a command of shoal's, and no program of somebody else's."""
+    return _own_process
 
 
 def keep_what_is_imported() -> None:

@@ -33,7 +33,7 @@ from shoal.instructions import PORTABLE, choose
 from shoal.rundir import RunInfo, StudyInfo, SweepDir
 from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
-from shoal.startup import cheap_imports
+from shoal.startup import cheap_imports, is_own_process, keep_what_is_imported
 from shoal.sweeps.executors import expected
 from shoal.sweeps.processes import dismiss
 
@@ -110,6 +110,8 @@ def launch(
             _tell_of_repeated(jobs)
         with cheap_imports():
             from shoal.app.multirun.sweeping import Sweeping
+        if is_own_process():  # the jobs are needed to the end, too
+            keep_what_is_imported()
         asked = Asked(
             folder=folder,
             jobs={job.hash: job for job in jobs},
