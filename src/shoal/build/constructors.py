@@ -13,18 +13,16 @@ from shoal.aliases import of_the_other
 from shoal.build.annotations import (
     NotAllowedError,
     accepts,
-    choices,
     coerced,
     example,
     in_words,
     names_callable,
-    tensor,
-    wants_tensor,
 )
 from shoal.build.dotted_path import NOT_A_PATH, located
 from shoal.build.hydra_keys import ARGS, OWN, PARTIAL, TARGET, Keys
 from shoal.build.named_constructor import Constructor, constructor
-from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, brief, nearest, raised_at, shown, suggestion
+from shoal.build.setting_check import setting
+from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, brief, raised_at, shown, suggestion
 
 MISSING = "???"
 """What a file has in the place of a value that must be given."""
@@ -131,37 +129,6 @@ def _by_place(args: Sequence[Any], given: Mapping[str, Any], key: str, made: Con
             whose = "its name too" if name in given else "shoal"
             raise ConfigError(f"{key}.{ARGS}", list(args), f"give {name}, which is given by {whose}")
     return named
-
-
-def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -> Any:
-    """A single setting as its annotation has it.
-
-    Raises:
-        ConfigError: where the annotation does not allow it.
-    """
-    try:
-        return tensor(value) if wants_tensor(annotation, value) else coerced(value, annotation)
-    except NotAllowedError:
-        words = choices(annotation)
-        guess = nearest(str(value), words) if words else None
-        instance = example()
-        hint = f"for example {key}={instance}" if instance != shown(value) else None
-        hint = f"did you mean {guess}?" if guess else hint
-        # `2021` in YAML is a number, also where it is meant for a column's name.
-        hint = f"""for the text: '{key}="{value}"'""" if _means_text(value, annotation) else hint
-        raise ConfigError(key, value, f"must be {in_words(annotation)}", hint=hint) from None
-
-
-def _means_text(value: Any, annotation: Any) -> bool:
-    """Whether the digits of a number would do as a text: those of a column that is called 2021."""
-    try:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and coerced(str(value), annotation) == str(value)
-        )
-    except NotAllowedError:
-        return False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import torch
 from annotated_types import Ge, Gt
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from shoal.build.constructors import checked, setting, target
+from shoal.build.constructors import checked, target
+from shoal.build.setting_check import setting
 from shoal.engines import launching, lightning, srun
 from shoal.errors import ConfigError, suggestion
 from shoal.machine import cores, trains_here
