@@ -13,7 +13,7 @@ from killed_runs import faulty
 from rack import RUN, Rack, Row, train
 from shoal.app.start import start
 from shoal.errors import DamagedError, ShoalError
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import RunDir, unsealed
 
 

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from faults import in_child
 from shoal.app.start import start
-from shoal.record import kept_states
+from shoal.record.checkpoints import kept_states
 
 RUN = ["task=parabola", "callbacks.progress=null"]
 

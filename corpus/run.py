@@ -38,7 +38,7 @@ from shoal.engines.loaders import Loaders
 from shoal.engines.modes import Modes
 from shoal.loaded.run import Run
 from shoal.machine import processor
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import read_config
 from shoal.seeding import seed_global
 from shoal.signals import Interrupted

@@ -14,7 +14,7 @@ from shoal.app.resume import resume
 from shoal.errors import ConfigError
 from shoal.loaded.run import Run
 from shoal.optimizers import SGD, Adam, AdamW
-from shoal.record.checkpoint_file import GOING_ON, load
+from shoal.record.checkpoints.checkpoint_file import GOING_ON, load
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -12,7 +12,7 @@ from own_runs import LOADERS, SAMPLES, trained, write_task
 from shoal.app.resume import resume
 from shoal.errors import ConfigError, UsageError
 from shoal.loaded.run import Run
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import Status
 from shoal.signals import Interrupted
 

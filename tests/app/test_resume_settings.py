@@ -15,7 +15,7 @@ from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.config.resume_overrides import FIXED, refuse_fixed
 from shoal.errors import ConfigError, ShoalError, UsageError
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import RunDir, read_history, read_info
 from shoal.rundir.changes import Change
 from shoal.signals import Interrupted

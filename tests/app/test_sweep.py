@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from commands import trained
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import RunDir, Status, read_history, read_info, verify
 from sweeps import SMALL, runs, same, sweep
 

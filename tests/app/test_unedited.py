@@ -12,7 +12,7 @@ from own_runs import write_task
 from shoal.app.resume import resume
 from shoal.errors import ConfigError
 from shoal.loaded.run import Run
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

@@ -14,7 +14,7 @@ from faults import ended, forked
 from faults.training import LONG, OFTEN, train, typed, until
 from shoal.app.resume import resume
 from shoal.errors import ShoalError, UsageError
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import (
     RunDir,
     Status,

@@ -31,7 +31,7 @@ TARGETS = [
     "builtins.eval",
     "shoal.record.environment.subprocess.Popen",
     "shoal.tasks.supervised.pl.Trainer",
-    "shoal.record.recorder.Recorder",
+    "shoal.record.loggers.recorder.Recorder",
     "torch.nn.modules.module.Any",
     "torch.nn.functional.torch.load",
     "torch.load",

@@ -21,7 +21,7 @@ from shoal.engines.vectorized.hook_names import CALLED
 from shoal.engines.vectorized.member import unsupported
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint
-from shoal.record.checkpoint_file import EXTRA, load
+from shoal.record.checkpoints.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, RunInfo, read_history, read_info
 from shoal.sweeps.plan import KNOWN, why_alone
 from spread import one_of

@@ -16,7 +16,7 @@ from shoal.cli import train as main
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.record import stack_of_one
-from shoal.record.checkpoint_file import EXTRA, load
+from shoal.record.checkpoints.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, SweepDir, read_history, read_info, read_sweep, verify
 from shoal.signals import Interrupted
 from spread import turns

@@ -16,8 +16,8 @@ from shoal.errors import UsageError
 from shoal.loaded.conformal import HeldOut, calibrate
 from shoal.loaded.export import export
 from shoal.loaded.sweep import Sweep
-from shoal.record import checkpoint_file
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints import checkpoint_file
+from shoal.record.checkpoints.checkpoint_file import load
 
 
 def rows(n: int, seed: int) -> pl.DataFrame:

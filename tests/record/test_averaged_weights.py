@@ -13,7 +13,7 @@ from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.errors import ConfigError
 from shoal.loaded.run import Run
-from shoal.record.weights import cloned
+from shoal.record.checkpoints.weights import cloned
 from shoal.rundir import RunDir, read_history, read_info
 from shoal.signals import Interrupted
 from spread import turns

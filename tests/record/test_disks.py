@@ -14,7 +14,7 @@ from faults.state import differences, state
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
 from shoal.app.resume import resume
 from shoal.cli import train as main
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import (
     RunDir,
     Status,

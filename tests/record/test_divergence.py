@@ -14,8 +14,8 @@ from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.cli import train as main
 from shoal.names import GRAD_NORM
-from shoal.record.checkpoint_file import load
-from shoal.record.weights import finite
+from shoal.record.checkpoints.checkpoint_file import load
+from shoal.record.checkpoints.weights import finite
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, read_history, read_info, read_sweep
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -14,7 +14,7 @@ import shoal
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.resume import resume
 from shoal.errors import ConfigError, ShoalError
-from shoal.record.recorder import Recorder
+from shoal.record.loggers.recorder import Recorder
 from shoal.rundir import Status
 from shoal.signals import Interrupted
 from stops import Stops

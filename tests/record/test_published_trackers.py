@@ -15,7 +15,7 @@ import pytest
 import shoal
 from shoal.errors import ShoalError
 from shoal.loaded.run import Run
-from shoal.record import trackers
+from shoal.record.loggers import trackers
 from shoal.rundir import Status
 
 pytestmark = [

@@ -15,7 +15,7 @@ import pytest
 from faults import ended, forked
 from faults.training import LONG, OFTEN, SMALL, train, typed, until
 from shoal.record import run_training
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import (
     RunDir,
     Status,

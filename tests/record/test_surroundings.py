@@ -19,7 +19,7 @@ from faults.training import OFTEN, SMALL, train, typed
 from shoal.cli import train as main
 from shoal.machine import named_processor
 from shoal.record import environment
-from shoal.record.readable import readable
+from shoal.record.checkpoints.readable import readable
 from shoal.rundir import (
     RunDir,
     Status,

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 import shoal
 from shoal.errors import ShoalError
-from shoal.record import trackers
+from shoal.record.loggers import trackers
 from shoal.rundir import Status
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -20,7 +20,7 @@ import pytest
 from browser import chromium, needs_browser
 from runs import make_run, make_sweep
 from shoal.errors import UsageError
-from shoal.record.events import EventFile
+from shoal.record.loggers.events import EventFile
 from shoal.review.board import board_folder, chosen_runs, label, preselected
 from shoal.review.catalog import find
 from shoal.review.entries import RunEntry, runs

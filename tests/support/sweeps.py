@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from commands import Ended, trained
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import RunDir, SweepDir, SweepInfo, read_history, read_sweep
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=3"]

@@ -16,7 +16,7 @@ import pytest
 
 from faults import NoMount, assert_refused_without_permission, cut, ended, forked, in_child, small_disk
 from shoal.cli import train as main
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.rundir import RunDir, Status, read_info
 from shoal.sweeps import links
 from sweeps import info, same, statuses

@@ -91,7 +91,7 @@ def _before(run: RunDir, checkpoint: Path, built: Job, trusted: Collection[str])
     from shoal.build.checked_job import job
     from shoal.engines.course import unfit
     from shoal.engines.position import Position
-    from shoal.record.checkpoint_file import EXTRA, load
+    from shoal.record.checkpoints.checkpoint_file import EXTRA, load
 
     state = load(checkpoint)
     was = state[EXTRA]["config"]

@@ -18,7 +18,7 @@ from shoal.checks.check import CheckOfJob, Measured, Occasion
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.errors import ConfigError, brief
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.record.run_training import train
 from shoal.tasks import Supervised
 

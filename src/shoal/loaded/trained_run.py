@@ -86,7 +86,7 @@ class TrainedRun:
 
     def loaded(self, job: Job, which: Which = "best") -> pl.LightningModule:
         """The module of a job with the weights of the run."""
-        from shoal.record.ownership import refuse_another
+        from shoal.record.checkpoints.ownership import refuse_another
 
         state = self._checkpoint(which)
         # By the names in it: some modules make their layers only as a training begins.
@@ -173,7 +173,7 @@ class TrainedRun:
 
     def _columns(self, which: Which) -> Mapping[str, Any]:
         """What the checkpoint says of inputs and predictions; read once while the file is the same."""
-        from shoal.record.checkpoint_file import EXTRA
+        from shoal.record.checkpoints.checkpoint_file import EXTRA
 
         path = self._checkpoint_path(which)
         file = path.stat()
@@ -183,7 +183,7 @@ class TrainedRun:
         return self._known[stamp]
 
     def _checkpoint(self, which: Which) -> dict[str, Any]:
-        from shoal.record.checkpoint_file import load
+        from shoal.record.checkpoints.checkpoint_file import load
 
         return load(self._checkpoint_path(which))
 

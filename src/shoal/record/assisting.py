@@ -14,8 +14,8 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.position import Position
-from shoal.record.checkpoint import Checkpoint
-from shoal.record.checkpoint_file import EXTRA, SealedIO, load
+from shoal.record.checkpoints.checkpoint import Checkpoint
+from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.progress import Progress
 from shoal.signals import unheard
 

@@ -16,7 +16,7 @@ from shoal.fits import measured_fit
 from shoal.models import FormulaNetwork
 from shoal.names import error_name
 from shoal.optimizers import LBFGS, LevenbergMarquardt, why_stopped
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.record.derivative import derivative_rmse
 from shoal.tasks import Data, Split, Supervised
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from shoal.engines.position import Position
-from shoal.record.checkpoint import Checkpoint
+from shoal.record.checkpoints.checkpoint import Checkpoint
 from shoal.signals import STOPPING, Interrupted, listening
 
 

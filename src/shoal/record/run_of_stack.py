@@ -15,14 +15,14 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.names import EPOCH, GRAD_NORM, STEP
 from shoal.record import environment
 from shoal.record.callbacks import unasked
-from shoal.record.checkpoint import checkpoint_of
-from shoal.record.checkpoint_file import EXTRA, SealedIO
+from shoal.record.checkpoints.checkpoint import checkpoint_of
+from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO
+from shoal.record.checkpoints.generator_states import generator_states, restore_generators
 from shoal.record.conclusion import Concluded, concluded, n_parameters
-from shoal.record.generator_states import generator_states, restore_generators
-from shoal.record.hyperparameters import hyperparameters, results
-from shoal.record.run_logger import RunLogger
+from shoal.record.loggers.hyperparameters import hyperparameters, results
+from shoal.record.loggers.run_logger import RunLogger
+from shoal.record.loggers.trackers import tell
 from shoal.record.run_record import RunRecord
-from shoal.record.trackers import tell
 from shoal.rundir import Best, RunDir, RunInfo, Status
 from shoal.rundir.atomic import copy
 from shoal.seeding import seed_global

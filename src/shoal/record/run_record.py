@@ -18,8 +18,8 @@ from shoal.names import EPOCH, STEP
 from shoal.record import environment
 from shoal.record.computing import computing
 from shoal.record.endings import status_of
-from shoal.record.events import EventFile
-from shoal.record.tensorboard import TensorBoard
+from shoal.record.loggers.events import EventFile
+from shoal.record.loggers.tensorboard import TensorBoard
 from shoal.rundir import Best, History, RunDir, RunInfo, Status, read_intact, seal, write_config, write_info
 from shoal.rundir.atomic import remove, sync
 from shoal.rundir.info import now

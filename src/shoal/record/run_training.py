@@ -18,21 +18,21 @@ from shoal.engines.job import Job
 from shoal.engines.position import Position
 from shoal.errors import ShoalError, brief, warn
 from shoal.record import environment
-from shoal.record.checkpoint import Checkpoint, checkpoint_of
-from shoal.record.checkpoint_file import EXTRA, SealedIO, load
+from shoal.record.checkpoints.checkpoint import Checkpoint, checkpoint_of
+from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO, load
+from shoal.record.checkpoints.other_checkpoints import place_in
+from shoal.record.checkpoints.ownership import refuse_another, refuse_part_of_an_epoch
 from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
-from shoal.record.hyperparameters import hyperparameters, results
 from shoal.record.interruption import Interruption
-from shoal.record.other_checkpoints import place_in
-from shoal.record.other_loggers import finishing
-from shoal.record.ownership import refuse_another, refuse_part_of_an_epoch
+from shoal.record.loggers.hyperparameters import hyperparameters, results
+from shoal.record.loggers.other_loggers import finishing
+from shoal.record.loggers.recorder import Recorder
+from shoal.record.loggers.trackers import following, usable
 from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
-from shoal.record.recorder import Recorder
 from shoal.record.run_record import RunRecord
-from shoal.record.trackers import following, usable
 from shoal.rundir import RunDir, RunInfo, Status, claim, heartbeat, write_text
 from shoal.rundir.atomic import UnwritableError
 from shoal.rundir.heartbeat import beating

@@ -20,13 +20,13 @@ from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.record.callbacks import unasked
-from shoal.record.checkpoint import Checkpoint
-from shoal.record.checkpoint_file import EXTRA, SealedIO
+from shoal.record.checkpoints.checkpoint import Checkpoint
+from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO
 from shoal.record.endings import Diverged
 from shoal.record.interruption import Interruption
+from shoal.record.loggers.recorder import Recorder
 from shoal.record.progress import Progress
 from shoal.record.rate_told import tell_rate
-from shoal.record.recorder import Recorder
 from shoal.seeding import seed_global
 from shoal.step.unfit import CannotStackError
 from shoal.tasks.announce import announce

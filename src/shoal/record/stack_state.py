@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.engines.vectorized.running import Running
 from shoal.errors import DamagedError
-from shoal.record.checkpoint_file import EXTRA, SealedIO, load
+from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.run_of_stack import Track
 from shoal.rundir.atomic import together
 

@@ -25,13 +25,13 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.engines.vectorized.timing import slower
 from shoal.errors import brief
 from shoal.record import environment
-from shoal.record.checkpoint import Checkpoint, checkpoint_of
+from shoal.record.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.computing import tell_of_others
 from shoal.record.endings import status_of
 from shoal.record.interruption import Interruption
-from shoal.record.run_logger import RunLogger
+from shoal.record.loggers.run_logger import RunLogger
+from shoal.record.loggers.scalars import encoded
 from shoal.record.run_of_stack import StackRun, Track
-from shoal.record.scalars import encoded
 from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_runs_fault
 from shoal.record.stack_state import StackState
 from shoal.rundir import RunInfo, Status, claim

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tensorboard.compat.proto.event_pb2 import Event
 
-from shoal.record.checkpoint_file import EXTRA, load
+from shoal.record.checkpoints.checkpoint_file import EXTRA, load
 from shoal.rundir import RunDir, read_info
 
 

@@ -12,7 +12,7 @@ from shoal.engines.job import Job
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import AUTO, judge, measured, way_of
 from shoal.names import DERIVATIVE, VAL_LOSS, halved
-from shoal.record.checkpoint import checkpoint_of
+from shoal.record.checkpoints.checkpoint import checkpoint_of
 from shoal.record.derivative import has_derivative
 from shoal.review.values import rises
 from shoal.rundir import RunInfo, Status

@@ -17,7 +17,7 @@ from shoal.models import FormulaNetwork
 from shoal.names import STEP
 from shoal.pictures import Bars, Chart, Confusion, Dots, Level, Line, Mark, Panel
 from shoal.pictures.beside import drawn
-from shoal.record.checkpoint_file import load
+from shoal.record.checkpoints.checkpoint_file import load
 from shoal.record.conclusion import predicted
 from shoal.record.derivative import grid, slopes
 from shoal.record.figures.colors import BLUE, COLORS, DARK, GRAY, ORANGE

@@ -7,7 +7,7 @@ from typing import Any
 
 from shoal.names import IMMATERIAL, LR
 from shoal.override_words import key_of
-from shoal.record.events import SINGLE
+from shoal.record.loggers.events import SINGLE
 from shoal.rundir import Best, RunInfo
 
 UNRELATED = (*IMMATERIAL, "threads", "expect", "hydra", "logger", "callbacks.progress")

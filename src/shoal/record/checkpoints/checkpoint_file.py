@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from shoal.errors import DamagedError, brief
-from shoal.record.readable import readable
+from shoal.record.checkpoints.readable import readable
 from shoal.rundir import sealed, unsealed, write_bytes
 
 GOING_ON = "going_on"

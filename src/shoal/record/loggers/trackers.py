@@ -14,10 +14,10 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 from shoal.engines.job import Job
 from shoal.errors import brief, warn
 from shoal.names import STEP
-from shoal.record.hyperparameters import hyperparameters
-from shoal.record.other_loggers import finishing
-from shoal.record.recorder import Recorder
-from shoal.record.tensorboard import TensorBoard
+from shoal.record.loggers.hyperparameters import hyperparameters
+from shoal.record.loggers.other_loggers import finishing
+from shoal.record.loggers.recorder import Recorder
+from shoal.record.loggers.tensorboard import TensorBoard
 from shoal.rundir import RunDir, RunInfo
 
 _CALLS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")

@@ -17,11 +17,11 @@ from shoal.engines.modes import with_modes
 from shoal.engines.position import Position
 from shoal.errors import ConfigError, suggestion
 from shoal.judging import AUTO, Direction, Mode, better, judge, part_of, way_of
-from shoal.record.checkpoint_file import EXTRA
-from shoal.record.generator_states import generator_states, restore_generators
-from shoal.record.kept_states import KeptStates
-from shoal.record.readable import readable, refuse_unreadable, tell_of_objects
-from shoal.record.weights import cloned, equal, finite, show
+from shoal.record.checkpoints.checkpoint_file import EXTRA
+from shoal.record.checkpoints.generator_states import generator_states, restore_generators
+from shoal.record.checkpoints.kept_states import KeptStates
+from shoal.record.checkpoints.readable import readable, refuse_unreadable, tell_of_objects
+from shoal.record.checkpoints.weights import cloned, equal, finite, show
 from shoal.rundir import Best, RunDir
 from shoal.tasks.announce import announce
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 
-from shoal.record.events import EventFile, framed
+from shoal.record.loggers.events import EventFile, framed
 
 
 class Experiment(SummaryWriter):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from shoal.record.recorder import experiment_of
+from shoal.record.loggers.recorder import experiment_of
 from shoal.record.run_record import RunRecord
 from shoal.rundir import RunDir
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from shoal.record.checkpoint_file import EXTRA, SealedIO
-from shoal.record.weights import equal
+from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO
+from shoal.record.checkpoints.weights import equal
 from shoal.rundir import RunDir
 from shoal.rundir.atomic import copy
 

@@ -127,7 +127,7 @@ def experiment_of(record: RunRecord) -> Any:
     if record.events is None:
         warn("self.logger.experiment writes nothing: there is no event file without logger=tensorboard")
         return _DummyExperiment()
-    from shoal.record.summary_writer import Experiment  # late: few runs need it
+    from shoal.record.loggers.summary_writer import Experiment  # late: few runs need it
 
     return Experiment(record.events, record.run.path)
 

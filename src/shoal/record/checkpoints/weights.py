@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoal.record.checkpoint_file import EXTRA, GOING_ON
+from shoal.record.checkpoints.checkpoint_file import EXTRA, GOING_ON
 
 
 def finite(tensors: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import numpy
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from shoal.record.events import framed
+from shoal.record.loggers.events import framed
 
 
 def encoded(names: Sequence[str], values: Sequence[Sequence[float]], *, step: int, wall_time: float) -> list[bytes]:
