@@ -31,7 +31,7 @@ from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
 from shoal.step.compiled import program
 from shoal.step.exact.guard import Guard

@@ -22,8 +22,8 @@ from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from shoal import machine
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.losses import MeanSquaredError

@@ -36,9 +36,9 @@ from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.stack.allocator import keep_memory
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.likeness import unlike_alone
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
 from shoal.losses import CrossEntropy, MeanSquaredError
 from shoal.models import Model

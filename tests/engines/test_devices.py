@@ -23,9 +23,9 @@ from shoal.app.multirun.devices import on_devices
 from shoal.engines import lightning
 from shoal.engines.launching import device_of, in_one_process
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.likeness import unlike_alone
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.size import FEWEST, MOST
 from shoal.machine import PLACE

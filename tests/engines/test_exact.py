@@ -21,7 +21,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.update import Update
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
 from shoal.step.compiled import kernel, operations

@@ -14,8 +14,8 @@ from driven import Kept, job
 from own_modules import Wave
 from shoal.engines.job import Job
 from shoal.engines.vectorized.driver import fit
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel

@@ -20,10 +20,10 @@ from driven import job as described
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver, timing
-from shoal.engines.vectorized.failure_words import reason
-from shoal.engines.vectorized.hook_names import CALLED
-from shoal.engines.vectorized.likeness import unlike_alone
+from shoal.engines.vectorized.hooks.hook_names import CALLED
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.failure_words import reason
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD
 from shoal.record import stack_of_one

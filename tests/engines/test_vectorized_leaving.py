@@ -11,9 +11,9 @@ import leaving
 from driven import Kept
 from shoal.engines import lightning
 from shoal.engines.vectorized.driver import fit
-from shoal.engines.vectorized.failure_words import reason
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.failure_words import reason
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.step.unfit import CannotStackError
 from styled import job_of

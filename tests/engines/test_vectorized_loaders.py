@@ -35,8 +35,8 @@ from shoal.engines.sampled import Sampled
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.streamed import Streamed
 from shoal.engines.vectorized.driver import fit
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel

@@ -15,8 +15,8 @@ from driven import Kept, job
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
 from shoal.engines.vectorized.driver import fit
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own
 from shoal.models import Own as OwnModel

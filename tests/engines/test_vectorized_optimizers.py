@@ -18,8 +18,8 @@ from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.gone_on import go_on_from
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel

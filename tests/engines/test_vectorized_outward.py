@@ -18,8 +18,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.step.outward import nothing_left
 from shoal.step.unfit import CannotStackError

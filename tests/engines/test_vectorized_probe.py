@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from shoal.engines.stack.stack import Stack
-from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.probing.probe import probe
 from shoal.engines.vectorized.signature import difference, signature, unstackable
 from shoal.optimizers import SGD, Adam, Optimizer
 from shoal.step.captured import CapturedStep

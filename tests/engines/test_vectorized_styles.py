@@ -12,9 +12,9 @@ import styled
 from driven import Kept
 from shoal.engines import lightning
 from shoal.engines.vectorized.driver import fit
-from shoal.engines.vectorized.failure_words import reason
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.failure_words import reason
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.step.unfit import CannotStackError
 from shoal.sweeps.plan import why_alone

@@ -15,7 +15,7 @@ from layers import Network, networks
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.losses import CrossEntropy, Huber, LossFunction, MeanAbsoluteError, MeanSquaredError

@@ -14,8 +14,8 @@ from driven import Kept
 from own_runs import LOADERS, write_task
 from shoal.app.composed_job import composed_job
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.names import VAL_LOSS
 

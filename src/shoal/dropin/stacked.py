@@ -25,7 +25,7 @@ from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.stepping import begun_anew, fitted
 from shoal.engines.stack.update import Update
-from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.probing.probe import probe
 from shoal.seeding import generators_restored
 from shoal.step.clock import Clock
 from shoal.step.compiled.program import Heat

@@ -7,7 +7,7 @@ from typing import Any
 
 from shoal.dropin.untouched import Untouched
 from shoal.dropin.waiting import Waiting
-from shoal.engines.vectorized.own_step import by_itself
+from shoal.engines.vectorized.probing.own_step import by_itself
 from shoal.seeding import generators_restored
 from shoal.step.drawn.ahead import Ahead, Draw, NotingClock
 from shoal.step.metered import MeteredStep

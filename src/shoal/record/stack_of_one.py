@@ -14,11 +14,11 @@ from shoal.engines.position import Position
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.gone_on import go_on_from
-from shoal.engines.vectorized.likeness import unlike_alone
+from shoal.engines.vectorized.hooks.tried import callbacks_as_they_were
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
-from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.record.callbacks import unasked
 from shoal.record.checkpoints.checkpoint import Checkpoint
 from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO

@@ -15,10 +15,10 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.failure_words import of_mapping, reason
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.failure_words import of_mapping, reason
+from shoal.engines.vectorized.probing.likeness import unlike_alone
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.steps import Steps

@@ -17,10 +17,10 @@ from shoal.build.checked_job import job as build
 from shoal.engines import lightning
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver
-from shoal.engines.vectorized.failure_words import reason
-from shoal.engines.vectorized.likeness import unlike_alone
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.rehearsal import rehearse
+from shoal.engines.vectorized.probing.failure_words import reason
+from shoal.engines.vectorized.probing.likeness import unlike_alone
+from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.timing import slower

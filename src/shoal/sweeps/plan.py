@@ -16,10 +16,10 @@ from shoal.engines.launching import on_host
 from shoal.engines.stack.averaging import Averaging, why_apart
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
-from shoal.engines.vectorized import failure_words
-from shoal.engines.vectorized.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
-from shoal.engines.vectorized.hooked import begun
+from shoal.engines.vectorized.hooks.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
+from shoal.engines.vectorized.hooks.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
+from shoal.engines.vectorized.probing import failure_words
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
 from shoal.record import Checkpoint, EarlyStopping, GradientNorm, LearningRate, Progress

@@ -28,7 +28,7 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.layers import log_layers
 from shoal.engines.vectorized.listener import Listener
-from shoal.engines.vectorized.rehearsal import shrink
+from shoal.engines.vectorized.probing.rehearsal import shrink
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.stack_batches import StackBatches
 from shoal.losses import Loss

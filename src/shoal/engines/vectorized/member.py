@@ -17,8 +17,8 @@ from shoal.engines.length import horizon, n_batches
 from shoal.engines.stack.rates import Rate, beyond_rate
 from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.vectorized.configured import own_optimizer
-from shoal.engines.vectorized.hook_names import called
-from shoal.engines.vectorized.run_trainer import RunTrainer
+from shoal.engines.vectorized.hooks.hook_names import called
+from shoal.engines.vectorized.hooks.run_trainer import RunTrainer
 from shoal.judging import Direction, Mode, way_of
 from shoal.schedulers import Horizon, TorchScheduler
 from shoal.seeding import generators_restored, seed_global

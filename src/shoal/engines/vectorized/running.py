@@ -15,14 +15,14 @@ from shoal.engines.position import Position
 from shoal.engines.stack.halving import Halving
 from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.stack import SMALLEST, Stack, state_dict_of
-from shoal.engines.vectorized.hooked import Hooks
+from shoal.engines.vectorized.hooks.hooked import Hooks
+from shoal.engines.vectorized.hooks.tried import callbacks_as_they_were
 from shoal.engines.vectorized.judge import Judge
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.new_stack import new_stack
 from shoal.engines.vectorized.run_epoch import Ending, RunEpoch
 from shoal.engines.vectorized.run_state import Moment, PutBy, checkpoint
 from shoal.engines.vectorized.steps import Steps
-from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.schedulers import Horizon
 from shoal.step.drawn.keys import StepKeys
 from shoal.step.logged import Stage

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.steady import steady
-from shoal.engines.vectorized.own_step import by_itself
+from shoal.engines.vectorized.probing.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 from shoal.step.clock import Clock

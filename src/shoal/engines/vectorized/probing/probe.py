@@ -21,10 +21,10 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import fetched
 from shoal.engines.stack.stack import Stack
-from shoal.engines.vectorized.failure_words import place_of, reason
-from shoal.engines.vectorized.leavings import Trial, state_of, unknown
-from shoal.engines.vectorized.own_step import Alone, by_itself, doubled
-from shoal.engines.vectorized.writes import Writes
+from shoal.engines.vectorized.probing.failure_words import place_of, reason
+from shoal.engines.vectorized.probing.leavings import Trial, state_of, unknown
+from shoal.engines.vectorized.probing.own_step import Alone, by_itself, doubled
+from shoal.engines.vectorized.probing.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 from shoal.step.attributes import own_settings
 from shoal.step.captured import CapturedStep

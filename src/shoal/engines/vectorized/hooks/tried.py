@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shoal.engines.job import Job
-from shoal.engines.vectorized.hook_names import CALLED, called
+from shoal.engines.vectorized.hooks.hook_names import CALLED, called
 from shoal.step.unfit import CannotStackError
 
 _OF_MEMBERS = {"log", "log_dict"}

@@ -15,11 +15,11 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from shoal.engines.stack.stack import Stack
-from shoal.engines.vectorized.hook_logging import logging_in
-from shoal.engines.vectorized.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
+from shoal.engines.vectorized.hooks.hook_logging import logging_in
+from shoal.engines.vectorized.hooks.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
+from shoal.engines.vectorized.hooks.tried import callbacks_as_they_were
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
-from shoal.engines.vectorized.tried import callbacks_as_they_were
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
 from shoal.step.attributes import Attributes, content
 from shoal.step.left import Left, refuse, watched

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from shoal.engines.length import n_of
 from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
-from shoal.engines.vectorized.probe import probe
+from shoal.engines.vectorized.hooks.told import told
+from shoal.engines.vectorized.probing.probe import probe
 from shoal.engines.vectorized.running import Running
-from shoal.engines.vectorized.told import told
 from shoal.step.clock import Clock
 
 COMPARED = 16

@@ -13,7 +13,7 @@ from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.stack import Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.vectorized.probe import outside
+from shoal.engines.vectorized.probing.probe import outside
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 from shoal.step.clock import Clock
