@@ -45,6 +45,8 @@ ROWS: list[tuple[str, str, str]] = [
     ("optimizer.lr=0.1,0.2", "optimizer.lr=0.1,0.2 (command line): a sweep needs -m", "'optimizer.lr=[0.1,0.2]'"),
     ("seed=range(3)", "seed=range(3) (command line): a sweep needs -m", "seed=VALUE"),
     ("optimizer.lr=[1,", "optimizer.lr=[1, (command line): cannot be read", "quote"),
+    ("model.x=--a=2", "model.x=--a=2 (command line): cannot be read", "in a list 'model.x=[\"--a=2\"]'"),
+    ("model.x=[--a=2,-b]", "model.x=[--a=2,-b] (command line): cannot be read", 'quotes: \'model.x=["--a=2","-b"]\''),
     ("task.batch_size=0", "task.batch_size=0 (command line): must be an integer of at least 1, auto", "example"),
     ("task.batch_size=-4", "task.batch_size=-4 (command line): must be an integer of at least 1, auto", "example"),
     ("task.batch_size=1.5", "task.batch_size=1.5 (command line): must be an integer of at least 1, auto", "example"),

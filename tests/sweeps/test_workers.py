@@ -371,6 +371,11 @@ def test_a_sweep_elsewhere_has_the_jobs_of_the_sweep_here(workdir: Path) -> None
             ["workers=ssh", "workers.hosts=[]"],
             "workers.hosts=[] (command line): must be a list of texts, at least 1 of",
         ),
+        (
+            ["workers=slurm", 'workers.extra="--mem=2G"'],
+            "workers.extra=--mem=2G (command line): must be a list of texts\n"
+            "  for a list of one: 'workers.extra=[\"--mem=2G\"]'",
+        ),
         (["workers=slurm", "sweep.processes=2"], "sweep.processes=2 (command line): is for worker processes of this"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from shoal.build.annotations import NotAllowedError, choices, coerced, in_words, tensor, wants_tensor
@@ -25,7 +26,15 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         hint = f"did you mean {guess}?" if guess else hint
         # `2021` in YAML is a number, also where it is meant for a column's name.
         hint = f"""for the text: '{key}="{value}"'""" if _means_text(value, annotation) else hint
+        hint = f"""for a list of one: '{key}=["{value}"]'""" if _means_list(value, annotation) else hint
         raise ConfigError(key, value, f"must be {in_words(annotation)}", hint=hint) from None
+
+
+def _means_list(value: Any, annotation: Any) -> bool:
+    """Whether a text would do as the only one of a list."""
+    with suppress(NotAllowedError):
+        return isinstance(value, str) and list(coerced([value], annotation)) == [value]
+    return False
 
 
 def _means_text(value: Any, annotation: Any) -> bool:

@@ -17,6 +17,7 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 from yaml.reader import ReaderError
 
+from shoal.commas import parts
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.slips import chosen_elsewhere, set_elsewhere, word_elsewhere
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, first_line, nearest, suggestion
@@ -69,8 +70,20 @@ def _unparsable(error: OverrideParseException) -> ShoalError:
         return UsageError(f"{error.override}: must be KEY=VALUE", hint=hint)
     # What ANTLR says of a letter that the grammar does not know is the name of one of its classes.
     said = re.sub(r"^LexerNoViableAltException: .*", "an unexpected character", first_line(error))
-    hint = "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
+    hint = _in_quotes(key, value) or "quote what the shell or the grammar would take apart: 'key=\"a, b\"', 'key=[1,2]'"
     return ConfigError(key, value, f"cannot be read: {said}", hint=hint, source=COMMAND_LINE)
+
+
+def _in_quotes(key: str, value: str) -> str | None:
+    """How a value is a text, or a list of texts; None where quotes are no way out."""
+    listed = value.startswith("[") and value.endswith("]")
+    texts = [each.strip() for each in (parts(value[1:-1]) if listed else [value])]
+    # Whoever wrote quotes, or what only the grammar has a use for, meant something else.
+    if not all(texts) or any(mark in text for mark in "'\"\\$[](){}" for text in texts):
+        return None
+    quoted = ",".join(f'"{each}"' for each in texts)
+    as_text = "" if listed else f"'{key}={quoted}', or in a list "
+    return f"in quotes: {as_text}'{key}=[{quoted}]'"
 
 
 def _no_such_choice(error: MissingConfigException, overrides: list[str]) -> ShoalError:
