@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import info, runs, statuses, sweep
+from shoal.sweeps import block_training
+from sweeps import info, runs, same, statuses, sweep
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -86,3 +87,19 @@ def test_a_dry_run_shows_jobs_stacks_reasons_and_time_and_writes_nothing(workdir
     assert "alone: 1, 3: engine=lightning" in found.stdout
     assert "about 0:0" in found.stdout
     assert list(workdir.iterdir()) == []
+
+
+def test_a_process_that_trains_for_two_sweeps_traces_the_steps_of_each(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["seed=0,1", "sweep.processes=0"]
+    sweep(*small, "model.activation=relu", "hydra.sweep.dir=alone")
+    known: block_training.Known = {}
+    train_block = block_training.train_block
+    monkeypatch.setattr(block_training, "train_block", lambda block, report, _: train_block(block, report, known))
+
+    for activation in ("tanh", "relu"):  # of equal shapes, so that steps of the one would do for the other
+        sweep(*small, f"model.activation={activation}", f"hydra.sweep.dir={activation}")
+
+    assert len(known) == 1
+    assert all(same(mine, own) for mine, own in zip(runs("relu"), runs("alone"), strict=True))

@@ -141,7 +141,7 @@ def test_nothing_is_left_to_say_when_all_is_done(clock: Clock) -> None:
 
 
 def test_a_reason_that_keeps_a_whole_block_apart_is_told_once_for_its_group() -> None:
-    stacks = [replace(block(numbers), group=0) for numbers in ([0, 1], [2, 3], [4, 5])]
+    stacks = [replace(block(numbers), group="a") for numbers in ([0, 1], [2, 3], [4, 5])]
     told: list[str] = []
     alone: list[Block] = []
 

@@ -45,8 +45,11 @@ class Block:
     """When the runs of a stack are compared, and how many of them go on."""
     exact: bool = True
     """Whether runs of a stack that get other bits in it than alone are trained each by itself."""
-    group: int | None = None
-    """Blocks of one group have runs of one kind: a process uses the compiled steps of one block for the next."""
+    group: str | None = None
+    """Blocks of one group have runs of one kind: a process uses the compiled steps of one block for the next.
+
+    No group of another launch or another sweep is called the same.
+    """
     lease: Path | None = None
     """A file: what the block's process writes counts as long as it is there. None: it always counts."""
 

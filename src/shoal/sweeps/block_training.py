@@ -50,8 +50,8 @@ REPORT_SECONDS = 0.5
 """How often a block says how far it is."""
 
 
-Known = dict[int, Steps]
-"""The steps of the group that this process trained last, by its number."""
+Known = dict[str, Steps]
+"""The steps of the group that this process trained last, by its name."""
 
 
 def train_block(block: Block, report: Report, known: Known) -> None:

@@ -73,7 +73,7 @@ class Execution:
         self._losses: Counter[int] = Counter()
         """How often a run was lost with its worker."""
         self._in_training: list[Block] = []
-        self._apart_groups: set[int] = set()
+        self._apart_groups: set[str] = set()
         """Groups of which it is told already that they train alone."""
 
     def run(self, blocks: Sequence[Block]) -> None:
@@ -191,7 +191,7 @@ class Execution:
         # In front, since these had begun; extendleft turns their order round, so that the stack comes first.
         self._queue.extendleft(again)
 
-    def _whole_group(self, group: int, numbers: list[int]) -> list[int]:
+    def _whole_group(self, group: str, numbers: list[int]) -> list[int]:
         """Let what keeps a whole block from stacking hold for its group; the jobs of which the user is told."""
         if group in self._apart_groups:
             return []

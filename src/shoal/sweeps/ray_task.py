@@ -50,7 +50,7 @@ def _in(folder: str | None) -> Iterator[None]:
 
 
 @cache
-def _known() -> dict[int, Any]:
+def _known() -> dict[str, Any]:
     """The steps of the group that this process trained last: a process of Ray's does one task after the other."""
     return {}
 

@@ -44,8 +44,10 @@ class Blocks:
 
     def _stack(self, assignments: tuple[Assignment, ...], name: str, group: int | None = None) -> Block:
         state = self.asked.folder.blocks / name
+        # By the sweep's id and the launch as well: a process of Ray's may train for several.
+        named = None if group is None else f"{self.ledger.info.id}, launch {self.ledger.info.launches}, group {group}"
         exact, halving = self.asked.settings.exact, self.asked.settings.halving
-        return Block(assignments, stacked=True, state=state, halving=halving, exact=exact, group=group)
+        return Block(assignments, stacked=True, state=state, halving=halving, exact=exact, group=named)
 
     def _interrupted(self, todo: Sequence[int]) -> list[Block]:
         """The stacks that left a state behind, with all their members: the state is that of all of them."""
