@@ -13,11 +13,13 @@ from shoal.fits import bands as half_widths
 from shoal.fits import possible
 from shoal.losses import LossFunction
 from shoal.models import FormulaNetwork
+from shoal.models.fitted_functions import OwnCode
 from shoal.pictures import Band, ErrorBars, Line, Mark, Panel
 from shoal.record.figures.colors import COLORS, GRAY
 from shoal.tasks import Data
 
-_POINTS = 300
+_POINTS, _POINTS_OF_CODE = 300, 100
+"""Where a curve is computed. Code takes its time: the slopes of one that integrates take the square of it."""
 _MOST = 2000
 """Samples drawn at most."""
 _SHADES = {"prediction": 0.15, "confidence": 0.35}
@@ -35,7 +37,8 @@ def formula_panel(
     [(column, place)] = network.places.items()
     x, y = data.train.x[:_MOST].double(), data.train.y[:_MOST].reshape(len(data.train.x[:_MOST]), -1).double()
     weight = _beside(None if data.train.weight is None else data.train.weight[:_MOST].double(), y)
-    at = torch.linspace(float(x[:, place].min()), float(x[:, place].max()), _POINTS, dtype=torch.float64)
+    n_points = _POINTS_OF_CODE if isinstance(network.curves, OwnCode) else _POINTS
+    at = torch.linspace(float(x[:, place].min()), float(x[:, place].max()), n_points, dtype=torch.float64)
     marks: list[Mark] = []
     if not network.groups:
         curves = _curves(network, loss, fit, at[:, None])
@@ -50,7 +53,7 @@ def formula_panel(
         own = x[:, mark] > 0
         marks.append(_data(x[own, place], y[own, 0], weight[own, 0], color, None))
         # A group's mark is a column that is 1 in its own rows and 0 in all others.
-        points = torch.zeros(_POINTS, x.shape[1], dtype=torch.float64)
+        points = torch.zeros(n_points, x.shape[1], dtype=torch.float64)
         points[:, place], points[:, mark] = at, 1
         of_group = {kind: each[:, 0] for kind, each in _curves(network, loss, fit, points).items()}
         marks += _curve(at, of_group, color, name, {"confidence": None}, loss)
