@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,8 @@ _REDUCERS = (  # of code that `ast.unparse` has written
 )
 LARGEST_CIRCLE = 2
 """Files that may need each other: a class and what one of its methods asks for."""
+LARGEST_ROOM = 1 / 6
+"""Share of all lines that a folder at the top may have: one that grows beyond it has become two."""
 
 
 def test_no_more_than_two_files_import_each_other_in_a_circle() -> None:
@@ -144,6 +147,17 @@ def test_no_two_modules_or_classes_have_one_name_for_two_ideas() -> None:
     several = {name for name, found in homes.items() if len(found) > 1}
 
     assert several == ONE_IDEA
+
+
+def test_no_folder_at_the_top_has_more_than_a_sixth_of_all_lines() -> None:
+    rooms = Counter[str]()
+    for name, path in _modules().items():
+        rooms[".".join(name.split(".")[:2])] += len(path.read_text(encoding="utf-8").splitlines())
+
+    [(largest, lines)] = rooms.most_common(1)
+
+    assert len(rooms) > 30
+    assert lines / rooms.total() < LARGEST_ROOM, largest
 
 
 def test_comments_say_why_beside_four_of_a_hundred_lines() -> None:
