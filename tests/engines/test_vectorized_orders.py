@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -45,6 +47,16 @@ def test_orders_without_a_compiler_are_drawn_by_torch(monkeypatch: pytest.Monkey
     draws = Permutations(pays=0)
 
     assert all(torch.equal(draws(SEEDS, 50), by_torch(SEEDS, 50)) for _ in range(2))
+
+
+def test_orders_are_drawn_by_torch_where_what_was_compiled_cannot_be_loaded(
+    at_once: Permutations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at_once._library.ready()
+    monkeypatch.setattr(at_once._library, "_path", tmp_path / "gone.so")
+
+    assert all(torch.equal(at_once(SEEDS, 50), by_torch(SEEDS, 50)) for _ in range(2))
+    assert not at_once._agrees
 
 
 def test_drawing_orders_leaves_torchs_own_generator_as_it_is(at_once: Permutations) -> None:

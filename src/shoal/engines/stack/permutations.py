@@ -45,7 +45,8 @@ class Permutations:
         if self._failed or self._left > 0:
             return False
         try:
-            return self._library.ready()
+            # The function itself, too: what was compiled may be gone, or have been another process's to finish.
+            return self._library.ready() and bool(self._function)
         except CannotCompileError:
             self._failed = True
             return False
