@@ -9,7 +9,7 @@ import typer
 
 from shoal.cli.arguments import OUTPUTS, References, Root, Where, references_to
 from shoal.errors import UsageError
-from shoal.startup import uncollected
+from shoal.startup.collecting import uncollected
 
 if TYPE_CHECKING:
     from shoal.review.entries import Entry

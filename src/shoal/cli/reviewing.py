@@ -12,7 +12,7 @@ import typer
 from shoal.cli.arguments import OUTPUTS, AsJson, Paths, Reference, References, Root, Where
 from shoal.cli.exactly import print_exactly
 from shoal.errors import UsageError
-from shoal.startup import uncollected
+from shoal.startup.collecting import uncollected
 
 if TYPE_CHECKING:
     from shoal.review.entries import Entry, RunEntry

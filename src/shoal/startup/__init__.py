@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shoal.startup.collecting import uncollected
 from shoal.startup.deferral import Finder
 from shoal.startup.deferred_modules import ANYWHERE, IN_OWN_PROCESS, META_KERNELS
 
@@ -56,19 +57,6 @@ def complete_torch() -> None:
             finder.defer_no_more(META_KERNELS)
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Look for no garbage within this, where next to everything that is made stays."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            _count_as_old()
-            gc.enable()
-
-
 def is_own_process() -> bool:
     """Whether this process is a command of shoal's, and no program of somebody else's."""
     return _own_process
@@ -81,15 +69,6 @@ def keep_what_is_imported() -> None:
     """
     if not _chosen_against():
         gc.freeze()
-
-
-def _count_as_old() -> None:
-    """Put all that is alive among the objects that are seldom looked through, which saves 0.1 s of looking now."""
-    # Where somebody has frozen objects they are to stay so.
-    if not gc.get_freeze_count():
-        gc.freeze()
-        # What is thawed is in the oldest generation, wherever it was before.
-        gc.unfreeze()
 
 
 def _chosen_against() -> bool:

@@ -11,6 +11,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, ClassVar
 
+from shoal.startup.collecting import uncollected
+
 _IMPORT_SYSTEM = ("importlib._bootstrap", "importlib._bootstrap_external", __name__)
 _KNOWN_FROM_THE_START = frozenset(
     {"__name__", "__loader__", "__package__", "__path__", "__file__", "__cached__", "__class__"}
@@ -65,7 +67,8 @@ class Deferral(ABC):
             self.spec.loader = self.loader
             self.module.__loader__ = self.loader
             try:
-                self.loader.exec_module(self.module)
+                with uncollected():
+                    self.loader.exec_module(self.module)
                 self.settle()
             except BaseException:
                 self.started = False  # whoever asks next gets the error too, as after an import that failed

@@ -29,7 +29,7 @@ from shoal.rundir import (
     write_bytes,
 )
 from shoal.rundir.log import quiet_logging
-from shoal.startup import uncollected
+from shoal.startup.collecting import uncollected
 from shoal.sweeps.processes import beside
 from shoal.sweeps.summary import ranked
 
