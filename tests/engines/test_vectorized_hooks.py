@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import Logger
+from torch.utils import _pytree as pytree
 
 import hooked
+import styled
 from driven import Kept
 from driven import job as described
 from shoal.engines import lightning
@@ -189,13 +193,29 @@ def test_a_callback_with_hooks_of_batches_trains_alone() -> None:
 def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     running = Running([Member.of(job(hooked.Fitted, seed, n=20)) for seed in range(4)])
     running.steps.guard.on = False
-    figures = iter([0.040, 0.002, 0.004, 0.002])
+    figures = iter([0.040, 0.002, 0.004, 0.0007, *[0.004, 0.002] * 2])
     monkeypatch.setattr(timing, "shortest", lambda do, tries: next(figures))
 
     assert timing.slower(running) == (
-        "a step takes 10.0 ms a run in a stack of 4, and 2.3 ms alone; another sweep.block may do better"
+        "an epoch takes 21.0 ms a run in a stack of 4, and 5.6 ms alone; another sweep.block may do better"
     )
     assert timing.slower(running) is None
+
+
+@pytest.mark.parametrize("kind", [hooked.Fitted, styled.Style])
+def test_to_take_the_time_of_steps_changes_nothing(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running([Member.of(job(kind, seed, n=20)) for seed in range(4)])
+    running.steps.guard.on = False
+    before = copy.deepcopy([running.state_dict(), [member.module.state_dict() for member in running.members]])
+    taken: list[str] = []
+    monkeypatch.setattr(timing, "shortest", lambda do, tries: (do(), taken.append("step"), 0.001)[-1])
+
+    timing.slower(running)
+
+    after = [running.state_dict(), [member.module.state_dict() for member in running.members]]
+    assert len(taken) == 4
+    every = [[leaf for leaf in pytree.tree_leaves(each) if isinstance(leaf, torch.Tensor)] for each in (before, after)]
+    assert all(torch.equal(*pair) for pair in zip(*every, strict=True))
 
 
 def test_a_run_whose_hooks_a_sanity_check_calls_trains_alone() -> None:

@@ -2,58 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from shoal.engines.stack.gathered import side_by_side
+from shoal.engines.length import n_batches, n_of
+from shoal.engines.stack.closures import asks
+from shoal.engines.stack.epoch import Training
+from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
+from shoal.engines.stack.stepping import begun_anew
 from shoal.engines.vectorized.probing.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 from shoal.step.clock import Clock
+from shoal.step.logged import Stage
 from shoal.step.shortest import shortest
 
 AROUND = 3e-4
-"""Seconds that a step alone takes beside its forward and backward: what Lightning and the optimizer do around it."""
+"""Seconds that a step alone takes beside forward, backward and update: what Lightning does around it."""
 MARGIN = 1.15
 """How much slower a stack must be: a program that runs for long is compiled, and then saves a fifth."""
 TRIES = 3
 FEWEST = 4
 """Runs of a stack for which it is worth measuring."""
+Timed = tuple[int, Callable[[], object], Callable[[], object]]
+"""How often an epoch takes a step, the step of all runs, and that of the first by itself."""
 
 
 def slower(running: Running) -> str | None:
-    """Why these runs are faster by themselves, with the figures; None where they are not."""
-    found, n = running.filled, len(running.live)
+    """Why these runs are faster by themselves, with the figures; None where they are not. Nothing changes."""
+    n = len(running.live)
     if n < FEWEST:
         return None
-    sources = side_by_side([running.members[run].job.sources()[0] for run in found], running.stack.device)
-    batch = next(iter(sources.epoch(0, end=1, dtype=running.stack.params.dtype)), None)
-    if batch is None:
-        return None
-    stack = running.stack
+    together = alone = 0.0
     with steady(), generators_restored():
-        together = (
-            shortest(lambda: running.steps.train(stack.views(), stack.buffers, batch, _clock(running)), TRIES) / n
-        )
-        alone = shortest(lambda: _alone(running, batch), TRIES)
-    # Seconds of one run, both: `together` is by then divided by the number of runs.
-    if together <= MARGIN * (alone + AROUND):
+        for times, every, own in _steps(running):
+            # Seconds of one run, both.
+            together += times * shortest(every, TRIES) / n
+            alone += times * (shortest(own, TRIES) + AROUND)
+    if together <= MARGIN * alone:
         return None
     return (
-        f"a step takes {1e3 * together:.1f} ms a run in a stack of {n}, and {1e3 * (alone + AROUND):.1f} ms alone; "
+        f"an epoch takes {1e3 * together:.1f} ms a run in a stack of {n}, and {1e3 * alone:.1f} ms alone; "
         "another sweep.block may do better"
     )
 
 
+def _steps(running: Running) -> Iterator[Timed]:
+    """That of the training, its update included, and that of each of the validation's data loaders."""
+    stack, settings = running.stack, running.members[0].job.trainer
+    sources = [running.members[run].job.sources() for run in running.filled]
+    train = side_by_side([own for own, _ in sources], stack.device)
+    for batch in train.epoch(0, end=1, dtype=stack.params.dtype):
+        yield n_batches(settings, len(train)), _training(running, batch), _trained_alone(running, batch)
+    clock, every = Clock(keys=running.keys), int(settings.get("check_val_every_n_epoch") or 1)
+    for val in clock.in_turn(for_validation([own for _, own in sources], stack.device)):
+        n = n_of(settings.get("limit_val_batches"), len(val)) // every
+        for batch in val.epoch(0, end=1, dtype=stack.params.dtype) if n else ():
+            # Within this turn of the clock, which knows of which data loader the batch is.
+            yield n, partial(_evaluated, running, batch, clock), _by_itself(running, batch, "val", clock.loader)
+
+
+def _training(running: Running, batch: Any) -> Callable[[], object]:
+    """A whole step of a copy of the stack; of one whose optimizer asks for losses again, the gradients alone."""
+    stack, steps = running.stack.select(range(len(running.stack))), running.steps
+    if stack.rule.solves or getattr(stack.rule, "asks", False):
+        return lambda: steps.train(stack.views(), stack.buffers, batch, _clock(running))
+    # They take note of what their steps change.
+    stack.own = [begun_anew(each) for each in stack.own]
+    training = Training(stack, steps.train, steps.update, running.accumulate)
+    rates = torch.full((len(stack), 1), 1e-4, dtype=torch.float64)
+    return lambda: training.epoch(iter([batch]), [rates], _clock(running), n_batches=1)
+
+
+def _trained_alone(running: Running, batch: Any) -> Callable[[], object]:
+    """The same of the first run by itself, whose weights stay as they are."""
+    gradients = _by_itself(running, batch, "train")
+    optimizer, weights = _optimizer(running)
+    if running.stack.rule.solves or asks(optimizer):
+        return gradients
+
+    def step() -> None:
+        for param, grad in zip(weights, gradients().grads, strict=True):
+            param.grad = grad.to(param)
+        optimizer.step()
+
+    return step
+
+
+def _optimizer(running: Running) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
+    """One like the first run's, over copies of its weights, which are in the order of the stack."""
+    stack, job = running.stack, running.members[running.filled[0]].job
+    weights = [nn.Parameter(each.clone()) for each in stack.layout.parts(stack.params[0])]
+    if not stack.own:
+        return job.optimizer.alone(weights), weights
+    rest = iter(weights)
+    made = stack.own[0].over([[next(rest) for _ in names] for names in stack.own[0].names])
+    getattr(made, "train", lambda: None)()
+    return made, weights
+
+
+def _by_itself(running: Running, batch: Any, stage: Stage, loader: int | None = None) -> Callable[[], Any]:
+    own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
+    step = running.steps.captured[stage].like(running.members[running.filled[0]].module)
+    # Without keys: it draws as Lightning has it draw.
+    clock = Clock(running.epoch, 0, running.step)
+    clock.loader = loader
+    return partial(by_itself, step, own, clock, running.stack.layout.names if stage == "train" else ())
+
+
+def _evaluated(running: Running, batch: Any, clock: Clock) -> object:
+    return running.steps.val(running.stack.views(), running.stack.buffers, batch, clock)
+
+
 def _clock(running: Running) -> Clock:
     return Clock(running.epoch, 0, running.step, keys=running.keys)
-
-
-def _alone(running: Running, batch: Any) -> None:
-    """The step of the first run by itself."""
-    own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
-    step = running.steps.captured["train"].like(running.members[running.filled[0]].module)
-    by_itself(step, own, Clock(running.epoch, 0, running.step), running.stack.layout.names)
