@@ -32,6 +32,8 @@ SETTINGS = {
     "debug=fdr": "trainer.fast_dev_run=true",
     "hydra/launcher=joblib": "sweeps need none",
     "hydra/sweeper=ax": "hydra/sweeper=optuna",
+    "sweep.bootstrap=100": "model=formula has it: model.bootstrap=100",
+    "sweep.n_sample=3": "did you mean n_samples?",
     "parabola": "did you mean task=parabola?",
     "adam": "did you mean optimizer=adam?",
 }

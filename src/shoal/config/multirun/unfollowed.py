@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal.config.compose import of_sweep
 from shoal.config.origins import COMMAND_LINE, Origins
+from shoal.config.shipped_schemas import shipped
 from shoal.engines import srun
 from shoal.errors import ConfigError, UsageError
 from shoal.override_words import key_and_value
@@ -78,6 +79,14 @@ def refuse_settings_of_sweeps(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         key, value = key_and_value(override)
-        if of_sweep(key):
+        # A name that there is not is told once the rest is known, with what may be meant.
+        if of_sweep(key) and not _missing(key):
             problem = "says how a sweep is run, and this is a single run"
             raise ConfigError(key, value, problem, hint="a sweep needs -m", source=COMMAND_LINE)
+
+
+def _missing(key: str) -> bool:
+    """Whether there is no such setting of sweeps: `sweep.bootstrap`."""
+    group, _, name = key.partition(".")
+    known = shipped()["train"]["properties"].get(group, {}).get("properties", {})
+    return bool(name and known) and name.partition(".")[0] not in known
