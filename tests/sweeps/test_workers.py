@@ -30,7 +30,7 @@ from shoal.sweeps import serving
 from shoal.sweeps.hosts import PROGRAM, Slurm
 from shoal.sweeps.links import MARK, Surroundings
 from shoal.sweeps.serving import Hello
-from sweeps import ELSEWHERE, NOISY, SMALL, as_here, behind, info, runs, sweep, words
+from sweeps import ELSEWHERE, NOISY, SMALL, as_here, behind, info, runs, same, sweep, words
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -318,6 +318,18 @@ def test_workers_that_were_begun_for_nothing_end_with_the_command(workdir: Path)
     assert found.returncode == 2
     assert found.stderr.startswith("error: optimizer.lr=-1")
     assert not any(map(alive, began()))
+
+
+def test_workers_elsewhere_stay_for_all_batches_of_a_study_and_then_end(workdir: Path) -> None:
+    study = ["optimizer.lr=interval(1e-3,1e-1)", "hydra/sweeper=optuna", "sweep.n_trials=6", "sweep.batch=2"]
+    sweep(*SMALL, *study, "hydra.sweep.dir=here")
+
+    found = sweep(*SMALL, *study, *behind("node", REGISTERED), "hydra.sweep.dir=there", "sweep.block=1")
+
+    assert found.returncode == 0, found.stderr
+    assert len(began()) == 2
+    assert not any(map(alive, began()))
+    assert all(same(mine, own) for mine, own in zip(runs("there"), runs("here"), strict=True))
 
 
 def test_a_worker_that_still_imports_torch_ends_with_its_launcher(workdir: Path) -> None:

@@ -121,6 +121,8 @@ class Workers(Executor):
         self._killed = False
         self._told: set[str] = set()
         """Processors unlike the launcher's that were named."""
+        self.stays = False
+        """Whether the workers are there after a `run` as well, until `close`."""
 
     @cached_property
     def _here(self) -> Hello:
@@ -130,7 +132,7 @@ class Workers(Executor):
     def expect(self, n: int) -> None:
         """Start workers for up to `n` blocks before there is any; what keeps one from it is told when it is wanted."""
         with suppress(OSError):
-            for number in [*self._places][:n]:
+            for number in sorted(self._free)[: max(0, n - len(self._workers))]:
                 self._workers.append(_Worker(number, self._hosts.link(number)))
 
     def close(self) -> None:
@@ -148,7 +150,8 @@ class Workers(Executor):
             while self._fill(take, waiting):
                 yield from watched(self._happenings(), watch)
         finally:
-            self.close()
+            if not self.stays:
+                self.close()
 
     def stop(self, number: int) -> None:
         if self._signal is None:
@@ -162,9 +165,14 @@ class Workers(Executor):
             worker.link.kill()
 
     @property
-    def _ends(self) -> bool:
+    def ends(self) -> bool:
         """Whether no more blocks are begun."""
         return self._signal is not None or self._killed
+
+    @property
+    def _free(self) -> set[int]:
+        """The places without a worker."""
+        return self._places.keys() - {worker.number for worker in self._workers}
 
     def _fill(self, take: Take, waiting: Waiting) -> bool:
         """Give every idle worker a block, and start workers for those that wait; whether there is anything to wait for.
@@ -172,12 +180,12 @@ class Workers(Executor):
         Raises:
             ShoalError: where no worker can be started.
         """
-        while not self._ends and (idle := next((worker for worker in self._workers if worker.idle), None)):
+        while not self.ends and (idle := next((worker for worker in self._workers if worker.idle), None)):
             block = take()
             if block is None:
                 break
             idle.begin(block)
-        n = 0 if self._ends else waiting()
+        n = 0 if self.ends else waiting()
         # Each of those that are starting will take a block: only for the others more are wanted.
         while len(self._workers) < len(self._places) and n > sum(worker.starts for worker in self._workers):
             self._start()
@@ -186,7 +194,7 @@ class Workers(Executor):
 
     def _start(self) -> None:
         """Start a worker; where the system allows no process beside those that there are, there are no more."""
-        number = next(iter(self._places.keys() - {worker.number for worker in self._workers}))
+        number = min(self._free)
         try:
             self._workers.append(_Worker(number, self._hosts.link(number)))
         except (OSError, EOFError) as error:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from shoal.sweeps.executor import Executor, InProcess, Workers
 from shoal.sweeps.hosts import Hosts, Linked, Ray, Remote
 
+_kept: Workers | None = None
+"""Those elsewhere that the next launch of the command goes on with."""
+
 
 @contextmanager
-def expected(hosts: Hosts, n: int) -> Iterator[Executor | None]:
+def expected(hosts: Hosts, n: int, *, more: bool = False) -> Iterator[Executor | None]:
     """Get ready for up to `n` blocks, beside whatever this process does meanwhile.
 
     Workers elsewhere are begun, which wait in a queue and import torch for themselves: it gives what has them, and in
-    the end lets them go. None where they can only be begun with their blocks.
+    the end lets them go; where `more` launches follow, as the batches of a study, only `let_go` does. None where they
+    can only be begun with their blocks.
 
     Raises:
         UsageError: where what starts them is not installed.
@@ -23,12 +27,24 @@ def expected(hosts: Hosts, n: int) -> Iterator[Executor | None]:
     if not isinstance(hosts, Remote):
         yield None
         return
-    workers = Workers(hosts)
-    try:
+    global _kept
+    workers, _kept = _kept or Workers(hosts), None
+    workers.stays = more
+    with ExitStack() as here:
+        here.callback(workers.close)
         workers.expect(n)
         yield workers
-    finally:
-        workers.close()
+        if more and not workers.ends:
+            here.pop_all()
+            _kept = workers
+
+
+def let_go() -> None:
+    """Let those workers go that were kept for a launch, at the end of the command."""
+    global _kept
+    kept, _kept = _kept, None
+    if kept:
+        kept.close()
 
 
 def executor_of(hosts: Hosts) -> Executor:

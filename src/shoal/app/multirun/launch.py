@@ -102,7 +102,7 @@ def launch(
         if terms.hosts.places() and not terms.settings.dry_run:
             # Processes side by side are the parallel part; it is read when torch is loaded, so before they start.
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-            begun = until_the_end.enter_context(expected(terms.hosts, len(job_overrides)))
+            begun = until_the_end.enter_context(expected(terms.hosts, len(job_overrides), more=more))
         dismiss()
         jobs += composing
         refuse_mixed(jobs)

@@ -25,6 +25,7 @@ from shoal.errors import UsageError
 from shoal.override_words import key_of
 from shoal.rundir import SweepDir, read_sweep
 from shoal.rundir.log import quiet_logging
+from shoal.sweeps.executors import let_go
 
 
 def sweep(
@@ -52,7 +53,10 @@ def sweep(
         )
         # As Hydra's own main hands them to a sweeper.
         arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
-        returns = sweeper.sweep(arguments=arguments)
+        try:
+            returns = sweeper.sweep(arguments=arguments)
+        finally:
+            let_go()
         callbacks.on_multirun_end(config=found.config, config_name=config_name)
         folder = SweepDir(Path(str(found.config.hydra.sweep.dir)))
     # By the record as well: what is expected of a sweep as a whole is in no job's return.
