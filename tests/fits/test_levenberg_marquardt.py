@@ -312,6 +312,10 @@ def test_quantiles_and_tails_are_those_of_the_tables() -> None:
     assert t_quantile(0.95, 12) == pytest.approx(2.178812829663418, rel=1e-9)
     assert t_quantile(0.99, 1) == pytest.approx(63.65674116287399, rel=1e-9)
     assert f_beyond(4.964602743730711, 1, 10) == pytest.approx(0.05, rel=1e-8)
+    # By mpmath, to 30 digits.
+    assert t_quantile(0.9, 5) == pytest.approx(2.0150483733330238, rel=1e-13)
+    assert t_quantile(0.95, 100_000) == pytest.approx(1.9599877075346, rel=1e-9)
+    assert f_beyond(504.3, 1, 37) == pytest.approx(3.737615533296074e-23, rel=1e-12)
     assert t_quantile(0.95, math.inf) == pytest.approx(1.959963984540054, rel=1e-15)
     assert chi2_beyond(3.841458820694124, 1) == pytest.approx(0.05, rel=1e-8)
 
