@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +72,16 @@ class DrawsElsewhere(Plain):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return super().training_step(batch, batch_idx) * (1 + random.random() + float(numpy.random.rand()))
+
+
+NUMBERS = itertools.count(1)
+
+
+class CountsOutside(Plain):
+    """Counts in a default argument."""
+
+    def training_step(self, batch: Any, batch_idx: int, counter: Any = NUMBERS) -> Tensor:
+        return super().training_step(batch, batch_idx) / next(counter)
 
 
 class Counts(Plain):
@@ -210,7 +221,8 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
         (Recomputes, "recomputes for its backward pass"),
         (TakesList, "takes values out of a tensor"),
         (Reverses, "uses an autograd.Function"),
-        (DrawsElsewhere, "draws from a global random generator"),
+        (DrawsElsewhere, "draws from a global random generator: torch's functions"),
+        (CountsOutside, "can be a buffer of the module"),
         (Counts, "changes self.count"),
         (Clips, "writes to weights that are trained"),
         (Selects, "makes a tensor whose shape depends on values, another one in each run"),

@@ -17,7 +17,7 @@ from shoal.step.unfit import CannotStackError
 # Without models, tasks and losses: in a step of shoal's own the line that fails is one of theirs.
 _LIBRARIES = (
     "/site-packages/",
-    *(f"/shoal/{name}/" for name in ("engines", "sweeps", "record", "build", "dropin")),
+    *(f"/shoal/{name}/" for name in ("engines", "step", "sweeps", "record", "build", "dropin")),
     f"{Path(inspect.__file__).parent}/",
 )
 _UPSTREAM = tuple(

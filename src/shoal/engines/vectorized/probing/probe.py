@@ -153,24 +153,38 @@ class _Look:
         weights = [param for param in module.parameters() if param.requires_grad] if closely else []
         with generators_restored(), clock.alone(row, trains=mapped.gradients):
             try:
-                # Twice, from two seeds: a step that draws from a global generator gives itself away by two results.
                 seed_global(0)
                 clock.enter(row)
                 with _kept(weights) as written:
                     first = by_itself(alone, own, clock, names, written.watch, double=self.double)
                 agrees = clock.agrees(row)
                 found = self._state(alone, own, row, first, trial, fully=twice)
-                second, alone.left = first, step.left
-                if twice and not found:
-                    seed_global(1)
-                    clock.enter(row)
-                    second = by_itself(alone, own, clock, names)
+                alone.left = step.left
+                unsteady = self._unsteady(alone, own, row, first) if twice and not found else None
             except Exception as error:  # the run's own failure; it will meet it again when it trains alone
                 return reason(error, module, step)
         # Causes before symptoms: a step that changes an attribute may give another loss too, which says less.
-        why = next(_causes(found, written, first, second, agrees=agrees), None)
+        why = next(_causes(found, written, unsteady, agrees=agrees), None)
         why = why or next(self._symptoms(result, row, first), None)
         return f"{step.name} ({place_of(module, step)}) {why}" if why else None
+
+    def _unsteady(self, alone: CapturedStep, batch: Any, row: int, first: Alone) -> str | None:
+        """Why a run's step gives other numbers than `first` where it is taken again, or None."""
+
+        def again(seed: int) -> list[Tensor]:
+            seed_global(seed)
+            self.clock.enter(row)
+            return by_itself(alone, batch, self.clock, self.order if self.mapped.gradients else ()).numbers
+
+        # From another seed: a step that draws from a global generator gives itself away by two results.
+        if all(map(same_numbers, first.numbers, again(1))):
+            return None
+        if all(map(same_numbers, again(0), again(0))):
+            return "draws from a global random generator: torch's functions draw for each run apart in a stack"
+        return (
+            "gives other numbers each time it is called: what it keeps from step to step (in a closure, a generator, "
+            "a default argument) can be a buffer of the module"
+        )
 
     def _symptoms(self, result: Stepped, row: int, alone: Alone) -> Iterator[str]:
         """What of a run's step comes out otherwise in the stack."""
@@ -217,14 +231,14 @@ class _Look:
         return state_of(alone, known, trial.left, batch, take)
 
 
-def _causes(found: Place | None, written: Writes, first: Alone, second: Alone, *, agrees: bool) -> Iterator[str]:
-    """What a step does alone that no stack follows: it has left what was `found`, and gave this from two seeds."""
+def _causes(found: Place | None, written: Writes, unsteady: str | None, *, agrees: bool) -> Iterator[str]:
+    """What a step does alone that no stack follows: it has left what was `found`, or is `unsteady`."""
     if found:
         yield f"changes {shown(found)}"
     if written.found:
         yield "writes to weights that are trained: a hook of the epoch's end can, in a stack too"
-    if not all(same_numbers(one, other) for one, other in zip(first.numbers, second.numbers, strict=False)):
-        yield "draws from a global random generator"
+    if unsteady:
+        yield unsteady
     if not agrees:
         yield "draws random numbers of which others come before those of the next step"
 
