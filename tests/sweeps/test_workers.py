@@ -324,12 +324,26 @@ def test_workers_elsewhere_stay_for_all_batches_of_a_study_and_then_end(workdir:
     study = ["optimizer.lr=interval(1e-3,1e-1)", "hydra/sweeper=optuna", "sweep.n_trials=6", "sweep.batch=2"]
     sweep(*SMALL, *study, "hydra.sweep.dir=here")
 
-    found = sweep(*SMALL, *study, *behind("node", REGISTERED), "hydra.sweep.dir=there", "sweep.block=1")
+    found = sweep(*SMALL, *study, *behind("node", REGISTERED), "hydra.sweep.dir=there", "workers.n=1")
 
     assert found.returncode == 0, found.stderr
-    assert len(began()) == 2
+    assert len(began()) == 1
     assert not any(map(alive, began()))
     assert all(same(mine, own) for mine, own in zip(runs("there"), runs("here"), strict=True))
+
+
+def test_a_worker_for_which_nothing_waits_is_let_go_while_others_train(workdir: Path) -> None:
+    launcher = launched(*ELSEWHERE, *behind("node", REGISTERED), "sweep.block=4")
+    workers = training(launcher)
+    frozen = [os.kill(each, signal.SIGSTOP) for each in workers]  # it is still in training when the other one is gone
+
+    gone = until(lambda: len(began()) == 2 and sum(map(alive, began())) == 1)
+    for each in workers:
+        os.kill(each, signal.SIGCONT)
+
+    assert len(frozen) == 1
+    assert gone
+    assert ended(launcher) == 0, Path("log").read_text()
 
 
 def test_a_worker_that_still_imports_torch_ends_with_its_launcher(workdir: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -137,13 +137,16 @@ class Workers(Executor):
 
     def close(self) -> None:
         """Let all workers go."""
+        self._let_go([*self._workers])
+
+    def _let_go(self, workers: Sequence[_Worker]) -> None:
         # All are told before one is waited for: each takes a moment to end.
-        for worker in self._workers:
+        for worker in workers:
             worker.link.hang_up()
-        for worker in self._workers:
+        for worker in workers:
             # One that waits for a block ends by itself when its connection does; one at work would train on.
             worker.link.close(patiently=worker.idle)
-        self._workers.clear()
+            self._workers.remove(worker)
 
     def run(self, take: Take, watch: Watch, waiting: Waiting) -> Iterator[Happening]:
         try:
@@ -170,6 +173,15 @@ class Workers(Executor):
         return self._signal is not None or self._killed
 
     @property
+    def _spare(self) -> list[_Worker]:
+        """Those with nothing to do where nothing waits: each holds a place that others may queue for."""
+        # One that had a block is likely to have one of the next launch, too.
+        kept = (each.used and self.stays and not self.ends for each in self._workers)
+        return [
+            each for each, stays in zip(self._workers, kept, strict=True) if not (each.block or each.leaves or stays)
+        ]
+
+    @property
     def _free(self) -> set[int]:
         """The places without a worker."""
         return self._places.keys() - {worker.number for worker in self._workers}
@@ -186,6 +198,8 @@ class Workers(Executor):
                 break
             idle.begin(block)
         n = 0 if self.ends else waiting()
+        if not n and self._hosts.apart:
+            self._let_go(self._spare)
         # Each of those that are starting will take a block: only for the others more are wanted.
         while len(self._workers) < len(self._places) and n > sum(worker.starts for worker in self._workers):
             self._start()
@@ -289,6 +303,8 @@ class _Worker:
         self.leaves = False
         """Whether it has said that it ends."""
         self.block: Block | None = None
+        self.used = False
+        """Whether it has had one."""
         self.hello: Hello | None = None
         """What it has said of itself."""
 
@@ -298,7 +314,7 @@ class _Worker:
         return not (self.starts or self.leaves) and self.block is None
 
     def begin(self, block: Block) -> None:
-        self.block = block
+        self.block, self.used = block, True
         self.link.send(framed(block if self.link.shared else Parcel.of(block)))
 
     def receive(self) -> Event | Hello | Finished | Preempted | Brought | None:
