@@ -128,6 +128,26 @@ class Counts(Style):
         return 0.0
 
 
+class Slotted:
+    """Has a slot for its count, and no dictionary."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+SLOTTED = Slotted()
+
+
+class CountsInSlot(Style):
+    """Counts its steps in a slot of an object beside its module."""
+
+    def penalty(self) -> float:
+        SLOTTED.n += 1
+        return 0.0
+
+
 class CountsAll(Style):
     """Counts the steps of all modules of its class."""
 
@@ -145,6 +165,7 @@ class CountsAll(Style):
         (KeepsRows, "writes to self.rows, a file"),
         (Writes, "writes to tests.engines.test_vectorized_outward.FILE, a file"),
         (Counts, "test_vectorized_outward.OWN.n, which is no attribute of its module"),
+        (CountsInSlot, "test_vectorized_outward.SLOTTED.n, which is no attribute of its module"),
         (CountsAll, "changes CountsAll.n, which is no attribute of its module"),
         (Keeps, "test_vectorized_outward.HEARD, which is no attribute of its module"),
     ],
@@ -155,4 +176,4 @@ def test_runs_whose_steps_leave_something_outside_train_alone(module: type[Style
     assert set(found) == {0, 1}
     assert found[0].startswith("training_step (test_vectorized_outward.py:")
     assert words in found[0]
-    assert (HEARD, OWN.n, CountsAll.n, FILE.getvalue()) == ([], 0, 0, "")
+    assert (HEARD, OWN.n, SLOTTED.n, CountsAll.n, FILE.getvalue()) == ([], 0, 0, 0, "")

@@ -39,7 +39,7 @@ def nothing_left(module: nn.Module) -> Iterator[None]:
         CannotStackError: where it prints, logs, writes a file, or changes a second time what lies outside.
     """
     environment, places = dict(os.environ), [*_outside(module)]
-    kept = [_content(vars(holder)) for _, holder in places]
+    kept = [_content(_named(holder)) for _, holder in places]
     files = [(path, file, _position(file)) for path, file in _files(module, places)]
     with silenced() as refused:
         yield
@@ -54,10 +54,10 @@ def nothing_left(module: nn.Module) -> Iterator[None]:
             _cut(file, position)
             raise CannotStackError(f"writes to {path}, a file")
     for (path, holder), old in zip(places, kept, strict=True):
-        for name in _changed(vars(holder), old):
+        for name in _changed(_named(holder), old):
             # The first time it may have been made, to be kept: then it is the same the next time.
             before, after, _ = _once.get((id(holder), name), (None, None, None))
-            _once[id(holder), name] = old[name], _content(vars(holder)).get(name), holder
+            _once[id(holder), name] = old[name], _content(_named(holder)).get(name), holder
             if before is not None:
                 # As if nobody had tried the step: the first time was a trial too, unless others have come since.
                 _put_back(holder, name, *(before if _same(after, old[name]) else old[name]))
@@ -94,14 +94,33 @@ def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def _inner(path: str, holder: Any) -> Iterator[tuple[str, Any]]:
     """The attributes of an object that may hold something of the program's."""
-    for name, value in list(vars(holder).items()):
+    for name, value in list(_named(holder).items()):
         if isinstance(value, ModuleType):
             if _is_own(value.__name__):
                 yield value.__name__, value
-        elif hasattr(value, "__dict__") and not isinstance(value, type | Tensor | nn.Module):
+        elif (hasattr(value, "__dict__") or _slots(value)) and not isinstance(value, type | Tensor | nn.Module):
             home = type(value).__module__
             if home in _HOLDING or _is_own(home):
                 yield f"{path}.{name}", value
+
+
+def _named(holder: Any) -> Mapping[str, Any]:
+    """The attributes of an object, those in slots among them."""
+    own = getattr(holder, "__dict__", {})
+    slots = _slots(holder)
+    return {**own, **{name: getattr(holder, name) for name in slots if hasattr(holder, name)}} if slots else own
+
+
+def _slots(value: Any) -> tuple[str, ...]:
+    kind: Any = type(value)  # which mypy takes for one without a hash
+    return _slots_of(kind)
+
+
+@cache
+def _slots_of(cls: type) -> tuple[str, ...]:
+    """The names of the slots of a class that is a program's own."""
+    found = [vars(each).get("__slots__", ()) for each in cls.__mro__ if _is_own(each.__module__)]
+    return tuple(name for names in found for name in ([names] if isinstance(names, str) else names) if name[:2] != "__")
 
 
 def _classes(module: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -132,7 +151,7 @@ def _files(module: nn.Module, places: Iterable[tuple[str, Any]]) -> Iterator[tup
     own = [(".".join(filter(None, ("self", path))), part) for path, part in module.named_modules()]
     inner = [found for path, part in own for found in _inner(path, part)]
     for path, holder in [*places, *own, *inner]:
-        for name, value in list(vars(holder).items()):
+        for name, value in list(_named(holder).items()):
             file = _file(value)
             if file is not None:
                 yield f"{path}.{name}", file
