@@ -152,6 +152,25 @@ def test_a_sweep_experiment_is_compared_as_a_whole_and_draws_its_curves(
     assert [each["holds"] for each in read_sweep(SweepDir(path).info).expected] == [True, True]
 
 
+def test_a_sweep_of_experiments_holds_each_run_to_what_its_own_expects(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workdir / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    for epochs in (1, 2):
+        wanted = f"expect: [{{metric: epochs, value: {epochs}}}]"
+        (folder / f"of_{epochs}.yaml").write_text(f"# @package _global_\ntrainer: {{max_epochs: {epochs}}}\n{wanted}\n")
+
+    code = main(["-m", "experiment=of_1,of_2", "seed=range(2)", "sweep.processes=0", "hydra.sweep.dir=found"])
+
+    found = read_sweep(SweepDir(workdir / "found").info)
+    assert code == 0, capsys.readouterr().out
+    assert [(each["metric"], each["measured"], each["holds"]) for each in found.expected] == [
+        (f"epochs in 2 of 2 runs, {found.jobs[0].run}", 1, True),
+        (f"epochs in 2 of 2 runs, {found.jobs[2].run}", 2, True),
+    ]
+
+
 def test_a_sweep_experiment_without_m_is_refused_before_anything_is_written(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

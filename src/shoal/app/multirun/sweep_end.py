@@ -52,15 +52,21 @@ class Closing:
         self.results = results
         self.jobs = {job.number: job for job in info.jobs if job.number in results}
 
-    def expected(self, node: Any) -> list[dict[str, Any]]:
-        """Compare what is expected of each run, and of all of them together, with what was measured."""
-        wanted = expectations(node)
-        # Nothing is read for nothing: the histories of thousands of runs take their time.
-        runs = self._completed if wanted else []
-        if not runs:
-            return []
-        each = [_of_each(one, runs) for one in wanted if one.over is None]
-        return [*each, *(outcome.plain() for outcome in compared_over(wanted, runs))]
+    def expected(self, nodes: Mapping[int, Any]) -> list[dict[str, Any]]:
+        """Compare what is expected of each run, and of all that expect the same together, with what was measured.
+
+        `nodes` has what each job's configuration expects, by its number.
+        """
+        alike: dict[str, list[int]] = {}
+        for number in self.jobs:
+            # Nothing is read for nothing: the histories of thousands of runs take their time.
+            if (node := nodes.get(number)) and self.results[number].status is Status.COMPLETED:
+                alike.setdefault(repr(node), []).append(number)
+        return [
+            {**each, "metric": each["metric"] + (f", {self.jobs[numbers[0]].run}" if len(alike) > 1 else "")}
+            for numbers in alike.values()
+            for each in _compared(nodes[numbers[0]], [self._completed[number] for number in numbers])
+        ]
 
     def draw(self, curves: Sequence[str]) -> list[Path]:
         """Draw the sweep, the curves of these metrics, and what its best and its median run have learned."""
@@ -78,14 +84,14 @@ class Closing:
         return drawn
 
     @cached_property
-    def _completed(self) -> list[Finished]:
+    def _completed(self) -> dict[int, Finished]:
         """The runs that have completed, each with its history."""
         paths = {number: self.sweep.run(job) for number, job in self.jobs.items()}
-        return [
-            (info, read_history(paths[number].history))
+        return {
+            number: (info, read_history(paths[number].history))
             for number, info in self.results.items()
             if info.status is Status.COMPLETED
-        ]
+        }
 
     @cached_property
     def _ranking(self) -> Ranking[int] | None:
@@ -184,10 +190,10 @@ class Closing:
 
         key = next((name for name in self.info.varies if not repeats(name)), None)
         groups: dict[str, list[History]] = {}
-        for info, history in self._completed:
+        for info, history in self._completed.values():
             groups.setdefault(f"{key}={shown(info.differs.get(key))}" if key else info.task, []).append(history)
         path = self.sweep.figure.with_name("curves.png")
-        title = f"{self._completed[0][0].task}  {self.sweep.path.name}"
+        title = f"{self.info.task}  {self.sweep.path.name}"
         write_bytes(path, rendering.png(curves_figure(groups, metrics, title=title)))
         return path
 
@@ -207,6 +213,13 @@ def _illustrate(run: RunDir) -> None:
 
     with quiet_logging():
         illustrate_later(run, build(read_config(run.config)))
+
+
+def _compared(node: Any, runs: Sequence[Finished]) -> list[dict[str, Any]]:
+    """What some runs expect beside what each of them, and all of them together, have measured."""
+    wanted = expectations(node)
+    each = [_of_each(one, runs) for one in wanted if one.over is None]
+    return [*each, *(outcome.plain() for outcome in compared_over(wanted, runs))]
 
 
 def _of_each(wanted: Expectation, runs: Sequence[Finished]) -> dict[str, Any]:

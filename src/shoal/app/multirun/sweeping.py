@@ -217,7 +217,8 @@ class Sweeping:
     def _conclude(self, results: Mapping[int, RunInfo]) -> dict[str, Any]:
         """Draw the sweep, and compare what is expected of it as a whole."""
         outcome = Closing(self.folder, self.ledger.info, results)
-        found = outcome.expected(next(iter(self.jobs.values())).values.get("expect"))
+        known = {number: self.jobs.get(job.hash) for number, job in self.ledger.jobs.items()}
+        found = outcome.expected({number: job.values.get("expect") for number, job in known.items() if job})
         try:
             self._drawn = outcome.draw(self.settings.curves or ())
         except Exception as error:  # whatever it is: the runs are done, and are more than a picture of them
