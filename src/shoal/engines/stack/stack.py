@@ -150,7 +150,7 @@ class Stack:
         """Take runs over from another stack of the same kind, or from other rows of this one."""
         if not rows:
             return
-        to, of = (torch.tensor(each, device=self.device) for each in (rows, other_rows))
+        to, of = (torch.tensor(each).to(self.device) for each in (rows, other_rows))
         self.params[to] = other.params[of]
         for mine, theirs in ((self.state, other.state), (self.buffers, other.buffers)):
             for name, value in theirs.items():
