@@ -149,6 +149,14 @@ def test_no_two_modules_or_classes_have_one_name_for_two_ideas() -> None:
     assert several == ONE_IDEA
 
 
+def test_each_folder_of_the_package_has_a_folder_of_tests() -> None:
+    layers = {each.parent.name for each in (SRC / "shoal").glob("*/__init__.py")}
+
+    tested = {each.parent.name for each in (ROOT / "tests").glob("*/test_*.py")}
+
+    assert layers - tested == set()
+
+
 def test_no_folder_at_the_top_has_more_than_a_sixth_of_all_lines() -> None:
     rooms = Counter[str]()
     for name, path in _modules().items():
