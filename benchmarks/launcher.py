@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
@@ -84,7 +85,8 @@ def play(address: str) -> None:
                 if ready is door:
                     worker = listener.accept()
                     workers.add(worker)
-                    worker.send(Hello.here())
+                    with suppress(BrokenPipeError):  # the launcher has no work left for it, and has let it go
+                        worker.send(Hello.here())
                     continue
                 assert isinstance(ready, Connection)
                 try:
