@@ -58,6 +58,11 @@ def generator(seed: int, stream: Stream, *position: int) -> torch.Generator:
     return torch.Generator().manual_seed(derived(seed, stream, *position))
 
 
+def permutation(seed: int, n: int) -> Int[Tensor, " n"]:
+    """The first `n` whole numbers in the order that torch draws with a generator of this seed."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
 def hashed(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     """The finaliser of MurmurHash3: every bit of the result depends on every bit of the int64 `value`."""
     for multiplier in _MULTIPLIERS:

@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from shoal.seeding import Stream, derived
+from shoal.seeding import Stream, derived, permutation
 from shoal.tasks.data import Split
 
 
@@ -92,7 +92,7 @@ class Batches:
         """Indices of the samples in the order of this epoch."""
         n = len(self.samples)
         seed = self._seed(number)
-        order = torch.arange(n) if seed is None else torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        order = torch.arange(n) if seed is None else permutation(seed, n)
         if self._world > 1:
             padded = math.ceil(n / self._world) * self._world
             # More than once where there are more processes than samples.

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from shoal.seeding import permutation
 from shoal.step.compiled.library import CannotCompileError, Library
 
 PAYS = 1 << 22
@@ -68,7 +69,7 @@ class Permutations:
 
 def by_torch(seeds: Sequence[int], n: int) -> Int[Tensor, "runs n"]:
     """The same, one after the other."""
-    return torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return torch.stack([permutation(seed, n) for seed in seeds])
 
 
 permutations = Permutations()

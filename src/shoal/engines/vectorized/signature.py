@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.vectorized.hooks.hook_names import not_called
 from shoal.optimizers import Optimizer
+from shoal.step.attributes import PLAIN
 
 PER_RUN = frozenset(
     {"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"}
@@ -23,7 +24,6 @@ depends on one of them is for the probe."""
 Signature = Mapping[str, Hashable]
 """What must agree, by what it is called."""
 STRUCTURE = "the module's structure"
-_PLAIN = (bool, int, float, str)
 
 
 def _none(name: str, value: Any) -> bool:
@@ -116,7 +116,7 @@ def _without_ids(name: str, value: Any) -> Any:
 
 def plain(value: Any) -> Hashable:
     """A value as something to compare: settings by what they hold, other objects by their class."""
-    if value is None or isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return value
     if isinstance(value, Tensor):
         return tuple(value.shape), str(value.dtype)
