@@ -12,7 +12,7 @@ from shoal.judging import shown_curves
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.review.fit_lines import fit_lines
 from shoal.review.wording import in_unit, measure, of_best_state
-from shoal.rundir import RunDir, RunInfo
+from shoal.rundir import RunDir, RunInfo, missed
 
 _MOST_CLASSES = 20
 """Classes that the terminal shows."""
@@ -51,7 +51,7 @@ def run_text(run: RunDir, info: RunInfo) -> str:
 
 def exit_code(info: RunInfo) -> ExitCode:
     """What the process returns for a run that has ended well: whether it is as its experiment expects."""
-    return ExitCode.FAILED if any(not each["holds"] for each in info.expected) else ExitCode.OK
+    return ExitCode.FAILED if missed(info.expected) else ExitCode.OK
 
 
 def _noise(info: RunInfo) -> Iterator[tuple[str, str]]:

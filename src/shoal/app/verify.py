@@ -17,7 +17,7 @@ from shoal.errors import UsageError, brief, suggestion
 from shoal.review.catalog import find, set_aside
 from shoal.review.entries import Entry
 from shoal.review.removal import Removal
-from shoal.rundir import SweepDir, read_sweep
+from shoal.rundir import SweepDir, missed, read_sweep
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Verdict:
     @property
     def holds(self) -> bool:
         """Whether it measured all that it expects."""
-        return self.problem is None and bool(self.outcomes) and all(each["holds"] for each in self.outcomes)
+        return self.problem is None and bool(self.outcomes) and not missed(self.outcomes)
 
     @property
     def notes(self) -> list[str]:

@@ -248,11 +248,6 @@ def table(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def missed(info: RunInfo) -> list[Mapping[str, Any]]:
-    """The expectations that a run did not meet."""
-    return [each for each in info.expected if not each["holds"]]
-
-
 def _expectation(node: Any, key: str) -> Expectation:
     if not isinstance(node, Mapping):
         raise ConfigError(key, node, "must name a metric and its value", hint="{metric: val/loss, below: 1e-3}")

@@ -193,6 +193,11 @@ def note_of(config: Mapping[str, Any]) -> str | None:
     return None if given in (None, "") else str(given)
 
 
+def missed(outcomes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether something was not measured as expected, of what run.json or sweep.json says of it."""
+    return not all(each["holds"] for each in outcomes)
+
+
 def now() -> str:
     """The time, as run.json and sweep.json write it: ISO 8601 with its zone, to the millisecond."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -6,7 +6,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from shoal.errors import ShoalError
 from shoal.judging import judged
-from shoal.rundir import RunInfo, Status
+from shoal.rundir import RunInfo, Status, missed
 
 
 def objective(info: RunInfo) -> float | None:
@@ -21,7 +21,7 @@ class JobFailedError(ShoalError):
 
 def tell(found: JobReturn, info: RunInfo) -> JobReturn:
     """Fill in the JobReturn of a job that has ended: status, and objective or error."""
-    if any(not each["holds"] for each in info.expected):
+    if missed(info.expected):
         found.status, found.return_value = JobStatus.FAILED, JobFailedError(f"{info.id}: not as expected")
     elif info.status is Status.COMPLETED:
         found.status, found.return_value = JobStatus.COMPLETED, objective(info)

@@ -23,7 +23,7 @@ from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes
 from shoal.errors import UsageError
 from shoal.override_words import key_of
-from shoal.rundir import SweepDir, read_sweep
+from shoal.rundir import SweepDir, missed, read_sweep
 from shoal.rundir.log import quiet_logging
 from shoal.sweeps.executors import let_go
 
@@ -115,7 +115,7 @@ def _merged(overrides: Sequence[str]) -> list[str]:
 def _any_missed(folder: SweepDir) -> bool:
     """Whether a sweep is not what its experiment expects."""
     info = folder.info
-    return info.exists() and any(not each["holds"] for each in read_sweep(info).expected)
+    return info.exists() and missed(read_sweep(info).expected)
 
 
 def _any_failed(returns: Any) -> bool:
