@@ -35,11 +35,21 @@ _BRANCHES = {1: "OFF", 2: "AUTO", 3: "COMPATIBLE", 4: "SSE2", 5: "SSE3", 6: "SSS
 _BRANCHES |= {10: "AVX2", 11: "AVX512_MIC", 12: "AVX512", 13: "AVX512_MIC_E1", 14: "AVX512_E1"}
 _STRICT = 0x10000
 _ALL_DOMAINS = -1
+_prepared: list[MutableMapping[str, str]] = []
+"""The environments in which MKL's setting is `prepare`'s and not the user's."""
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     """Have MKL compute the same whatever else it computes; a setting of the user's own is kept."""
-    environment.setdefault(MKL, REPEATABLE)
+    if MKL not in environment:
+        environment[MKL] = REPEATABLE
+        _prepared.append(environment)
+
+
+def take_back() -> None:
+    """Undo `prepare`: for who is to compute as without this package, and has not computed yet."""
+    while _prepared:
+        _prepared.pop().pop(MKL, None)
 
 
 def choose(numerics: object) -> None:

@@ -105,18 +105,30 @@ def test_a_worker_looks_for_garbage_seldom_or_never_as_its_program_does(
     assert found.return_value == expected
 
 
-@pytest.mark.parametrize(("stacks", "expected"), [("auto", "AUTO"), ("never", "None")])
-def test_jobs_that_are_not_to_stack_compute_as_without_shoal(stacks: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("earlier", "stacks", "own", "expected"),
+    [
+        ("never", "auto", None, "AUTO"),
+        ("never", "never", None, "None"),
+        ("auto", "never", None, "None"),
+        ("auto", "never", "AVX2", "AVX2"),
+    ],
+)
+def test_jobs_that_are_not_to_stack_compute_as_without_shoal(
+    earlier: str, stacks: str, own: str | None, expected: str
+) -> None:
     launcher = f"""
 import os
 from types import SimpleNamespace
 from hydra_plugins.shoal_stacks import StacksLauncher
-StacksLauncher(stacks="{stacks}").setup(
-    hydra_context=SimpleNamespace(config_loader=None), task_function=None, config=None
-)
+for stacks in ("{earlier}", "{stacks}"):
+    StacksLauncher(stacks=stacks).setup(
+        hydra_context=SimpleNamespace(config_loader=None), task_function=None, config=None
+    )
 print(os.environ.get("MKL_CBWR"))
 """
     environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    environment |= {"MKL_CBWR": own} if own else {}
 
     done = subprocess.run([sys.executable, "-c", launcher], env=environment, check=True, capture_output=True, text=True)
 

@@ -5,7 +5,6 @@ Hydra imports this in every program, whether it sweeps or not, so nothing of sho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,10 +27,6 @@ NODE: Mapping[str, Any] = {
 ConfigStore.instance().store(group="hydra/launcher", name="shoal", node=dict(NODE), provider="shoal")
 
 
-_MKL = "MKL_CBWR"
-"""By which instructions MKL multiplies matrices."""
-
-
 class StacksLauncher(Launcher):
     """Runs jobs as Hydra's own launcher does, those that can train together as stacks."""
 
@@ -39,12 +34,14 @@ class StacksLauncher(Launcher):
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        own = os.environ.get(_MKL)
+        from shoal import instructions
         from shoal.dropin.composing import compose_quickly
 
-        if self.settings.get("stacks") == "never" and own is None:
-            # Stacks need it, so it is set as shoal is imported; without it jobs have the very bits of Hydra's launcher.
-            os.environ.pop(_MKL, None)
+        # What stacks need is set as shoal is imported; without it jobs have the very bits of Hydra's own launcher.
+        if self.settings.get("stacks") == "never":
+            instructions.take_back()
+        else:
+            instructions.prepare()
         # Now: a sweeper composes every job once more before it launches any.
         compose_quickly(hydra_context.config_loader)
         self.hydra_context = hydra_context
