@@ -1,9 +1,11 @@
 # Needs Python 3.11 or newer and make. Everything is installed into .venv, at the versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo test long check static form lint types layers ray trackers verify docs bench corpus pictures torture plotly lock clean
+.PHONY: help demo test long check static form lint types layers ray trackers verify docs bench tables corpus pictures torture plotly lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+# A Python that has jax, for the tables beside it; where it has none, they are left out.
+JAX ?= $(BIN)/python
 # Twice as many as the cores of a small machine: many tests wait, for daemons, browsers and processes.
 JOBS ?= 4
 
@@ -84,6 +86,13 @@ docs: $(VENV)/.documented ## build the documentation into site/
 
 bench: $(VENV)/.installed ## time a whole run beside a plain PyTorch loop and the usual template
 	$(BIN)/python benchmarks/single_run.py
+
+tables: $(VENV)/.tested ## time all that docs/performance.md has tables of, into build/tables (40 minutes; JAX=PYTHON)
+	mkdir -p build/tables
+	sed 's|JAX|$(JAX)|' benchmarks/tables.txt | while read -r name options; do \
+		echo "benchmarks/$$name.py $$options"; \
+		$(BIN)/python benchmarks/$$name.py $$options < /dev/null > build/tables/$$name.md || exit 1; \
+	done
 
 corpus: $(VENV)/.tested ## train published code as it is (in a temporary folder), and write docs/corpus.md; again to go on
 	$(BIN)/python corpus/run.py --write docs/corpus.md --rows build/corpus.json
