@@ -188,6 +188,20 @@ def _shifted(x: Tensor, rng: random.Random) -> Tensor:
     return x + rng.random()
 
 
+class Slicing:
+    """A loader of a class of its own, which draws its order as it begins."""
+
+    def __init__(self, *tensors: Tensor, generator: torch.Generator | None = None) -> None:
+        self.tensors, self.generator = tensors, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // 4)
+
+    def __iter__(self) -> Any:
+        order = torch.randperm(len(self.tensors[0]), generator=self.generator)
+        return iter([tuple(each[part] for each in self.tensors) for part in order.split(4)])
+
+
 FIXED = TensorDataset(torch.rand(10, 1), torch.rand(10, 1))
 TWICE = [2 * each for each in FIXED.tensors]
 
@@ -282,6 +296,9 @@ DATA: dict[str, Callable[[], Any]] = {
     "in a dictionary": lambda: Other(lambda: {"a": DataLoader(Redrawn(), 4), "b": DataLoader(Yielding(30), 4)}),
     "as long as the shortest": lambda: Other(
         lambda: CombinedLoader([DataLoader(Redrawn(), 4), DataLoader(Yielding(30), 4)], "min_size")
+    ),
+    "of a class of its own": lambda: Other(
+        lambda: Slicing(*FIXED.tensors), lambda: Slicing(*FIXED.tensors, generator=torch.Generator())
     ),
     "not batched": lambda: Other(lambda: DataLoader(Changing(), batch_size=None)),
 }

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.combined_loader import _shutdown_workers_and_reset_iterator
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DistributedSampler
 
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.job import Job
@@ -78,13 +78,15 @@ class Loaders:
             for own in self._own:
                 own.begin(epoch)
             for loader in (*every[0], *every[1]):
-                if loader.persistent_workers:  # they would draw on from where the last epoch left them
+                # They would draw on from where the last epoch left them.
+                if getattr(loader, "persistent_workers", False):
                     _shutdown_workers_and_reset_iterator(loader)
 
 
 def n_counted_twice(loaders: Any) -> int:
     """How many samples data loaders give again, so that each of several processes has equally many."""
-    samplers = [each.sampler for each in _each(loaders) if isinstance(each.sampler, DistributedSampler)]
+    every = [getattr(each, "sampler", None) for each in _each(loaders)]
+    samplers = [each for each in every if isinstance(each, DistributedSampler)]
     return sum(max(0, int(each.total_size) - len(cast(Sized, each.dataset))) for each in samplers)
 
 
@@ -99,10 +101,10 @@ def tell_of_padding(trainer: pl.Trainer) -> None:
         )
 
 
-def _each(loaders: Any) -> Iterator[DataLoader[Any]]:
-    """The data loaders in what a Trainer was given."""
-    if isinstance(loaders, DataLoader):
-        yield loaders
-    elif isinstance(loaders, Mapping | list | tuple):
+def _each(loaders: Any) -> Iterator[Any]:
+    """The data loaders in what a Trainer was given, of whatever class."""
+    if isinstance(loaders, Mapping | list | tuple):
         for each in loaders.values() if isinstance(loaders, Mapping) else loaders:
             yield from _each(each)
+    elif loaders is not None:
+        yield loaders

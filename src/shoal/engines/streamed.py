@@ -154,6 +154,8 @@ class Streamed:
         fetcher.setup(self._together)
         with self._drawing(states):
             self._tell(number)
+            if not number:
+                self._look_at_each()
             iter(fetcher)
             if not (number or self._after):  # the iterator of the first epoch is made before the epoch begins
                 seed_global(self._run_seed, 0)
@@ -169,11 +171,20 @@ class Streamed:
             # Outside of the block: who takes the batch draws from generators of its own.
             yield batch
 
+    def _look_at_each(self) -> None:
+        """Begin loaders of a class of their own once for nothing, as a Trainer does to see that it can.
+
+        One that draws its order as it begins has drawn it once more then.
+        """
+        for each in self._together.flattened:
+            if not isinstance(each, DataLoader | WithoutWorkers):
+                iter(each)
+
     def _begin(self, number: int) -> list[Any]:
         """The states of the global generators where an epoch begins."""
         self.own.begin(number)
         for each in self._loaders:
-            samplers: list[Any] = [each.sampler, each.batch_sampler]
+            samplers: list[Any] = [getattr(each, name, None) for name in ("sampler", "batch_sampler")]
             for sampler in samplers:
                 if callable(getattr(sampler, "set_epoch", None)):
                     sampler.set_epoch(number)
@@ -232,16 +243,17 @@ def _together(given: Any, *, validates: bool) -> CombinedLoader:
         together = given
     else:
         together = CombinedLoader(given, "sequential" if validates else "max_size_cycle")
-    if any(isinstance(each.dataset, IterDataPipe) and each.num_workers for each in _loaders(given)):
+    piped = [each for each in _loaders(given) if isinstance(getattr(each, "dataset", None), IterDataPipe)]
+    if any(each.num_workers for each in piped):
         raise NotGatherableError("its samples come from a data pipe with workers")
     flat = together.flattened
     together.flattened = [WithoutWorkers(each) if getattr(each, "num_workers", 0) else each for each in flat]
     return together
 
 
-def _loaders(given: Any) -> list[DataLoader[Any]]:
-    found = given.flattened if isinstance(given, CombinedLoader) else pytree.tree_leaves(given)
-    return [each for each in found if isinstance(each, DataLoader)]
+def _loaders(given: Any) -> list[Any]:
+    """The data loaders, of whatever class."""
+    return list(given.flattened) if isinstance(given, CombinedLoader) else pytree.tree_leaves(given)
 
 
 def _length_of(loader: Any) -> float:
