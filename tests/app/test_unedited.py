@@ -10,7 +10,7 @@ import pytest
 import shoal
 from own_runs import write_task
 from shoal.app.resume import resume
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, UsageError
 from shoal.loaded.run import Run
 from shoal.record.checkpoints.checkpoint_file import load
 
@@ -75,6 +75,37 @@ def test_hyperparameters_that_are_objects_are_no_part_of_a_checkpoint(workdir: P
 def test_what_no_checkpoint_could_give_back_is_refused_before_training(workdir: Path) -> None:
     with pytest.raises(ConfigError, match=r"made_by.function=.*functools.partial, which could not be read again"):
         shoal.train(own("Odd"))
+
+
+def optimized(optimizer: str) -> list[str]:
+    """Let an optimizer of `published` train a task of shoal's; the words that say so."""
+    node = f"+optimizer={{_target_: published.{optimizer}, lr: 0.01}}"
+    return ["task=parabola", "task.batch_size=64", "trainer.max_epochs=2", "~optimizer", node]
+
+
+@pytest.mark.parametrize("engine", ["lightning", "vectorized"])
+def test_an_optimizer_with_a_queue_and_no_learning_rate_is_resumed(engine: str, workdir: Path) -> None:
+    words = [*optimized("Delayed"), f"engine={engine}"]
+    part, whole = shoal.train(words), shoal.train([*words, "trainer.max_epochs=4"])
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["published"])
+
+    assert part.metrics.equals(whole.metrics)
+    assert "lr" not in part.metrics.columns
+
+
+def test_a_scheduler_of_an_optimizer_without_a_learning_rate_is_refused(workdir: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Cosine .*changes the learning rate, which Delayed does not have"):
+        shoal.train([*optimized("Delayed"), "scheduler=cosine"])
+
+
+def test_a_run_whose_optimizer_keeps_an_object_ends_and_is_not_resumed(workdir: Path) -> None:
+    run = shoal.train(optimized("Counting"))
+
+    assert run.info.status == "completed"
+    assert len(reloaded(run).predict([0.5, 1.0])) == 2
+    with pytest.raises(UsageError, match=r"without a published\.Counter, which no checkpoint can hold"):
+        resume(run.path, ["trainer.max_epochs=4"], trusted=["published"])
 
 
 def test_a_module_without_any_loss_to_judge_by_keeps_its_last_state(workdir: Path) -> None:

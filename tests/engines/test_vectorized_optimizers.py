@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
 from driven import Kept, Stopped, job
+from published import Delayed, Noisy
 from shoal.engines.job import Job
 from shoal.engines.lightning import fit as fit_alone
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
@@ -106,8 +108,9 @@ OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
 APART: dict[str, tuple[Any, dict[str, Any]]] = {
     "Adafactor": (torch.optim.Adafactor, {}),
     "Normed": (Normed, {}),
+    "Delayed": (Delayed, {}),
 }
-CHOSEN = ["NAdam", "Both", "Averaged", "Normed"]
+CHOSEN = ["NAdam", "Both", "Averaged", "Normed", "Delayed"]
 
 
 def own(name: str) -> RunOptimizer:
@@ -141,6 +144,14 @@ def test_an_optimizer_that_goes_astray_in_a_trial_may_go_astray_in_a_stack() -> 
     tried = RunOptimizer(module, LBFGS().alone(module.parameters()), [])  # of three trials one ends with nan
 
     assert fitted(tried, tried.weights).asks
+
+
+def test_an_optimizer_that_draws_is_refused_with_that_as_the_reason() -> None:
+    module = nn.Linear(2, 1)
+    tried = RunOptimizer(module, Noisy(module.parameters(), lr=0.1), [])
+
+    with pytest.raises(UnfitError, match="Noisy draws random numbers"):
+        fitted(tried, tried.weights)
 
 
 def test_an_optimizer_that_leaves_a_parameter_out_is_refused_with_its_name() -> None:
@@ -190,7 +201,7 @@ def same(one: Any, other: Any) -> bool:
         return isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list | tuple):
+    if isinstance(one, list | tuple | deque):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
 

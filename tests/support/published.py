@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,51 @@ class Averaging(torch.optim.SGD):
             state["n"] = state.get("n", 0) + 1
             mean = state.setdefault("other", parameter.detach().clone())
             mean += (parameter - mean) / state["n"]
+        return loss
+
+
+class Delayed(torch.optim.Optimizer):
+    """Steps by the gradient of two steps before, which waits in a queue, and has no learning rate by that name."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"size": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure else None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                waiting = self.state[parameter].setdefault("waiting", deque(maxlen=3))
+                waiting.append(parameter.grad.clone())
+                parameter.sub_(waiting[0], alpha=group["size"])
+        return loss
+
+
+class Counter:
+    """Counts, in a class of its own."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+class Counting(torch.optim.SGD):
+    """Keeps an object in its state."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter].setdefault("counter", Counter()).n += 1
+        return super().step(closure)
+
+
+class Noisy(torch.optim.SGD):
+    """Adds what it draws to each step."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for parameter in self.param_groups[0]["params"]:
+            parameter.add_(torch.randn_like(parameter), alpha=1e-3)
         return loss
 
 

@@ -17,8 +17,9 @@ from torch.optim.lr_scheduler import ChainedScheduler, ReduceLROnPlateau
 
 from shoal.engines.job import Job
 from shoal.errors import brief
+from shoal.names import LR
 from shoal.optimizers import Optimizer
-from shoal.schedulers import Horizon, Schedule, Scheduler
+from shoal.schedulers import Horizon, Schedule, Scheduler, scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,13 @@ class Course:
         return getattr(self.scheduler, "monitor", None)
 
     def at(self, time: int, params: Sequence[nn.Parameter]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Parameter groups and state of the scheduler, after `time` steps of a scheduler that watches no metric."""
+        """Parameter groups and state of the scheduler, after `time` steps of a scheduler that watches no metric.
+
+        Raises:
+            ConfigError: where the optimizer has no learning rate to change.
+        """
         optimizer = self.optimizer.alone(params)
-        schedule = self.scheduler.alone(optimizer, self.horizon)["scheduler"]
+        schedule = scheduled(optimizer, self.scheduler, self.horizon)["lr_scheduler"]["scheduler"]
         optimizer._opt_called = True  # type: ignore[attr-defined]  # or torch warns that it has taken no step
         # Their rate is a function of the time alone, so that a single step leads there.
         if isinstance(self.scheduler, Schedule) and time:
@@ -87,6 +92,8 @@ def unfit(before: Optimizer, after: Optimizer) -> str | None:
     one = nn.Parameter(torch.ones(2, 2))
     one.grad = torch.ones(2, 2)
     first = before.alone([one])
+    if LR not in first.param_groups[0]:
+        return f"{type(first).__name__} has no scheduler, by which others would be taken over"
     try:
         # With a closure, which those want that ask for the loss.
         first.step(lambda: 0.0)

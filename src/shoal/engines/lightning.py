@@ -25,6 +25,7 @@ from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.loaders import Loaders, tell_of_padding
 from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
+from shoal.engines.queues import limited_again
 from shoal.engines.resumed import CallbackSettings, KeptRate, signaled
 from shoal.engines.returned import Returned
 from shoal.engines.shares import share
@@ -76,6 +77,7 @@ class Positioner(pl.Callback):
         self.before = before
         self.over = over
         self.settings = CallbackSettings(job.callbacks, before)
+        self._loaded: list[dict[str, Any]] = []
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -85,12 +87,15 @@ class Positioner(pl.Callback):
         Where weights are averaged no more, go on from those that were trained: the optimizer's state is theirs.
         """
         checkpoint.pop("loops", None)
+        self._loaded = checkpoint["optimizer_states"]
         averages = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
         if "current_model_state" in checkpoint and not averages:
             pl_module.load_state_dict(checkpoint["current_model_state"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
+        if self._loaded:
+            limited_again(trainer.optimizers, self._loaded)
         move(trainer, self.start)
         free = may_end(self.job.trainer, epochs=self.start.epoch, steps=self.start.step)
         self.settings.restore(over=self.over and free)

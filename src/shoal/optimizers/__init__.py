@@ -4,7 +4,7 @@ from shoal.optimizers.adam import Adam, AdamW
 from shoal.optimizers.lbfgs import LBFGS
 from shoal.optimizers.levenberg_marquardt import LevenbergMarquardt, Solver
 from shoal.optimizers.of_module import Own, alike
-from shoal.optimizers.optimizer import Optimizer
+from shoal.optimizers.optimizer import Optimizer, rate_of
 from shoal.optimizers.parts import Part, Parts
 from shoal.optimizers.rmsprop import RMSprop
 from shoal.optimizers.rule import Rule
@@ -28,5 +28,6 @@ __all__ = [
     "Stopping",
     "TorchOptimizer",
     "alike",
+    "rate_of",
     "why_stopped",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from annotated_types import Ge, Gt
 from torch import nn
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
+from shoal.names import LR
 from shoal.optimizers.rule import Rule
 
 Rate = Annotated[float, Gt(0)]
@@ -42,6 +44,11 @@ class Optimizer(ABC):
     @abstractmethod
     def stacked(self) -> Rule[Any] | None:
         """The same update over a stack of runs; None where there is none, and the torch optimizer itself is tried."""
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the first group; nan where it has none, as one that finds its steps by itself."""
+    return float(optimizer.param_groups[0].get(LR, math.nan))
 
 
 def fusable(params: Iterable[nn.Parameter]) -> bool:

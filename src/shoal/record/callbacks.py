@@ -11,6 +11,7 @@ import torch
 
 from shoal.engines.job import Job
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
+from shoal.optimizers import rate_of
 from shoal.tasks.announce import announce
 
 
@@ -24,11 +25,12 @@ class LearningRate(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Note it before the step: afterwards a scheduler has set the next one."""
-        self._used = float(optimizer.param_groups[0]["lr"])
+        self._used = rate_of(optimizer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log it."""
-        announce(trainer, {LR: self._used})
+        """Log it, where the optimizer has one."""
+        if not math.isnan(self._used):
+            announce(trainer, {LR: self._used})
 
 
 class GradientNorm(pl.Callback):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 
+from shoal.names import LR
+from shoal.optimizers import rate_of
+
 log = logging.getLogger("shoal")
 
 
 def tell_rate(state: Mapping[str, Any], now: float) -> None:
     """Compare the learning rate of the next step with the one that a saved state left."""
-    then, epoch = float(state["optimizer_states"][0]["param_groups"][0]["lr"]), state["epoch"]
+    then = float(state["optimizer_states"][0]["param_groups"][0].get(LR, math.nan))
+    epoch = state["epoch"]
     if now == 0:
         text = f"warning: the scheduler has come to a learning rate of 0: nothing is learned in epoch {epoch}"
     elif f"{now:.6g}" != f"{then:.6g}":  # as they are shown: rounding is not to be told as 0.001 -> 0.001
@@ -34,4 +39,4 @@ class RateTold(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the optimizer once it goes on."""
         if self._state["optimizer_states"]:
-            tell_rate(self._state, float(trainer.optimizers[0].param_groups[0]["lr"]))
+            tell_rate(self._state, rate_of(trainer.optimizers[0]))

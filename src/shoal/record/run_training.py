@@ -22,6 +22,7 @@ from shoal.record.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.checkpoints.other_checkpoints import place_in
 from shoal.record.checkpoints.ownership import refuse_another, refuse_part_of_an_epoch
+from shoal.record.checkpoints.packed import refuse_incomplete
 from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
@@ -96,6 +97,7 @@ class _Session:
         self.concluded = Concluded()
         if self.state:
             refuse_another(origin, self.state, job.module_for(self.state["state_dict"]))
+            refuse_incomplete(origin, self.state)
             refuse_part_of_an_epoch(job, origin, self._position())
         self.record = self._opened(info)
         self.recorder = Recorder(self.record)

@@ -11,6 +11,7 @@ from typing import Any
 from shoal.engines.vectorized.running import Running
 from shoal.errors import DamagedError
 from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO, load
+from shoal.record.checkpoints.packed import missing
 from shoal.record.run_of_stack import Track
 from shoal.rundir.atomic import together
 
@@ -34,6 +35,9 @@ class StackState:
             content = load(self.path)[EXTRA]
         except DamagedError as error:
             log.warning("%s: the stack starts again from its beginning", error.problem)
+            return None
+        if lost := next(missing(content), None):
+            log.warning("no checkpoint can hold a %s: the stack starts again from its beginning", lost)
             return None
         # A stack that some of its runs have left since begins anew: each row of the file is that of a run.
         return content if content["runs"] == self.runs else None

@@ -1,6 +1,7 @@
 """Schedulers: how the learning rate changes while a run trains."""
 
 from shoal.schedulers.closed_form import Constant, Cosine, Exponential, OneCycle, Step, WarmUp
+from shoal.schedulers.of_optimizer import scheduled
 from shoal.schedulers.plateau import Plateau
 from shoal.schedulers.scheduler import Horizon, Schedule, Scheduler
 from shoal.schedulers.torch_scheduler import TorchScheduler
@@ -17,4 +18,5 @@ __all__ = [
     "Step",
     "TorchScheduler",
     "WarmUp",
+    "scheduled",
 ]

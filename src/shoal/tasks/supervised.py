@@ -14,7 +14,7 @@ from shoal.models import FormulaNetwork
 from shoal.models.dropout import keyed
 from shoal.names import TEST_LOSS, TRAIN_LOSS, VAL_LOSS
 from shoal.optimizers import Optimizer, Solver, Stopping
-from shoal.schedulers import Horizon, Scheduler
+from shoal.schedulers import Horizon, Scheduler, scheduled
 from shoal.tasks.announce import announce
 from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.residuals import problem_of
@@ -197,8 +197,7 @@ class Supervised(pl.LightningModule):
 
 def configured(module: pl.LightningModule, network: nn.Module, optimizer: Optimizer, scheduler: Scheduler) -> Any:
     """What `configure_optimizers` of a module that is about to train gives for this optimizer and scheduler."""
-    made = optimizer.of(network)
-    return {"optimizer": made, "lr_scheduler": scheduler.alone(made, horizon(module.trainer))}
+    return scheduled(optimizer.of(network), scheduler, horizon(module.trainer))
 
 
 def horizon(trainer: pl.Trainer) -> Horizon:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from shoal.errors import ConfigError, suggestion
+from shoal.optimizers import rate_of
 from shoal.step.attributes import PLAIN
 
 Group = dict[str, Any]
@@ -85,8 +86,8 @@ class RunOptimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first group."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The learning rate of the first group; nan for one that has none."""
+        return rate_of(self.optimizer)
 
     @property
     def groups(self) -> list[Group]:

@@ -61,6 +61,9 @@ def _fitted(own: RunOptimizer, params: Sequence[Tensor]) -> ByObjects:
             for mine, other in zip(each, row, strict=True)
         ):
             return way
+    again = _alone(own, params, 0)
+    if not all(map(same_bits, again, alone[0])):
+        raise UnfitError(f"{own.called} draws random numbers, which would be others in a stack")
     raise UnfitError(f"{own.called} gives other weights in a stack than alone")
 
 

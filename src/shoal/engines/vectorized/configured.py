@@ -11,7 +11,7 @@ from shoal.engines.job import Job
 from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled, UnfitError
 from shoal.errors import brief
 from shoal.optimizers import Own
-from shoal.schedulers import Horizon
+from shoal.schedulers import Horizon, scheduled
 
 
 def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> RunOptimizer:
@@ -37,8 +37,7 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
 
 def _made(job: Job, module: pl.LightningModule, horizon: Horizon) -> Any:
     if not isinstance(job.optimizer, Own):
-        optimizer = job.optimizer.of(module)
-        return {"optimizer": optimizer, "lr_scheduler": job.scheduler.alone(optimizer, horizon)}
+        return scheduled(job.optimizer.of(module), job.scheduler, horizon)
     return module.configure_optimizers()
 
 

@@ -238,7 +238,8 @@ class StackModule(pl.LightningModule):
         """What an epoch has measured of a run, in the order in which it would log that alone."""
         train = {name: values[row] for name, values in self._means["train"].items()}
         validated = self._validated.get(run, {})
-        return {**validated, **self._norms(row, run), LR: self._rates[row], **train}
+        rate = {} if math.isnan(self._rates[row]) else {LR: self._rates[row]}
+        return {**validated, **self._norms(row, run), **rate, **train}
 
     def _norms(self, row: int, run: int) -> dict[str, float]:
         """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""

@@ -72,7 +72,7 @@ def _go_on_with_rate(checkpoint: Mapping[str, Any], running: Running, run: int, 
         rate.epochs = checkpoint["epoch"]
         rate.load(groups, checkpoint["lr_schedulers"])
         # What configure_optimizers makes has no settings in the configuration that could have changed.
-        if course and not isinstance(job.optimizer, Own):
+        if course and rate.scheduled and not isinstance(job.optimizer, Own):
             take_over(rate.optimizer, rate.scheduled[0].scheduler, course, Course.of(job, running.horizon))
     else:
         for schedule in checkpoint["lr_schedulers"]:

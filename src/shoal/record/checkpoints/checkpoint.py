@@ -20,6 +20,7 @@ from shoal.judging import AUTO, Direction, Mode, better, judge, part_of, way_of
 from shoal.record.checkpoints.checkpoint_file import EXTRA
 from shoal.record.checkpoints.generator_states import generator_states, restore_generators
 from shoal.record.checkpoints.kept_states import KeptStates
+from shoal.record.checkpoints.packed import packed
 from shoal.record.checkpoints.readable import readable, refuse_unreadable, tell_of_objects
 from shoal.record.checkpoints.weights import cloned, equal, finite, show
 from shoal.rundir import Best, RunDir
@@ -258,7 +259,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
             self._looked = True
             tell_of_objects(state)
             refuse_unreadable(readable(state))
-        state = readable(state)
+        state = dict(packed(readable(state)))
         state[EXTRA] = {
             "position": [position.epoch, position.batch, position.step],
             "over": None,  # at the end of a training: how long the files are then

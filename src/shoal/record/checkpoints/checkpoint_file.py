@@ -10,6 +10,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from shoal.errors import DamagedError, brief
+from shoal.record.checkpoints.packed import packed, unpacked
 from shoal.record.checkpoints.readable import readable
 from shoal.rundir import sealed, unsealed, write_bytes
 
@@ -25,7 +26,7 @@ class SealedIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         # In memory first: the digest is of the whole archive, and stands behind it in the same file.
         buffer = io.BytesIO()
-        torch.save(readable(checkpoint), buffer)
+        torch.save(packed(readable(checkpoint)), buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(Path(path), sealed(buffer.getvalue()))
 
@@ -47,7 +48,7 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     """
     archive = io.BytesIO(unsealed(path))
     try:
-        content = torch.load(archive, map_location=map_location, weights_only=True)
+        content = unpacked(torch.load(archive, map_location=map_location, weights_only=True))
     # Torch has no error of its own for this: its archive, its pickle and what it refuses each raise another one.
     except Exception as error:
         raise DamagedError(f"{path} cannot be read as a checkpoint: {brief(error)}") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from argparse import Namespace
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from shoal.errors import ConfigError
+from shoal.record.checkpoints.packed import reads
 
 log = logging.getLogger("shoal")
 
@@ -47,7 +48,7 @@ def refuse_unreadable(state: Mapping[str, Any]) -> None:
         ConfigError: where it is, and of which kind.
     """
     for place, value in _leaves(state, ""):
-        if not isinstance(value, (*_PLAIN, Tensor)) and not _reads(value):
+        if not isinstance(value, (*_PLAIN, Tensor, numpy.ndarray, numpy.generic)) and not reads(value):
             kind = f"{type(value).__module__}.{type(value).__name__}"
             problem = f"is a {kind}, which could not be read again from a checkpoint"
             hint = "let state_dict or on_save_checkpoint keep tensors and plain values"
@@ -108,19 +109,8 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         for name, each in value.items():
             yield from _leaves(each, f"{place}.{name}".lstrip("."))
     # Not isinstance: a named tuple is read back by its class, which has to be one that may be.
-    elif type(value) in (list, tuple):
+    elif type(value) in (list, tuple, deque):
         for each in value:
             yield from _leaves(each, place)
     else:
         yield place, value
-
-
-def _reads(value: Any) -> bool:
-    # Tried, since torch alone knows what it takes: it differs by version, and users add to it (add_safe_globals).
-    buffer = io.BytesIO()
-    try:
-        torch.save(value, buffer)
-        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
-    except Exception:
-        return False
-    return True
