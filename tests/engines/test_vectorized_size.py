@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+import styled
 from shoal.engines.vectorized.size import FEWEST, MOST, Footprint
 from shoal.losses import MeanSquaredError
 from shoal.models import MLP
 from shoal.optimizers import Adam
 from shoal.schedulers import Constant
 from shoal.seeding import Stream, generator
+from shoal.step.captured import CapturedStep
 from shoal.tasks import Parabola, Supervised
 
 MIB = 1 << 20
@@ -23,7 +25,11 @@ def footprint(*hidden: int, batch: int) -> Footprint:
     module = Supervised(
         model=network, task=task, loss=MeanSquaredError(), optimizer=Adam(), scheduler=Constant(), seed=0
     )
-    return Footprint.of(module, (torch.zeros(batch, 1), torch.zeros(batch, 1)), samples=2048 * 8)
+    return Footprint.of(CapturedStep(module, "train"), zeros(batch), samples=2048 * 8)
+
+
+def zeros(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(batch, 1), torch.zeros(batch, 1)
 
 
 def test_the_reference_work_is_stacked_by_256() -> None:
@@ -43,6 +49,12 @@ def test_a_block_never_takes_more_than_its_share_of_the_memory() -> None:
     for memory in (1 << 30, 1 << 28, 1 << 26):
         runs = found.most_within(cache=2 * MIB, memory=memory)
         assert runs * found.held <= memory / 4 or runs == 1
+
+
+def test_a_step_that_differentiates_by_torch_func_has_a_footprint() -> None:
+    plain, sloped = (Footprint.of(CapturedStep(each(), "train"), zeros(128)) for each in (styled.Style, styled.Sloped))
+
+    assert plain.touched < sloped.touched < 8 * plain.touched
 
 
 def test_the_footprint_counts_what_the_backward_pass_keeps() -> None:

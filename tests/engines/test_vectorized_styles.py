@@ -28,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*You have overridden .* but have passed in a `LightningDataModule`.*",
 )
 ALIKE = (
-    *(styled.Annealed, styled.Assigns, styled.Checks, styled.Halves, styled.Normed, styled.Prepares, styled.Transfers),
-    *(styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
+    *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
+    *(styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
 )
 
 

@@ -71,7 +71,7 @@ class Meeting:
         try:
             with in_place(job.fit.resolved), Untouched([module]), generators_restored():
                 step = JobStep(module, "train")
-                most = max(2, Footprint.of(module, batch, step=step).most(processes=self.processes))
+                most = max(2, Footprint.of(step, batch).most(processes=self.processes))
         except Exception:  # whatever its step does outside of a Trainer: that it cannot be stacked is told by the probe
             most = len(group)
         return [group[place : place + most] for place in range(0, len(group), most)]

@@ -31,6 +31,7 @@ from shoal.step.step_trainer import StepTrainer, switch
 from shoal.step.stepped import Outcome, Tensors
 from shoal.step.transferred import n_samples, transferred
 from shoal.step.unfit import CannotStackError
+from shoal.tasks.precision import new_tensors
 
 
 class _Catching:
@@ -165,12 +166,23 @@ def _shared(module: nn.Module) -> dict[str, str]:
 class CapturedStep:
     """The training or validation step of a LightningModule, as a step of the vectorised engine."""
 
-    def __init__(self, module: pl.LightningModule, stage: Stage, *, keeps: bool = False, mixed: bool = False) -> None:
-        """`keeps` says to keep what the step returns: a tensor of outputs; `mixed` to use bfloat16 where torch can."""
+    def __init__(
+        self,
+        module: pl.LightningModule,
+        stage: Stage,
+        *,
+        keeps: bool = False,
+        mixed: bool = False,
+        double: bool = False,
+    ) -> None:
+        """`keeps` says to keep what the step returns: a tensor of outputs; `mixed` to use bfloat16 where torch can.
+
+        `double` says that tensors which the step makes are float64 unless it says otherwise, as in Lightning.
+        """
         self.module = module
         self.stage: Stage = stage
         self.keeps = keeps
-        self.mixed = mixed
+        self.mixed, self.double = mixed, double
         self.entries: dict[str, Entry] = {}
         """How to read what the step logged, by name; known after the first call."""
         self._loaders: dict[str, int | None] = {}
@@ -191,7 +203,7 @@ class CapturedStep:
 
     def like(self, module: pl.LightningModule) -> CapturedStep:
         """The same step of another module."""
-        found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed)
+        found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed, double=self.double)
         found.fills.items = list(self.fills.items)  # which are known by their numbers
         found.left = self.left
         return found
@@ -225,6 +237,7 @@ class CapturedStep:
             self.fills.watched() as filled,
             clock.drawing(),
             own_weights(self.module),
+            new_tensors(double=self.double),
             # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):

@@ -56,6 +56,7 @@ _MAX_FOLDED = 1 << 20
 def simplified(module: GraphModule) -> GraphModule:
     """The traced step after all rewrites; itself, where something in it writes to memory."""
     graph = module.graph
+    _say_types(graph)
     # Rewrites take nodes for values, which a write to shared memory would change between two readers.
     if any(writes(node) for node in graph.nodes):
         return module
@@ -71,6 +72,15 @@ def simplified(module: GraphModule) -> GraphModule:
     graph.lint()
     module.recompile()
     return module
+
+
+def _say_types(graph: Graph) -> None:
+    """Say which type a tensor has that is made of no other: left out, it is torch's default when the graph runs."""
+    for node in graph.nodes:
+        if node.all_input_nodes or not isinstance(node.target, torch._ops.OpOverload) or not is_tensor(node):
+            continue
+        if any(argument.name == "dtype" for argument in node.target._schema.arguments):
+            node.update_kwarg("dtype", value(node).dtype)
 
 
 def _each(graph: Graph, rewrite: Callable[[Node], Node | None]) -> bool:

@@ -23,6 +23,7 @@ from shoal.engines.vectorized.probing import failure_words
 from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
 from shoal.record import Checkpoint, EarlyStopping, GradientNorm, LearningRate, Progress
+from shoal.step.captured import CapturedStep
 
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
@@ -195,7 +196,8 @@ def _signature(job: Job, module: pl.LightningModule, own: RunOptimizer | None) -
 def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
     train, val = job.sources()
     samples = sum(each.n_bytes for each in (train, *val))
-    found = Footprint.of(module, train.first(), samples=samples)
+    step = CapturedStep(module, "train", double=job.double)
+    found = Footprint.of(step, train.first(), samples=samples)
     on_cpu = on_host(str(job.trainer.get("accelerator", "auto")))
     return found if on_cpu else replace(found, touched=0)  # the CPU's cache is no limit there
 

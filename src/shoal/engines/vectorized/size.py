@@ -8,13 +8,15 @@ stays there. Below 64 runs the cost of calling kernels shows even where each of 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
@@ -41,15 +43,10 @@ class Footprint:
     """What is kept of it in memory."""
 
     @classmethod
-    def of(
-        cls, module: pl.LightningModule, batch: Any, *, samples: int = 0, step: CapturedStep | None = None
-    ) -> Footprint:
-        """The footprint of a run with this module and first batch; its own samples are `samples` bytes.
-
-        `step` is its training step, where that is none of the usual kind.
-        """
-        parameters = sum(each.numel() * each.element_size() for each in module.parameters())
-        activations = _saved(step or CapturedStep(module, "train"), batch)
+    def of(cls, step: CapturedStep, batch: Any, *, samples: int = 0) -> Footprint:
+        """The footprint of a run with this training step and first batch; its own samples are `samples` bytes."""
+        parameters = sum(each.numel() * each.element_size() for each in step.module.parameters())
+        activations = _saved(step, batch)
         return cls(COPIES * parameters + activations, KEPT * COPIES * parameters + 2 * activations + samples)
 
     def most(self, *, processes: int = 1) -> int:
@@ -66,8 +63,18 @@ class Footprint:
 
 def _saved(step: CapturedStep, batch: Any) -> int:
     """Bytes that a training step keeps for its backward pass, beside the parameters."""
-    module = step.module
-    known = {each.data_ptr() for each in module.parameters()}
+    try:
+        return _kept(step, batch)
+    except RuntimeError as error:
+        # torch.func's derivatives within a step refuse such hooks, as they would not be told of all.
+        if "saved tensor hooks" not in str(error):
+            raise
+    return _made(step, batch)
+
+
+def _kept(step: CapturedStep, batch: Any) -> int:
+    """Bytes that autograd is given to keep."""
+    known = {each.data_ptr() for each in step.module.parameters()}
     found: dict[int, int] = {}
 
     def noted(value: Tensor) -> Tensor:
@@ -76,12 +83,41 @@ def _saved(step: CapturedStep, batch: Any) -> int:
             found[value.data_ptr()] = value.numel() * value.element_size()
         return value
 
-    params = {name: param for name, param in module.named_parameters() if param.requires_grad}
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(noted, lambda value: value):
+    with torch.autograd.graph.saved_tensors_hooks(noted, lambda value: value):
         # The result holds what was saved: freed memory would be used again, and counted once for two tensors.
-        kept = step(params, step.held(), batch, Clock())
-    del kept
+        result = _taken(step, batch)
+    del result
     return sum(found.values())
+
+
+class _Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps what operations give, by its place in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held: dict[int, Tensor] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        self.held |= {each.data_ptr(): each for each in tree_leaves(found) if isinstance(each, Tensor)}
+        return found
+
+
+def _made(step: CapturedStep, batch: Any) -> int:
+    """Bytes of all that a step makes, of which it keeps a part for its backward pass."""
+    known = {each.data_ptr() for each in step.module.parameters()}
+    with _Results() as made:
+        _taken(step, batch)
+    return sum(each.nbytes for place, each in made.held.items() if place not in known)
+
+
+def _taken(step: CapturedStep, batch: Any) -> Any:
+    """The result of a step with the module's own weights."""
+    params = {name: param for name, param in step.module.named_parameters() if param.requires_grad}
+    with torch.enable_grad():
+        return step(params, step.held(), batch, Clock())
 
 
 def _cache() -> int:

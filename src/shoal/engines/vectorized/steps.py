@@ -19,10 +19,11 @@ class Steps:
 
     def __init__(self, template: Member, *, accumulate: int) -> None:
         """The gradients of `accumulate` batches are added up."""
-        keeps, mixed = bool(template.job.task.metric_names), is_mixed(template.job.trainer)
+        job, keeps = template.job, bool(template.job.task.metric_names)
+        precision = {"mixed": is_mixed(job.trainer), "double": job.double}
         self.captured: dict[Stage, CapturedStep] = {
-            "train": CapturedStep(template.module, "train", mixed=mixed),
-            "val": CapturedStep(template.module, "val", keeps=keeps, mixed=mixed),
+            "train": CapturedStep(template.module, "train", **precision),
+            "val": CapturedStep(template.module, "val", keeps=keeps, **precision),
         }
         # What one of them leaves, the other must not look at.
         self.captured["val"].left = self.captured["train"].left
