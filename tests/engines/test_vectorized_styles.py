@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
+    styled.HoldsTwice,
 )
 
 
@@ -84,6 +85,12 @@ def test_what_no_stack_can_follow_is_named_before_it_trains(module: Any, data: A
     )
 
     assert words in why
+
+
+def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() -> None:
+    running = Running([Member.of(job_of(styled.HoldsInFunction, 0, precision="32-true"))])
+
+    assert "gives another gradient alone than in the stack" in unlike_alone(running)[0]
 
 
 @pytest.mark.parametrize(

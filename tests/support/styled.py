@@ -260,6 +260,34 @@ class TakesTurns(Style):
     validation_step = pl.LightningModule.validation_step
 
 
+class HoldsTwice(Style):
+    """Takes its weights from a dictionary, in which it has them a second time."""
+
+    def made(self) -> None:
+        self.by_name = {"scale": self.added("scale", 1), "shifts": [self.added("shift", 1)]}
+        self.register_buffer("unit", torch.ones(1))
+        self.constants = [self.unit]
+
+    def added(self, name: str, size: int) -> nn.Parameter:
+        """A new parameter of that name."""
+        self.register_parameter(name, nn.Parameter(torch.rand(size)))
+        return getattr(self, name)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x) * self.by_name["scale"] + self.by_name["shifts"][0] * self.constants[0]
+
+
+class HoldsInFunction(Style):
+    """Takes a weight from a function that holds it."""
+
+    def made(self) -> None:
+        scale = self.scale = nn.Parameter(torch.rand(1))
+        self.scaled = lambda x: x * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scaled(self.layers(x))  # type: ignore[no-any-return]
+
+
 class HoldsItself(Style):
     """Makes its batches of its own state."""
 

@@ -21,6 +21,7 @@ from torchmetrics import Metric
 
 from shoal.step.clock import Clock
 from shoal.step.filled import Fills
+from shoal.step.held_twice import HeldTwice
 from shoal.step.left import Left
 from shoal.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.step.metrics import known
@@ -200,6 +201,7 @@ class CapturedStep:
         """What is known of what steps leave on the module."""
         self._calling = _Calling(module, stage)
         self._shared = _shared(self._calling)
+        self._held_twice = HeldTwice(self._calling)
 
     def like(self, module: pl.LightningModule) -> CapturedStep:
         """The same step of another module."""
@@ -243,7 +245,8 @@ class CapturedStep:
         ):
             given = batch, clock.batch_number(), clock.loader, list(new)
             # No ties of torch's: they would give a part that is in the module twice both of its names (see `_shared`).
-            output, after = functional_call(self._calling, named, given, tie_weights=False)
+            with self._held_twice.given(named):
+                output, after = functional_call(self._calling, named, given, tie_weights=False)
             latest = self.fills.latest(told())
         self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}

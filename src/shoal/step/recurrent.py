@@ -41,7 +41,7 @@ LAYERS: dict[Any, Cell] = {torch.gru: _gru, torch.rnn_tanh: _tanh, torch.rnn_rel
 def own_weights(module: nn.Module) -> Iterator[None]:
     """Let recurrent layers have their own weights afterwards: `functional_call` leaves in them those it was given."""
     layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
-    before = [{name: list(vars(layer)[name]) for name in _LISTS if name in vars(layer)} for layer in layers]
+    before = [{name: list(vars(layer)[name]) for name in LISTS if name in vars(layer)} for layer in layers]
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ def own_weights(module: nn.Module) -> Iterator[None]:
             vars(layer).update(lists)
 
 
-_LISTS = ("_flat_weights", "_flat_weight_refs")
+LISTS = ("_flat_weights", "_flat_weight_refs")
 """In which a recurrent layer has its weights a second time."""
 
 

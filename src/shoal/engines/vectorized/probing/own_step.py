@@ -22,6 +22,8 @@ class Alone(NamedTuple):
     buffers: dict[str, Tensor]
     outputs: tuple[Tensor, ...]
     grads: list[Tensor]
+    reached: tuple[bool, ...]
+    """Which of the parameters the loss reaches."""
 
     @property
     def numbers(self) -> list[Tensor]:
@@ -62,7 +64,8 @@ def by_itself(
         # A parameter that the loss does not reach has no gradient alone, and zeros in a stack.
         grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
-    found = Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole)
+    reached = tuple(each is not None for each in grads)
+    found = Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole, reached)
     return fetched(found, device)
 
 

@@ -108,6 +108,8 @@ class _Look:
         self.step: CapturedStep = mapped.step
         self.order = stack.layout.names
         """That of the parameters in which gradients come."""
+        self.reached: dict[int, tuple[bool, ...]] = {}
+        """The parameters that a run's own loss reaches."""
 
     def together(self) -> Stepped:
         """What the step gives for all runs."""
@@ -131,7 +133,12 @@ class _Look:
         except Exception as error:  # a step that insists on single precision
             log.debug("a step was not compared in double precision: %s", error)
             return dict(found)
-        return {row: why for row, why in found.items() if exactly.difference(result, row, modules[row])}
+        # A step that has weights from elsewhere, too, is not given them in double precision, and they are not reached.
+        return {
+            row: why
+            for row, why in found.items()
+            if exactly.difference(result, row, modules[row]) or exactly.reached.get(row) != self.reached.get(row)
+        }
 
     def difference(
         self, result: Stepped, row: int, module: pl.LightningModule, *, twice: bool = False, closely: bool = True
@@ -157,6 +164,7 @@ class _Look:
                 clock.enter(row)
                 with _kept(weights) as written:
                     first = by_itself(alone, own, clock, names, written.watch, double=self.double)
+                self.reached[row] = first.reached
                 agrees = clock.agrees(row)
                 found = self._state(alone, own, row, first, trial, fully=twice)
                 alone.left = step.left
@@ -263,6 +271,7 @@ def _close(mine: Tensor, other: Tensor, *, beside: float = 0.0, mixed: bool = Fa
 
     Both are a part of something of the size `beside`: of a bias before a normalisation only rounding is left.
     """
+    mine = mine.detach()  # weights that a step has from elsewhere bring their graph along
     if not (other.is_floating_point() or other.is_complex()):
         return torch.equal(mine.to(other.dtype), other)
     length, apart = float(other.norm()), float((mine.to(other.dtype) - other).norm())
