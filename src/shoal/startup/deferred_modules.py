@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from importlib import import_module
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from shoal.startup.deferral import Deferral
@@ -21,6 +22,7 @@ class _Dynamo(Deferral):
             "torch._compile",
             "torch.compiler",
             "torch.optim.optimizer",
+            "torch._functorch.eager_transforms",
             "lightning_fabric.wrappers",
             "pytorch_lightning.utilities.compile",
         }
@@ -28,7 +30,13 @@ class _Dynamo(Deferral):
 
     def early(self) -> Mapping[str, Any]:
         self.undisturbed: list[_Undisturbed] = []
-        return {"graph_break": _nothing, "disable": self.disable, "OptimizedModule": _class_like(self)}
+        autograd = SimpleNamespace(_disable=nullcontext)
+        return {
+            "graph_break": _nothing,
+            "disable": self.disable,
+            "OptimizedModule": _class_like(self, "OptimizedModule"),
+            "compiled_autograd": autograd,
+        }
 
     def disable(self, fn: Any = None, recursive: bool = True, **how: Any) -> Any:
         """The function as it is now, and as `torch._dynamo.disable` makes it once there is a compiler to keep away."""
@@ -76,6 +84,65 @@ class _Signal(Deferral):
     def settle(self) -> None:
         if not hasattr(self.module, "hamming"):
             vars(self.module)["hamming"] = self.real("windows").hamming
+
+
+class _Sympy(Deferral):
+    """Torch asks whether the arguments of an operation are symbols, which none is before there are some."""
+
+    name = "sympy"
+    askers = frozenset({"torch._prims_common"})
+
+    def early(self) -> Mapping[str, Any]:
+        return {"Basic": _class_like(self, "Basic")}
+
+    def settle(self) -> None:
+        """Nothing is left behind: the early answer asks the real class."""
+
+
+class _Shapes(Deferral):
+    """Torch asks about sizes in words that symbols have an answer to as well; of plain numbers they say what is."""
+
+    name = "torch.fx.experimental.symbolic_shapes"
+    askers = frozenset(
+        {
+            "torch",
+            "torch._decomp.decompositions",
+            "torch._meta_registrations",
+            "torch._prims",
+            "torch._prims_common",
+            "torch._refs",
+            "torch._refs.nn.functional",
+        }
+    )
+
+    def early(self) -> Mapping[str, Any]:
+        flags = {name: functools.partial(self._of_flags, name, all) for name in self._conditions}
+        return flags | {
+            "sym_and": functools.partial(self._of_flags, "sym_and", all),
+            "sym_or": functools.partial(self._of_flags, "sym_or", any),
+            "sym_eq": self._equal,
+            "is_nested_int": functools.partial(self._of_size, "is_nested_int", lambda size: False),
+            "has_guarding_hint": functools.partial(self._of_size, "has_guarding_hint", lambda size: True),
+            "guarding_hint_or_throw": functools.partial(self._of_size, "guarding_hint_or_throw", lambda size: size),
+        }
+
+    _conditions = ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true")
+
+    def _of_flags(self, name: str, plainly: Callable[[Any], bool], *given: Any) -> Any:
+        plain = given and all(type(each) is bool for each in given)
+        return plainly(given) if plain else self.real(name)(*given)
+
+    def _equal(self, one: Any, other: Any) -> Any:
+        plain = all(type(size) is int for each in (one, other) for size in (each if _is_row(each) else [each]))
+        if plain and _is_row(one) == _is_row(other):
+            return list(one) == list(other) if _is_row(one) else one == other
+        return self.real("sym_eq")(one, other)
+
+    def _of_size(self, name: str, plainly: Callable[[int], int], size: Any) -> Any:
+        return plainly(size) if type(size) is int else self.real(name)(size)
+
+    def settle(self) -> None:
+        """Nothing is left behind: the early functions hand every call on that is about symbols."""
 
 
 class _Optimize(Deferral):
@@ -132,26 +199,30 @@ class _MetaKernels(Deferral):
         """Nothing is left behind: nobody was answered."""
 
 
+def _is_row(given: Any) -> bool:
+    return isinstance(given, tuple | list)
+
+
 def _nothing() -> None:
     """What `graph_break` does outside a compilation."""
 
 
-def _class_like(deferral: Deferral) -> type:
+def _class_like(deferral: Deferral, name: str) -> type:
     """A class to ask `isinstance` about, which has the real one's instances and none before the code has run."""
 
     class Likeness(type):
         def __instancecheck__(cls, instance: object) -> bool:
-            return deferral.finished and isinstance(instance, deferral.real("OptimizedModule"))
+            return deferral.finished and isinstance(instance, deferral.real(name))
 
         def __subclasscheck__(cls, subclass: type) -> bool:
-            return subclass is cls or (deferral.finished and issubclass(subclass, deferral.real("OptimizedModule")))
+            return subclass is cls or (deferral.finished and issubclass(subclass, deferral.real(name)))
 
         def __call__(cls, *given: Any, **named: Any) -> Any:
-            return deferral.real("OptimizedModule")(*given, **named)
+            return deferral.real(name)(*given, **named)
 
-    return Likeness("OptimizedModule", (), {"__module__": "torch._dynamo.eval_frame"})
+    return Likeness(name, (), {"__module__": deferral.name})
 
 
-ANYWHERE = (_Dynamo, _Signal, _Optimize, _Plots)
+ANYWHERE = (_Dynamo, _Sympy, _Shapes, _Signal, _Optimize, _Plots)
 IN_OWN_PROCESS = (*ANYWHERE, _MetaKernels)
 META_KERNELS = _MetaKernels.name

@@ -16,10 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._guards import TracingContext, tracing
-from torch._subclasses import FakeTensorMode
-from torch.func import functionalize, grad, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import grad, vmap
 from torch.utils import _pytree as pytree
 
 from shoal.errors import first_line
@@ -37,6 +34,7 @@ from shoal.step.passes import simplified
 from shoal.step.per_run import PerRun
 from shoal.step.presumed import Presumed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
+from shoal.step.traced import traced
 from shoal.step.unfit import CannotStackError
 
 log = logging.getLogger(__name__)
@@ -278,10 +276,8 @@ class Mapped:
         if key in self._traces:
             return self._traces[key]
         flat.clock.read, flat.clock.drawn, flat.clock.watched = False, False, True
-        # Without a context `make_fx` makes a fake mode for each value, which takes half of its time.
         try:
-            with tracing(TracingContext(FakeTensorMode(allow_non_fake_inputs=True))):
-                graph = make_fx(functionalize(lambda *given: flat(*given)), tracing_mode="real")(*inputs)
+            graph = traced(flat, inputs)
         except Exception as error:  # whatever the step does that a trace cannot hold
             self.refused = first_line(error)
         else:

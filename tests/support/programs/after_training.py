@@ -129,6 +129,25 @@ def mapped() -> Any:
     return {name: value.tolist() for name, value in gradients(stacked, x).items()}
 
 
+def mapped_loads() -> Any:
+    gradients(stacked, x)
+    return "torch._dynamo.eval_frame" in sys.modules or "sympy.core" in sys.modules
+
+
+def symbols_once_mapped() -> Any:
+    """Symbols are what they are, though functions that ask for them have been answered before there were some."""
+    gradients(stacked, x)
+    rows = torch.export.Dim("rows")
+    program = torch.export.export(line.net, (x,), dynamic_shapes=({0: rows},))
+    import sympy
+    from torch.fx.experimental.symbolic_shapes import expect_true, guard_or_false, sym_and, sym_eq
+
+    sizes = [node.meta["val"].shape[0] for node in program.graph.nodes if node.op == "placeholder"][-1:]
+    asked = [type(sym_and(size > 0, size < 9)).__name__ for size in sizes]
+    known = expect_true(True), guard_or_false(False), sym_eq((2, 3), [2, 3]), sym_eq((2,), (3,))
+    return str(sympy.sqrt(8)), isinstance(sympy.pi, sympy.Basic), program.graph_module.code, asked, known
+
+
 def traced() -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -230,8 +249,9 @@ def of_scipy() -> Any:
 
 PROBES: list[Callable[[], Any]] = [
     trained, compiler_loaded, sympy_loaded, compiled_training, compiled_under_lightning,
-    compiled_is_told_from_uncompiled, exported, mapped, traced, onnx, submodule_first,
-    settings_first, without_values, faked, plotted, source, setting, disabled_by_the_user, two_threads, of_scipy,
+    compiled_is_told_from_uncompiled, exported, mapped, mapped_loads, symbols_once_mapped, traced, onnx,
+    submodule_first, settings_first, without_values, faked, plotted, source, setting, disabled_by_the_user,
+    two_threads, of_scipy,
 ]  # fmt: skip
 
 

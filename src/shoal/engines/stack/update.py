@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functionalize
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.by_objects import ByObjects
@@ -22,6 +20,7 @@ from shoal.step.compiled.program import Heat, Program
 from shoal.step.exact.guard import Guard
 from shoal.step.exact.subject import OfProgram
 from shoal.step.graph import describe, same_values
+from shoal.step.traced import traced
 
 Updating = Callable[[tuple[Column, ...]], None]
 """Changes the parameters and the optimizer state of every run by a step; given what `Rule.of_steps` gives of it."""
@@ -133,11 +132,11 @@ class _Flat(NamedTuple):
             params, grads, state, settings = pytree.tree_unflatten(leaves, self.spec)
             self.rule.update(params, grads, state, settings, tuple(tensors))
 
-        def traced(inputs: Sequence[Tensor]) -> GraphModule:
-            # make_fx runs what it traces, and an update writes to what it is given: on copies.
-            return _without_copies(make_fx(functionalize(updated))(*(each.clone() for each in inputs)))
+        def graph(inputs: Sequence[Tensor]) -> GraphModule:
+            # What is traced is run, and an update writes to what it is given: on copies.
+            return _without_copies(traced(updated, [each.clone() for each in inputs]))
 
-        return Program(updated, traced, heat, "optimizer's update")
+        return Program(updated, graph, heat, "optimizer's update")
 
 
 def _without_copies(module: GraphModule) -> GraphModule:
