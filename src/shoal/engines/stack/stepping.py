@@ -18,7 +18,7 @@ from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stack import Stack
 from shoal.errors import brief
-from shoal.seeding import drawn_so_far
+from shoal.seeding import torch_state
 from shoal.step.exact.rows import same_bits
 
 STEPS = 12
@@ -62,9 +62,9 @@ def _fitted(own: RunOptimizer, params: Sequence[Tensor]) -> ByObjects:
             for mine, other in zip(each, row, strict=True)
         ):
             return way
-    before = drawn_so_far()
+    before = torch_state()
     _alone(own, params, 0)
-    if drawn_so_far() != before:
+    if not torch.equal(torch_state(), before):
         raise UnfitError(f"{own.called} draws random numbers, which would be others in a stack")
     raise UnfitError(f"{own.called} gives other weights in a stack than alone")
 
