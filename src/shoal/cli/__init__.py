@@ -87,12 +87,9 @@ def _done(words: list[str]) -> int:
     """Do what the words ask for; those behind `train` are Hydra's, and typer has no part in them."""
     # Past typer, which a training then need not import: Hydra's own parser reads these words.
     if words[:1] == ["train"]:
-        from shoal.app.multirun.foreseen import workers_foreseen
+        from shoal.app.command import train
 
-        with workers_foreseen(words[1:]):
-            from shoal.app.command import train
-
-            return train(words[1:])
+        return train(words[1:])
     if words == ["--version"]:
         print(f"shoal {installed('shoal')}")
         return ExitCode.OK

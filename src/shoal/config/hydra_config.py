@@ -16,11 +16,19 @@ WORKERS = "workers"
 @contextmanager
 def read_from(config: DictConfig) -> Iterator[DictConfig]:
     """Let `${hydra:...}` read this configuration, and afterwards what it read before."""
+    with unread():
+        HydraConfig.instance().set_config(config)
+        yield config
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Let there be no configuration that `${hydra:...}` reads, and afterwards the one that was there before."""
     # Its attribute: `HydraConfig.get` refuses to say that there is none.
     before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
+    HydraConfig.instance().cfg = None
     try:
-        yield config
+        yield
     finally:
         HydraConfig.instance().cfg = before
 

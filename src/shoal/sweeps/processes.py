@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from contextvars import Context
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from shoal.signals import unheard
+from shoal.startup import cheap_imports, is_own_process
 
 PRELOADED = "shoal.sweeps.preload"
 """Imported once for all worker processes."""
+TRAINING = "shoal.sweeps.block_training"
+"""What a launcher and its workers have in common, torch and Lightning among it."""
 _warm = False
 """Whether the server was begun, and workers will be wanted."""
-_foreseen: Mapping[str, str] | None = None
-"""The environment of a server that was begun before anybody knew whether workers will be wanted."""
 
 
 def context() -> Any:
@@ -33,47 +36,35 @@ def context() -> Any:
 
 
 def warm_up() -> None:
-    """Let the server begin to import torch, beside whatever this process does meanwhile; one that was foreseen serves.
+    """Let the server begin to import what workers need, beside whatever this process does meanwhile.
 
-    Not where it has another environment than this process by now: its copies would compute by that one.
+    A process of shoal's own that has no torch yet imports it first, and the server is a copy of it.
     """
-    global _warm, _foreseen
+    global _warm
     if "forkserver" in multiprocessing.get_all_start_methods():
-        if _foreseen != dict(os.environ):
-            dismiss()
-        _warm, _foreseen = True, None
+        _warm = True
+        if _is_clean():
+            with cheap_imports():
+                import_module(TRAINING)
+            # Only now: libraries begin threads of their own as they are loaded, where the environment allows them.
+            if _has_one_thread():
+                _begin_copy()
+                return
         _begin()
 
 
-@contextmanager
-def foreseen() -> Iterator[None]:
-    """Let the server begin before the configuration says that workers are wanted, and end it where they never are."""
-    global _foreseen
-    if _warm or "forkserver" not in multiprocessing.get_all_start_methods():
-        yield
-        return
-    # Where the system allows no further process, that is told when one is wanted.
-    with _one_thread_each(), suppress(OSError):
-        _begin()
-        _foreseen = dict(os.environ)
+def _is_clean() -> bool:
+    """Whether a copy of this process is as good as a new one: nobody has used torch in it."""
+    # On other systems libraries break in a copy that runs no program of its own.
+    return sys.platform == "linux" and is_own_process() and "torch" not in sys.modules
+
+
+def _has_one_thread() -> bool:
+    """Whether this process, which Linux runs, has a single thread, those among it of which Python knows nothing."""
     try:
-        yield
-    finally:
-        dismiss()
-
-
-def dismiss() -> None:
-    """End the server where it was foreseen and is not wanted."""
-    global _foreseen
-    if _foreseen is not None:
-        from multiprocessing import forkserver
-
-        # Python's own tests end a server by these; there is no public way.
-        server: Any = forkserver._forkserver
-        _foreseen = None
-        # It may be anywhere in its imports, and would end after the last of them.
-        os.kill(server._forkserver_pid, signal.SIGKILL)
-        server._stop()
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
 
 
 def _begin() -> None:
@@ -85,17 +76,49 @@ def _begin() -> None:
         forkserver.ensure_running()
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """What begins within this has one thread, as workers side by side have, unless the user says otherwise."""
-    name = "OMP_NUM_THREADS"
-    given = name in os.environ
-    os.environ.setdefault(name, "1")
+def _begin_copy() -> None:
+    """Begin the server as a copy of this process, which spares it the imports that are done."""
+    from multiprocessing import resource_tracker, util
+
+    resource_tracker.ensure_running()  # that is a process of its own, which begins in Python's own way
+    start = util.spawnv_passfds
+    util.spawnv_passfds = _copied
     try:
-        yield
+        _begin()
     finally:
-        if not given:
-            del os.environ[name]
+        util.spawnv_passfds = start
+
+
+def _copied(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+    """Python's function that starts a program with these open files, but of a copy of this process; its process id."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # or both would write what waits
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _begin_afresh(passfds)
+        # The code of `python -c CODE`, without what this process has put into its own context.
+        Context().run(exec, args[-1], {})
+    except SystemExit:
+        pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _begin_afresh(kept: Sequence[int]) -> None:
+    """Leave what a program that is started would not have: other open files, and the server that is being started."""
+    from multiprocessing import forkserver
+
+    # It is locked, as it was at the moment of the copy.
+    server: Any = forkserver._forkserver
+    server.__init__()
+    first = 3
+    for each in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
+        os.closerange(first, each)
+        first = each + 1
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from shoal.app.multirun.job_return import tell
 from shoal.app.multirun.launch_request import Asked
 from shoal.app.multirun.sweep_and_workers import checked_for, terms_of
 from shoal.config.compose import PRIMARY, SWEEP
-from shoal.config.hydra_config import read_from
+from shoal.config.hydra_config import read_from, unread
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
@@ -35,7 +35,6 @@ from shoal.rundir.atomic import unwritable
 from shoal.rundir.layout import job_name
 from shoal.startup import cheap_imports, is_own_process, keep_what_is_imported
 from shoal.sweeps.executors import expected
-from shoal.sweeps.processes import dismiss
 
 
 def launch_all(
@@ -102,8 +101,9 @@ def launch(
         if terms.hosts.places() and not terms.settings.dry_run:
             # Processes side by side are the parallel part; it is read when torch is loaded, so before they start.
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-            begun = until_the_end.enter_context(expected(terms.hosts, len(job_overrides), more=more))
-        dismiss()
+            # What trains there may be a copy of this process, and has no configuration of Hydra's.
+            with unread():
+                begun = until_the_end.enter_context(expected(terms.hosts, len(job_overrides), more=more))
         jobs += composing
         refuse_mixed(jobs)
         if study is None:
