@@ -22,7 +22,7 @@ LINES = {
     "Item": SOURCE.index("        return loss * (1 + loss.item())") + 1,
     "ItemLater": SOURCE.index("        return loss * (1 + loss.item()) if self.current_epoch else loss") + 1,
     "Branches": SOURCE.index("        if loss > 1:") + 1,
-    "Draws": own_modules.Draws.training_step.__code__.co_firstlineno,
+    "Draws": SOURCE.index("        return super().training_step(batch, batch_idx) * (1 + random.random())") + 1,
 }
 """Where each of them does what cannot be mapped."""
 

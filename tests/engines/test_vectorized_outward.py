@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import csv
+import ctypes
+import datetime
+import functools
 import io
+import itertools
 import logging
+import mmap
+import operator
 import os
+import random
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import numpy
 import pytest
 import torch
+from torch import Tensor
 
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
-from shoal.step.outward import nothing_left
+from shoal.seeding import generators_restored
+from shoal.step.outward import forgetting, nothing_left
 from shoal.step.unfit import CannotStackError
 from styled import Style, job_of
 
@@ -83,6 +99,194 @@ def test_torch_may_make_folders_for_itself_while_a_step_is_traced(tmp_path: Path
         exec("import os; os.makedirs(path / 'in'); open(path / 'file', 'w').close()", place)
 
     assert len(list((tmp_path / "made").iterdir())) == 2
+
+
+def _counting() -> Callable[[], int]:
+    n = 0
+
+    def count() -> int:
+        nonlocal n
+        n += 1
+        return n
+
+    return count
+
+
+def _by_default(counts: list[int] = [0]) -> None:  # noqa: B006  (as programs have it)
+    counts[0] += 1
+
+
+@functools.cache
+def _kept() -> list[int]:
+    return [0]
+
+
+class Single:
+    """There is one of it."""
+
+    n = 0
+
+
+MEMORY = mmap.mmap(-1, 8)
+NUMBER = ctypes.c_int(0)
+ARRAY = array.array("d", [0.0])
+NUMBERS = numpy.zeros(4000)
+NESTED = {"of": [{"n": 0}]}
+COUNT = _counting()
+TURNS = itertools.cycle([1, 2])
+NEXT = functools.partial(next, iter(range(100)))
+GENERATOR = random.Random(0)
+DRAWS = numpy.random.default_rng(0)
+SEEN: dict[int, int] = {}
+TENSOR = torch.zeros(3)
+OWN_LOCALS = threading.local()
+OWN_LOCALS.n = 0
+
+
+def _add(holder: Any, place: Any) -> Callable[[], Any]:
+    return lambda: operator.setitem(holder, place, holder[place] + 1)
+
+
+CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "MEMORY": (_add(MEMORY, 0), lambda: MEMORY[0]),
+    "NUMBER": (lambda: setattr(NUMBER, "value", NUMBER.value + 1), lambda: NUMBER.value),
+    "ARRAY": (_add(ARRAY, 0), lambda: ARRAY[0]),
+    "NUMBERS": (_add(NUMBERS, 1), lambda: NUMBERS[1]),
+    "NESTED['of'][0]['n']": (_add(NESTED["of"][0], "n"), lambda: NESTED["of"][0]["n"]),
+    "COUNT's n": (COUNT, lambda: COUNT.__closure__[0].cell_contents),  # type: ignore[attr-defined]
+    "TURNS": (lambda: next(TURNS), lambda: 0),
+    "NEXT.args": (NEXT, lambda: 0),
+    "GENERATOR": (GENERATOR.random, GENERATOR.getstate),
+    "DRAWS": (DRAWS.random, lambda: DRAWS.bit_generator.state["state"]),
+    "SEEN": (lambda: SEEN.update({len(SEEN): 1}), lambda: len(SEEN)),
+    "TENSOR": (lambda: TENSOR.add_(1), lambda: TENSOR.tolist()),
+    "OWN_LOCALS.n": (lambda: setattr(OWN_LOCALS, "n", OWN_LOCALS.n + 1), lambda: OWN_LOCALS.n),
+    "Single.n": (lambda: setattr(Single, "n", Single.n + 1), lambda: Single.n),
+    "_by_default's default argument 1": (_by_default, lambda: _by_default.__defaults__),
+    "_kept()": (lambda: _add(_kept(), 0)(), lambda: _kept()[0]),
+}
+
+
+def _try_thrice(module: Style, act: Callable[[], Any]) -> None:
+    for _ in range(3):
+        with nothing_left(module):
+            act()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_step_changes_in_any_object_is_named_and_put_back(name: str) -> None:
+    act, read = CHANGES[name]
+    _kept()
+    before, module = read(), Keeps()
+
+    with pytest.raises(CannotStackError) as error, forgetting():
+        _try_thrice(module, act)
+
+    assert f"test_vectorized_outward.{name}" in str(error.value)
+    assert "what it keeps from step to step can be a buffer of the module" in str(error.value)
+    assert read() == before
+
+
+def test_what_a_step_makes_once_and_keeps_is_no_change() -> None:
+    made: list[Tensor] = []
+    module = Keeps()
+
+    with forgetting():
+        for n in (4, 4, 6, 6):
+            with nothing_left(module, n):
+                made.append(_table(n))
+
+    assert [len(each) for each in made] == [4, 4, 6, 6]
+
+
+@functools.lru_cache(maxsize=8)
+def _table(n: int) -> Tensor:
+    return torch.arange(n)
+
+
+DATABASE = sqlite3.connect(":memory:", check_same_thread=False)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (time.time, "reads a clock (time.time), once for all steps of a stack"),
+        (perf_counter, "reads a clock (time.perf_counter)"),
+        (datetime.datetime.now, "reads a clock (datetime.now)"),
+        (lambda: random.choice([1, 2]), "draws from a global random generator"),
+        (lambda: numpy.random.rand(), "draws from a global random generator"),
+        (uuid.uuid4, "draws random numbers of the system's"),
+        (lambda: torch.manual_seed(0), "sets torch's random generator"),
+        (lambda: DATABASE.execute("create table there (x)"), "calls Connection.execute, once for all steps"),
+    ],
+)
+def test_what_a_stack_would_ask_once_for_all_steps_is_named(act: Callable[[], Any], words: str) -> None:
+    raises, one = pytest.raises(CannotStackError), torch.nn.Linear(1, 1)
+
+    with generators_restored(), raises as error, nothing_left(one, hears=True):
+        act()
+
+    assert words in str(error.value)
+    assert DATABASE.execute("select count(*) from sqlite_master").fetchone() == (0,)
+
+
+class HooksTensor(Style):
+    """Counts how often a gradient is taken."""
+
+    def made(self) -> None:
+        self.taken: list[int] = []
+
+    def penalty(self) -> Tensor:
+        weight = self.layers[0].weight * 1.0
+        weight.register_hook(lambda _: self.taken.append(1))
+        return weight.sum()
+
+
+class DrawsItsOwn(Style):
+    """Is another one now and then, by a generator of its own."""
+
+    def made(self) -> None:
+        self.own = random.Random(1)
+
+    def penalty(self) -> Any:
+        return self.layers[0].weight.sum() if self.own.random() < 0.1 else 0.0
+
+
+class HasGenerator(Style):
+    """Takes a factor from a generator, which says another one after nine steps."""
+
+    def made(self) -> None:
+        self.factors = (1.0 if n < 9 else 2.0 for n in itertools.count())
+
+    def penalty(self) -> float:
+        return next(self.factors)
+
+
+class CountsInSlots(Style):
+    """Counts in an object of its own that has slots."""
+
+    def made(self) -> None:
+        self.own = Slotted()
+
+    def penalty(self) -> float:
+        self.own.n += 1
+        return float(self.own.n > 9)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (HooksTensor, "changes self.taken as its gradient is taken"),
+        (DrawsItsOwn, "changes self.own: what it keeps from step to step can be a buffer of the module"),
+        (HasGenerator, "changes self.factors"),
+        (CountsInSlots, "changes self.own"),
+    ],
+)
+def test_what_a_step_changes_in_any_object_of_its_module_is_named(module: type[Style], words: str) -> None:
+    found = unlike_alone(Running([Member.of(job_of(module, seed)) for seed in (0, 1)]))
+
+    assert set(found) == {0, 1}
+    assert words in found[0]
 
 
 class Tells(Style):

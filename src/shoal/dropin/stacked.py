@@ -33,6 +33,7 @@ from shoal.step.drawn.ahead import AheadClock
 from shoal.step.exact.guard import Guard, InexactError
 from shoal.step.mapped import Mapped
 from shoal.step.metered import MARK, MeteredStep
+from shoal.step.outward import forgetting
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Stacked:
         self._guard.on = False
         # Bits are compared once it is known who stays (`_rehearse`).
         found: dict[int, str] = {}
-        with self._computing(jobs):
+        with self._computing(jobs), forgetting():
             self._refresh(jobs)
             modules = [self.fits[member].module for member in self.rows]
             untouched, waiting = Untouched(modules), next(iter(jobs.values()))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import numpy
 import pytorch_lightning as pl
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.step.derived import derived
+from shoal.step.held import CONTAINERS, inside, leaf, named
 from shoal.step.unfit import CannotStackError
 
 WHOLE = (nn.Module, pl.Trainer, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 """What is not looked into."""
+_NOT_LOOKED_INTO = (pl.Trainer, type, ModuleType, BuiltinFunctionType)
+"""The same of what is only looked at."""
 SEARCHED = 2000
 """Objects that are looked into."""
-_UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule())])
-"""Attributes of torch's and Lightning's own."""
+_UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule()), "log", "log_dict"])
+"""Attributes of torch's and Lightning's own; the last two are the engine's, where they are no methods."""
 PLAIN = (bool, int, float, str, type(None))
 """Types of values that hold no other object, and are equal if they are alike."""
 _SIMPLEST = frozenset({bool, int, str, type(None)})
@@ -66,10 +67,10 @@ class Attributes:
             self.changed.add(name)
 
 
-def marks(value: object) -> Any:
-    """Something that is equal to itself as long as an object holds what it held."""
+def marks(value: object, known: frozenset[int] = frozenset()) -> Any:
+    """Something that is equal to itself as long as an object holds what it held; objects of known numbers count not."""
     kind = type(value)
-    return (kind, value) if kind in _SIMPLEST else _mark(value, set())
+    return (kind, value) if kind in _SIMPLEST else _mark(value, set(known))
 
 
 def content(value: Any) -> Any:
@@ -118,6 +119,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
+    parts = frozenset(map(id, module.modules()))
     for path, part in module.named_modules():
         # Metrics change with every step, and each run's own are told of its steps.
         if not isinstance(part, Metric | MetricCollection):
@@ -126,7 +128,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
             for name, value in vars(part).items():
                 # The engine sets the mode of the whole module; that of a part, as of a frozen layer, is the user's.
                 if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
-                    yield (path, name), marks(value)
+                    yield (path, name), marks(value, parts)
             # Which there are: what they hold is the stack's.
             for name, buffer in part._buffers.items():
                 yield (path, name), buffer is None
@@ -150,17 +152,15 @@ def _mark(value: Any, seen: set[int]) -> Any:
         return float, value.hex()
     if isinstance(value, PLAIN):
         return type(value), value
-    if isinstance(value, Tensor):
-        # Torch counts the writes to a tensor, so that its values need not be copied.
-        return _This(value), value._version
-    if isinstance(value, numpy.ndarray):
-        # NumPy counts no writes, and a large array is too dear to copy at each look.
-        return _This(value), value.tobytes() if value.nbytes <= SEARCHED else None
-    if id(value) in seen or len(seen) > SEARCHED or isinstance(value, WHOLE):
+    found = leaf(value)
+    if found is not None:
+        return _This(value), found
+    if id(value) in seen or len(seen) > SEARCHED or isinstance(value, _NOT_LOOKED_INTO):
         return _This(value)
     seen.add(id(value))
     if isinstance(value, Mapping):
         return [(_mark(key, seen), _mark(item, seen)) for key, item in value.items()]
-    if isinstance(value, list | tuple | set | frozenset | deque):
+    if isinstance(value, CONTAINERS):
         return [_mark(item, seen) for item in value]
-    return _This(value), _mark(getattr(value, "__dict__", None), seen)
+    own = [_mark(each, seen) for each in named(value).values()]
+    return _This(value), own, [_mark(each, seen) for _, each in inside(value)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, NoReturn
 
@@ -30,8 +30,8 @@ from shoal.step.plain_values import as_given
 from shoal.step.recurrent import own_weights
 from shoal.step.step_trainer import StepTrainer, switch
 from shoal.step.stepped import Outcome, Tensors
-from shoal.step.transferred import n_samples, transferred
-from shoal.step.unfit import CannotStackError
+from shoal.step.transferred import forms_of, n_samples, transferred
+from shoal.step.unfit import AS_BUFFER, CannotStackError
 from shoal.tasks.precision import new_tensors
 
 
@@ -197,6 +197,8 @@ class CapturedStep:
         """Those of them that are the same in all runs now."""
         self.closely = True
         """Whether to see that it leaves nothing outside of its module."""
+        self.hears = False
+        """Whether to hear what functions in C it calls, too."""
         self.left = Left()
         """What is known of what steps leave on the module."""
         self._calling = _Calling(module, stage)
@@ -208,6 +210,7 @@ class CapturedStep:
         found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed, double=self.double)
         found.fills.items = list(self.fills.items)  # which are known by their numbers
         found.left = self.left
+        found.hears = True  # what steps of one module call, those of the others do
         return found
 
     def held(self) -> dict[str, Tensor]:
@@ -233,7 +236,7 @@ class CapturedStep:
         named |= {name: named[own] for name, own in self._shared.items()}
         device = next(iter(params.values())).device
         with (
-            nothing_left(self.module) if self.closely else nullcontext(),
+            self._watched(batch, traced=clock.watched) if self.closely else nullcontext(),
             self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,
@@ -252,6 +255,9 @@ class CapturedStep:
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
         buffers = dict(zip(new, after, strict=True))
         return Outcome(self._loss(output, params), logged | filled | latest, buffers, (output,) if self.keeps else ())
+
+    def _watched(self, batch: Any, *, traced: bool) -> AbstractContextManager[None]:
+        return nothing_left(self.module, (self.stage, forms_of(batch)), hears=self.hears, traced=traced)
 
     def _note(self, found: Mapping[str, Entry], loader: int | None) -> None:
         """Remember how to read what was logged, and of which data loader it is."""
@@ -282,7 +288,8 @@ class CapturedStep:
             for name in watched:
                 del module.__dict__[name]
         if set_on_class:
-            raise CannotStackError(f"changes {cls.__qualname__}.{set_on_class[0]}, which is no attribute of its module")
+            name = f"{cls.__qualname__}.{set_on_class[0]}"
+            raise CannotStackError(f"changes {name}, which is no attribute of its module: {AS_BUFFER}")
 
     def _loss(self, output: Any, params: Tensors) -> Tensor:
         output = known(output.get("loss") if isinstance(output, Mapping) else output)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.step.attributes import PLAIN, SEARCHED, WHOLE, Attributes
-from shoal.step.unfit import CannotStackError
+from shoal.step.held import undoing
+from shoal.step.unfit import AS_BUFFER, CannotStackError
 
 Place = tuple[str, str]
 """The path of a part of a module, and the name of an attribute of it."""
@@ -80,7 +81,7 @@ class Left:
             left = (place for place, _ in attributes.differing()) if attributes else ()
             new = next((place for place in left if place not in self.scratch and place not in self.constants), None)
         if new:
-            raise CannotStackError(f"changes {shown(new)}")
+            raise CannotStackError(f"changes {shown(new)}: {AS_BUFFER}")
 
     def telling(self, module: nn.Module) -> Callable[[], dict[str, Any]]:
         """Gives, by their names, those that hooks look at and a step has set since this was called."""
@@ -163,6 +164,8 @@ def _undoings(values: list[Any]) -> Iterator[Callable[[], None]]:
             values += value
         elif hasattr(value, "__dict__"):
             values.append(vars(value))
+        elif (undo := undoing(value)) is not None:
+            yield undo
         # Kept, so that no other object takes its number.
         seen[id(value)] = value
 

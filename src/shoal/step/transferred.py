@@ -36,6 +36,11 @@ def n_samples(batch: Any) -> int:
     return len(tensors[0]) if tensors else 1
 
 
+def forms_of(batch: Any) -> tuple[Any, ...]:
+    """The shapes of the tensors in a batch."""
+    return tuple(each.shape for each in pytree.tree_leaves(batch) if isinstance(each, Tensor))
+
+
 def _has_its_own(module: pl.LightningModule, hook: str) -> bool:
     """Whether the run's DataModule has this hook: then that alone is called, as it gives the batch."""
     datamodule = getattr(module._trainer, "datamodule", None)

@@ -35,6 +35,7 @@ from shoal.losses import Loss
 from shoal.models import FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.step.clock import Clock
+from shoal.step.outward import forgetting
 from shoal.tasks import Supervised
 from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.residuals import problem_of
@@ -67,7 +68,7 @@ def fit(
         callbacks=list(callbacks),
         plugins=[LightningEnvironment(), *([io] if io else [])],  # one process, whatever started it
     )
-    with steady():
+    with steady(), forgetting():
         trainer.fit(module, _OneBatch(), _OneBatch() if module.validates else None)
     return trainer
 

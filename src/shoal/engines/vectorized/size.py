@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
+from shoal.step.outward import forgetting
 
 FEWEST, MOST = 64, 1024
 """Runs of a stack, whatever the cache."""
@@ -116,7 +117,8 @@ def _made(step: CapturedStep, batch: Any) -> int:
 def _taken(step: CapturedStep, batch: Any) -> Any:
     """The result of a step with the module's own weights."""
     params = {name: param for name, param in step.module.named_parameters() if param.requires_grad}
-    with torch.enable_grad():
+    step.hears = True  # it is the first step that is taken of a module at all
+    with torch.enable_grad(), forgetting():
         return step(params, step.held(), batch, Clock())
 
 

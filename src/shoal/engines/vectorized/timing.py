@@ -110,6 +110,7 @@ def _optimizer(running: Running) -> tuple[torch.optim.Optimizer, list[nn.Paramet
 def _by_itself(running: Running, batch: Any, stage: Stage, loader: int | None = None) -> Callable[[], Any]:
     own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
     step = running.steps.captured[stage].like(running.members[running.filled[0]].module)
+    step.closely = False
     # Without keys: it draws as Lightning has it draw.
     clock = Clock(running.epoch, 0, running.step)
     clock.loader = loader

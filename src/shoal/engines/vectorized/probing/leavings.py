@@ -15,6 +15,7 @@ from shoal.step.attributes import Attributes
 from shoal.step.captured import CapturedStep
 from shoal.step.exact.rows import same_numbers
 from shoal.step.left import Left, Place, as_before, watched
+from shoal.step.transferred import forms_of
 
 OTHERWISE = 0.75
 """By what weights and numbers of a batch are multiplied, for a look at what depends on them."""
@@ -62,7 +63,7 @@ def state_of(step: CapturedStep, known: Left, left: Mapping[Place, Any], batch: 
         if place not in looked and not _is_hooked(step, place):
             known.scratch.add(place)
         elif repeats and not _is_hooked(step, place) and _is_constant(place, value, warm, other):
-            known.constants.setdefault(place, {})[_forms(batch)] = value
+            known.constants.setdefault(place, {})[forms_of(batch)] = value
         else:
             return place
     return next((place for trial in (warm, other) for place in trial.left if place not in left), None)
@@ -82,7 +83,7 @@ def unknown(known: Left, left: Mapping[Place, Any], batch: Any) -> Place | None:
     """
     for place, value in left.items():
         values = known.constants.get(place, {})
-        same = bool(values) if batch is None else _alike(values.get(_forms(batch), _Unlike()), value)
+        same = bool(values) if batch is None else _alike(values.get(forms_of(batch), _Unlike()), value)
         if place not in known.scratch and not same:
             return place
     return None
@@ -152,7 +153,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, numpy.ndarray):
         return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
     return bool(one == other)
-
-
-def _forms(batch: Any) -> Any:
-    return tuple(each.shape for each in pytree.tree_leaves(batch) if isinstance(each, Tensor))

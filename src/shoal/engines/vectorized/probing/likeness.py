@@ -11,6 +11,7 @@ from shoal.engines.vectorized.hooks.told import told
 from shoal.engines.vectorized.probing.probe import probe
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
+from shoal.step.outward import forgetting
 
 COMPARED = 16
 """Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
@@ -26,7 +27,8 @@ def unlike_alone(running: Running) -> dict[int, str]:
     """
     left = running.steps.captured["train"].left
     left.settled = False
-    found = _unlike(running)
+    with forgetting():
+        found = _unlike(running)
     looked_at = told(running.members[0], left.untold)
     if looked_at and not found:
         left.told |= looked_at

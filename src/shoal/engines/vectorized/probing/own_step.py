@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST, fetched
+from shoal.step.attributes import Attributes
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
+from shoal.step.left import as_before, shown
+from shoal.step.outward import nothing_left
+from shoal.step.unfit import AS_BUFFER, CannotStackError
 
 
 class Alone(NamedTuple):
@@ -62,11 +66,29 @@ def by_itself(
         watch(placed.values())
         outcome = step(placed, held, batch, clock)
         # A parameter that the loss does not reach has no gradient alone, and zeros in a stack.
-        grads = torch.autograd.grad(outcome.loss, values, allow_unused=True) if names else ()
+        grads = _differentiated(step, outcome.loss, values) if names else ()
     whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, values, strict=True)]
     reached = tuple(each is not None for each in grads)
     found = Alone(outcome.loss.detach(), outcome.logged, outcome.buffers, outcome.outputs, whole, reached)
     return fetched(found, device)
+
+
+def _differentiated(step: CapturedStep, loss: Tensor, values: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The gradient of a step's loss.
+
+    Raises:
+        CannotStackError: where hooks of its tensors leave something as well.
+    """
+    if not step.closely:
+        return torch.autograd.grad(loss, values, allow_unused=True)
+    attributes = Attributes(step.module)
+    attributes.note()
+    with nothing_left(step.module, "backward", hears=step.hears), as_before(step.module):
+        found = torch.autograd.grad(loss, values, allow_unused=True)
+        left = next(attributes.differing(), None)
+    if left:
+        raise CannotStackError(f"changes {shown(left[0])} as its gradient is taken: {AS_BUFFER}")
+    return found
 
 
 def _otherwise(leaf: Any, factor: float) -> Any:

@@ -10,7 +10,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from shoal.engines.vectorized.probing.own_step import Alone, by_itself, doubled
 from shoal.engines.vectorized.probing.writes import Writes
 from shoal.seeding import generators_restored, seed_global
 from shoal.step.attributes import own_settings
+from shoal.step.called import called
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.exact.rows import same_numbers
@@ -35,6 +36,7 @@ from shoal.step.logged import WEIGHT
 from shoal.step.mapped import Mapped
 from shoal.step.step_trainer import switch
 from shoal.step.stepped import Stepped
+from shoal.step.unfit import AS_BUFFER, CannotStackError
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +70,10 @@ def probe(
     """
     looked = _Look(stack, mapped, batch, clock or Clock())
     with generators_restored():
-        outside(mapped, batch, looked.clock, modules[0])
+        refused = outside(mapped, batch, looked.clock, modules[0])
         try:
             # With all that containers hold: what is mapped is of no use outside of the mapping.
-            with as_before(modules[0]):
+            with as_before(modules[0]), called() if refused else nullcontext():
                 result = looked.together()
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0], looked.step))
@@ -86,16 +88,22 @@ def probe(
     return looked.beyond_rounding(found, modules) if found else {}
 
 
-def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule) -> None:
-    """Take the step of the first run by itself: functions that keep what they make must not keep it from a mapping."""
+def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule) -> bool:
+    """Take the step of the first run by itself: functions that keep what they make must not keep it from a mapping.
+
+    Gives whether it did what no stack can follow; that, and whatever else fails, will fail where it is told.
+    """
     assert isinstance(mapped.step, CapturedStep)
     own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
     switch(module, training=mapped.gradients)
     weights = [param for param in module.parameters() if param.requires_grad]
-    # Whatever fails here will fail where it is told.
-    with suppress(Exception), as_before(module), _kept(weights), clock.alone(0, trains=mapped.gradients):
+    with as_before(module), _kept(weights), clock.alone(0, trains=mapped.gradients):
         clock.enter(0)
-        by_itself(mapped.step.like(module), own, clock, ())
+        try:
+            by_itself(mapped.step.like(module), own, clock, ())
+        except Exception as error:
+            return isinstance(error, CannotStackError)
+    return False
 
 
 class _Look:
@@ -189,10 +197,7 @@ class _Look:
             return None
         if all(map(same_numbers, again(0), again(0))):
             return "draws from a global random generator: torch's functions draw for each run apart in a stack"
-        return (
-            "gives other numbers each time it is called: what it keeps from step to step (in a closure, a generator, "
-            "a default argument) can be a buffer of the module"
-        )
+        return f"gives other numbers each time it is called: {AS_BUFFER}"
 
     def _symptoms(self, result: Stepped, row: int, alone: Alone) -> Iterator[str]:
         """What of a run's step comes out otherwise in the stack."""
@@ -242,7 +247,7 @@ class _Look:
 def _causes(found: Place | None, written: Writes, unsteady: str | None, *, agrees: bool) -> Iterator[str]:
     """What a step does alone that no stack follows: it has left what was `found`, or is `unsteady`."""
     if found:
-        yield f"changes {shown(found)}"
+        yield f"changes {shown(found)}: {AS_BUFFER}"
     if written.found:
         yield "writes to weights that are trained: a hook of the epoch's end can, in a stack too"
     if unsteady:
