@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.composed_job import composed_job
 from shoal.app.start import start
-from shoal.engines.vectorized.hooks.hook_names import CALLED
+from shoal.engines.hook_names import CALLED
 from shoal.engines.vectorized.member import unsupported
 from shoal.errors import ConfigError
 from shoal.record import Checkpoint

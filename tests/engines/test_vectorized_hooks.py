@@ -22,9 +22,9 @@ import styled
 from driven import Kept
 from driven import job as described
 from shoal.engines import lightning
+from shoal.engines.hook_names import CALLED
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver, timing
-from shoal.engines.vectorized.hooks.hook_names import CALLED
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.failure_words import reason
 from shoal.engines.vectorized.probing.likeness import unlike_alone

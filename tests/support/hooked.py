@@ -152,6 +152,19 @@ class Follows(pl.Callback):
         self.heard = list(state_dict["heard"])
 
 
+class AtBatches(pl.Callback):
+    """Counts the batches at which one of its hooks is called, and logs there how many they are."""
+
+    def __init__(self, hook: str) -> None:
+        self.n = 0
+        setattr(self, hook, self.count)
+
+    def count(self, trainer: pl.Trainer, *given: Any) -> None:
+        """Be any hook of a batch."""
+        self.n += 1
+        self.log("mine", float(self.n), on_step=False, on_epoch=True, reduce_fx="max")
+
+
 def noted(hook: str, *given: Any, **_: Any) -> None:
     """Write down that a hook of a `LambdaCallback` was called."""
     trainer = given[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelSummary, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.profilers import PassThroughProfiler
 
 from shoal.engines import launching
 from shoal.engines.begun_processes import BegunProcesses
 from shoal.engines.course import Course, take_over
 from shoal.engines.epoch_ends import EpochEnds, LastSteps
+from shoal.engines.hook_names import drop_unused
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.loaders import Loaders, tell_of_padding
@@ -29,6 +29,7 @@ from shoal.engines.queues import limited_again
 from shoal.engines.resumed import CallbackSettings, KeptRate, signaled
 from shoal.engines.returned import Returned
 from shoal.engines.shares import share
+from shoal.engines.unprofiled import Unprofiled
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
 
@@ -41,30 +42,6 @@ EXPECTED_WARNINGS = (
     ".*isinstance.treespec, LeafSpec.*",  # Lightning against a newer torch
     ".*AMP with fp16 is not supported on CPU.*",  # the record of a run says it once
 )
-
-
-BATCH_HOOKS = (
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_validation_batch_start",
-    "on_validation_batch_end",
-)
-
-
-class Unprofiled(PassThroughProfiler):
-    """Measures nothing, at a fifth of the cost of Lightning's own profiler that measures nothing.
-
-    Lightning enters a profiler's context some seventy times a step.
-    """
-
-    _nothing = nullcontext()
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        return self._nothing
 
 
 class Positioner(pl.Callback):
@@ -145,7 +122,7 @@ def fit(
     if checkpoint is not None and any(isinstance(each, StochasticWeightAveraging) for each in callbacks):
         everyone.append(KeptRate())
     for callback in everyone:
-        _drop_unused_hooks(callback)
+        drop_unused(callback)
     trainer = build_trainer(job.trainer, callbacks=everyone, loggers=loggers, io=io, directory=directory)
     install(trainer)
     share(trainer)
@@ -178,16 +155,6 @@ def expected_warnings() -> Iterator[None]:
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield
-
-
-def _drop_unused_hooks(callback: pl.Callback) -> None:
-    """Set the hooks of every batch that a callback does not have to None, which Lightning passes over.
-
-    Calling all of them for nothing would cost a third of a small model's step.
-    """
-    for name in BATCH_HOOKS:
-        if getattr(type(callback), name) is getattr(pl.Callback, name):
-            setattr(callback, name, None)
 
 
 def _take_over(trainer: pl.Trainer, before: Job, job: Job) -> None:

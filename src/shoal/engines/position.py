@@ -16,6 +16,8 @@ from pytorch_lightning.loops.progress import _ReadyCompletedTracker
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 
+from shoal.engines.bare_steps import BareSteps, ValidationLoop, suffice
+
 
 @dataclass(frozen=True)
 class Position:
@@ -43,6 +45,18 @@ class EpochLoop(_TrainingEpochLoop):
             kwargs["batch_idx"] = batch_idx
         return kwargs
 
+    def on_run_start(self, data_fetcher: Any) -> None:
+        """See whether the epoch's steps can do without what Lightning does around each."""
+        super().on_run_start(data_fetcher)
+        self.bare = BareSteps(self) if suffice(self.trainer, self.trainer.train_dataloader) else None
+
+    def advance(self, data_fetcher: Any) -> None:
+        """Take a step."""
+        if self.bare is None or self.restarting:
+            super().advance(data_fetcher)
+        else:
+            self.bare.advance(data_fetcher)
+
     def reset(self) -> None:
         super().reset()
         _set(self.batch_progress.current, self.first_batch)
@@ -62,9 +76,10 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 def install(trainer: pl.Trainer) -> None:
-    """Give a Trainer that has not begun the loop that can start in the middle of an epoch."""
+    """Give a Trainer that has not begun the loops that can start in the middle of an epoch, and take bare steps."""
     old = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = EpochLoop(trainer, old.min_steps, old.max_steps)
+    loop = trainer.fit_loop.epoch_loop = EpochLoop(trainer, old.min_steps, old.max_steps)
+    loop.val_loop = ValidationLoop(trainer, old.val_loop._trainer_fn, old.val_loop._stage, False, inference_mode=False)
 
 
 def move(trainer: pl.Trainer, position: Position) -> None:

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 from pytorch_lightning import callbacks as lightning
 from pytorch_lightning.callbacks import WeightAveraging
 
+from shoal.engines.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
 from shoal.engines.job import Job
 from shoal.engines.launching import on_host
 from shoal.engines.stack.averaging import Averaging, why_apart
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
-from shoal.engines.vectorized.hooks.hook_names import END, VALIDATION, called, hooks_of, not_called, upstream
 from shoal.engines.vectorized.hooks.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.probing import failure_words

@@ -12,12 +12,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from shoal.engines.hook_names import called
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.stack.rates import Rate, beyond_rate
 from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.vectorized.configured import own_optimizer
-from shoal.engines.vectorized.hooks.hook_names import called
 from shoal.engines.vectorized.hooks.run_trainer import RunTrainer
 from shoal.judging import Direction, Mode, way_of
 from shoal.schedulers import Horizon, TorchScheduler

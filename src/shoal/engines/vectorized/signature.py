@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from shoal.engines.vectorized.hooks.hook_names import not_called
+from shoal.engines.hook_names import not_called
 from shoal.optimizers import Optimizer
 from shoal.step.attributes import PLAIN
 

@@ -14,9 +14,9 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from shoal.engines.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.hooks.hook_logging import logging_in
-from shoal.engines.vectorized.hooks.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.vectorized.hooks.tried import callbacks_as_they_were
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps

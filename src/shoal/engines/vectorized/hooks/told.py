@@ -8,7 +8,7 @@ from typing import Any
 
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from shoal.engines.vectorized.hooks.hook_names import called, hooks_of
+from shoal.engines.hook_names import called, hooks_of
 from shoal.engines.vectorized.member import Member
 from shoal.step.left import Place
 

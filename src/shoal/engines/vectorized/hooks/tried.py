@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from shoal.engines.hook_names import CALLED, called
 from shoal.engines.job import Job
-from shoal.engines.vectorized.hooks.hook_names import CALLED, called
 from shoal.step.unfit import CannotStackError
 
 _OF_MEMBERS = {"log", "log_dict"}

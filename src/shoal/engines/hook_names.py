@@ -21,13 +21,24 @@ END = ("on_train_end", "on_fit_end", "teardown")
 CALLED = (*BEGINNING, *TRAINING, *VALIDATION, *END)
 """Hooks that are called for each run, at the ends of epochs."""
 
-_OF_STEPS = """
-    on_train_batch_start on_train_batch_end on_validation_batch_start on_validation_batch_end
-    backward on_before_backward on_after_backward on_before_zero_grad optimizer_zero_grad on_before_optimizer_step
-    optimizer_step configure_gradient_clipping lr_scheduler_step on_validation_model_eval on_validation_model_train
-    on_validation_model_zero_grad on_sanity_check_start on_sanity_check_end on_exception
-"""
-_OF_CHECKPOINTS = "on_save_checkpoint on_load_checkpoint"
+OF_BATCHES = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+"""Hooks of callbacks that Lightning calls at every batch."""
+_NOT_CALLED = (
+    *OF_BATCHES,
+    *["backward", "optimizer_zero_grad", "optimizer_step", "configure_gradient_clipping", "lr_scheduler_step"],
+    *["on_validation_model_eval", "on_validation_model_train", "on_validation_model_zero_grad"],
+    *["on_sanity_check_start", "on_sanity_check_end", "on_exception"],
+)
+_OF_CHECKPOINTS = ("on_save_checkpoint", "on_load_checkpoint")
 _LIGHTNING = ("pytorch_lightning.", "lightning_fabric.")
 _BASES = (pl.LightningModule, pl.Callback, LambdaCallback)
 
@@ -40,8 +51,23 @@ def hooks_of(owner: Any) -> list[str]:
 
 def not_called(owner: Any) -> str | None:
     """The first hook of a module or a callback that does something, and that a stack does not call."""
-    names = _OF_STEPS + _OF_CHECKPOINTS if isinstance(owner, pl.Callback) else _OF_STEPS
-    return next((name for name in names.split() if _own(owner, name)), None)
+    names = _NOT_CALLED + _OF_CHECKPOINTS if isinstance(owner, pl.Callback) else _NOT_CALLED
+    return next((name for name in names if _own(owner, name)), None)
+
+
+def drop_unused(callback: pl.Callback) -> None:
+    """Set the hooks of every batch that a callback does not have to None, which Lightning passes over.
+
+    Calling all of them for nothing would cost a third of a small model's step.
+    """
+    for name in OF_BATCHES:
+        if getattr(type(callback), name) is getattr(pl.Callback, name) and name not in vars(callback):
+            setattr(callback, name, None)
+
+
+def of_shoal(cls: type) -> bool:
+    """Whether a class is one of shoal's own."""
+    return cls.__module__.startswith("shoal.")
 
 
 def called(callbacks: Mapping[str, pl.Callback]) -> dict[str, pl.Callback]:
@@ -59,7 +85,7 @@ def _own(owner: Any, name: str) -> bool:
     if hook is None:
         where = next((cls for cls in type(owner).__mro__ if name in vars(cls)), None)
         # What hooks of shoal's own classes do, a stack does itself.
-        if where is None or where in _BASES or _upstream(where) or where.__module__.startswith("shoal."):
+        if where is None or where in _BASES or _upstream(where) or of_shoal(where):
             return False
         hook = vars(where)[name]
     return not _does_nothing(hook)
