@@ -16,6 +16,8 @@ MOST = 1 << 30
 """Bytes of samples that are gathered of a data set."""
 _FEW = 3
 """Samples that are put together once more by themselves: a function that pads makes of one what its neighbors are."""
+_SINGLE = 32
+"""Samples that are put together one by one: the first few may be as long as the longest of all."""
 
 
 class NotGatherableError(Exception):
@@ -62,9 +64,12 @@ def fixed_samples(
     found, structure = _rows(whole, n)
     if not _same([each[:: chosen.step] for each in found], _rows(some, len(chosen))[0]):
         raise NotGatherableError("its samples change each time they are fetched")
-    few = range(min(n, _FEW))
-    if not _same([each[: len(few)] for each in found], _rows(collate(_fetched(dataset, few)), len(few))[0]):
-        raise NotGatherableError("what it makes of a sample depends on the batch")
+    singles = [range(place, place + 1) for place in range(0, n, max(1, n // _SINGLE))]
+    for few in (range(min(n, _FEW)), *singles):
+        if not _same(
+            [each[few.start : few.stop] for each in found], _rows(collate(_fetched(dataset, few)), len(few))[0]
+        ):
+            raise NotGatherableError("what it makes of a sample depends on the batch")
     return found, structure
 
 

@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterDataPipe
 
+from shoal.engines.batch_forms import COMPARED, BatchForms
 from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
-from shoal.step.plain_values import holds_plain_values, with_plain_values
+from shoal.step.batch_form import formed, is_of_tensors
+from shoal.step.exact.rows import same_numbers
 from shoal.tasks.asked_trainer import AskedTrainer
 
 LONGEST = 10_000
@@ -80,16 +82,18 @@ class Streamed:
             # As Lightning does, so that the fetcher knows which batch is the last.
             self._together.limits = [min(limit, _length_of(each)) for each in self._together.flattened]
         self._left: tuple[int, Any] = (-1, None)
+        self._forms: BatchForms | None = None
         self._first = next(self._epoch(0), None)
         # Drawn again from the same states: a loader that counts on would give another batch.
         leaves, again = (pytree.tree_leaves(each) for each in (self._first, next(self._epoch(0), None)))
-        if not leaves or not all(isinstance(each, Tensor) and each.dim() for each in leaves):
-            raise NotGatherableError("its batches are not of tensors alone")
-        self._form = pytree.tree_structure(self._first) if holds_plain_values(self._first) else None
-        if self._form and any(not self._is_formed(each) for each in islice(self._epoch(0), 2)):
-            raise NotGatherableError("its batches hold other values than tensors, which change from batch to batch")
-        if not all(torch.equal(one, other) for one, other in zip(leaves, again, strict=True)):
-            raise NotGatherableError("its batches depend on how often they were drawn")
+        if not any(isinstance(each, Tensor) and each.dim() for each in leaves):
+            raise NotGatherableError("its batches hold no tensors with a row for each sample")
+        if len(leaves) != len(again) or not all(map(same_numbers, leaves, again)):
+            why = "its batches depend on how often they were drawn"
+            raise NotGatherableError(f"{why}: of a loader whose iterator begins anew in each epoch they do not")
+        if not is_of_tensors(self._first):
+            self._forms = BatchForms(islice(self._epoch(0), COMPARED))
+            self._first = self._forms.kinds[0]
 
     @cached_property
     def _n(self) -> int:
@@ -110,7 +114,9 @@ class Streamed:
             "the number of {} batches": len(self),
             "how {} batches are drawn": "as they come",
         }
-        return found | ({"the form of the {} batches": str(self._form)} if self._form else {})
+        if is_of_tensors(self._first):
+            return found
+        return found | {"the form of the {} batches": str(pytree.tree_structure(self._first))}
 
     def first(self) -> Any:
         """The first batch of the first epoch."""
@@ -118,10 +124,13 @@ class Streamed:
 
     def kinds(self) -> list[Any]:
         """A batch of each size of the first epoch, as far as can be told."""
+        if self._forms:  # what they hold beside tensors may differ with their size
+            return self._forms.kinds
         loader = self._loaders[0] if len(self._loaders) == 1 else None
         size, n = _length(self._first), _n_samples(loader)
         rest = n % size if n and not getattr(loader, "drop_last", False) else 0
-        return [self._first, *([pytree.tree_map(lambda leaf: leaf[:rest], self._first)] if rest else [])]
+        smaller = pytree.tree_map(lambda leaf: leaf[:rest] if leaf.dim() else leaf, self._first)
+        return [self._first, *([smaller] if rest else [])]
 
     def epoch(self, number: int) -> Iterator[Any]:
         """The batches of an epoch.
@@ -139,8 +148,13 @@ class Streamed:
             raise RuntimeError(f"its data loader gives {n} batches in epoch {number}, and {len(self)} in the first one")
 
     def _is_formed(self, batch: Any) -> bool:
-        """Whether a batch has the plain values that the steps have been traced with."""
-        return self._form is None or pytree.tree_structure(batch) == self._form
+        """Whether a batch has the plain values that the steps of its shapes have been traced with."""
+        if self._forms is None:
+            if is_of_tensors(batch):
+                return True
+            # The first one after others of tensors alone: a loader that has ended before another leaves None.
+            self._forms = BatchForms([self._first])
+        return self._forms.knows(batch)
 
     def left(self, number: int) -> Any:
         """As `Before` says."""
@@ -214,7 +228,8 @@ class Streamed:
         for hook in self._hooks:
             # The second of them is told a device: the CPU, from where the stack moves all batches together.
             batch = hook(batch, *([torch.device("cpu")] if hook.__name__ == HOOKS[1] else []), self._place)
-        return with_plain_values(batch)
+        whole = formed(batch)
+        return self._forms.shown(whole) if self._forms else whole
 
 
 def _doubled(leaf: Any) -> Any:
@@ -262,7 +277,7 @@ def _length_of(loader: Any) -> float:
 
 
 def _length(batch: Any) -> int:
-    return len(pytree.tree_leaves(batch)[0])
+    return next(len(each) for each in pytree.tree_leaves(batch) if each.dim())
 
 
 def _n_samples(loader: Any) -> int:

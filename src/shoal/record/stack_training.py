@@ -36,6 +36,7 @@ from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_
 from shoal.record.stack_state import StackState
 from shoal.rundir import RunInfo, Status, claim
 from shoal.rundir.atomic import together
+from shoal.step.unfit import CannotStackError
 
 log = logging.getLogger("shoal")
 
@@ -109,7 +110,11 @@ class _Session:
             self.running.load_state_dict(saved["running"])
             tell_of_others(runs[0].info)
         # Before the tracks: what is refused up to here has left nothing in any run's directory.
-        rehearse(self.running, exact=exact)
+        try:
+            rehearse(self.running, exact=exact)
+        except CannotStackError as error:  # of batches that cannot lie side by side
+            said = reason(error, self.running.members[0].module)
+            raise UnfitRunsError(dict.fromkeys(range(len(runs)), said)) from None
         # Not where it goes on, nor where halving has to compare its runs in one stack.
         if saved is None and not halving and (why := slower(self.running)):
             raise UnfitRunsError(dict.fromkeys(range(len(runs)), why))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics import Metric
 
+from shoal.step.batch_form import as_given
 from shoal.step.clock import Clock
 from shoal.step.filled import Fills
 from shoal.step.held_twice import HeldTwice
@@ -26,7 +27,6 @@ from shoal.step.left import Left
 from shoal.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
 from shoal.step.metrics import known
 from shoal.step.outward import nothing_left
-from shoal.step.plain_values import as_given
 from shoal.step.recurrent import own_weights
 from shoal.step.step_trainer import StepTrainer, switch
 from shoal.step.stepped import Outcome, Tensors

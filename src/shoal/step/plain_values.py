@@ -1,16 +1,20 @@
-"""What batches hold beside tensors: names, flags and numbers, which a stack takes where all its batches hold the same.
-
-Such batches are drawn one by one from their loader: what one holds may depend on its samples, and each is looked at.
-"""
+"""Values that batches hold beside tensors: names, flags, numbers, and whatever else has no tensors in it."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
+import numpy
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
+from shoal.step.unlooked import Unlooked, text
+
+_WRITTEN = (bool, int, float, complex, str, bytes, type(None))
+"""Those that their own words tell apart."""
+_PLAIN = (*_WRITTEN, numpy.ndarray, numpy.generic)
 
 
 class PlainValue:
@@ -20,33 +24,39 @@ class PlainValue:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PlainValue) and type(self.value) is type(other.value) and self.value == other.value
+        return isinstance(other, PlainValue) and _text(self.value) == _text(other.value)
 
     def __hash__(self) -> int:
-        return hash(self.value)
+        return hash(_text(self.value))
 
     def __repr__(self) -> str:
-        return repr(self.value)
+        return _text(self.value)
+
+    def given(self) -> Any:
+        """The value; what is done to it is done to a copy."""
+        return copy.deepcopy(self.value)
 
 
-def with_plain_values(batch: Any) -> Any:
-    """The batch, its plain values as nodes, of which a pytree has no leaves."""
-    return pytree.tree_map(lambda leaf: PlainValue(leaf) if isinstance(leaf, _PLAIN) else leaf, batch)
+def is_plain(node: Any) -> bool:
+    """Whether all that these containers hold is known to have no tensors in it."""
+    return all(isinstance(leaf, _PLAIN) or _is_plain_set(leaf) for leaf in pytree.tree_leaves(node))
 
 
-def as_given(batch: Any) -> Any:
-    """The batch as the data loader gave it, with its plain values."""
-    return pytree.tree_map(
-        lambda leaf: leaf.value if isinstance(leaf, PlainValue) else leaf,
-        batch,
-        is_leaf=lambda node: isinstance(node, PlainValue),
-    )
+def _is_plain_set(leaf: Any) -> bool:
+    return isinstance(leaf, set | frozenset) and not any(isinstance(each, Tensor) for each in leaf)
 
 
-def holds_plain_values(batch: Any) -> bool:
-    """Whether there is more to it than tensors."""
-    nodes = pytree.tree_leaves(batch, is_leaf=lambda node: isinstance(node, PlainValue))
-    return not all(isinstance(node, Tensor) for node in nodes)
+def _text(value: Any) -> str:
+    """What tells values apart that a step could make something else of: their types, and the order of names."""
+    if type(value) is Unlooked:
+        return text(value)
+    if type(value) in _WRITTEN:
+        return repr(value)
+    if type(value) in (list, tuple):
+        return f"{type(value).__name__}({', '.join(map(_text, value))})"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{_text(name)}: {_text(each)}' for name, each in value.items())}}}"
+    return f"{type(value).__name__} {pickle.dumps(value).hex()}"
 
 
 pytree.register_pytree_node(PlainValue, lambda value: ([], value), lambda _, value: value)

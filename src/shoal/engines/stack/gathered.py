@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.permutations import permutations
+from shoal.step.unfit import CannotStackError
 
 AT_ONCE = 1 << 20
 """Bytes of an epoch's samples up to which one call gathers them: one for each batch takes three times as long."""
@@ -137,10 +138,11 @@ class Streams:
             yield self._beside([own[id(run)] for run in self.runs], dtype)
 
     def _beside(self, batches: Sequence[Any], dtype: torch.dtype) -> Any:
-        def beside(*leaves: Tensor) -> Tensor:
-            return _in(torch.stack(leaves), dtype).to(self.device)
-
-        return pytree.tree_map(beside, batches[0], *batches[1:])
+        leaves, forms = zip(*map(pytree.tree_flatten, batches), strict=True)
+        if any(form != forms[0] for form in forms[1:]):
+            raise CannotStackError("is given other values beside the tensors of a batch in each run")
+        every = [_in(_stacked(each), dtype).to(self.device) for each in zip(*leaves, strict=True)]
+        return pytree.tree_unflatten(every, forms[0])
 
 
 def side_by_side(runs: Sequence[Any], device: torch.device = HOST) -> Gathered | Streams:
@@ -155,6 +157,21 @@ def for_validation(runs: Sequence[Sequence[Any]], device: torch.device = HOST) -
 
 def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of a batch of each run as one.
+
+    Raises:
+        CannotStackError: where they have not one shape.
+    """
+    shapes = dict.fromkeys("x".join(map(str, each.shape)) for each in tensors)
+    if len(shapes) > 1:
+        some = " and ".join([*shapes][:2])
+        raise CannotStackError(
+            f"is given batches of other shapes in other runs, as {some}: filled up to one, they stack"
+        )
+    return torch.stack(list(tensors))
 
 
 class _Part:

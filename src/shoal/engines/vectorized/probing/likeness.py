@@ -8,10 +8,12 @@ from shoal.engines.length import n_of
 from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
 from shoal.engines.vectorized.hooks.told import told
+from shoal.engines.vectorized.probing.failure_words import reason
 from shoal.engines.vectorized.probing.probe import probe
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
 from shoal.step.outward import forgetting
+from shoal.step.unfit import CannotStackError
 
 COMPARED = 16
 """Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
@@ -27,8 +29,11 @@ def unlike_alone(running: Running) -> dict[int, str]:
     """
     left = running.steps.captured["train"].left
     left.settled = False
-    with forgetting():
-        found = _unlike(running)
+    try:
+        with forgetting():
+            found = _unlike(running)
+    except CannotStackError as error:  # of batches that cannot lie side by side
+        found = dict.fromkeys(range(len(running.members)), reason(error, running.members[0].module))
     looked_at = told(running.members[0], left.untold)
     if looked_at and not found:
         left.told |= looked_at
