@@ -54,6 +54,15 @@ def chosen(x: Given) -> Tensor:
     return torch.stack([each.square().sum() for each in parts])
 
 
+def placed(x: Given) -> Tensor:
+    own = (x[0, :4] * 0).long() + torch.tensor([4, 0, 7, 1])  # as many as there are rows
+    found = x.clone()
+    found[:, own] = x[:, own] * 2
+    found[..., own[:3] + 1] = x[:, :1]
+    found[:, own + 4] = 3.0
+    return found
+
+
 def looked(x: Given) -> Tensor:
     seen = x.view(2, 2, 3, 4)
     flags = torch.ones(3, 3, dtype=torch.bool).tril()
@@ -71,6 +80,7 @@ MADE: dict[str, Callable[[Given], Tensor]] = {
     "rows of a new tensor": filled,
     "new tensors": counted,
     "flags": flagged,
+    "places of its own": placed,
     "chosen by flags": chosen,
     "scattered": lambda x: torch.zeros_like(x).scatter_(0, PLACES, x),
     "scattered numbers": lambda x: x.clone().scatter_(0, PLACES, 2.0) * x,
@@ -153,6 +163,29 @@ def test_a_step_that_branches_on_what_follows_from_sizes_is_traced() -> None:
 
     assert traced.refused is None
     assert torch.equal(found.losses, traced.anew(params, {}, x, Clock()).losses)
+
+
+def test_a_step_that_walks_along_times_of_its_own_is_traced() -> None:
+    def step(params: Any, buffers: Any, batch: Any, clock: Clock) -> Outcome:
+        with clock.drawing():
+            times, found, n = torch.linspace(0, 1, 4).to(batch), torch.empty(4, *batch.shape), 1
+            assert (times[1:] > times[:-1]).all()
+            found[0] = params["w"] * batch
+            begins, ends = times[:-1], times[1:]
+            for before, time in zip(begins, ends, strict=True):
+                while n < len(times) and time >= times[n]:
+                    found[n] = found[n - 1] * (1 + time - before)
+                    n += 1
+        return Outcome(found.square().sum(), {}, {})
+
+    traced = Mapped(step)
+    params, x = {"w": torch.linspace(0.5, 1.5, 12).repeat(2, 1)}, X.expand(2, 4, 12).contiguous()
+
+    found = traced(params, {}, x, Clock(keys=StepKeys(range(2))))
+
+    assert traced.refused is None
+    expected = (params["w"][0] * X).square().sum() * sum((4 / 3) ** (2 * n) for n in range(4))
+    torch.testing.assert_close(found.losses[0], expected)
 
 
 def test_a_step_that_branches_on_its_batch_is_not_traced() -> None:

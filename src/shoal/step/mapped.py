@@ -228,7 +228,8 @@ class Mapped:
                 # `grad` gives zeros where it does not reach; a hook alone tells those from a gradient that is zero.
                 param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
             presumed = Presumed()
-            fixed = Fixed() if clock.watched else nullcontext()
+            # Without a trace too where tensors are made each run's own: their values could not be asked for.
+            fixed = Fixed() if clock.watched or self.fresh else nullcontext()
             with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated():
                 with clock.of_run(*key, fresh=self.fresh):
                     loss, logged, new, outputs = self.step(params, buffers, batch, clock)

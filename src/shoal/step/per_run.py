@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -91,8 +92,37 @@ def put(target: Tensor, place: Any, value: Any) -> None:
         # Putting by flags asks how many there are, which is another number in each run; choosing does not.
         flags = place.view(*place.shape, *[1] * (target.dim() - place.dim()))
         target.copy_(torch.where(flags, value, target))
+    elif found := _behind_slices(target, place):
+        dim, index = found
+        dims, behind = [*range(dim, dim + index.dim())], [*range(index.dim())]
+        if isinstance(value, Tensor):
+            value = value.expand(*target.shape[:dim], *index.shape, *target.shape[dim + 1 :]).movedim(dims, behind)
+        target.movedim(dim, 0)[index] = value
     else:
         target[place] = value
+
+
+def _behind_slices(target: Tensor, place: Any) -> tuple[int, Tensor] | None:
+    """The dimension and the only index of a place that has whole dimensions before it.
+
+    Where each run has an index of its own, torch's mapping has the dimensions of what it puts there in another order.
+    """
+    if not isinstance(place, tuple):
+        return None
+    ellipsis = [n for n, each in enumerate(place) if each is Ellipsis]
+    if ellipsis:
+        whole = [slice(None)] * (target.dim() - len(place) + 1)
+        place = (*place[: ellipsis[0]], *whole, *place[ellipsis[0] + 1 :])
+    indices = [(dim, each) for dim, each in enumerate(place) if not _is_whole(each)]
+    if len(indices) != 1 or not indices[0][0]:
+        return None
+    [(dim, index)] = indices
+    is_own = isinstance(index, Tensor) and _functorch.is_functorch_wrapped_tensor(index)
+    return (dim, index) if is_own and index.dim() and index.dtype is not torch.bool else None
+
+
+def _is_whole(part: Any) -> bool:
+    return isinstance(part, slice) and part == slice(None)
 
 
 def _in_place(name: str) -> Callable[..., Tensor]:
