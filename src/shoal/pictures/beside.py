@@ -95,6 +95,9 @@ def serve() -> None:
     logging.getLogger().addHandler(_Telling(told))
     logging.captureWarnings(True)
     try:
+        from shoal.pictures.undescribed import import_undescribed
+
+        import_undescribed()
         from shoal.pictures.rendering import png, rendered
 
         told.clear()  # of what was logged while it was imported nothing is about the chart
