@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from shoal.build.constructors import build
@@ -26,6 +27,7 @@ class Layer(nn.Module):
         optimizer: torch.optim.Optimizer | None = None,
         scheduler: torch.optim.lr_scheduler = None,  # type: ignore[valid-type]
         scale: Tensor | None = None,
+        channels: ArrayLike | None = None,
         dropout: int = 0.1,  # type: ignore[assignment]
         name: str = None,  # type: ignore[assignment]  # noqa: RUF013
         layers: Sequence[Any] = (),
@@ -81,6 +83,10 @@ def test_a_list_is_a_tensor_where_one_is_wanted() -> None:
     assert given(size=1, scale=[1, 2])["scale"].equal(torch.tensor([1.0, 2.0]))
     assert build({"_target_": "torch.nn.CrossEntropyLoss", "weight": [1, 2, 1]}, "loss").weight.sum() == 4
     assert build({"_target_": "torch.tensor", "data": [1, 2]}, "model").dtype == torch.int64
+
+
+def test_a_list_is_given_where_what_is_like_an_array_is_wanted() -> None:
+    assert given(size=1, channels=[4, 2])["channels"] == [4, 2]
 
 
 def test_an_annotation_that_its_default_contradicts_allows_the_default() -> None:

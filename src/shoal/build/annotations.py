@@ -57,6 +57,9 @@ def _coerced(value: Any, annotation: Any) -> Any:
 @lru_cache(maxsize=512)
 def _check(annotation: Any) -> Callable[[str], Any] | None:
     """Pydantic's check of an annotation; None where the annotation is of a kind no configuration value can have."""
+    # What has certain methods, as of `numpy.typing.ArrayLike`: a list is made an array of, and has none of them.
+    if any(getattr(_origin(kind), "_is_protocol", False) for kind in _alternatives(annotation)):
+        return None
     rules = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
         return partial(TypeAdapter(annotation, config=rules).validate_json, strict=True)
