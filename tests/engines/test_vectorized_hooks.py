@@ -178,6 +178,13 @@ def test_what_hooks_do_that_a_stack_cannot_follow_is_named(module: type[pl.Light
     assert words in reason(error.value, running.members[0].module)
 
 
+def test_what_a_hook_of_the_beginning_does_is_named_before_the_first_epoch() -> None:
+    running = Running([Member.of(job(hooked.FreezesAtOnce, seed, n=20)) for seed in (0, 1)])
+
+    why = "a hook of FreezesAtOnce changes which parameters are trained"
+    assert unlike_alone(running) == {0: why, 1: why}
+
+
 def test_a_callback_with_hooks_of_batches_trains_alone() -> None:
     class Watches(pl.Callback):
         """Looks at each batch."""

@@ -92,6 +92,21 @@ def test_a_module_that_cannot_be_stacked_trains_alone_and_the_line_is_named(
     assert reason.format(LINES.get(name)) in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:.*returned `None`.*")
+def test_a_single_run_whose_later_step_no_stack_can_follow_begins_anew_alone(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task("mine", "Skips", SAMPLES, optimizer="adam")
+    words = ["task=mine", "trainer.max_epochs=2"]
+
+    run = trained(*words, "engine=vectorized")
+
+    told = capsys.readouterr().err
+    assert "trained by the Lightning engine instead: training_step (own_modules.py:" in told
+    assert run.info.engine == "lightning"
+    assert run.metrics.equals(trained(*words, "engine=lightning").metrics)
+
+
 def test_a_module_that_can_be_stacked_is_and_gives_what_it_gives_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
-    *(styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject, styled.UnusedByObjects),
-    styled.HoldsTwice,
+    *(styled.HoldsTwice, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
+    *(styled.UnusedByObjects, styled.Weighs),
 )
 
 
@@ -100,6 +100,7 @@ def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() ->
         (styled.SteepensOwn, None, "changes self.samples, of which its samples may be made"),
         (styled.StopsWithin, None, "sets self.trainer.should_stop: a hook of the epoch's end can stop a run"),
         (styled.AddsUp, None, "sets trainer.accumulate_grad_batches, which is the same for all runs of a stack"),
+        (styled.MeasuresBatches, None, "logs recent, a metric that has no value of a batch"),
         (styled.Recovers, None, "asks whether its numbers are finite, and they are not"),
         (styled.Switches, None, "reaches other parameters with its gradient than before"),
     ],
@@ -111,6 +112,15 @@ def test_what_no_stack_can_follow_ends_it_where_it_comes_up(module: Any, data: A
         fit(running, Kept())
 
     assert words in reason(error.value, running.members[0].module)
+
+
+def test_a_metric_without_a_value_of_a_batch_is_told_once_and_hurts_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    own = job_of(styled.MeasuresBatches, 0)
+
+    with lightning.expected_warnings():
+        lightning.fit(own, own.module())
+
+    assert capsys.readouterr().err.count("warning: self.log('recent') logs nothing") == 1
 
 
 BRANCHING = "def act(x):\n    if x.item():\n        return x\n"

@@ -65,6 +65,13 @@ class Freezes(Fitted):
         self.layers.bias.requires_grad_(False)
 
 
+class FreezesAtOnce(Fitted):
+    """Trains fewer of its parameters from the beginning on."""
+
+    def on_train_start(self) -> None:
+        self.layers.bias.requires_grad_(False)
+
+
 class Asks(Fitted):
     """Asks its Trainer for what a stack does not have."""
 

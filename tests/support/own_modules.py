@@ -226,6 +226,13 @@ class ItemLater(Plain):
         return loss * (1 + loss.item()) if self.current_epoch else loss
 
 
+class Skips(Plain):
+    """Leaves a batch out."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Any:
+        return None if batch_idx == 2 else super().training_step(batch, batch_idx)
+
+
 class Branches(Plain):
     """Does what depends on a value."""
 

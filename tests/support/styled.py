@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils import weight_norm as older_weight_norm
 from torch.utils.data import DataLoader, TensorDataset, random_split
+from torchmetrics import RunningMean
 
 from driven import job
 from line_samples import Scaled
@@ -67,6 +68,16 @@ class Annealed(Style):
 
     def penalty(self) -> Tensor:
         return (self.config.beta + self.hparams.gamma) * self.layers[0].weight.square().sum()
+
+
+class Weighs(Style):
+    """Its penalty is weighed by a tensor that a hook makes anew for each epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        self.share = torch.tensor(0.5**self.current_epoch)
+
+    def penalty(self) -> Tensor:
+        return self.share * self.layers[0].weight.square().sum()
 
 
 class Assigns(Style):
@@ -306,6 +317,19 @@ class Recovers(Style):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx) * (torch.nan if self.current_epoch else 1.0)
         return self.layers[0].weight.square().sum() if torch.isnan(loss) else loss
+
+
+class MeasuresBatches(Style):
+    """Logs by step a metric that gives a value for the epoch alone."""
+
+    def made(self) -> None:
+        self.recent = RunningMean(window=2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.recent(loss)
+        self.log("recent", self.recent)
+        return loss
 
 
 class StopsWithin(Style):

@@ -18,6 +18,7 @@ from shoal.engines.job import Job
 from shoal.errors import ConfigError, warn
 from shoal.record.assisting import assist
 from shoal.record.run_training import train
+from shoal.record.stack_faults import UnmappedError
 from shoal.rundir import RunDir, RunInfo
 
 
@@ -36,8 +37,13 @@ class TrainingWork(Work):
     job: Job
 
     def do(self, run: RunDir, info: RunInfo, *, checkpoint: Path | None = None, before: Job | None = None) -> RunInfo:
-        info = train(self.job, run, info, checkpoint=checkpoint, before=before, stacked=_stacked(self.job))
-        return compare(run, info, self.job.config)
+        try:
+            done = train(self.job, run, info, checkpoint=checkpoint, before=before, stacked=_stacked(self.job))
+        except UnmappedError as error:
+            _tell_alone(str(error))
+            # Another job: callbacks and loggers of this one have seen a part of a training.
+            done = train(job(self.job.config), run, info, checkpoint=checkpoint, before=before)
+        return compare(run, done, self.job.config)
 
     @property
     def assists(self) -> bool:
@@ -95,5 +101,9 @@ def _stacked(job: Job) -> bool:
 
     reason = why_alone(job, job.module()) or unlike_lightning(job)
     if reason:
-        warn(f"engine=vectorized: trained by the Lightning engine instead: {reason}")
+        _tell_alone(reason)
     return not reason
+
+
+def _tell_alone(reason: str) -> None:
+    warn(f"engine=vectorized: trained by the Lightning engine instead: {reason}")

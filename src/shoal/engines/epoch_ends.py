@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
+from shoal.errors import warn
 from shoal.tasks import Supervised
 from shoal.tasks.announce import announce
 
@@ -28,9 +29,16 @@ class LastSteps(pl.Callback):
     Lightning would drop them, there being no rows within an epoch unless they are asked for.
     """
 
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log them beside the means of the epoch."""
         results = trainer._results
         kept = [item.meta for _, item in results.valid_items()] if results is not None else []
-        names = {meta.name for meta in kept if meta.logger and meta.on_step and not meta.on_epoch}
-        announce(trainer, {name: float(trainer.callback_metrics[name]) for name in sorted(names)})
+        names = sorted({meta.name for meta in kept if meta.logger and meta.on_step and not meta.on_epoch})
+        known = trainer.callback_metrics
+        announce(trainer, {name: float(known[name]) for name in names if name in known})
+        for name in set(names) - {*known, *self._told}:
+            self._told.add(name)
+            warn(f"self.log({name!r}) logs nothing: the metric has no value of a batch; on_epoch=True logs the epoch's")

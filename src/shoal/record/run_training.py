@@ -34,6 +34,7 @@ from shoal.record.loggers.trackers import following, usable
 from shoal.record.progress import Progress
 from shoal.record.rate_told import RateTold
 from shoal.record.run_record import RunRecord
+from shoal.record.stack_faults import UnmappedError
 from shoal.rundir import RunDir, RunInfo, Status, claim, heartbeat, write_text
 from shoal.rundir.atomic import UnwritableError
 from shoal.rundir.heartbeat import beating
@@ -62,6 +63,7 @@ def train(
     Raises:
         UsageError: where another process trains there.
         Diverged, Interrupted, ShoalError, or what the job itself raised: after it is recorded.
+        UnmappedError: where it was to train as a stack, and does what none can follow; nothing of it is recorded.
     """
     interruption = Interruption()
     beat = nullcontext() if one_of_many else beating(run.info)
@@ -112,6 +114,8 @@ class _Session:
             self._describe(trainer)
             if trainer.is_global_zero:
                 self._conclude()
+        except UnmappedError:
+            raise  # of nobody's fault, and nothing is recorded: the run begins anew
         except BaseException as raised:
             # What raised may be but what came of it: a signal, or another process that has ended.
             error = self.processes.cause(self.interruption.cause(raised))

@@ -16,6 +16,8 @@ from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.gone_on import go_on_from
 from shoal.engines.vectorized.hooks.tried import callbacks_as_they_were
 from shoal.engines.vectorized.member import Member
+from shoal.engines.vectorized.probing.failure_words import of_mapping
+from shoal.engines.vectorized.probing.failure_words import reason as why_unmapped
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.run_epoch import RunEpoch
 from shoal.engines.vectorized.running import Running
@@ -27,6 +29,7 @@ from shoal.record.interruption import Interruption
 from shoal.record.loggers.recorder import Recorder
 from shoal.record.progress import Progress
 from shoal.record.rate_told import tell_rate
+from shoal.record.stack_faults import UnmappedError
 from shoal.seeding import seed_global
 from shoal.step.unfit import CannotStackError
 from shoal.tasks.announce import announce
@@ -59,6 +62,7 @@ def fit(
 
     Raises:
         Diverged: where a loss or a gradient is not finite.
+        UnmappedError: where a step does what no stack can follow, after the probe has not seen it.
     """
     member = Member.of(job)
     member.trainer.loggers = [recorder]
@@ -69,8 +73,13 @@ def fit(
             tell_rate(state, running.rates[0].at(running.epoch, running.step))
     telling = _Telling(job, recorder, checkpoint, interruption, state, stays=over and before is None)
     shown = [each for each in job.callbacks.values() if isinstance(each, Progress)]
-    with expected_warnings():
-        trainer = driver.fit(running, telling, callbacks=[telling, interruption, *shown, checkpoint], io=SealedIO())
+    try:
+        with expected_warnings():
+            trainer = driver.fit(running, telling, callbacks=[telling, interruption, *shown, checkpoint], io=SealedIO())
+    except Exception as error:
+        if of_mapping(error):
+            raise UnmappedError(why_unmapped(error, member.module)) from error
+        raise
     # `module` is the caller's, drawn in single precision; the stack has trained one of its own.
     module.to(next(member.module.parameters()).dtype)
     module.load_state_dict(running.checkpoint(0)["state_dict"])

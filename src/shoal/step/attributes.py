@@ -77,6 +77,8 @@ def content(value: Any) -> Any:
     """What a value holds, to be compared with another one; what is not plain is like itself alone."""
     if isinstance(value, PLAIN):
         return type(value), value
+    if isinstance(value, Tensor) and value.is_leaf and value.numel() <= SEARCHED:
+        return value.dtype, value.device, value.requires_grad, value.tolist()
     if isinstance(value, Mapping):
         return type(value), [(content(key), content(item)) for key, item in value.items()]
     if isinstance(value, list | tuple):

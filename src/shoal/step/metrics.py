@@ -59,7 +59,7 @@ class Metrics:
 
     def values(self, module: nn.Module) -> dict[str, float]:
         """What those of a run's module have come to, by the names they are logged under."""
-        return {name: _number(module.get_submodule(path), entry) for name, (path, entry) in self.logged.items()}
+        return {name: _number(name, module.get_submodule(path), entry) for name, (path, entry) in self.logged.items()}
 
     def reset(self, module: nn.Module) -> None:
         """Begin anew with those that are logged, as Lightning does after an epoch."""
@@ -144,6 +144,9 @@ def _within(path: str, other: str) -> bool:
     return path.startswith(f"{other}.")
 
 
-def _number(metric: Any, entry: Entry) -> float:
+def _number(name: str, metric: Any, entry: Entry) -> float:
     # What the last `forward` gave is the value of the last batch; `compute` gives that of the epoch.
-    return float(metric._forward_cache if entry.reduction == "last" else metric.compute())
+    found = metric._forward_cache if entry.reduction == "last" else metric.compute()
+    if found is None:
+        raise CannotStackError(f"logs {name}, a metric that has no value of a batch")
+    return float(found)

@@ -59,7 +59,7 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
     frame = _innermost(error)
     where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else place_of(module, step)
     if isinstance(error, CannotStackError) and error.within:
-        return f"{error.within} ({where}) {text}"
+        return f"{error.within} ({where}) {text}" if frame else f"{error.within} {text}"
     if isinstance(error, CannotStackError):
         return f"{step.name if step else 'training_step'} ({where}) {text}"
     if ".item()" in text or "data-dependent" in text:

@@ -32,7 +32,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
     try:
         with forgetting():
             found = _unlike(running)
-    except CannotStackError as error:  # of batches that cannot lie side by side
+    except CannotStackError as error:  # of a hook, or of batches that cannot lie side by side
         found = dict.fromkeys(range(len(running.members)), reason(error, running.members[0].module))
     looked_at = told(running.members[0], left.untold)
     if looked_at and not found:
