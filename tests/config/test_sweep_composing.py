@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shoal.config.compose import OF_SWEEPS, Composed, composed
-from shoal.config.multirun.compositions import Composer, Composition, values
+from shoal.config.multirun.composition import Composition
+from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.job_config import config_yaml, differing, job_config
 from shoal.config.multirun.ranges import Interval
 from shoal.errors import ShoalError
@@ -115,9 +117,33 @@ def resolved(config: DictConfig) -> Any:
 
 def told(found: Composition) -> Any:
     try:
-        return values(found)
+        return {key: node.value for key, node in found.of_job.items()}
     except ShoalError as error:
         return type(error.__cause__).__name__
+
+
+def hold_against_hydra(sweep: Composed, jobs: Sequence[Sequence[str]]) -> None:
+    """See that each of the jobs, composed one after the other, is what Hydra composes for it."""
+    composer = Composer(sweep.hydra.config_loader, sweep.config)
+    known: dict[str, Any] = {}
+    for number, job in enumerate(jobs):
+        expected = hydras_own(sweep, job, number)
+        if expected is None:
+            with pytest.raises(ShoalError):
+                composer.compose(job, number)
+            continue
+        own = without_hydra(expected)
+        wanted_values, wanted_hydra = resolved(own), OmegaConf.to_yaml(expected.hydra)
+        found = composer.compose(job, number)
+        assert OmegaConf.to_yaml(found.hydra) == wanted_hydra
+        assert str(told(found)) == str(wanted_values)
+        if found.config is not None:
+            assert str(OmegaConf.to_container(found.config)) == str(OmegaConf.to_container(own))
+            assert str(resolved(found.config)) == str(wanted_values)
+            assert found.config._get_flag("struct") == expected._get_flag("struct")
+        if isinstance(wanted_values, dict):
+            assert str({key: node.written for key, node in found.nodes.items()}) == str(OmegaConf.to_container(own))
+            assert config_yaml(found, known) == OmegaConf.to_yaml(own)
 
 
 @given(jobs=st.lists(overrides, min_size=1, max_size=2))
@@ -129,24 +155,54 @@ def told(found: Composition) -> Any:
 @example(jobs=[["seed=3"], ["task.seed=${seed}", "seed=4"], ["task=sin_x2", "task.noise=0"], ["optimizer={lr:2}"]])
 @example(jobs=[["~expect", "+expect={a:1}"], ["++expect.x=1", "expect.x=2"], ["+new=1", "new=2", "~new"]])
 def test_a_job_has_the_configuration_that_hydra_composes_for_it(sweep: Composed, jobs: list[list[str]]) -> None:
+    hold_against_hydra(sweep, jobs)
+
+
+@given(
+    places=st.lists(st.tuples(st.sampled_from(["", "", "", "+", "++"]), keys), min_size=1, max_size=3),
+    given_values=st.lists(st.lists(plain, min_size=3, max_size=3), min_size=4, max_size=4),
+)
+@settings(
+    max_examples=2,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@example(
+    [("", "seed"), ("", "optimizer.lr")], [["1", "0.1"], ["2", "1"], ["2", "true"], ["nan", "${seed}"], ["3", "null"]]
+)
+@example(
+    [("", "model.hidden"), ("++", "new")], [["[1]", "1"], ["[2,[3]]", "2"], ["[]", "abc"], ["4", "5"], ["[4]", "[5]"]]
+)
+@example([("", "optimizer"), ("", "optimizer.lr")], [["{beta1:0.1}", str(rate)] for rate in (1, 2, 3)])
+@example(
+    [("+", "other"), ("", "other.lr"), ("", "optimizer.lr")], [["${optimizer}", "9", str(rate)] for rate in (1, 2, 3)]
+)
+@example([("+", "more"), ("+", "new"), ("", "seed")], [["${new}", "${seed}", str(seed)] for seed in (1, 2, 3)])
+@example([("+", "new"), ("", "seed")], [["${hydra:job.num}", str(seed)] for seed in (1, 2, 3)])
+@example([("+", "new"), ("", "model.hidden")], [["${model}", f"[{width}]"] for width in (1, 2, 3)])
+@example([("+", "new"), ("", "model.hidden")], [["[${model.hidden}]", f"[{width}]"] for width in (1, 2, 3)])
+def test_jobs_that_differ_in_values_alone_are_as_hydra_composes_them(
+    sweep: Composed, places: list[tuple[str, str]], given_values: list[list[str]]
+) -> None:
+    jobs = [[f"{sign}{key}={value}" for (sign, key), value in zip(places, own, strict=False)] for own in given_values]
+
+    hold_against_hydra(sweep, jobs)
+
+
+def test_values_alone_are_put_into_the_first_jobs_nodes(sweep: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
     composer = Composer(sweep.hydra.config_loader, sweep.config)
-    known: dict[str, Any] = {}
+    applied = []
+    own = ConfigLoaderImpl._apply_overrides_to_config
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "_apply_overrides_to_config", lambda *args: applied.append(args) or own(*args)
+    )
+    lines = [["optimizer.lr=0.5", "model.hidden=[3]", f"seed={seed}"] for seed in range(9)]
 
-    for number, job in enumerate(jobs):
-        expected = hydras_own(sweep, job, number)
+    found = [composer.compose(job) for job in lines]
 
-        if expected is None:
-            with pytest.raises(ShoalError):
-                composer.compose(job, number)
-            continue
-        wanted_values, wanted_hydra = resolved(without_hydra(expected)), OmegaConf.to_yaml(expected.hydra)
-        found = composer.compose(job, number)
-        assert str(OmegaConf.to_container(found.config)) == str(OmegaConf.to_container(without_hydra(expected)))
-        assert OmegaConf.to_yaml(found.hydra) == wanted_hydra
-        assert config_yaml(found, known) == OmegaConf.to_yaml(found.config)
-        assert str(resolved(found.config)) == str(wanted_values)
-        assert str(told(found)) == str(wanted_values)
-        assert found.config._get_flag("struct") == expected._get_flag("struct")
+    assert len(applied) == 3  # one of them while the choices are composed
+    assert [told(each)["task"]["seed"] for each in found] == list(range(9))
+    assert found[2].nodes["model"] is found[8].nodes["model"]
 
 
 def test_a_group_is_composed_from_files_once_for_all_jobs_that_choose_alike(
@@ -158,7 +214,7 @@ def test_a_group_is_composed_from_files_once_for_all_jobs_that_choose_alike(
     monkeypatch.setattr(loader, "load_sweep_config", lambda *args: calls.append(args) or own(*args))
     composer = Composer(loader, sweep.config)
 
-    found = [values(composer.compose([f"optimizer={name}", f"seed={n}"])) for name in ("sgd", "adam") for n in range(9)]
+    found = [told(composer.compose([f"optimizer={name}", f"seed={n}"])) for name in ("sgd", "adam") for n in range(9)]
 
     assert len(calls) == 2
     assert [each["task"]["seed"] for each in found] == [*range(9), *range(9)]

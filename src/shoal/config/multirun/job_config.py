@@ -13,7 +13,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from shoal.config.multirun.compositions import Composer, Composition, as_yaml, unresolved, values
+from shoal.config.multirun.composition import Composition, as_yaml
+from shoal.config.multirun.compositions import Composer
 from shoal.names import IMMATERIAL
 
 OWN = ("overrides", "job", "runtime")
@@ -95,8 +96,7 @@ def job_config(composer: Composer, overrides: Sequence[str], number: int, known:
         ShoalError: where it cannot be composed or resolved.
     """
     composition = composer.compose(overrides, number)
-    # Sorted, as the hash must not depend on the order of keys in files.
-    texts = {key: json.dumps(node, sort_keys=True, default=str) for key, node in values(composition).items()}
+    texts = {key: node.text for key, node in composition.of_job.items()}
     hashed = "\n".join(f"{key}={text}" for key, text in sorted(texts.items()) if key not in IMMATERIAL)
     # Read back, so that nodes that are equal in many jobs are one object, of plain values.
     known |= {text: json.loads(text) for text in texts.values() if text not in known}
@@ -176,9 +176,9 @@ def _value(override: Override, resolved: Mapping[str, Any]) -> Any:
 def config_yaml(composition: Composition, known: dict[str, Any]) -> str:
     """The configuration as YAML, node by node: most nodes have been written for another job before."""
     parts = []
-    for key, node in unresolved(composition).items():
-        name = f"yaml:{key}={json.dumps(node, default=str)}"
+    for node in composition.nodes.values():
+        name = f"yaml:{node.key}={node.written_text}"
         if name not in known:
-            known[name] = as_yaml({key: node})
+            known[name] = node.yaml
         parts.append(known[name])
     return "".join(parts)
