@@ -12,6 +12,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 import shoal
+from own_runs import SAMPLES, write_task
 from shoal.errors import ShoalError
 from shoal.record.loggers import trackers
 from shoal.rundir import Status
@@ -111,6 +112,47 @@ def test_a_tracker_that_is_down_is_one_warning(kind: str, workdir: Path, capsys:
     assert run.info.status is Status.COMPLETED
     told = f"{kind} is left out from here on: ConnectionError: nobody is there"
     assert capsys.readouterr().err.count(told) == 1
+
+
+class Unreachable(Down):
+    """Asks its server as it is made."""
+
+    def __init__(self) -> None:
+        raise ConnectionError("nobody is there")
+
+
+def test_a_tracker_that_cannot_be_made_without_its_server_is_left_out(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = f"+logger.mine={{_target_: {__name__}.Unreachable}}"
+
+    sweep = shoal.sweep([*WORDS, node, "seed=0,1", "sweep.processes=0"])
+
+    assert [run.info.status for run in sweep.runs] == [Status.COMPLETED] * 2
+    told = "warning: Unreachable is left out: ConnectionError: nobody is there"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_each_run_is_told_of_a_tracker_that_failed_in_the_one_before(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = f"+logger.mine={{_target_: {__name__}.Down, save_dir: tracked}}"
+    shoal.train([*WORDS, node])
+    capsys.readouterr()
+
+    shoal.train([*WORDS, node])
+
+    told = "warning: Down is left out: ConnectionError: nobody is there, 0 s ago"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_a_module_that_logs_by_itself_gives_a_logger_one_row_a_step(workdir: Path) -> None:
+    write_task("mine", "Plain", SAMPLES, optimizer="adam")
+
+    shoal.train(["task=mine", "logger=csv", "trainer.max_epochs=2", "hydra.run.dir=run"])
+
+    table = polars.read_csv("run/csv/metrics.csv")
+    assert table["step"].to_list() == polars.read_csv("run/metrics.csv")["step"].to_list()
 
 
 def test_runs_of_a_stack_tell_their_loggers_what_each_of_them_measured(

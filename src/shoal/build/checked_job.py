@@ -34,6 +34,7 @@ from shoal.engines.job import Job
 from shoal.errors import NO_SUCH_SETTING, ConfigError, suggestion
 from shoal.instructions import NATIVE, PORTABLE
 from shoal.judging import AUTO
+from shoal.record.loggers.trackers import made
 from shoal.seeding import MAX_SEED
 from shoal.tasks import Task
 
@@ -76,7 +77,7 @@ def job(config: Mapping[str, Any]) -> Job:
         replace(
             built,
             callbacks=_named(config["callbacks"], "callbacks", Callback),
-            loggers=_named(config["logger"], "logger", Logger),
+            loggers=_loggers(config["logger"]),
         )
     )
     # From the cheap checks to those that need the samples, and last those that compute.
@@ -285,6 +286,15 @@ def _named(nodes: Any, key: str, kind: type) -> dict[str, Any]:
     given = {name: node for name, node in (nodes or {}).items() if node is not None}
     wanted = {name: directed(node, f"{key}.{name}") for name, node in given.items()}
     return {name: _built(node, f"{key}.{name}", kind, f"a Lightning {kind.__name__}") for name, node in wanted.items()}
+
+
+def _loggers(nodes: Any) -> dict[str, Logger]:
+    """The loggers; for one whose server does not answer, what stands for it."""
+
+    def made_of(name: str, node: Any) -> Logger:
+        return made(target(node, f"logger.{name}").call, lambda: _named({name: node}, "logger", Logger)[name])
+
+    return {name: made_of(name, node) for name, node in (nodes or {}).items() if node is not None}
 
 
 def _check_loggers(job: Job) -> None:

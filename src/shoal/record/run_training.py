@@ -182,7 +182,7 @@ class _Session:
             self.job,
             self.module,
             callbacks=[_Attach(self.recorder, self.checkpoint), *told, self.interruption, *others, self.checkpoint],
-            loggers=[self.recorder, *usable(self.job, self.run, self.info)],
+            loggers=[self.recorder, *usable(self.job, self.run, self.info, self.recorder.step)],
             io=SealedIO(),
             # Of the working directory there is one for all runs of a sweep.
             directory=self.run.path.absolute(),

@@ -67,6 +67,10 @@ class Recorder(Logger):
         """The Trainer whose steps are counted."""
         self._trainer = trainer
 
+    def step(self) -> int | None:
+        """The step that the training stands at, once there is a Trainer."""
+        return None if self._trainer is None else self._trainer.global_step
+
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the configuration is recorded as it is."""
 
