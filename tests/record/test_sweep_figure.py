@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -27,7 +29,7 @@ from shoal.review.catalog import find
 from shoal.review.report.gather import gather
 from shoal.rundir import SweepDir, read_info, read_sweep, verify
 from shoal.sweeps import processes
-from shoal.sweeps.processes import beside
+from shoal.sweeps.processes import Beside, at_once
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 WORDING = Wording(title="parabola  sweep: 4 runs", metric="val/loss", repeats="seeds")
@@ -42,7 +44,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A sweep in which a run diverges, and what it said in the end; its pictures are drawn two at a time."""
     path = tmp_path_factory.mktemp("ended") / "sweep"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("shoal.app.multirun.sweep_end.MANY", 6)
+        patched.setattr("shoal.app.multirun.sweep_end.MANY", range(6, 7))
         patched.setattr(processes, "_warm", True)
         _, said, complained = swept(path, "optimizer=sgd", "optimizer.lr=1e-2,1e-1,1e9", "seed=0,1")
     assert "warning" not in complained
@@ -98,30 +100,55 @@ def test_where_no_process_can_be_started_the_work_beside_is_done_here(monkeypatc
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(processes, "_warm", True)
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", refuse)
-    done: list[str] = []
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", refuse)
+    beside = Beside()
 
-    with beside(done.append, "this"):
-        done.append("that")
+    begun = beside.begin(os.getpid)
 
-    assert done == ["that", "this"]
+    assert (begun, beside.done(os.getpid)) == (False, os.getpid())
 
 
 def test_without_a_server_of_processes_none_is_begun_for_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_warm", False)
-    done: list[int] = []
+    beside = Beside()
 
-    with beside(lambda: done.append(os.getpid())):
-        before = [*done]
+    begun = beside.begin(os.getpid)
 
-    assert (before, done) == ([], [os.getpid()])
+    assert (begun, beside.done(os.getpid)) == (False, os.getpid())
 
 
-def test_what_work_beside_raises_is_raised_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_beside_is_done_there_and_here_once_that_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_warm", True)
+    beside = Beside()
 
-    with pytest.raises(ZeroDivisionError), beside(divmod, 1, 0):
+    begun = beside.begin(os.getpid)
+    there = beside.done(os.getpid)
+    with pytest.raises(ZeroDivisionError):
+        beside.done(divmod, 1, 0)
+    os.kill(there, signal.SIGKILL)
+    here = beside.done(os.getpid)
+    beside.end()
+
+    assert begun
+    assert (there != os.getpid(), here) == (True, os.getpid())
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_is_done_at_once_raises_here_what_it_raises_in_a_copy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, copied: bool
+) -> None:
+    monkeypatch.setattr(processes, "_has_one_thread", lambda: copied)
+    done = tmp_path / "done"
+
+    with at_once(done.touch):
+        before = done.exists()
+        while copied and not done.exists():  # beside the block, which goes on when it is there
+            time.sleep(0.01)
+    with pytest.raises(ZeroDivisionError), at_once(divmod, 1, 0):
         pass
+
+    assert done.exists()
+    assert copied or not before
 
 
 def test_each_swept_setting_but_a_seed_has_a_panel_with_a_fitting_scale() -> None:

@@ -7,11 +7,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
-from functools import partial
 from importlib import import_module
+from multiprocessing.connection import Connection
 from typing import Any
 
 from shoal.signals import unheard
@@ -121,27 +120,83 @@ def _begin_afresh(kept: Sequence[int]) -> None:
         first = each + 1
 
 
+class Beside:
+    """A copy of the server that gets ready for some work before this process knows what the work is about."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+
+    def begin(self, ready: Callable[[], object]) -> bool:
+        """Have it do what makes it `ready`; whether there is such a process."""
+        # A server for this alone takes longer to import torch than any picture takes to draw.
+        if not _warm:
+            return False
+        ours, theirs = context().Pipe()
+        try:
+            with without_main():
+                context().Process(target=_work, args=(theirs, ready), daemon=True).start()
+        # The system allows no further process, or the server that starts them has ended.
+        except (OSError, EOFError):
+            ours.close()
+            return False
+        finally:
+            # Else this process had that end open as well, and would never hear that the other one is gone.
+            theirs.close()
+        self._connection = ours
+        return True
+
+    def done(self, work: Callable[..., Any], *given: object) -> Any:
+        """What the work gives, done there; here where there is no such process, it is gone, or has failed at it."""
+        if self._connection is not None:
+            with suppress(OSError, EOFError):
+                self._connection.send((work, given))
+                found = self._connection.recv()
+                if found is not None:
+                    return found[0]
+        return work(*given)
+
+    def end(self) -> None:
+        """Let it go once it has done what it does."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _work(connection: Connection, ready: Callable[[], object]) -> None:
+    """Get ready, and work until whoever asks for it is gone."""
+    ready()
+    with suppress(EOFError, OSError):
+        while True:
+            work, given = connection.recv()
+            try:
+                found = (work(*given),)
+            except Exception:  # whatever it is: it is met again where it was asked for, and told there
+                found = None
+            connection.send(found)
+
+
 @contextmanager
-def beside(work: Callable[..., object], *given: object) -> Iterator[None]:
-    """Do this work in another process while the block runs, or here at its end where there is no server to copy.
+def at_once(work: Callable[..., object], *given: object) -> Iterator[None]:
+    """Do this work in a copy of this process while the block runs; here at its end where there is none, or it fails.
 
     What it raises is raised at the end.
     """
-    if not _warm:
-        # A server for this alone takes longer to import torch than any picture takes to draw.
-        yield
-        work(*given)
-        return
-    with ProcessPoolExecutor(1, mp_context=context()) as pool:
+    # The copy of a process with threads may wait for ever on what one of them held.
+    copy = os.fork() if sys.platform == "linux" and _has_one_thread() else None
+    if copy == 0:
         try:
-            with without_main():
-                # The method and not what it gives: the work goes on beside the block, and raises where it is called.
-                end = pool.submit(work, *given).result
-        # The system allows no further process, or the server that starts them has ended.
-        except (OSError, EOFError):
-            end = partial(work, *given)
+            work(*given)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    failed = True
+    try:
         yield
-        end()
+    finally:
+        if copy is not None:
+            failed = os.waitpid(copy, 0)[1] != 0
+    if failed:
+        work(*given)
 
 
 @contextmanager

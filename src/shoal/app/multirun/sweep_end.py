@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from shoal.rundir import (
 )
 from shoal.rundir.log import quiet_logging
 from shoal.startup.collecting import uncollected
-from shoal.sweeps.processes import beside
+from shoal.sweeps.processes import Beside, at_once
 from shoal.sweeps.summary import ranked
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from shoal.record.figures.sweep_contents import Leader
 
 Finished = tuple[RunInfo, History]
-MANY = 64
-"""Runs of a sweep from which on it is worth a process to draw two pictures at a time."""
+MANY = range(64, 5_000)
+"""Numbers of runs for which it is worth a process to draw two pictures at a time: it is told of each of them."""
 
 
 class Closing:
@@ -68,19 +68,19 @@ class Closing:
             for each in _compared(nodes[numbers[0]], [self._completed[number] for number in numbers])
         ]
 
-    def draw(self, curves: Sequence[str]) -> list[Path]:
+    def draw(self, curves: Sequence[str], beside: Beside) -> list[Path]:
         """Draw the sweep, the curves of these metrics, and what its best and its median run have learned."""
-        here = self._without_fit()
-        # One there and one here: a process costs its imports.
-        elsewhere = [here.pop()] if len(self.results) >= MANY and len(here) > 1 else []
-        with ExitStack() as meanwhile:
-            for run in elsewhere:
-                meanwhile.enter_context(beside(_illustrate, run))
+        found: list[Path] = beside.done(self._drawn, curves)
+        return found
+
+    def _drawn(self, curves: Sequence[str]) -> list[Path]:
+        best_and_median = self._without_fit()
+        # One there and one here, where there can be a copy of what has matplotlib.
+        with at_once(_illustrate_all, best_and_median[1:]):
             drawn = [self._overview()]
             if curves and self._completed:
                 drawn.append(self._curves(curves))
-            for run in here:
-                _illustrate(run)
+            _illustrate_all(best_and_median[:1])
         return drawn
 
     @cached_property
@@ -198,8 +198,13 @@ class Closing:
         return path
 
 
-def import_figures() -> None:
-    """Import what draws, which takes as long as a picture, before there is something to draw."""
+def get_ready_to_draw(n: int, beside: Beside) -> None:
+    """Import what draws, which takes as long as a picture, before there is something to draw of so many runs."""
+    if n not in MANY or not beside.begin(_import_figures):
+        _import_figures()
+
+
+def _import_figures() -> None:
     # Thousands of jobs are looked through for garbage else, on whichever of matplotlib's classes that comes.
     with uncollected(), suppress(Exception):  # whatever it is: it is told where it draws
         import shoal.pictures.rendering
@@ -207,12 +212,13 @@ def import_figures() -> None:
         import shoal.record.figures.sweep_figure  # noqa: F401
 
 
-def _illustrate(run: RunDir) -> None:
-    """Draw what a run has learned, as for a run that is no part of a sweep."""
+def _illustrate_all(runs: Sequence[RunDir]) -> None:
+    """Draw what each run has learned, as for a run that is no part of a sweep."""
     from shoal.record.figures.run_figure import illustrate_later
 
     with quiet_logging():
-        illustrate_later(run, build(read_config(run.config)))
+        for run in runs:
+            illustrate_later(run, build(read_config(run.config)))
 
 
 def _compared(node: Any, runs: Sequence[Finished]) -> list[dict[str, Any]]:

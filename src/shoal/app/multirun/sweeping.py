@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from shoal.app.multirun.blocks import Blocks
 from shoal.app.multirun.devices import on_devices
 from shoal.app.multirun.launch_request import Asked
 from shoal.app.multirun.sweep_directory import opened
-from shoal.app.multirun.sweep_end import Closing, import_figures
+from shoal.app.multirun.sweep_end import Closing, get_ready_to_draw
 from shoal.app.multirun.working_tree import WorkingTree
 from shoal.build.checked_job import job as build
 from shoal.build.expectations import compare, table
@@ -34,6 +35,7 @@ from shoal.sweeps.executors import executor_of
 from shoal.sweeps.leases import Leases
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.plan import Plan
+from shoal.sweeps.processes import Beside
 from shoal.sweeps.summary import summarize
 from shoal.sweeps.sweep_progress import SweepProgress
 
@@ -54,6 +56,8 @@ class Sweeping:
         self.plan = Plan()
         self.tree = WorkingTree(self.folder)
         self._drawn: list[Path] = []
+        self._beside = Beside()
+        """What draws."""
 
     def run(self) -> dict[str, RunInfo]:
         """Train what is missing; what run.json says of each job that has begun, by the job's hash.
@@ -73,7 +77,8 @@ class Sweeping:
             return {}
         # From here on something is written; all jobs have been checked.
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        with claim(self.folder), beating(self.folder.info):
+        with claim(self.folder), beating(self.folder.info), contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(self._beside.end)
             # Workers of an earlier launch may live on another machine, and must write no more.
             self.leases.revoke_all()
             self.ledger.write()
@@ -135,7 +140,7 @@ class Sweeping:
                 ended=self._ended,
                 fail_fast=self.settings.fail_fast,
                 leases=self.leases if self.asked.hosts.apart else None,
-                meanwhile=import_figures,
+                meanwhile=partial(get_ready_to_draw, len(self.jobs), self._beside),
             )
             execution.run(blocks)
         return execution
@@ -220,7 +225,7 @@ class Sweeping:
         known = {number: self.jobs.get(job.hash) for number, job in self.ledger.jobs.items()}
         found = outcome.expected({number: job.values.get("expect") for number, job in known.items() if job})
         try:
-            self._drawn = outcome.draw(self.settings.curves or ())
+            self._drawn = outcome.draw(self.settings.curves or (), self._beside)
         except Exception as error:  # whatever it is: the runs are done, and are more than a picture of them
             print(f"warning: no figure: {brief(error)}", file=sys.stderr)
         return {"expected": found}
