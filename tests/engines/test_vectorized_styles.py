@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.HoldsTwice, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
-    *(styled.UnusedByObjects, styled.Weighs),
+    *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime),
 )
 
 
@@ -68,6 +68,10 @@ def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any
         (styled.KeepsLatest, None, "changes self.latest"),
         (styled.CountsWithin, None, "changes self.count"),
         (styled.CountsInArray, None, "changes self.count"),
+        (styled.Tags, None, "changes an attribute of layers.0.weight"),
+        (styled.LooksBack, None, "looks at the gradient that the step before has left (.grad)"),
+        (styled.Adds, None, "changes self.late"),
+        (styled.Lazy, None, "layers.0.weight has the shape that its first batch asks for"),
         (styled.ScalesGradient, None, "layers.0.weight has a hook of its own for its gradient"),
         (styled.ClampsGradient, None, "layers.0.weight has a hook of its own for its gradient"),
         (styled.TakesTurns, None, "reaches other parameters with its gradient than before"),

@@ -243,6 +243,13 @@ class Branches(Plain):
         return loss
 
 
+class Freezes(Plain):
+    """Trains fewer of its layers at the beginning."""
+
+    def on_train_epoch_start(self) -> None:
+        next(self.layers.parameters()).requires_grad_(self.current_epoch > 0)
+
+
 class Draws(Plain):
     """Draws from Python's generator."""
 

@@ -368,6 +368,64 @@ class SteepensOwn(Style):
         self.samples.slope += 1.0
 
 
+class CountsValidation(Style):
+    """Counts the batches of its validation in a buffer, by which its penalty grows."""
+
+    def made(self) -> None:
+        self.register_buffer("seen", torch.zeros(()))
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.seen += 1
+        super().validation_step(batch, batch_idx)
+        self.log("val/seen", self.seen)
+
+    def penalty(self) -> Tensor:
+        return 0.01 * self.seen * self.layers[0].weight.sum()
+
+
+class RatesByTime(Style):
+    """Has rates that follow from where its module says that it is."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        by_epoch = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (1 + n + self.current_epoch))
+        by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (1 + n + self.global_step))
+        return [optimizer], [by_epoch, {"scheduler": by_step, "interval": "step"}]
+
+
+class Tags(Style):
+    """Counts its steps on a weight."""
+
+    def penalty(self) -> float:
+        weight: Any = self.layers[0].weight
+        weight.n = getattr(weight, "n", 0) + 1
+        return float(weight.n > 9)
+
+
+class LooksBack(Style):
+    """Has a penalty by the gradient that the step before has left."""
+
+    def penalty(self) -> Any:
+        grad = self.layers[0].weight.grad
+        return 0.0 if grad is None else grad.square().sum() * self.layers[0].weight.sum()
+
+
+class Adds(Style):
+    """Makes a parameter in its first step."""
+
+    def penalty(self) -> Any:
+        if not hasattr(self, "late"):
+            self.late = nn.Parameter(torch.ones(()))
+        return self.late
+
+
+class Lazy(Style):
+    """Has layers that wait for their first batch."""
+
+    def made(self) -> None:
+        self.layers = nn.Sequential(nn.LazyLinear(4), nn.Tanh(), nn.Linear(4, 1))
+
+
 class Switches(TakesTurns):
     """Trains one of two layers, by the epoch."""
 

@@ -36,7 +36,7 @@ from shoal.record.stack_faults import UnfitRunsError, UnmappedError, may_be_one_
 from shoal.record.stack_state import StackState
 from shoal.rundir import RunInfo, Status, claim
 from shoal.rundir.atomic import together
-from shoal.step.unfit import CannotStackError
+from shoal.step.exact.guard import InexactError
 
 log = logging.getLogger("shoal")
 
@@ -104,20 +104,11 @@ class _Session:
         except UnfitError as error:
             raise UnfitRunsError(dict.fromkeys(range(len(runs)), str(error))) from None
         saved = self.state.read()
-        if saved is None:
-            self._probe()
-        else:
+        if saved is not None:
             self.running.load_state_dict(saved["running"])
             tell_of_others(runs[0].info)
         # Before the tracks: what is refused up to here has left nothing in any run's directory.
-        try:
-            rehearse(self.running, exact=exact)
-        except CannotStackError as error:  # of batches that cannot lie side by side
-            said = reason(error, self.running.members[0].module)
-            raise UnfitRunsError(dict.fromkeys(range(len(runs)), said)) from None
-        # Not where it goes on, nor where halving has to compare its runs in one stack.
-        if saved is None and not halving and (why := slower(self.running)):
-            raise UnfitRunsError(dict.fromkeys(range(len(runs)), why))
+        self._look(begins=saved is None, exact=exact, compares=halving is not None)
         files = saved["files"] if saved else {}
         bests = saved["bests"] if saved else {}
         versions = environment.versions()
@@ -250,10 +241,28 @@ class _Session:
         for track, _, _ in endings:
             self.ended(track.place, track.info)
 
-    def _probe(self) -> None:
-        reasons = unlike_alone(self.running)
-        if reasons:
-            raise UnfitRunsError(reasons)
+    def _look(self, *, begins: bool, exact: bool, compares: bool) -> None:
+        """See that the runs train here as they would alone, and faster.
+
+        Raises:
+            UnfitRunsError: where some would not, or whatever fails in the look: all of them have this code.
+            InexactError: see `train_stack`.
+        """
+        every = range(len(self.running.members))
+        try:
+            if begins and (reasons := unlike_alone(self.running)):
+                raise UnfitRunsError(reasons)
+            rehearse(self.running, exact=exact)
+            # Not where it goes on, nor where halving has to compare its runs in one stack.
+            if begins and not compares and (why := slower(self.running)):
+                raise UnfitRunsError(dict.fromkeys(every, why))
+        except (UnfitRunsError, InexactError):
+            raise
+        except Exception as error:
+            if not may_be_one_runs_fault(error):
+                raise
+            # Not each by itself in a stack of its own, which would come to the same once more for each.
+            raise UnfitRunsError(dict.fromkeys(every, reason(error, self.running.members[0].module))) from error
 
 
 def _members(runs: Sequence[StackRun], checkpoints: Sequence[Checkpoint]) -> list[Member]:

@@ -132,8 +132,8 @@ def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
                 if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
                     yield (path, name), marks(value, parts)
             # Which there are: what they hold is the stack's.
-            for name, buffer in part._buffers.items():
-                yield (path, name), buffer is None
+            for name, value in (*part._buffers.items(), *part._parameters.items()):
+                yield (path, name), value is None
 
 
 class _This:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics import Metric
 
+from shoal.step.attributes import marks
 from shoal.step.batch_form import as_given
 from shoal.step.clock import Clock
 from shoal.step.filled import Fills
@@ -235,6 +236,7 @@ class CapturedStep:
         named = {f"module.{name}": value for name, value in {**params, **new}.items()}
         named |= {name: named[own] for name, own in self._shared.items()}
         device = next(iter(params.values())).device
+        tags = {name: marks(vars(value)) for name, value in named.items() if vars(value)} if self.closely else {}
         with (
             self._watched(batch, traced=clock.watched) if self.closely else nullcontext(),
             self.left.behind(self.module) as told,
@@ -251,6 +253,9 @@ class CapturedStep:
             with self._held_twice.given(named):
                 output, after = functional_call(self._calling, named, given, tie_weights=False)
             latest = self.fills.latest(told())
+        for name, value in named.items() if self.closely else ():
+            if vars(value) and marks(vars(value)) != tags.get(name):
+                raise CannotStackError(f"changes an attribute of {name.removeprefix('module.')}: {AS_BUFFER}")
         self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
         buffers = dict(zip(new, after, strict=True))

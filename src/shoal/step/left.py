@@ -123,6 +123,7 @@ def as_before(module: nn.Module, places: Iterable[Place] | None = None) -> Itera
     """
     parts = {path: part for path, part in module.named_modules() if not isinstance(part, Metric | MetricCollection)}
     before = [(part, dict(vars(part)), dict(part._buffers)) for part in parts.values()]
+    made = [(each, dict(each)) for part in parts.values() for each in (part._parameters, part._modules)]
     if places is None:
         held = [value for part in parts.values() for value in vars(part).values()]
     else:
@@ -133,6 +134,8 @@ def as_before(module: nn.Module, places: Iterable[Place] | None = None) -> Itera
     finally:
         for undo in undoings:
             undo()
+        for registered, those in made:
+            _let_be(registered, those)
         for part, own, buffers in before:
             _let_be(vars(part), own)
             # Of those that were there, `functional_call` has put back its own already.

@@ -26,8 +26,10 @@ BATCH = "\0batch."
 class MeteredStep(CapturedStep):
     """The step of a module of anybody's: what it logs is kept as it was asked for, to be asked of Lightning again."""
 
-    def __init__(self, module: Any, stage: Stage, *, keeps: bool = False, mixed: bool = False) -> None:
-        super().__init__(module, stage, keeps=keeps, mixed=mixed)
+    def __init__(
+        self, module: Any, stage: Stage, *, keeps: bool = False, mixed: bool = False, double: bool = False
+    ) -> None:
+        super().__init__(module, stage, keeps=keeps, mixed=mixed, double=double)
         self.left.visible = True
         self.calls: dict[str, dict[str, Any]] = {}
         """The arguments of each `self.log`, by name; known after the first call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from shoal.step.attention import attention
 from shoal.step.chosen import BY_FLAGS
 from shoal.step.recurrent import LAYERS, is_padded, recurrent
+from shoal.step.unfit import CannotStackError
 
 _IN_PLACE = """
     scatter_ index_copy_ masked_scatter_ cumsum_ cumprod_ clamp_ clamp_min_ clamp_max_ clip_ addcmul_ addcdiv_ lerp_
@@ -142,6 +143,12 @@ def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
     return layers
 
 
+def _no_gradient(value: Tensor, *_: Any) -> NoReturn:
+    raise CannotStackError(
+        "looks at the gradient that the step before has left (.grad), which no stack keeps: without that it stacks"
+    )
+
+
 _PER_RUN: dict[Any, Callable[..., Any]] = {
     functional.batch_norm: batch_norm,
     torch._weight_norm: weight_norm,
@@ -150,6 +157,7 @@ _PER_RUN: dict[Any, Callable[..., Any]] = {
     functional.scaled_dot_product_attention: attention,
     torch.Tensor.view: view,
     torch.Tensor.__setitem__: put,
+    torch.Tensor.grad.__get__: _no_gradient,  # type: ignore[union-attr]
     **BY_FLAGS,
     **{getattr(torch.Tensor, name): _in_place(name) for name in _IN_PLACE.split()},
     **{function: _recurrent(function) for function in LAYERS},

@@ -70,13 +70,13 @@ class Plan:
         member = Member(job, module)
         try:
             own = _own(member.attached())
+            found = _signature(job, module, own)
         except UnfitError as error:
             self.alone[number] = str(error)
             return
         except Exception as error:  # whatever the module does where it is set up
             self.alone[number] = failure_words.reason(error, module)
             return
-        found = _signature(job, module, own)
         key = tuple(found.items())
         # Of the first of its kind alone: what its step and its optimizer do, those of all others do.
         if key not in self._places:

@@ -169,18 +169,7 @@ class Training:
         # One sum for all runs; which of them it is, is only asked where there is one.
         if not _all_finite(result.losses):
             self._stop(result.losses.isfinite(), "loss", history)
-        self._take_buffers(result.buffers)
-
-    def _take_buffers(self, new: dict[str, Tensor]) -> None:
-        stack = self.stack
-        # Mostly so; then there is nothing to choose between, and no copy is made.
-        if all(stack.active):
-            stack.buffers = new
-            return
-        active = torch.tensor(stack.active).to(stack.device)
-        for name, value in new.items():
-            mask = active.view(-1, *[1] * (value.dim() - 1))
-            stack.buffers[name] = torch.where(mask, value, stack.buffers[name])
+        stack.take_buffers(result.buffers)
 
     def _numbers(self, lrs: Sequence[Column], n_steps: int) -> list[tuple[Column, ...]]:
         """What the rule needs of each of the epoch's steps, for the rows that take them all."""
@@ -294,7 +283,7 @@ def _all_finite(values: Tensor) -> bool:
 
 
 def evaluate(stack: Stack, mapped: Mapped, loaders: Sequence[Iterable[Any]], clock: Clock) -> EpochHistory:
-    """The step of every run on each batch of each data loader, without gradients; nothing of the stack changes."""
+    """The step of every run on each batch of each data loader, without gradients; what it writes to buffers stays."""
     history = EpochHistory()
     views = stack.views()
     for batches in clock.in_turn(loaders):
@@ -304,4 +293,5 @@ def evaluate(stack: Stack, mapped: Mapped, loaders: Sequence[Iterable[Any]], clo
             result.check(stack.active)
             history.note(result, batch)
             history.outputs.extend(result.outputs)
+            stack.take_buffers(result.buffers)
     return history.fetch(stack.device)

@@ -41,6 +41,8 @@ class RunOptimizer:
 
     by_step = False
     scheduler = None
+    trainer: Any = None
+    """Where the run stands, as its module sees it."""
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, scheduled: Sequence[Scheduled]) -> None:
         """The optimizer must have all parameters of the module that are trained.
@@ -111,6 +113,8 @@ class RunOptimizer:
     def stepped(self, batch: int) -> None:
         """Tell schedulers that the optimizer has stepped after this batch of the epoch."""
         self.used = self.lr
+        if self.changes_by_step and self.trainer is not None:
+            self.trainer.global_step += 1  # which a scheduler's function may look at
         for each in self.scheduled:
             if each.interval == "step" and (batch + 1) % each.frequency == 0:
                 each.scheduler.step()

@@ -169,6 +169,18 @@ class Stack:
             return self
         return replace(self, params=self.averages.params, buffers=self.averages.buffers, averages=None)
 
+    def take_buffers(self, new: dict[str, Tensor]) -> None:
+        """Let the buffers be those that a step has left, of the runs that still train."""
+        # Mostly so; then there is nothing to choose between, and no copy is made.
+        if all(self.active):
+            self.buffers = new
+            return
+        active = torch.tensor(self.active).to(self.device)
+        for name, value in new.items():
+            if value is not self.buffers[name]:
+                mask = active.view(-1, *[1] * (value.dim() - 1))
+                self.buffers[name] = torch.where(mask, value, self.buffers[name])
+
     def average(self) -> None:
         """Let the weights that a step has come to count in their averages."""
         if self.averages:

@@ -36,6 +36,7 @@ from shoal.models import FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.step.clock import Clock
 from shoal.step.outward import forgetting
+from shoal.step.unfit import CannotStackError
 from shoal.tasks import Supervised
 from shoal.tasks.formula_problem import FormulaProblem
 from shoal.tasks.residuals import problem_of
@@ -162,13 +163,30 @@ class StackModule(pl.LightningModule):
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         loaders = self._batches.validation()
-        history = evaluate(self.running.stack.judged, self.running.steps.val, loaders, self._clock)
+        judged = self.running.stack.judged
+        before = dict(judged.buffers)
+        history = evaluate(judged, self.running.steps.val, loaders, self._clock)
+        self._see_buffers(judged, before)
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []
         self._validated = {run: self._of_validation(row) for run, row in self.running.live.items()}
         self.running.call_hooks("on_validation_epoch_end", "on_validation_end", metrics=self._validated)
         self.running.reset_metrics("val")
+
+    def _see_buffers(self, judged: Stack, before: Mapping[str, Tensor]) -> None:
+        """Refuse what a validation writes to buffers that are not there for it alone.
+
+        Averaged ones are put in place for a validation; alone, Lightning may have one before the training begins.
+        """
+        averaged, asked = (
+            judged is not self.running.stack,
+            self.running.members[0].job.trainer.get("num_sanity_val_steps"),
+        )
+        for name, value in judged.buffers.items() if averaged or asked else ():
+            if not torch.equal(value, before[name]):
+                why = "averaged" if averaged else f"written before the training by trainer.num_sanity_val_steps={asked}"
+                raise CannotStackError(f"writes to the buffer {name}, which is {why}: without that it stacks")
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""

@@ -132,6 +132,7 @@ class Member:
         optimizer, scheduler = self.job.optimizer, self.job.scheduler
         if optimizer.stacked() is None or (isinstance(scheduler, TorchScheduler) and beyond_rate(optimizer, scheduler)):
             self.trainer.rate = own_optimizer(self.job, self.module, horizon)
+            self.trainer.rate.trainer = self.trainer
         else:
             self.trainer.rate = Rate(optimizer, scheduler, horizon)
         return self.trainer.rate

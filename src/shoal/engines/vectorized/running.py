@@ -122,7 +122,9 @@ class Running:
         return epochs
 
     def begin_epoch(self) -> None:
-        """Call the hooks of an epoch's beginning, unless they were called."""
+        """Call the hooks of an epoch's beginning, unless they were called; each run's Trainer stands there then."""
+        for run, row in self.live.items():
+            self.members[run].trainer.stand(self.epoch, self.stack.steps[row])
         if self.hooks.begin(self.stack, self.live, self.epoch):
             self.fill_rows()
 
@@ -176,6 +178,7 @@ class Running:
             found = replace(found, ended="stopped", reason=why)
         # As in Lightning, a scheduler takes no step after an epoch that `max_steps` cut short.
         if found.ended != "diverged" and validated is not None:
+            self.members[run].trainer.stand(self.epoch - 1, step)
             self.rates[run].end_epoch(metrics, validated=validated)
         return found
 

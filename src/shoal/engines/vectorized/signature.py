@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from shoal.engines.hook_names import not_called
@@ -89,6 +90,9 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     hook = not_called(module)
     if hook:
         return f"{type(module).__name__} has its own {hook}, which a stack does not call"
+    lazy = next((name for name, param in module.named_parameters() if is_lazy(param)), None)
+    if lazy:
+        return f"{lazy} has the shape that its first batch asks for: a layer that is given its sizes stacks"
     trained = [param for param in module.parameters() if param.requires_grad]
     if not trained:
         return "the model has no parameters to train"

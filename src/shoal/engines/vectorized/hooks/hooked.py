@@ -135,8 +135,7 @@ class _RunHooks:
 
     def at(self, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
         """Let the run's Trainer stand there."""
-        trainer = self.trainer
-        trainer.current_epoch, trainer.global_step = epoch, step
+        self.trainer.stand(epoch, step)
         self.know(metrics)
 
     def know(self, metrics: Mapping[str, float]) -> None:
@@ -168,7 +167,8 @@ class _RunHooks:
             changed = weights.changed()
         except CannotStackError as error:
             # Where one of the hooks was running, `call` has named it already.
-            error.within = error.within or f"a hook of {type(self.member.module).__name__}"
+            called = " or ".join(name for name in names if name in self.calls)
+            error.within = error.within or f"{called} of {type(self.member.module).__name__}"
             raise
         self._generators = global_states()
         if changed and keeps:

@@ -166,6 +166,10 @@ class RunTrainer:
 
     testing = predicting = False
 
+    def stand(self, epoch: int, step: int) -> None:
+        """Let it be there in the training, whoever asks it: hooks, or the function of a scheduler."""
+        self.current_epoch, self.global_step = epoch, step
+
     def validates(self, *, now: bool) -> None:
         """Let it say whether it validates."""
         self.state.stage = RunningStage.VALIDATING if now else RunningStage.TRAINING
