@@ -1,4 +1,4 @@
-"""The functions in C that are the same for every graph: products, sums, and what calls functions run by run."""
+"""The functions in C that are the same for every graph: products, sums, softmax, and what calls others run by run."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def source(dtypes: Collection[torch.dtype]) -> str:
     """Their text, with what computes in these types."""
     both = _text("product.c") + _text("sums.c") + _text("steps.c")
     typed = [_typed(dtype, both) for dtype in SUFFIXES if dtype in dtypes]
+    if torch.float32 in dtypes:
+        typed.append(_text("softmax.c"))
     return "\n".join([_text("vectors.h"), _text("each_run.c"), "#if defined(FLOATS)", *typed, "#endif"])
 
 

@@ -1,4 +1,4 @@
-"""What one function in C computes of a graph for one run: a loop over pointwise operations, a product, a sum.
+"""What one function in C computes of a graph for one run: a loop over pointwise operations, a product, a sum, softmax.
 
 Every unit treats the first dimension of its values as the runs: what a row of its results is depends on that row of its
 inputs alone.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from shoal.step.compiled import product, sums, vector_library
+from shoal.step.compiled import product, softmax, sums, vector_library
 from shoal.step.compiled.kernel_groups import KernelGroup, groups
 from shoal.step.compiled.source import loop
 
@@ -48,8 +48,8 @@ def candidates(graph: Graph, values: Values, runs: int) -> Iterator[list[Unit]]:
     for node in graph.nodes:
         group = KernelGroup((node,))
         if node in values and _of_runs(group, runs):
-            found = [*product.found(node, values), *sums.found(node, values), *vector_library.found(node, values)]
-            if found:
+            kinds = product, sums, vector_library, softmax
+            if found := [each for kind in kinds for each in kind.found(node, values)]:
                 yield [Unit(group, *each) for each in found]
 
 
