@@ -72,9 +72,21 @@ def test_hyperparameters_that_are_objects_are_no_part_of_a_checkpoint(workdir: P
     assert len(reloaded(run).predict([0.5])) == 1
 
 
-def test_what_no_checkpoint_could_give_back_is_refused_before_training(workdir: Path) -> None:
-    with pytest.raises(ConfigError, match=r"made_by.function=.*functools.partial, which could not be read again"):
-        shoal.train(own("Odd"))
+def test_objects_that_a_module_keeps_in_its_checkpoints_are_made_anew(workdir: Path) -> None:
+    words = own("Odd")
+    part, whole = shoal.train(words), shoal.train([*words, "trainer.max_epochs=4"])
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["published"])
+
+    assert part.metrics.equals(whole.metrics)
+    assert "no checkpoint can hold a functools.partial" in (whole.path / "train.log").read_text()
+
+
+def test_a_run_does_not_go_on_with_an_object_that_has_changed(workdir: Path) -> None:
+    run = shoal.train(own("Odder"))
+
+    with pytest.raises(UsageError, match=r"is without a functools\.partial, .* not as it was made"):
+        resume(run.path, ["trainer.max_epochs=4"], trusted=["published"])
 
 
 def optimized(optimizer: str) -> list[str]:

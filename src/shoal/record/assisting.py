@@ -29,14 +29,15 @@ def assist(job: Job, *, checkpoint: Path | None = None, before: Job | None = Non
     `before` is the job that this state was saved by, where it was another one.
     """
     state = load(checkpoint) if checkpoint else None
+    module = job.module()
     with _following():
         lightning.fit(
             job,
-            job.module(),
+            module,
             # The first process writes and shows: these two would do it once for each process.
             callbacks=[each for each in job.callbacks.values() if not isinstance(each, Checkpoint | Progress)],
             loggers=[DummyLogger()],
-            io=SealedIO(),
+            io=SealedIO(module),
             checkpoint=checkpoint,
             start=Position(*state[EXTRA]["position"]) if state else None,
             before=before,

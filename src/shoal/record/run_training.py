@@ -22,7 +22,7 @@ from shoal.record.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from shoal.record.checkpoints.checkpoint_file import EXTRA, SealedIO, load
 from shoal.record.checkpoints.other_checkpoints import place_in
 from shoal.record.checkpoints.ownership import refuse_another, refuse_part_of_an_epoch
-from shoal.record.checkpoints.packed import refuse_incomplete
+from shoal.record.checkpoints.packed import made_anew, refuse_incomplete
 from shoal.record.computing import tell_of_others, tell_of_precision
 from shoal.record.conclusion import Concluded, concluded, n_parameters
 from shoal.record.endings import status_of
@@ -99,6 +99,7 @@ class _Session:
         self.concluded = Concluded()
         if self.state:
             refuse_another(origin, self.state, job.module_for(self.state["state_dict"]))
+            self.state = made_anew(self.state, self.module)
             refuse_incomplete(origin, self.state)
             refuse_part_of_an_epoch(job, origin, self._position())
         self.record = self._opened(info)
@@ -183,7 +184,7 @@ class _Session:
             self.module,
             callbacks=[_Attach(self.recorder, self.checkpoint), *told, self.interruption, *others, self.checkpoint],
             loggers=[self.recorder, *usable(self.job, self.run, self.info, self.recorder.step)],
-            io=SealedIO(),
+            io=SealedIO(self.module),
             # Of the working directory there is one for all runs of a sweep.
             directory=self.run.path.absolute(),
             checkpoint=self.origin,

@@ -23,7 +23,7 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
 from shoal.record.checkpoints.checkpoint_file import load
-from shoal.record.checkpoints.packed import missing
+from shoal.record.checkpoints.packed import made_anew, missing
 from shoal.record.progress import Progress
 from shoal.record.run_of_stack import StackRun
 from shoal.record.run_training import train
@@ -97,7 +97,8 @@ def _train_alone(assignment: Assignment, job: Job, report: Report) -> None:
     job = replace(job, callbacks={**job.callbacks, "heartbeat": heart})
     # One that was stopped before it saved anything that is all there begins anew.
     last = assignment.run.last
-    checkpoint = last if assignment.resume and last.exists() and not next(missing(load(last)), None) else None
+    goes_on = assignment.resume and last.exists() and not next(missing(made_anew(load(last), job.module())), None)
+    checkpoint = last if goes_on else None
     info = train(job, assignment.run, assignment.info, checkpoint=checkpoint, one_of_many=True)
     report(RunEnded(assignment.number, info))
 

@@ -20,8 +20,8 @@ from shoal.judging import AUTO, Direction, Mode, better, judge, part_of, way_of
 from shoal.record.checkpoints.checkpoint_file import EXTRA
 from shoal.record.checkpoints.generator_states import generator_states, restore_generators
 from shoal.record.checkpoints.kept_states import KeptStates
-from shoal.record.checkpoints.packed import packed
-from shoal.record.checkpoints.readable import readable, refuse_unreadable, tell_of_objects
+from shoal.record.checkpoints.packed import missing, packed
+from shoal.record.checkpoints.readable import readable, tell_of_objects
 from shoal.record.checkpoints.weights import cloned, equal, finite, show
 from shoal.rundir import Best, RunDir
 from shoal.tasks.announce import announce
@@ -58,6 +58,7 @@ class Checkpoint(pl.callbacks.Checkpoint):
         self._beginning: dict[str, Any] | None = None
         self._improved = False
         self._looked = False
+        self._missing = set[str]()
         self._told = False
         self._rng: dict[str, Any] | None = None
         self._cut_short: dict[str, Any] | None = None
@@ -258,8 +259,10 @@ class Checkpoint(pl.callbacks.Checkpoint):
         if not self._looked:
             self._looked = True
             tell_of_objects(state)
-            refuse_unreadable(readable(state))
         state = dict(packed(readable(state)))
+        for kind in sorted({*missing(state)} - self._missing):
+            log.info("no checkpoint can hold a %s: a run that is stopped goes on only where it is as it was made", kind)
+            self._missing.add(kind)
         state[EXTRA] = {
             "position": [position.epoch, position.batch, position.step],
             "over": None,  # at the end of a training: how long the files are then

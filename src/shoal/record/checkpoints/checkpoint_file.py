@@ -6,11 +6,12 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from shoal.errors import DamagedError, brief
-from shoal.record.checkpoints.packed import packed, unpacked
+from shoal.record.checkpoints.packed import made_anew, packed, unpacked
 from shoal.record.checkpoints.readable import readable
 from shoal.rundir import sealed, unsealed, write_bytes
 
@@ -23,6 +24,10 @@ EXTRA = "shoal"
 class SealedIO(CheckpointIO):
     """Writes checkpoints atomically with their digest inside, and reads only tensors and plain values."""
 
+    def __init__(self, module: pl.LightningModule | None = None) -> None:
+        """`module` is one as it was made, which has what is in no checkpoint."""
+        self.module = module
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         # In memory first: the digest is of the whole archive, and stands behind it in the same file.
         buffer = io.BytesIO()
@@ -32,6 +37,8 @@ class SealedIO(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         content = load(Path(path), map_location=map_location)
+        if self.module:
+            content = made_anew(content, self.module)
         # Only here, where Lightning goes on from a state: who predicts wants the weights that were measured.
         content["state_dict"] = content[EXTRA].pop(GOING_ON, content["state_dict"])
         return content

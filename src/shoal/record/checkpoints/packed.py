@@ -1,25 +1,26 @@
 """What a state has beside tensors and plain values, in a form that `weights_only` reads again.
 
 Optimizers keep queues of gradients, and callbacks numbers of NumPy: both are written as dictionaries that say what they
-were. An object of a class of their own is in no checkpoint: a note stands in its place, and nothing goes on from there.
+were. An object of a class of their own is in no checkpoint: a note stands in its place. What a module keeps by its own
+`on_save_checkpoint` its configuration makes anew, and where that is the same, a training goes on with it.
 """
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import io
-import logging
+import pickle
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from shoal.errors import UsageError
-
-log = logging.getLogger("shoal")
 
 KIND = "shoal.kind"
 """The key that tells a dictionary in the place of something else."""
@@ -47,7 +48,7 @@ def packed(value: Any) -> Any:
             "numbers": torch.from_numpy(numpy.array(value)),
             "array": isinstance(value, numpy.ndarray),
         }
-    return value if reads(value) else _note(value)
+    return value if _reads(value) else _note(value)
 
 
 def unpacked(value: Any) -> Any:
@@ -67,6 +68,25 @@ def unpacked(value: Any) -> Any:
     return value
 
 
+def made_anew(state: dict[str, Any], module: pl.LightningModule) -> dict[str, Any]:
+    """The state, with what the module itself keeps in the place of notes of the same; `module` is as it was made."""
+    if not next(missing(state), None):
+        return state
+    own: dict[str, Any] = {}
+    with suppress(Exception):  # a hook that wants more than a module that has just been made
+        module.on_save_checkpoint(own)
+    return {name: _filled(value, own.get(name)) for name, value in state.items()}
+
+
+def _filled(value: Any, own: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if value.get(KIND) == "missing":
+        return own if own is not None and value["digest"] == _digest(own) != "" else value
+    given = own if isinstance(own, Mapping) else {}
+    return {name: _filled(each, given.get(name)) for name, each in value.items()}
+
+
 def refuse_incomplete(path: object, state: Mapping[str, Any]) -> None:
     """Refuse to go on from a state that is not all there.
 
@@ -74,7 +94,8 @@ def refuse_incomplete(path: object, state: Mapping[str, Any]) -> None:
         UsageError: what is missing.
     """
     if found := next(missing(state), None):
-        raise UsageError(f"{path} is without a {found}, which no checkpoint can hold", hint="start a new run")
+        problem = f"is without a {found}, which no checkpoint can hold, and which is not as it was made"
+        raise UsageError(f"{path} {problem}", hint="start a new run")
 
 
 def missing(value: Any) -> Iterator[str]:
@@ -89,7 +110,7 @@ def missing(value: Any) -> Iterator[str]:
             yield from missing(each)
 
 
-def reads(value: Any) -> bool:
+def _reads(value: Any) -> bool:
     """Whether torch reads the value again with `weights_only`."""
     # Tried, since torch alone knows what it takes: it differs by version, and users add to it (add_safe_globals).
     buffer = io.BytesIO()
@@ -103,10 +124,12 @@ def reads(value: Any) -> bool:
 
 def _note(value: Any) -> dict[str, str]:
     kind = f"{type(value).__module__}.{type(value).__name__}"
-    _tell(kind)
-    return {KIND: "missing", "class": kind}
+    return {KIND: "missing", "class": kind, "digest": _digest(value)}
 
 
-@functools.cache  # said once, however many states are written
-def _tell(kind: str) -> None:
-    log.warning("no checkpoint can hold a %s of the training's state: a run that is stopped cannot go on", kind)
+def _digest(value: Any) -> str:
+    """Of all that an object holds; none of one that has a function without a name, or the like."""
+    try:
+        return hashlib.blake2b(pickle.dumps(value), digest_size=16).hexdigest()
+    except Exception:
+        return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,6 @@ import numpy
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-
-from shoal.errors import ConfigError
-from shoal.record.checkpoints.packed import reads
 
 log = logging.getLogger("shoal")
 
@@ -39,20 +35,6 @@ def tell_of_objects(state: Mapping[str, Any]) -> None:
             "checkpoints keep hyperparameters that are plain values; the configuration makes these anew: %s",
             ", ".join(names),
         )
-
-
-def refuse_unreadable(state: Mapping[str, Any]) -> None:
-    """Refuse what could be written and not be read, before anything trains.
-
-    Raises:
-        ConfigError: where it is, and of which kind.
-    """
-    for place, value in _leaves(state, ""):
-        if not isinstance(value, (*_PLAIN, Tensor, numpy.ndarray, numpy.generic)) and not reads(value):
-            kind = f"{type(value).__module__}.{type(value).__name__}"
-            problem = f"is a {kind}, which could not be read again from a checkpoint"
-            hint = "let state_dict or on_save_checkpoint keep tensors and plain values"
-            raise ConfigError(place, "{...}", problem, hint=hint)
 
 
 def _keys(state: Mapping[str, Any]) -> list[str]:
@@ -102,15 +84,3 @@ def _objects(value: Mapping[str, Any], before: str = "") -> Iterator[str]:
             yield f"{before}{name}"
         elif isinstance(each, Mapping):
             yield from _objects(each, f"{before}{name}.")
-
-
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, each in value.items():
-            yield from _leaves(each, f"{place}.{name}".lstrip("."))
-    # Not isinstance: a named tuple is read back by its class, which has to be one that may be.
-    elif type(value) in (list, tuple, deque):
-        for each in value:
-            yield from _leaves(each, place)
-    else:
-        yield place, value
