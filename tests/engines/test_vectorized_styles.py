@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
-    *(styled.HoldsTwice, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
+    *(styled.HoldsTwice, styled.Scatters, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
     *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime),
 )
 

@@ -49,6 +49,18 @@ class Style(Regression):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Scatters(Style):
+    """Counts samples by what they are, beside a generator that it has no use for."""
+
+    def made(self) -> None:
+        self.own = torch.Generator()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        places = (batch[0].flatten() > 0.5).long()
+        counts = torch.zeros(2).scatter_add_(0, places, torch.ones(len(places)))
+        return super().training_step(batch, batch_idx) + (counts * self.layers[2].weight[0, :2]).square().sum()
+
+
 @dataclass
 class Count:
     """Counts."""

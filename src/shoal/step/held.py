@@ -56,8 +56,14 @@ def _leaves(kind: Any) -> Callable[[Any], Any] | None:
     if issubclass(kind, numpy.random.RandomState):
         return _of_state
     if issubclass(kind, torch.Generator):
-        return lambda value: value.get_state().numpy().tobytes()
+        return _of_torch
     return _memory if _is_memory(kind) else None
+
+
+def _of_torch(value: torch.Generator) -> bytes:
+    # Within a step that is mapped, the state would be a tensor of the mapping, which has no memory to look at.
+    with torch._C._DisableFuncTorch():
+        return value.get_state().numpy().tobytes()
 
 
 def _of_state(value: numpy.random.RandomState) -> Any:

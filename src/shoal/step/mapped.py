@@ -54,7 +54,7 @@ class Trace:
         return self.names.of(self.program(*inputs))
 
 
-_WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape")
+_WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape", "has more elements than `self`")
 """In what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
 
 
