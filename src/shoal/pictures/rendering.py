@@ -45,7 +45,9 @@ def _panel(axes: Axes, panel: Panel) -> None:
         else:
             _draw(axes, mark)
     if not any(isinstance(mark, Confusion) for mark in panel.marks):
-        axes.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
+        axes.set(xlabel=panel.x, ylabel=panel.y)
+        # At its usual place, said: else matplotlib looks for what may be in the way, at each of several measurings.
+        axes.set_title(panel.title, y=1.0)
     if panel.heights is not None:
         axes.set_ylim(*panel.heights)
     if panel.few_ticks:
