@@ -18,8 +18,9 @@ from shoal.cli import train as main
 from shoal.engines.job import Job
 from shoal.rundir import Best, RunInfo, Status
 from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded, Unstacked
+from shoal.sweeps.costs import START_SECONDS, STORED_SECONDS
+from shoal.sweeps.estimate import BlockTime, estimated
 from shoal.sweeps.estimate import _measured as measured
-from shoal.sweeps.estimate import estimated
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import InProcess
 from shoal.sweeps.ledger import Ledger
@@ -192,6 +193,23 @@ def test_an_estimate_tells_of_what_breaks_instead_of_breaking() -> None:
 
     assert (found.seconds, found.unknown) == (0.0, 2)
     assert found.in_words(2).startswith("how long it takes could not be measured: ")
+
+
+def test_of_blocks_of_a_group_that_differ_by_a_run_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def measured(block: Block) -> BlockTime:
+        tried.append(len(block.assignments))
+        return BlockTime(begins=0.0, epoch=1.5, runs=3)
+
+    monkeypatch.setattr("shoal.sweeps.estimate._tried", measured)
+    monkeypatch.setattr("shoal.sweeps.estimate.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
+    alike = [replace(block(numbers), group="a") for numbers in (range(3), range(3, 5))]
+
+    found = estimated(alike, 1)
+
+    assert tried == [3]
+    assert found.seconds == pytest.approx(6.0 + 4.0 + 5 * STORED_SECONDS + START_SECONDS)
 
 
 def test_what_happens_within_one_epoch_is_estimated_once() -> None:

@@ -47,12 +47,14 @@ class BlockTime:
     """Seconds of an epoch."""
     apart: str | None = None
     """Why its runs train alone, where they were to share a stack; then the seconds are those of one of them."""
+    runs: int = 1
+    """How many it was that took so long."""
 
     def of(self, block: Block) -> float:
         """Seconds of a whole block."""
         n = len(block.assignments)
         trained = self.begins + self.epoch * _epochs(build(block.assignments[0].config))
-        return trained * (n if self.apart else 1) + STORED_SECONDS * n
+        return trained * n / self.runs + STORED_SECONDS * n
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,10 @@ def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
 
 
 def _kind(block: Block) -> str:
-    """What must be the same for blocks to take as long as each other."""
+    """What must be the same for blocks to take as long as each other, for each of their runs."""
     if block.group is not None:
-        return f"{block.group} {len(block.assignments)}"
+        # A group is cut into blocks that differ by a run; what is left of an earlier launch may be far smaller.
+        return f"{block.group} {len(block.assignments).bit_length()}"
     config = block.assignments[0].config
     # Of runs that train alone: whatever their seed and their rate, a step takes as long.
     return str({**config, "seed": 0, "optimizer": {**(config.get("optimizer") or {}), "lr": 0}})
@@ -131,7 +134,7 @@ def _stack(jobs: Sequence[Job]) -> BlockTime:
         driver.fit(running, times)
     except Exception as error:  # what a hook does that no stack can follow
         return replace(_alone(jobs[0]), apart=reason(error, running.members[0].module))
-    return _measured(times.ends, began, jobs[0])
+    return replace(_measured(times.ends, began, jobs[0]), runs=len(jobs))
 
 
 def _alone(job: Job) -> BlockTime:
