@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -164,6 +165,7 @@ class Beside:
 
 def _work(connection: Connection, ready: Callable[[], object]) -> None:
     """Get ready, and work until whoever asks for it is gone."""
+    gc.disable()  # next to nothing of what it makes is garbage before all is done
     ready()
     with suppress(EOFError, OSError):
         while True:
