@@ -103,8 +103,16 @@ def difference(run: Run) -> str:
     last = load(run.directory.last)
     own = last["shoal"].get("going_on", last["state_dict"])
     state = module.state_dict()
-    largest = max(1.0, *(float(each.abs().max()) for each in state.values() if each.numel()))
-    return f"{max(float((own[name] - each).abs().max()) for name, each in state.items()) / largest:.1g}"
+    numbers = [each for each in state.values() if each.numel() and each.dtype is not torch.bool]
+    largest = max(1.0, *(float(each.abs().max()) for each in numbers))
+    return f"{max(_apart(own[name], each) for name, each in state.items()) / largest:.1g}"
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference of two tensors; flags differ by one."""
+    if one.dtype is torch.bool or not one.numel():
+        return float((one != other).any())
+    return float((one - other).abs().max())
 
 
 def row(piece: Mapping[str, Any]) -> Row:

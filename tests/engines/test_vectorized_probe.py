@@ -92,6 +92,13 @@ class Counts(Plain):
         return super().training_step(batch, batch_idx) / self.count
 
 
+class Compares(Plain):
+    """Asks whether its samples are those that it knows."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (2.0 if torch.equal(batch[0], batch[1]) else 1.0)
+
+
 class Clips(Plain):
     """Keeps its weights within bounds that they are far from."""
 
@@ -216,6 +223,7 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
     [
         (TakesItem, "takes a tensor's value with .item()"),
         (Branches, "branches on a tensor's value"),
+        (Compares, "asks whether tensors are equal"),
         (Draws, "draws random numbers without a key"),
         (WritesData, "writes by .data"),
         (Recomputes, "recomputes for its backward pass"),

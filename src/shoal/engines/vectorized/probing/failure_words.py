@@ -48,6 +48,7 @@ _SENTENCES = {
         "generate_vmap_rule = True a Function can"
     ),
     ("saved tensor hooks",): "recomputes for its backward pass (torch.utils.checkpoint): without that it stacks",
+    ("aten::equal",): "asks whether tensors are equal, which may be so in one run alone: their difference is a tensor",
     ("SparseCPU", "SparseCUDA"): "has sparse gradients: with sparse=False it stacks",
 }
 """By words of torch's message what a step does, and what to write instead."""
