@@ -295,6 +295,9 @@ DATA: dict[str, Callable[[], Any]] = {
     "as long as the shortest": lambda: Other(
         lambda: CombinedLoader([DataLoader(Redrawn(), 4), DataLoader(Yielding(30), 4)], "min_size")
     ),
+    "judged in an order drawn as it is made": lambda: Other(
+        lambda: DataLoader(FIXED, 4, shuffle=True), lambda: DataLoader(FIXED, 4, sampler=torch.randperm(10).tolist())
+    ),
     "of a class of its own": lambda: Other(
         lambda: Slicing(*FIXED.tensors), lambda: Slicing(*FIXED.tensors, generator=torch.Generator())
     ),

@@ -14,7 +14,7 @@ from torch.utils.data import SequentialSampler
 from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import module_in
 from shoal.engines.sampled import Sampled
-from shoal.engines.streamed import Streamed, asked, transfers
+from shoal.engines.streamed import Streamed, asked, begin, transfers
 from shoal.seeding import generators_restored, seed_global
 from shoal.tasks import Batches
 from shoal.tasks.asked_trainer import NotKnownError
@@ -44,7 +44,7 @@ def batch_sources(
     with generators_restored():
         # Making data loaders may draw, as a random split does.
         seed_global(seed)
-        train, val = loaders(module, datamodule)
+        train, val = loaders(module, datamodule, begin)
         held = module_in([train, val])
         if held is not None:
             raise NotGatherableError(f"they hold {type(held).__name__} itself, which changes while it trains")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -169,7 +169,7 @@ class Streamed:
         with self._drawing(states):
             self._tell(number)
             if not number:
-                self._look_at_each()
+                _look_at_each(self._together.flattened)
             iter(fetcher)
             if not (number or self._after):  # the iterator of the first epoch is made before the epoch begins
                 seed_global(self._run_seed, 0)
@@ -184,15 +184,6 @@ class Streamed:
                 return
             # Outside of the block: who takes the batch draws from generators of its own.
             yield batch
-
-    def _look_at_each(self) -> None:
-        """Begin loaders of a class of their own once for nothing, as a Trainer does to see that it can.
-
-        One that draws its order as it begins has drawn it once more then.
-        """
-        for each in self._together.flattened:
-            if not isinstance(each, DataLoader | WithoutWorkers):
-                iter(each)
 
     def _begin(self, number: int) -> list[Any]:
         """The states of the global generators where an epoch begins."""
@@ -230,6 +221,31 @@ class Streamed:
             batch = hook(batch, *([torch.device("cpu")] if hook.__name__ == HOOKS[1] else []), self._place)
         whole = formed(batch)
         return self._forms.shown(whole) if self._forms else whole
+
+
+def begin(given: Any) -> None:
+    """Draw what a Trainer draws as it begins to iterate over the data loaders for training.
+
+    Those for validation are made after that, and may draw as they are made, as a sampler does that keeps a generator.
+    """
+    own, flat = OwnGenerators(_loaders(given)), _loaders(given)
+    fetcher = _PrefetchDataFetcher()
+    fetcher.setup(_together(given, validates=False))
+    _look_at_each(flat)
+    iter(fetcher)
+    own.begin(0)
+    if isinstance(given, CombinedLoader):
+        given.flattened = flat
+
+
+def _look_at_each(loaders: Iterable[Any]) -> None:
+    """Begin loaders of a class of their own once for nothing, as a Trainer does to see that it can.
+
+    One that draws its order as it begins has drawn it once more then.
+    """
+    for each in loaders:
+        if not isinstance(each, DataLoader | WithoutWorkers):
+            iter(each)
 
 
 def _doubled(leaf: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,11 +12,20 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from shoal.tasks.asked_trainer import AskedTrainer
 
 
-def loaders(module: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> tuple[Any, Any]:
-    """What they give for training and for validation; None for what they do not have."""
+def loaders(
+    module: pl.LightningModule,
+    datamodule: pl.LightningDataModule | None,
+    begin: Callable[[Any], None] = lambda train: None,
+) -> tuple[Any, Any]:
+    """What they give for training and for validation; None for what they do not have.
+
+    A Trainer begins to iterate over the first before it asks for the second: `begin` does.
+    """
     prepare(module, datamodule)
     source: Any = module if datamodule is None else datamodule
-    return source.train_dataloader(), source.val_dataloader() if is_overridden("val_dataloader", source) else None
+    train = source.train_dataloader()
+    begin(train)
+    return train, source.val_dataloader() if is_overridden("val_dataloader", source) else None
 
 
 def prepare(module: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> None:
