@@ -181,7 +181,7 @@ def test_what_hooks_do_that_a_stack_cannot_follow_is_named(module: type[pl.Light
 def test_what_a_hook_of_the_beginning_does_is_named_before_the_first_epoch() -> None:
     running = Running([Member.of(job(hooked.FreezesAtOnce, seed, n=20)) for seed in (0, 1)])
 
-    why = "a hook of FreezesAtOnce changes which parameters are trained"
+    why = "on_train_start of FreezesAtOnce changes which parameters are trained"
     assert unlike_alone(running) == {0: why, 1: why}
 
 
@@ -209,7 +209,7 @@ def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monk
     assert timing.slower(running) is None
 
 
-@pytest.mark.parametrize("kind", [hooked.Fitted, styled.Style])
+@pytest.mark.parametrize("kind", [hooked.Fitted, styled.Style, styled.AsksAgain])
 def test_to_take_the_time_of_steps_changes_nothing(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     running = Running([Member.of(job(kind, seed, n=20)) for seed in range(4)])
     running.steps.guard.on = False

@@ -57,6 +57,7 @@ class Averaged(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         assert all(group["training"] for group in self.param_groups)
+        _called(closure)
         for group in self.param_groups:
             group["k"] += 1
             for param in group["params"]:
@@ -64,6 +65,13 @@ class Averaged(torch.optim.Optimizer):
                 slow = state.setdefault("slow", param.clone())
                 state["slow"] = slow.lerp(param, 1 / group["k"])  # made anew each time
                 param.sub_(param.grad, alpha=group["lr"])
+
+
+def _called(closure: Callable[[], float] | None) -> None:
+    """Have the loss and its gradients taken, as Lightning wants an optimizer to."""
+    if closure is not None:
+        with torch.enable_grad():
+            closure()
 
 
 class Normed(torch.optim.Optimizer):
@@ -74,6 +82,7 @@ class Normed(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        _called(closure)
         for group in self.param_groups:
             for param in group["params"]:
                 self.state[param]["n"] = self.state[param].get("n", 0) + 1
@@ -151,6 +160,40 @@ def test_an_optimizer_that_draws_is_refused_with_that_as_the_reason() -> None:
     tried = RunOptimizer(module, Noisy(module.parameters(), lr=0.1), [])
 
     with pytest.raises(UnfitError, match="Noisy draws random numbers"):
+        fitted(tried, tried.weights)
+
+
+class Deaf(torch.optim.SGD):
+    """Does not call its closure."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step()
+
+
+class Counting(torch.optim.SGD):
+    """Steps otherwise after a while, by a count of its own."""
+
+    n = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.n += 1
+        if self.n > 20:
+            self.param_groups[0]["lr"] = 0.01
+        return super().step(closure)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Deaf, "Deaf does not call the closure that Lightning gives it"),
+        (Counting, "Counting counts in its attribute n"),
+    ],
+)
+def test_an_optimizer_that_would_step_otherwise_alone_is_refused(kind: Any, words: str) -> None:
+    module = nn.Linear(2, 1)
+    tried = RunOptimizer(module, kind(module.parameters(), lr=0.1), [])
+
+    with pytest.raises(UnfitError, match=words):
         fitted(tried, tried.weights)
 
 

@@ -169,7 +169,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 
 def _try_thrice(module: Style, act: Callable[[], Any]) -> None:
     for _ in range(3):
-        with nothing_left(module):
+        with nothing_left(module, hears=True):
             act()
 
 

@@ -68,6 +68,7 @@ def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any
         (styled.KeepsLatest, None, "changes self.latest"),
         (styled.CountsWithin, None, "changes self.count"),
         (styled.CountsInArray, None, "changes self.count"),
+        (styled.Caches, None, "changes self.beta"),
         (styled.Tags, None, "changes an attribute of layers.0.weight"),
         (styled.LooksBack, None, "looks at the gradient that the step before has left (.grad)"),
         (styled.Adds, None, "changes self.late"),

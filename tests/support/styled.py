@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -403,6 +404,25 @@ class RatesByTime(Style):
         by_epoch = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (1 + n + self.current_epoch))
         by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (1 + n + self.global_step))
         return [optimizer], [by_epoch, {"scheduler": by_step, "interval": "step"}]
+
+
+class AsksAgain(Style):
+    """Is stepped by an optimizer that asks for the loss again."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+
+class Caches(Style):
+    """Keeps what it has made of the time of its first step."""
+
+    @cached_property
+    def beta(self) -> float:
+        """By the epoch."""
+        return 1.0 + self.current_epoch
+
+    def penalty(self) -> Tensor:
+        return self.beta * self.layers[0].weight.sum()
 
 
 class Tags(Style):

@@ -42,6 +42,16 @@ class Clock:
         """Move to an epoch, a batch of it and the number of optimizer steps done."""
         self.now = (epoch, batch, step)
 
+    @contextmanager
+    def moved_on(self, n: int) -> Iterator[None]:
+        """Be as many epochs and steps later."""
+        epoch, batch, step = before = self.now
+        self.set(epoch + n, batch, step + n)
+        try:
+            yield
+        finally:
+            self.now = before
+
     @property
     def epoch(self) -> int:
         """Epochs done."""

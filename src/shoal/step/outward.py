@@ -66,7 +66,7 @@ def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, tr
         if _position(file) != position:
             _cut(file, position)
             raise CannotStackError(f"writes to {path}, a file")
-    _see(module, form, before)
+    _see(module, form, before, made=hears)
 
 
 def _generators(*, python: bool) -> Any:
@@ -83,16 +83,18 @@ def forgetting() -> Iterator[None]:
         _trials.clear()
 
 
-def _see(module: nn.Module, form: Any, before: Reach) -> None:
+def _see(module: nn.Module, form: Any, before: Reach, *, made: bool) -> None:
+    """Refuse what has changed again; of what was `made` only where the same step is taken again and again."""
     kind: Any = type(module)  # which mypy takes for one without a hash
     now = Reach(module)
     if before.held == now.held:
         return
     trials, step = _trials.setdefault(kind, _Trials(before)), (id(module), form)
-    changed, grown = [*before.changed(now)], [*before.grown(now)]
+    # What a function keeps of its results grows by what it was called with, and comes to the same if it is forgotten.
+    changed, grown = [*before.changed(now)], [path for path in before.grown(now) if f"(){UNSHOWN}" not in path]
     # The first time it may have been made, to be kept: then it is the same the next time.
     again = next((path for path in changed if path in trials.changed), None)
-    what = again or (grown[0] if grown and step in trials.grown else None)
+    what = again or (grown[0] if grown and made and step in trials.grown else None)
     trials.changed.update(changed)
     trials.grown |= {step} if grown else set()
     if what:

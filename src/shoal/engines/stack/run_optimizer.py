@@ -73,7 +73,7 @@ class RunOptimizer:
         """The learning rate of the last step."""
         optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
         # Settings that an object has beside its groups: two runs that differ in them cannot share one.
-        self._fixed = repr([_plain(each) for each in (optimizer, *self._parts)])
+        self._fixed = repr([attributes(each) for each in (optimizer, *self._parts)])
 
     @property
     def called(self) -> str:
@@ -221,7 +221,7 @@ def _optimizers(value: Any) -> list[torch.optim.Optimizer]:
     return [one for one in each if isinstance(one, torch.optim.Optimizer)]
 
 
-def _plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def attributes(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The attributes that are numbers and the like."""
     return {name: value for name, value in vars(optimizer).items() if isinstance(value, PLAIN)}
 

@@ -15,7 +15,7 @@ from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.closures import asks
 from shoal.engines.stack.objects import Objects
 from shoal.engines.stack.parameter_layout import Layout
-from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
+from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError, attributes
 from shoal.engines.stack.stack import Stack
 from shoal.errors import brief
 from shoal.seeding import torch_state
@@ -103,11 +103,14 @@ def _alone(own: RunOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
         begun = own.optimizer.state.get(old, {})  # which it may have before any step
         made.state[param].update({name: _placed(value, param) for name, value in begun.items()})
     _training(made)
+    called, kept = False, list[dict[str, Any]]()
     for grads in steps:
         for param, grad in zip(flat, grads, strict=True):
             param.grad = grad
 
         def closure(towards: Sequence[Tensor] = grads) -> Any:
+            nonlocal called
+            called = True
             if not asks(made):
                 return 1.0
             loss, slopes = _sloped(flat, towards)
@@ -116,6 +119,15 @@ def _alone(own: RunOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
             return loss
 
         made.step(closure)
+        kept.append(attributes(made))
+    if not called:
+        raise UnfitError(
+            f"{own.called} does not call the closure that Lightning gives it, and would learn from nothing"
+        )
+    # Not from before the first: what is worked out there, as how many numbers there are, stays.
+    changed = next((name for name, value in kept[0].items() if value != kept[-1].get(name)), None)
+    if changed:
+        raise UnfitError(f"{own.called} counts in its attribute {changed}: what it keeps in its state goes along")
     return [each.detach() for each in flat]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from shoal.engines.stack.stepping import begun_anew
 from shoal.engines.vectorized.probing.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
+from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.logged import Stage
 from shoal.step.shortest import shortest
@@ -69,9 +70,9 @@ def _steps(running: Running) -> Iterator[Timed]:
 
 
 def _training(running: Running, batch: Any) -> Callable[[], object]:
-    """A whole step of a copy of the stack; of one whose optimizer asks for losses again, the gradients alone."""
+    """A whole step of a copy of the stack; of one that solves for its update, the gradients alone."""
     stack, steps = running.stack.select(range(len(running.stack))), running.steps
-    if stack.rule.solves or getattr(stack.rule, "asks", False):
+    if stack.rule.solves:
         return lambda: steps.train(stack.views(), stack.buffers, batch, _clock(running))
     # They take note of what their steps change.
     stack.own = [begun_anew(each) for each in stack.own]
@@ -83,9 +84,11 @@ def _training(running: Running, batch: Any) -> Callable[[], object]:
 def _trained_alone(running: Running, batch: Any) -> Callable[[], object]:
     """The same of the first run by itself, whose weights stay as they are."""
     gradients = _by_itself(running, batch, "train")
-    optimizer, weights = _optimizer(running)
-    if running.stack.rule.solves or asks(optimizer):
+    if running.stack.rule.solves:
         return gradients
+    optimizer, weights = _optimizer(running)
+    if asks(optimizer):
+        return partial(optimizer.step, _closure(running, batch, weights))
 
     def step() -> None:
         for param, grad in zip(weights, gradients().grads, strict=True):
@@ -93,6 +96,19 @@ def _trained_alone(running: Running, batch: Any) -> Callable[[], object]:
         optimizer.step()
 
     return step
+
+
+def _closure(running: Running, batch: Any, weights: Sequence[nn.Parameter]) -> Callable[[], Tensor]:
+    """What an optimizer that asks for the loss again is given: that for the weights as they are, and its gradient."""
+    step, own, clock = _captured(running, batch, "train")
+
+    def closure() -> Tensor:
+        loss = step(dict(zip(running.stack.layout.names, weights, strict=True)), step.held(), own, clock).loss
+        for param, grad in zip(weights, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
+            param.grad = torch.zeros_like(param) if grad is None else grad
+        return loss.detach()
+
+    return closure
 
 
 def _optimizer(running: Running) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
@@ -108,13 +124,18 @@ def _optimizer(running: Running) -> tuple[torch.optim.Optimizer, list[nn.Paramet
 
 
 def _by_itself(running: Running, batch: Any, stage: Stage, loader: int | None = None) -> Callable[[], Any]:
-    own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
-    step = running.steps.captured[stage].like(running.members[running.filled[0]].module)
-    step.closely = False
-    # Without keys: it draws as Lightning has it draw.
-    clock = Clock(running.epoch, 0, running.step)
+    step, own, clock = _captured(running, batch, stage)
     clock.loader = loader
     return partial(by_itself, step, own, clock, running.stack.layout.names if stage == "train" else ())
+
+
+def _captured(running: Running, batch: Any, stage: Stage) -> tuple[CapturedStep, Any, Clock]:
+    """The step of the first run, and its batch."""
+    own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
+    step = running.steps.captured[stage].like(running.members[running.filled[0]].module)
+    step.closely = False  # which Lightning does not do
+    # Without keys: it draws as Lightning has it draw.
+    return step, own, Clock(running.epoch, 0, running.step)
 
 
 def _evaluated(running: Running, batch: Any, clock: Clock) -> object:

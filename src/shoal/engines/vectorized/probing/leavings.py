@@ -20,8 +20,12 @@ from shoal.step.transferred import forms_of
 OTHERWISE = 0.75
 """By what weights and numbers of a batch are multiplied, for a look at what depends on them."""
 _PLAIN = (bool, int, float, complex, str, type(None), torch.dtype, torch.device)
-Taken = Callable[[float], bool]
-"""Takes a step once more, its weights and its batch multiplied, and says whether it came to the same as at first."""
+LATER = 1
+"""By how many epochs and steps the clock is moved on, for a look at what depends on it."""
+
+
+Taken = Callable[[float, int], bool]
+"""Takes a step once more, its weights and its batch multiplied and so many epochs later; whether it came to the same."""
 
 
 class Trial(Left):
@@ -55,9 +59,9 @@ def state_of(step: CapturedStep, known: Left, left: Mapping[Place, Any], batch: 
     with as_before(step.module):
         for place, value in {**left, **_earlier(known)}.items():
             _put(step.module, place, value)
-        repeats = _tried(take, 1.0)
+        repeats = _tried(take, 1.0, 0)
     step.left = other = Trial(known, left)
-    _tried(take, OTHERWISE)
+    _tried(take, OTHERWISE, LATER)
     looked = {*warm.looked, *other.looked, *known.constants}
     for place, value in left.items():
         if place not in looked and not _is_hooked(step, place):
@@ -69,9 +73,9 @@ def state_of(step: CapturedStep, known: Left, left: Mapping[Place, Any], batch: 
     return next((place for trial in (warm, other) for place in trial.left if place not in left), None)
 
 
-def _tried(take: Taken, factor: float) -> bool:
+def _tried(take: Taken, factor: float, later: int) -> bool:
     try:
-        return take(factor)
+        return take(factor, later)
     except Exception:  # whatever a step of anybody's does with what is made up
         return False
 

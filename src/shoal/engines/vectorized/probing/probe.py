@@ -235,10 +235,11 @@ class _Look:
         if not fully or self.double:
             return unknown(known, trial.left, None if self.double else batch)
 
-        def take(factor: float) -> bool:
+        def take(factor: float, later: int) -> bool:
             seed_global(0)
             self.clock.enter(row)
-            again = by_itself(alone, batch, self.clock, names, factor=factor)
+            with self.clock.moved_on(later):
+                again = by_itself(alone, batch, self.clock, names, factor=factor)
             return len(again.numbers) == len(first.numbers) and all(map(same_numbers, again.numbers, first.numbers))
 
         return state_of(alone, known, trial.left, batch, take)
