@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.HoldsTwice, styled.Scatters, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
-    *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime),
+    *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime, styled.Remembers),
 )
 
 
@@ -106,6 +106,8 @@ def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() ->
         (styled.StopsWithin, None, "sets self.trainer.should_stop: a hook of the epoch's end can stop a run"),
         (styled.AddsUp, None, "sets trainer.accumulate_grad_batches, which is the same for all runs of a stack"),
         (styled.MeasuresBatches, None, "logs recent, a metric that has no value of a batch"),
+        (styled.AnnealsOutside, None, "looks at styled.BETAS['beta'], which a hook changes"),
+        (styled.AnnealsClass, None, "looks at AnnealsClass.beta, which a hook changes"),
         (styled.Recovers, None, "asks whether its numbers are finite, and they are not"),
         (styled.Switches, None, "reaches other parameters with its gradient than before"),
     ],

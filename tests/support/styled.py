@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy
 import pytorch_lightning as pl
@@ -423,6 +423,40 @@ class Caches(Style):
 
     def penalty(self) -> Tensor:
         return self.beta * self.layers[0].weight.sum()
+
+
+BETAS = {"beta": 0.0}
+
+
+class AnnealsOutside(Style):
+    """Sets how much its penalty counts beside itself."""
+
+    def on_train_epoch_start(self) -> None:
+        BETAS["beta"] = self.current_epoch / 10
+
+    def penalty(self) -> Tensor:
+        return BETAS["beta"] * self.layers[0].weight.sum()
+
+
+class AnnealsClass(Style):
+    """Sets it in its class."""
+
+    beta = 0.0
+
+    def on_train_epoch_start(self) -> None:
+        type(self).beta = self.current_epoch / 10
+
+    def penalty(self) -> Tensor:
+        return self.beta * self.layers[0].weight.sum()
+
+
+class Remembers(Style):
+    """Keeps a list of its epochs beside itself, which no step looks at."""
+
+    epochs: ClassVar[list[int]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.epochs.append(self.current_epoch)
 
 
 class Tags(Style):

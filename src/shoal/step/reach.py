@@ -56,6 +56,10 @@ class Reach:
         """What was not there before."""
         return (path for path in now.held if path not in self.held)
 
+    def grows(self, path: str) -> bool:
+        """Whether it is the number of items that is compared there."""
+        return type(self.held.get(path)) is tuple and issubclass(self.held[path][0], _CONTAINERS)
+
     def put_back(self) -> None:
         """Let all of it hold what it held."""
         for undo in self._undoings:

@@ -28,6 +28,7 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.vectorized.epoch_means import epoch_means
 from shoal.engines.vectorized.layers import log_layers
 from shoal.engines.vectorized.listener import Listener
+from shoal.engines.vectorized.probing.later import Later
 from shoal.engines.vectorized.probing.rehearsal import shrink
 from shoal.engines.vectorized.running import Running
 from shoal.engines.vectorized.stack_batches import StackBatches
@@ -94,6 +95,7 @@ class StackModule(pl.LightningModule):
         self.listener = listener
         self._clock = Clock(running.epoch, 0, running.step)
         self._records = [member.job.records for member in running.members]
+        self._later = Later()
         self._means: dict[str, dict[str, list[float]]] = {}
         self._measures: list[Mapping[str, float]] = []
         self._validated: Mapping[int, Mapping[str, float]] = {}
@@ -131,6 +133,7 @@ class StackModule(pl.LightningModule):
         training = Training(
             running.stack, running.steps.train, running.steps.update, running.accumulate, problem=self._problem
         )
+        self._later.look(running, lambda: self._batches.one_of(first), clock)
         stop = self.listener.is_asked_to_stop
         batches = self._batches.training(first, end)
         history = training.epoch(batches, lrs, clock, n_batches=end, first=first, stop=stop)

@@ -55,6 +55,11 @@ class StackBatches:
             return self._keyed(batches, first)
         return list(batches)
 
+    def one_of(self, number: int) -> Any:
+        """A batch of the epoch, for a look at a step; of loaders that draw anew the next epoch's first."""
+        dtype = self.running.stack.params.dtype
+        return next(iter(self._train.epoch(self.running.epoch, first=number, end=number + 1, dtype=dtype)))
+
     def _keyed(self, batches: Iterable[Any], first: int) -> Iterator[Any]:
         running = self.running
         seeds = [running.members[run].job.seed for run in running.filled]

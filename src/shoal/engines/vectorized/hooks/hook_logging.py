@@ -93,9 +93,14 @@ def logging_in(module: pl.LightningModule, hook: str) -> Iterator[HookLog]:
     given, watched = HookLog(hook), cast(Any, module)
     cls = watched.__class__
     vars(module)["_given"] = given
-    watched.__class__ = _class(cls)
+    standing = watched.__class__ = _class(cls)
+    before = {*vars(standing)}
     try:
         yield given
     finally:
         watched.__class__ = cls
+        # What a hook sets of its class, it sets of the one that was not there in its place.
+        for name in [name for name in vars(standing) if name not in before]:
+            setattr(cls, name, vars(standing)[name])
+            delattr(standing, name)
         del vars(module)["_given"]

@@ -38,6 +38,11 @@ class Hooks:
         self._runs = {run: hooks for run, hooks in every.items() if hooks.calls}
         self._begun: int | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._runs)
+
     def begin(self, stack: Stack, live: Mapping[int, int], epoch: int) -> bool:
         """Call those of the beginning of a training and of an epoch, unless they were called; as `call`."""
         first, anew, self._begun = self._begun is None, self._begun != epoch, epoch

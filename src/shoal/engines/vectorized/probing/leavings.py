@@ -25,7 +25,7 @@ LATER = 1
 
 
 Taken = Callable[[float, int], bool]
-"""Takes a step once more, its weights and its batch multiplied and so many epochs later; whether it came to the same."""
+"""Takes a step once more, its weights and its batch multiplied, so many epochs later; whether it came to the same."""
 
 
 class Trial(Left):

@@ -88,6 +88,15 @@ def probe(
     return looked.beyond_rounding(found, modules) if found else {}
 
 
+def still_alike(
+    stack: Stack, mapped: Mapped, module: pl.LightningModule, row: int, batch: Any, clock: Clock
+) -> str | None:
+    """In what the step of the run in this row, whose module has its weights, differs from its own by now; or None."""
+    looked = _Look(stack, mapped, batch, clock)
+    with generators_restored():
+        return looked.difference(looked.together(), row, module, closely=False)
+
+
 def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule) -> bool:
     """Take the step of the first run by itself: functions that keep what they make must not keep it from a mapping.
 
