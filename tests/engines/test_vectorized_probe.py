@@ -168,6 +168,32 @@ class Reversed(torch.autograd.Function):
         return -grad
 
 
+class WritesOffset(Plain):
+    """Writes to a tensor that is no buffer."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.offset.add_(loss.detach())
+        return loss
+
+
+class Retains(Plain):
+    """Keeps the gradient of its outputs."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        loss.retain_grad()
+        return loss
+
+
+class LogsSeveral(Plain):
+    """Logs several values under one name."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.log("both", {"one": torch.ones(()), "two": torch.ones(())})
+        return super().training_step(batch, batch_idx)
+
+
 class Reverses(Plain):
     """Has a function with a gradient of its own."""
 
@@ -228,6 +254,9 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
         (WritesData, "writes by .data"),
         (Recomputes, "recomputes for its backward pass"),
         (TakesList, "takes values out of a tensor"),
+        (WritesOffset, "writes to a tensor that neither the step has made nor the module has as a buffer"),
+        (Retains, "keeps the gradient of a tensor within the step (retain_grad)"),
+        (LogsSeveral, "logs both, which holds several values: log_dict gives each a name of its own"),
         (Reverses, "uses an autograd.Function"),
         (DrawsElsewhere, "draws from a global random generator: torch's functions"),
         (CountsOutside, "can be a buffer of the module"),

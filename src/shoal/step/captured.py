@@ -311,6 +311,8 @@ class CapturedStep:
 
 def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
     value = known(value)
+    if isinstance(value, Mapping):
+        raise CannotStackError(f"logs {name}, which holds several values: log_dict gives each a name of its own")
     if isinstance(value, nn.Module):
         raise CannotStackError(f"logs {name}, which is a metric with a state of its own")
     if not isinstance(value, Tensor):

@@ -47,6 +47,10 @@ _SENTENCES = {
         "uses an autograd.Function, or a backward hook, that cannot be mapped: with setup_context and "
         "generate_vmap_rule = True a Function can"
     ),
+    ("mutate a captured Tensor",): (
+        "writes to a tensor that neither the step has made nor the module has as a buffer: a buffer can be written to"
+    ),
+    ("retain_grad()",): "keeps the gradient of a tensor within the step (retain_grad): without that it stacks",
     ("saved tensor hooks",): "recomputes for its backward pass (torch.utils.checkpoint): without that it stacks",
     ("aten::equal",): "asks whether tensors are equal, which may be so in one run alone: their difference is a tensor",
     ("SparseCPU", "SparseCUDA"): "has sparse gradients: with sparse=False it stacks",
