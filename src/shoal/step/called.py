@@ -5,6 +5,7 @@ Python tells a profiler of each such call before it is done, by whatever name it
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -95,9 +96,11 @@ def _kind(cls: Any, module: str, name: str) -> str | None:
 
 def _is_anothers(frame: FrameType | None, kind: str) -> bool:
     """Whether torch or Lightning asks for itself; or a log, which is told as such; or who checks types, by samples."""
+    # Whoever times the collection of garbage is called in the middle of anything.
+    collecting = [getattr(each, "__code__", None) for each in gc.callbacks]
     while frame is not None:
         root = frame.f_globals.get("__name__", "").partition(".")[0]
-        if root == "logging" or frame.f_code.co_filename.startswith("<@beartype"):
+        if root == "logging" or frame.f_code in collecting or frame.f_code.co_filename.startswith("<@beartype"):
             return True
         # Torch and Lightning seed for who asks them to.
         if root not in sys.stdlib_module_names and (kind != "seeds" or root != "torch"):
