@@ -3,9 +3,9 @@
     python benchmarks/gpu.py [--sizes 2,64,256,1024,4096] [--epochs 20]
 
 It checks that the losses of a stack on the GPU are those of one on the CPU (in float64 to 1e-9, in float32 to 1e-2,
-with precision=bf16-mixed to 0.2), and says whether two trainings have the same bits, and a run in two stacks of other
-sizes. It exits with 1 where a check fails; without a GPU it says so and exits with 0. Seconds are of the wall clock,
-the second of two trainings: traces and the GPU's own start are in the first.
+with precision=bf16-mixed to 0.2), without dropout and with it, and says whether two trainings have the same bits, and
+a run in two stacks of other sizes. It exits with 1 where a check fails; without a GPU it says so and exits with 0.
+Seconds are of the wall clock, the second of two trainings: traces and the GPU's own start are in the first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NoReturn
 
 import torch
@@ -30,6 +31,7 @@ from shoal.losses import MeanSquaredError
 from shoal.models import MLP
 from shoal.names import VAL_LOSS
 from shoal.optimizers import Adam
+from shoal.rundir.log import quiet_logging
 from shoal.schedulers import Constant
 from shoal.tasks import Parabola
 
@@ -56,7 +58,7 @@ class Losses:
         raise AssertionError
 
 
-def job(seed: int, accelerator: str, precision: str, epochs: int) -> Job:
+def job(seed: int, accelerator: str, precision: str, epochs: int, dropout: float) -> Job:
     """The reference parabola."""
     trainer: dict[str, Any] = {
         "accelerator": accelerator,
@@ -67,7 +69,7 @@ def job(seed: int, accelerator: str, precision: str, epochs: int) -> Job:
     }
     return Job(
         task=Parabola(seed=seed, n_samples=2048, batch_size=128, val_batch_size=256),
-        model=MLP(hidden=(32, 32)),
+        model=MLP(hidden=(32, 32), dropout=dropout),
         loss=MeanSquaredError(),
         optimizer=Adam(lr=1e-3),
         scheduler=Constant(),
@@ -80,11 +82,14 @@ def job(seed: int, accelerator: str, precision: str, epochs: int) -> Job:
     )
 
 
-def trained(n: int, accelerator: str, precision: str, epochs: int) -> tuple[dict[int, list[float]], float]:
+def trained(
+    n: int, accelerator: str, precision: str, epochs: int, dropout: float = 0.0
+) -> tuple[dict[int, list[float]], float]:
     """The losses of each run, and the seconds that the second of two trainings took."""
     steps = None
     for _ in range(2):
-        running = Running([Member.of(job(seed, accelerator, precision, epochs)) for seed in range(n)], steps)
+        members = [Member.of(job(seed, accelerator, precision, epochs, dropout)) for seed in range(n)]
+        running = Running(members, steps)
         if steps is None and (unlike := unlike_alone(running)):
             sys.exit(f"a stack on {running.stack.device} is unlike its runs alone: {next(iter(unlike.values()))}")
         steps, losses, began = running.steps, Losses(), time.perf_counter()
@@ -96,18 +101,18 @@ def trained(n: int, accelerator: str, precision: str, epochs: int) -> tuple[dict
 def check(accelerator: str, epochs: int) -> bool:
     """Compare losses with those of the CPU, and bits with each other."""
     good = True
-    for precision, limit in CHECKED.items():
-        here, _ = trained(N, "cpu", precision, epochs)
-        there, _ = trained(N, accelerator, precision, epochs)
-        again, _ = trained(N, accelerator, precision, epochs)
-        larger, _ = trained(4 * N, accelerator, precision, epochs)
+    for (precision, limit), dropout in product(CHECKED.items(), (0.0, 0.1)):
+        here, _ = trained(N, "cpu", precision, epochs, dropout)
+        there, _ = trained(N, accelerator, precision, epochs, dropout)
+        again, _ = trained(N, accelerator, precision, epochs, dropout)
+        larger, _ = trained(4 * N, accelerator, precision, epochs, dropout)
         pairs = zip(torch.tensor(list(here.values())), torch.tensor(list(there.values())), strict=True)
         off = max(float(((one - other).abs() / one.abs()).max()) for one, other in pairs)
         good &= off <= limit
         told = "as it should be" if off <= limit else f"MORE than {limit:g}"
         same = ("the same bits" if there == again else "other bits", all(larger[run] == there[run] for run in there))
-        print(f"{precision:>10}: losses differ from the CPU's by {off:.1e}, {told}; trained again {same[0]}; "
-              f"in a stack of {4 * N} {'the same' if same[1] else 'other'} bits")  # fmt: skip
+        print(f"{precision:>10}, dropout {dropout:g}: losses differ from the CPU's by {off:.1e}, {told}; trained again "
+              f"{same[0]}; in a stack of {4 * N} {'the same' if same[1] else 'other'} bits")  # fmt: skip
     return good
 
 
@@ -133,8 +138,9 @@ def main() -> int:
         return 0
     device = torch.cuda.get_device_name() if CUDAAccelerator.is_available() else given.accelerator
     print(f"{device} beside {machine.processor()}, torch {torch.__version__}")
-    good = check(given.accelerator, given.epochs)
-    time_it(given.accelerator, [int(size) for size in given.sizes.split(",")], given.epochs)
+    with quiet_logging():  # each training would say what it found of devices, between the lines of the table
+        good = check(given.accelerator, given.epochs)
+        time_it(given.accelerator, [int(size) for size in given.sizes.split(",")], given.epochs)
     return 0 if good else 1
 
 
