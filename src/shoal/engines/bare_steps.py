@@ -77,6 +77,8 @@ class BareSteps:
         self.progress = loop.automatic_optimization.optim_progress.optimizer
         self.begun = _hooks(trainer, "on_train_batch_start")
         self.ready = _hooks(trainer, "on_before_optimizer_step")
+        self.clear = _clearing(self.optimizer)
+        self.uninterrupted = _is_uninterrupted(loop)
 
     def advance(self, fetcher: _PrefetchDataFetcher) -> None:
         """Take the next batch."""
@@ -96,6 +98,14 @@ class BareSteps:
         if loop._num_ready_batches_reached():
             loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         progress.increment_completed()
+
+    def goes_on(self) -> bool:
+        """Whether nothing comes between the step that was taken and the next of the epoch; it is counted then."""
+        loop = self.loop
+        if not self.uninterrupted or self.trainer.should_stop or loop._num_ready_batches_reached():
+            return False
+        loop._batches_that_stepped += not loop._should_accumulate()
+        return True
 
     def _step(self, batch: Any, number: int) -> None:
         # As a closure: some optimizers want the gradients more than once.
@@ -124,10 +134,32 @@ class BareSteps:
         if number % n == 0:
             self.progress.zero_grad.increment_ready()
             self.progress.zero_grad.increment_started()
-            self.optimizer.zero_grad()
+            self.clear()
             self.progress.zero_grad.increment_completed()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+
+def _is_uninterrupted(loop: _TrainingEpochLoop) -> bool:
+    """Whether an epoch, unless somebody stops the training, has all of its steps with no validation among them."""
+    trainer = loop.trainer
+    rarely = trainer.check_val_every_n_epoch is not None and trainer._val_check_time_interval is None
+    late = trainer.val_check_batch is not None and trainer.val_check_batch >= trainer.num_training_batches
+    watched = any(each.reduce_on_plateau and each.interval == "step" for each in trainer.lr_scheduler_configs)
+    return loop.max_steps == -1 and not watched and (not trainer.enable_validation or (rarely and late))
+
+
+def _clearing(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """The optimizer's `zero_grad`; torch's own without the profiler and the compiler, which it asks at each call."""
+    if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad or "zero_grad" in vars(optimizer):
+        return optimizer.zero_grad
+    params = [each for group in optimizer.param_groups for each in group["params"]]
+
+    def clear() -> None:
+        for each in params:
+            each.grad = None
+
+    return clear
 
 
 class ValidationLoop(_EvaluationLoop):

@@ -68,6 +68,8 @@ class EpochLoop(_TrainingEpochLoop):
 
         What follows (means over the part of the epoch, callbacks at its end) is no part of a longer training.
         """
+        if self.bare and self.bare.goes_on():
+            return
         super().on_advance_end(data_fetcher)
         if self.done and not self._num_ready_batches_reached():
             for callback in self.trainer.callbacks:
