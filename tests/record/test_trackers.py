@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -142,8 +143,10 @@ def test_each_run_is_told_of_a_tracker_that_failed_in_the_one_before(
 
     shoal.train([*WORDS, node])
 
-    told = "warning: Down is left out: ConnectionError: nobody is there, 0 s ago"
-    assert capsys.readouterr().err.count(told) == 1
+    told = re.findall(
+        r"warning: Down is left out: ConnectionError: nobody is there, \d+ s ago", capsys.readouterr().err
+    )
+    assert len(told) == 1
 
 
 def test_a_module_that_logs_by_itself_gives_a_logger_one_row_a_step(workdir: Path) -> None:
