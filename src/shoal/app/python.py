@@ -80,5 +80,5 @@ def _carried_out(caller: str, words: list[str], config_dir: str | Path | None, *
         ended = carry_out(words, multirun=multirun, config_dir=folder, command=[caller, *words])
     except ConfigError as error:
         # There is no command line: what was wrong is in the call.
-        raise error.at(source=caller if error.source == COMMAND_LINE else None) from error
+        raise error.at(source=(error.source or "").replace(COMMAND_LINE, caller)) from error
     return Sweep(ended.path) if isinstance(ended, EndedSweep) else Run(ended.path)

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from shoal.config import experiments
-from shoal.config.hydra_config import WORKERS, chosen_options, read_from
+from shoal.config.hydra_config import WORKERS, chosen_options, read_from, typed
 from shoal.config.hydra_errors import translated
 from shoal.config.misread import naming_misread
 from shoal.config.origins import COMMAND_LINE, Origins, composed_files
@@ -196,7 +196,7 @@ def _check_one_task(config: DictConfig) -> None:
     if not isinstance(config.hydra.runtime.choices.get("task"), str):
         raise ConfigError(
             "task",
-            next((line.partition("=")[2] for line in config.hydra.overrides.task if line.startswith("task=")), None),
+            next((line.partition("=")[2] for line in typed(config.hydra) if line.startswith("task=")), None),
             # A list is a valid choice to Hydra, which composes both files into one node.
             "a run has one task",
             hint="for each of several: -m task=parabola,sin_x2",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 WORKERS = "workers"
 """The group, and its node, that says where a sweep is run."""
@@ -31,6 +31,15 @@ def unread() -> Iterator[None]:
         yield
     finally:
         HydraConfig.instance().cfg = before
+
+
+def typed(hydra: Any, kind: str = "task") -> list[str]:
+    """The overrides that a configuration was composed by, of the task or of Hydra's own (`hydra`), as they were typed.
+
+    Whoever reads the list itself is given what their `${...}` refer to, or an error where that is nothing.
+    """
+    words: Any = OmegaConf.to_container(hydra.overrides[kind], resolve=False)
+    return [str(word) for word in words]
 
 
 def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:

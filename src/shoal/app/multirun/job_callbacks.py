@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from shoal.app.multirun.job_return import tell
-from shoal.config.hydra_config import read_from
+from shoal.config.hydra_config import read_from, typed
 from shoal.config.multirun.job_config import JobConfig
 from shoal.rundir import RunInfo
 
@@ -57,7 +57,7 @@ def _returned(config: DictConfig, info: RunInfo) -> JobReturn:
     own = config.copy()
     with read_write(own), open_dict(own):
         del own["hydra"]
-    found = JobReturn(overrides=list(config.hydra.overrides.task), cfg=own, hydra_cfg=config, task_name="train")
+    found = JobReturn(overrides=typed(config.hydra), cfg=own, hydra_cfg=config, task_name="train")
     found.working_dir = str(Path.cwd())
     return tell(found, info)
 

@@ -19,7 +19,7 @@ from shoal.app.multirun.job_return import tell
 from shoal.app.multirun.launch_request import Asked
 from shoal.app.multirun.sweep_and_workers import checked_for, terms_of
 from shoal.config.compose import PRIMARY, SWEEP
-from shoal.config.hydra_config import read_from, unread
+from shoal.config.hydra_config import read_from, typed, unread
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.grids import GridSettings, expanded
@@ -45,12 +45,12 @@ def launch_all(
     # A setting of Hydra's basic sweeper, with its meaning.
     size = options.pop("max_batch_size", None)
     params = [f"{key}={value}" for key, value in (options.pop("params", None) or {}).items()]
-    with located(Origins(list(config.hydra.overrides.task))):
+    with located(Origins(typed(config.hydra))):
         node_of(config)  # of which these options are some: what stands in its place is told before they are missed
         chosen = as_form(GridSettings, options)
     overrides = every_fold([*params, *arguments], chosen.jobs or ())
     if OmegaConf.select(config, f"{SWEEP}.n_trials") is not None:
-        n, source = config[SWEEP].n_trials, Origins(list(config.hydra.overrides.task)).of(f"{SWEEP}.n_trials")
+        n, source = config[SWEEP].n_trials, Origins(typed(config.hydra)).of(f"{SWEEP}.n_trials")
         raise ConfigError(f"{SWEEP}.n_trials", n, "is for a search", hint="add hydra/sweeper=optuna", source=source)
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
@@ -201,4 +201,4 @@ def command_of(config: DictConfig) -> list[str]:
     options = [word for folder in folders for word in ("--config-dir", str(folder))]
     if hydra.job.config_name != PRIMARY:
         options += ["--config-name", str(hydra.job.config_name)]
-    return ["train.py", "-m", *options, *hydra.overrides.task, *hydra.overrides.hydra]
+    return ["train.py", "-m", *options, *typed(hydra), *typed(hydra, "hydra")]

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.app.multirun.job_return import objective
 from shoal.app.multirun.launch import command_of, of_job
 from shoal.config.compose import OF_SWEEPS
-from shoal.config.hydra_config import chosen_options
+from shoal.config.hydra_config import chosen_options, typed
 from shoal.errors import UsageError, brief
 from shoal.instructions import choose
 from shoal.relative_paths import starting_at
@@ -44,7 +44,7 @@ def _alone(config: DictConfig) -> float | None:
     if run.info.exists():
         raise UsageError(f"{run.path} holds a run already", hint="choose another hydra.sweep.dir")
     choices = chosen_options(hydra.runtime.choices)
-    overrides = [str(line) for line in hydra.overrides.task]
+    overrides = typed(hydra)
     with of_job(int(hydra.job.num), overrides):
         choose(values.get("numerics"))
         from shoal.app.work import TrainingWork, work

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shoal import machine
 from shoal.build.constructors import build
-from shoal.config.hydra_config import WORKERS
+from shoal.config.hydra_config import WORKERS, typed
 from shoal.config.multirun.sweep_settings import SweepSettings, settings_of
 from shoal.config.origins import Origins, located
 from shoal.errors import ConfigError
@@ -48,7 +48,7 @@ def _hosts(config: DictConfig, settings: SweepSettings) -> Hosts:
     if not node:
         return Processes(n=settings.workers)
     choices = {group: choice for group, choice in config.hydra.runtime.choices.items() if choice}
-    with located(Origins(list(config.hydra.overrides.task), choices)):
+    with located(Origins(typed(config.hydra), choices)):
         found: Hosts = build(node, WORKERS)
         if settings.processes is not None:
             problem = "is for worker processes of this machine: workers=local"

@@ -12,13 +12,12 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
 
 from shoal.app.multirun.launch import launch
 from shoal.app.multirun.other_launcher import alone
 from shoal.build.importing import importing
 from shoal.config.compose import SWEEP, composed, of_sweep
-from shoal.config.hydra_config import WORKERS
+from shoal.config.hydra_config import WORKERS, typed
 from shoal.config.multirun.swept import refuse_empty
 from shoal.config.multirun.unfollowed import refuse_several_processes
 from shoal.errors import UsageError
@@ -52,7 +51,7 @@ def sweep(
             task_function=alone,
         )
         # As Hydra's own main hands them to a sweeper.
-        arguments: Any = OmegaConf.to_container(found.config.hydra.overrides.task, resolve=False)
+        arguments = typed(found.config.hydra)
         try:
             returns = sweeper.sweep(arguments=arguments)
         finally:

@@ -15,7 +15,7 @@ from shoal.app.search.samplers import Samplers, sampler_name, samplers
 from shoal.app.search.space import Space, space_of
 from shoal.app.search.studies import quietly
 from shoal.config.compose import SWEEP
-from shoal.config.hydra_config import read_from
+from shoal.config.hydra_config import read_from, typed
 from shoal.config.multirun.compositions import Composer
 from shoal.config.multirun.folds import every_fold
 from shoal.config.multirun.job_config import JobConfig, job_config
@@ -104,7 +104,7 @@ def requested(
         ShoalError: where what is asked for is wrong.
     """
     overrides = every_fold([*(f"{key}={each}" for key, each in params.items()), *arguments])
-    with located(Origins(list(config.hydra.overrides.task))):
+    with located(Origins(typed(config.hydra))):
         settings = _settings(config)
         space = _space(config, context, overrides, settings)
         edges = _edges(config, context, space)  # what cannot be composed is told before Optuna and torch are loaded

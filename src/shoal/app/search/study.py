@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.app.multirun.sweep_and_workers import checked_for, terms_of
 from shoal.app.search.request import requested
 from shoal.app.search.studies import begun, check_installed, copied, opened, quietly
+from shoal.config.hydra_config import typed
 from shoal.config.origins import Origins, located
 from shoal.rundir import claim
 from shoal.startup import cheap_imports
@@ -28,7 +29,7 @@ def search(
     check_installed()
     with checked_for(config):
         asked = requested(config, context, arguments, params)
-    with quietly(), located(Origins(list(config.hydra.overrides.task))):
+    with quietly(), located(Origins(typed(config.hydra))):
         with cheap_imports():
             from shoal.app.search.searching import Search
         common = terms_of(config).settings

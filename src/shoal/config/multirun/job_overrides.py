@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+
+from shoal.config.hydra_config import typed
 
 
 class Overrides:
@@ -15,8 +17,7 @@ class Overrides:
 
     def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
         """`master` is the configuration of the sweep, which says where its files are searched for."""
-        lines = OmegaConf.to_container(master.hydra.overrides.hydra)
-        assert isinstance(lines, list)
+        lines = typed(master.hydra, "hydra")
         # Hydra's own overrides are the same for all jobs: one repository, which remembers each file, serves them all.
         _, self._repository = loader._parse_overrides_and_create_caching_repo(master.hydra.job.config_name, lines)
         self._parser = OverridesParser.create()

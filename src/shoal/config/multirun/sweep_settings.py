@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from shoal.build.constructors import build, checked
 from shoal.build.named_constructor import constructor
 from shoal.config.compose import SWEEP
+from shoal.config.hydra_config import typed
 from shoal.config.origins import Origins, located
 from shoal.engines.stack.halving import Halving
 from shoal.errors import ConfigError
@@ -46,7 +47,7 @@ def settings_of(config: DictConfig) -> SweepSettings:
     Raises:
         ConfigError: where one is not allowed.
     """
-    with located(Origins(list(config.hydra.overrides.task))):
+    with located(Origins(typed(config.hydra))):
         node = node_of(config)
         halving = _halving(node.pop("halving", None) or {})
         return replace(as_form(SweepSettings, node), halving=halving)

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from shoal.config.hydra_config import typed
 from shoal.config.origins import COMMAND_LINE
 from shoal.errors import ConfigError, suggestion
 from shoal.override_words import key_and_value
@@ -34,7 +35,7 @@ def refuse_empty(config: DictConfig, loader: ConfigLoader) -> None:
     Raises:
         ConfigError: for the first that gives none.
     """
-    arguments: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    arguments = typed(config.hydra)
     # An experiment's file may sweep as well: its values are looked at in the same way.
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]

@@ -13,6 +13,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from shoal.config.hydra_config import typed
 from shoal.config.multirun.composition import Composition, Node, written
 from shoal.config.multirun.job_overrides import directory_name
 from shoal.config.multirun.series import Series
@@ -53,12 +54,12 @@ class Template:
         """Let `${hydra:...}` read a job's overrides."""
         # In what all jobs of these choices share: a copy for each would cost as much as all the rest.
         hydra = self.whole.hydra
-        told = hydra.overrides.task
+        told = typed(hydra)
         if len(told) != len(overrides):
             hydra.overrides.task = list(overrides)
         for number, (before, now) in enumerate(zip(told, overrides, strict=False)):
             if before != now:
-                told[number] = now
+                hydra.overrides.task[number] = now
         hydra.job.override_dirname = directory_name(parsed, hydra)
 
     def _shared(self, overrides: Sequence[Override]) -> dict[str, Node]:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shoal.config.compose import of_sweep
+from shoal.config.hydra_config import typed
 from shoal.config.origins import COMMAND_LINE, Origins
 from shoal.config.shipped_schemas import shipped
 from shoal.engines import srun
@@ -27,7 +28,7 @@ def refuse_unfollowed(config: DictConfig) -> None:
         ConfigError: for the first such setting.
     """
     job: Any = OmegaConf.to_container(config.hydra.job, resolve=False)
-    origins = Origins(list(config.hydra.overrides.hydra))
+    origins = Origins(typed(config.hydra, "hydra"))
 
     def refused(key: str, value: Any, problem: str, hint: str) -> ConfigError:
         return ConfigError(key, value, problem, hint=hint, source=origins.of(key))
