@@ -33,9 +33,9 @@ from shoal.engines.stack.steady import steady
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.rehearsal import rehearse
 from shoal.engines.vectorized.running import Running
+from shoal.step.clock import Clock
 from shoal.step.compiled import program
 from shoal.step.exact.guard import Guard
-from shoal.step.mapped import Clock
 from stack import job
 
 SWEEP = ["task=parabola", "optimizer.lr=1e-4,1e-3,1e-2,1e-1", "seed=range(64)", "sweep.processes=0"]

@@ -78,10 +78,11 @@ def stack(size: int, *, traced: bool, compiled: bool = False) -> Epochs:
     """The vectorised engine's core, the runs in blocks as a sweep cuts them."""
     members = [Member.of(job(seed)) for seed in range(size)]
     template = members[0].module
-    train = Mapped(CapturedStep(template, "train"), traced=traced)
+    step = CapturedStep(template, "train")
+    train = Mapped(step, traced=traced)
     val = Mapped(CapturedStep(template, "val"), gradients=False, traced=traced)
     update = Update()
-    most = Footprint.of(template, next(iter(members[0].job.batches()[0]))).most()
+    most = Footprint.of(step, next(iter(members[0].job.batches()[0]))).most()
     blocks = [_block(members[first : first + most], train, val, update) for first in range(0, size, most)]
 
     def run(epochs: int) -> None:
