@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from shoal.engines.fixed_samples import NotGatherableError
 from shoal.step.batch_form import values_of, without
 from shoal.step.plain_values import PlainValue
+from shoal.step.transferred import forms_of
 
 COMPARED = 16
 """Batches whose values are compared before a training."""
@@ -29,7 +30,7 @@ class BatchForms:
         given, first = list(batches), dict[Any, list[PlainValue]]()
         for each in given:
             values = values_of(each)
-            pairs = enumerate(zip(first.setdefault(_shapes(each), values), values, strict=False))
+            pairs = enumerate(zip(first.setdefault(forms_of(each), values), values, strict=False))
             self._hidden |= {place for place, (one, other) in pairs if one != other}
         if not all(self.knows(self.shown(each)) for each in given):
             raise NotGatherableError("its batches hold objects that differ in more than tensors, names and numbers")
@@ -45,9 +46,5 @@ class BatchForms:
 
     def knows(self, batch: Any) -> bool:
         """Whether a batch has the form that steps of its shapes are traced with; the first of new shapes makes it."""
-        known = self._known.setdefault(_shapes(batch), batch)
+        known = self._known.setdefault(forms_of(batch), batch)
         return bool(pytree.tree_structure(batch) == pytree.tree_structure(known))
-
-
-def _shapes(batch: Any) -> Any:
-    return tuple((each.shape, each.dtype) for each in pytree.tree_leaves(batch))

@@ -37,8 +37,8 @@ def n_samples(batch: Any) -> int:
 
 
 def forms_of(batch: Any) -> tuple[Any, ...]:
-    """The shapes of the tensors in a batch."""
-    return tuple(each.shape for each in pytree.tree_leaves(batch) if isinstance(each, Tensor))
+    """The shapes and types of the tensors in a batch."""
+    return tuple((each.shape, each.dtype) for each in pytree.tree_leaves(batch) if isinstance(each, Tensor))
 
 
 def _has_its_own(module: pl.LightningModule, hook: str) -> bool:
