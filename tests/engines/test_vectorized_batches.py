@@ -29,7 +29,7 @@ from shoal.engines.vectorized.running import Running
 from shoal.losses import Own as OwnLoss
 from shoal.models import Own as OwnModel
 from shoal.optimizers import SGD
-from shoal.step.batch_form import as_given, formed
+from shoal.step.batch_parts import as_given, formed
 from shoal.tasks import LightningTask
 
 pytestmark = pytest.mark.filterwarnings(

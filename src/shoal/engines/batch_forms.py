@@ -8,11 +8,11 @@ from typing import Any
 from torch.utils import _pytree as pytree
 
 from shoal.engines.fixed_samples import NotGatherableError
-from shoal.step.batch_form import values_of, without
+from shoal.step.batch_parts import values_of, without
 from shoal.step.plain_values import PlainValue
 from shoal.step.transferred import forms_of
 
-COMPARED = 16
+FIRST = 16
 """Batches whose values are compared before a training."""
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterDataPipe
 
-from shoal.engines.batch_forms import COMPARED, BatchForms
+from shoal.engines.batch_forms import FIRST, BatchForms
 from shoal.engines.fixed_samples import NotGatherableError
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
-from shoal.step.batch_form import formed, is_of_tensors
+from shoal.step.batch_parts import formed, is_of_tensors
 from shoal.step.exact.rows import same_numbers
 from shoal.tasks.asked_trainer import AskedTrainer
 
@@ -92,7 +92,7 @@ class Streamed:
             why = "its batches depend on how often they were drawn"
             raise NotGatherableError(f"{why}: of a loader whose iterator begins anew in each epoch they do not")
         if not is_of_tensors(self._first):
-            self._forms = BatchForms(islice(self._epoch(0), COMPARED))
+            self._forms = BatchForms(islice(self._epoch(0), FIRST))
             self._first = self._forms.kinds[0]
 
     @cached_property

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torchmetrics import Metric
 
 from shoal.step.attributes import marks
-from shoal.step.batch_form import as_given
+from shoal.step.batch_parts import as_given
 from shoal.step.clock import Clock
 from shoal.step.filled import Fills
 from shoal.step.held_twice import HeldTwice

@@ -34,7 +34,7 @@ Bring = Callable[..., None]
 BLOCK, SIGNAL = b"B", b"S"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals that have a training save and stop."""
-COMPARED = ("shoal", "torch")
+IN_STEP = ("shoal", "torch")
 """Distributions that a worker has to have in the launcher's version."""
 
 
@@ -57,7 +57,7 @@ class Hello:
     @classmethod
     def here(cls) -> Hello:
         """The introduction of this process."""
-        versions = {name: machine.installed(name) for name in COMPARED}
+        versions = {name: machine.installed(name) for name in IN_STEP}
         processor, kind = machine.processor(), machine.kind()
         return cls(socket.gethostname(), os.getpid(), versions, processor, kind, machine.core_numbers(), machine.gpus())
 

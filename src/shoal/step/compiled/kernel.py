@@ -17,7 +17,7 @@ from shoal.step.compiled.units import Unit, Values
 from shoal.step.exact.rows import SPREAD, laid_out, same_bits
 from shoal.step.graph import evaluated
 
-COMPARED = 64
+ENOUGH = 64
 """Numbers of each result, at least, that have to agree where the order of additions may differ."""
 LONGEST = 8
 """Operations that the name of a kernel tells."""
@@ -143,7 +143,7 @@ class Kernel:
         # The order of a sum may not show in zeros, of which a step's own numbers have many, nor in a few numbers.
         if not all(unit.pointwise for unit in self.units):
             fewest = min(values[node].numel() for node in self.outputs)
-            numbers = range(1, max(2, COMPARED // fewest) + 1)
+            numbers = range(1, max(2, ENOUGH // fewest) + 1)
             given += [[_varied(value, number + seed) for seed, value in enumerate(inputs)] for number in numbers]
         return all(
             same_bits(one, other)

@@ -15,7 +15,7 @@ from shoal.step.clock import Clock
 from shoal.step.outward import forgetting
 from shoal.step.unfit import CannotStackError
 
-COMPARED = 16
+LOOKED_AT = 16
 """Runs whose second batch is looked at: what a step does there by the number of the batch it does in all of them."""
 
 LONG = 1000
@@ -56,7 +56,7 @@ def _unlike(running: Running) -> dict[int, str]:
     # Hooks of the beginning may change weights and attributes: the first step comes after them.
     running.begin_epoch()
     modules, dtype = [member.module for member in running.members], running.stack.params.dtype
-    some = range(0, len(modules), -(-len(modules) // COMPARED))
+    some = range(0, len(modules), -(-len(modules) // LOOKED_AT))
     batches = [running.members[run].job.sources() for run in running.filled]
     settings = running.members[0].job.trainer
     with steady():
