@@ -148,6 +148,15 @@ def houses_csv(workdir: Path) -> Path:
 
 
 @pytest.fixture
+def misra1a(workdir: Path) -> Path:
+    """A working directory whose t.csv is a set of NIST's."""
+    from fitting import MISRA1A
+
+    (workdir / "t.csv").write_text(MISRA1A)
+    return workdir
+
+
+@pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose figures, but leave out their rendering, which takes longer than the training of most tests."""
     monkeypatch.setattr("shoal.pictures.rendering.png", lambda figure: PIXEL)
