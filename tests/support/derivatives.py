@@ -1,0 +1,38 @@
+"""Functions with derivatives written by hand, right and wrong, and what a check finds."""
+
+from __future__ import annotations
+
+import torch
+
+from shoal.errors import ExitCode
+from shoal.gradcheck import check
+
+
+class Square(torch.autograd.Function):
+    """x squared."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+class WrongSquare(Square):
+    """Its backward forgets the 2."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return x * gradient
+
+
+def found(of: str, **settings: object) -> dict[str, float]:
+    result = check(of, **settings)
+    assert result.agrees
+    assert result.exit_code == ExitCode.OK
+    return {each.label: each.autograd for each in result.derivatives}
