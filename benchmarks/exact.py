@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> None:
         print(measured(chosen.size), flush=True)
         return
     command = [sys.executable, __file__, "--once", "--size", str(chosen.size)]
-    first, later = [], []
+    first, later = list[float](), list[float]()
     for _ in range(chosen.repeats):
         with tempfile.TemporaryDirectory() as cache:
             for seconds in (first, later):

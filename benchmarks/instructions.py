@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -80,7 +81,7 @@ def report() -> dict[str, float]:
     found = {}
     for size, m, k, n in PRODUCTS:
         a, b = torch.randn(size, m, k), torch.randn(size, k, n)
-        found[f"{size} of {m}x{k}x{n}, us"] = measured(lambda a=a, b=b: torch.bmm(a, b))
+        found[f"{size} of {m}x{k}x{n}, us"] = measured(partial(torch.bmm, a, b))
     found["shapes that depend"] = dependent()
     fit(["trainer.max_epochs=1", *portable], many=False)
     found["a run, s"] = fit(portable, many=False)

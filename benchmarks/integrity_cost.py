@@ -75,6 +75,6 @@ def share_of_integrity(folder: Path, n: int) -> float:
 
     shares = []
     for number in range(n):
-        in_child(lambda number=number: measured(number))  # type: ignore[misc]
+        in_child(lambda number=number: measured(number))
         shares.append(float((folder / f"{number}.share").read_text()))
     return statistics.median(shares)

@@ -89,7 +89,7 @@ def _judged(work: Callable[[], int], folder: Path) -> int:
 def writes(rack: Rack) -> list[Row]:
     """Kill at every call that changes the disk: of a run of either engine, and of a sweep in one process."""
     words = {"a run": [*RUN[:4], "trainer.max_epochs=8", *RUN[5:]], "a run with engine=vectorized": STACKED}
-    rows = []
+    rows = list[Row]()
     for what, each in words.items():
         folder = rack.disk / str(len(rows))
         train(folder / "whole", each)

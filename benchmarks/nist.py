@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 import yaml
 from scipy.optimize import curve_fit
 
-from shoal.expressions import parse
+from shoal.expressions import Expression, parse
 from shoal.fits import covariance
 from shoal.losses import Poisson
 from shoal.models import Formulas
@@ -34,7 +35,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 DIGITS = 11
 """Of the certified values."""
 TIGHT = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
-PEERS = {
+PEERS: dict[str, dict[str, Any]] = {
     "lm": {"method": "lm"},
     "lm tight": {"method": "lm", "maxfev": 100_000, **TIGHT},
     "trf": {"method": "trf"},
@@ -48,7 +49,7 @@ class Certified:
 
     name: str
     names: tuple[str, ...]
-    formula: Callable[..., Any]
+    formula: Expression
     starts: list[list[float]]
     values: list[float]
     errors: list[float]
@@ -174,7 +175,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     sets = [Certified.read(file) for file in sorted(EXPERIMENTS.glob("nist_*.yaml"))]
     ways: dict[str, Callable[[Certified], list[tuple[float, float]]]] = {"shoal": by_shoal}
-    ways |= {f"scipy {name}": lambda given, how=how: by_scipy(given, **how) for name, how in PEERS.items()}
+    ways |= {f"scipy {name}": partial(by_scipy, **how) for name, how in PEERS.items()}
     ways["lmfit"] = by_lmfit
     found: dict[str, list[list[tuple[float, float]]]] = {}
     seconds = {}

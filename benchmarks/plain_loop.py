@@ -19,7 +19,7 @@ def samples(n: int, noise: float) -> TensorDataset:
     return TensorDataset(x, x**2 + noise * torch.randn(n, 1))
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: DataLoader[tuple[Tensor, Tensor]]) -> float:
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: DataLoader[tuple[Tensor, ...]]) -> float:
     """One epoch; the mean of the batches' losses."""
     model.train()
     total = 0.0
@@ -33,7 +33,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: DataLoade
 
 
 @torch.no_grad()
-def validate(model: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]]) -> float:
+def validate(model: nn.Module, batches: DataLoader[tuple[Tensor, ...]]) -> float:
     """The mean of the batches' losses."""
     model.eval()
     return sum(nn.functional.mse_loss(model(x), y).item() for x, y in batches) / len(batches)
@@ -44,7 +44,7 @@ def draw(model: nn.Module, data: TensorDataset) -> None:
     import matplotlib.pyplot as plt
 
     x = torch.linspace(-1, 1, 200)[:, None]
-    plt.scatter(*data.tensors, s=2, label="data")
+    plt.scatter(data.tensors[0], data.tensors[1], s=2, label="data")
     plt.plot(x, x**2, "k--", label="true")
     plt.plot(x, model(x).detach(), "r", label="prediction")
     plt.legend()

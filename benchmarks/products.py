@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,9 +68,7 @@ def main() -> None:
     for name, (rows, inner, columns, left_turned, right_turned) in SHAPES.items():
         left, right = matrices(rows, inner, left_turned), matrices(inner, columns, right_turned)
         program = compiled(left, right)
-        took = least(
-            {"torch": lambda a=left, b=right: torch.bmm(a, b), "shoal": lambda p=program, a=left, b=right: p(a, b)}
-        )
+        took = least({"torch": partial(torch.bmm, left, right), "shoal": partial(program, left, right)})
         own = f"{took['shoal']:.0f} | {took['shoal'] / took['torch']:.2f}" if program.compiled else "torch's |"
         print(f"| {name} | {took['torch']:.0f} | {own} |")
 

@@ -44,9 +44,10 @@ from shoal.models import MLP
 from shoal.optimizers import Adam
 from shoal.schedulers import Constant
 from shoal.step.captured import CapturedStep
+from shoal.step.clock import Clock
 from shoal.step.compiled import draft, program
 from shoal.step.compiled.program import Heat, of_graph
-from shoal.step.mapped import Clock, Mapped
+from shoal.step.mapped import Mapped
 from shoal.tasks import Parabola
 
 EPOCHS = 100
@@ -122,8 +123,9 @@ def plain_loop(size: int) -> Epochs:
     runs = []
     for seed in range(min(size, 2)):
         described = job(seed)
-        module = described.module().model
-        runs.append((*described.batches(), module, torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)))
+        module, (train, val) = described.module().get_submodule("model"), described.batches()
+        assert val is not None
+        runs.append((train, val, module, torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)))
 
     def run(epochs: int) -> None:
         for train, val, module, optimizer in runs:

@@ -171,7 +171,7 @@ def wait_for_the_compiler() -> None:
             library._compiling.join()
         return ready(library)
 
-    Library.ready = awaited  # type: ignore[method-assign]
+    Library.ready = awaited  # type: ignore[method-assign, assignment]
 
 
 def alone(kind: Kind, epochs: int) -> None:
@@ -186,7 +186,7 @@ def plain_loop(kind: Kind, epochs: int) -> None:
     loss = nn.functional.cross_entropy if kind.classes else nn.functional.mse_loss
     for seed in range(ALONE):
         described = job(kind, seed, epochs)
-        module, (train, val) = described.module().model, described.batches()
+        module, (train, val) = described.module().get_submodule("model"), described.batches()
         assert val is not None
         optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
         for number in range(epochs):

@@ -73,6 +73,8 @@ class Sine(nn.Module):
 class FourierFeatures(nn.Module):
     """Fixed random waves of the inputs, then an MLP (Tancik et al., 2020)."""
 
+    waves: Tensor
+
     def __init__(self, inputs: int, waves: int, *widths: int) -> None:
         super().__init__()
         self.register_buffer("waves", torch.randn(inputs, waves) * 2)
@@ -192,11 +194,12 @@ class PINN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         ones = torch.ones_like(x)
 
+        # The type of `jvp` has two results where there are three, and three where there are two.
         def slope(at: Tensor) -> tuple[Tensor, Tensor]:
-            value, derivative = jvp(self.u, (at,), (ones,))
+            value, derivative = jvp(self.u, (at,), (ones,))  # type: ignore[misc]
             return derivative, value
 
-        _, second, value = jvp(slope, (x,), (ones,), has_aux=True)
+        _, second, value = jvp(slope, (x,), (ones,), has_aux=True)  # type: ignore[misc]
         return second + value
 
 
