@@ -22,7 +22,7 @@ import styled
 from driven import Kept
 from driven import job as described
 from shoal.engines import lightning
-from shoal.engines.hook_names import CALLED
+from shoal.engines.hook_names import CALLED, not_called, upstream
 from shoal.engines.job import Job
 from shoal.engines.vectorized import driver, timing
 from shoal.engines.vectorized.member import Member
@@ -253,3 +253,13 @@ def test_a_callback_that_cannot_be_copied_has_its_run_train_alone() -> None:
     assert reason == (
         "callbacks.0 (Follows) cannot be copied, so that its hooks cannot be tried: cannot pickle '_thread.lock' object"
     )
+
+
+def test_a_module_made_with_the_other_lightning_stacks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a program that has `lightning` alone, where the classes are said to be of its modules.
+    upstreams = [cls for cls in pl.LightningModule.__mro__ if cls.__module__.startswith("pytorch_lightning.")]
+    for cls in (*upstreams, pl.callbacks.Timer):
+        monkeypatch.setattr(cls, "__module__", cls.__module__.replace("pytorch_lightning.", "lightning.pytorch."))
+
+    assert not_called(hooked.Annealed()) is None
+    assert upstream(pl.callbacks.Timer("00:00:01:00"))

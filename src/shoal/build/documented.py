@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from shoal.aliases import canonical
 from shoal.build.annotations import in_words
 from shoal.build.hydra_keys import TARGET
 from shoal.build.named_constructor import Constructor, constructor
@@ -105,7 +106,7 @@ def _meanings(made: Constructor) -> dict[str, str]:
     found: dict[str, str] = {}
     # The class itself last: what it says beats what it inherits.
     for cls in reversed(inspect.getmro(made.call)) if inspect.isclass(made.call) else ():
-        if cls.__module__.partition(".")[0] not in ("builtins", "torch", "pytorch_lightning"):
+        if canonical(cls.__module__).partition(".")[0] not in ("builtins", "torch", "pytorch_lightning"):
             found |= _below_attributes(cls)
     return found
 

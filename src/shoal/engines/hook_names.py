@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import LambdaCallback
 
+from shoal.aliases import canonical
+
 BEGINNING = ("setup", "on_fit_start", "on_train_start")
 TRAINING = ("on_train_epoch_start", "on_train_epoch_end")
 VALIDATION = (
@@ -93,7 +95,7 @@ def _own(owner: Any, name: str) -> bool:
 
 def _upstream(cls: type) -> bool:
     # Lightning's demos are modules as a user writes them.
-    return cls.__module__.startswith(_LIGHTNING) and ".demos." not in cls.__module__
+    return canonical(cls.__module__).startswith(_LIGHTNING) and ".demos." not in cls.__module__
 
 
 def _does_nothing(hook: Any) -> bool:
