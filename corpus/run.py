@@ -60,12 +60,12 @@ Row = tuple[str, str, str, str, str, str]
 class Seeded(pl.Callback):
     """Gives each epoch of plain Lightning the numbers and the batches that shoal gives it."""
 
-    def __init__(self, loaders: Loaders) -> None:
-        self.loaders = loaders
+    def __init__(self, loaders: Loaders, seed: int) -> None:
+        self.loaders, self.seed = loaders, seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed the global generators, and have the order of the epoch."""
-        seed_global(0, trainer.current_epoch)
+        seed_global(self.seed, trainer.current_epoch)
         self.loaders.begin(trainer, trainer.current_epoch, 0)
 
 
@@ -87,12 +87,12 @@ def difference(run: Run) -> str:
     """The largest difference of a weight to that which plain Lightning trains: of large ones a part."""
     made = job(read_config(run.directory.config))
     module, loaders = made.module_to_stack(), Loaders(made)
-    seed_global(0)
+    seed_global(made.seed)
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
         precision="64-true",
-        callbacks=[Seeded(loaders), Modes()],
+        callbacks=[Seeded(loaders, made.seed), Modes()],
         logger=False,
         num_sanity_val_steps=0,
         enable_checkpointing=False,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, functionalize, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from shoal.step.passes import simplified
 from shoal.step.traced import traced
 
 RUNS = 3
@@ -129,6 +130,20 @@ def test_a_trace_in_inference_mode_is_the_one_outside_of_it() -> None:
 
     with torch.no_grad():
         assert within.code == traced(nn.functional.linear, inputs).code
+
+
+def test_what_lies_otherwise_once_operations_are_left_out_can_be_viewed() -> None:
+    def stacked(x: Tensor) -> Tensor:
+        turned = x.view(3, 1, 1, 8).permute(0, 3, 1, 2)
+        # As it is, torch would stack it with its channels last.
+        plain = turned * torch.ones(3, 8, 1, 1)
+        return torch.stack([plain, plain], 2).view(3, 16)
+
+    x = torch.arange(24.0)
+
+    found = simplified(traced(stacked, [x]))
+
+    assert torch.equal(found(x), stacked(x))
 
 
 @pytest.mark.parametrize("asks", [Tensor.item, bool], ids=["item", "bool"])

@@ -49,6 +49,8 @@ _FILLED = {
     aten.eye.default,
     aten.scalar_tensor.default,
 }
+_FORMATTED = {aten.cat.default, aten.stack.default, aten.convolution.default}
+"""Operations that lay out a result of four or five dimensions as their inputs seem to be laid out."""
 _MAX_FOLDED = 1 << 20
 """Elements of the largest tensor that is computed once and kept with the graph."""
 
@@ -69,6 +71,7 @@ def simplified(module: GraphModule) -> GraphModule:
         pass
     graph.eliminate_dead_code()
     _fold_constants(module)
+    _view_however_it_lies(graph)
     graph.lint()
     module.recompile()
     return module
@@ -182,6 +185,19 @@ def _fold_constants(module: GraphModule) -> None:
         if any(user not in known for user in node.users):
             _keep(module, node, value.contiguous())
     module.graph.eliminate_dead_code()
+
+
+def _view_however_it_lies(graph: Graph) -> None:
+    """Let views be copies where what they look at may lie otherwise in memory than it was traced.
+
+    With a view left out, a dimension of one element has another stride. That means nothing, but torch may take such a
+    tensor for one whose channels come last, and lay out what it makes of it in that way.
+    """
+    otherwise = False
+    for node in graph.nodes:
+        otherwise = otherwise or (node.target in _FORMATTED and value(node).dim() in (4, 5) and 1 in value(node).shape)
+        if otherwise and node.target is aten.view.default:
+            node.target = aten.reshape.default
 
 
 def _evaluated(node: Node, known: dict[Node, Tensor]) -> Tensor:
