@@ -18,6 +18,7 @@ from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.probing.probe import probe
 from shoal.engines.vectorized.signature import difference, signature, unstackable
 from shoal.optimizers import SGD, Adam, Optimizer
+from shoal.step import captured
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.mapped import Mapped
@@ -288,20 +289,67 @@ class ClipsSome(Plain):
     """Clips weights where a setting of its own says so."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        if self.hparams["clip"]:
+        if self.clips():
             self.layer.weight.data.clamp_(-10, 10)
         return super().training_step(batch, batch_idx)
 
+    def clips(self) -> bool:
+        return bool(self.hparams["clip"])
 
-def test_what_few_settings_of_many_runs_make_a_step_do_is_seen() -> None:
-    modules = [ClipsSome(seed) for seed in range(12)]
+
+class ClipsByItsLayer(ClipsSome):
+    """What says so is an attribute of its layer."""
+
+    def clips(self) -> bool:
+        return bool(self.layer.clip)
+
+
+class ClipsByWhatItMakes(ClipsSome):
+    """What says so is asked for by one that an earlier line has set."""
+
+    def clips(self) -> bool:
+        self.asked = "clip"
+        return bool(getattr(self, self.asked))
+
+
+class ClipsBackward(ClipsSome):
+    """What says so is asked as the gradient is taken."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = Plain.training_step(self, batch, batch_idx)
+        if loss.requires_grad:
+            loss.register_hook(self.clipped)
+        return loss
+
+    def clipped(self, grad: Tensor) -> Tensor:
+        if self.clip:
+            self.clipped_once = True
+        return grad
+
+
+@pytest.mark.parametrize("kind", [ClipsSome, ClipsByItsLayer, ClipsByWhatItMakes, ClipsBackward])
+def test_what_few_settings_of_many_runs_make_a_step_do_is_seen(kind: type[ClipsSome]) -> None:
+    modules: list[Any] = [kind(seed) for seed in range(12)]
     for run, module in enumerate(modules):
         module.save_hyperparameters({"clip": run == 9, "seed": run})
+        module.layer.clip = module.clip = run == 9
 
     found = probed(modules)
 
     assert list(found) == [9]
-    assert "writes to weights that are trained" in found[9]
+    assert "writes to weights that are trained" in found[9] or "changes self.clipped_once as its" in found[9]
+
+
+def test_settings_that_no_step_looks_at_have_no_more_runs_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules: list[Any] = [Plain(seed) for seed in range(12)]
+    for run, module in enumerate(modules):
+        module.save_hyperparameters({"lr": 0.1 / (run + 1)})
+    watched = list[Any]()
+    genuine = captured.nothing_left
+    monkeypatch.setattr(captured, "nothing_left", lambda *args, **kw: watched.append(args[0]) or genuine(*args, **kw))
+
+    assert probed(modules) == {}
+    assert set(watched) == set(modules[:4])
 
 
 def test_the_probe_leaves_no_trace() -> None:

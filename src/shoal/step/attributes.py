@@ -88,17 +88,17 @@ def content(value: Any) -> Any:
     return _This(value)
 
 
-def own_settings(module: nn.Module) -> Hashable:
-    """What a module and its parts hold beside weights and seeds; equal for modules whose code goes the same way.
+def own_settings(module: nn.Module) -> dict[tuple[str, str], Hashable]:
+    """What a module and its parts hold beside weights and seeds, by part and name; code does the same by equal ones.
 
     What is not plain, as an object of the user's own, is equal to itself alone.
     """
-    return tuple(
-        (path, name, _setting(value))
+    return {
+        (path, name): _setting(value)
         for path, part in module.named_modules()
         for name, value in vars(part).items()
         if name not in _UPSTREAM and name != "seed"
-    )
+    }
 
 
 def _setting(value: Any) -> Hashable:
@@ -110,6 +110,8 @@ def _setting(value: Any) -> Hashable:
         return tuple(map(_setting, value))
     if is_dataclass(value) and not isinstance(value, type):
         return type(value), _setting({item.name: getattr(value, item.name) for item in fields(value)})
+    if type(value) is Tensor and value.is_cpu and value.is_leaf and value.numel() <= SEARCHED:
+        return value.dtype, value.requires_grad, value.shape, tuple(value.detach().flatten().tolist())
     return id(value)
 
 

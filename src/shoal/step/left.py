@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from operator import is_
@@ -82,6 +82,11 @@ class Left:
             new = next((place for place in left if place not in self.scratch and place not in self.constants), None)
         if new:
             raise CannotStackError(f"changes {shown(new)}: {AS_BUFFER}")
+
+    def noticing(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Behind the gradient of a step of the module: who tries a step overrides it."""
+        del module
+        return nullcontext()
 
     def telling(self, module: nn.Module) -> Callable[[], dict[str, Any]]:
         """Gives, by their names, those that hooks look at and a step has set since this was called."""

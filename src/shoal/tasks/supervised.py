@@ -41,6 +41,8 @@ class Supervised(pl.LightningModule):
         """Whether the loss of this step was logged: an optimizer may evaluate it more than once."""
         self.logs_steps = False
         """Whether metrics of single steps are logged too, as `NAME_step`, every `trainer.log_every_n_steps` steps."""
+        self._observes = type(task).observe is not Task.observe
+        """Whether the loss sees something else than the outputs."""
         self._measures = bool(task.metric_names)
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {"train": {}, "val": {}}
@@ -56,7 +58,9 @@ class Supervised(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the loss sees of the model's outputs for inputs `x` of shape (batch, features)."""
-        return self.task.observe(cast(Tensor, self.model(x)))
+        outputs = cast(Tensor, self.model(x))
+        # Else no step looks at the task: then runs of whatever folds do the same beside giving numbers.
+        return self.task.observe(outputs) if self._observes else outputs
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """The loss of one batch (x, y), or (x, y, weight)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy
@@ -31,10 +31,11 @@ Taken = Callable[[float, int], bool]
 class Trial(Left):
     """Sees what a step leaves."""
 
-    def __init__(self, known: Left, watch: Iterable[Place] = ()) -> None:
-        """It takes note of which of the attributes to watch are looked at before they are set."""
+    def __init__(self, known: Left, watch: Iterable[Place] = (), *, settings: Iterable[Place] = ()) -> None:
+        """It takes note of which of these attributes are looked at before they are set; of settings backward too."""
         super().__init__(known.scratch, known.constants, known.told)
-        self.watch = tuple(watch)
+        self.settings = tuple(settings)
+        self.watch = (*watch, *self.settings)
         self.looked: set[Place] = set()
         self.left: dict[Place, Any] = {}
         """What the step has left; known once it is over."""
@@ -48,6 +49,10 @@ class Trial(Left):
             with watched(module, self.watch, self.looked.add):
                 yield self.telling(module)
             self.left = {place: _copied(_value(module, place)) for place, _ in attributes.differing()}
+
+    def noticing(self, module: nn.Module) -> AbstractContextManager[None]:
+        """The backward pass of a step of the module."""
+        return watched(module, self.settings, self.looked.add)
 
 
 def state_of(step: CapturedStep, known: Left, left: Mapping[Place, Any], batch: Any, take: Taken) -> Place | None:

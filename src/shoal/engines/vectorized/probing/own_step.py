@@ -84,7 +84,8 @@ def _differentiated(step: CapturedStep, loss: Tensor, values: Sequence[Tensor]) 
     attributes = Attributes(step.module)
     attributes.note()
     with nothing_left(step.module, "backward", hears=step.hears), as_before(step.module):
-        found = torch.autograd.grad(loss, values, allow_unused=True)
+        with step.left.noticing(step.module):
+            found = torch.autograd.grad(loss, values, allow_unused=True)
         left = next(attributes.differing(), None)
     if left:
         raise CannotStackError(f"changes {shown(left[0])} as its gradient is taken: {AS_BUFFER}")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -21,12 +20,12 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import fetched
 from shoal.engines.stack.stack import Stack
+from shoal.engines.vectorized.probing.deciding import Deciding
 from shoal.engines.vectorized.probing.failure_words import place_of, reason
 from shoal.engines.vectorized.probing.leavings import Trial, state_of, unknown
 from shoal.engines.vectorized.probing.own_step import Alone, by_itself, doubled
 from shoal.engines.vectorized.probing.writes import Writes
 from shoal.seeding import generators_restored, seed_global
-from shoal.step.attributes import own_settings
 from shoal.step.called import called
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
@@ -48,9 +47,6 @@ _MIXED = 1e-1
 unit may be on in one of two sums and off in the other, so a gradient is compared as a whole."""
 _TWICE = 4
 """Runs whose step is taken twice: they share their code, so what one of them draws all draw."""
-_CLOSELY = 2
-"""Runs of the same settings whose steps are watched as they are taken: what they do beside giving numbers, others of
-these settings do too. Two, since what a step changes outside is told from what it makes once by the second time."""
 
 
 def probe(
@@ -78,12 +74,13 @@ def probe(
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             return dict.fromkeys(range(len(modules)), reason(error, modules[0], looked.step))
     places = range(len(modules)) if rows is None else rows
-    every, seen = dict[int, str | None](), Counter[Hashable]()
+    every, deciding = dict[int, str | None](), Deciding(modules)
     for n, row in enumerate(places):
-        settings = own_settings(modules[row])
-        closely = n < _TWICE or seen[settings] < _CLOSELY
-        every[row] = looked.difference(result, row, modules[row], twice=n < _TWICE, closely=closely)
-        seen[settings] += 1
+        known = n >= _TWICE and deciding.are_known(row)
+        trial = None if known else Trial(looked.step.left, settings=deciding.watch)
+        every[row] = looked.difference(result, row, modules[row], trial, twice=n < _TWICE)
+        if trial:
+            deciding.note(row, trial.looked)
     found = {row: why for row, why in every.items() if why}
     return looked.beyond_rounding(found, modules) if found else {}
 
@@ -94,7 +91,7 @@ def still_alike(
     """In what the step of the run in this row, whose module has its weights, differs from its own by now; or None."""
     looked = _Look(stack, mapped, batch, clock)
     with generators_restored():
-        return looked.difference(looked.together(), row, module, closely=False)
+        return looked.difference(looked.together(), row, module, None)
 
 
 def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule) -> bool:
@@ -154,27 +151,26 @@ class _Look:
         return {
             row: why
             for row, why in found.items()
-            if exactly.difference(result, row, modules[row]) or exactly.reached.get(row) != self.reached.get(row)
+            if exactly.difference(result, row, modules[row], Trial(self.step.left))
+            or exactly.reached.get(row) != self.reached.get(row)
         }
 
     def difference(
-        self, result: Stepped, row: int, module: pl.LightningModule, *, twice: bool = False, closely: bool = True
+        self, result: Stepped, row: int, module: pl.LightningModule, trial: Trial | None, *, twice: bool = False
     ) -> str | None:
         """In what a run's step differs from the same step alone, or None; tried `twice`, a draw is seen too.
 
-        If `closely`, so is what it does beside giving numbers.
+        In a trial it is watched closely: so is what it does beside giving numbers.
         """
         mapped, clock, step = self.mapped, self.clock, self.step
         own = pytree.tree_map(lambda leaf: leaf[row] if isinstance(leaf, Tensor) else leaf, self.batch)
         alone = step.like(module)
-        alone.closely = closely
+        alone.closely = trial is not None
         names = self.order if mapped.gradients else ()
-        trial = Trial(step.left)
-        if closely:
-            alone.left = trial
+        alone.left = trial or step.left
         # Before anything is noted: the mode of each part is one of its attributes.
         switch(module, training=mapped.gradients)
-        weights = [param for param in module.parameters() if param.requires_grad] if closely else []
+        weights = [param for param in module.parameters() if param.requires_grad] if trial else []
         with generators_restored(), clock.alone(row, trains=mapped.gradients):
             try:
                 seed_global(0)
@@ -183,7 +179,7 @@ class _Look:
                     first = by_itself(alone, own, clock, names, written.watch, double=self.double)
                 self.reached[row] = first.reached
                 agrees = clock.agrees(row)
-                found = self._state(alone, own, row, first, trial, fully=twice)
+                found = self._state(alone, own, row, first, trial, fully=twice) if trial else None
                 alone.left = step.left
                 unsteady = self._unsteady(alone, own, row, first) if twice and not found else None
             except Exception as error:  # the run's own failure; it will meet it again when it trains alone
