@@ -20,6 +20,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    SequentialSampler,
     TensorDataset,
     WeightedRandomSampler,
     get_worker_info,
@@ -248,6 +249,29 @@ def _by_threes() -> DataLoader[Any]:
     return DataLoader(FIXED, batch_sampler=BatchSampler(RandomSampler(FIXED), 3, drop_last=True))
 
 
+def _marked(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
+    x, y = (torch.stack(each) for each in zip(*samples, strict=True))
+    return (x, y) if len(samples) == 4 else (x, y, torch.ones(len(x)))
+
+
+class Turning(SequentialSampler):
+    """Begins at another sample each time."""
+
+    times = 0
+
+    def __iter__(self) -> Any:
+        self.times += 1
+        return iter([(place + self.times) % 10 for place in range(10)])
+
+
+class Counting(Turning):
+    """Counts how often it is asked, and begins at the first sample."""
+
+    def __iter__(self) -> Any:
+        super().__iter__()
+        return iter(range(10))
+
+
 WEIGHTED = WeightedRandomSampler(torch.arange(1.0, 11.0).tolist(), 7)
 AGAIN = RandomSampler(range(10), replacement=True, num_samples=70)
 
@@ -423,6 +447,9 @@ def test_gathering_leaves_generators_alone_and_keeps_equal_samples_once() -> Non
         (lambda: DataLoader(["a", "b"], 2), "not of tensors alone"),
         (lambda: DataLoader(FIXED, 4, collate_fn=_centered), "depends on the batch"),
         (lambda: DataLoader(LENGTHS, 4, collate_fn=pad), "depends on the batch"),
+        (lambda: DataLoader(FIXED, 4, collate_fn=_marked), "depends on the batch"),
+        (lambda: DataLoader(FIXED, 4, sampler=Turning(FIXED)), "how often it was drawn"),
+        (lambda: DataLoader(FIXED, 4, sampler=Counting(FIXED)), "how often it was drawn"),
         (lambda: DataLoader(TensorDataset(*[torch.zeros(1, 1).expand(1 << 20, 200)] * 2)), "GiB"),
         (lambda: [DataLoader(FIXED, 4)], "a list of its own kind"),
         (lambda: DataLoader(FIXED, batch_size=None), "of its own kind"),
@@ -478,7 +505,11 @@ def test_a_setting_that_counts_in_a_later_epoch_is_seen_before_the_first() -> No
 
 def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
     words = own_job(0, lambda: Other(lambda: DataLoader(["a", "b"], 2)))
+    counting = own_job(0, lambda: Other(lambda: DataLoader(FIXED, 4, sampler=Counting(FIXED))))
+    in_turn = own_job(0, lambda: Other(lambda: CombinedLoader([DataLoader(FIXED, 4)], "sequential")))
 
+    assert str(counting.why_without_sources).startswith("its batches depend on how often they were drawn")
+    assert in_turn.why_without_sources == "Lightning trains on no several loaders in the mode sequential"
     assert words.why_without_sources == "its batches hold no tensors with a row for each sample"
     assert own_job(0, Loaders).why_without_sources is None
 
@@ -486,11 +517,12 @@ def test_what_a_stack_cannot_have_of_a_loader_is_said() -> None:
 class Shrinking(IterableDataset[Any]):
     """Has a sample less each time."""
 
-    n = 13
+    def __init__(self) -> None:
+        self.left = [13]
 
     def __iter__(self) -> Any:
-        self.n -= 1
-        return iter([(torch.ones(1), torch.ones(1))] * self.n)
+        self.left[0] -= 1
+        return iter([(torch.ones(1), torch.ones(1))] * self.left[0])
 
 
 def test_a_loader_that_has_another_number_of_batches_later_ends_the_stack() -> None:

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from shoal.seeding import drawn_so_far
+from shoal.step.attributes import PLAIN
 from shoal.step.exact.rows import same_numbers
 
 MOST = 1 << 30
@@ -37,11 +38,16 @@ def refuse(loader: Any) -> None:
 
 
 def fixed_samples(
-    dataset: Any, collate: Callable[[Any], Any], *, again: int = 1, told: Callable[[int], None] = lambda time: None
+    dataset: Any,
+    collate: Callable[[Any], Any],
+    *,
+    size: int = 1,
+    again: int = 1,
+    told: Callable[[int], None] = lambda time: None,
 ) -> tuple[list[Tensor], pytree.TreeSpec]:
     """All samples as `collate` puts them together: tensors with a row for each, and how a batch is made of them.
 
-    One in `again` is fetched twice; `told` is called with 0 and with 1 before the first and the second time.
+    A batch has `size` of them. One in `again` is fetched twice; `told` is called with 0 and with 1 before the first and the second time.
 
     Raises:
         NotGatherableError: where they change or draw, are no plain tensors, or are more than `MOST` bytes.
@@ -55,7 +61,7 @@ def fixed_samples(
     if n * sum(each.numel() * each.element_size() for each in one) > MOST:
         raise NotGatherableError(f"its samples are more than {MOST >> 30} GiB")
     before = drawn_so_far()
-    whole = collate(_fetched(dataset, range(n)))
+    whole, counted = collate(_fetched(dataset, range(n))), counts(dataset)
     told(1)
     chosen = range(0, n, again)
     some = collate(_fetched(dataset, chosen))
@@ -64,13 +70,21 @@ def fixed_samples(
     found, structure = _rows(whole, n)
     if not _same([each[:: chosen.step] for each in found], _rows(some, len(chosen))[0]):
         raise NotGatherableError("its samples change each time they are fetched")
+    if again == 1 and counts(dataset) != counted:
+        raise NotGatherableError("its samples may depend on how often they were fetched")
     singles = [range(place, place + 1) for place in range(0, n, max(1, n // _SINGLE))]
-    for few in (range(min(n, _FEW)), *singles):
+    # One of the size that batches have: what fills up others may leave it as it is. All of them are one already.
+    for few in (range(min(n, _FEW)), range(size if size < n else 1), *singles):
         if not _same(
             [each[few.start : few.stop] for each in found], _rows(collate(_fetched(dataset, few)), len(few))[0]
         ):
             raise NotGatherableError("what it makes of a sample depends on the batch")
     return found, structure
+
+
+def counts(thing: Any) -> dict[str, Any]:
+    """The numbers and the like that a data set or a sampler has as attributes: it may count what is asked of it."""
+    return {name: value for name, value in getattr(thing, "__dict__", {}).items() if isinstance(value, PLAIN)}
 
 
 def _fetched(dataset: Any, places: range) -> Any:

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import SequentialSampler
+from torch.utils.data import RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from shoal.engines.fixed_samples import fixed_samples, refuse
+from shoal.engines.fixed_samples import NotGatherableError, counts, fixed_samples, refuse
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import asked_at_once
 from shoal.seeding import generators_restored, global_states, seed_global
 from shoal.tasks.asked_trainer import AskedTrainer
 
+_OF_TORCH = (RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
+"""Samplers whose order follows from their generator alone."""
 _kept: weakref.WeakValueDictionary[bytes, Tensor] = weakref.WeakValueDictionary()
 """Samples by a digest of them: those of several runs are kept once."""
 
@@ -43,6 +45,8 @@ class Sampled:
         self._n = n // loader.batch_size * loader.batch_size if loader.drop_last else n
         self._loader = loader
         self._run_seed = seed
+        if type(loader.sampler) not in _OF_TORCH:
+            self._refuse_counting()
 
     def __len__(self) -> int:
         return len(self.sizes())
@@ -91,6 +95,18 @@ class Sampled:
             self._ordered(number)
             return global_states()
 
+    def _refuse_counting(self) -> None:
+        """See that the sampler gives an epoch the same order whenever it is asked.
+
+        Raises:
+            NotGatherableError: where it does not.
+        """
+        with generators_restored():
+            first, before = self._ordered(0), counts(self._loader.sampler)
+            # What it counts may make a difference in a later epoch alone.
+            if not torch.equal(first, self._ordered(0)) or counts(self._loader.sampler) != before:
+                raise NotGatherableError("its order depends on how often it was drawn")
+
     def _ordered(self, number: int) -> Tensor:
         """As the loader's iterator has it: workers are sent their first places as it is made."""
         loader = self._loader
@@ -116,7 +132,7 @@ def _gathered(loader: Any, trainer: AskedTrainer | None, *, double: bool) -> tup
             trainer.tell(time, validates=bool(time))
 
     refuse(loader)
-    found, structure = fixed_samples(loader.dataset, loader.collate_fn, told=told)
+    found, structure = fixed_samples(loader.dataset, loader.collate_fn, size=loader.batch_size, told=told)
     return [_once(each.double() if double and each.is_floating_point() else each) for each in found], structure
 
 

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterDataPipe
 
 from shoal.engines.batch_forms import FIRST, BatchForms
-from shoal.engines.fixed_samples import NotGatherableError
+from shoal.engines.fixed_samples import NotGatherableError, counts
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import WithoutWorkers
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
@@ -85,10 +85,13 @@ class Streamed:
         self._forms: BatchForms | None = None
         self._first = next(self._epoch(0), None)
         # Drawn again from the same states: a loader that counts on would give another batch.
+        counted = self._counts()
         leaves, again = (pytree.tree_leaves(each) for each in (self._first, next(self._epoch(0), None)))
         if not any(isinstance(each, Tensor) and each.dim() for each in leaves):
             raise NotGatherableError("its batches hold no tensors with a row for each sample")
-        if len(leaves) != len(again) or not all(map(same_numbers, leaves, again)):
+        alike = len(leaves) == len(again) and all(map(same_numbers, leaves, again))
+        # What it counts may make a difference in a later epoch alone.
+        if not alike or counted != self._counts():
             why = "its batches depend on how often they were drawn"
             raise NotGatherableError(f"{why}: of a loader whose iterator begins anew in each epoch they do not")
         if not is_of_tensors(self._first):
@@ -155,6 +158,11 @@ class Streamed:
             # The first one after others of tensors alone: a loader that has ended before another leaves None.
             self._forms = BatchForms([self._first])
         return self._forms.knows(batch)
+
+    def _counts(self) -> list[dict[str, Any]]:
+        """What the loaders, their samplers and their data sets count."""
+        parts = ("sampler", "batch_sampler", "dataset")
+        return [counts(each) for one in self._loaders for each in (one, *(getattr(one, name, None) for name in parts))]
 
     def left(self, number: int) -> Any:
         """As `Before` says."""
@@ -268,8 +276,11 @@ def _together(given: Any, *, validates: bool) -> CombinedLoader:
     """What a Trainer iterates over: several loaders for training side by side, begun anew until the longest ends.
 
     Raises:
-        NotGatherableError: for a data pipe with workers, which it seeds in a way of its own.
+        NotGatherableError: for a data pipe with workers, which it seeds in a way of its own, and for loaders that are
+            to be trained on one after the other, which it refuses.
     """
+    if not validates and getattr(given, "_mode", None) == "sequential":
+        raise NotGatherableError("Lightning trains on no several loaders in the mode sequential")
     if isinstance(given, CombinedLoader):
         together = given
     else:
