@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LambdaCallback
+from pytorch_lightning.callbacks import BaseFinetuning, LambdaCallback
 from pytorch_lightning.loggers import Logger
 from torch.utils import _pytree as pytree
 
@@ -176,6 +176,22 @@ def test_what_hooks_do_that_a_stack_cannot_follow_is_named(module: type[pl.Light
         trained(running, Kept())
 
     assert words in reason(error.value, running.members[0].module)
+
+
+class Thaws(BaseFinetuning):
+    """Trains the bias later, by hooks of Lightning's."""
+
+    def freeze_before_training(self, pl_module: pl.LightningModule) -> None:
+        self.freeze(pl_module.layers)
+
+    def finetune_function(self, pl_module: pl.LightningModule, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing, so early."""
+
+
+def test_a_callback_whose_hooks_are_lightnings_needs_a_trainer_of_its_own() -> None:
+    made = job(hooked.Fitted, 0, Thaws())
+
+    assert why_alone(made, made.module()) == "callbacks.0 (Thaws) needs a Trainer of its own"
 
 
 def test_what_a_hook_of_the_beginning_does_is_named_before_the_first_epoch() -> None:
