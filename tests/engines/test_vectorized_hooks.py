@@ -29,7 +29,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.failure_words import reason
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
-from shoal.optimizers import SGD
+from shoal.optimizers import SGD, Own
 from shoal.record import stack_of_one
 from shoal.step.unfit import CannotStackError
 from shoal.sweeps.plan import Plan, why_alone
@@ -176,6 +176,19 @@ def test_what_hooks_do_that_a_stack_cannot_follow_is_named(module: type[pl.Light
         trained(running, Kept())
 
     assert words in reason(error.value, running.members[0].module)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.05), Own()])
+def test_hooks_find_no_state_in_an_optimizer_whose_steps_a_stack_takes(optimizer: Any) -> None:
+    member = Running([Member.of(replace(job(hooked.Fitted, 0, n=20), optimizer=optimizer))]).members[0]
+    [given] = member.trainer.optimizers
+
+    with pytest.raises(CannotStackError, match="asks for the state of its optimizer"):
+        given.state.clear()
+    member.trainer.check()
+    given.load_state_dict(torch.optim.SGD(member.module.parameters(), lr=0.05).state_dict())
+    with pytest.raises(CannotStackError, match="gives its optimizer another state"):
+        member.trainer.check()
 
 
 class Thaws(BaseFinetuning):

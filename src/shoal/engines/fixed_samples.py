@@ -47,7 +47,8 @@ def fixed_samples(
 ) -> tuple[list[Tensor], pytree.TreeSpec]:
     """All samples as `collate` puts them together: tensors with a row for each, and how a batch is made of them.
 
-    A batch has `size` of them. One in `again` is fetched twice; `told` is called with 0 and with 1 before the first and the second time.
+    A batch has `size` of them. One in `again` is fetched twice; `told` is called with 0 and with 1 before the first and
+    the second time.
 
     Raises:
         NotGatherableError: where they change or draw, are no plain tensors, or are more than `MOST` bytes.

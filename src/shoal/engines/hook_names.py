@@ -78,7 +78,7 @@ def called(callbacks: Mapping[str, pl.Callback]) -> dict[str, pl.Callback]:
 
 
 def upstream(callback: pl.Callback) -> bool:
-    """Whether it is a callback of Lightning's, or made from one, which asks its Trainer for more than a stack can say."""
+    """Whether it is a callback of Lightning's, or made from one: those ask a Trainer for more than a stack can say."""
     # Also where a class of the user's own has none of the hooks itself: those that it inherits call what it has.
     return any(_upstream(cls) and cls not in _BASES for cls in type(callback).__mro__)
 

@@ -6,7 +6,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -14,9 +14,20 @@ from torch import nn
 from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import rate_of
 from shoal.step.attributes import PLAIN
+from shoal.step.unfit import CannotStackError
 
 Group = dict[str, Any]
 """The settings of some of a run's parameters, as torch's optimizers have them."""
+
+
+class StateElsewhere:
+    """Stands in a run's optimizer for its state, which the stack has: a hook would find nothing there, and lose it."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise CannotStackError("asks for the state of its optimizer, which a run of a stack does not have")
+
+    __getitem__ = __setitem__ = __delitem__ = __iter__ = __len__ = __contains__ = _refuse
+    get = items = keys = values = clear = pop = popitem = setdefault = update = copy = _refuse
 
 
 class UnfitError(Exception):
@@ -72,6 +83,9 @@ class RunOptimizer:
         self.used = self.lr
         """The learning rate of the last step."""
         optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
+        self.begun = optimizer.state
+        """What the object keeps beside its parameters before any step."""
+        optimizer.state = StateElsewhere()  # type: ignore[assignment]
         # Settings that an object has beside its groups: two runs that differ in them cannot share one.
         self._fixed = repr([attributes(each) for each in (optimizer, *self._parts)])
 

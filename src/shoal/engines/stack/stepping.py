@@ -100,7 +100,7 @@ def _alone(own: RunOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
     flat = [each for group in groups for each in group]
     made = own.over(groups)
     for param, old in zip(flat, own.weights, strict=True):
-        begun = own.optimizer.state.get(old, {})  # which it may have before any step
+        begun = own.begun.get(old, {})  # which it may have before any step
         made.state[param].update({name: _placed(value, param) for name, value in begun.items()})
     _training(made)
     called, kept = False, list[dict[str, Any]]()

@@ -16,7 +16,7 @@ from torch import Tensor
 from shoal.engines.job import Job
 from shoal.engines.length import n_batches, n_of
 from shoal.engines.stack.rates import Rate
-from shoal.engines.stack.run_optimizer import RunOptimizer
+from shoal.engines.stack.run_optimizer import RunOptimizer, StateElsewhere
 from shoal.schedulers import Horizon
 from shoal.step.attributes import marks
 from shoal.step.unfit import CannotStackError
@@ -136,7 +136,9 @@ class RunTrainer:
         if isinstance(self.rate, RunOptimizer):
             return [self.rate.optimizer]
         assert self.rate is not None
-        self._shown = self._shown or self._job.optimizer.of(self.lightning_module)
+        if self._shown is None:
+            self._shown = self._job.optimizer.of(self.lightning_module)
+            self._shown.state = StateElsewhere()  # type: ignore[assignment]
         # At each look: its rate is that of the step that comes next.
         for group, settings in zip(self._shown.param_groups, self._like(), strict=True):
             group.update(settings)
@@ -182,6 +184,9 @@ class RunTrainer:
         """
         if self._samples is not None and marks(self.datamodule) != self._samples:
             raise CannotStackError("changes the DataModule, which gives each run its samples")
+        own = self.rate.optimizer if isinstance(self.rate, RunOptimizer) else self._shown
+        if own is not None and not isinstance(own.state, StateElsewhere):
+            raise CannotStackError("gives its optimizer another state, which no step of a stack looks at")
         if self._shown is not None and self._like() != _settings(self._shown):
             raise CannotStackError("sets the optimizer's settings: a stack steps all runs by a rule")
 
