@@ -34,6 +34,11 @@ ROWS: list[tuple[str, str, str]] = [
     ("optimizer=adm", "optimizer=adm (command line): no such optimizer", "did you mean adam? available: adam, adamw"),
     ("trainer.max_epoch=3", "trainer.max_epoch=3 (command line): no such setting", "did you mean max_epochs?"),
     ("+optimizer.foo=1", "optimizer.foo=1 (command line): no such setting", "available: beta1"),
+    (
+        "model={hidden:[4],width:4}",
+        "model={hidden:[4],width:4} (command line): width is not there",
+        "+model.width=VALUE",
+    ),
     ("optimizer.lr.x=3", "optimizer.lr.x=3 (command line): no such setting", "optimizer.lr is a value"),
     ("optimizer.lr=abc", "optimizer.lr=abc (command line): must be a number greater than 0", "for example"),
     ("optimizer.lr=-1", "optimizer.lr=-1 (command line): must be a number greater than 0", "=0.001"),

@@ -244,6 +244,11 @@ def _made_by(annotation: Any) -> type | None:
     return None
 
 
+def _path(value: Any) -> str:
+    """The path of a class: the value itself where it is one."""
+    return value if isinstance(value, str) and "." in value else "my_module.My"
+
+
 def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
     """What builds a node anew at each call.
 
@@ -251,7 +256,7 @@ def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
         ConfigError: where it would not build one of `kind`.
     """
     if not isinstance(node, Mapping):
-        raise ConfigError(key, node, "must be a node with a _target_", hint=f"for example {key}._target_=my_module.My")
+        raise ConfigError(key, node, "must be a node with a _target_", hint=f"for example {key}._target_={_path(node)}")
     if Keys.of(node, key).partial:
         raise ConfigError(f"{key}.{PARTIAL}", True, "has no effect here: it is made when the training begins")
     made = target(node, key)

@@ -18,6 +18,7 @@ from yaml import MarkedYAMLError
 from yaml.reader import ReaderError
 
 from shoal.commas import parts
+from shoal.config.absent import how_to_add, is_null, neighbors
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.slips import chosen_elsewhere, set_elsewhere, word_elsewhere
 from shoal.errors import NO_SUCH_SETTING, ConfigError, ShoalError, UsageError, first_line, nearest, suggestion
@@ -36,9 +37,6 @@ _OF_VALUES: Mapping[str, str] = {
     "is not a ListConfig, list or tuple": "must be a list",
 }
 """What OmegaConf and Hydra say of a value that a setting of Hydra's cannot have, and the same in shoal's words."""
-
-MANY = 20
-"""At most so many names are listed if one of them is near the one that was typed."""
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -189,13 +187,16 @@ def _not_composed(error: Exception, overrides: list[str], compose: Compose) -> S
     # Composed without the wrong one, the configuration tells what would have been right in its place.
     others = [each for each in overrides if each is not override]
     # By Hydra's words: the classes of these errors are the same as those of others.
-    if "Could not delete" in text and _is_null(key, others, compose):
+    if "Could not delete" in text and _reaches(compose, others) and is_null(key, compose(others)):
         problem = "is null already, there is nothing to take away"
         return ConfigError(key, None, problem, hint=f"leave out {override}", source=COMMAND_LINE)
     if any(each in text for each in _NOT_THERE):
-        parent, _, name = key.rpartition(".")
-        kind = NO_SUCH_SETTING if parent else "no such setting or group"
-        hint = _elsewhere(key, value, others, compose) or _neighbors(parent, name, others, compose)
+        inner = str(getattr(error.__cause__, "full_key", None) or "")
+        if inner.startswith(f"{key}."):
+            name, each = inner.removeprefix(f"{key}."), f"with a +, by itself: +{inner}=VALUE"
+            return ConfigError(key, value, f"{name} is not there yet", hint=each, source=COMMAND_LINE)
+        kind = NO_SUCH_SETTING if "." in key else "no such setting or group"
+        hint = _way_out(key, value, others, compose)
         return ConfigError(key, value, kind, hint=hint, source=COMMAND_LINE)
     problem, hint = _reworded(text, override)
     return ConfigError(key or "KEY", value, problem, hint=hint, source=COMMAND_LINE)
@@ -232,38 +233,17 @@ def _reworded(text: str, override: str) -> tuple[str, str | None]:
     return _shortened(_last_line(text)), None
 
 
-def _is_null(key: str, others: list[str], compose: Compose) -> bool:
-    """Whether a setting is there and has no value, which Hydra does not tell from one that is not there."""
-    if not _reaches(compose, others):
-        return False
-    parent, _, name = key.rpartition(".")
-    found = OmegaConf.select(compose(others), parent) if parent else compose(others)
-    return isinstance(found, DictConfig) and name in found and found.get(name) is None
-
-
-def _elsewhere(key: str, value: str, others: list[str], compose: Compose) -> str | None:
-    """The way out for a name that other programs have and shoal has not: what does the same here."""
-    return set_elsewhere(key, value, compose(others)) if _reaches(compose, others) else None
-
-
-def _neighbors(parent: str, name: str, others: list[str], compose: Compose) -> str | None:
-    """The valid names in the place of a wrong one, read from the configuration that composes without it."""
-    if not _reaches(compose, others):
-        return None  # the other overrides are wrong too; this error is told first
-    config = compose(others)
-    node = OmegaConf.select(config, parent) if parent else config
-    if node is None and parent:
-        above, _, last = parent.rpartition(".")
-        return _neighbors(above, last, others, compose)
-    if not isinstance(node, DictConfig):
-        return f"{parent} is a value, not a group of settings"
-    names = {str(key) for key in node if key not in ("hydra", "_target_")}
-    if not parent and "hydra" in config:
-        names |= {str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")}
-    # Forty names of a Trainer's arguments help nobody who has mistyped one.
-    if len(names) > MANY and (guess := nearest(name, names)):
-        return f"did you mean {guess}?"
-    return suggestion(name, names) if names else f"{parent} has no settings"
+def _way_out(key: str, value: str, others: list[str], compose: Compose) -> str | None:
+    """What would be right in the place of a name that is not there."""
+    # Without what else is wrong, which is told once this is mended.
+    right = list[str]()
+    for each in others:
+        if _reaches(compose, [*right, each]):
+            right.append(each)
+    if not _reaches(compose, right):
+        return None
+    config = compose(right)
+    return how_to_add(key, value, config) or set_elsewhere(key, value, config) or neighbors(key, config)
 
 
 def _reaches(compose: Compose, overrides: list[str]) -> bool:
