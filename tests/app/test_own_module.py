@@ -42,10 +42,14 @@ def test_a_module_that_knows_nothing_of_shoal_leaves_the_record_of_any_run(folde
     assert all((run.path / name).is_file() for name in ("checkpoints/best.ckpt", "figures/fit.png", "train.log"))
 
 
-@pytest.mark.parametrize("task", ["wave", "curve", "by_hand", "bare", "wave task.datamodule.generator=true"])
+OWN_GENERATOR = "wave task.datamodule.generator=true"
+RELOADED = f"{OWN_GENERATOR} task.datamodule._target_=own_modules.Thinned trainer.reload_dataloaders_every_n_epochs=2"
+
+
+@pytest.mark.parametrize("task", ["wave", "curve", "by_hand", "bare", OWN_GENERATOR, RELOADED])
 def test_a_module_resumed_is_the_uninterrupted_one_to_the_bit(task: str, folder: Path) -> None:
     whole = trained(*f"task={task}".split())
-    part = trained(*f"task={task}".split(), "trainer.max_epochs=2")
+    part = trained(*f"task={task}".split(), "trainer.max_epochs=3")
 
     resume(part.path, ["trainer.max_epochs=5"], trusted=["own_modules"])
 

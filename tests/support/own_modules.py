@@ -161,6 +161,21 @@ class Loaders(pl.LightningDataModule):
         return DataLoader(self.samples[1], batch_size=16)
 
 
+class Thinned(Loaders):
+    """Draws which half of the samples its data loaders have, each time that it makes them."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.whole = self.samples
+
+    def train_dataloader(self) -> DataLoader:
+        self.samples = [random_split(part, [0.5, 0.5])[0] for part in self.whole]
+        return super().train_dataloader()
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(random_split(self.whole[1], [0.5, 0.5])[0], batch_size=16)
+
+
 class Plain(Regression):
     """Can be stacked."""
 

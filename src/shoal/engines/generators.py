@@ -29,16 +29,31 @@ _NOT_SEARCHED = (
 class OwnGenerators:
     """The generators that some data loaders hold: a function of the epoch, as with Lightning."""
 
-    def __init__(self, loaders: Iterable[Any], seed: int = 0, *, but: OwnGenerators | None = None) -> None:
-        """`seed` is the run's; `but` are those of other loaders, which stay where these leave them."""
+    def __init__(
+        self,
+        loaders: Iterable[Any],
+        seed: int = 0,
+        *,
+        but: OwnGenerators | None = None,
+        before: OwnGenerators | None = None,
+    ) -> None:
+        """`seed` is the run's; `but` are those of other loaders, which stay where these leave them.
+
+        `before` has looked after some of them already, and knows what they were seeded with.
+        """
         others: list[Generator] = [] if but is None else but.known
         self.found: list[Generator] = [each for each in held_by(loaders) if not any(each is other for other in others)]
         self.known: list[Generator] = [*others, *self.found]
         """These, and those that others look after."""
         self._first = self.states()
         # Those of NumPy and Python do not say what they were seeded with.
-        self._seeds = [
-            each.initial_seed() if isinstance(each, torch.Generator) else derived(seed, Stream.ORDER, 0, place)
+        known = {} if before is None else dict(zip(map(id, before.found), before._seeds, strict=True))
+        self._seeds: list[int] = [
+            known[id(each)]
+            if id(each) in known
+            else each.initial_seed()
+            if isinstance(each, torch.Generator)
+            else derived(seed, Stream.ORDER, 0, place)
             for place, each in enumerate(self.found)
         ]
 

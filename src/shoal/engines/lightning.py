@@ -56,6 +56,18 @@ class Positioner(pl.Callback):
         self.settings = CallbackSettings(job.callbacks, before)
         self._loaded: list[dict[str, Any]] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """When the data loaders were made."""
+        return self.loaders.made.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Make them as they were made."""
+        self.loaders.made.load_state_dict(state_dict)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Follow how the data loaders are made."""
+        self.loaders.made.follow(trainer, pl_module)
+
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -74,6 +86,7 @@ class Positioner(pl.Callback):
         if self._loaded:
             limited_again(trainer.optimizers, self._loaded)
         move(trainer, self.start)
+        self.loaders.made.begin(trainer)
         free = may_end(self.job.trainer, epochs=self.start.epoch, steps=self.start.step)
         self.settings.restore(over=self.over and free)
         trainer.should_stop |= (self.over and self.before is None) or signaled(self.job.callbacks)
@@ -87,6 +100,10 @@ class Positioner(pl.Callback):
         epoch = trainer.current_epoch
         seed_global(self.job.seed, epoch)
         self.loaders.begin(trainer, epoch, self.start.batch if epoch == self.start.epoch else 0)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from when the data loaders were made."""
+        self.loaders.made.count_from(trainer)
 
 
 def fit(

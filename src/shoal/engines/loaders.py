@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sized
+import functools
+import operator
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -11,6 +13,7 @@ from torch.utils.data import DistributedSampler
 
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.job import Job
+from shoal.engines.made_loaders import MadeLoaders, Stage
 from shoal.engines.position import Position
 from shoal.errors import warn
 from shoal.tasks import Batches, LightningTask
@@ -23,8 +26,12 @@ class Loaders:
         self.train: Batches | None = None
         self.val: Batches | None = None
         self._seed = job.seed
-        self._own: tuple[OwnGenerators, OwnGenerators] | None = None
+        self._own: dict[Stage, tuple[list[Any], OwnGenerators]] = {}
+        """The loaders of each stage, and the generators that they hold."""
+        self._epoch = 0
         self._datamodule: pl.LightningDataModule | None = None
+        self.made = MadeLoaders(job.seed, functools.partial(self._begin_own, "val"))
+        """When those of the user's own were made."""
         if job.in_memory:
             self.train, val = job.batches()
             # A task's own word counts: a LightningModule of the user's may have no validation_step for the samples.
@@ -69,18 +76,30 @@ class Loaders:
         if self.train is not None:
             self.train.at(epoch, first)
             return
-        every = [list(_each(given)) for given in (trainer.train_dataloader, trainer.val_dataloaders)]
-        # Not sooner: of some loaders the Trainer makes others, with samplers of its own.
-        if self._own is None:
-            training = OwnGenerators(every[0], self._seed)
-            self._own = training, OwnGenerators(every[1], self._seed, but=training)
-        if epoch:
-            for own in self._own:
-                own.begin(epoch)
-            for loader in (*every[0], *every[1]):
-                # They would draw on from where the last epoch left them.
-                if getattr(loader, "persistent_workers", False):
-                    _shutdown_workers_and_reset_iterator(loader)
+        self._epoch = epoch
+        # Those that the Trainer has: of some loaders it makes others, with samplers of its own.
+        self._begin_own("train", trainer.train_dataloader)
+        self._begin_own("val", trainer.val_dataloaders)
+        for loader in (*_each(trainer.train_dataloader), *_each(trainer.val_dataloaders)):
+            # They would draw on from where the last epoch left them.
+            if epoch and getattr(loader, "persistent_workers", False):
+                _shutdown_workers_and_reset_iterator(loader)
+
+    def _begin_own(self, stage: Stage, given: Any) -> None:
+        """Put the generators that these loaders hold where the epoch begins."""
+        loaders = list(_each(given))
+        before, own = self._own.get(stage, ([], None))
+        # Searched once: that is too dear for every epoch.
+        if own is None or not _are_same(before, loaders):
+            training = self._own["train"][1] if stage == "val" and "train" in self._own else None
+            own = OwnGenerators(loaders, self._seed, but=training, before=own)
+            self._own[stage] = loaders, own
+        if self._epoch:
+            own.begin(self._epoch)
+
+
+def _are_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 def n_counted_twice(loaders: Any) -> int:
