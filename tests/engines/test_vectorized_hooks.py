@@ -129,6 +129,15 @@ def test_what_steps_append_to_lists_of_the_module_is_there_for_its_hooks() -> No
         assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
 
 
+def test_what_a_validation_changes_for_itself_is_no_part_of_the_training() -> None:
+    found = stacked(*(job(hooked.Shares, seed, hooked.Averages()) for seed in range(2)))
+
+    expected = alone(job(hooked.Shares, 1, hooked.Averages()))
+    rows = {each.epoch: dict(each.metrics) for each in found.rows[1]}
+    for epoch, row in expected.items():
+        assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
+
+
 def test_metrics_with_a_state_are_told_what_each_run_s_steps_gave_them() -> None:
     found = stacked(*(job(hooked.Measures, seed) for seed in range(2)))
 

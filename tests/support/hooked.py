@@ -86,6 +86,39 @@ class SetsRate(Fitted):
         self.optimizers().param_groups[0]["lr"] *= 0.5
 
 
+class Shares(Fitted):
+    """Gives a share of its prediction while it is judged."""
+
+    share = 1.0
+
+    def on_validation_epoch_start(self) -> None:
+        self.share = 0.5
+
+    def on_validation_epoch_end(self) -> None:
+        self.share = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.share * super().forward(x)
+
+
+class Averages(pl.Callback):
+    """Has the weights be averages of theirs while they are judged."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.mean = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name, value in pl_module.state_dict().items():
+            self.mean[name].lerp_(value, 0.25)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.own = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        pl_module.load_state_dict(self.mean)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.load_state_dict(self.own)
+
+
 class Counts(pl.Callback):
     """Counts epochs, and stops the run after some of them."""
 

@@ -103,8 +103,10 @@ class _Catching:
 
 @cache
 def _catching(cls: type[nn.Module], hooked: frozenset[str] = frozenset()) -> type[nn.Module]:
-    given = {name: property(*_looking(name)) for name in hooked}
-    return standing_before(cls, _Catching, given)
+    found = standing_before(cls, _Catching, {})
+    for name in hooked:
+        setattr(found, name, property(*_looking(found, name)))
+    return found
 
 
 def standing_before(cls: type[nn.Module], watching: type, more: Mapping[str, Any]) -> type[nn.Module]:
@@ -116,14 +118,16 @@ def standing_before(cls: type[nn.Module], watching: type, more: Mapping[str, Any
     return type(cls.__name__, (cls,), {"__module__": cls.__module__, **own, **more})
 
 
-def _looking(name: str) -> tuple[Any, Any]:
+def _looking(cls: type[nn.Module], name: str) -> tuple[Any, Any]:
     """Reads and writes an attribute that hooks change: then a step is another one in each epoch."""
 
     def read(self: Any) -> Any:
         self._clock.read = True
         if name not in self._agreed:
             raise CannotStackError(f"looks at self.{name}, which a hook sets otherwise in each run")
-        return vars(self)[name]
+        own = vars(self)
+        # Before the first hook has set it, it may be the class's.
+        return own[name] if name in own else getattr(super(cls, self), name)
 
     def write(self: Any, value: Any) -> None:
         vars(self)[name] = value

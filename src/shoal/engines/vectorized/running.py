@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import nan
 from typing import Any
@@ -156,10 +157,20 @@ class Running:
         if self.hooks.call(names, self.stack, self.live, self.epoch, metrics):
             self.fill_rows()
 
-    def try_hooks(self, *names: str) -> None:
-        """The same for a look at the steps that come after them: their callbacks take no note of it."""
-        with callbacks_as_they_were((member.job for member in self.members), functions=False):
-            self.call_hooks(*names)
+    @contextmanager
+    def hooks_tried(self, *names: str) -> Iterator[None]:
+        """The same for a look at the steps that come after them: once it is over, nobody has taken note of it."""
+        if not self.hooks.has(names):
+            yield
+            return
+        weights = self.stack.params, *self.stack.buffers.values()
+        before = [value.clone() for value in weights]
+        with self.hooks.undone():
+            with callbacks_as_they_were((member.job for member in self.members), functions=False):
+                self.call_hooks(*names)
+            yield
+        for value, own in zip(weights, before, strict=True):
+            value.copy_(own)
 
     def fill_rows(self) -> None:
         """Let rows that have no run of their own be copies of the last one."""

@@ -45,6 +45,8 @@ class Steps:
         A step may look at those that are `agreed`; one that does is another step from now on.
         """
         template, own = self.captured["train"].module, vars(module)
+        for name in names - own.keys():
+            vars(template).pop(name, None)
         vars(template).update({name: own[name] for name in names if name in own})
         # What was traced has taken these attributes for constants.
         if names != self.hooked:

@@ -7,7 +7,8 @@ read as long as they are the same in all runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
 from shoal.step.attributes import Attributes, content
-from shoal.step.left import Left, refuse, watched
+from shoal.step.left import Left, as_before, refuse, watched
 from shoal.step.step_trainer import switch
 from shoal.step.unfit import CannotStackError
 
@@ -84,6 +85,19 @@ class Hooks:
                 if run in self._runs and self._runs[run].has(END):
                     self._runs[run].trainer.current_epoch += 1  # Lightning counts the epochs that are done by then
                     self._runs[run].run(END, stack, row, keeps=False)
+
+    def has(self, names: Sequence[str]) -> bool:
+        """Whether a run has one of these names."""
+        return any(hooks.has(names) for hooks in self._runs.values())
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Let modules, and the Trainers that hooks see, be after the block what they were before it."""
+        with ExitStack() as stack:
+            for hooks in self._runs.values():
+                stack.enter_context(hooks.undone())
+            yield
+        self._agree([member.module for member in self.members])
 
     def know(self, run: int, metrics: Mapping[str, float]) -> None:
         """Let the hooks of the next epoch know what the run has measured."""
@@ -147,6 +161,15 @@ class _RunHooks:
         """Let the run's Trainer know them."""
         found = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
         self.trainer.callback_metrics |= found
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """As `Hooks.undone` says."""
+        trainer, logged, generators = self.trainer.moved(), dict(self.logged), self._generators
+        with as_before(self.member.module):
+            yield
+        self.logged, self._generators = logged, generators
+        vars(self.trainer).update(trainer)
 
     def begin_epoch(self) -> None:
         """Log anew, and draw from the generators as they are when an epoch begins."""

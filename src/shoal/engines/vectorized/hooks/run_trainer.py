@@ -172,6 +172,11 @@ class RunTrainer:
         """Let it be there in the training, whoever asks it: hooks, or the function of a scheduler."""
         self.current_epoch, self.global_step = epoch, step
 
+    def moved(self) -> dict[str, Any]:
+        """What has changed of it since the training began, as it is now."""
+        found = {name: each for name, each in vars(self).items() if name in _MOVING}
+        return {name: dict(each) if isinstance(each, dict) else each for name, each in found.items()}
+
     def validates(self, *, now: bool) -> None:
         """Let it say whether it validates."""
         self.state.stage = RunningStage.VALIDATING if now else RunningStage.TRAINING

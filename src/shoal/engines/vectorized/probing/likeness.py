@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from shoal.engines.length import n_of
 from shoal.engines.stack.gathered import for_validation, side_by_side
@@ -77,18 +77,28 @@ def _unlike(running: Running) -> dict[int, str]:
                 if 0 < len(found) < len(modules):
                     return found
         of_training = set(left.scratch)
-        running.try_hooks("on_validation_start", "on_validation_epoch_start")  # as before Lightning's sanity check
-        clock = Clock(keys=running.keys)
-        for val in clock.in_turn(for_validation([val for _, val in batches], device)):
-            n = min(2, n_of(settings.get("limit_val_batches"), len(val)))
-            for number, batch in enumerate(val.epoch(0, end=n, dtype=dtype)):
-                clock.set(0, number, 0)
-                found = probe(running.stack, running.steps.val, modules, batch, clock, rows=some if number else None)
-                if found:
-                    return found
+        # As before Lightning's sanity check.
+        with running.hooks_tried("on_validation_start", "on_validation_epoch_start"):
+            found = _unlike_in_validation(running, some)
+        if found:
+            return found
         # What a validation sets, the steps of the training must not look at: they were taken without knowing that.
         if left.scratch > of_training:
             running.steps.forget()
             (batch,), clock = train.epoch(0, end=1, dtype=dtype), Clock(keys=running.keys)
             return probe(running.stack, running.steps.train, modules, batch, clock, rows=some)
+    return {}
+
+
+def _unlike_in_validation(running: Running, some: Sequence[int]) -> dict[int, str]:
+    """The same of the validation alone; `some` are the runs whose second batch is looked at."""
+    modules, dtype = [member.module for member in running.members], running.stack.params.dtype
+    sources = [running.members[run].job.sources() for run in running.filled]
+    limit, clock = running.members[0].job.trainer.get("limit_val_batches"), Clock(keys=running.keys)
+    for val in clock.in_turn(for_validation([val for _, val in sources], running.stack.device)):
+        for number, batch in enumerate(val.epoch(0, end=min(2, n_of(limit, len(val))), dtype=dtype)):
+            clock.set(0, number, 0)
+            found = probe(running.stack, running.steps.val, modules, batch, clock, rows=some if number else None)
+            if found:
+                return found
     return {}
