@@ -70,7 +70,7 @@ class Attributes:
 def marks(value: object, known: frozenset[int] = frozenset()) -> Any:
     """Something that is equal to itself as long as an object holds what it held; objects of known numbers count not."""
     kind = type(value)
-    return (kind, value) if kind in _SIMPLEST else _mark(value, set(known))
+    return (kind, value) if kind in _SIMPLEST else _mark(value, dict.fromkeys(known))
 
 
 def content(value: Any) -> Any:
@@ -150,7 +150,7 @@ class _This:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _mark(value: Any, seen: set[int]) -> Any:
+def _mark(value: Any, seen: dict[int, Any]) -> Any:
     if isinstance(value, float):
         # As digits: NaN is equal to itself then, and -0.0 is not 0.0.
         return float, value.hex()
@@ -161,7 +161,8 @@ def _mark(value: Any, seen: set[int]) -> Any:
         return _This(value), found
     if id(value) in seen or len(seen) > SEARCHED or isinstance(value, _NOT_LOOKED_INTO):
         return _This(value)
-    seen.add(id(value))
+    # Kept, so that no other object takes its number: a view of a graph's edges is made for who asks, and gone at once.
+    seen[id(value)] = value
     if isinstance(value, Mapping):
         return [(_mark(key, seen), _mark(item, seen)) for key, item in value.items()]
     if isinstance(value, CONTAINERS):
