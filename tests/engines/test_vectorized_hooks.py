@@ -219,7 +219,9 @@ def test_a_callback_whose_hooks_are_lightnings_needs_a_trainer_of_its_own() -> N
 def test_what_a_hook_of_the_beginning_does_is_named_before_the_first_epoch() -> None:
     running = Running([Member.of(job(hooked.FreezesAtOnce, seed, n=20)) for seed in (0, 1)])
 
-    why = "on_train_start of FreezesAtOnce changes which parameters are trained"
+    why = (
+        "on_train_start of FreezesAtOnce changes which parameters are trained: a group whose lr is 0 keeps its weights"
+    )
     assert unlike_alone(running) == {0: why, 1: why}
 
 
@@ -232,7 +234,10 @@ def test_a_callback_with_hooks_of_batches_trains_alone() -> None:
 
     made = job(hooked.Fitted, 0, Watches())
 
-    assert why_alone(made, made.module()) == "callbacks.0 (Watches) has on_train_batch_end, which a stack does not call"
+    assert why_alone(made, made.module()) == (
+        "callbacks.0 (Watches) has on_train_batch_end, which a stack does not call: "
+        "what it does fits into training_step, or into a hook of the epoch's end"
+    )
 
 
 def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +247,7 @@ def test_runs_that_are_slower_in_a_stack_than_alone_say_so_with_the_figures(monk
     monkeypatch.setattr(timing, "shortest", lambda do, tries: next(figures))
 
     assert timing.slower(running) == (
-        "an epoch takes 21.0 ms a run in a stack of 4, and 5.6 ms alone; another sweep.block may do better"
+        "an epoch takes 21.0 ms a run in a stack of 4, and 5.6 ms alone: another sweep.block may do better"
     )
     assert timing.slower(running) is None
 
@@ -269,7 +274,8 @@ def test_a_run_whose_hooks_a_sanity_check_calls_trains_alone() -> None:
 
     assert why_alone(made, made.module()) is None
     assert why_alone(checked, made.module()) == (
-        "trainer.num_sanity_val_steps=1 calls on_validation_start of Follows before the training"
+        "trainer.num_sanity_val_steps=1 calls on_validation_start of Follows before the training: "
+        "with trainer.num_sanity_val_steps=0 it stacks"
     )
 
 
@@ -289,7 +295,8 @@ def test_a_callback_that_cannot_be_copied_has_its_run_train_alone() -> None:
     reason = stack_of_one.unlike_lightning(job(hooked.Fitted, 0, callback))
 
     assert reason == (
-        "callbacks.0 (Follows) cannot be copied, so that its hooks cannot be tried: cannot pickle '_thread.lock' object"
+        "callbacks.0 (Follows) cannot be copied for a try of its hooks (cannot pickle '_thread.lock' object): "
+        "a file, a lock or a connection can be opened anew by a hook, and closed by it"
     )
 
 

@@ -192,8 +192,8 @@ def test_a_step_has_the_number_of_each_batch_however_it_uses_it(use: str) -> Non
         ({"logs": lambda module, stage, loss, number: module.log("a", loss, on_epoch=not number)}, "other arguments"),
         ({"logs": lambda module, stage, loss, number: module.log("a", module.layer)}, "a state of its own"),
         ({"fits": lambda loss, number: loss if number == 0 else None}, "returns no loss"),
-        ({"fits": lambda loss, number: loss * float(loss) if number else loss}, ".item()"),
-        ({"logs": lambda module, stage, loss, number: stage == "val" and module.log("a", float(loss))}, ".item()"),
+        ({"fits": lambda loss, number: loss * float(loss) if number else loss}, "value as a number"),
+        ({"logs": lambda module, stage, loss, number: stage == "val" and module.log("a", float(loss))}, "as a number"),
     ],
 )
 def test_what_a_stack_cannot_follow_is_seen_before_it_trains(wrong: dict[str, Any], words: str) -> None:

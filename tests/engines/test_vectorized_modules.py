@@ -75,10 +75,10 @@ def test_what_a_module_shares_is_one_row_of_a_stack_and_saved_once(workdir: Path
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Item", "jobs 0-1: own_modules.py:{} takes a tensor's value with .item()"),
-        ("ItemLater", "jobs 0-1: own_modules.py:{} takes a tensor's value with .item()"),
-        ("Branches", "own_modules.py:{} branches on a tensor's value"),
-        ("Draws", "training_step (own_modules.py:{}) draws from a global random generator"),
+        ("Item", "jobs 0-1: own_modules.py:{}, `loss.item()`, takes a tensor's value with .item()"),
+        ("ItemLater", "jobs 0-1: own_modules.py:{}, `loss.item()`, takes a tensor's value with .item()"),
+        ("Branches", "own_modules.py:{}, `loss > 1`, branches on a tensor's value"),
+        ("Draws", "training_step (own_modules.py:{}, `random.random()`) draws from a global random generator"),
         ("Freezes", "alone  jobs 0-1: on_train_epoch_start of Freezes changes which parameters are trained"),
         ("Recurrent", "an LSTM gains nothing in a stack"),
         ("OptimizesOddly", "alone: 0-1: Counting gives other weights in a stack than alone"),

@@ -251,7 +251,7 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
         (TakesItem, "takes a tensor's value with .item()"),
         (Branches, "branches on a tensor's value"),
         (Compares, "asks whether tensors are equal"),
-        (Draws, "draws random numbers without a key"),
+        (Draws, "draws random numbers in a way that is the same for all runs"),
         (WritesData, "writes by .data"),
         (Recomputes, "recomputes for its backward pass"),
         (TakesList, "takes values out of a tensor"),
@@ -470,7 +470,7 @@ def test_runs_whose_layers_have_hooks_share_a_stack() -> None:
     [
         (Recurrent(), SGD(), "an LSTM gains nothing in a stack"),
         (ByHand(), SGD(), "optimizes by hand"),
-        (Hooked(), SGD(), "Hooked has its own on_after_backward, which a stack does not call"),
+        (Hooked(), SGD(), ") has its own on_after_backward, which a stack does not call"),
         (Idle(), SGD(), None),
         (Plain(), SGD(), None),
     ],

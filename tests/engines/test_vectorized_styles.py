@@ -142,4 +142,4 @@ def test_a_reason_names_the_line_of_the_package_that_a_module_is_made_of() -> No
 
     within = raised.value.with_traceback(raised.value.__traceback__.tb_next)  # without this test's own line
 
-    assert reason(within, styled.Annealed()).startswith("activations.py:2 branches on a tensor's value")
+    assert reason(within, styled.Annealed()).startswith("activations.py:2 needs a tensor's value")

@@ -75,7 +75,7 @@ def test_runs_whose_steps_use_their_logger_train_alone_and_it_says_why(
 
     assert [each.status for each in sweep.runs] == [Status.COMPLETED] * 2
     assert all("mine/loss" in written(each.path).Tags()["scalars"] for each in sweep.runs)
-    assert "uses self.logger, which is each run's own" in capsys.readouterr().err
+    assert "uses self.logger, one writer for each run: self.log writes" in capsys.readouterr().err
 
 
 def test_without_an_event_file_that_is_said_once(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from shoal.engines.vectorized.signature import PER_RUN, plain
 from shoal.step.captured import standing_before
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import AS_BUFFER, CannotStackError
 
 Differing = Mapping[str, Any]
 """By name True, or of a mapping what differs in it."""
@@ -181,7 +181,7 @@ class _View(Mapping[Any, Any]):
         return len(self._values[0])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise CannotStackError(f"changes self.{self._path}")
+        raise CannotStackError(f"changes self.{self._path}", AS_BUFFER)
 
     __setitem__ = __setattr__
 

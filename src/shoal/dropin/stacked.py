@@ -23,7 +23,7 @@ from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.engines.stack.stack import SMALLEST, Stack
 from shoal.engines.stack.steady import steady
-from shoal.engines.stack.stepping import begun_anew, fitted
+from shoal.engines.stack.stepping import OTHERS, begun_anew, fitted
 from shoal.engines.stack.update import Update
 from shoal.engines.vectorized.probing.probe import probe
 from shoal.seeding import generators_restored
@@ -63,7 +63,7 @@ class Stacked:
         # Tried as before its first step: what an object that has stepped keeps is of other parameters than are tried.
         rule = fitted(begun_anew(first.own) if members[0].stepped else first.own, first.own.weights)
         if rule.asks:
-            raise UnfitError(f"{first.own.called} asks for the loss again within a step")
+            raise UnfitError(f"{first.own.called} asks for the loss again within a step", OTHERS)
         heat, self._guard = Heat(patience=PATIENCE), Guard()
         self._guard.exact = True
         modules = [each.module for each in fits]

@@ -61,9 +61,14 @@ class Attributes:
         """
         for (path, name), in_place in self.differing():
             if path:
-                raise CannotStackError(f"changes self.{path}.{name}, which a step may look at")
+                raise CannotStackError(
+                    f"changes self.{path}.{name}, which a step may look at",
+                    "as an attribute of the module itself it may",
+                )
             if self._gives_samples and in_place and not _is_simple(vars(self.module)[name]):
-                raise CannotStackError(f"changes self.{name}, of which its samples may be made")
+                raise CannotStackError(
+                    f"changes self.{name}, of which its samples may be made", "its data loaders can be a DataModule's"
+                )
             self.changed.add(name)
 
 

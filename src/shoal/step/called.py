@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from shoal.step.silenced import UPSTREAM
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import AFTERWARDS, CannotStackError
 
 _TIMES = """
     time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns thread_time
@@ -27,16 +27,17 @@ _TIMES = """
 _TIME = frozenset(_TIMES.split())
 _NOW = frozenset({"now", "utcnow", "today"})
 _SEEDS = frozenset({"manual_seed", "set_state", "seed", "graphsafe_set_state"})
-DRAWS = "draws from a global random generator: torch's functions draw for each run apart in a stack"
+_APART = "torch's functions draw for each run apart in a stack"
+DRAWS = "draws from a global random generator", _APART
 _PACKAGES = "sqlite3 h5py tables lmdb zarr duckdb psycopg2 psycopg pymongo redis socket _socket"
 _KEEPING = frozenset(_PACKAGES.split())
 """Packages whose objects keep, or send, what they are told."""
 
 
 @contextmanager
-def called() -> Iterator[list[str]]:
+def called() -> Iterator[list[tuple[str, str]]]:
     """Refuse such calls, in this thread; gives what was refused."""
-    refused = list[str]()
+    refused = list[tuple[str, str]]()
     if sys.getprofile() is not None:  # somebody profiles the program, and there is only one
         yield refused
         return
@@ -46,10 +47,10 @@ def called() -> Iterator[list[str]]:
         if event == "c_call":
             what = _refused(function, frame)
         elif event == "call" and frame.f_globals.get("__name__", "").partition(".")[0] in _KEEPING:
-            what = _WORDS["keeps"].format(frame.f_globals["__name__"])
+            what = _words("keeps", frame.f_globals["__name__"])
         if what:
             refused.append(what)
-            raise CannotStackError(what)
+            raise CannotStackError(*what)
 
     sys.setprofile(told)
     try:
@@ -58,23 +59,28 @@ def called() -> Iterator[list[str]]:
         sys.setprofile(None)
 
 
-def _refused(function: Any, frame: FrameType) -> str | None:
+def _refused(function: Any, frame: FrameType) -> tuple[str, str] | None:
     """What a function does that is called there, in words, where a stack cannot follow it."""
     owner, name = function.__self__, function.__name__
     kind = _kind(owner if isinstance(owner, type) else type(owner), getattr(owner, "__name__", ""), name)
     if kind is None or owner is not _GENERATORS.get(kind, owner) or _is_anothers(frame, kind):
         return None
-    return _WORDS[kind].format(f"{getattr(owner, '__name__', type(owner).__name__)}.{name}")
+    return _words(kind, f"{getattr(owner, '__name__', type(owner).__name__)}.{name}")
+
+
+def _words(kind: str, name: str) -> tuple[str, str]:
+    does, instead = _WORDS[kind]
+    return does.format(name), instead
 
 
 _GENERATORS: dict[str, Any] = {"seeds": torch.default_generator, "draws": random._inst}
 """The ones that all of a program shares; of others it is seen that they hold something else afterwards."""
 _WORDS = {
-    "time": "reads a clock ({}), once for all steps of a stack: without that it stacks",
-    "seeds": "sets torch's random generator ({}): in a stack each run's draws follow from its seed and the step alone",
+    "time": ("reads a clock ({}), once for all steps of a stack", "hooks of an epoch's beginning and end can read it"),
+    "seeds": ("sets torch's random generator ({})", "without that each run's draws follow from its seed and the step"),
     "draws": DRAWS,
-    "bytes": "draws random numbers of the system's ({}): torch's functions draw for each run apart in a stack",
-    "keeps": "calls {}, once for all steps of a stack: a hook of the epoch's end is called for each run",
+    "bytes": ("draws random numbers of the system's ({})", _APART),
+    "keeps": ("calls {}, once for all steps of a stack", AFTERWARDS),
 }
 
 

@@ -32,7 +32,7 @@ from shoal.step.recurrent import own_weights
 from shoal.step.step_trainer import StepTrainer, switch
 from shoal.step.stepped import Outcome, Tensors
 from shoal.step.transferred import forms_of, n_samples, transferred
-from shoal.step.unfit import AS_BUFFER, CannotStackError
+from shoal.step.unfit import AS_BUFFER, BY_ITSELF, OWN_NAME, CannotStackError
 from shoal.tasks.precision import new_tensors
 
 
@@ -59,13 +59,13 @@ class _Catching:
         try:
             found = entries(self._stage, given, self._clock.loader)
         except NotLoggableError as error:
-            raise CannotStackError(str(error)) from None
+            raise CannotStackError(*error.args) from None
         if isinstance(value, Metric):
             self._fills.metrics.log(value, found, self._clock.loader)
             return
         # Lightning would count both calls in the mean; a step gives one value for each name.
         if any(key in self._caught for key in found):
-            raise CannotStackError(f"logs {name} more than once")
+            raise CannotStackError(f"logs {name} more than once", OWN_NAME)
         self._caught |= {key: (value, entry) for key, entry in found.items()}
         if given["batch_size"] not in (None, self._n_samples):
             weight = given["batch_size"], Entry("last", shown=False)
@@ -86,19 +86,28 @@ class _Catching:
     @property
     def trainer(self) -> Any:
         if self._trainer is None:
-            raise CannotStackError("uses self.trainer")
+            raise CannotStackError("uses self.trainer", "self.current_epoch and self.global_step are known in a stack")
         return StepTrainer(self._trainer, self._clock, self._stage)
 
     @property
     def logger(self) -> NoReturn:
-        raise CannotStackError("uses self.logger, which is each run's own")
+        raise CannotStackError(
+            "uses self.logger, one writer for each run",
+            "self.log writes for each run of a stack, and a hook of the epoch's end may use self.logger",
+        )
 
     loggers = logger
 
     def optimizers(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise CannotStackError("optimizes by hand")
+        raise CannotStackError(
+            "asks for its optimizer or scheduler, which a stack steps for all runs at once",
+            "the learning rate is logged as lr, and a hook of the epoch's end may look at self.trainer.optimizers",
+        )
 
-    manual_backward = lr_schedulers = optimizers
+    lr_schedulers = optimizers
+
+    def manual_backward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise CannotStackError("takes its gradient by hand", BY_ITSELF)
 
 
 @cache
@@ -124,7 +133,9 @@ def _looking(cls: type[nn.Module], name: str) -> tuple[Any, Any]:
     def read(self: Any) -> Any:
         self._clock.read = True
         if name not in self._agreed:
-            raise CannotStackError(f"looks at self.{name}, which a hook sets otherwise in each run")
+            raise CannotStackError(
+                f"looks at self.{name}, which a hook sets otherwise in each run", "a buffer may differ"
+            )
         own = vars(self)
         # Before the first hook has set it, it may be the class's.
         return own[name] if name in own else getattr(super(cls, self), name)
@@ -259,7 +270,7 @@ class CapturedStep:
             latest = self.fills.latest(told())
         for name, value in named.items() if self.closely else ():
             if vars(value) and marks(vars(value)) != tags.get(name):
-                raise CannotStackError(f"changes an attribute of {name.removeprefix('module.')}: {AS_BUFFER}")
+                raise CannotStackError(f"changes an attribute of {name.removeprefix('module.')}", AS_BUFFER)
         self._note({name: entry for name, (_, entry) in caught.items()}, clock.loader)
         logged = {name: _scalar(name, value, params) for name, (value, _) in caught.items()}
         buffers = dict(zip(new, after, strict=True))
@@ -272,9 +283,9 @@ class CapturedStep:
         """Remember how to read what was logged, and of which data loader it is."""
         for name, entry in found.items():
             if self.entries.setdefault(name, entry) != entry:
-                raise CannotStackError(f"logs {name} with other arguments than before")
+                raise CannotStackError(f"logs {name} with other arguments than before", OWN_NAME)
             if self._loaders.setdefault(name, loader) != loader:
-                raise CannotStackError(f"logs {name} of several data loaders: each needs a name of its own")
+                raise CannotStackError(f"logs {name} of several data loaders", OWN_NAME)
 
     @contextmanager
     def _observed(self, batch: Any, clock: Clock, device: torch.device) -> Iterator[dict[str, tuple[Any, Entry]]]:
@@ -298,29 +309,48 @@ class CapturedStep:
                 del module.__dict__[name]
         if set_on_class:
             name = f"{cls.__qualname__}.{set_on_class[0]}"
-            raise CannotStackError(f"changes {name}, which is no attribute of its module: {AS_BUFFER}")
+            raise CannotStackError(f"changes {name}, which is no attribute of its module", AS_BUFFER)
 
     def _loss(self, output: Any, params: Tensors) -> Tensor:
-        output = known(output.get("loss") if isinstance(output, Mapping) else output)
+        output = known(output.get("loss", output) if isinstance(output, Mapping) else output)
         if self.stage == "val":
             self.gives_loss = isinstance(output, Tensor) and output.numel() == 1
             # A mapping gives the same tensors whatever a step returns: zero stands for none.
             return output.reshape(()) if self.gives_loss else next(iter(params.values())).new_zeros(())
         if not isinstance(output, Tensor):
-            raise CannotStackError("returns no loss")
+            raise CannotStackError(
+                f"returns no loss but {_told(output)}",
+                "a tensor with its gradient, alone or as `loss` in a dictionary, is one",
+            )
         if output.numel() != 1:
-            raise CannotStackError("returns a loss that is not a single number")
+            raise CannotStackError("returns a loss that is not a single number", "its mean() or sum() is one")
         return output.reshape(())
+
+
+def _told(output: Any) -> str:
+    """What a step has returned, in words."""
+    if isinstance(output, Mapping):
+        return f"a dictionary of {', '.join(map(str, output)) or 'nothing'}"
+    return "None" if output is None else f"a {type(output).__name__}"
 
 
 def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
     value = known(value)
     if isinstance(value, Mapping):
-        raise CannotStackError(f"logs {name}, which holds several values: log_dict gives each a name of its own")
+        raise CannotStackError(f"logs {name}, which holds several values", "log_dict gives each a name of its own")
     if isinstance(value, nn.Module):
-        raise CannotStackError(f"logs {name}, which is a metric with a state of its own")
+        raise CannotStackError(
+            f"logs {name}, a module with a state of its own", "a number or a metric of torchmetrics is logged"
+        )
     if not isinstance(value, Tensor):
-        return torch.tensor(float(value), dtype=torch.float64)
+        return torch.tensor(_number(name, value), dtype=torch.float64)
     if value.numel() != 1:
-        raise CannotStackError(f"logs {name}, which is not a single number")
+        raise CannotStackError(f"logs {name}, which is not a single number", "its mean() or max() is one")
     return value.detach().reshape(())
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise CannotStackError(f"logs {name}, a {type(value).__name__}", "numbers and tensors are logged") from None

@@ -76,8 +76,8 @@ def _n_true(flags: Tensor) -> int:
     counts = [int(runs.sum())] if place is None else runs.movedim(place, 0).flatten(1).sum(1).tolist()
     if len(set(counts)) > 1:
         raise CannotStackError(
-            "makes a tensor whose shape depends on values, another one in each run: a product with the mask has a "
-            "fixed one"
+            "makes a tensor whose shape depends on values, another one in each run",
+            "a product with the mask has a fixed one",
         )
     return int(counts[0])
 

@@ -106,7 +106,7 @@ class Fills:
         leaves, spec = pytree.tree_flatten(pytree.tree_map(known, value))
         if any(_holds_tensor(leaf) for leaf in leaves):
             raise CannotStackError(
-                f"keeps an object with tensors in self.{attribute}: in a dictionary they can be kept"
+                f"keeps an object with tensors in self.{attribute}", "in a dictionary they can be kept"
             )
         constant = [None if isinstance(leaf, Tensor) else _value(leaf) for leaf in leaves]
         item = Item(attribute, how, spec, constant)
@@ -149,7 +149,8 @@ class _Watched(list[Any]):
         """What was appended."""
         if self._read and (self._appended or self._hooked):
             raise CannotStackError(
-                f"looks at self.{self._name}, which {'a hook changes' if self._hooked else 'it fills'}"
+                f"looks at self.{self._name}, which {'a hook changes' if self._hooked else 'it fills'}",
+                "a hook of the epoch's end may look at it, and a step at a buffer",
             )
         return self._appended
 
@@ -166,6 +167,8 @@ class _Watched(list[Any]):
         return super().__getitem__(place)
 
     def _changes(self, *_: Any) -> NoReturn:
-        raise CannotStackError(f"changes self.{self._name}")
+        raise CannotStackError(
+            f"changes self.{self._name} otherwise than by append", "a hook of the epoch's end can clear it"
+        )
 
     clear = pop = insert = remove = sort = reverse = __setitem__ = __delitem__ = __iadd__ = _changes  # type: ignore[assignment]

@@ -81,7 +81,7 @@ class Left:
             left = (place for place, _ in attributes.differing()) if attributes else ()
             new = next((place for place in left if place not in self.scratch and place not in self.constants), None)
         if new:
-            raise CannotStackError(f"changes {shown(new)}: {AS_BUFFER}")
+            raise CannotStackError(f"changes {shown(new)}", AS_BUFFER)
 
     def noticing(self, module: nn.Module) -> AbstractContextManager[None]:
         """Behind the gradient of a step of the module: who tries a step overrides it."""
@@ -117,7 +117,7 @@ def refuse(place: Place) -> NoReturn:
     Raises:
         CannotStackError: in any case.
     """
-    raise CannotStackError(f"looks at {shown(place)}, which an earlier step has set")
+    raise CannotStackError(f"looks at {shown(place)}, which an earlier step has set", AS_BUFFER)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _BEGINNINGS = {"mean": 0.0, "sum": 0.0, "max": -torch.inf, "min": torch.inf, "la
 
 
 class NotLoggableError(ValueError):
-    """A call of `self.log` that Lightning refuses."""
+    """A call of `self.log` that Lightning refuses: what it does, and what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,11 @@ def entries(stage: Stage, given: Mapping[str, Any], loader: int | None = None) -
     by_epoch = not trains if given["on_epoch"] is None else bool(given["on_epoch"])
     reduction, shown = _reduction(name, given["reduce_fx"]), given["logger"] is not False
     if not (by_step or by_epoch):
-        raise NotLoggableError(f"logs {name} neither by step nor by epoch")
+        raise NotLoggableError(
+            f"logs {name} neither by step nor by epoch", "one of on_step and on_epoch has to be True"
+        )
     if given["add_dataloader_idx"] and "/dataloader_idx_" in name:
-        raise NotLoggableError(f"logs {name}, with the number of a data loader in the name")
+        raise NotLoggableError(f"logs {name}, with the number of a data loader in the name", "Lightning adds it itself")
     of_loader = "" if loader is None or not given["add_dataloader_idx"] else f"/dataloader_idx_{loader}"
     if not (by_step and by_epoch):
         return {f"{name}{of_loader}": Entry(reduction if by_epoch else "last", shown)}
@@ -121,4 +123,6 @@ def _reduction(name: str, given: Any) -> Reduction:
         return _REDUCTIONS[given.lower() if isinstance(given, str) else given]
     # TypeError comes of what cannot be hashed: Lightning knows no such reduction either.
     except (KeyError, TypeError):
-        raise NotLoggableError(f"logs {name} with a reduce_fx that Lightning does not know") from None
+        raise NotLoggableError(
+            f"logs {name} with a reduce_fx that Lightning does not know", "mean, sum, min and max are known"
+        ) from None

@@ -167,7 +167,10 @@ class Mapped:
         if self.unreached is None:
             self.unreached = found.unreached
         elif self.unreached != found.unreached:
-            raise CannotStackError("reaches other parameters with its gradient than before: torch leaves the rest")
+            raise CannotStackError(
+                "reaches other parameters with its gradient than before",
+                "a term that is multiplied by 0 where it does not count reaches the same ones in every step",
+            )
         return found
 
     def anew(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:

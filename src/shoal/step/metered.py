@@ -15,7 +15,7 @@ from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.logged import Stage, arguments, in_dictionary
 from shoal.step.stepped import Outcome, Tensors
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import AS_BUFFER, AS_PART, OWN_NAME, CannotStackError
 
 MARK = "\0metric."
 """Begins the name of a metric's state among the buffers."""
@@ -51,7 +51,7 @@ class MeteredStep(CapturedStep):
         with self._mapped_along(given) as values:
             outcome = super().__call__(params, own, batch, clock)
             if self.fills.items:
-                raise CannotStackError(f"fills self.{self.fills.items[0].attribute}")
+                raise CannotStackError(f"fills self.{self.fills.items[0].attribute}", AS_BUFFER)
             new = {name: _state(self._parts, name) for name in given}
         return outcome._replace(buffers={**outcome.buffers, **new}, logged={**outcome.logged, **values})
 
@@ -85,14 +85,14 @@ class MeteredStep(CapturedStep):
         if not self.updates:
             self.updates = counts
         elif self.updates != counts:
-            raise CannotStackError("does not update the same metrics each time")
+            raise CannotStackError("does not update the same metrics each time", "each step has to update all of them")
 
     def _log(self, values: dict[str, Tensor]) -> Callable[..., None]:
         def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
             given = arguments(self.module, name, value, *args, **kwargs)
             settings = {key: each for key, each in given.items() if key not in ("self", "name", "value")}
             if self.calls.setdefault(name, settings) != settings:
-                raise CannotStackError(f"logs {name} with other arguments than before")
+                raise CannotStackError(f"logs {name} with other arguments than before", OWN_NAME)
             if isinstance(value, Metric):
                 self.metrics[name] = self._path(name, value)
                 if settings["on_step"] or (settings["on_step"] is None and self.stage == "train"):
@@ -110,11 +110,13 @@ class MeteredStep(CapturedStep):
         for path, part in self._parts.items():
             if part is metric:
                 return str(path)
-        raise CannotStackError(f"logs {name}, which is a metric that is no part of the module")
+        raise CannotStackError(f"logs {name}, which is a metric that is no part of the module", AS_PART)
 
     def _need(self, name: str, values: Mapping[str, Tensor]) -> None:
         if f"{BATCH}{self.metrics[name]}" not in values:
-            raise CannotStackError(f"logs {name} by step, a metric whose value for a batch is no single number")
+            raise CannotStackError(
+                f"logs {name} by step, a metric whose value for a batch is no single number", "on_epoch=True logs it"
+            )
 
 
 def states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
@@ -128,7 +130,9 @@ def states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
         for state in part._defaults:
             value = getattr(part, state)
             if not isinstance(value, Tensor):
-                raise CannotStackError(f"has a metric, {path}, that keeps all it is given")
+                raise CannotStackError(
+                    f"has a metric, {path}, that keeps all it is given", "given thresholds or bins, most keep sums"
+                )
             found[f"{MARK}{path}.{state}"] = value.detach()
     return found
 
@@ -154,7 +158,7 @@ def _drop_unlogged(values: dict[str, Tensor], metrics: Mapping[str, str]) -> Non
 def _prepare(part: Any, path: str, counts: dict[str, int], values: dict[str, Tensor], *, mapped: bool) -> None:
     """Have a metric compute with tensors alone."""
     if any(isinstance(child, Metric) for child in part.children()):
-        raise CannotStackError(f"has a metric, {path}, that is made of others")
+        raise CannotStackError(f"has a metric, {path}, that is made of others", "each by itself is followed")
     kind, own = type(part), vars(part)
     if mapped:  # these look at values, which alone they have been seen to bear
         own |= {name: value for name, value in (("nan_strategy", "disable"), ("validate_args", False)) if name in own}
@@ -178,7 +182,9 @@ def _prepare(part: Any, path: str, counts: dict[str, int], values: dict[str, Ten
         return value
 
     def refused(*_: Any, **__: Any) -> None:
-        raise CannotStackError(f"computes or resets {path}, a metric, within a step")
+        raise CannotStackError(
+            f"computes or resets {path}, a metric, within a step", "logged as an object it is read and reset by itself"
+        )
 
     own |= {"update": update, "forward": forward, "compute": refused, "reset": refused}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.step.logged import Entry
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import AS_PART, CannotStackError
 
 Call = Callable[[str, Any], None]
 """Told the path of a metric's method, and the arguments that it is called with."""
@@ -52,9 +52,12 @@ class Metrics:
     def log(self, value: Metric, found: dict[str, Entry], loader: int | None = None) -> None:
         """Take note that a step logs a metric, under these names, of one of several data loaders."""
         if id(value) not in self._paths:
-            raise CannotStackError("logs a metric that is no part of its module")
+            raise CannotStackError("logs a metric that is no part of its module", AS_PART)
         if self._loaders.setdefault(self._paths[id(value)], loader) != loader:
-            raise CannotStackError(f"logs {next(iter(found))}, a metric that another data loader has filled as well")
+            raise CannotStackError(
+                f"logs {next(iter(found))}, a metric that another data loader has filled as well",
+                "each data loader needs a metric of its own",
+            )
         self.logged |= {name: (self._paths[id(value)], entry) for name, entry in found.items()}
 
     def values(self, module: nn.Module) -> dict[str, float]:
@@ -90,16 +93,20 @@ class OfBatch:
             kind.update(metric, *args, **metric._filter_kwargs(**kwargs))
             found = kind.compute(metric)
         except Exception as error:  # the method of a class of anybody's
-            raise CannotStackError(f"takes what {kind.__name__} gives for a batch, which looks at values") from error
+            raise CannotStackError(
+                f"takes what {kind.__name__} gives for a batch, which looks at values", _AS_OBJECT
+            ) from error
         finally:
             own.clear()
             own.update(before)
         if not isinstance(found, Tensor):
-            raise CannotStackError(f"takes what {kind.__name__} gives for a batch, which is not a single number")
+            raise CannotStackError(
+                f"takes what {kind.__name__} gives for a batch, which is not a single number", _AS_OBJECT
+            )
         return found
 
     def _used(self, *_: Any) -> NoReturn:
-        raise CannotStackError(f"computes with what {type(self._metric).__name__} gives for a batch")
+        raise CannotStackError(f"computes with what {type(self._metric).__name__} gives for a batch", _AS_OBJECT)
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _used
     __float__ = __int__ = __bool__ = __lt__ = __gt__ = __le__ = __ge__ = __getitem__ = __len__ = __iter__ = _used
@@ -111,6 +118,7 @@ class OfBatch:
         self._used()
 
 
+_AS_OBJECT = "update() and self.log with the metric itself stack"
 _UNCHECKED = {"nan_strategy": "disable", "validate_args": False}
 """Settings of a metric that looks at no values."""
 
@@ -148,5 +156,7 @@ def _number(name: str, metric: Any, entry: Entry) -> float:
     # What the last `forward` gave is the value of the last batch; `compute` gives that of the epoch.
     found = metric._forward_cache if entry.reduction == "last" else metric.compute()
     if found is None:
-        raise CannotStackError(f"logs {name}, a metric that has no value of a batch")
+        raise CannotStackError(
+            f"logs {name}, a metric that has no value of a batch", "on_epoch=True logs that of an epoch"
+        )
     return float(found)

@@ -19,7 +19,7 @@ from shoal.step.called import DRAWS, called
 from shoal.step.held import UNSHOWN, leaf, named
 from shoal.step.reach import Reach
 from shoal.step.silenced import silenced
-from shoal.step.unfit import AS_BUFFER, CannotStackError
+from shoal.step.unfit import AFTERWARDS, AS_BUFFER, CannotStackError
 
 
 @dataclass
@@ -51,21 +51,21 @@ def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, tr
     files = [(path, file, _position(file)) for path, file in _files(module, before)]
     # What checks types draws from Python's: where its calls are not heard, nothing is known of who has.
     drawn = _generators(python=not hears and "beartype" not in sys.modules)
-    listening: AbstractContextManager[list[str]] = called() if hears else nullcontext([])
+    listening: AbstractContextManager[list[tuple[str, str]]] = called() if hears else nullcontext([])
     with silenced() as refused, listening as more:
         yield
     for what in (*refused, *more):  # by an error that the step itself has caught
-        raise CannotStackError(what)
+        raise CannotStackError(*what)
     if not traced and _generators(python=drawn[0] is not None) != drawn:
-        raise CannotStackError(DRAWS)
+        raise CannotStackError(*DRAWS)
     if dict(os.environ) != environment:
         os.environ.clear()
         os.environ.update(environment)
-        raise CannotStackError("changes os.environ")
+        raise CannotStackError("changes os.environ", AFTERWARDS)
     for path, file, position in files:
         if _position(file) != position:
             _cut(file, position)
-            raise CannotStackError(f"writes to {path}, a file")
+            raise CannotStackError(f"writes to {path}, a file", AFTERWARDS)
     _see(module, form, before, made=hears)
 
 
@@ -101,7 +101,7 @@ def _see(module: nn.Module, form: Any, before: Reach, *, made: bool) -> None:
         # As if nobody had tried any: the first time was a trial, too.
         trials.first.put_back()
         done = f"{'changes' if again else 'fills'} {what.partition(UNSHOWN)[0]}"
-        raise CannotStackError(f"{done}, which is no attribute of its module: {AS_BUFFER}")
+        raise CannotStackError(f"{done}, which is no attribute of its module", AS_BUFFER)
 
 
 def _files(module: nn.Module, outside: Reach) -> Iterator[tuple[str, io.IOBase]]:

@@ -145,7 +145,8 @@ def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _no_gradient(value: Tensor, *_: Any) -> NoReturn:
     raise CannotStackError(
-        "looks at the gradient that the step before has left (.grad), which no stack keeps: without that it stacks"
+        "looks at the gradient that the step before has left (.grad), which no stack keeps",
+        "its norm is logged by itself, and trainer.gradient_clip_val clips it",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import AFTERWARDS, CannotStackError
 
 UPSTREAM = ("torch", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "shoal", "builtins")
 """Packages that may do what the engine knows of."""
@@ -31,15 +31,15 @@ _SINKS = (
 
 
 @contextmanager
-def silenced() -> Iterator[list[str]]:
+def silenced() -> Iterator[list[tuple[str, str]]]:
     """Refuse to print, to log, to change files and to begin processes, in this thread; gives what was refused."""
-    me, refused = threading.get_ident(), list[str]()
+    me, refused = threading.get_ident(), list[tuple[str, str]]()
 
     def refusing(genuine: Callable[..., Any], what: str, applies: Callable[..., bool]) -> Callable[..., Any]:
         def asked(*args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() == me and applies(*args, **kwargs):
-                refused.append(what)
-                raise CannotStackError(what)
+                refused.append((what, AFTERWARDS))
+                raise CannotStackError(what, AFTERWARDS)
             return genuine(*args, **kwargs)
 
         return asked

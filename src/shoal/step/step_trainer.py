@@ -29,7 +29,7 @@ class StepTrainer:
         vars(self).update(own, validating=not trains, evaluating=not trains)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise CannotStackError(f"sets self.trainer.{name}: a hook of the epoch's end can stop a run")
+        raise CannotStackError(f"sets self.trainer.{name}", "a hook of the epoch's end can stop a run by should_stop")
 
     def __getattr__(self, name: str) -> Any:
         if name in self._CONSTANT.split():
@@ -39,8 +39,14 @@ class StepTrainer:
         if name == "global_step":
             return self._clock.step
         if name in ("optimizers", "lr_scheduler_configs"):
-            raise CannotStackError(f"looks at self.trainer.{name}, each run's own: the learning rate is logged as lr")
-        raise CannotStackError(f"looks at self.trainer.{name}, which is each run's own")
+            raise CannotStackError(
+                f"looks at self.trainer.{name}, which a stack has none of in a step",
+                "the learning rate is logged as lr",
+            )
+        raise CannotStackError(
+            f"looks at self.trainer.{name}, which a stack has none of in a step",
+            "a hook of the epoch's end may look at callback_metrics, optimizers and loggers there",
+        )
 
 
 _modes: WeakKeyDictionary[nn.Module, _ModuleMode] = WeakKeyDictionary()

@@ -55,7 +55,9 @@ class Stepped(NamedTuple):
         if self.presumed is not None and not all(
             held or not trains for held, trains in zip(self.presumed.tolist(), active, strict=True)
         ):
-            raise CannotStackError("asks whether its numbers are finite, and they are not")
+            raise CannotStackError(
+                "asks whether its numbers are finite, and they are not", "a lower learning rate may keep them finite"
+            )
 
 
 def leaves(batch: Any, keys: tuple[Tensor, ...]) -> list[Any]:

@@ -26,7 +26,9 @@ def transferred(module: pl.LightningModule, batch: Any, loader: int) -> Any:
             device = [module.device] if name == "transfer_batch_to_device" else []
             found = getattr(module, name)(found, *device, loader)
     if found is not batch and n_samples(found) != n_samples(batch):
-        raise CannotStackError("has a hook that gives a batch of another number of samples")
+        raise CannotStackError(
+            "has a hook that gives a batch of another number of samples", "a data set or a step can leave some out"
+        )
     return found
 
 

@@ -38,7 +38,7 @@ def text(value: Unlooked) -> str:
 
 def _look(self: Unlooked, *_: Any) -> NoReturn:
     raise CannotStackError(
-        f"looks at {self._where}, which differs from batch to batch: as a tensor of each batch it could"
+        f"looks at {self._where}, which differs from batch to batch", "as a tensor of each batch it could"
     )
 
 

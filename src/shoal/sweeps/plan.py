@@ -20,15 +20,18 @@ from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.hooks.hooked import begun
 from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.probing import failure_words
-from shoal.engines.vectorized.signature import Signature, difference, signature, unstackable
+from shoal.engines.vectorized.signature import Signature, difference, instead_of, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
 from shoal.record import Checkpoint, EarlyStopping, GradientNorm, LearningRate, Progress
 from shoal.step.captured import CapturedStep
+from shoal.step.unfit import sentence
 
 SMALLEST = 8
 """Runs of a block at least, where a stack is cut only to give every process something to do."""
 PER_RUN = frozenset({"_target_", "gradient_clip_val", "gradient_clip_algorithm"})
 """Settings of the Trainer that may differ within a stack."""
+_BY_EPOCH = "averages after each epoch's training steps, by the mean or a decay, stack"
+_WITHOUT = "without it its runs stack, and hooks of a callback of your own at the ends of epochs are called in a stack"
 KNOWN = (Checkpoint, LearningRate, GradientNorm, Progress, EarlyStopping, lightning.EarlyStopping)
 """Callbacks whose work a stack does itself."""
 
@@ -116,30 +119,38 @@ class Plan:
 def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     """Why a run cannot share a stack, or None where it can, as far as can be seen without a step."""
     if job.engine == "lightning":
-        return "engine=lightning"
+        return sentence("engine=lightning trains each run by itself", "engine=vectorized stacks them")
     if not job.in_memory and job.why_without_sources:
-        return f"its samples come from data loaders: {job.why_without_sources}"
-    wrong = unsupported(job.trainer)
-    if wrong:
-        return f"a stack cannot follow {wrong}"
+        return sentence(
+            f"a stack cannot have its samples from its data loaders ({job.why_without_sources})",
+            "a DataLoader whose batches are of tensors, in tuples, lists or dictionaries, can give them",
+        )
+    if wrong := unsupported(job.trainer):
+        return wrong
     for name, callback in job.callbacks.items():
         if type(callback) in KNOWN:  # a class of the user's own may do more than its parent
             if isinstance(callback, Checkpoint) and callback.every_n_train_steps:
-                return f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch"
+                return sentence(
+                    f"callbacks.{name}.every_n_train_steps={callback.every_n_train_steps} saves within an epoch",
+                    f"with callbacks.{name}.every_n_train_steps=null it saves as an epoch ends, in a stack too",
+                )
             continue
         if isinstance(callback, WeightAveraging):
             if why := why_apart(callback, job.trainer, validates=job.validates) or _seen_averaged(job, module):
-                return f"callbacks.{name} ({type(callback).__name__}) {why}"
+                return sentence(f"callbacks.{name} ({type(callback).__name__}) {why}", _BY_EPOCH)
             continue
         if isinstance(callback, KNOWN) or upstream(callback):
-            return f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own"
+            return sentence(f"callbacks.{name} ({type(callback).__name__}) needs a Trainer of its own", _WITHOUT)
         if hook := not_called(callback):
-            return f"callbacks.{name} ({type(callback).__name__}) has {hook}, which a stack does not call"
+            return sentence(
+                f"callbacks.{name} ({type(callback).__name__}) has {hook}, which a stack does not call",
+                instead_of(hook),
+            )
     if why := _checked_before(job, module):
         return why
     for kind in (lightning.EarlyStopping, WeightAveraging):
         if sum(isinstance(callback, kind) for callback in job.callbacks.values()) > 1:
-            return f"it has several {kind.__name__} callbacks"
+            return sentence(f"it has several {kind.__name__} callbacks", "with one of them it stacks")
     return unstackable(module, job.optimizer)
 
 
@@ -149,8 +160,9 @@ def _checked_before(job: Job, module: pl.LightningModule) -> str | None:
     for owner in (*called(job.callbacks).values(), module) if asked and job.validates else ():
         for hook in hooks_of(owner):
             if hook in VALIDATION:
-                return (
-                    f"trainer.num_sanity_val_steps={asked} calls {hook} of {type(owner).__name__} before the training"
+                return sentence(
+                    f"trainer.num_sanity_val_steps={asked} calls {hook} of {type(owner).__name__} before the training",
+                    "with trainer.num_sanity_val_steps=0 it stacks",
                 )
     return None
 

@@ -140,7 +140,10 @@ class Streams:
     def _beside(self, batches: Sequence[Any], dtype: torch.dtype) -> Any:
         leaves, forms = zip(*map(pytree.tree_flatten, batches), strict=True)
         if any(form != forms[0] for form in forms[1:]):
-            raise CannotStackError("is given other values beside the tensors of a batch in each run")
+            raise CannotStackError(
+                "is given other values beside the tensors of a batch in each run",
+                "as tensors of the batch they may differ",
+            )
         every = [_in(_stacked(each), dtype).to(self.device) for each in zip(*leaves, strict=True)]
         return pytree.tree_unflatten(every, forms[0])
 
@@ -169,7 +172,7 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     if len(shapes) > 1:
         some = " and ".join([*shapes][:2])
         raise CannotStackError(
-            f"is given batches of other shapes in other runs, as {some}: filled up to one, they stack"
+            f"is given batches of other shapes in other runs, as {some}", "filled up to one shape, they stack"
         )
     return torch.stack(list(tensors))
 

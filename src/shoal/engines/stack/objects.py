@@ -163,7 +163,10 @@ class _Whole(_Part):
     def leave(self, places: Collection[int]) -> None:
         # One that tells training from evaluating moves all its parameters when it is switched, outside of any step.
         if places and hasattr(self.object, "eval"):
-            raise CannotStackError(f"does not reach all parameters with its gradient, which {self.own.called} looks at")
+            raise CannotStackError(
+                f"does not reach all parameters with its gradient, which {self.own.called} looks at",
+                "parameters that are not used can be left out of it",
+            )
 
     def _matrices(self, place: int) -> dict[str, Tensor]:
         """The state's matrices as the object sees them, of one of its groups."""

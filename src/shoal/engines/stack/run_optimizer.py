@@ -14,7 +14,7 @@ from torch import nn
 from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import rate_of
 from shoal.step.attributes import PLAIN
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import CannotStackError, sentence
 
 Group = dict[str, Any]
 """The settings of some of a run's parameters, as torch's optimizers have them."""
@@ -24,14 +24,20 @@ class StateElsewhere:
     """Stands in a run's optimizer for its state, which the stack has: a hook would find nothing there, and lose it."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise CannotStackError("asks for the state of its optimizer, which a run of a stack does not have")
+        raise CannotStackError(
+            "asks for the state of its optimizer, which a run of a stack does not have",
+            "its param_groups may be looked at",
+        )
 
     __getitem__ = __setitem__ = __delitem__ = __iter__ = __len__ = __contains__ = _refuse
     get = items = keys = values = clear = pop = popitem = setdefault = update = copy = _refuse
 
 
 class UnfitError(Exception):
-    """An optimizer that a stack cannot take its steps by; the message says why."""
+    """An optimizer that a stack cannot take its steps by; the message says why, and what to take `instead`."""
+
+    def __init__(self, does: str, instead: str) -> None:
+        super().__init__(sentence(does, instead))
 
 
 @dataclass
@@ -71,14 +77,20 @@ class RunOptimizer:
         """Of the parameters of each group that are trained, in the optimizer's order."""
         left = set(names.values()).difference(*self.names)
         if left:
-            raise UnfitError(f"{self.called} does not have {min(left)}")
+            raise UnfitError(
+                f"{self.called} does not have {min(left)}, which is trained",
+                "given all of them, or requires_grad=False of the others, it stacks",
+            )
         groups = {id(group) for group in optimizer.param_groups}
         if any(id(group) not in groups for part in self._parts for group in part.param_groups):
-            raise UnfitError(f"{self.called} is made of other optimizers, whose groups are not its own")
+            raise UnfitError(
+                f"{self.called} is made of other optimizers, whose groups are not its own",
+                "one optimizer with groups of its own stacks",
+            )
         if any(each.monitor and each.interval == "step" for each in scheduled):
-            raise UnfitError("a scheduler watches a metric at every step")
+            raise UnfitError("a scheduler watches a metric at every step", "with `interval: epoch` it stacks")
         if any(not group for group in self.params):
-            raise UnfitError(f"{self.called} has a group without parameters to train")
+            raise UnfitError(f"{self.called} has a group without parameters to train", "without that group it stacks")
         self.epochs = 0
         self.used = self.lr
         """The learning rate of the last step."""

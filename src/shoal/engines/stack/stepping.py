@@ -23,6 +23,8 @@ from shoal.step.exact.rows import same_bits
 
 STEPS = 12
 """Steps that are tried: what begins later than the first (a warm-up, a second kind of update) begins within them."""
+OTHERS = "the optimizers of torch.optim, and most others, stack"
+"""What to take where an optimizer cannot step a stack."""
 ROWS = 3
 """Runs that are tried, whose gradients are of different sizes."""
 
@@ -37,13 +39,16 @@ def fitted(own: RunOptimizer, params: Sequence[Tensor], *, accumulate: int = 1) 
         UnfitError: where no way is.
     """
     if accumulate > 1 and asks(own.optimizer):
-        raise UnfitError(f"{own.called} asks for the loss again, and that of {accumulate} batches is no step's alone")
+        raise UnfitError(
+            f"{own.called} asks for the loss again, and that of {accumulate} batches is no step's alone",
+            "trainer.accumulate_grad_batches=1 and larger batches stack",
+        )
     try:
         return _fitted(own, params)
     except UnfitError:
         raise
     except Exception as error:  # whatever an optimizer of anybody's does
-        raise UnfitError(f"{own.called} cannot step a stack: {brief(error)}") from error
+        raise UnfitError(f"{own.called} cannot step a stack ({brief(error)})", OTHERS) from error
 
 
 def _fitted(own: RunOptimizer, params: Sequence[Tensor]) -> ByObjects:
@@ -65,8 +70,8 @@ def _fitted(own: RunOptimizer, params: Sequence[Tensor]) -> ByObjects:
     before = torch_state()
     _alone(own, params, 0)
     if not torch.equal(torch_state(), before):
-        raise UnfitError(f"{own.called} draws random numbers, which would be others in a stack")
-    raise UnfitError(f"{own.called} gives other weights in a stack than alone")
+        raise UnfitError(f"{own.called} draws random numbers, which would be others in a stack", OTHERS)
+    raise UnfitError(f"{own.called} gives other weights in a stack than alone", OTHERS)
 
 
 def _ways(own: RunOptimizer, like: Tensor) -> list[ByObjects]:
@@ -122,12 +127,13 @@ def _alone(own: RunOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
         kept.append(attributes(made))
     if not called:
         raise UnfitError(
-            f"{own.called} does not call the closure that Lightning gives it, and would learn from nothing"
+            f"{own.called} does not call the closure that Lightning gives it, and would learn from nothing",
+            "its step has to call it first",
         )
     # Not from before the first: what is worked out there, as how many numbers there are, stays.
     changed = next((name for name, value in kept[0].items() if value != kept[-1].get(name)), None)
     if changed:
-        raise UnfitError(f"{own.called} counts in its attribute {changed}: what it keeps in its state goes along")
+        raise UnfitError(f"{own.called} counts in its attribute {changed}", "what it keeps in its state goes along")
     return [each.detach() for each in flat]
 
 

@@ -9,9 +9,10 @@ from pytorch_lightning.core import optimizer as lightning
 
 from shoal.engines.job import Job
 from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled, UnfitError
-from shoal.errors import brief
+from shoal.engines.vectorized.probing.failure_words import WITHOUT, one_line, place
 from shoal.optimizers import Own
 from shoal.schedulers import Horizon, scheduled
+from shoal.step.unfit import CannotStackError
 
 
 def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> RunOptimizer:
@@ -26,13 +27,26 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
         optimizers, schedulers, monitor = lightning._configure_optimizers(made)
         configs = lightning._configure_schedulers_automatic_opt(schedulers, monitor)
     except Exception as error:  # whatever a module does there; alone it may do it
-        raise UnfitError(f"{type(module).__name__}.configure_optimizers: {brief(error)}") from error
+        raise UnfitError(*_failed(error, module)) from error
     if len(optimizers) != 1:
-        raise UnfitError(f"{type(module).__name__}.configure_optimizers makes {len(optimizers)} optimizers")
+        raise UnfitError(
+            f"{_name(module)} makes {len(optimizers)} optimizers", "one optimizer with a group for each part stacks"
+        )
     scheduled = [
         Scheduled(each.scheduler, each.interval, each.frequency, _watched(each), each.strict) for each in configs
     ]
     return RunOptimizer(module, optimizers[0], scheduled)
+
+
+def _failed(error: Exception, module: pl.LightningModule) -> tuple[str, str]:
+    """What a module does there that cannot be done without a Trainer, or at all, and what to write instead."""
+    if isinstance(error, CannotStackError):
+        return f"{_name(module)} {error.does}", error.instead
+    return f"{_name(module)} raises {one_line(error)}", WITHOUT
+
+
+def _name(module: pl.LightningModule) -> str:
+    return f"{type(module).__name__}.configure_optimizers ({place(type(module), 'configure_optimizers')})"
 
 
 def _made(job: Job, module: pl.LightningModule, horizon: Horizon) -> Any:

@@ -189,7 +189,10 @@ class StackModule(pl.LightningModule):
         for name, value in judged.buffers.items() if averaged or asked else ():
             if not torch.equal(value, before[name]):
                 why = "averaged" if averaged else f"written before the training by trainer.num_sanity_val_steps={asked}"
-                raise CannotStackError(f"writes to the buffer {name}, which is {why}: without that it stacks")
+                raise CannotStackError(
+                    f"writes to the buffer {name}, which is {why}",
+                    "what is written there alone, in a validation, is followed",
+                )
 
     def on_train_epoch_end(self) -> None:
         """Tell what the runs measured, and let go those that have ended."""

@@ -19,9 +19,11 @@ from shoal.engines.stack.rates import Rate, beyond_rate
 from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.vectorized.configured import own_optimizer
 from shoal.engines.vectorized.hooks.run_trainer import RunTrainer
+from shoal.errors import shown
 from shoal.judging import Direction, Mode, way_of
 from shoal.schedulers import Horizon, TorchScheduler
 from shoal.seeding import generators_restored, seed_global
+from shoal.step.unfit import sentence
 from shoal.tasks import LightningTask
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
@@ -145,10 +147,12 @@ class Member:
 
 
 def unsupported(trainer: Mapping[str, Any]) -> str | None:
-    """The first setting of the Trainer that a stack cannot follow, as it was given; or None."""
+    """Why a stack cannot follow the settings of a Trainer, for the first that it cannot; or None."""
     for name, allowed in _EXPECTED.items():
         if name in trainer and not any(_same(trainer[name], each) for each in allowed):
-            return f"trainer.{name}={trainer[name]}"
+            known = [shown(each) for each in allowed if each is not None][:3] or ["null"]
+            given = f"trainer.{name}={shown(trainer[name])}"
+            return sentence(f"a stack cannot follow {given}", f"of trainer.{name} it can {' and '.join(known)}")
     return None
 
 

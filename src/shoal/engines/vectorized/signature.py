@@ -7,13 +7,16 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from shoal.engines.hook_names import not_called
+from shoal.engines.vectorized.probing.failure_words import place
 from shoal.optimizers import Optimizer
 from shoal.step.attributes import PLAIN
+from shoal.step.unfit import BY_ITSELF, sentence
 
 PER_RUN = frozenset(
     {"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"}
@@ -86,26 +89,65 @@ def _structural(one: Any, other: Any) -> str:
 def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     """Why a run can share a stack with no other, from what can be seen without a step; or None."""
     if not module.automatic_optimization:
-        return f"{type(module).__name__} optimizes by hand"
+        return sentence(f"{type(module).__name__} optimizes by hand (automatic_optimization = False)", BY_ITSELF)
     hook = not_called(module)
     if hook:
-        return f"{type(module).__name__} has its own {hook}, which a stack does not call"
+        where = f"{type(module).__name__} ({place(type(module), hook)})"
+        return sentence(f"{where} has its own {hook}, which a stack does not call", instead_of(hook))
     lazy = next((name for name, param in module.named_parameters() if is_lazy(param)), None)
     if lazy:
-        return f"{lazy} has the shape that its first batch asks for: a layer that is given its sizes stacks"
+        return sentence(f"{lazy} has the shape that its first batch asks for", "a layer that is given its sizes stacks")
     trained = [param for param in module.parameters() if param.requires_grad]
     if not trained:
-        return "the model has no parameters to train"
+        return sentence("the model has no parameters to train", "those with requires_grad=True are trained")
     # They lie in one matrix, which has one type.
     if len({param.dtype for param in trained}) > 1 or not trained[0].is_floating_point() or trained[0].is_complex():
-        return "the parameters are not all of one floating-point type"
+        return sentence(
+            "the parameters are not all of one floating-point type",
+            "made in one, they stack: trainer.precision chooses it",
+        )
     # A stack has its gradients from torch.func, which leaves such hooks out without a word.
     hooked = next((name for name, param in module.named_parameters() if _has_hook(param)), None)
     if hooked:
-        return f"{hooked} has a hook of its own for its gradient, which a stack does not call"
-    if any(isinstance(part, nn.LSTM) for part in module.modules()):
-        return "an LSTM gains nothing in a stack"
+        return sentence(
+            f"{hooked} has a hook of its own for its gradient, which a stack does not call",
+            "trainer.gradient_clip_val, or a term of the loss, changes gradients in a stack too",
+        )
+    for path, part in module.named_modules():
+        if isinstance(part, nn.LSTM):
+            return sentence(f"an LSTM gains nothing in a stack ({path or type(module).__name__})", "an nn.GRU does")
+        if how := _compiled(part):
+            return sentence(
+                f"{path or type(module).__name__} is compiled by {how}, for one run", "without that it stacks"
+            )
     return None
+
+
+_INSTEAD = {
+    "configure_gradient_clipping": "trainer.gradient_clip_val clips, in a stack too",
+    "optimizer_step": "a scheduler by step warms up, and trainer.accumulate_grad_batches adds up batches",
+    "lr_scheduler_step": "the schedulers of torch step by themselves",
+    "optimizer_zero_grad": "gradients are set to nothing before each step by themselves",
+    "on_before_optimizer_step": "the gradient's norm is logged by itself, and trainer.gradient_clip_val clips it",
+    "on_after_backward": "the gradient's norm is logged by itself, and trainer.gradient_clip_val clips it",
+    "backward": "the loss that training_step returns is differentiated by itself",
+    "on_save_checkpoint": "state_dict and load_state_dict keep what it needs",
+    "on_load_checkpoint": "state_dict and load_state_dict keep what it needs",
+}
+
+
+def instead_of(hook: str) -> str:
+    """What to write instead of a hook that a stack does not call."""
+    return _INSTEAD.get(hook, "what it does fits into training_step, or into a hook of the epoch's end")
+
+
+def _compiled(part: nn.Module) -> str | None:
+    """What has compiled a part of a module."""
+    if isinstance(part, torch.jit.ScriptModule):
+        return "torch.jit"
+    # By its name: its class is in a part of torch that takes a second to be imported.
+    is_one = type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+    return "torch.compile" if is_one else None
 
 
 def _has_hook(param: nn.Parameter) -> bool:

@@ -23,6 +23,7 @@ from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.logged import Stage
 from shoal.step.shortest import shortest
+from shoal.step.unfit import sentence
 
 AROUND = 3e-4
 """Seconds that a step alone takes beside forward, backward and update: what Lightning does around it."""
@@ -48,9 +49,9 @@ def slower(running: Running) -> str | None:
             alone += times * (shortest(own, TRIES) + AROUND)
     if together <= MARGIN * alone:
         return None
-    return (
-        f"an epoch takes {1e3 * together:.1f} ms a run in a stack of {n}, and {1e3 * alone:.1f} ms alone; "
-        "another sweep.block may do better"
+    return sentence(
+        f"an epoch takes {1e3 * together:.1f} ms a run in a stack of {n}, and {1e3 * alone:.1f} ms alone",
+        "another sweep.block may do better",
     )
 
 

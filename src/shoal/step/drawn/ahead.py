@@ -115,7 +115,7 @@ class DrawnAhead(_Asking):
         if not self._draws:
             raise NotDrawnError
         if self._n == len(self._draws) or self._draws[self._n] != draw:
-            raise CannotStackError(_OTHERWISE)
+            raise CannotStackError(*_OTHERWISE)
         self._n += 1
         return self._parts[self._n - 1]
 
@@ -126,10 +126,13 @@ class DrawnAhead(_Asking):
             CannotStackError: where something is left.
         """
         if self._n < len(self._draws):
-            raise CannotStackError(_OTHERWISE)
+            raise CannotStackError(*_OTHERWISE)
 
 
-_OTHERWISE = "draws other random numbers in some steps than in others"
+_OTHERWISE = (
+    "draws other random numbers in some steps than in others",
+    "drawn in every step, and chosen by torch.where, they stack",
+)
 
 
 class Ahead:

@@ -30,7 +30,9 @@ class HookLog:
         # Lightning's own table of what may be logged in each hook.
         options = _FxValidator.functions.get(self.hook)
         if options is None or given["on_step"]:
-            raise CannotStackError(f"logs {given['name']}, which Lightning allows at the end of no step there")
+            raise CannotStackError(
+                f"logs {given['name']} by step, which Lightning does not allow there", "on_epoch=True logs it"
+            )
         value = given["value"]
         if isinstance(value, Metric):
             value = value.compute()
@@ -38,7 +40,7 @@ class HookLog:
             # As in a validation: once for the epoch, whatever the hook.
             found = entries("val", {**given, "on_step": False, "on_epoch": True})
         except NotLoggableError as error:
-            raise CannotStackError(str(error)) from None
+            raise CannotStackError(*error.args) from None
         for name, entry in found.items():
             self._found.setdefault(name, (entry, []))[1].append(_kept(value))
 

@@ -251,8 +251,14 @@ class _Weights:
             CannotStackError: where it has none for a place, or is to train others than before.
         """
         now = _tensors(self.module)
-        if _kinds(now) != self.kinds:
-            raise CannotStackError("changes which parameters are trained")
+        changed = _kinds(now) != self.kinds
+        if changed and [each[:-1] for each in _kinds(now)] == [each[:-1] for each in self.kinds]:
+            raise CannotStackError("changes which parameters are trained", "a group whose lr is 0 keeps its weights")
+        if changed:
+            raise CannotStackError(
+                "has other parameters or buffers than before, or of other shapes or types",
+                "what __init__ and setup make may be written to in place",
+            )
         return not all(torch.equal(now[name], place.to(now[name].device)) for name, place in self.places.items())
 
     def give(self) -> None:

@@ -21,6 +21,7 @@ from shoal.schedulers import Horizon
 from shoal.step.attributes import marks
 from shoal.step.unfit import CannotStackError
 
+_IN_MODULE = "configure_optimizers of a LightningModule makes optimizers and schedulers that hooks may change"
 _MOVING = frozenset(
     [
         "current_epoch",
@@ -84,14 +85,19 @@ class RunTrainer:
     def __setattr__(self, name: str, value: Any) -> None:
         if self._fixed and not (name in _MOVING or name.startswith("_")):
             # Without this what a hook sets would be without effect, and nobody would be told.
-            raise CannotStackError(f"sets trainer.{name}, which is the same for all runs of a stack")
+            raise CannotStackError(
+                f"sets trainer.{name}, which is the same for all runs of a stack", "should_stop may be set for each run"
+            )
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         # copy and pickle ask for such names, and take only this error for a no.
         if name.startswith("__"):
             raise AttributeError(name)
-        raise CannotStackError(f"asks its Trainer for {name}, which a run of a stack does not have")
+        raise CannotStackError(
+            f"asks its Trainer for {name}, which a run of a stack does not have",
+            "its lengths, callback_metrics, optimizers, loggers and datamodule may be asked for",
+        )
 
     @property
     def logger(self) -> Logger | None:
@@ -149,7 +155,7 @@ class RunTrainer:
         """The schedulers of the run, and when they step."""
         if isinstance(self.rate, RunOptimizer):
             return list(self.rate.scheduled)
-        raise CannotStackError("asks for its scheduler: a stack steps all runs by a rule")
+        raise CannotStackError("asks for its scheduler, but a stack steps all runs by a rule", _IN_MODULE)
 
     @property
     def training(self) -> bool:
@@ -188,12 +194,17 @@ class RunTrainer:
             CannotStackError: where somebody has.
         """
         if self._samples is not None and marks(self.datamodule) != self._samples:
-            raise CannotStackError("changes the DataModule, which gives each run its samples")
+            raise CannotStackError(
+                "changes the DataModule, which gives each run its samples", "its own setup may make what it needs"
+            )
         own = self.rate.optimizer if isinstance(self.rate, RunOptimizer) else self._shown
         if own is not None and not isinstance(own.state, StateElsewhere):
-            raise CannotStackError("gives its optimizer another state, which no step of a stack looks at")
+            raise CannotStackError(
+                "gives its optimizer another state, which no step of a stack looks at",
+                "its param_groups may be looked at",
+            )
         if self._shown is not None and self._like() != _settings(self._shown):
-            raise CannotStackError("sets the optimizer's settings: a stack steps all runs by a rule")
+            raise CannotStackError("sets the optimizer's settings, but a stack steps all runs by a rule", _IN_MODULE)
 
     def _like(self) -> list[dict[str, Any]]:
         """The settings of the optimizer now."""

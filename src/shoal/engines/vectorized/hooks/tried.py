@@ -9,6 +9,7 @@ from typing import Any
 
 from shoal.engines.hook_names import CALLED, called
 from shoal.engines.job import Job
+from shoal.errors import first_line
 from shoal.step.unfit import CannotStackError
 
 _OF_MEMBERS = {"log", "log_dict"}
@@ -34,8 +35,10 @@ def callbacks_as_they_were(jobs: Iterable[Job], *, functions: bool = True) -> It
             kept.append((callback, copy.deepcopy(state)))
         except Exception as error:  # whatever a user's object does that is copied
             kind = type(callback).__name__
-            problem = f"callbacks.{name} ({kind}) cannot be copied, so that its hooks cannot be tried: {error}"
-            raise CannotStackError(problem) from error
+            raise CannotStackError(
+                f"callbacks.{name} ({kind}) cannot be copied for a try of its hooks ({first_line(error)})",
+                "a file, a lock or a connection can be opened anew by a hook, and closed by it",
+            ) from error
     if not functions:
         for callback, state in kept:
             vars(callback).update({key: _nothing for key in state if key in CALLED})

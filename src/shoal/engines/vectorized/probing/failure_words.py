@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import linecache
+import logging
+import re
 import traceback
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 
+from shoal.engines.vectorized.probing.torch_refusals import Refusal, refusal
 from shoal.errors import brief
 from shoal.step.captured import CapturedStep
-from shoal.step.unfit import CannotStackError
+from shoal.step.unfit import CannotStackError, sentence
+
+log = logging.getLogger(__name__)
 
 # Without models, tasks and losses: in a step of shoal's own the line that fails is one of theirs.
 _LIBRARIES = (
@@ -25,58 +31,47 @@ _UPSTREAM = tuple(
     for name in ("torch", "torchmetrics", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities")
 )
 """What a step is written with, and never where it goes wrong."""
-_SENTENCES = {
-    ("random",): "draws random numbers without a key",
-    ("dynamic shape", "nonzero"): (
-        "makes a tensor whose shape depends on values: a product with the mask has a fixed one"
-    ),
-    ("requires_grad_()", "does not require grad", "not have been used in the graph"): (
-        "has autograd differentiate within the step, or sets what is trained: torch.func.grad and jacrev differentiate "
-        "in a stack too"
-    ),
-    ("mutating directly with `.data`",): (
-        "writes by .data: copy_ under torch.no_grad() writes to a buffer, and a hook of the epoch's end to weights"
-    ),
-    ("escaped from inside", "maybe_level.has_value()"): (
-        "uses a tensor that an earlier step has left: what is kept from step to step can be a buffer of the module"
-    ),
-    ("doesn't have storage", "Tensor.numpy", "a Tensor that requires grad"): (
-        "takes values out of a tensor (numpy(), tolist()): a tensor can be logged and computed with as it is"
-    ),
-    ("setup_context", "generate_vmap_rule"): (
-        "uses an autograd.Function, or a backward hook, that cannot be mapped: with setup_context and "
-        "generate_vmap_rule = True a Function can"
-    ),
-    ("mutate a captured Tensor",): (
-        "writes to a tensor that neither the step has made nor the module has as a buffer: a buffer can be written to"
-    ),
-    ("retain_grad()",): "keeps the gradient of a tensor within the step (retain_grad): without that it stacks",
-    ("saved tensor hooks",): "recomputes for its backward pass (torch.utils.checkpoint): without that it stacks",
-    ("aten::equal",): "asks whether tensors are equal, which may be so in one run alone: their difference is a tensor",
-    ("SparseCPU", "SparseCUDA"): "has sparse gradients: with sparse=False it stacks",
-}
-"""By words of torch's message what a step does, and what to write instead."""
+_MAPPING = "/shoal/step/mapped.py"
+"""The file through which all goes that is done for the runs of a stack at once."""
+WITHOUT = "without that error its runs stack"
+"""What to write instead of what fails by itself."""
+_COMPILING = "/torch/_inductor/"
+_SHOWN = 60
+"""Letters of the user's own code that are shown at most."""
 
 
 def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep | None = None) -> str:
-    """One line: what a step does that cannot be mapped, and where; that of training unless it is given."""
-    text = str(error)
-    frame = _innermost(error)
-    where = f"{Path(frame.filename).name}:{frame.lineno}" if frame else place_of(module, step)
-    if isinstance(error, CannotStackError) and error.within:
-        return f"{error.within} ({where}) {text}" if frame else f"{error.within} {text}"
+    """A sentence: what a step does that cannot be mapped, where, and what to write instead.
+
+    It is that of training unless a step is given.
+    """
+    frame, whose = _innermost(error), step.name if step else "training_step"
+    line = _Line.of(frame) if frame else None
     if isinstance(error, CannotStackError):
-        return f"{step.name if step else 'training_step'} ({where}) {text}"
-    if ".item()" in text or "data-dependent" in text:
-        # Torch has one message for both: it only knows that a value was asked for.
-        takes = frame is not None and ".item(" in (frame.line or "")
-        if takes:
-            return f"{where} takes a tensor's value with .item(): a tensor can be logged and computed with as it is"
-        return f"{where} branches on a tensor's value: torch.where chooses without a branch"
-    for words, sentence in _SENTENCES.items():
-        if any(word in text for word in words):
-            return f"{where} {sentence}"
-    return f"{where}: {brief(error)}"
+        where = str(line) if line else "" if error.within else place_of(module, step)
+        whose = error.within or whose
+        return f"{whose} ({where}) {error}" if where else f"{whose} {error}"
+    where = f"{line}," if line and line.code else str(line or f"{whose} ({place_of(module, step)})")
+    found = refusal(str(error), line.code if line else "", line.whole if line else "")
+    if _passes(error, _COMPILING):
+        found = Refusal("calls what torch.compile has compiled", "without torch.compile it stacks")
+    if found is None and not _passes(error, _MAPPING):
+        # Its own failure, which says itself what is wrong; a run that trains alone comes upon it again.
+        return sentence(f"{where} raises {one_line(error)}", WITHOUT)
+    log.debug("a step cannot be mapped: %s", error)
+    does, instead = found or Refusal(
+        "does what torch can do for one run, and not for several at once", "written with other functions it may stack"
+    )
+    return sentence(f"{where} {does}", instead)
+
+
+def _passes(error: BaseException, file: str) -> bool:
+    return any(file in each.filename for each in traceback.extract_tb(error.__traceback__))
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says on one line, without the period that would end the sentence."""
+    return re.sub(r"[.:\s]+$", "", brief(error))
 
 
 def _innermost(error: BaseException) -> traceback.FrameSummary | None:
@@ -92,6 +87,28 @@ def _innermost(error: BaseException) -> traceback.FrameSummary | None:
     return next(reversed(own or packaged), None)
 
 
+class _Line(NamedTuple):
+    """A line of the user's own code."""
+
+    place: str
+    code: str
+    """What of it was computed, where Python knows that; else all of it."""
+    whole: str
+
+    @classmethod
+    def of(cls, frame: traceback.FrameSummary) -> _Line:
+        line = linecache.getline(frame.filename, frame.lineno or 0)
+        begin, end = frame.colno, frame.end_colno
+        one = frame.end_lineno == frame.lineno and begin is not None
+        # Python counts bytes.
+        part = line.encode()[begin:end].decode(errors="replace") if one else line
+        return cls(f"{Path(frame.filename).name}:{frame.lineno}", part.strip(), line.strip())
+
+    def __str__(self) -> str:
+        code = self.code if len(self.code) <= _SHOWN else f"{self.code[: _SHOWN - 3]}..."
+        return f"{self.place}, `{code}`" if code else self.place
+
+
 def of_mapping(error: BaseException) -> bool:
     """Whether the error comes from mapping the step over a stack, so that every run of it would fail alike."""
     # Torch has no class for these errors: they are known by their words alone.
@@ -100,14 +117,19 @@ def of_mapping(error: BaseException) -> bool:
 
 def place_of(module: pl.LightningModule, step: CapturedStep | None) -> str:
     """File and line of a module's step; that of training unless it is given, and the class where it has no file."""
-    kind: Any = type(module)  # which mypy takes for one without a hash
-    return _place(kind, step.name if step else "training_step")
+    return place(type(module), step.name if step else "training_step")
+
+
+def place(kind: Any, name: str) -> str:
+    """File and line of a function of a class; the class where it has no file."""
+    return _place(kind, name)
 
 
 @lru_cache  # each run of a stack asks for it, and its source would be read again for each
-def _place(kind: type, name: str) -> str:
+def _place(kind: Any, name: str) -> str:
+    function = inspect.unwrap(getattr(kind, name))
     try:
-        _, line = inspect.getsourcelines(getattr(kind, name))
-        return f"{Path(inspect.getfile(kind)).name}:{line}"
+        _, line = inspect.getsourcelines(function)
+        return f"{Path(inspect.getfile(function)).name}:{line}"
     except (OSError, TypeError):  # a class that was typed into an interpreter has no source
-        return kind.__name__
+        return str(kind.__name__)

@@ -33,4 +33,6 @@ class Later:
         # A list that grows, as of losses, is nothing that a step computes with; what is in it may be.
         changed = before and next((path for path in before.changed(self._before) if not self._before.grows(path)), None)
         if changed and still_alike(running.stack, running.steps.train, module, row, batch(), clock) is not None:
-            raise CannotStackError(f"looks at {changed}, which a hook changes: as an attribute of its module it may")
+            raise CannotStackError(
+                f"looks at {changed}, which a hook changes", "as an attribute of its module it may change"
+            )

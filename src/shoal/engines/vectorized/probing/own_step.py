@@ -79,6 +79,10 @@ def _differentiated(step: CapturedStep, loss: Tensor, values: Sequence[Tensor]) 
     Raises:
         CannotStackError: where hooks of its tensors leave something as well.
     """
+    if not loss.requires_grad and values:
+        raise CannotStackError(
+            "returns a loss without a gradient", "detach(), no_grad() and new tensors of its value leave it without one"
+        )
     if not step.closely:
         return torch.autograd.grad(loss, values, allow_unused=True)
     attributes = Attributes(step.module)
@@ -88,7 +92,7 @@ def _differentiated(step: CapturedStep, loss: Tensor, values: Sequence[Tensor]) 
             found = torch.autograd.grad(loss, values, allow_unused=True)
         left = next(attributes.differing(), None)
     if left:
-        raise CannotStackError(f"changes {shown(left[0])} as its gradient is taken: {AS_BUFFER}")
+        raise CannotStackError(f"changes {shown(left[0])} as its gradient is taken", AS_BUFFER)
     return found
 
 

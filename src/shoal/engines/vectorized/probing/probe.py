@@ -66,13 +66,17 @@ def probe(
     """
     looked = _Look(stack, mapped, batch, clock or Clock())
     with generators_restored():
-        refused = outside(mapped, batch, looked.clock, modules[0])
+        refused = isinstance(outside(mapped, batch, looked.clock, modules[0]), CannotStackError)
         try:
             # With all that containers hold: what is mapped is of no use outside of the mapping.
             with as_before(modules[0]), called() if refused else nullcontext():
                 result = looked.together()
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
-            return dict.fromkeys(range(len(modules)), reason(error, modules[0], looked.step))
+            # Where it fails by itself as well, that says more than what becomes of it in the mapping.
+            names = looked.order if mapped.gradients else ()
+            own = outside(mapped, batch, looked.clock, modules[0], names)
+            cause = error if own is None or isinstance(own, CannotStackError) else own
+            return dict.fromkeys(range(len(modules)), reason(cause, modules[0], looked.step))
     places = range(len(modules)) if rows is None else rows
     every, deciding = dict[int, str | None](), Deciding(modules)
     for n, row in enumerate(places):
@@ -94,10 +98,13 @@ def still_alike(
         return looked.difference(looked.together(), row, module, None)
 
 
-def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule) -> bool:
+def outside(
+    mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule, names: Sequence[str] = ()
+) -> Exception | None:
     """Take the step of the first run by itself: functions that keep what they make must not keep it from a mapping.
 
-    Gives whether it did what no stack can follow; that, and whatever else fails, will fail where it is told.
+    Gives what it failed by, as by what no stack can follow; it will fail again where that is told. The gradient is
+    taken, too, of parameters of these `names`.
     """
     assert isinstance(mapped.step, CapturedStep)
     own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
@@ -106,10 +113,10 @@ def outside(mapped: Mapped, batch: Any, clock: Clock, module: pl.LightningModule
     with as_before(module), _kept(weights), clock.alone(0, trains=mapped.gradients):
         clock.enter(0)
         try:
-            by_itself(mapped.step.like(module), own, clock, ())
+            by_itself(mapped.step.like(module), own, clock, names)
         except Exception as error:
-            return isinstance(error, CannotStackError)
-    return False
+            return error
+    return None
 
 
 class _Look:
