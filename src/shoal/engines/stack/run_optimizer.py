@@ -97,9 +97,12 @@ class RunOptimizer:
         optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
         self.begun = optimizer.state
         """What the object keeps beside its parameters before any step."""
-        optimizer.state = StateElsewhere()  # type: ignore[assignment]
         # Settings that an object has beside its groups: two runs that differ in them cannot share one.
         self._fixed = repr([attributes(each) for each in (optimizer, *self._parts)])
+
+    def hide_state(self) -> None:
+        """Let the object have no state that anybody could take for the one that the stack keeps."""
+        self.optimizer.state = StateElsewhere()  # type: ignore[assignment]
 
     @property
     def called(self) -> str:

@@ -35,7 +35,9 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
     scheduled = [
         Scheduled(each.scheduler, each.interval, each.frequency, _watched(each), each.strict) for each in configs
     ]
-    return RunOptimizer(module, optimizers[0], scheduled)
+    found = RunOptimizer(module, optimizers[0], scheduled)
+    found.hide_state()
+    return found
 
 
 def _failed(error: Exception, module: pl.LightningModule) -> tuple[str, str]:
