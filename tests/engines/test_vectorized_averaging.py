@@ -147,7 +147,10 @@ def test_a_mean_and_an_average_that_forgets_are_of_different_stacks() -> None:
     for number, kind in enumerate(["forgetting", "mean", "without buffers"]):
         plan.add(number, job(0, AVERAGES[kind]()))
 
-    assert plan.why_apart(1) == "how weights are averaged differs: (False, True) and (True, True)"
+    assert plan.why_apart(1) == (
+        "how weights are averaged differs (by a decay, buffers too and by the mean, buffers too): "
+        "runs that agree in it share a stack"
+    )
     assert len(plan.groups) == 3
 
 

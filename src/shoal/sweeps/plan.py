@@ -192,7 +192,7 @@ def _signature(job: Job, module: pl.LightningModule, own: RunOptimizer | None) -
         **signature(module, job.optimizer.in_stack, train.first()),
         **({"the optimizer": own.called, "the optimizer's groups": str(own.names)} if own else {}),
         **settings,
-        **({"how weights are averaged": (how.decay is None, how.of_buffers)} if how else {}),
+        **({"how weights are averaged": how.in_words} if how else {}),
         **{name.format("training"): value for name, value in train.key.items()},
         "the number of data loaders for validation": len(val),
         **{

@@ -14,9 +14,15 @@ from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.plan import Plan
 from shoal.sweeps.summary import spans
 
+MOST_APART = 3
+"""Reasons for several stacks that are told where a sweep begins."""
 
-def division(asked: Asked, plan: Plan, blocks: Sequence[Block], n: int) -> str:
-    """How the `n` runs that are left are divided, and why some of them train alone."""
+
+def division(asked: Asked, plan: Plan, blocks: Sequence[Block], n: int, *, most: int = MOST_APART) -> str:
+    """How the `n` runs that are left are divided, why not all share a stack, and why some of them train alone.
+
+    Of more than `most` reasons for several stacks the others are counted.
+    """
     done = len(asked.jobs) - n
     stacks = [block for block in blocks if block.stacked]
     alone = len(blocks) - len(stacks)
@@ -25,12 +31,23 @@ def division(asked: Asked, plan: Plan, blocks: Sequence[Block], n: int) -> str:
     parts = [f"{runs} in {counted(len(stacks), 'stack')}"] if stacks else []
     parts += [f"{alone} alone"] if alone else []
     lines = [f"sweep {asked.folder.path}: {counted(n, 'run')}{kept}: {', '.join(parts) or 'nothing to do'}"]
+    lines += _groups(plan, most)
     reasons: dict[str, list[int]] = {}
     # By reason: hundreds of runs mostly share one or two.
     for number, reason in plan.alone.items():
         reasons.setdefault(reason, []).append(number)
     lines += [f"  alone: {spans(numbers)}: {reason}" for reason, numbers in reasons.items()]
     return "\n".join(lines)
+
+
+def _groups(plan: Plan, most: int) -> list[str]:
+    """In what the groups differ from the first."""
+    reasons: dict[str, list[int]] = {}
+    for i in range(1, len(plan.groups)):
+        reasons.setdefault(plan.why_apart(i) or "", []).extend(plan.groups[i].numbers)
+    told = [f"  apart: {spans(numbers)}: {reason}" for reason, numbers in reasons.items()]
+    left = sum(len(numbers) for numbers in [*reasons.values()][most:])
+    return [*told[:most], *([f"  apart: {left} more, of which sweep.dry_run=true says why"] if left else [])]
 
 
 def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n: int) -> str:
@@ -42,10 +59,8 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
         for number, job in ledger.jobs.items()
         if job.hash in asked.jobs
     ]
-    lines = [*rows, division(asked, plan, blocks, n)]
+    lines = [*rows, division(asked, plan, blocks, n, most=len(plan.groups))]
     lines += [f"  stack: {spans(block.numbers)}" for block in blocks if block.stacked]
-    # From the second on: each says in what it differs from the first.
-    lines += [f"  group {i}: {plan.why_apart(i)}" for i in range(1, len(plan.groups))]
     found = estimated(blocks, asked.n_workers)
     lines += [f"  alone: {spans(sorted(numbers))}: {reason}" for reason, numbers in found.apart.items()]
     return "\n".join([*lines, found.in_words(asked.n_workers)])

@@ -39,6 +39,11 @@ class Averaging:
         return self.callback._use_buffers
 
     @property
+    def in_words(self) -> str:
+        """By which formula it averages, and what: as all runs of a stack do."""
+        return f"by {'the mean' if self.decay is None else 'a decay'}{', buffers too' if self.of_buffers else ''}"
+
+    @property
     def key(self) -> str:
         """What the callback's state is called in a checkpoint."""
         return self.callback.state_key

@@ -60,10 +60,15 @@ def signature(
         STRUCTURE: classes,
         "the optimizer": _name(type(optimizer)),
         "the task's class": _name(type(getattr(module, "task", None))),
-        "the batch's shape": tuple((tuple(x.shape), str(x.dtype)) for x in leaves if isinstance(x, Tensor)),
+        "the batch's shape": ", ".join(_form(leaf) for leaf in leaves if isinstance(leaf, Tensor)),
         **shapes,
         **parts,
     }
+
+
+def _form(value: Tensor) -> str:
+    """Shape and type of a tensor, as `10x1 float32`."""
+    return f"{'x'.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
 
 
 def difference(one: Signature, other: Signature) -> str | None:
@@ -71,19 +76,32 @@ def difference(one: Signature, other: Signature) -> str | None:
     for name in [*one, *(name for name in other if name not in one)]:
         if one.get(name) != other.get(name):
             if name == STRUCTURE:
-                return f"{name} differs{_structural(one[name], other[name])}"
-            return f"{name} differs: {_shown(one.get(name))} and {_shown(other.get(name))}"
+                return sentence(f"{name} differs {_structural(one[name], other[name])}", _shared_by(name))
+            return sentence(f"{name} differs ({_shown(one.get(name))} and {_shown(other.get(name))})", _shared_by(name))
     return None
 
 
+def _shared_by(name: str) -> str:
+    """Which runs share a stack, of what is called so."""
+    if name.startswith((STRUCTURE, "the shape of ", "the type of ", "whether ")):
+        return "networks of one form share a stack"
+    if "batch" in name or "samples" in name:
+        return "runs with batches of one form, and as many, share a stack"
+    if "optimizer" in name:
+        return "runs with one optimizer, its groups of the same parameters, share a stack"
+    if "." in name and not name.startswith("trainer."):
+        return "what its class names in per_run may differ in a stack"
+    return "runs that agree in it share a stack"
+
+
 def _structural(one: Any, other: Any) -> str:
-    """The first part in which two modules differ, as `: model.1 is ReLU and Tanh`."""
+    """The first part in which two modules differ, as `(model.1 is ReLU and Tanh)`."""
     classes, others = dict(one), dict(other)
     for path in dict.fromkeys([*classes, *others]):
         if classes.get(path) != others.get(path):
             found, meant = (names.get(path, "not there") for names in (classes, others))
-            return f": {path or 'it'} is {found} and {meant}"
-    return " in the order of its parts"
+            return f"({path or 'it'} is {found} and {meant})"
+    return "in the order of its parts"
 
 
 def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
