@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ class Layer(nn.Module):
         dropout: int = 0.1,  # type: ignore[assignment]
         name: str = None,  # type: ignore[assignment]  # noqa: RUF013
         layers: Sequence[Any] = (),
+        scales: list[Tensor] | None = None,
+        named: dict[str, tuple[Tensor, int]] | None = None,
+        either: Tensor | list[Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -59,6 +63,23 @@ def test_what_is_given_by_place_is_checked_as_what_has_a_name() -> None:
     assert build({"_target_": "math.hypot", "_args_": [3.0], "_partial_": True}, "model")(4.0) == 5.0
 
 
+class Whole(pl.LightningModule):
+    """Takes any number of sizes."""
+
+    def __init__(self, first: int, *further: int) -> None:
+        super().__init__()
+        self.sizes = (first, *further)
+
+
+def test_a_module_that_takes_any_number_of_values_is_given_them_by_place() -> None:
+    task = build(
+        {"_target_": "shoal.tasks.LightningTask", "module": {"_target_": f"{__name__}.Whole", "_args_": [1, 2, 3]}},
+        "task",
+    )
+
+    assert task.module().sizes == (1, 2, 3)
+
+
 def test_what_a_partial_node_gives_by_place_comes_first() -> None:
     power = build({"_target_": "own_modules.power", "_args_": [2.0], "_partial_": True}, "model")
 
@@ -85,6 +106,15 @@ def test_a_list_is_a_tensor_where_one_is_wanted() -> None:
     assert build({"_target_": "torch.tensor", "data": [1, 2]}, "model").dtype == torch.int64
 
 
+def test_lists_within_lists_and_dictionaries_are_tensors_where_wanted() -> None:
+    made = given(size=1, scales=[[1, 2], []], named={"a": [[3], 4]}, either=[[1], [2]])
+
+    assert [each.tolist() for each in made["scales"]] == [[1.0, 2.0], []]
+    assert made["named"] == {"a": (torch.tensor([3.0]), 4)}
+    assert [each.tolist() for each in made["either"]] == [[1.0], [2.0]]
+    assert given(size=1, either=[1, 2])["either"].tolist() == [1.0, 2.0]
+
+
 def test_a_list_is_given_where_what_is_like_an_array_is_wanted() -> None:
     assert given(size=1, channels=[4, 2])["channels"] == [4, 2]
 
@@ -107,6 +137,8 @@ def test_an_annotation_that_its_default_contradicts_allows_the_default() -> None
         ({"size": 1, "activation": "torch.relo"}, "there is no torch.relo; did you mean torch.relu?"),
         ({"size": 1, "activation": "relu"}, "must be a class or function, as module.Name"),
         ({"size": 1, "scale": ["a"]}, "must be a list of numbers or null"),
+        ({"size": 1, "scales": [["a"]]}, "must be a list of a list of numbers or null"),
+        ({"size": 1, "named": {"a": [[1], 2, 3]}}, "for each name or null"),
         ({"size": 1, "layers": [{"_target_": "torch.nn.Lineer"}]}, r"model.layers\[0\]._target_.*did you mean"),
         ({"size": 1, "norm": {"_target_": "torch.nn.ReLU"}}, "does not give what norm must be"),
     ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -92,13 +93,45 @@ def names_callable(annotation: Any, value: Any) -> bool:
     return isinstance(value, str) and "." in value and any(map(_is_callable, _alternatives(annotation)))
 
 
-def wants_tensor(annotation: Any, value: Any) -> bool:
-    """Whether a value is a list that can only be meant for the tensor that its annotation wants."""
-    if not isinstance(value, list):
-        return False
+def with_tensors(value: Any, annotation: Any) -> Any:
+    """The same as `coerced`, with a tensor for each list that can only be meant for one, at whatever depth.
+
+    Raises:
+        NotAllowedError: where the annotation does not allow the value.
+    """
+    if not isinstance(value, list | dict):
+        return coerced(value, annotation)
     kinds = list(_alternatives(annotation))
-    listed = any(isinstance(kind, type) and issubclass(kind, Sequence) for kind in map(_origin, kinds))
-    return not listed and any(map(_is_tensor, kinds))
+    for kind in filter(_holds_tensors, kinds):
+        with suppress(NotAllowedError):
+            return _filled(value, kind)
+    # A list that could be another kind's stays a list: `Tensor | Sequence[int]`.
+    others = [_origin(kind) for kind in kinds if not _holds_tensors(kind)]
+    listed = any(isinstance(kind, type) and issubclass(kind, Sequence) for kind in others)
+    if isinstance(value, list) and not listed and any(map(_is_tensor, kinds)):
+        return tensor(value)
+    return coerced(value, annotation)
+
+
+def _holds_tensors(kind: Any) -> bool:
+    """Whether it is a kind of list or dictionary with tensors in it."""
+    within = [part for each in get_args(kind) for part in _alternatives(each)]
+    return any(_is_tensor(part) or _holds_tensors(part) for part in within)
+
+
+def _filled(value: list[Any] | dict[str, Any], kind: Any) -> Any:
+    """A list or a dictionary of this kind, its tensors made."""
+    origin, parts = _origin(kind), get_args(kind)
+    if isinstance(value, dict) and issubclass(origin, Mapping):
+        return {name: with_tensors(each, parts[-1]) for name, each in value.items()}
+    if isinstance(value, dict) or not issubclass(origin, Collection) or issubclass(origin, Mapping):
+        raise NotAllowedError(str(kind))
+    # `tuple[Tensor, Tensor]` says each, and all other kinds one for all.
+    each_kind = parts if origin is tuple and Ellipsis not in parts else parts[:1] * len(value)
+    if len(each_kind) != len(value):
+        raise NotAllowedError(str(kind))
+    made = [with_tensors(each, part) for each, part in zip(value, each_kind, strict=True)]
+    return tuple(made) if origin is tuple else made
 
 
 def tensor(values: list[Any]) -> Any:
@@ -196,7 +229,7 @@ def _kind(kind: Any) -> str:
         return _joined(word for part in parts for word in (choices(part) or [in_words(part)]))
     if origin in (tuple, list, Sequence) and parts:
         return _sequence(parts)
-    if origin is Mapping and parts:
+    if origin in (dict, Mapping) and parts:
         return f"{in_words(parts[1])} for each name"
     return _NOUNS.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"
 

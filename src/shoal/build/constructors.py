@@ -265,7 +265,7 @@ def _factory(node: Any, key: str, kind: type) -> Callable[[], Any]:
         hint = f"it is one of {other}, which was imported before shoal: import shoal first" if other else None
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"is not a {kind.__name__}", hint=hint)
     # Now, though it is built later: what is wrong with it is told before anything trains.
-    checked(node, key, made)
+    called(node, key, made)
     return functools.partial(build, node, key)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from shoal.build.annotations import NotAllowedError, choices, coerced, in_words, tensor, wants_tensor
+from shoal.build.annotations import NotAllowedError, choices, coerced, in_words, with_tensors
 from shoal.errors import ConfigError, nearest, shown
 
 
@@ -17,7 +17,7 @@ def setting(value: Any, key: str, annotation: Any, example: Callable[[], str]) -
         ConfigError: where the annotation does not allow it.
     """
     try:
-        return tensor(value) if wants_tensor(annotation, value) else coerced(value, annotation)
+        return with_tensors(value, annotation)
     except NotAllowedError:
         words = choices(annotation)
         guess = nearest(str(value), words) if words else None
