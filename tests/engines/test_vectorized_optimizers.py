@@ -89,6 +89,23 @@ class Normed(torch.optim.Optimizer):
                 param.sub_(param.grad / (param.grad.norm() + 1e-6), alpha=group["lr"] / self.state[param]["n"])
 
 
+class Counted(torch.optim.Optimizer):
+    """Keeps its count of steps beside no parameter, as MADGRAD does."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        _called(closure)
+        n = self.state.setdefault("n", torch.tensor([0]))  # type: ignore[call-overload]
+        for group in self.param_groups:
+            for param in group["params"]:
+                self.state[param].setdefault("sum", torch.zeros_like(param)).add_(param.grad)
+                param.sub_(self.state[param]["sum"], alpha=group["lr"] / (int(n) + 1))
+        n += 1
+
+
 class Both(Together):
     """Has an optimizer for the matrices, and one for the rest."""
 
@@ -118,8 +135,9 @@ APART: dict[str, tuple[Any, dict[str, Any]]] = {
     "Adafactor": (torch.optim.Adafactor, {}),
     "Normed": (Normed, {}),
     "Delayed": (Delayed, {}),
+    "Counted": (Counted, {}),
 }
-CHOSEN = ["NAdam", "Both", "Averaged", "Normed", "Delayed"]
+CHOSEN = ["NAdam", "Both", "Averaged", "Normed", "Delayed", "Counted"]
 
 
 def own(name: str) -> RunOptimizer:

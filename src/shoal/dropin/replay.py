@@ -22,10 +22,12 @@ def weights(fit: LightningFit, trained: Trained) -> None:
     for param, grad in zip(params, trained.grads, strict=True):
         param.grad = grad
     own = fit.own.optimizer.state
-    for param, state in zip(params, trained.state, strict=True):
+    for param, state in zip(params, trained.state, strict=False):
         # SGD without momentum keeps nothing, and its checkpoints list no parameters then.
         if state or param in own:
             own[param] = state
+    beside_none: Any = trained.state[len(params) :]
+    own.update(*beside_none)
     buffers(fit, trained.train)
     fit.versions = fit.now()
 

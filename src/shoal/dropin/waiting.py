@@ -116,8 +116,7 @@ class LightningFit:
     def now(self) -> Hashable:
         """Which tensors the module and the state of its optimizer are, and how often each of them was changed."""
         # Torch counts the writes to a tensor: nothing need be copied to see a change.
-        state = [value for each in self.own.optimizer.state.values() for value in each.values()]
-        every = [*self.module.parameters(), *self.module.buffers(), *state]
+        every = [*self.module.parameters(), *self.module.buffers(), *pytree.tree_leaves(dict(self.own.optimizer.state))]
         return tuple((id(each), each._version) for each in every if isinstance(each, Tensor))
 
     def steps(self, batches: int) -> list[int]:
@@ -193,7 +192,7 @@ class Trained:
     params: list[Tensor]
     grads: list[Tensor]
     state: list[dict[str, Any]]
-    """Of the optimizer, for each parameter."""
+    """Of the optimizer, for each parameter; behind those what it keeps beside none."""
     randomness: Tensor | None
     """Where torch's generator is after the last step, where the steps draw."""
     train: Passed

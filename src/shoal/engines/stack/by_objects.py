@@ -86,3 +86,8 @@ class ByObjects(Rule[None]):
             return value.to(example.dtype).reshape(example.shape).clone()
         # A count that was an int to the object is one again, as its formulas expect.
         return type(example)(value.item())
+
+
+def common(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What an object keeps in its state beside no parameter, as MADGRAD its count of steps."""
+    return {name: value for name, value in state.items() if not isinstance(name, Tensor | int)}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.by_objects import ByObjects, common
 from shoal.engines.stack.closures import Losses, stepped
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.run_optimizer import RunOptimizer
@@ -202,6 +202,8 @@ class _Apart(_Part):
         # Nothing is kept before the first step: the list is empty then.
         for param, state in zip(flat, self.stack.kept[first], strict=False):
             self.object.state[param] = dict(state)
+        beside_none: Any = self.stack.kept[first][len(flat) :]
+        self.object.state.update(*beside_none)
 
     def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
         parts = iter(layout.parts(matrix[self.first]))
@@ -221,7 +223,8 @@ class _Apart(_Part):
         if self.stack.active[self.first]:
             super().keep()
             flat = [param for group in self.params for param in group]
-            self.stack.kept[self.first] = [dict(self.object.state[param]) for param in flat]
+            kept = [dict(self.object.state[param]) for param in flat]
+            self.stack.kept[self.first] = [*kept, common(self.object.state)]
 
 
 def _parameter(value: Tensor, grad: Tensor) -> nn.Parameter:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.averaging import Averages, Averaging
-from shoal.engines.stack.by_objects import ByObjects
+from shoal.engines.stack.by_objects import ByObjects, common
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.moving import copied
 from shoal.engines.stack.parameter_layout import Layout
@@ -62,7 +62,8 @@ class Stack:
     own: list[RunOptimizer] = field(default_factory=list)
     """The optimizer of each row, where its own object steps it and not a rule."""
     kept: list[list[dict[str, Any]]] = field(default_factory=list)
-    """For each row the state that its own object keeps beside each parameter, where that is not in `state`."""
+    """For each row the state that its own object keeps beside each parameter, where that is not in `state`, and then
+    what it keeps beside none. Nothing before the first step."""
     averages: Averages | None = None
     """Those of the weights, where the runs are judged by them."""
 
@@ -200,7 +201,7 @@ class Stack:
             if name in weights:
                 value[row].copy_(weights[name])
 
-    def optimizer_state(self, row: int) -> dict[int, Any]:
+    def optimizer_state(self, row: int) -> dict[Any, Any]:
         """The "state" of the state dict that the run's torch optimizer would have: copies."""
         if self.own:
             return self._own_state(row)
@@ -211,7 +212,7 @@ class Stack:
         """Why a run needs no further step, where its optimizer says so."""
         return why_stopped(self.kept[row]) if self.own else self.rule.stopped(self.state, row)
 
-    def load_optimizer_state(self, row: int, state: Mapping[int, Mapping[str, Any]], *, steps: int) -> None:
+    def load_optimizer_state(self, row: int, state: Mapping[Any, Any], *, steps: int) -> None:
         """Take over the "state" of a torch optimizer's state dict, and the steps it has done."""
         self.steps[row] = steps
         if self.own:
@@ -248,7 +249,7 @@ class Stack:
         if self.averages:
             self.averages.load_state_dict(saved["averages"])
 
-    def _own_state(self, row: int) -> dict[int, Any]:
+    def _own_state(self, row: int) -> dict[Any, Any]:
         """The state of the run's own object; none before its first step."""
         assert isinstance(self.rule, ByObjects)
         own = self.own[row]
@@ -258,14 +259,15 @@ class Stack:
             found = self.rule.of_params(parts, self.state, row, [len(each) for each in own.names])
         else:
             found = pytree.tree_map_only(Tensor, copied, copy.deepcopy(self.kept[row]))
-        return {number: state for number, state in zip(own.places, found, strict=False) if state}
+        beside_none = found[len(own.places) :]
+        return {**{number: each for number, each in zip(own.places, found, strict=False) if each}, **dict(*beside_none)}
 
-    def _load_own_state(self, row: int, state: Mapping[int, Mapping[str, Any]]) -> None:
+    def _load_own_state(self, row: int, state: Mapping[Any, Any]) -> None:
         assert isinstance(self.rule, ByObjects)
         own = self.own[row]
         given = [dict(state.get(number, {})) for number in own.places]
         if not self.rule.whole:
-            self.kept[row] = self._taken(given)
+            self.kept[row] = self._taken([*given, common(state)])
             return
         groups = [place for place, names in enumerate(own.names) for _ in names]
         # A state of one column is a number of the run: `columns_of` names it, below.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shoal.engines.stack.by_objects import ByObjects, Kinds
+from shoal.engines.stack.by_objects import ByObjects, Kinds, common
 from shoal.engines.stack.clipping import GradientLimits
 from shoal.engines.stack.closures import asks
 from shoal.engines.stack.objects import Objects
@@ -107,6 +107,7 @@ def _alone(own: RunOptimizer, params: Sequence[Tensor], row: int) -> list[Tensor
     for param, old in zip(flat, own.weights, strict=True):
         begun = own.begun.get(old, {})  # which it may have before any step
         made.state[param].update({name: _placed(value, param) for name, value in begun.items()})
+    made.state.update(copy.deepcopy(common(own.begun)))
     _training(made)
     called, kept = False, list[dict[str, Any]]()
     for grads in steps:
@@ -204,7 +205,10 @@ def _training(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def _kinds(own: RunOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
-    """What the object keeps beside a parameter, by group; None where that is neither matrices nor single numbers."""
+    """What the object keeps beside a parameter, by group; None where that is neither matrices nor single numbers.
+
+    None also for one that keeps something beside no parameter.
+    """
     # Of this shape only what is kept number by number is (3, 2); sums over rows or columns and the like are not.
     groups = [[nn.Parameter(torch.ones(3, 2, dtype=like.dtype, device=like.device))] for _ in own.names]
     try:
@@ -213,6 +217,8 @@ def _kinds(own: RunOptimizer, like: Tensor) -> tuple[Kinds, ...] | None:
             param.grad = torch.ones_like(param)
         made.step()
     except (RuntimeError, ValueError):  # it wants parameters of a certain shape
+        return None
+    if common(made.state):
         return None
     found = [{name: _kind(value) for name, value in made.state[param].items()} for [param] in groups]
     if any(kind is Ellipsis for each in found for kind in each.values()):
