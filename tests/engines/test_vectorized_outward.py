@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import contextvars
 import csv
 import ctypes
 import datetime
@@ -48,6 +49,7 @@ LOG = logging.getLogger("a program's own")
 HEARD: list[int] = []
 FILE = io.StringIO()
 OWN = SimpleNamespace(n=0)
+BETA: contextvars.ContextVar[float] = contextvars.ContextVar("beta", default=0.0)
 
 
 def _tell_a_board() -> None:
@@ -74,6 +76,8 @@ def _print_in_vain() -> None:
         (lambda: Path("left").mkdir(), "changes files"),
         (lambda: subprocess.run(["true"]), "begins a process"),
         (lambda: os.environ.update(LEFT="there"), "changes os.environ"),
+        (lambda: setattr(torch, "left", 1), "changes torch.left"),
+        (lambda: BETA.set(1.0), "changes the context variable beta"),
         (_tell_a_board, "tells EventFileWriter something past self.log"),
     ],
 )
@@ -89,6 +93,8 @@ def test_what_a_step_would_leave_outside_of_its_module_is_refused(
 
     assert list(tmp_path.iterdir()) == []
     assert "LEFT" not in os.environ
+    assert not hasattr(torch, "left")
+    assert BETA.get() == 0.0
     assert capsys.readouterr().out == ""
     assert caplog.text == ""
 
@@ -132,6 +138,8 @@ MEMORY = mmap.mmap(-1, 8)
 NUMBER = ctypes.c_int(0)
 ARRAY = array.array("d", [0.0])
 NUMBERS = numpy.zeros(4000)
+MANY = numpy.zeros((200, 1000))
+TURNED = MANY.T.copy().T
 NESTED = {"of": [{"n": 0}]}
 COUNT = _counting()
 TURNS = itertools.cycle([1, 2])
@@ -140,6 +148,7 @@ GENERATOR = random.Random(0)
 DRAWS = numpy.random.default_rng(0)
 SEEN: dict[int, int] = {}
 TENSOR = torch.zeros(3)
+LARGE = torch.zeros(1 << 18)
 OWN_LOCALS = threading.local()
 OWN_LOCALS.n = 0
 
@@ -153,6 +162,9 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "NUMBER": (lambda: setattr(NUMBER, "value", NUMBER.value + 1), lambda: NUMBER.value),
     "ARRAY": (_add(ARRAY, 0), lambda: ARRAY[0]),
     "NUMBERS": (_add(NUMBERS, 1), lambda: NUMBERS[1]),
+    "MANY": (_add(MANY, (150, 7)), lambda: MANY.sum()),
+    "TURNED": (_add(TURNED, (199, 999)), lambda: TURNED.sum()),
+    "LARGE": (lambda: LARGE.add_(1), lambda: LARGE.sum().item()),
     "NESTED['of'][0]['n']": (_add(NESTED["of"][0], "n"), lambda: NESTED["of"][0]["n"]),
     "COUNT's n": (COUNT, lambda: COUNT.__closure__[0].cell_contents),  # type: ignore[attr-defined]
     "TURNS": (lambda: next(TURNS), lambda: 0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import os
 import random
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from shoal.step.called import DRAWS, called
 from shoal.step.held import UNSHOWN, leaf, named
 from shoal.step.reach import Reach
+from shoal.step.shared import Shared
 from shoal.step.silenced import silenced
 from shoal.step.unfit import AFTERWARDS, AS_BUFFER, CannotStackError
 
@@ -47,7 +47,7 @@ def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, tr
         CannotStackError: where it prints, logs, writes a file, draws from Python's or NumPy's generator, or changes a
             second time what lies outside.
     """
-    environment, before = dict(os.environ), Reach(module, keeps=True)
+    shared, before = Shared(), Reach(module, keeps=True)
     files = [(path, file, _position(file)) for path, file in _files(module, before)]
     # What checks types draws from Python's: where its calls are not heard, nothing is known of who has.
     drawn = _generators(python=not hears and "beartype" not in sys.modules)
@@ -58,10 +58,10 @@ def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, tr
         raise CannotStackError(*what)
     if not traced and _generators(python=drawn[0] is not None) != drawn:
         raise CannotStackError(*DRAWS)
-    if dict(os.environ) != environment:
-        os.environ.clear()
-        os.environ.update(environment)
-        raise CannotStackError("changes os.environ", AFTERWARDS)
+    changed = next(shared.changed(), None)
+    if changed:
+        shared.put_back()
+        raise CannotStackError(f"changes {changed}", AFTERWARDS)
     for path, file, position in files:
         if _position(file) != position:
             _cut(file, position)

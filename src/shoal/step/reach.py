@@ -71,6 +71,8 @@ class Reach:
             # NaN is equal to itself then.
             self.held[path] = kind, value if value == value else "nan"
             return
+        if kind is FunctionType:
+            self.held[path] = kind, value  # another one may be put in its place
         # A program has hundreds of functions, and next to none keeps anything.
         if id(value) in self._seen or (kind is FunctionType and not _may_keep(value)):
             return
@@ -84,7 +86,7 @@ class Reach:
             if len(value) <= _LONGEST:
                 self._found += [(path + name, each) for name, each in inside(value)]
         else:
-            self.held[path] = kind
+            self.held.setdefault(path, kind)
             if not self._is_looked_into(value):
                 return
             self._look_into(path, value)
