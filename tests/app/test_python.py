@@ -90,6 +90,16 @@ def test_runs_and_addresses_are_those_of_the_command_line(workdir: Path) -> None
         shoal.load("nosuch")
 
 
+def test_a_sweep_that_is_to_go_on_names_the_function_that_does() -> None:
+    with pytest.raises(UsageError) as error:
+        shoal.sweep(["resume=outputs/search"])
+
+    assert error.value.text() == (
+        "error: shoal.sweep begins a sweep, and resume=outputs/search goes on with one\n"
+        '  shoal.train(["resume=outputs/search"]) goes on with it, and does what is missing'
+    )
+
+
 def test_an_error_in_a_notebook_is_its_three_lines() -> None:
     error = ConfigError("task.noise", -1, "must be at least 0", hint="for example 0.1", source="shoal.train")
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 
-from shoal.app.train import EndedSweep
+from shoal.app.train import EndedSweep, resumed
 from shoal.app.train import train as carry_out
 from shoal.config.fit_words import fit_words
 from shoal.config.origins import COMMAND_LINE
 from shoal.config.quoting import quoted
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, UsageError
 from shoal.loaded.run import Run
 from shoal.loaded.sweep import Sweep
 
@@ -60,8 +60,15 @@ def sweep(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
 
     Raises:
         ConfigError: where the configuration of any job is wrong; nothing was trained.
+        UsageError: where `resume` is among the overrides: `train` goes on with a sweep.
         ShoalError: where the sweep was interrupted; it is recorded.
     """
+    path, _ = resumed(overrides)
+    if path is not None:
+        raise UsageError(
+            f"shoal.sweep begins a sweep, and resume={path} goes on with one",
+            hint=f'shoal.train(["resume={path}"]) goes on with it, and does what is missing',
+        )
     found = _trained("shoal.sweep", overrides, config_dir, multirun=True)
     assert isinstance(found, Sweep)
     return found

@@ -84,7 +84,7 @@ def train(
         ShoalError: where the configuration is wrong (nothing was written), or the training ended badly (it is
             recorded).
     """
-    path, others = _resumed(overrides)
+    path, others = resumed(overrides)
     if path is not None:
         if multirun or config_dir or config_name:
             option = "-m" if multirun else "--config-dir" if config_dir else "--config-name"
@@ -141,7 +141,7 @@ def go_on(
     return EndedRun(*resume(path, overrides, trusted=trusted, which=which))
 
 
-def _resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:
+def resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:
     """The directory that the last `resume=` names, or None to begin anew; and the other overrides.
 
     Raises:
