@@ -58,6 +58,21 @@ def test_a_supervised_run_logs_the_measures_of_all_validation_outputs(houses_csv
     assert logged == pytest.approx(dict(expected), rel=1e-6)
 
 
+def test_a_plain_number_is_logged_as_the_mean_over_its_samples() -> None:
+    from shoal.optimizers import SGD
+    from shoal.schedulers import Constant
+    from shoal.tasks import Parabola, Supervised
+
+    module = Supervised(
+        model=nn.Linear(1, 1), task=Parabola(seed=0), loss=Auto(), optimizer=SGD(), scheduler=Constant(), seed=0
+    )
+
+    module.log("mine", 2.0, batch_size=3)
+    module.log("mine", torch.tensor(5.0), batch_size=1)
+
+    assert module._sums["train"] == {"mine": (11.0, 4)}
+
+
 def test_least_squares_is_the_regression_of_numpy() -> None:
     drawn = torch.Generator().manual_seed(0)
     x, y, new = (torch.randn(size, generator=drawn) for size in [(50, 3), (50, 1), (5, 3)])

@@ -102,7 +102,7 @@ class Supervised(pl.LightningModule):
         sums = self._sums["train" if self.training else "val"]
         # In float64: a sum over thousands of batches would lose digits.
         total, n = sums.get(name, (0.0, 0))
-        sums[name] = (total + value.detach().double() * batch_size, n + batch_size)
+        sums[name] = (total + torch.as_tensor(value).detach().double() * batch_size, n + batch_size)
         if self.logs_steps and self.training:
             super().log(f"{name}_step", value, on_step=True, on_epoch=False)
 
