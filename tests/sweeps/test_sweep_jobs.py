@@ -70,7 +70,7 @@ def test_a_wrong_job_is_told_before_anything_trains(workdir: Path) -> None:
     assert found.stderr.splitlines()[0] == (
         "error: optimizer.lr=-1 (job 1, command line): must be a number greater than 0"
     )
-    assert not (workdir / "sweep/sweep.json").exists()
+    assert not (workdir / "sweep").exists()
 
 
 def test_a_sweep_of_no_jobs_or_of_ten_million_is_refused_with_the_count(workdir: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,36 @@ def launch_all(
     jobs = expanded(overrides, chosen, context.config_loader, integers_of(config))
     folder = Path(str(config.hydra.sweep.dir))
     terms = terms_of(config)  # what is wrong with them is told before there is a directory
-    if not terms.settings.dry_run:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(config, folder / "multirun.yaml")
-        except OSError as error:
-            raise unwritable(folder, error) from error
     # All at once unless said otherwise: the more jobs are known, the fuller the stacks.
     size = size or len(jobs)
     returns: list[JobReturn] = []
-    for first in range(0, len(jobs), size):
-        launcher.more = first + size < len(jobs)
-        returns += launcher.launch(jobs[first : first + size], initial_job_idx=first)
+    with nullcontext() if terms.settings.dry_run else _described(folder, config):
+        for first in range(0, len(jobs), size):
+            launcher.more = first + size < len(jobs)
+            returns += launcher.launch(jobs[first : first + size], initial_job_idx=first)
     return returns
+
+
+@contextmanager
+def _described(folder: Path, config: DictConfig) -> Iterator[None]:
+    """Write what is asked for into the directory of a sweep, and remove both again where nothing came of it."""
+    description = folder / "multirun.yaml"
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, description)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        yield
+    except BaseException:
+        # A job that is refused leaves nothing behind, as a run that is refused does.
+        if os.listdir(folder) == [description.name]:
+            description.unlink()
+            with suppress(OSError):  # another sweep is in it by now
+                for each in made:
+                    each.rmdir()
+        raise
 
 
 def launch(
