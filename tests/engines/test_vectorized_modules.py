@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,32 @@ def test_a_module_that_cannot_be_stacked_trains_alone_and_the_line_is_named(
     told = capsys.readouterr().err
     assert reason.format(LINES.get(name)) in told
     assert "start again" not in told  # each by itself, to come to the same
+
+
+def test_a_dry_run_says_which_runs_of_a_stack_will_leave_it(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_task("mine", "Refuses", SAMPLES, lr=0.1, dropout=0.0)
+    words = ["-m", "task=mine", "trainer.max_epochs=1", "task.module.lr=0.1,2,0.5", "sweep.processes=0"]
+
+    assert main([*words, "sweep.dry_run=true"]) == 0
+    said = capsys.readouterr().out
+    assert main(words) == 1
+    told = capsys.readouterr().err
+
+    reason = re.search("own_modules.py:[0-9]+: ValueError: too fast", told)
+    assert f"alone  job 1: {reason[0]}" in told
+    assert f"  alone: 1: {reason[0]}\n" in said
+    assert "without 1 runs: ValueError: too fast" in said
+
+
+def test_a_step_that_ends_the_program_fails_its_runs_alone(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_task("mine", "Exits", SAMPLES, optimizer="adam")
+    words = ["-m", "task=mine", "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"]
+
+    assert main([*words, "sweep.dry_run=true"]) == 0
+    assert "could not be measured: SystemExit: enough" in capsys.readouterr().out
+    assert main(words) == 1
+
+    assert "failed  job 1  seed=1  SystemExit: enough" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:.*returned `None`.*")

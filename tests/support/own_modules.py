@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,22 @@ class ItemLater(Plain):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
         return loss * (1 + loss.item()) if self.current_epoch else loss
+
+
+class Refuses(Wave):
+    """Takes no step at a high rate."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.hparams.lr > 1:
+            raise ValueError("too fast")
+        return super().training_step(batch, batch_idx)
+
+
+class Exits(Plain):
+    """Ends the program."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        sys.exit("enough")
 
 
 class Skips(Plain):

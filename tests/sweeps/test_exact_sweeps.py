@@ -89,12 +89,14 @@ def test_where_nothing_helps_each_run_trains_by_itself_to_its_own_bits(
     workdir: Path,
 ) -> None:
     with broken.broken("relu_", broken.relu_by_size):
+        said = counted("seed=range(3)", "sweep.dry_run=true")
         ended = counted("seed=range(3)")
         own, _ = start(["task=counted", "trainer.max_epochs=3", "engine=vectorized", "seed=1"])
 
     assert statuses() == [Status.COMPLETED] * 3
     assert same(runs()[1], own)
     assert f"3 runs, each by itself: in a stack of 3 {REASON}" in ended.stderr
+    assert f"alone: 0-2: each by itself: in a stack of 3 {REASON}" in said.stdout
     for run in runs():
         assert read_info(run.info).exactness == [f"trained by itself: in a stack of 3 {REASON}"]
         assert f"trained by itself: in a stack of 3 {REASON}" in run.log.read_text()

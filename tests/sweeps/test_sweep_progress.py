@@ -16,17 +16,20 @@ import pytest
 
 from shoal.cli import train as main
 from shoal.engines.job import Job
+from shoal.engines.stack.halving import Halving
+from shoal.optimizers import Adam, LevenbergMarquardt
 from shoal.rundir import Best, RunInfo, Status
 from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded, Unstacked
 from shoal.sweeps.costs import START_SECONDS, STORED_SECONDS
-from shoal.sweeps.estimate import BlockTime, estimated
-from shoal.sweeps.estimate import _measured as measured
+from shoal.sweeps.estimate import Estimate, estimated
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import InProcess
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.pace import Pace
 from shoal.sweeps.serving import Finished
 from shoal.sweeps.sweep_progress import SweepProgress
+from shoal.sweeps.tried_blocks import BlockTime, TriedRuns
+from shoal.sweeps.tried_blocks import _measured as measured
 
 SMALL = ["task=parabola", "task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "trainer.max_epochs=2"]
 
@@ -198,12 +201,12 @@ def test_an_estimate_tells_of_what_breaks_instead_of_breaking() -> None:
 def test_of_blocks_of_a_group_that_differ_by_a_run_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def measured(block: Block) -> BlockTime:
+    def measured(block: Block) -> list[TriedRuns]:
         tried.append(len(block.assignments))
-        return BlockTime(begins=0.0, epoch=1.5, runs=3)
+        return [TriedRuns((0, 1, 2), BlockTime(begins=0.0, epoch=1.5, runs=3))]
 
-    monkeypatch.setattr("shoal.sweeps.estimate._tried", measured)
-    monkeypatch.setattr("shoal.sweeps.estimate.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
+    monkeypatch.setattr("shoal.sweeps.estimate.try_block", measured)
+    monkeypatch.setattr("shoal.sweeps.tried_blocks.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
     alike = [replace(block(numbers), group="a") for numbers in (range(3), range(3, 5))]
 
     found = estimated(alike, 1)
@@ -212,10 +215,52 @@ def test_of_blocks_of_a_group_that_differ_by_a_run_one_is_tried(monkeypatch: pyt
     assert found.seconds == pytest.approx(6.0 + 4.0 + 5 * STORED_SECONDS + START_SECONDS)
 
 
-def test_what_happens_within_one_epoch_is_estimated_once() -> None:
-    job = Mock(spec=Job, trainer={"limit_train_batches": 0.5}, why_without_sources="they are streamed")
+def test_an_estimate_counts_the_seconds_alone_of_runs_that_leave_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [TriedRuns((1,), BlockTime(1.0, 2.0), "it prints"), TriedRuns((0, 2, 3), BlockTime(3.0, 0.5, runs=3))]
+    monkeypatch.setattr("shoal.sweeps.estimate.try_block", lambda block: parts)
+    monkeypatch.setattr("shoal.sweeps.tried_blocks.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
+    alike = [replace(block(numbers), group="a") for numbers in (range(4), range(4, 8))]
 
-    found = measured([5.0, 5.1, 7.0, 7.1], 0.0, job)  # before the first, and within the third
+    one, both = (estimated(alike, n) for n in (1, 2))
+
+    each = 1 + 4 * 2 + 3 + 4 * 0.5 + 4 * STORED_SECONDS
+    assert one.seconds == pytest.approx(2 * each + START_SECONDS)
+    assert both.seconds == pytest.approx(each + START_SECONDS)
+    assert one.apart == {"it prints": [1]}
+
+
+def test_an_estimate_counts_fewer_epochs_where_the_worse_runs_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.sweeps.tried_blocks.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 10}))
+    whole = block(range(8))
+    halved = replace(whole, halving=Halving(factor=2, min_epochs=2))
+    time = BlockTime(begins=1.0, epoch=0.5, runs=8)
+
+    # Two epochs of all, two of half of them, four of a quarter, two of an eighth.
+    assert time.of(8, whole) - time.of(8, halved) == pytest.approx(0.5 * (10 - 4.25))
+
+
+def test_a_fit_that_has_ended_by_a_tolerance_is_estimated_as_measured() -> None:
+    job = Mock(spec=Job, optimizer=LevenbergMarquardt())
+
+    assert measured(Mock(ends=[5.0, 5.1, 7.0], over=True), 1.0, job) == BlockTime(begins=6.0, epoch=0.0)
+
+
+def test_an_estimate_says_that_runs_may_stop_early() -> None:
+    found = Estimate(60.0, 1, {}, ["ValueError: no"], early=True)
+
+    assert (
+        found.in_words(2) == "about 1:00 with 2 processes, less where runs stop early, without 1 runs: ValueError: no"
+    )
+
+
+def test_what_happens_within_one_epoch_is_estimated_once() -> None:
+    job = Mock(
+        spec=Job, optimizer=Adam(), trainer={"limit_train_batches": 0.5}, why_without_sources="they are streamed"
+    )
+
+    times = Mock(ends=[5.0, 5.1, 7.0, 7.1])  # before the first, and within the third
+
+    found = measured(times, 0.0, job)
 
     assert (found.begins, found.epoch) == (pytest.approx(6.7), pytest.approx(0.1))
 

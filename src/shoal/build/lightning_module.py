@@ -74,7 +74,7 @@ def logs(job: Job) -> set[str] | None:
             names |= _logged(module.train(), "training_step", train)
             if val is not None and job.validates:
                 names |= _logged(module.eval(), "validation_step", val)
-    except Exception:  # it needs a Trainer, or fails in a way that its training will show
+    except (Exception, SystemExit):  # it needs a Trainer, or fails in a way that its training will show
         return None
     return names
 
@@ -134,7 +134,7 @@ def _made(module: pl.LightningModule) -> optimizers.Optimizer | None:
     """The settings of the module's one optimizer; None where making it needs a Trainer, or shoal has no such rule."""
     try:
         made: Any = module.configure_optimizers()
-    except Exception:  # it asks its Trainer; then only its own training knows
+    except (Exception, SystemExit):  # it asks its Trainer; then only its own training knows
         return None
     # With a scheduler it is left to its own training: a stack would have to know that one too.
     found: Any = made.get("optimizer") if isinstance(made, dict) and "lr_scheduler" not in made else made

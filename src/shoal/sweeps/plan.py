@@ -77,7 +77,7 @@ class Plan:
         except UnfitError as error:
             self.alone[number] = str(error)
             return
-        except Exception as error:  # whatever the module does where it is set up
+        except (Exception, SystemExit) as error:  # whatever the module does where it is set up
             self.alone[number] = failure_words.reason(error, module)
             return
         key = tuple(found.items())
@@ -91,7 +91,7 @@ class Plan:
             except UnfitError as error:
                 self.alone[number] = str(error)
                 return
-            except Exception as error:  # whatever the step of a user's own module does; alone it may do it
+            except (Exception, SystemExit) as error:  # whatever a user's own step does; alone it may do it
                 self.alone[number] = failure_words.reason(error, module)
                 return
             self._places[key] = Group(found, footprint)
