@@ -365,25 +365,6 @@ def test_the_probe_leaves_no_trace() -> None:
     assert all(type(module) is DrawsElsewhere and module.layer.weight.grad is None for module in modules)
 
 
-class ByEpoch(Plain):
-    """Depends on where in the training it stands."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return super().training_step(batch, batch_idx) * (1 + self.current_epoch) + 10 * batch_idx
-
-
-def test_a_step_that_looks_at_the_time_is_mapped_anew_each_time() -> None:
-    module = ByEpoch(0)
-    mapped = Mapped(CapturedStep(module, "train"))
-    params = {name: torch.stack([param.detach()] * 2) for name, param in module.named_parameters()}
-
-    first = mapped(params, {}, batch(2), Clock(0, 0, 0)).losses
-    later = mapped(params, {}, batch(2), Clock(2, 3, 5)).losses
-
-    assert mapped.refused == "the step looks at the clock"
-    assert torch.allclose(later, 3 * first + 30)
-
-
 def test_what_a_step_logs_is_caught_for_each_run() -> None:
     module = Plain(0)
     step = CapturedStep(module, "train")

@@ -22,6 +22,7 @@ from shoal.optimizers.rule import Column
 from shoal.step.clock import Clock
 from shoal.step.exact import remembered
 from shoal.step.mapped import Mapped
+from shoal.step.trace import Trace
 from stacks import OPTIMIZERS, Build, columns, samples, squared_error, stacked
 
 SEEDS = [3, 7, 5]
@@ -78,7 +79,7 @@ class Trained:
     @property
     def compiled(self) -> bool:
         """Whether steps are a kernel each: which products have the library's bits depends on the processor."""
-        traces = self.mapped._traces.values()
+        traces = [each for each in self.mapped._traces if isinstance(each, Trace)]
         programs = [*(trace.program for trace in traces), *self.update._programs.values()]
         return all(each.one_kernel is not None for each in programs)
 

@@ -301,14 +301,14 @@ class Recurrent(Plain):
 
 
 class Counted(Plain):
-    """Looks at the number of the batch, and writes over what it has computed."""
+    """Asks for the number of the batch, and writes over what it has computed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(1, 8), nn.ReLU(inplace=True), nn.Linear(8, 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return super().training_step(batch, batch_idx) * (2 if batch_idx < 2 else 1)
+        return super().training_step(batch, batch_idx) * (2 if int(batch_idx) < 2 else 1)
 
 
 class Tied(Plain):

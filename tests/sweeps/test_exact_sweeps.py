@@ -75,7 +75,7 @@ def stopping(session: _Session) -> bool:
 
 
 def counted(*overrides: str) -> Ended:
-    """A sweep over runs whose step is not traced, for it looks at the clock, and writes over what it has computed."""
+    """A sweep over runs whose step is not traced, for it asks for its number, and writes over what it has computed."""
     write_task("counted", "Counted", SAMPLES, optimizer="adam")
     return trained(
         "-m", "task=counted", "trainer.max_epochs=3", "hydra.sweep.dir=sweep", "sweep.processes=0", *overrides

@@ -31,6 +31,7 @@ from shoal.step.outward import nothing_left
 from shoal.step.recurrent import own_weights
 from shoal.step.step_trainer import StepTrainer, switch
 from shoal.step.stepped import Outcome, Tensors
+from shoal.step.timed import Timed
 from shoal.step.transferred import forms_of, n_samples, transferred
 from shoal.step.unfit import AS_BUFFER, BY_ITSELF, OWN_NAME, CannotStackError
 from shoal.tasks.precision import new_tensors
@@ -76,11 +77,11 @@ class _Catching:
             self.log(name, value, **settings)
 
     @property
-    def current_epoch(self) -> int:
+    def current_epoch(self) -> Any:
         return self._clock.epoch
 
     @property
-    def global_step(self) -> int:
+    def global_step(self) -> Any:
         return self._clock.step
 
     @property
@@ -131,16 +132,21 @@ def _looking(cls: type[nn.Module], name: str) -> tuple[Any, Any]:
     """Reads and writes an attribute that hooks change: then a step is another one in each epoch."""
 
     def read(self: Any) -> Any:
+        own, agreed, time_use = vars(self), self._agreed, self._clock.time_use
         self._clock.read = True
-        if name not in self._agreed:
+        if name not in agreed():
             raise CannotStackError(
                 f"looks at self.{name}, which a hook sets otherwise in each run", "a buffer may differ"
             )
-        own = vars(self)
         # Before the first hook has set it, it may be the class's.
-        return own[name] if name in own else getattr(super(cls, self), name)
+        if time_use is None or name in self._written or name not in own:
+            return own[name] if name in own else getattr(super(cls, self), name)
+        # A trace is of no use once the runs do not agree any longer.
+        time_use.decided(lambda now: name in agreed())
+        return time_use.followed(lambda now: own[name])
 
     def write(self: Any, value: Any) -> None:
+        self._written.add(name)
         vars(self)[name] = value
 
     return read, write
@@ -253,7 +259,7 @@ class CapturedStep:
         device = next(iter(params.values())).device
         tags = {name: marks(vars(value)) for name, value in named.items() if vars(value)} if self.closely else {}
         with (
-            self._watched(batch, traced=clock.watched) if self.closely else nullcontext(),
+            self._watched(batch, traced=clock.time_use is not None) if self.closely else nullcontext(),
             self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,
@@ -293,7 +299,7 @@ class CapturedStep:
         cls: Any = type(self.module)
         caught: dict[str, tuple[Any, Entry]] = {}
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
-        watched |= {"_agreed": self.agreed, "_fills": self.fills, "_place": device}
+        watched |= {"_agreed": lambda: self.agreed, "_written": set[str](), "_fills": self.fills, "_place": device}
         module.__dict__.update(watched)
         catching = module.__class__ = _catching(cls, self.hooked - self.fills.hooked)
         before = {*vars(catching)}
@@ -342,6 +348,8 @@ def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
         raise CannotStackError(
             f"logs {name}, a module with a state of its own", "a number or a metric of torchmetrics is logged"
         )
+    if type(value) is Timed:
+        return value.time_use.tensor(value.of, torch.float64)
     if not isinstance(value, Tensor):
         return torch.tensor(_number(name, value), dtype=torch.float64)
     if value.numel() != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from shoal.step.drawn.keys import StepKeys
 from shoal.step.drawn.numbers import Draws, RandomNumbers
 from shoal.step.drawn.replacing import Drawing
-from shoal.step.looked import Looked
+from shoal.step.timed import Timed, TimeUse
 
 T = TypeVar("T")
 APART = 1 << 32
@@ -31,8 +32,8 @@ class Clock:
         self.loader: int | None = None
         """Which of several data loaders for validation it is at; their batches are counted anew for each."""
         self.read = False
-        self.watched = False
-        """Whether the number of the batch notices that it is looked at."""
+        self.time_use: TimeUse | None = None
+        """What a trace makes of the time, while it is made."""
         self.drawn = False
         """Whether the step has drawn."""
         self._key: tuple[Tensor, ...] = ()
@@ -53,20 +54,23 @@ class Clock:
             self.now = before
 
     @property
-    def epoch(self) -> int:
+    def epoch(self) -> Any:
         """Epochs done."""
         self.read = True
-        return self.now[0]
+        return self._number(0)
 
     def batch_number(self) -> Any:
         """Batches done in this epoch, as the step is given it."""
-        return Looked(self) if self.watched else self.now[1]
+        return self._number(1)
 
     @property
-    def step(self) -> int:
+    def step(self) -> Any:
         """Optimizer steps done."""
         self.read = True
-        return self.now[2]
+        return self._number(2)
+
+    def _number(self, place: int) -> Any:
+        return self.now[place] if self.time_use is None else Timed(self.time_use, itemgetter(place))
 
     def keys_of(self, *, trains: bool, needed: bool = True) -> tuple[Tensor, ...]:
         """The keys of all runs here, of shape (runs, 2), where there are some; others where they are not needed."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.step.metrics import Metrics, known
+from shoal.step.timed import plain
 from shoal.step.unfit import CannotStackError
 
 MARK = "\0filled"
@@ -125,8 +126,8 @@ def _holds_tensor(leaf: Any) -> bool:
 
 
 def _value(leaf: Any) -> Any:
-    """A plain value; the number of the batch is looked at, since it is another one in each step."""
-    return int(leaf) if isinstance(leaf, int) and not isinstance(leaf, bool) else leaf
+    """A plain value; of one that follows from the time the number is asked, since it is another in each step."""
+    return plain(leaf)
 
 
 class _Watched(list[Any]):

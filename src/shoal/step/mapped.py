@@ -1,8 +1,9 @@
 """A step of one run, mapped over a stack: its loss, what it logs, its new buffers and its gradient, for every run.
 
 The step is traced once for each set of shapes, the trace made cheaper (`passes`) and run without Python's and
-functorch's part of the work. A step that looks at the clock (the batch's number, the epoch) or cannot be traced is
-mapped anew each time; the kernels differ, so which of the two it is depends on the step alone, never on the stack.
+functorch's part of the work. Where it decides by the time (the batch's number, the epoch) there is a trace for each way
+it goes, and what it computes from the time is an input (`timed`). A step that cannot be traced is mapped anew each
+time; the kernels differ, so which of the two it is depends on the step and the time alone, never on the stack.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,6 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils import _pytree as pytree
 
-from shoal.errors import first_line
 from shoal.step.blind import WholeVectors
 from shoal.step.clock import Clock
 from shoal.step.compiled.program import Heat, Program, of_graph
@@ -34,33 +34,17 @@ from shoal.step.passes import simplified
 from shoal.step.per_run import PerRun
 from shoal.step.presumed import Presumed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
-from shoal.step.traced import traced
+from shoal.step.timed import TimeUse
+from shoal.step.trace import Refused, Trace, Traces, attempt, no_times
 from shoal.step.unfit import CannotStackError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A mapped step as a program, for inputs of one set of shapes."""
-
-    program: Program
-    names: Names
-    draws: bool
-    """Whether it makes anything of the keys."""
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Stepped:
-        """Run it on parameters, buffers, the batch's tensors and the keys."""
-        return self.names.of(self.program(*inputs))
+Own = tuple[Tensor, ...]
+"""A tensor with a row for each run, where there is one."""
 
 
 _WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape", "has more elements than `self`")
 """In what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
-
-
-def forms(inputs: Sequence[Tensor]) -> Any:
-    """Shape, strides, type and device of each input: a trace serves inputs that agree in all of them."""
-    return tuple((each.shape, each.stride(), each.dtype, each.device) for each in inputs)
 
 
 class _Flat:
@@ -69,10 +53,19 @@ class _Flat:
     def __init__(self, mapped: Mapped, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
         self._given = batch, clock.keys_of(trains=mapped.gradients, needed=mapped.draws)
         self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves(*self._given)]
+        if mapped.timed:
+            self.inputs.append(no_times(self.inputs))
         self.clock = clock
         self._mapped = mapped
         self._params, self._buffers = list(params), list(buffers)
         self._names: Names | None = None
+
+    def at(self, time_use: TimeUse) -> list[Tensor]:
+        """The inputs, what a step makes of the time among them as it is now."""
+        if time_use.slots:
+            values = self.inputs[-1].new_tensor(time_use.values(self.clock.now))
+            self.inputs[-1] = values.repeat(len(self.inputs[-1]), 1)
+        return self.inputs
 
     @property
     def names(self) -> Names:
@@ -92,11 +85,15 @@ class _Flat:
             return self._stepped(inputs)
 
     def _stepped(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        times: tuple[Tensor, ...] = ()
+        if self._mapped.timed:
+            *inputs, last = inputs
+            times = (last,)
         params = dict(zip(self._params, inputs, strict=False))
         rest = inputs[len(params) :]
         buffers = dict(zip(self._buffers, rest, strict=False))
         batch, keys = pytree.tree_unflatten(rest[len(buffers) :], pytree.tree_structure(self._given))
-        found = self._mapped.plain(params, buffers, batch, self.clock, keys)
+        found = self._mapped.plain(params, buffers, batch, self.clock, keys, times)
         held = [] if found.presumed is None else [found.presumed]
         names = list(found.logged), list(found.buffers)
         self._names = Names(*names, len(found.outputs), found.unreached, presumes=bool(held))
@@ -142,8 +139,10 @@ class Mapped:
     """Whether a step that asks if numbers are finite is told so: who calls it sees to it that they were."""
     draws: bool = True
     """Whether the step makes anything of the keys, as far as is known."""
-    _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
-    _guarded: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    timed: bool = False
+    """Whether it computes anything from the time, as far as is known: it is given an input for that then."""
+    _traces: Traces = field(default_factory=Traces, repr=False)
+    _guarded: Traces = field(default_factory=Traces, repr=False)
     """Those that the guard has passed."""
     _found: dict[Place, Grouped] = field(default_factory=dict, repr=False)
     """What is computed in groups of a step that is not traced."""
@@ -163,7 +162,7 @@ class Mapped:
         """
         flat = _Flat(self, params, buffers, batch, clock)
         trace = self._ready(flat)
-        found = self._untraced(flat) if trace is None else trace(flat.inputs)
+        found = self._untraced(flat) if trace is None else trace(flat.at(trace.time_use))
         if self.unreached is None:
             self.unreached = found.unreached
         elif self.unreached != found.unreached:
@@ -195,8 +194,8 @@ class Mapped:
             key = tuple((each.shape, each.stride(), each.dtype) for each in own)
             if key not in found:
                 trace = self._ready(_Flat(self, params, buffers, batch, clock)) if type(clock) is Clock else None
-                # What draws has other keys in each step.
-                if trace is None or self.draws:
+                # What draws has other keys in each step, and what looks at the time another time.
+                if trace is None or self.draws or not trace.time_use.timeless:
                     return None
                 found[key] = trace
             result.append((found[key], [*params.values(), *buffers.values(), *own]))
@@ -219,85 +218,85 @@ class Mapped:
             self._untraced(flat)
 
     def plain(
-        self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: tuple[Tensor, ...] = ()
+        self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: Own = (), times: Own = ()
     ) -> Stepped:
-        """The same by `vmap` each time; `keys` are of what the runs draw."""
+        """The same by `vmap` each time; `keys` are of what the runs draw, `times` what a trace makes of the time."""
         reached: set[int] = set()
 
         def alone(
-            params: Tensors, buffers: Tensors, batch: Any, key: tuple[Tensor, ...]
+            params: Tensors, buffers: Tensors, batch: Any, key: Own, times: Own
         ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any, tuple[Tensor, ...]]]:
             for place, param in enumerate(params.values() if self.gradients else ()):
                 # `grad` gives zeros where it does not reach; a hook alone tells those from a gradient that is zero.
                 param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
             presumed = Presumed()
             # Without a trace too where tensors are made each run's own: their values could not be asked for.
-            fixed = Fixed() if clock.watched or self.fresh else nullcontext()
+            fixed = Fixed() if clock.time_use or self.fresh else nullcontext()
+            if clock.time_use:
+                clock.time_use.given = times[0] if times else None
             with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated():
                 with clock.of_run(*key, fresh=self.fresh):
                     loss, logged, new, outputs = self.step(params, buffers, batch, clock)
                 held = presumed.held
             return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs, held)
 
+        given = params, buffers, batch, keys, times
         if self.gradients:
-            grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(params, buffers, batch, keys)
-            given, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
+            grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(*given)
+            taken, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
         else:
-            given, unreached = [], frozenset()
+            taken, unreached = [], frozenset()
             with torch.no_grad():
-                _, (losses, logged, new, outputs, held) = vmap(alone)(params, buffers, batch, keys)
-        return Stepped(losses, logged, new, list(outputs), given, unreached, *held)
+                _, (losses, logged, new, outputs, held) = vmap(alone)(*given)
+        return Stepped(losses, logged, new, list(outputs), taken, unreached, *held)
 
     def _ready(self, flat: _Flat) -> Trace | None:
         """The trace to run; None where the step is mapped anew each time."""
         if not self.traced or self.refused:
             return None
-        # Of several data loaders for validation, a step may do something else for each.
-        key = forms(flat.inputs), flat.clock.loader
-        ready = (self._guarded if self.guard.on else self._traces).get(key)
-        if ready is None:
-            ready = self._trace(flat, flat.inputs)
-            if ready and self.guard.on:
+        found = (self._guarded if self.guard.on else self._traces).at(flat.inputs, flat.clock)
+        if found is None:
+            found = self._trace(flat, flat.inputs)
+            if isinstance(found, Trace) and self.guard.on:
                 # Apart from `_traces`, where the guard's own small stacks are, which were compared with nothing.
-                self._guarded[key] = ready = self._settled(ready, flat)
-        return ready
+                found = self._settled(found, flat)
+                self._guarded.add(found, flat.inputs, flat.clock)
+        flat.clock.read |= found is not None and not found.time_use.timeless
+        return found if isinstance(found, Trace) else None
 
     def _settled(self, trace: Trace, flat: _Flat) -> Trace:
         """The trace as the guard lets it pass."""
 
         def small(inputs: Sequence[Tensor]) -> Program:
-            found = self._trace(flat, inputs)
-            assert found is not None
+            found = self._trace(flat, list(inputs))
+            assert isinstance(found, Trace)
             return found.program
 
         subject = OfProgram(trace.program, small)
-        self.guard.settle(subject, flat.inputs, trace.program.text, quickly=lambda: _quick(trace.program, flat.inputs))
-        return Trace(subject.program, trace.names, trace.draws)
+        inputs = flat.at(trace.time_use)
+        self.guard.settle(subject, inputs, trace.program.text, quickly=lambda: _quick(trace.program, inputs))
+        return replace(trace, program=subject.program)
 
-    def _trace(self, flat: _Flat, inputs: Sequence[Tensor]) -> Trace | None:
-        """The step as a graph for inputs of these shapes, or None where it cannot be traced."""
-        key = forms(inputs), flat.clock.loader
-        if key in self._traces:
-            return self._traces[key]
-        flat.clock.read, flat.clock.drawn, flat.clock.watched = False, False, True
-        try:
-            graph = traced(flat, inputs)
-        except Exception as error:  # whatever the step does that a trace cannot hold
-            self.refused = first_line(error)
+    def _trace(self, flat: _Flat, inputs: list[Tensor]) -> Trace | Refused | None:
+        """The step as a graph for inputs of these shapes at this time; refused, or None, where it cannot be traced."""
+        found = self._traces.at(inputs, flat.clock)
+        if found is not None or self.refused:
+            return found
+        graph, time_use, refused = attempt(flat, inputs, flat.clock)
+        if time_use.lacks and not self.timed:
+            # Known only now: once more, with an input for it.
+            self.timed = True
+            inputs.append(no_times(inputs))
+            return self._trace(flat, inputs)
+        if graph is None:
+            log.info("The step is mapped anew each time: %s", refused)
+            self.refused = refused if not time_use.decisions else None
+            found = Refused(time_use)
         else:
-            self.refused = None
-        finally:
-            flat.clock.watched = False
-        # Asked apart from errors: the epoch is looked at without one, and a step may catch that of the number.
-        if flat.clock.read:
-            self.refused = "the step looks at the clock"
-        if self.refused:
-            self.draws = True
-            log.info("The step is mapped anew each time: %s", self.refused)
-            return None
-        self._traces[key] = Trace(of_graph(simplified(graph), self.heat, self.what), flat.names, flat.clock.drawn)
-        self.draws = any(trace.draws for trace in self._traces.values())
-        return self._traces[key]
+            found = Trace(of_graph(simplified(graph), self.heat, self.what), flat.names, flat.clock.drawn, time_use)
+        self._traces.add(found, inputs, flat.clock)
+        self.draws = any(isinstance(each, Refused) or each.draws for each in self._traces)
+        return found
 
     def _untraced(self, flat: _Flat) -> Stepped:
         if not self.guard.on:

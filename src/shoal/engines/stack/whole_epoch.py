@@ -24,8 +24,8 @@ from shoal.optimizers.rule import Column
 from shoal.step.compiled.one_kernel import OneKernel, Place
 from shoal.step.compiled.program import Program
 from shoal.step.exact import remembered
-from shoal.step.mapped import Trace
 from shoal.step.stepped import Stepped
+from shoal.step.trace import Trace
 
 PATIENCE = 0.1
 """Seconds, about, until a request to stop is heard."""
