@@ -215,6 +215,37 @@ def test_of_blocks_of_a_group_that_differ_by_a_run_one_is_tried(monkeypatch: pyt
     assert found.seconds == pytest.approx(6.0 + 4.0 + 5 * STORED_SECONDS + START_SECONDS)
 
 
+def test_where_what_is_tried_breaks_the_next_of_its_kind_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[BlockTime | str] = ["it breaks", BlockTime(begins=1.0, epoch=0.0)]
+    monkeypatch.setattr("shoal.sweeps.estimate.try_block", lambda block: [TriedRuns((0,), times.pop(0))])
+    monkeypatch.setattr("shoal.sweeps.tried_blocks.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
+
+    found = estimated([block([number], stacked=False) for number in range(3)], 1)
+
+    assert (found.unknown, found.problems, times) == (1, ["it breaks"], [])
+    assert found.seconds == pytest.approx(2 * (1 + STORED_SECONDS) + START_SECONDS)
+
+
+def test_of_runs_alone_that_differ_in_seeds_and_rates_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def measured(block: Block) -> list[TriedRuns]:
+        tried.append(block.numbers[0])
+        return [TriedRuns((0,), BlockTime(begins=0.0, epoch=1.5))]
+
+    monkeypatch.setattr("shoal.sweeps.estimate.try_block", measured)
+    monkeypatch.setattr("shoal.sweeps.tried_blocks.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
+    configs = [
+        {"seed": seed, "task": {"seed": seed, "module": {"lr": lr, "width": width}}}
+        for seed, lr, width in ((0, 0.1, 8), (1, 0.1, 8), (0, 0.2, 8), (0, 0.1, 16))
+    ]
+    alone = [Block((replace(block([number]).assignments[0], config=config),)) for number, config in enumerate(configs)]
+
+    estimated(alone, 1)
+
+    assert tried == [0, 3]
+
+
 def test_an_estimate_counts_the_seconds_alone_of_runs_that_leave_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [TriedRuns((1,), BlockTime(1.0, 2.0), "it prints"), TriedRuns((0, 2, 3), BlockTime(3.0, 0.5, runs=3))]
     monkeypatch.setattr("shoal.sweeps.estimate.try_block", lambda block: parts)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,6 +17,9 @@ from shoal.sweeps.block import Block
 from shoal.sweeps.costs import START_SECONDS
 from shoal.sweeps.sweep_progress import clock
 from shoal.sweeps.tried_blocks import TriedRuns, try_block
+
+TRIES = 3
+"""Blocks of a kind that are tried until one of them does not break."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,15 @@ class Estimate:
 def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
     """The wall time of these blocks, tried one of each kind; what goes wrong in it is part of the answer."""
     known: dict[str, tuple[Block, list[TriedRuns]]] = {}
+    broken = Counter[str]()
     total, longest, unknown, apart, problems = 0.0, 0.0, 0, dict[str, list[int]](), dict[str, None]()
     with _quietly():
         for block in blocks:
             kind = _kind(block)
-            if kind not in known:
+            # What breaks in one may go well in the next.
+            if kind not in known or 0 < broken[kind] < TRIES:
                 known[kind] = block, try_block(block)
+                broken[kind] += all(isinstance(part.time, str) for part in known[kind][1]) or -broken[kind]
             tried, parts = known[kind]
             for part in parts:
                 if part.apart:
@@ -77,9 +85,15 @@ def _kind(block: Block) -> str:
     if block.group is not None:
         # A group is cut into blocks that differ by a run; what is left of an earlier launch may be far smaller.
         return f"{block.group} {len(block.assignments).bit_length()}"
-    config = block.assignments[0].config
     # Of runs that train alone: whatever their seed and their rate, a step takes as long.
-    return str({**config, "seed": 0, "optimizer": {**(config.get("optimizer") or {}), "lr": 0}})
+    return str(_without(block.assignments[0].config, {"seed", "lr"}))
+
+
+def _without(config: Any, names: Set[str]) -> Any:
+    """A configuration without the settings of these names: a task has a seed, too, and a module of one's own a rate."""
+    if not isinstance(config, Mapping):
+        return config
+    return {name: _without(value, names) for name, value in config.items() if name not in names}
 
 
 @contextmanager

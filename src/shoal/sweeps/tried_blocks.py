@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, pairwise, takewhile
+from statistics import median
 from typing import NoReturn
 
 import pytorch_lightning as pl
@@ -29,7 +30,7 @@ from shoal.optimizers import LBFGS, LevenbergMarquardt
 from shoal.seeding import generators_restored
 from shoal.step.exact.guard import InexactError
 from shoal.sweeps.block import Block
-from shoal.sweeps.costs import STORED_SECONDS
+from shoal.sweeps.costs import RECORDED_SECONDS, STORED_SECONDS
 
 EPOCHS = 4
 """Epochs that are trained; the first is not taken for one."""
@@ -143,16 +144,17 @@ def _alone(job: Job) -> BlockTime:
     began = time.perf_counter()
     times = _Ends(began + SECONDS)
     lightning.fit(job, job.module(), callbacks=[*job.callbacks.values(), _OfRun(times)])
-    return _measured(times, began, job)
+    found = _measured(times, began, job, of=median)
+    return replace(found, epoch=found.epoch + RECORDED_SECONDS) if found.epoch else found
 
 
-def _measured(times: _Ends, began: float, job: Job) -> BlockTime:
-    """The seconds of an epoch, from when some of them ended."""
+def _measured(times: _Ends, began: float, job: Job, *, of: Callable[[list[float]], float] = min) -> BlockTime:
+    """The seconds of an epoch, from when some of them ended: the shortest of these, or what else is taken `of` them."""
     ends = times.ends
     if times.over and isinstance(job.optimizer, STOPPING):
         return BlockTime(ends[-1] - began, 0.0)
-    # The shortest: a program is compiled, and tried beside the others, within any one of them, and only once.
-    epoch = min([later - earlier for earlier, later in pairwise(ends)] or [ends[0] - began])
+    # Of a stack the shortest: a program is compiled, and tried beside the others, within any one, and only once.
+    epoch = of([later - earlier for earlier, later in pairwise(ends)] or [ends[0] - began])
     return BlockTime(max(ends[-1] - began - len(ends) * epoch, 0.0), epoch * _left_out(job))
 
 
