@@ -149,6 +149,21 @@ def test_metrics_with_a_state_are_told_what_each_run_s_steps_gave_them() -> None
         assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (hooked.Weighs, "looks at what self.mean, a metric, has come to"),
+        (hooked.WeighsBySum, "looks at what self.mean, a metric, has come to"),
+        (hooked.Empties, "looks at what self.mean, a metric, has come to, or empties it"),
+        (hooked.SharesMetric, "logs val/mean, a metric that training and validation share"),
+    ],
+)
+def test_a_metric_that_a_step_asks_or_empties_has_its_run_train_alone(module: Any, words: str) -> None:
+    running = Running([Member.of(job(module, seed, n=20)) for seed in (0, 1)])
+
+    assert words in unlike_alone(running)[0]
+
+
 def test_a_step_that_looks_at_what_it_appends_trains_alone() -> None:
     running = Running([Member.of(job(hooked.Looks, seed, n=20)) for seed in (0, 1)])
 

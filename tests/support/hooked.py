@@ -282,3 +282,47 @@ class Measures(ABC, Fitted):
     def on_validation_epoch_end(self) -> None:
         self.best(self.val_error.compute())
         self.log("val/best", self.best.compute())
+
+
+class Weighs(Fitted):
+    """Weighs its loss by the mean of all losses so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = MeanMetric()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.mean.update(loss)
+        return loss * self.so_far()
+
+    def so_far(self) -> Any:
+        """What the metric has come to."""
+        return self.mean.compute()
+
+
+class WeighsBySum(Weighs):
+    """Weighs it by their sum, which is a state of the metric."""
+
+    def so_far(self) -> Any:
+        return self.mean.mean_value * 2
+
+
+class Empties(Weighs):
+    """Has the metric be that of its latest batch."""
+
+    def so_far(self) -> Any:
+        self.mean.reset()
+        return 1.0
+
+
+class SharesMetric(Weighs):
+    """Logs one metric of training and validation."""
+
+    def so_far(self) -> Any:
+        self.log("train/mean", self.mean, on_step=False, on_epoch=True)
+        return 1.0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.mean.update(batch[1])
+        self.log("val/mean", self.mean)

@@ -25,7 +25,10 @@ class Metrics:
     def __init__(self, module: nn.Module) -> None:
         every = {path: part for path, part in module.named_modules() if isinstance(part, Metric | MetricCollection)}
         self._paths = {id(part): path for path, part in every.items()}
-        self._outer = {path: part for path, part in every.items() if not any(_within(path, other) for other in every)}
+        self._every = every
+        self._outer = {path for path in every if not any(_within(path, other) for other in every)}
+        self.others: Metrics | None = None
+        """What the other step logs, of training or of validation."""
         self.logged: dict[str, tuple[str, Entry]] = {}
         """For each name that the step logs the path of the metric, and how to read it."""
         self._loaders: dict[str, int | None] = {}
@@ -33,20 +36,22 @@ class Metrics:
 
     def leave(self) -> None:
         """Let the metrics compute again when they are called."""
-        self._outer.clear()
+        self._every.clear()
 
     @contextmanager
     def watched(self, call: Call) -> Iterator[None]:
         """Within the block they compute nothing: `call` is told what they are called with."""
-        before = {path: dict(vars(part)) for path, part in self._outer.items()}
-        for path, part in self._outer.items():
-            vars(part).update({name: _noted(f"{path}.{name}", part, call) for name in _METHODS})
+        before = {path: dict(vars(part)) for path, part in self._every.items()}
+        for path, part in self._every.items():
+            vars(part).update(_refused(path, part))
+            if path in self._outer:
+                vars(part).update({name: _noted(f"{path}.{name}", part, call) for name in _METHODS})
         try:
             yield
         finally:
-            for path, part in self._outer.items():
-                for name in _METHODS:
-                    vars(part).pop(name)
+            for path, part in self._every.items():
+                for name in (*_METHODS, *_refused(path, part)):
+                    vars(part).pop(name, None)
                     vars(part).update({name: before[path][name]} if name in before[path] else {})
 
     def log(self, value: Metric, found: dict[str, Entry], loader: int | None = None) -> None:
@@ -58,6 +63,11 @@ class Metrics:
                 f"logs {next(iter(found))}, a metric that another data loader has filled as well",
                 "each data loader needs a metric of its own",
             )
+        if self.others and any(path == self._paths[id(value)] for path, _ in self.others.logged.values()):
+            raise CannotStackError(
+                f"logs {next(iter(found))}, a metric that training and validation share: each empties it",
+                "each needs a metric of its own",
+            )
         self.logged |= {name: (self._paths[id(value)], entry) for name, entry in found.items()}
 
     def values(self, module: nn.Module) -> dict[str, float]:
@@ -68,6 +78,34 @@ class Metrics:
         """Begin anew with those that are logged, as Lightning does after an epoch."""
         for path in {path for path, _ in self.logged.values()}:
             module.get_submodule(path).reset()  # type: ignore[operator]
+
+
+def _refused(path: str, part: Any) -> dict[str, Any]:
+    """What stands for what a metric has come to, of which a step knows nothing: its calls are told to it later."""
+    return dict.fromkeys(("compute", "reset", *getattr(part, "_defaults", {})), _Untold(path))
+
+
+class _Untold:
+    """What a metric has come to. It is no sequence: a metric's hash would look at what is in it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def _used(self, *_: Any, **__: Any) -> NoReturn:
+        raise CannotStackError(
+            f"looks at what self.{self._path}, a metric, has come to, or empties it",
+            "a hook of the epoch's end may, and a buffer can be computed with",
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # As in `OfBatch`.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        self._used()
+
+    __call__ = _used
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _used
+    __float__ = __int__ = __bool__ = __lt__ = __gt__ = __le__ = __ge__ = __getitem__ = _used
 
 
 class OfBatch:

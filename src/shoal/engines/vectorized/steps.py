@@ -27,6 +27,8 @@ class Steps:
         }
         # What one of them leaves, the other must not look at.
         self.captured["val"].left = self.captured["train"].left
+        training, validation = (each.fills.metrics for each in self.captured.values())
+        training.others, validation.others = validation, training
         # One for all three: the update alone takes so little time that it would be compiled seconds later.
         heat = Heat()
         self.guard = Guard()
