@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from shoal.app.resume import resume
 from shoal.errors import ConfigError, UsageError
 from shoal.loaded.run import Run
 from shoal.record.checkpoints.checkpoint_file import load
+from shoal.record.checkpoints.readable import tell_of_objects
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -70,6 +72,14 @@ def test_hyperparameters_that_are_objects_are_no_part_of_a_checkpoint(workdir: P
     told = "configuration makes these anew: kind, loss, net, optimizer, scheduler"
     assert (run.path / "train.log").read_text().count(told) == 1
     assert len(reloaded(run).predict([0.5])) == 1
+
+
+def test_objects_among_hyperparameters_are_named_however_deep_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    tell_of_objects({"hyper_parameters": {"width": 1, "cfg": {"layers": [{"kind": dict, "n": 2}, 3]}, "kind": dict}})
+
+    assert caplog.messages[0].endswith("makes these anew: cfg.layers.0.kind, kind")
 
 
 def test_objects_that_a_module_keeps_in_its_checkpoints_are_made_anew(workdir: Path) -> None:

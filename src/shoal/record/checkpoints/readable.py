@@ -77,10 +77,12 @@ def _plain(value: Any) -> Any:
     return _LEFT_OUT
 
 
-def _objects(value: Mapping[str, Any], before: str = "") -> Iterator[str]:
+def _objects(value: Mapping[Any, Any], before: str = "") -> Iterator[str]:
     """Names of the hyperparameters that `_plain` leaves out."""
     for name, each in value.items():
         if _plain(each) is _LEFT_OUT:
             yield f"{before}{name}"
         elif isinstance(each, Mapping):
             yield from _objects(each, f"{before}{name}.")
+        elif isinstance(each, list | tuple):
+            yield from _objects(dict(enumerate(each)), f"{before}{name}.")
