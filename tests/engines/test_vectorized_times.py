@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from beside_lightning import is_as_alone, trained
 from driven import Kept
-from shoal.engines import lightning
 from shoal.engines.vectorized.driver import fit
 from shoal.engines.vectorized.member import Member
-from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from styled import Style, job_of
 
@@ -92,35 +91,14 @@ class Counts(Style):
 TIMED = (WarmsUp, TakesTurns, SetByHook, SetsWithin, AsksLater, Counts)
 
 
-def trained(module: Any, seeds: tuple[int, ...], **settings: Any) -> tuple[Running, Kept]:
-    running, kept = Running([Member.of(job_of(module, seed, **settings)) for seed in seeds]), Kept(save_after=2)
-    assert unlike_alone(running) == {}
-    fit(running, kept)
-    return running, kept
-
-
 @pytest.mark.parametrize("module", TIMED)
 def test_a_run_whose_step_looks_at_the_time_is_as_it_is_alone(module: Any) -> None:
-    running, kept = trained(module, (0, 1, 2))
-    single, _ = trained(module, (1,))
-
-    own = job_of(module, 1)
-    alone = own.module()
-    with lightning.expected_warnings():
-        expected = lightning.fit(own, alone).callback_metrics
-
-    found = running.checkpoint(1)["state_dict"]
-    for name, value in alone.state_dict().items():
-        assert torch.allclose(found[name], value, rtol=1e-12)
-        assert torch.equal(found[name], single.checkpoint(0)["state_dict"][name])
-    assert {name: kept.curve(1, name)[-1] for name in expected} == pytest.approx(
-        {name: float(value) for name, value in expected.items()}, rel=1e-12
-    )
+    is_as_alone(module)
 
 
 @pytest.mark.parametrize("module", TIMED)
 def test_a_stack_whose_steps_look_at_the_time_goes_on_to_the_bit(module: Any) -> None:
-    whole, kept = trained(module, (0, 1))
+    whole, kept = trained(module, (0, 1), save_after=2)
 
     resumed = Running([Member.of(job_of(module, seed)) for seed in (0, 1)])
     resumed.load_state_dict(kept.saved)

@@ -34,6 +34,7 @@ from shoal.step.passes import simplified
 from shoal.step.per_run import PerRun
 from shoal.step.presumed import Presumed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
+from shoal.step.tape import NEEDED, Tape
 from shoal.step.timed import TimeUse
 from shoal.step.trace import Refused, Trace, Traces, attempt, no_times
 from shoal.step.unfit import CannotStackError
@@ -78,11 +79,14 @@ class _Flat:
             return self._stepped(inputs)
         # functorch raises nothing more special: only the words tell.
         except RuntimeError as error:
-            if self._mapped.fresh or not any(words in str(error) for words in _WRITTEN):
-                raise
             # Not at once for every step: tensors of each run's own cost memory, and a kernel each.
-            self._mapped.fresh = True
-            return self._stepped(inputs)
+            if not self._mapped.fresh and any(words in str(error) for words in _WRITTEN):
+                self._mapped.fresh = True
+            elif not self._mapped.differentiates and any(words in str(error) for words in NEEDED):
+                self._mapped.differentiates = True
+            else:
+                raise
+            return self(*inputs)
 
     def _stepped(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         times: tuple[Tensor, ...] = ()
@@ -133,6 +137,8 @@ class Mapped:
     """Why the step was not traced, once that is known."""
     fresh: bool = False
     """Whether the step writes to tensors that it makes, which are each run's own then."""
+    differentiates: bool = False
+    """Whether the step asks autograd for derivatives."""
     unreached: frozenset[int] | None = None
     """The places of the parameters that its gradient does not reach, once that is known."""
     presumes: bool = True
@@ -234,7 +240,8 @@ class Mapped:
             fixed = Fixed() if clock.time_use or self.fresh else nullcontext()
             if clock.time_use:
                 clock.time_use.given = times[0] if times else None
-            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated():
+            tape = Tape() if self.differentiates else nullcontext()
+            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated(), tape:
                 with clock.of_run(*key, fresh=self.fresh):
                     loss, logged, new, outputs = self.step(params, buffers, batch, clock)
                 held = presumed.held
