@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import shoal
 from faults.state import differences, state
+from published import Averaging
 from shoal.app.resume import resume
 from shoal.errors import ConfigError
 from shoal.loaded.run import Run
@@ -37,6 +40,60 @@ def test_an_unusual_optimizer_resumes_to_the_bit_and_is_judged_as_it_was(choice:
     assert differences(state(part.path), state(whole.path)) == []
     assert whole.info.best is not None
     assert whole.evaluate()["val/loss"] == pytest.approx(whole.info.best.value, rel=1e-6)
+
+
+def wolfe(module: nn.Module, search: str | None = "strong_wolfe") -> list[torch.optim.Optimizer]:
+    tolerances = {"tolerance_grad": 0.0, "tolerance_change": 0.0}
+    rate = {"lr": 1.0 if search else 0.1}
+    return [
+        torch.optim.LBFGS(module.parameters(), max_iter=3, history_size=2, line_search_fn=search, **rate, **tolerances)
+    ]
+
+
+def muon_for_the_first(module: nn.Module) -> list[torch.optim.Optimizer]:
+    first, *rest = module.parameters()
+    return [torch.optim.Muon([first], lr=0.02, weight_decay=0.0), torch.optim.AdamW(rest, lr=0.01, weight_decay=0.0)]
+
+
+FIRST = "optimizer.parts.matrices.optimizer.lr=0.02 +optimizer.parts.matrices.names=[0.weight]"
+BY_HAND: dict[str, Callable[[nn.Module], list[torch.optim.Optimizer]]] = {
+    "optimizer=lbfgs optimizer.max_iter=3 optimizer.history_size=2": wolfe,
+    "optimizer=lbfgs optimizer.max_iter=3 optimizer.history_size=2 optimizer.line_search_fn=null optimizer.lr=0.1": (
+        functools.partial(wolfe, search=None)
+    ),
+    f"optimizer=muon {FIRST} optimizer.parts.rest.optimizer.lr=0.01": muon_for_the_first,
+    AVERAGING.replace("=8", "=null"): lambda module: [Averaging(module.parameters(), lr=0.1)],
+}
+
+
+@pytest.mark.parametrize("choice", BY_HAND)
+def test_an_unusual_optimizer_with_clipping_takes_the_steps_of_a_plain_loop(choice: str, workdir: Path) -> None:
+    run = trained(f"{choice} task.batch_size=null trainer.precision=64 trainer.gradient_clip_val=0.05", 4)
+
+    module = run.job.module().double()
+    x, y = (each.double() for each in (run.job.data.train.x, run.job.data.train.y))
+    optimizers = BY_HAND[choice](module)
+
+    def closure() -> Tensor:
+        module.zero_grad()
+        loss = nn.functional.mse_loss(module(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 0.05)
+        return loss
+
+    for _ in range(4):
+        for each in optimizers:
+            getattr(each, "train", int)()
+        if len(optimizers) == 1:
+            optimizers[0].step(closure)
+        else:
+            closure()
+            for each in optimizers:
+                each.step()
+    for each in optimizers:
+        getattr(each, "eval", int)()
+    kept = load(run.directory.last)["state_dict"]
+    assert all(torch.allclose(kept[name], value, rtol=1e-10) for name, value in module.state_dict().items())
 
 
 def test_the_loss_of_a_step_that_evaluates_it_often_is_the_one_before_it(workdir: Path) -> None:
