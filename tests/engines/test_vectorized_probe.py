@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 from collections.abc import Callable
@@ -312,6 +313,20 @@ class ClipsByWhatItMakes(ClipsSome):
         return bool(getattr(self, self.asked))
 
 
+class ClipsByAll(ClipsSome):
+    """What says so is asked for among all that it has."""
+
+    def clips(self) -> bool:
+        return bool(vars(self)["clip"])
+
+
+class ClipsByACopy(ClipsSome):
+    """What says so is asked of a copy."""
+
+    def clips(self) -> bool:
+        return bool(copy.copy(self).clip)
+
+
 class ClipsBackward(ClipsSome):
     """What says so is asked as the gradient is taken."""
 
@@ -327,7 +342,9 @@ class ClipsBackward(ClipsSome):
         return grad
 
 
-@pytest.mark.parametrize("kind", [ClipsSome, ClipsByItsLayer, ClipsByWhatItMakes, ClipsBackward])
+@pytest.mark.parametrize(
+    "kind", [ClipsSome, ClipsByItsLayer, ClipsByWhatItMakes, ClipsByAll, ClipsByACopy, ClipsBackward]
+)
 def test_what_few_settings_of_many_runs_make_a_step_do_is_seen(kind: type[ClipsSome]) -> None:
     modules: list[Any] = [kind(seed) for seed in range(12)]
     for run, module in enumerate(modules):

@@ -8,6 +8,7 @@ left: for these two that comes to the same.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -21,6 +22,7 @@ from torchmetrics import Metric, MetricCollection
 
 from shoal.step.attributes import PLAIN, SEARCHED, WHOLE, Attributes
 from shoal.step.held import undoing
+from shoal.step.silenced import UPSTREAM
 from shoal.step.unfit import AS_BUFFER, CannotStackError
 
 Place = tuple[str, str]
@@ -29,6 +31,9 @@ _NOT_SEARCHED = (*WHOLE, Tensor)
 _HOLDING_NOTHING = frozenset(PLAIN)
 """Most attributes are of these types, and hold no other object."""
 _MISSING = object()
+WHOLE_OF_IT = "__dict__"
+"""The name of all attributes of a part, where whoever looks at them there is to be told, too."""
+_DICTIONARY = vars(nn.Module)["__dict__"]
 _UNSET = "_unset"
 """The name under which a part has, while it is watched, whom to tell of each attribute that is not set yet."""
 
@@ -212,10 +217,19 @@ def _watched(part: Any, path: str, names: frozenset[str], looked: Callable[[Plac
 @cache
 def _watching(cls: type[nn.Module], names: frozenset[str]) -> type[nn.Module]:
     # No base in front: an instance of a class whose first base is an ABC could not be given a class of two bases.
-    found = type(cls.__name__, (cls,), {"__module__": cls.__module__})
-    for name in names:
+    whole = {WHOLE_OF_IT: property(_whole)} if WHOLE_OF_IT in names else {}
+    found = type(cls.__name__, (cls,), {"__module__": cls.__module__, **whole})
+    for name in names - {WHOLE_OF_IT}:
         setattr(found, name, _watched_attribute(found, name))
     return found
+
+
+def _whole(self: Any) -> Any:
+    """All attributes at once, as `vars(self)` and copies take them; torch and Lightning look up single ones there."""
+    own = _DICTIONARY.__get__(self)
+    if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in UPSTREAM:
+        own[_UNSET][WHOLE_OF_IT]()
+    return own
 
 
 def _watched_attribute(cls: type[nn.Module], name: str) -> property:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from torch import nn
 
 from shoal.step.attributes import own_settings
-from shoal.step.left import Place
+from shoal.step.left import WHOLE_OF_IT, Place
 
 ENOUGH = 2
 """Steps of the same settings that are watched as they are taken: what they do beside giving numbers, others of these
 settings do too. Two, since what a step changes outside is told from what it makes once by the second time."""
+_WHOLE: Place = ("", WHOLE_OF_IT)
 
 
 class Deciding:
@@ -25,9 +26,10 @@ class Deciding:
         self._of = [own_settings(module) for module in modules]
         first = self._of[0]
         differing = {place for own in self._of[1:] for place, _ in own.items() ^ first.items()}
-        self.watch = frozenset(place for place in differing if not place[0])
+        own = frozenset(place for place in differing if not place[0])
+        self.watch = own | {_WHOLE} if own else own
         """Those of the modules themselves, of which it shows whether a step looks at them."""
-        self._looked = set(differing - self.watch)
+        self._looked = set(differing - own)
         self._watched: list[int] = []
 
     def are_known(self, place: int) -> bool:
@@ -39,4 +41,4 @@ class Deciding:
     def note(self, place: int, looked: set[Place]) -> None:
         """The step of this module was watched, and looked at these."""
         self._watched.append(place)
-        self._looked |= looked
+        self._looked |= self.watch if _WHOLE in looked else looked
