@@ -36,7 +36,13 @@ from two_devices import KINDS, difference, stacked, write_code
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
 SUPPORT = Path(__file__).parents[1] / "support"
-SHORT = ["adam, dropout, norms clipped, averaged", "own objects together", "bfloat16, rmsprop", "code of a user"]
+SHORT = [
+    "adam, dropout, norms clipped, averaged",
+    "own objects together",
+    "bfloat16, rmsprop",
+    "code of a user",
+    "losses of every kind",
+]
 """Those that show most; the others are left to `make long`."""
 
 

@@ -110,7 +110,8 @@ def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() ->
         (styled.AnnealsClass, None, "looks at AnnealsClass.beta, which a hook changes"),
         (styled.AnnealsEnvironment, None, "looks at os.environ, which a hook changes"),
         (styled.ChangesMethod, None, "looks at ChangesMethod.penalty, which a hook changes"),
-        (styled.Recovers, None, "asks whether its numbers are finite, and they are not"),
+        (styled.Recovers, None, "asks whether its numbers are finite and its"),
+        (styled.Uncertain, None, "variances not negative, and they are not"),
         (styled.Switches, None, "reaches other parameters with its gradient than before"),
     ],
 )

@@ -333,6 +333,15 @@ class Recovers(Style):
         return self.layers[0].weight.square().sum() if torch.isnan(loss) else loss
 
 
+class Uncertain(Style):
+    """Has a negative variance in its second epoch, which torch refuses."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        variance = torch.ones_like(y) * (-1.0 if self.current_epoch else 1.0)
+        return super().training_step(batch, batch_idx) + torch.nn.functional.gaussian_nll_loss(self(x), y, variance)
+
+
 class MeasuresBatches(Style):
     """Logs by step a metric that gives a value for the epoch alone."""
 

@@ -12,11 +12,13 @@ from torchmetrics import MeanAbsoluteError
 
 from driven import Kept
 from own_runs import LOADERS, write_task
+from shoal import losses
 from shoal.app.composed_job import composed_job
 from shoal.engines.vectorized import driver
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
+from shoal.losses.named import HuberOf
 from shoal.names import VAL_LOSS
 
 WORDS = ["callbacks=quiet", "trainer.max_epochs=2", "engine=vectorized"]
@@ -35,6 +37,7 @@ KINDS = {
     "a formula solved for": f"{_FORMULA} model.expression=a*x**2+b optimizer=lm",
     "bfloat16, rmsprop": f"{_SMALL} trainer.precision=bf16-mixed optimizer=rmsprop scheduler=step",
     "code of a user": "task=placed",
+    "losses of every kind": "task=compared",
 }
 
 
@@ -75,9 +78,59 @@ class Placed(pl.LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
 
 
+class Compared(pl.LightningModule):
+    """A user's module whose loss is the sum of all that shoal and torch have for outputs of these shapes.
+
+    Without `MultiMarginLoss`, which torch cannot follow without numbers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 3))
+        self.of_classes = nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]), label_smoothing=0.1)
+        self.of_flags = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0, 1.0, 0.5]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        found = self.layers(batch[0])
+        shares, true = found.sigmoid(), batch[1].expand_as(found)
+        flags, sign, kinds = (true > 0).to(found), true.sign() + (true == 0), (true[:, 0] > 0).long()
+        parts = [
+            *(each(found, true) for each in (losses.MeanSquaredError(), losses.MeanAbsoluteError(), losses.Huber())),
+            *(each(found, true) for each in (losses.Cauchy(), losses.SoftL1(), HuberOf(0.5))),
+            *(losses.CrossEntropy(label_smoothing=each)(found, kinds) for each in (0.0, 0.1)),
+            losses.Poisson()(found.exp(), flags + 1),
+            losses.Binomial()(0.1 + 0.8 * shares, flags),
+            self.of_classes(found, kinds),
+            self.of_flags(found, flags),
+            nn.NLLLoss()(found.log_softmax(1), kinds),
+            *(each(found, true) for each in (nn.SmoothL1Loss(), nn.HuberLoss(delta=0.3), nn.PoissonNLLLoss(full=True))),
+            *(each(found, sign) for each in (nn.SoftMarginLoss(), nn.HingeEmbeddingLoss())),
+            nn.BCELoss()(shares, flags),
+            nn.MultiLabelSoftMarginLoss()(found, flags),
+            nn.KLDivLoss(reduction="batchmean")(found.log_softmax(1), true.softmax(1)),
+            nn.GaussianNLLLoss(full=True)(found, true, shares),
+            nn.CosineEmbeddingLoss()(found, true, sign[:, 0]),
+            nn.MarginRankingLoss(margin=0.1)(found, true, sign),
+            nn.TripletMarginLoss()(found, true, flags),
+            nn.TripletMarginWithDistanceLoss()(found, true, flags),
+            1 - nn.functional.cosine_similarity(found, true + 1).mean(),
+            nn.functional.pairwise_distance(found, true).mean(),
+        ]
+        for number, part in enumerate(parts):
+            self.log(f"part/{number}", part)
+        return torch.stack(parts).sum()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", nn.functional.mse_loss(self.layers(batch[0])[:, :1], batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
 def write_code() -> None:
-    """Let `task=placed` be found."""
+    """Let `task=placed` and `task=compared` be found."""
     write_task("placed", "Placed", LOADERS, library="two_devices")
+    write_task("compared", "Compared", LOADERS, library="two_devices")
 
 
 def stacked(kind: str, accelerator: str) -> tuple[Running, Kept]:

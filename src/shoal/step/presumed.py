@@ -1,13 +1,15 @@
-"""Whether the numbers of a step are finite, where it asks: that is presumed, and whether it was true is kept."""
+"""Whether the numbers of a step are finite, or variances, where it asks: it is presumed, and kept if it was so."""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 
@@ -32,6 +34,8 @@ class Presumed(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func is functional.gaussian_nll_loss:
+            return self._gaussian(*args, **(kwargs or {}))
         known = [self._value(each) for each in args]
         if func in _ANSWERS and known[0] is not None and args[0].numel() == 1:
             flag = args[0].reshape(())
@@ -47,6 +51,28 @@ class Presumed(TorchFunctionMode):
             if value is not None:
                 self._known[id(found)] = found, value
         return found
+
+    def _gaussian(
+        self,
+        input: Tensor,
+        target: Tensor,
+        var: Tensor | float,
+        full: bool = False,
+        eps: float = 1e-6,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """`torch.nn.functional.gaussian_nll_loss`, which asks if a variance is negative; none is presumed to be."""
+        variance = var if isinstance(var, Tensor) else torch.full_like(input, var)
+        self._asked.append((variance >= 0).all())
+        if variance.dim() < input.dim():
+            variance = variance.unsqueeze(-1)
+        # As in torch: below the bound, the gradient passes all the same.
+        variance = variance.clone()
+        with torch.no_grad():
+            variance.copy_(variance.clamp(min=eps))
+        found = 0.5 * (variance.log() + (input - target) ** 2 / variance)
+        found = found + 0.5 * math.log(2 * math.pi) if full else found
+        return found if reduction == "none" else found.sum() if reduction == "sum" else found.mean()
 
     def _value(self, given: Any) -> bool | None:
         if isinstance(given, bool):

@@ -44,7 +44,7 @@ class Stepped(NamedTuple):
     unreached: frozenset[int] = frozenset()
     """The places among the parameters of those that the gradient does not reach: theirs is zero."""
     presumed: Bool[Tensor, " runs"] | None = None
-    """Whether the numbers of each run were finite, where the step has asked."""
+    """Whether the numbers of each run were finite, and its variances not negative, where the step has asked."""
 
     def check(self, active: Sequence[bool]) -> None:
         """See that those of the runs that train were.
@@ -53,10 +53,11 @@ class Stepped(NamedTuple):
             CannotStackError: where they were not: alone, the step does something else then.
         """
         if self.presumed is not None and not all(
-            held or not trains for held, trains in zip(self.presumed.tolist(), active, strict=True)
+            held or not trains for held, trains in zip(self.presumed.cpu().tolist(), active, strict=True)
         ):
             raise CannotStackError(
-                "asks whether its numbers are finite, and they are not", "a lower learning rate may keep them finite"
+                "asks whether its numbers are finite and its variances not negative, and they are not",
+                "a lower learning rate may keep them so",
             )
 
 
