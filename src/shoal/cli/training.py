@@ -68,8 +68,7 @@ def resume(
     from shoal.review.reference import resolve
 
     path = resolve(run, root).path
-    ended = go_on(path, overrides or [], trusted=trust or (), which=origin, own_process=True)
-    raise typer.Exit(ended.tell())
+    raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
 
 
 def again(

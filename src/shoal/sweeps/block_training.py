@@ -19,6 +19,7 @@ import torch
 from shoal.build.checked_job import job as build
 from shoal.engines.job import Job
 from shoal.engines.launching import present
+from shoal.engines.vectorized.probing.failure_words import failure
 from shoal.engines.vectorized.steps import Steps
 from shoal.errors import DamagedError, ShoalError, UsageError, brief
 from shoal.instructions import choose
@@ -77,7 +78,7 @@ def train_block(block: Block, report: Report, known: Known) -> None:
         except BaseException as error:  # a job may raise anything, SystemExit included
             with unheard():  # no signal comes between the end of a run and its record
                 if block.stacked and may_be_one_runs_fault(error):
-                    report(Broken(brief(error)))
+                    report(Broken(failure(error)))
                     return
                 for assignment in block.assignments:
                     if not assignment.finished:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 from math import prod
 from typing import Any, Protocol, runtime_checkable
@@ -73,7 +72,7 @@ class Gathered:
     def __len__(self) -> int:
         return len(self._sizes)
 
-    @cached_property
+    @property
     def n_bytes(self) -> int:
         """Bytes of an epoch's samples of all runs."""
         return sum(each.numel() * each.element_size() for run in self.runs for each in run.tensors)

@@ -159,7 +159,8 @@ class _RunHooks:
 
     def know(self, metrics: Mapping[str, float]) -> None:
         """Let the run's Trainer know them."""
-        self.trainer.know(metrics)
+        found = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+        self.trainer.callback_metrics |= found
 
     @contextmanager
     def undone(self) -> Iterator[None]:

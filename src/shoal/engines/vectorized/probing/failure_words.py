@@ -56,13 +56,20 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
     if _passes(error, _COMPILING):
         found = Refusal("calls what torch.compile has compiled", "without torch.compile it stacks")
     if found is None and not _passes(error, _MAPPING):
-        # Its own failure, which says itself what is wrong; a run that trains alone comes upon it again.
-        return sentence(f"{where} raises {one_line(error)}", WITHOUT)
+        # A run that trains alone comes upon it again.
+        return failure(error, where)
     log.debug("a step cannot be mapped: %s", error)
     does, instead = found or Refusal(
         "does what torch can do for one run, and not for several at once", "written with other functions it may stack"
     )
     return sentence(f"{where} {does}", instead)
+
+
+def failure(error: BaseException, where: str | None = None) -> str:
+    """A sentence: what has failed by itself, which its error says, and where; in the user's own code unless given."""
+    frame = _innermost(error)
+    where = where or (f"{_Line.of(frame)}," if frame else "a stack")
+    return sentence(f"{where} raises {one_line(error)}", WITHOUT)
 
 
 def _passes(error: BaseException, file: str) -> bool:

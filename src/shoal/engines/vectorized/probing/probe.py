@@ -73,7 +73,9 @@ def probe(
                 result = looked.together()
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             # Where it fails by itself as well, that says more than what becomes of it in the mapping.
-            names = looked.order if mapped.gradients else ()
+            # Of those that are trained still: a step may have changed that.
+            trained = {name for name, param in modules[0].named_parameters() if param.requires_grad}
+            names = [name for name in looked.order if name in trained] if mapped.gradients else ()
             own = outside(mapped, batch, looked.clock, modules[0], names)
             cause = error if own is None or isinstance(own, CannotStackError) else own
             return dict.fromkeys(range(len(modules)), reason(cause, modules[0], looked.step))

@@ -64,7 +64,7 @@ _BY_WORDS = {
 """By words of torch's message."""
 _BY_CODE = (
     (r"\.item\(", Refusal("takes a tensor's value with .item()", _KEPT)),
-    (r"\bone_hot\(", Refusal("makes as many columns as values ask for", "F.one_hot is given num_classes")),
+    (r"\bone_hot\(", Refusal("looks at all values to make columns of them", "torch.eye(n)[y] makes them without")),
     (
         r"(?<![.\w])(max|min)\(",
         Refusal("branches on a tensor's value", "torch.maximum and torch.minimum choose without it"),
