@@ -10,6 +10,7 @@ import pytest
 import shoal
 from shoal.cli import run
 from shoal.errors import ExitCode, ShoalError, UsageError
+from shoal.pictures import beside
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -81,6 +82,21 @@ def test_a_wrong_length_of_a_finished_run_is_refused_as_any_other(train: Any, se
     code, _ = train(["resume=run", setting])
 
     assert code == ExitCode.USAGE
+
+
+def test_a_run_that_a_command_goes_on_with_is_drawn_by_a_process_beside(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shoal.train(RUN)
+    begun: list[str] = []
+    monkeypatch.setattr(beside, "begin", lambda: begun.append("beside"))
+    monkeypatch.setattr("shoal.app.resume.keep_what_is_imported", lambda: begun.append("kept"))
+
+    shoal.train(["resume=run", "trainer.max_epochs=2"])
+    by_python = [*begun]
+    code = run(["resume", "run", "trainer.max_epochs=3"])
+
+    assert (code, by_python, begun) == (0, [], ["beside", "kept"])
 
 
 @pytest.mark.parametrize("train", [by_command, by_python])

@@ -275,6 +275,15 @@ class HasGenerator(Style):
         return next(self.factors)
 
 
+class CountsPastAttribute(Style):
+    """Counts where no attribute is looked at, and weighs its penalty by that."""
+
+    def penalty(self) -> Any:
+        count = vars(self).setdefault("count", [0])
+        count[0] += 1
+        return count[0] * self.layers[0].weight.sum()
+
+
 class CountsInSlots(Style):
     """Counts in an object of its own that has slots."""
 
@@ -293,6 +302,7 @@ class CountsInSlots(Style):
         (DrawsItsOwn, "changes self.own: what it keeps from step to step can be a buffer of the module"),
         (HasGenerator, "changes self.factors"),
         (CountsInSlots, "changes self.own"),
+        (CountsPastAttribute, "changes self.count"),
     ],
 )
 def test_what_a_step_changes_in_any_object_of_its_module_is_named(module: type[Style], words: str) -> None:

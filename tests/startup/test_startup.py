@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ NOT_TO_BE_LOADED = frozenset(
         "torch._inductor",
         "torch.distributed.fsdp",
         "torch.distributed.tensor",
+        "torch.export.graph_signature",
         "torch.onnx",
         "torch._prims",
         "scipy.signal.windows",
@@ -69,6 +71,17 @@ def test_commands_for_what_was_trained_load_no_more_than_its_training(tmp_path: 
     loaded = {name for names in json.loads(done.stdout).values() for name in names}
     assert "torch" in loaded
     assert loaded & NOT_TO_BE_LOADED == set()
+
+
+def test_a_frame_is_told_without_its_text_within_cheap_imports_alone() -> None:
+    frame = sys._getframe()
+
+    with cheap_imports():
+        within, asked = inspect.getframeinfo(frame), inspect.getframeinfo(frame, 1 + 1)
+    after = inspect.getframeinfo(frame)
+
+    assert (within.filename, within.function, within.code_context) == (after.filename, after.function, None)
+    assert [len(each.code_context or ()) for each in (asked, after)] == [2, 1]
 
 
 def test_what_was_alive_is_collected_after_cheap_imports_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -416,6 +416,47 @@ class RatesByTime(Style):
         return [optimizer], [by_epoch, {"scheduler": by_step, "interval": "step"}]
 
 
+class KnowsRate(Style):
+    """Weighs its penalty by the rate of the optimizer that it keeps."""
+
+    def configure_optimizers(self) -> Any:
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [self.optimizer], [torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.5)]
+
+    def penalty(self) -> Tensor:
+        return self.optimizer.param_groups[0]["lr"] * self.layers[0].weight.sum()
+
+
+class RatesByWeights(Style):
+    """Has a rate by its weights."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: self.factor())]
+
+    def factor(self) -> float:
+        """That of the rate."""
+        return float(self.layers[0].weight.detach().norm())
+
+
+class RatesByMetrics(RatesByWeights):
+    """Has one by what it has measured."""
+
+    def factor(self) -> float:
+        return float(self.trainer.callback_metrics.get("train/loss", 1.0))
+
+
+class Unhooks(Style):
+    """Takes a forward hook of a layer away in its third epoch."""
+
+    def made(self) -> None:
+        self.hook = self.layers[1].register_forward_hook(lambda layer, given, output: 2 * output)
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 2:
+            self.hook.remove()
+
+
 class AsksAgain(Style):
     """Is stepped by an optimizer that asks for the loss again."""
 

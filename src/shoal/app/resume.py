@@ -17,11 +17,12 @@ from shoal.config.working_directory import in_its_directory
 from shoal.errors import ConfigError, DamagedError, UsageError
 from shoal.instructions import choose
 from shoal.loaded.opened import OpenedRun, open_run
+from shoal.pictures import beside
 from shoal.rundir import RunDir, RunInfo, Status, unsealed
 from shoal.rundir.changes import Change, differences
 from shoal.rundir.info import note_of, tags_of
 from shoal.rundir.log import log_through, quiet_logging
-from shoal.startup import cheap_imports
+from shoal.startup import cheap_imports, keep_what_is_imported
 
 if TYPE_CHECKING:
     from shoal.engines.job import Job
@@ -30,18 +31,24 @@ Which = Literal["last", "best"]
 
 
 def resume(
-    path: Path, overrides: Sequence[str] = (), *, trusted: Collection[str] = (), which: Which = "last"
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    trusted: Collection[str] = (),
+    which: Which = "last",
+    own_process: bool = False,
 ) -> tuple[RunDir, RunInfo]:
     """Go on with the run in `path` from its last checkpoint, bit for bit as if it had never stopped.
 
     `path` may also be the checkpoint itself, `which` is the one to go on from otherwise.
 
-    Of a process that only takes part in the training of another the status is `running`, as `start` has it.
+    Of a process that only takes part in the training of another the status is `running`, as `start` has it. In its own
+    process it may begin another one beside it and spare what is imported, as `start` does.
 
     Raises:
         ShoalError: where it is no run, is finished, is in use or damaged, or an override cannot be taken.
     """
-    with quiet_logging(), importing():
+    with quiet_logging(), beside.ending(), importing():
         path, which = _addressed(path, which)
         found = open_run(path, trusted=trusted)
         refuse_strangers(found.config, trusted)
@@ -51,7 +58,8 @@ def resume(
         checkpoint = _checkpoint(found.run, which)
         with located(Origins(otherwise=str(found.run.config))):
             choose(config.get("numerics"))
-
+        if own_process:
+            beside.begin()
         with cheap_imports():
             from shoal.app.work import TrainingWork
             from shoal.build.checked_job import job, task
@@ -64,6 +72,7 @@ def resume(
             before, changes = _before(found.run, checkpoint, built, trusted) if checkpoint else (None, [])
         todo = TrainingWork(built)
         if todo.assists:
+            beside.end()
             todo.assist(checkpoint=checkpoint, before=before)
             return found.run, replace(found.info, status=Status.RUNNING)
         _tell(changes)
@@ -75,6 +84,8 @@ def resume(
             note=note_of(config),
         )
         log_through(logging.FileHandler(found.run.log, encoding="utf-8"))
+        if own_process:
+            keep_what_is_imported()
         # With hydra.job.chdir the run works in another directory than this one.
         state = checkpoint.absolute() if checkpoint else None
         with in_its_directory(found.run) as run:

@@ -92,7 +92,7 @@ def train(
                 f"{_RESUME}{path}: {option} has no effect, what has begun keeps its own configuration",
                 hint=f"without {option} it goes on",
             )
-        return go_on(path, others)
+        return go_on(path, others, own_process=own_process)
     if multirun:
         from shoal.app.multirun.sweep_command import sweep
 
@@ -125,8 +125,9 @@ def go_on(
     *,
     trusted: Collection[str] = (),
     which: Literal["last", "best"] = "last",
+    own_process: bool = False,
 ) -> EndedTraining:
-    """Go on with the run in `path`, or do what is missing of the sweep there.
+    """Go on with the run in `path`, or do what is missing of the sweep there; `own_process` as for `train`.
 
     Raises:
         ShoalError: where there is neither, or it is finished, in use or damaged, or an override cannot be taken.
@@ -138,7 +139,7 @@ def go_on(
 
     from shoal.app.resume import resume
 
-    return EndedRun(*resume(path, overrides, trusted=trusted, which=which))
+    return EndedRun(*resume(path, overrides, trusted=trusted, which=which, own_process=own_process))
 
 
 def resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:

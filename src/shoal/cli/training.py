@@ -68,7 +68,8 @@ def resume(
     from shoal.review.reference import resolve
 
     path = resolve(run, root).path
-    raise typer.Exit(go_on(path, overrides or [], trusted=trust or (), which=origin).tell())
+    ended = go_on(path, overrides or [], trusted=trust or (), which=origin, own_process=True)
+    raise typer.Exit(ended.tell())
 
 
 def again(

@@ -21,7 +21,8 @@ from contextlib import contextmanager
 
 from shoal.startup.collecting import uncollected
 from shoal.startup.deferral import Finder
-from shoal.startup.deferred_modules import ANYWHERE, IN_OWN_PROCESS, META_KERNELS
+from shoal.startup.deferred_modules import ANYWHERE, UNTIL_OTHERS
+from shoal.startup.unread_sources import unread_sources
 
 SWITCH = "SHOAL_EAGER_IMPORTS"
 _own_process = False
@@ -34,7 +35,7 @@ def cheap_imports() -> Iterator[None]:
         yield
         return
     defer()
-    with uncollected():
+    with uncollected(), unread_sources():
         yield
 
 
@@ -47,14 +48,15 @@ def defer(*, own_process: bool = False) -> None:
     _own_process |= own_process
     if not _chosen_against() and not any(isinstance(finder, Finder) for finder in sys.meta_path):
         # In front, or the usual finders would have found the modules already.
-        sys.meta_path.insert(0, Finder(IN_OWN_PROCESS if own_process else ANYWHERE))
+        sys.meta_path.insert(0, Finder((*ANYWHERE, *UNTIL_OTHERS) if own_process else ANYWHERE))
 
 
 def complete_torch() -> None:
     """Have all of torch at hand, before code is imported that may make use of it in ways that shoal does not."""
     for finder in sys.meta_path:
         if isinstance(finder, Finder):
-            finder.defer_no_more(META_KERNELS)
+            for kind in UNTIL_OTHERS:
+                finder.defer_no_more(kind.name)
 
 
 def is_own_process() -> bool:

@@ -199,6 +199,22 @@ class _MetaKernels(Deferral):
         """Nothing is left behind: nobody was answered."""
 
 
+class _Export(Deferral):
+    """Whole graphs of models, for other programs: torch names the package as it is imported, and asks nothing of it.
+
+    It registers classes of its own with torch as it comes, which code of others may count on.
+    """
+
+    name = "torch.export"
+    askers = frozenset({"torch"})
+
+    def early(self) -> Mapping[str, Any]:
+        return {}
+
+    def settle(self) -> None:
+        """Nothing is left behind: nobody was answered."""
+
+
 def _is_row(given: Any) -> bool:
     return isinstance(given, tuple | list)
 
@@ -224,5 +240,5 @@ def _class_like(deferral: Deferral, name: str) -> type:
 
 
 ANYWHERE = (_Dynamo, _Sympy, _Shapes, _Signal, _Optimize, _Plots)
-IN_OWN_PROCESS = (*ANYWHERE, _MetaKernels)
-META_KERNELS = _MetaKernels.name
+UNTIL_OTHERS = (_MetaKernels, _Export)
+"""In a process of shoal's own, until it imports code of others."""

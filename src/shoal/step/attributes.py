@@ -23,6 +23,7 @@ SEARCHED = 2000
 """Objects that are looked into."""
 _UPSTREAM = frozenset([*vars(nn.Module()), *vars(pl.LightningModule()), "log", "log_dict"])
 """Attributes of torch's and Lightning's own; the last two are the engine's, where they are no methods."""
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 PLAIN = (bool, int, float, str, type(None))
 """Types of values that hold no other object, and are equal if they are alike."""
 _SIMPLEST = frozenset({bool, int, str, type(None)})
@@ -138,6 +139,9 @@ def _attributes(module: nn.Module) -> Iterator[tuple[tuple[str, str], Any]]:
                 # The engine sets the mode of the whole module; that of a part, as of a frozen layer, is the user's.
                 if (name not in _UPSTREAM and name not in made_anew) or (name == "training" and path):
                     yield (path, name), marks(value, parts)
+            for name in _HOOKS:
+                if own := vars(part).get(name):
+                    yield (path, name), [_This(each) for each in own.values()]
             # Which there are: what they hold is the stack's.
             for name, value in (*part._buffers.items(), *part._parameters.items()):
                 yield (path, name), value is None

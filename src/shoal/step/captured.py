@@ -34,6 +34,7 @@ from shoal.step.stepped import Outcome, Tensors
 from shoal.step.timed import Timed
 from shoal.step.transferred import forms_of, n_samples, transferred
 from shoal.step.unfit import AS_BUFFER, BY_ITSELF, OWN_NAME, CannotStackError
+from shoal.step.unseen import unseen
 from shoal.tasks.precision import new_tensors
 
 
@@ -260,6 +261,7 @@ class CapturedStep:
         tags = {name: marks(vars(value)) for name, value in named.items() if vars(value)} if self.closely else {}
         with (
             self._watched(batch, traced=clock.time_use is not None) if self.closely else nullcontext(),
+            unseen(getattr(self.module._trainer, "steppers", ()) if self.closely else ()),
             self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
             self.fills.watched() as filled,

@@ -74,13 +74,11 @@ class Closing:
         return found
 
     def _drawn(self, curves: Sequence[str]) -> list[Path]:
-        best_and_median = self._without_fit()
-        # One there and one here, where there can be a copy of what has matplotlib.
-        with at_once(_illustrate_all, best_and_median[1:]):
+        # Of runs there and of the sweep here, where there can be a copy of what has matplotlib: both take as long.
+        with at_once(_illustrate_all, self._without_fit()):
             drawn = [self._overview()]
             if curves and self._completed:
                 drawn.append(self._curves(curves))
-            _illustrate_all(best_and_median[:1])
         return drawn
 
     @cached_property

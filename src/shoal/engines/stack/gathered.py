@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from math import prod
 from typing import Any, Protocol, runtime_checkable
@@ -72,7 +73,7 @@ class Gathered:
     def __len__(self) -> int:
         return len(self._sizes)
 
-    @property
+    @cached_property
     def n_bytes(self) -> int:
         """Bytes of an epoch's samples of all runs."""
         return sum(each.numel() * each.element_size() for run in self.runs for each in run.tensors)

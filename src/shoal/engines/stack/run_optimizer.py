@@ -15,6 +15,7 @@ from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import rate_of
 from shoal.step.attributes import PLAIN
 from shoal.step.unfit import CannotStackError, sentence
+from shoal.step.unseen import Weightless
 
 Group = dict[str, Any]
 """The settings of some of a run's parameters, as torch's optimizers have them."""
@@ -60,6 +61,8 @@ class RunOptimizer:
     scheduler = None
     trainer: Any = None
     """Where the run stands, as its module sees it."""
+    asked: nn.Module | None = None
+    """The module, where schedulers hold it and may look at it."""
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, scheduled: Sequence[Scheduled]) -> None:
         """The optimizer must have all parameters of the module that are trained.
@@ -146,7 +149,19 @@ class RunOptimizer:
             self.trainer.global_step += 1  # which a scheduler's function may look at
         for each in self.scheduled:
             if each.interval == "step" and (batch + 1) % each.frequency == 0:
-                each.scheduler.step()
+                self._step(each.scheduler)
+
+    def _step(self, scheduler: Any, *measured: float) -> None:
+        """Have a scheduler step, whose functions may ask the module where it stands, and nothing else."""
+        if self.asked is None:
+            scheduler.step(*measured)
+            return
+        try:
+            with self.trainer.unmeasured(), Weightless(self.asked):
+                scheduler.step(*measured)
+        except CannotStackError as error:
+            error.within = type(scheduler).__name__
+            raise
 
     def end_epoch(self, metrics: Mapping[str, float], *, validated: bool) -> None:
         """Tell schedulers that an epoch is over; one that watches a metric of the validation waits for it.
@@ -159,9 +174,9 @@ class RunOptimizer:
             if each.interval != "epoch" or self.epochs % each.frequency:
                 continue
             if each.monitor is None:
-                each.scheduler.step()
+                self._step(each.scheduler)
             elif each.monitor in metrics:
-                each.scheduler.step(metrics[each.monitor])
+                self._step(each.scheduler, metrics[each.monitor])
             elif each.strict and (validated or not each.monitor.startswith("val")):
                 hint = suggestion(each.monitor, metrics, kind="logged are")
                 raise ConfigError("scheduler.monitor", each.monitor, "was not logged", hint=hint)

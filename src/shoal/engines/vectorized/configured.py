@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.core import optimizer as lightning
 
+from shoal.engines.generators import module_in
 from shoal.engines.job import Job
 from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled, UnfitError
 from shoal.engines.vectorized.probing.failure_words import WITHOUT, one_line, place
@@ -37,6 +38,7 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
     ]
     found = RunOptimizer(module, optimizers[0], scheduled)
     found.hide_state()
+    found.asked = module_in(each.scheduler for each in scheduled)
     return found
 
 

@@ -159,8 +159,7 @@ class _RunHooks:
 
     def know(self, metrics: Mapping[str, float]) -> None:
         """Let the run's Trainer know them."""
-        found = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
-        self.trainer.callback_metrics |= found
+        self.trainer.know(metrics)
 
     @contextmanager
     def undone(self) -> Iterator[None]:

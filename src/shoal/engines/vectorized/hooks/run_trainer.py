@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -35,6 +36,15 @@ _MOVING = frozenset(
     ]
 )
 """What changes of it while a run trains."""
+
+
+class _Unmeasured:
+    """Stands for metrics where a stack does not know them."""
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise CannotStackError("asks for metrics", "a hook of the epoch's end may set the learning rate by them")
+
+    __getitem__ = __contains__ = __iter__ = __len__ = get = items = keys = values = _refuse
 
 
 class RunTrainer:
@@ -151,6 +161,12 @@ class RunTrainer:
         return [self._shown]
 
     @property
+    def steppers(self) -> list[Any]:
+        """Its own optimizer and schedulers, where it has some."""
+        own = self.rate
+        return [own.optimizer, *(each.scheduler for each in own.scheduled)] if isinstance(own, RunOptimizer) else []
+
+    @property
     def lr_scheduler_configs(self) -> list[Any]:
         """The schedulers of the run, and when they step."""
         if isinstance(self.rate, RunOptimizer):
@@ -177,6 +193,20 @@ class RunTrainer:
     def stand(self, epoch: int, step: int) -> None:
         """Let it be there in the training, whoever asks it: hooks, or the function of a scheduler."""
         self.current_epoch, self.global_step = epoch, step
+
+    def know(self, metrics: Mapping[str, float]) -> None:
+        """Know what the run has measured."""
+        self.callback_metrics |= {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+
+    @contextmanager
+    def unmeasured(self) -> Iterator[None]:
+        """Know no metrics: Lightning's schedulers step before an epoch is measured, between two of its steps."""
+        before = self.callback_metrics, self.logged_metrics
+        self.callback_metrics = self.logged_metrics = _Unmeasured()  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self.callback_metrics, self.logged_metrics = before
 
     def moved(self) -> dict[str, Any]:
         """What has changed of it since the training began, as it is now."""

@@ -68,6 +68,8 @@ def state_of(step: CapturedStep, known: Left, left: Mapping[Place, Any], batch: 
     step.left = other = Trial(known, left)
     _tried(take, OTHERWISE, LATER)
     looked = {*warm.looked, *other.looked, *known.constants}
+    if not repeats and looked.isdisjoint(left):  # it looks at one of them past the attribute
+        return next(iter(left))
     for place, value in left.items():
         if place not in looked and not _is_hooked(step, place):
             known.scratch.add(place)
