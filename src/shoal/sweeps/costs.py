@@ -12,5 +12,5 @@ START_SECONDS = 2.0
 """Before the first run and after the last: the processes, what they import, the figures."""
 RECORDED_SECONDS = 0.0015
 """For each epoch of a run that trains alone: its row, its events and its state."""
-STORED_SECONDS = 0.02
+STORED_SECONDS = 0.012
 """For each run: its directory, its checkpoints, its record."""
