@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -73,6 +73,11 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, o
     # Spectral norm has its vectors written into `out`, which a mapping refuses of torch's own function.
     found = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
     return found if out is None else out.copy_(found)
+
+
+def column_stack(tensors: Sequence[Tensor], *, out: None = None) -> Tensor:
+    """`torch.column_stack`, of which torch has no mapping."""
+    return torch.cat([each.reshape(-1, 1) if each.dim() < 2 else each for each in tensors], 1)
 
 
 def view(input: Tensor, *size: Any, **kwargs: Any) -> Tensor:
@@ -156,6 +161,7 @@ _PER_RUN: dict[Any, Callable[..., Any]] = {
     functional.normalize: normalize,
     # Its kernel for the CPU has no mapping: torch would call it for each run.
     functional.scaled_dot_product_attention: attention,
+    torch.column_stack: column_stack,
     torch.Tensor.view: view,
     torch.Tensor.__setitem__: put,
     torch.Tensor.grad.__get__: _no_gradient,  # type: ignore[union-attr]
