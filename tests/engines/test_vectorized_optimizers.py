@@ -383,9 +383,31 @@ def _watching(module: Any) -> Any:
     return {"optimizer": made, "lr_scheduler": ReduceLROnPlateau(made, patience=0), "monitor": "val/loss"}
 
 
+def _searching(module: Any) -> Any:
+    return torch.optim.LBFGS(module.parameters(), lr=0.1, max_iter=4)
+
+
 def _two(module: Any) -> Any:
     made = _groups(module)
     return [made], [StepLR(made, 2, 0.5), {"scheduler": LambdaLR(made, lambda n: 1 / (1 + n)), "frequency": 2}]
+
+
+@pytest.mark.parametrize("limit", [None, 0.3])
+def test_steps_that_ask_for_the_loss_again_log_and_clip_as_lightnings_do(limit: float | None) -> None:
+    def own_job(seed: int) -> Job:
+        samples = Parabola(seed=seed, n_samples=25, batch_size=8, val_fraction=0.2)
+        task = LightningTask(module=lambda: Configured(_searching), samples=samples, seed=seed)
+        described = {"task": task, "model": OwnModel(), "loss": OwnLoss(), "optimizer": Own()}
+        return job(seed, max_epochs=2, gradient_clip_val=limit, **described)
+
+    running, kept = trained([own_job(seed) for seed in range(3)])
+
+    module = own_job(1).module()
+    trainer = fit_alone(own_job(1), module)
+    assert all(
+        torch.equal(running.checkpoint(1)["state_dict"][name], value) for name, value in module.state_dict().items()
+    )
+    assert kept.curve(1, TRAIN_LOSS)[-1] == float(trainer.callback_metrics[TRAIN_LOSS])
 
 
 @pytest.mark.parametrize("configure", [_groups, _one_cycle, _every_second, _watching, _two])

@@ -47,8 +47,8 @@ class Total(NamedTuple):
 
     value: Float[Tensor, " runs"]
     """Of a mean the sum."""
-    weight: float
-    """Of the batches that logged it: samples, or batches of what is no mean."""
+    weight: float | Float[Tensor, " runs"]
+    """Of the batches that logged it: samples, or batches of what is no mean. One for each row where these differ."""
 
     @classmethod
     def nothing(cls, entry: Entry, rows: int) -> Total:
@@ -66,6 +66,16 @@ class Total(NamedTuple):
         parts = values * torch.tensor(weights, dtype=torch.float64)[:, None] if entry.reduction == "mean" else values
         # Not `sum`, whose order of adding goes by the shape: one batch after the other, however many rows there are.
         return Total(torch.cat([self.value[None], parts]).cumsum(0)[-1], weight)
+
+    def again(self, entry: Entry, value: Float[Tensor, " runs"], weight: float, rows: Sequence[int]) -> Total:
+        """This, and the value of a batch that counts in these rows alone."""
+        counts = torch.tensor([row in rows for row in range(len(value))])
+        more = self.and_(entry, value[None], [weight])
+        return Total(torch.where(counts, more.value, self.value), self.weight + weight * counts)
+
+    def weight_of(self, row: int) -> float:
+        """What has come together in one row weighs; 0 where nothing was logged."""
+        return float(self.weight[row]) if isinstance(self.weight, Tensor) else self.weight
 
     def number(self, entry: Entry) -> Float[Tensor, " runs"]:
         """The number of the epoch."""

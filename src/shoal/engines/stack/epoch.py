@@ -93,7 +93,7 @@ class Training:
         first: int = 0,
         stop: Callable[[], bool] = lambda: False,
     ) -> EpochHistory:
-        history = EpochHistory()
+        self._history = history = EpochHistory()
         epoch, _, step = clock.now
         if self._objects:
             self._objects.begin()
@@ -228,11 +228,16 @@ class Training:
             # Not of all rows: those that ask no more keep what their last question left.
             if value is not stack.buffers[name]:
                 stack.buffers[name][rows] = value[rows]
+        norms = self._norms(self._grads)
         if self._clippings:
-            self._clip(self._grads, self._norms(self._grads))
+            self._clip(self._grads, norms)
+        self._history.again(rows, result, norms, self._norms(self._grads))
         return result.losses
 
     def _clip(self, grads: Tensor, norms: Tensor) -> None:
+        if self._objects and self._objects.rule.asks:
+            self._objects.clip()
+            return
         for clip, limits in self._clippings:
             clip(grads, norms, limits)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ class EpochHistory:
     """Norm of the gradient before clipping, for each optimizer step; of steps taken at once for the last one alone."""
     clipped_norms: list[Float[Tensor, " runs"]] = field(default_factory=list)
     """Norm of the gradient after clipping, where there is any."""
+    repeated: list[tuple[int, list[int], dict[str, Tensor]]] = field(default_factory=list)
+    """What steps logged that rows asked for again: the number of the batch, these rows, and values for every row."""
     outputs: list[Float[Tensor, "runs batch ..."]] = field(default_factory=list)
     """What the steps returned, where it is kept."""
 
@@ -35,6 +38,14 @@ class EpochHistory:
         self.losses.append(step.losses)
         self.log(step.logged)
         self.sizes.append(_n_samples(batch))
+
+    def again(self, rows: Sequence[int], step: Stepped, norms: Tensor, clipped: Tensor) -> None:
+        """Add what the last batch gave once more to rows whose optimizers have asked for it, as alone they would."""
+        self.repeated.append((len(self.losses) - 1, list(rows), step.logged))
+        for noted, now in ((self.norms, norms), (self.clipped_norms, clipped)):
+            if noted:
+                # Not in place, which whoever looked at it before would see.
+                noted[-1] = noted[-1].clone().index_put_((torch.tensor(rows, device=now.device),), now[rows])
 
     def log(self, logged: dict[str, Tensor]) -> None:
         """Add what a step logged; of what the last step's alone counts, that of the step before is let go."""

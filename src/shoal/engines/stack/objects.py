@@ -8,6 +8,7 @@ it does alone: then there is one for each run, over views of its row. Which of t
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,11 @@ class Objects:
             own.stepped(batch)
         if self._changing:
             self._parts = self._recut()
+
+    def clip(self) -> None:
+        """Clip the gradients of the runs as Lightning does, to the bit: a search for a step would follow any other."""
+        for part in self._parts:
+            part.clip()
 
     def leave(self, places: Collection[int]) -> None:
         """Give the objects no gradient of the parameters in these places.
@@ -125,6 +131,15 @@ class _Part:
     def _views(self, matrix: Tensor, layout: Layout) -> list[list[Tensor]]:
         """What of a matrix of the stack the object is given, by group."""
         raise NotImplementedError
+
+    def clip(self) -> None:
+        """Clip the gradients of these rows, by torch's own functions."""
+        flat = [param for group in self.params for param in group]
+        norm, value = (float(each[self.first]) for each in (self.stack.limits.norm, self.stack.limits.value))
+        if math.isfinite(norm):
+            nn.utils.clip_grad_norm_(flat, norm)
+        if math.isfinite(value):
+            nn.utils.clip_grad_value_(flat, value)
 
     def leave(self, places: Collection[int]) -> None:
         """Leave the parameters in these places alone."""

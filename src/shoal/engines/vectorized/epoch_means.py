@@ -29,7 +29,7 @@ class EpochMeans:
     def sums(self) -> dict[int, dict[str, list[Any]]]:
         """Of each run what its numbers are made of: an epoch that is left goes on from there."""
         return {
-            run: {name: [total.value[row].clone(), total.weight] for name, total in self.totals.items()}
+            run: {name: [total.value[row].clone(), total.weight_of(row)] for name, total in self.totals.items()}
             for run, row in self.live.items()
         }
 
@@ -52,13 +52,26 @@ def epoch_means(
     for name, entry in entries.items():
         total = _begun(running, begun or {}, name, entry)
         having = [(logged, size) for logged, size in zip(every, history.sizes, strict=True) if name in logged]
-        if having and not name.endswith(WEIGHT):
+        if running.members[0].job.own_module and any(name in logged for _, _, logged in history.repeated):
+            total = _with_repeated(total, name, entry, history)
+        elif having and not name.endswith(WEIGHT):
             weights = [_weight(logged, name, size) for logged, size in having]
             total = total.and_(entry, torch.stack([logged[name] for logged, _ in having]).double(), weights)
-        if total.weight:
+        if any(map(total.weight_of, range(len(total.value)))):
             found.values[name] = total.number(entry).tolist()
             found.totals[name] = total
     return found
+
+
+def _with_repeated(total: Total, name: str, entry: Entry, history: EpochHistory) -> Total:
+    """The total with all that rows asked for again within a step: alone, each question is a call of `self.log`."""
+    for number, (logged, size) in enumerate(zip(history.logged, history.sizes, strict=True)):
+        if name in logged and not name.endswith(WEIGHT):
+            total = total.and_(entry, logged[name][None].double(), [_weight(logged, name, size)])
+        for rows, again in [(rows, again) for batch, rows, again in history.repeated if batch == number]:
+            if name in again and not name.endswith(WEIGHT):
+                total = total.again(entry, again[name].double(), _weight(again, name, size), rows)
+    return total
 
 
 def _returned(running: Running, stage: Stage) -> set[str]:
@@ -76,8 +89,11 @@ def _begun(running: Running, begun: Mapping[int, Mapping[str, Any]], name: str, 
     if not begun:
         return nothing
     found = [begun.get(run, {}).get(name, (nothing.value[0], 0)) for run in running.filled]
-    # One weight for all rows, whose batches are of one size.
-    return Total(torch.tensor([float(value) for value, _ in found], dtype=torch.float64), found[0][1])
+    values, weights = (
+        torch.tensor([float(each) for each in kind], dtype=torch.float64) for kind in zip(*found, strict=True)
+    )
+    # One weight for all rows, whose batches are of one size, unless some of them asked for theirs again.
+    return Total(values, weights if len(set(weights.tolist())) > 1 else found[0][1])
 
 
 def _weight(logged: Mapping[str, Tensor], name: str, size: int) -> float:
