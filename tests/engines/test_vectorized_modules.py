@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 
 SOURCE = Path(own_modules.__file__).read_text().splitlines()
 LINES = {
-    "Item": SOURCE.index("        return loss * (1 + loss.item())") + 1,
-    "ItemLater": SOURCE.index("        return loss * (1 + loss.item()) if self.current_epoch else loss") + 1,
+    "Item": SOURCE.index("        return loss * (1 + float(loss.detach()))") + 1,
+    "ItemLater": SOURCE.index("        return loss * (1 + float(loss.detach())) if self.current_epoch else loss") + 1,
     "Branches": SOURCE.index("        if loss > 1:") + 1,
     "Draws": SOURCE.index("        return super().training_step(batch, batch_idx) * (1 + random.random())") + 1,
 }
@@ -76,8 +76,8 @@ def test_what_a_module_shares_is_one_row_of_a_stack_and_saved_once(workdir: Path
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Item", "jobs 0-1: own_modules.py:{}, `loss.item()`, takes a tensor's value with .item()"),
-        ("ItemLater", "jobs 0-1: own_modules.py:{}, `loss.item()`, takes a tensor's value with .item()"),
+        ("Item", "jobs 0-1: own_modules.py:{}, `float(loss.detach())`, takes a tensor's value as a number"),
+        ("ItemLater", "jobs 0-1: own_modules.py:{}, `float(loss.detach())`, takes a tensor's value as a number"),
         ("Branches", "own_modules.py:{}, `loss > 1`, branches on a tensor's value"),
         ("Draws", "training_step (own_modules.py:{}, `random.random()`) draws from a global random generator"),
         ("Freezes", "alone  jobs 0-1: on_train_epoch_start of Freezes changes which parameters are trained"),

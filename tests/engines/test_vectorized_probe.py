@@ -49,7 +49,7 @@ class TakesItem(Plain):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        return loss * loss.item()
+        return loss * float(loss.detach())
 
 
 class Branches(Plain):
@@ -249,7 +249,7 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (TakesItem, "takes a tensor's value with .item()"),
+        (TakesItem, "takes a tensor's value as a number"),
         (Branches, "branches on a tensor's value"),
         (Compares, "asks whether tensors are equal"),
         (Draws, "draws random numbers in a way that is the same for all runs"),

@@ -74,7 +74,7 @@ class AsksLater(Style):
 
 
 class Counts(Style):
-    """Keeps the number of the batch and the epoch as they are."""
+    """Keeps the number of the batch and the epoch."""
 
     def made(self) -> None:
         self.seen: list[Any] = []
@@ -88,7 +88,14 @@ class Counts(Style):
         self.seen.clear()
 
 
-TIMED = (WarmsUp, TakesTurns, SetByHook, SetsWithin, AsksLater, Counts)
+class Indexes(Style):
+    """Asks for a number itself."""
+
+    def penalty(self) -> Tensor:
+        return [0.1, 0.2, 0.3, 0.4][self.current_epoch] * self.layers[0].weight.square().sum()
+
+
+TIMED = (WarmsUp, TakesTurns, SetByHook, SetsWithin, AsksLater, Counts, Indexes)
 
 
 @pytest.mark.parametrize("module", TIMED)
@@ -110,7 +117,7 @@ def test_a_stack_whose_steps_look_at_the_time_goes_on_to_the_bit(module: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("module", "traced"), [(WarmsUp, True), (TakesTurns, True), (SetByHook, True), (Counts, False)]
+    ("module", "traced"), [(WarmsUp, True), (TakesTurns, True), (SetByHook, True), (Counts, True), (Indexes, False)]
 )
 def test_steps_that_look_at_the_time_are_traced_unless_they_ask_for_it(module: Any, traced: bool) -> None:
     running, _ = trained(module, (0, 1))

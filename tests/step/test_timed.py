@@ -49,6 +49,7 @@ CASES: dict[str, tuple[Callable[[Clock, Tensor], Any], int]] = {
     "a power": (lambda clock, x: 0.5**clock.epoch + clock.epoch**2, 1),
     "rounded": (lambda clock, x: round(clock.step / 4) + clock.step // 4 + divmod(clock.step, 4)[1], 1),
     "compared with a tensor": (lambda clock, x: (x > clock.epoch).float().sum() + 1, 1),
+    "a tensor made in the step": (lambda clock, x: (torch.ones(3) * (clock.epoch + 1)).sum(), 1),
     "a limit of a tensor": (lambda clock, x: x.clamp(max=1 + clock.epoch).sum(), 1),
 }
 

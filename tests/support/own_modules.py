@@ -231,7 +231,7 @@ class Item(Plain):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        return loss * (1 + loss.item())
+        return loss * (1 + float(loss.detach()))
 
 
 class ItemLater(Plain):
@@ -239,7 +239,7 @@ class ItemLater(Plain):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        return loss * (1 + loss.item()) if self.current_epoch else loss
+        return loss * (1 + float(loss.detach())) if self.current_epoch else loss
 
 
 class Refuses(Wave):

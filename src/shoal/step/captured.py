@@ -31,6 +31,7 @@ from shoal.step.outward import nothing_left
 from shoal.step.recurrent import own_weights
 from shoal.step.step_trainer import StepTrainer, switch
 from shoal.step.stepped import Outcome, Tensors
+from shoal.step.taken import Taken, as_tensor
 from shoal.step.timed import Timed
 from shoal.step.transferred import forms_of, n_samples, transferred
 from shoal.step.unfit import AS_BUFFER, BY_ITSELF, OWN_NAME, CannotStackError
@@ -350,8 +351,8 @@ def _scalar(name: str, value: Any, params: Tensors) -> Tensor:
         raise CannotStackError(
             f"logs {name}, a module with a state of its own", "a number or a metric of torchmetrics is logged"
         )
-    if type(value) is Timed:
-        return value.time_use.tensor(value.of, torch.float64)
+    if type(value) in (Timed, Taken):
+        value = as_tensor(value)
     if not isinstance(value, Tensor):
         return torch.tensor(_number(name, value), dtype=torch.float64)
     if value.numel() != 1:

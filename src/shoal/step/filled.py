@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from shoal.step.metrics import Metrics, known
-from shoal.step.timed import plain
+from shoal.step.taken import as_tensor
 from shoal.step.unfit import CannotStackError
 
 MARK = "\0filled"
@@ -34,7 +34,14 @@ class Item:
     """Whether it is an item of a list, the arguments of a metric, or what an attribute is."""
     spec: Any
     leaves: list[Any]
-    """What is no tensor of it; None in the place of each tensor."""
+    """What is neither a tensor nor a number of it; None in the place of each tensor."""
+
+
+@dataclass(frozen=True)
+class _Number:
+    """Stands for a number."""
+
+    fractional: bool
 
 
 class Fills:
@@ -83,7 +90,7 @@ class Fills:
                     parts.setdefault((place, item), {})[leaf] = value[row]
             for (_, item), tensors in parts.items():
                 made = self.items[item]
-                leaves = [tensors.get(place, leaf) for place, leaf in enumerate(made.leaves)]
+                leaves = [_made(leaf, tensors.get(place)) for place, leaf in enumerate(made.leaves)]
                 whole = pytree.tree_unflatten(leaves, made.spec)
                 path, _, name = made.attribute.rpartition(".")
                 part = module.get_submodule(path)
@@ -109,25 +116,32 @@ class Fills:
             raise CannotStackError(
                 f"keeps an object with tensors in self.{attribute}", "in a dictionary they can be kept"
             )
-        constant = [None if isinstance(leaf, Tensor) else _value(leaf) for leaf in leaves]
-        item = Item(attribute, how, spec, constant)
+        # Numbers too: of each run, or at each time, it may be another one.
+        given = [leaf if isinstance(leaf, Tensor) else as_tensor(leaf) for leaf in leaves]
+        rest = [
+            leaf if own is None else None if isinstance(leaf, Tensor) else _Number(own.is_floating_point())
+            for leaf, own in zip(leaves, given, strict=True)
+        ]
+        item = Item(attribute, how, spec, rest)
         if item not in self.items:
             self.items.append(item)
         begin = f"{MARK}{place}:{self.items.index(item)}:"
-        tensors = {number: leaf.detach() for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
+        tensors = {number: leaf.detach() for number, leaf in enumerate(given) if leaf is not None}
         # Tensors are all that comes out of a mapped step: an item without any needs one to be told of.
         return {f"{begin}{number}": leaf for number, leaf in (tensors or {-1: torch.zeros(())}).items()}
+
+
+def _made(leaf: Any, tensor: Tensor | None) -> Any:
+    """What there was in a place: a tensor, a number, or what is neither."""
+    if tensor is None:
+        return leaf
+    return tensor if leaf is None else float(tensor) if leaf.fractional else int(tensor)
 
 
 def _holds_tensor(leaf: Any) -> bool:
     """Whether it is an object that no item could be made of again."""
     own = {} if isinstance(leaf, Tensor) else getattr(leaf, "__dict__", {})
     return any(isinstance(each, Tensor) for each in own.values())
-
-
-def _value(leaf: Any) -> Any:
-    """A plain value; of one that follows from the time the number is asked, since it is another in each step."""
-    return plain(leaf)
 
 
 class _Watched(list[Any]):

@@ -31,9 +31,12 @@ class Fixed(TorchFunctionMode):
         if func is Tensor.__iter__:  # whose items are in no tuple
             return iter(self.__torch_function__(Tensor.unbind, types, args))
         given = args, dict(kwargs or {})
-        tensors = [leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
+        leaves = pytree.tree_leaves(given)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         of_form = _of_form(func, given[0], tensors)
         known = [id(each) in self._known for each in tensors if not any(each is form for form in of_form)]
+        # A number of each run's own, or of the time, which stands for a tensor.
+        known += [False for leaf in leaves if type(leaf) is not Tensor and _stands_for_one(leaf)]
         if not all(known):
             if any(known) and _may_write(func, given[1]):
                 self._forget(given[1].get("out", given[0][0] if given[0] else None))
@@ -68,6 +71,10 @@ class Fixed(TorchFunctionMode):
             return leaf
         known = self._known.get(id(leaf))
         return known[1] if known else torch.empty(leaf.shape, dtype=leaf.dtype, device=leaf.device)
+
+
+def _stands_for_one(leaf: Any) -> bool:
+    return hasattr(type(leaf), "__torch_function__") and not isinstance(leaf, Tensor)
 
 
 def _of_form(func: Any, args: Sequence[Any], tensors: list[Tensor]) -> list[Tensor]:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from shoal.step.attention import attention
 from shoal.step.chosen import BY_FLAGS
 from shoal.step.recurrent import LAYERS, is_padded, recurrent
+from shoal.step.taken import item
 from shoal.step.unfit import CannotStackError
 
 _IN_PLACE = """
@@ -164,6 +165,7 @@ _PER_RUN: dict[Any, Callable[..., Any]] = {
     torch.column_stack: column_stack,
     torch.Tensor.view: view,
     torch.Tensor.__setitem__: put,
+    torch.Tensor.item: item,
     torch.Tensor.grad.__get__: _no_gradient,  # type: ignore[union-attr]
     **BY_FLAGS,
     **{getattr(torch.Tensor, name): _in_place(name) for name in _IN_PLACE.split()},

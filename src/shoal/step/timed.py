@@ -126,7 +126,7 @@ class Timed:
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         given = args, kwargs or {}
-        dtype = _dtype([leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)])
+        dtype = type_beside([leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)])
 
         def part(leaf: Any) -> Any:
             if type(leaf) is not Timed:
@@ -138,12 +138,7 @@ class Timed:
         return func(*args, **kwargs)
 
 
-def plain(value: Any) -> Any:
-    """A number that follows from the time as it is now; what is none, itself."""
-    return value.value if type(value) is Timed else value
-
-
-def _dtype(tensors: Sequence[Tensor]) -> torch.dtype | None:
+def type_beside(tensors: Sequence[Tensor]) -> torch.dtype | None:
     """The type that tensors have which meet a number, and give to it; None where that is not clear."""
     types = {each.dtype for each in tensors if each.dtype is not torch.bool}
     floating = {each for each in types if each.is_floating_point}
