@@ -17,7 +17,7 @@ from shoal.engines.vectorized.probing.failure_words import reason
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.step.unfit import CannotStackError
-from shoal.sweeps.plan import why_alone
+from shoal.sweeps.plan import Plan, why_alone
 from styled import job_of
 
 pytestmark = pytest.mark.filterwarnings(
@@ -31,6 +31,7 @@ ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.HoldsTwice, styled.Scatters, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
     *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime, styled.Remembers),
+    styled.MakesLater,
 )
 
 
@@ -59,6 +60,15 @@ def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any
     assert {name: kept.curve(1, name)[-1] for name in expected} == pytest.approx(
         {name: float(value) for name, value in expected.items()}, rel=1e-12
     )
+
+
+def test_layers_that_are_made_as_the_training_begins_are_looked_at_then() -> None:
+    plan = Plan()
+    for number, module in enumerate([styled.MakesLater, styled.MakesLater, styled.RemembersLater]):
+        plan.add(number, job_of(module, number))
+
+    assert [group.numbers for group in plan.groups] == [[0, 1]]
+    assert plan.alone == {2: "an LSTM gains nothing in a stack (memory): an nn.GRU does"}
 
 
 @pytest.mark.parametrize(

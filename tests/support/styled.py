@@ -196,6 +196,24 @@ class Normed(Style):
         self.layers = nn.Sequential(nn.Linear(1, 3), *normed, nn.Tanh(), four, nn.Linear(3, 1))
 
 
+class MakesLater(Style):
+    """Makes all its layers where its training begins."""
+
+    def made(self) -> None:
+        del self.layers
+
+    def configure_model(self) -> None:
+        self.layers = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+
+
+class RemembersLater(MakesLater):
+    """Makes one with a memory there."""
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        self.memory = nn.LSTM(1, 2)
+
+
 class Prepares(Style):
     """Prepares its data, splits and shuffles them itself."""
 

@@ -25,6 +25,7 @@ from shoal.schedulers import Horizon, TorchScheduler
 from shoal.seeding import generators_restored, seed_global
 from shoal.step.unfit import sentence
 from shoal.tasks import LightningTask
+from shoal.tasks.precision import new_tensors
 
 _EXPECTED: dict[str, tuple[Any, ...]] = {
     "devices": (1, "1", "auto"),
@@ -76,7 +77,8 @@ class Member:
                 seed_global(job.seed)
                 module.prepare_data()
                 module.setup("fit")
-                module.configure_model()
+                with new_tensors(double=job.double):  # as Lightning has it for this hook, and no other
+                    module.configure_model()
             if job.double:
                 # Layers that these hooks have made are in single precision.
                 module.double()
@@ -144,6 +146,12 @@ class Member:
         limit = self.job.trainer.get("gradient_clip_val") or None
         by_value = self.job.trainer.get("gradient_clip_algorithm") == "value"
         return (None, limit) if by_value else (limit, None)
+
+
+def makes_layers_later(module: pl.LightningModule) -> bool:
+    """Whether a module without parameters may make its layers where its training begins."""
+    later = any(is_overridden(name, module) for name in ("setup", "configure_model"))
+    return later and next(module.parameters(), None) is None
 
 
 def unsupported(trainer: Mapping[str, Any]) -> str | None:
