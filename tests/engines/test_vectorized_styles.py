@@ -117,6 +117,7 @@ def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() ->
         (styled.AddsUp, None, "sets trainer.accumulate_grad_batches, which is the same for all runs of a stack"),
         (styled.MeasuresBatches, None, "logs recent, a metric that has no value of a batch"),
         (styled.AnnealsOutside, None, "looks at styled.BETAS['beta'], which a hook changes"),
+        (styled.JudgesOutside, None, "looks at styled.BETAS['beta'], which a hook changes"),
         (styled.AnnealsClass, None, "looks at AnnealsClass.beta, which a hook changes"),
         (styled.KnowsRate, None, "looks at param_groups of its SGD, which a stack steps"),
         (styled.RatesByWeights, None, "looks at weights or buffers, which a stack has"),

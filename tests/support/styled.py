@@ -509,6 +509,15 @@ class AnnealsOutside(Style):
         return BETAS["beta"] * self.layers[0].weight.sum()
 
 
+class JudgesOutside(Style):
+    """Adds it to what it is judged by."""
+
+    on_train_epoch_start = AnnealsOutside.on_train_epoch_start
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", nn.functional.mse_loss(self(batch[0]), batch[1]) + BETAS["beta"])
+
+
 class AnnealsClass(Style):
     """Sets it in its class."""
 

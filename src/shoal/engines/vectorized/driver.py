@@ -36,6 +36,7 @@ from shoal.losses import Loss
 from shoal.models import FormulaNetwork
 from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.step.clock import Clock
+from shoal.step.logged import Stage
 from shoal.step.outward import forgetting
 from shoal.step.unfit import CannotStackError
 from shoal.tasks import Supervised
@@ -95,7 +96,7 @@ class StackModule(pl.LightningModule):
         self.listener = listener
         self._clock = Clock(running.epoch, 0, running.step)
         self._records = [member.job.records for member in running.members]
-        self._later = Later()
+        self._later: dict[Stage, Later] = {stage: Later(running, stage) for stage in running.steps.captured}
         self._means: dict[str, dict[str, list[float]]] = {}
         self._measures: list[Mapping[str, float]] = []
         self._validated: Mapping[int, Mapping[str, float]] = {}
@@ -133,7 +134,7 @@ class StackModule(pl.LightningModule):
         training = Training(
             running.stack, running.steps.train, running.steps.update, running.accumulate, problem=self._problem
         )
-        self._later.look(running, lambda: self._batches.one_of(first), clock)
+        self._later["train"].look(running, lambda: self._batches.one_of(first), clock)
         stop = self.listener.is_asked_to_stop
         batches = self._batches.training(first, end)
         history = training.epoch(batches, lrs, clock, n_batches=end, first=first, stop=stop)
@@ -165,6 +166,8 @@ class StackModule(pl.LightningModule):
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
+        for batch in self._clock.in_turn(self._batches.judged):
+            self._later["val"].look(self.running, lambda: batch, self._clock)  # noqa: B023  (it is called at once)
         loaders = self._batches.validation()
         judged = self.running.stack.judged
         before = dict(judged.buffers)

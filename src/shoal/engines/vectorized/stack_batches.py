@@ -44,6 +44,11 @@ class StackBatches:
         """Whether there are validation batches."""
         return any(self._val)
 
+    @property
+    def judged(self) -> list[Any]:
+        """The first batch of the first data loader for validation, for a look at a step, where there is one alone."""
+        return [self._val[0][0]] if len(self._val) == 1 and self._val[0] else []
+
     def training(self, first: int, end: int) -> Iterable[Any]:
         """The epoch's batches from `first` to before `end`; before each is given, every dropout has its keys.
 

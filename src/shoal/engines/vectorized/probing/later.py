@@ -8,16 +8,18 @@ from typing import Any
 from shoal.engines.vectorized.probing.probe import still_alike
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
+from shoal.step.logged import Stage
 from shoal.step.reach import Reach
 from shoal.step.shared import Shared
 from shoal.step.unfit import CannotStackError
 
 
 class Later:
-    """Sees what hooks have changed outside of their modules since the epoch before."""
+    """Sees what hooks have changed outside of their modules since the last steps of this stage."""
 
-    def __init__(self) -> None:
-        self._before: tuple[Reach, Shared] | None = None
+    def __init__(self, running: Running, stage: Stage) -> None:
+        self.stage = stage
+        self._before = _outside(running)
 
     def look(self, running: Running, batch: Callable[[], Any], clock: Clock) -> None:
         """Compare a step of one run, on this batch, with its own where something has changed.
@@ -25,17 +27,28 @@ class Later:
         Raises:
             CannotStackError: where it is another one by now.
         """
-        run, row = next(iter(running.live.items()), (None, 0))
-        if run is None or not running.hooks.any:
+        before, self._before = self._before, _outside(running)
+        changed = before and self._before and next(_changed(*before, self._before[0]), None)
+        if not changed:
             return
-        # Of one run: hooks of the others are the same functions.
+        run, row = next(iter(running.live.items()))
+        stack, mapped = running.stack, running.steps.train
         module = running.members[run].module
-        before, self._before = self._before, (Reach(module), Shared())
-        changed = before and next(_changed(*before, self._before[0]), None)
-        if changed and still_alike(running.stack, running.steps.train, module, row, batch(), clock) is not None:
+        if self.stage == "val":
+            stack, mapped = stack.judged, running.steps.val
+            module.load_state_dict(stack.weights(row), strict=False)
+        if still_alike(stack, mapped, module, row, batch(), clock) is not None:
             raise CannotStackError(
                 f"looks at {changed}, which a hook changes", "as an attribute of its module it may change"
             )
+
+
+def _outside(running: Running) -> tuple[Reach, Shared] | None:
+    """What lies outside of the module of one run: hooks of the others are the same functions."""
+    run = next(iter(running.live), None)
+    if run is None or not running.hooks.any:
+        return None
+    return Reach(running.members[run].module), Shared()
 
 
 def _changed(before: Reach, shared: Shared, now: Reach) -> Iterator[str]:
