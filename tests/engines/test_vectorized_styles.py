@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 import line_samples
@@ -16,6 +17,7 @@ from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.failure_words import reason
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
+from shoal.errors import ConfigError
 from shoal.step.unfit import CannotStackError
 from shoal.sweeps.plan import Plan, why_alone
 from styled import job_of
@@ -59,6 +61,21 @@ def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any
     assert all(torch.allclose(found[name], value, rtol=1e-12) for name, value in alone.state_dict().items())
     assert {name: kept.curve(1, name)[-1] for name in expected} == pytest.approx(
         {name: float(value) for name, value in expected.items()}, rel=1e-12
+    )
+
+
+class Misnamed(pl.LightningModule):
+    """Has a step by a name that Lightning does not know."""
+
+    def train_step(self, batch: Any, batch_idx: int) -> None: ...
+
+
+def test_a_step_by_a_misspelt_name_is_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        job_of(Misnamed, 0).module()
+
+    assert error.value.text() == (
+        "error: module=Misnamed: has no training_step\n  its train_step has to be called training_step"
     )
 
 

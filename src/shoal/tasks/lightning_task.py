@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
-from shoal.errors import ConfigError, UsageError
+from shoal.errors import ConfigError, UsageError, nearest
 from shoal.optimizers import Optimizer
 from shoal.schedulers import Scheduler
 from shoal.seeding import Stream, global_generator
@@ -111,7 +111,9 @@ class LightningTask(Task):
             module = self.module()
         # Told here, where the class can be named: Lightning would say it of a Trainer, once the training begins.
         if not is_overridden("training_step", module):
-            raise ConfigError("module", type(module).__name__, "has no training_step")
+            near = nearest("training_step", [name for name, each in vars(type(module)).items() if callable(each)])
+            hint = f"its {near} has to be called training_step" if near else None
+            raise ConfigError("module", type(module).__name__, "has no training_step", hint=hint)
         return module
 
     def complete(self, module: pl.LightningModule, names: Collection[str]) -> None:
