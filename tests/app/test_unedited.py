@@ -54,14 +54,27 @@ def test_a_module_that_logs_nothing_is_judged_by_the_losses_it_returns(workdir: 
     assert run.info.final["val/loss"] == pytest.approx(reloaded(run).evaluate()["val/loss"], rel=1e-6)
 
 
-def test_layers_that_are_made_when_training_begins_are_loaded_and_resumed(workdir: Path) -> None:
-    words = own("Silent")
+@pytest.mark.parametrize("module", ["Silent", "Sized"])
+def test_layers_that_are_made_when_training_begins_are_loaded_and_resumed(module: str, workdir: Path) -> None:
+    words = [*own(module), "trainer.precision=64"]
     part, whole = shoal.train(words), shoal.train([*words, "trainer.max_epochs=4"])
 
     resume(part.path, ["trainer.max_epochs=4"], trusted=["published"])
 
     assert part.metrics.equals(whole.metrics)
     assert len(reloaded(part).predict([0.5, 1.0])) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
+@pytest.mark.parametrize("module", ["Silent", "Sized"])
+def test_runs_whose_layers_are_made_when_training_begins_stack(module: str, workdir: Path) -> None:
+    words = [*own(module), "trainer.precision=64"]
+
+    stacked, _ = shoal.sweep([*words, "seed=1,2"]).runs
+
+    alone = shoal.train([*words, "seed=1"])
+    assert stacked.info.engine == "vectorized"
+    assert stacked.metrics["val/loss"].to_list() == pytest.approx(alone.metrics["val/loss"].to_list(), rel=1e-12)
 
 
 def test_hyperparameters_that_are_objects_are_no_part_of_a_checkpoint(workdir: Path) -> None:

@@ -59,6 +59,17 @@ class Silent(Data):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Sized(Silent):
+    """Makes its layer by the data."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        Silent.configure_model(self)
+
+    def configure_model(self) -> None:
+        pass
+
+
 class Template(Silent):
     """Is given its network, its optimizer and its loss, and keeps all of it as hyperparameters."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +66,16 @@ class Positioner(pl.Callback):
         self.loaders.made.load_state_dict(state_dict)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Follow how the data loaders are made."""
+        """Follow how data loaders are made, and convert the layers that are: a state put into them is not rounded."""
         self.loaders.made.follow(trainer, pl_module)
+        set_up = pl_module.setup
+
+        @functools.wraps(set_up)
+        def converted(*args: Any, **kwargs: Any) -> None:
+            set_up(*args, **kwargs)
+            trainer.precision_plugin.convert_module(pl_module)
+
+        pl_module.setup = converted  # type: ignore[method-assign]
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -16,9 +16,10 @@ from shoal.engines.hook_names import called
 from shoal.engines.job import Job
 from shoal.engines.length import horizon, n_batches
 from shoal.engines.stack.rates import Rate, beyond_rate
-from shoal.engines.stack.run_optimizer import RunOptimizer
+from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.vectorized.configured import own_optimizer
 from shoal.engines.vectorized.hooks.run_trainer import RunTrainer
+from shoal.engines.vectorized.signature import makes_layers, unfit_layers
 from shoal.errors import shown
 from shoal.judging import Direction, Mode, way_of
 from shoal.schedulers import Horizon, TorchScheduler
@@ -46,6 +47,13 @@ _EXPECTED: dict[str, tuple[Any, ...]] = {
 """Settings that a stack follows only with these values."""
 
 
+class UnfitLayersError(UnfitError):
+    """Layers that a stack cannot have; the message is the whole sentence that says why."""
+
+    def __init__(self, why: str) -> None:
+        Exception.__init__(self, why)
+
+
 @dataclass
 class Member:
     """One run of a stack."""
@@ -65,13 +73,17 @@ class Member:
         return cls(job, module, stopping, monitor, mode).attached()
 
     def attached(self) -> Member:
-        """This run, its module set up as Lightning does it before the module configures its optimizers."""
+        """This run, its module set up as Lightning does it before the module configures its optimizers.
+
+        Raises:
+            UnfitLayersError: where the layers that it then has cannot share a stack.
+        """
         module, job = self.module, self.job
         module.trainer = self.trainer  # type: ignore[assignment]
         for each in self._called:
             # As Lightning does; not the module's own, of which logging_in puts another one in front for each hook.
             each.log, each.log_dict = self._log, self._log_dict  # type: ignore[attr-defined]
-        if job.own_module and any(is_overridden(name, module) for name in ("prepare_data", "setup", "configure_model")):
+        if job.own_module and makes_layers(module):
             with generators_restored():
                 # Layers that are made here are drawn from where Lightning's fit would have the generators.
                 seed_global(job.seed)
@@ -80,8 +92,10 @@ class Member:
                 with new_tensors(double=job.double):  # as Lightning has it for this hook, and no other
                     module.configure_model()
             if job.double:
-                # Layers that these hooks have made are in single precision.
+                # Layers that the other hooks have made are in single precision.
                 module.double()
+            if reason := unfit_layers(module):
+                raise UnfitLayersError(reason)
         return self
 
     @cached_property

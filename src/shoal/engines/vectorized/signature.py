@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
@@ -104,6 +105,10 @@ def _structural(one: Any, other: Any) -> str:
     return "in the order of its parts"
 
 
+SETTING_UP = ("prepare_data", "setup", "configure_model")
+"""Hooks of a module that are called before it configures its optimizers."""
+
+
 def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     """Why a run can share a stack with no other, from what can be seen without a step; or None."""
     if not module.automatic_optimization:
@@ -112,6 +117,16 @@ def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     if hook:
         where = f"{type(module).__name__} ({place(type(module), hook)})"
         return sentence(f"{where} has its own {hook}, which a stack does not call", instead_of(hook))
+    return None if makes_layers(module) else unfit_layers(module)
+
+
+def makes_layers(module: pl.LightningModule) -> bool:
+    """Whether it may make layers as its training begins; what they are is seen once it is set up."""
+    return any(is_overridden(name, module) for name in SETTING_UP)
+
+
+def unfit_layers(module: pl.LightningModule) -> str | None:
+    """Why its layers can share a stack with no others, or None."""
     lazy = next((name for name, param in module.named_parameters() if is_lazy(param)), None)
     if lazy:
         return sentence(f"{lazy} has the shape that its first batch asks for", "a layer that is given its sizes stacks")
