@@ -81,6 +81,14 @@ class Table(Network):
         return self.loss(self.net(x, None), y)
 
 
+class Members(Network):
+    """A network that gives several predictions, each of which is to be right."""
+
+    def of(self, x: Tensor, y: Tensor) -> Tensor:
+        found = self.net(x)
+        return self.loss(found, y[:, None].expand_as(found))
+
+
 class Flow(nn.Module):
     """An ordinary differential equation, whose right side is a small network, integrated by torchdiffeq."""
 
