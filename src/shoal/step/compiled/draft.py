@@ -120,7 +120,8 @@ class Draft:
             if agreeing and not _is_product(unit):
                 break
         if agreeing and _is_product(units[0]):
-            return _fastest(agreeing, self._values)
+            found = self._verdicts.fastest(agreeing, lambda: _fastest(agreeing, self._values))
+            return None if found is None else agreeing[found].units[0]
         return agreeing[0].units[0] if agreeing else None
 
     def _pays(self, units: Sequence[Unit]) -> bool:
@@ -144,13 +145,13 @@ def _is_product(unit: Unit) -> bool:
     return unit.group.nodes[0].target is aten.bmm.default
 
 
-def _fastest(kernels: Sequence[Kernel], values: Values) -> Unit | None:
-    """The unit of the kernel that takes the least time; None where torch takes less."""
+def _fastest(kernels: Sequence[Kernel], values: Values) -> int | None:
+    """The place of the kernel that takes the least time; None where torch takes less."""
     inputs = [values[node] for node in kernels[0].inputs]
     times = [shortest(lambda kernel=kernel: kernel(*inputs), ROUNDS) for kernel in kernels]  # type: ignore[misc]
     fastest = min(range(len(kernels)), key=times.__getitem__)
     slower = times[fastest] > SLOWER * shortest(lambda: kernels[0].by_torch(*inputs), ROUNDS)
-    return None if slower else kernels[fastest].units[0]
+    return None if slower else fastest
 
 
 class _Recorder(Interpreter):

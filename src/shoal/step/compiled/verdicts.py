@@ -1,16 +1,22 @@
-"""Which kernels of a graph agree with torch to the bit: tried, unless a process on this machine has tried it before."""
+"""Which kernels of a graph agree with torch to the bit, and of several the fastest one.
+
+Both are tried, unless a process on this machine has tried it before.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from shoal.step.compiled.kernel import Kernel
 from shoal.step.compiled.units import Values
 from shoal.step.exact import remembered
+
+_TORCH = -1
+"""In the place of a kernel's number, where none is as fast as torch."""
 
 
 class Verdicts:
@@ -19,7 +25,7 @@ class Verdicts:
     def __init__(self, text: str, inputs: Sequence[Tensor]) -> None:
         """The text tells the graph, and what its kernels are made of."""
         self._name = remembered.digest(f"kernels of {text}", inputs)
-        self._known: dict[str, bool] = json.loads(remembered.recalled(self._name) or "{}")
+        self._known: dict[str, int] = json.loads(remembered.recalled(self._name) or "{}")
         self._tried = False
 
     def agrees(self, kernel: Kernel, values: Values) -> bool:
@@ -27,7 +33,15 @@ class Verdicts:
         key = _key(kernel)
         if key not in self._known:
             self._known[key], self._tried = kernel.agrees(values), True
-        return self._known[key]
+        return bool(self._known[key])
+
+    def fastest(self, kernels: Sequence[Kernel], timed: Callable[[], int | None]) -> int | None:
+        """The place of the kernel that takes the least time; None where torch takes less. `timed` finds it out."""
+        key = " ".join(["fastest", *map(_key, kernels)])
+        if key not in self._known:
+            found = timed()
+            self._known[key], self._tried = _TORCH if found is None else found, True
+        return None if self._known[key] == _TORCH else self._known[key]
 
     def keep(self) -> None:
         """Remember what has been tried."""
