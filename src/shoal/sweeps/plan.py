@@ -18,7 +18,7 @@ from shoal.engines.stack.averaging import Averaging, why_apart
 from shoal.engines.stack.run_optimizer import RunOptimizer, UnfitError
 from shoal.engines.stack.stepping import fitted
 from shoal.engines.vectorized.hooks.hooked import begun
-from shoal.engines.vectorized.member import Member, makes_layers_later, unsupported
+from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.probing import failure_words
 from shoal.engines.vectorized.signature import Signature, difference, instead_of, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
@@ -70,14 +70,9 @@ class Plan:
             self.alone[number] = reason
             return
         # Not Member.of, which would draw another module beside the one that was looked at.
-        member, later = Member(job, module), makes_layers_later(module)
+        member = Member(job, module)
         try:
-            member.attached()
-            # What is made there is seen only now.
-            if later and (reason := unstackable(module, job.optimizer)):
-                self.alone[number] = reason
-                return
-            own = _own(member)
+            own = _own(member.attached())
             found = _signature(job, module, own)
         except UnfitError as error:
             self.alone[number] = str(error)
@@ -156,7 +151,7 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
     for kind in (lightning.EarlyStopping, WeightAveraging):
         if sum(isinstance(callback, kind) for callback in job.callbacks.values()) > 1:
             return sentence(f"it has several {kind.__name__} callbacks", "with one of them it stacks")
-    return None if makes_layers_later(module) else unstackable(module, job.optimizer)
+    return unstackable(module, job.optimizer)
 
 
 def _checked_before(job: Job, module: pl.LightningModule) -> str | None:

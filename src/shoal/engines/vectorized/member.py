@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal.engines.hook_names import called
 from shoal.engines.job import Job
@@ -160,12 +159,6 @@ class Member:
         limit = self.job.trainer.get("gradient_clip_val") or None
         by_value = self.job.trainer.get("gradient_clip_algorithm") == "value"
         return (None, limit) if by_value else (limit, None)
-
-
-def makes_layers_later(module: pl.LightningModule) -> bool:
-    """Whether a module without parameters may make its layers where its training begins."""
-    later = any(is_overridden(name, module) for name in ("setup", "configure_model"))
-    return later and next(module.parameters(), None) is None
 
 
 def unsupported(trainer: Mapping[str, Any]) -> str | None:
