@@ -141,11 +141,11 @@ def _looking(cls: type[nn.Module], name: str) -> tuple[Any, Any]:
                 f"looks at self.{name}, which a hook sets otherwise in each run", "a buffer may differ"
             )
         # Before the first hook has set it, it may be the class's.
-        if time_use is None or name in self._written or name not in own:
+        if time_use is None or name in self._written:
             return own[name] if name in own else getattr(super(cls, self), name)
         # A trace is of no use once the runs do not agree any longer.
         time_use.decided(lambda now: name in agreed())
-        return time_use.followed(lambda now: own[name])
+        return time_use.followed(lambda now: own[name] if name in own else getattr(cls.__mro__[1], name))
 
     def write(self: Any, value: Any) -> None:
         self._written.add(name)
