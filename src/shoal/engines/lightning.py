@@ -15,6 +15,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelSummary, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shoal.engines import launching
 from shoal.engines.begun_processes import BegunProcesses
@@ -68,14 +69,20 @@ class Positioner(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Follow how data loaders are made, and convert the layers that are: a state put into them is not rounded."""
         self.loaders.made.follow(trainer, pl_module)
-        set_up = pl_module.setup
+        if not is_overridden("setup", pl_module):
+            return
+        own, before = vars(pl_module), pl_module.setup
 
-        @functools.wraps(set_up)
+        @functools.wraps(before)
         def converted(*args: Any, **kwargs: Any) -> None:
-            set_up(*args, **kwargs)
+            # Called once, next: afterwards the module has no hook but its own.
+            del own["setup"]
+            own.update(kept)
+            before(*args, **kwargs)
             trainer.precision_plugin.convert_module(pl_module)
 
-        pl_module.setup = converted  # type: ignore[method-assign]
+        kept = {"setup": own["setup"]} if "setup" in own else {}
+        own["setup"] = converted
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
