@@ -141,7 +141,7 @@ def embedded(module: Any) -> None:
 
 
 KINDS: dict[str, type[Style]] = {
-    "takes a tensor's value with .item()": step(lambda module, x, loss: loss * loss.item()),
+    "takes a tensor's value with .item()": step(lambda module, x, loss: loss * round(loss.item(), 2)),
     "takes a tensor's value as a number": step(lambda module, x, loss: loss * float(loss)),
     "takes values out of a tensor": step(lambda module, x, loss: loss + torch.from_numpy(x.numpy()).sum()),
     "branches on a tensor's value": step(doubled),
