@@ -140,6 +140,17 @@ def test_a_backbone_is_thawed_in_its_epoch_and_after_a_resume(workdir: Path) -> 
     assert not load(last)["state_dict"]["backbone.weight"].equal(frozen["state_dict"]["backbone.weight"])
 
 
+@pytest.mark.parametrize("more", ["", ", use_lottery_ticket_hypothesis: false, prune_on_train_epoch_end: false"])
+def test_what_was_pruned_stays_so_in_a_run_that_goes_on(more: str, workdir: Path) -> None:
+    settings = f"pruning_fn: l1_unstructured, amount: 0.5, parameter_names: [weight]{more}"
+    whole, part = (trained("ModelPruning", settings, epochs=epochs) for epochs in (4, 2))
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["lightning"])
+
+    found, expected = (load(run.path / "checkpoints" / "last.ckpt")["state_dict"] for run in (part, whole))
+    assert all(found[name].equal(value) for name, value in expected.items())
+
+
 def test_a_spike_ends_a_run_as_failed_with_its_reason(workdir: Path) -> None:
     with pytest.raises(Exception, match="spike detected in batch"):
         trained(

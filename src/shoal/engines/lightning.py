@@ -27,6 +27,7 @@ from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.loaders import Loaders, tell_of_padding
 from shoal.engines.modes import Modes
 from shoal.engines.position import Position, install, move
+from shoal.engines.pruned import prune_again, pruned
 from shoal.engines.queues import limited_again
 from shoal.engines.resumed import CallbackSettings, KeptRate, signaled
 from shoal.engines.returned import Returned
@@ -57,6 +58,7 @@ class Positioner(pl.Callback):
         self.over = over
         self.settings = CallbackSettings(job.callbacks, before)
         self._loaded: list[dict[str, Any]] = []
+        self._pruned: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """When the data loaders were made."""
@@ -84,6 +86,13 @@ class Positioner(pl.Callback):
         kept = {"setup": own["setup"]} if "setup" in own else {}
         own["setup"] = converted
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep what is pruned."""
+        if kept := pruned(trainer.callbacks, pl_module):  # type: ignore[attr-defined]
+            checkpoint["pruned"] = kept
+
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -92,13 +101,14 @@ class Positioner(pl.Callback):
         Where weights are averaged no more, go on from those that were trained: the optimizer's state is theirs.
         """
         checkpoint.pop("loops", None)
-        self._loaded = checkpoint["optimizer_states"]
+        self._loaded, self._pruned = checkpoint["optimizer_states"], checkpoint.pop("pruned", {})
         averages = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
         if "current_model_state" in checkpoint and not averages:
             pl_module.load_state_dict(checkpoint["current_model_state"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
+        prune_again(trainer.callbacks, pl_module, self._pruned)  # type: ignore[attr-defined]
         if self._loaded:
             limited_again(trainer.optimizers, self._loaded)
         move(trainer, self.start)
