@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from shoal.review.fit_lines import fit_lines
 from shoal.review.wording import in_unit, measure, of_best_state
 from shoal.rundir import RunDir, RunInfo, missed
 
+_WARNING = re.compile(r"^\S+ \S+ WARNING \S+: (.+)$", re.MULTILINE)
+_LONGEST = 160
+"""Letters of a warning that are shown."""
 _MOST_CLASSES = 20
 """Classes that the terminal shows."""
 
@@ -36,6 +40,7 @@ def run_text(run: RunDir, info: RunInfo) -> str:
         rows.append(("figure", _short(run.fit_figure)))
     if run.events():
         rows.append(("tensorboard", f"tensorboard --logdir {path}"))
+    rows += _warned(run)
     width = max(len(name) for name, _ in rows)
     lines += [f"  {name:<{width}}  {text}" for name, text in rows]
     return "\n".join(
@@ -47,6 +52,19 @@ def run_text(run: RunDir, info: RunInfo) -> str:
             ),
         ]
     )
+
+
+def _warned(run: RunDir) -> Iterator[tuple[str, str]]:
+    """How many warnings the run's log has, and what the last one says: mostly of a mistake in a module's code."""
+    found = _WARNING.findall(run.log.read_text(errors="replace")) if run.log.exists() else []
+    if found:
+        yield "warnings", f"{len(found)} in train.log, the last: {_shortened(found[-1])}"
+
+
+def _shortened(text: str) -> str:
+    path, colon, rest = text.partition(":")
+    text = f"{_short(Path(path))}:{rest}" if colon and Path(path).is_absolute() else text
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def exit_code(info: RunInfo) -> ExitCode:
