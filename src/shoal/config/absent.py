@@ -19,6 +19,8 @@ def is_null(key: str, config: DictConfig) -> bool:
 
 def how_to_add(key: str, value: str, config: DictConfig) -> str | None:
     """How a setting is added where a class of somebody else may take more of them, or where there is nothing yet."""
+    if key.startswith("hydra."):
+        return None  # whose plugins take no more than they have
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     if node is None and parent and is_null(parent, config):
