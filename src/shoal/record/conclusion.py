@@ -36,8 +36,11 @@ class Concluded:
     """Of a formula: its parameters with their errors, and what there is to say of them."""
 
 
-def concluded(module: Supervised, job: Job, last: Path, steps: int) -> Concluded:
-    """Measure the trained module of a job; `last` is the state that its training ended with, after so many steps."""
+def concluded(module: Supervised, job: Job, last: Path | None, steps: int) -> Concluded:
+    """Measure the trained module of a job; `last` is the state that its training ended with, after so many steps.
+
+    Of a run that is only tried there is none, and nothing says why it ended.
+    """
     data = job.data
     samples = data.val or data.train
     assessment = module.task.assess(predicted(module, samples.x.cpu())) if data.encoding else None
@@ -52,10 +55,10 @@ def errors_of(fit: Mapping[str, Any]) -> dict[str, float]:
     return {error_name(each["name"]): each["error"] for each in fit["parameters"] if each["error"] is not None}
 
 
-def _fit(module: Supervised, data: Data, last: Path, steps: int) -> dict[str, Any]:
+def _fit(module: Supervised, data: Data, last: Path | None, steps: int) -> dict[str, Any]:
     # Only these two keep in their state why they stopped.
     stops = isinstance(module.optimizer, LevenbergMarquardt | LBFGS)
-    states = load(last)["optimizer_states"][0]["state"].values() if stops else ()
+    states = load(last)["optimizer_states"][0]["state"].values() if last and stops else ()
     level = cast(FormulaNetwork, module.model).confidence
     keep_memory()  # resampled fits have temporaries of megabytes
     return measured_fit(module, data, level=level, stopped=why_stopped(states), steps=steps).plain()

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, pairwise, takewhile
-from pathlib import Path
 from statistics import median
 from typing import NoReturn
 
@@ -160,8 +159,8 @@ def _concluding(job: Job, module: pl.LightningModule) -> float:
 
     def measured() -> float:
         began = time.perf_counter()
-        with suppress(Exception, SystemExit):  # what wants a state on disk, as the errors of a fit: it is left out
-            concluded(job.presented(module), job, Path(), 0)
+        with suppress(Exception, SystemExit):  # of whatever a task of anybody's measures: the run itself will tell
+            concluded(job.presented(module), job, None, 0)
         return time.perf_counter() - began
 
     # The second time all is loaded that the first run of a sweep loads for the others.
