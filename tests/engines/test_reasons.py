@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from checkout import ROOT
+from derivatives import Square
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
@@ -28,20 +29,6 @@ INNER = re.compile(
     r"(?<!generate_)vmap|functorch|aten|[Pp]roxy|FakeTensor|BatchedTensor|GradTracking|Traceback|0x|shoal/|torch\._"
 )
 """What no user has written, and nobody should have to read."""
-
-
-class Square(torch.autograd.Function):
-    """A square with a derivative of its own."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return 2 * x * grads[0]
 
 
 def step(act: Callable[[Any, Tensor, Tensor], Any]) -> type[Style]:

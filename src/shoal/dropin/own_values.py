@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from shoal.engines.vectorized.signature import PER_RUN, plain
-from shoal.step.captured import standing_before
+from shoal.step.standing import standing_before
 from shoal.step.unfit import AS_BUFFER, CannotStackError
 
 Differing = Mapping[str, Any]

@@ -7,18 +7,18 @@ does, torch refuses where it is asked for.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C import _functorch
-from torch.utils import _pytree as pytree
 
-from shoal.step.timed import Timed, type_beside
+from shoal.step.beside_tensors import BesideTensors
+from shoal.step.timed import Timed
 
 
-class Taken:
+class Taken(BesideTensors):
     """A number that each run has another one of; it is none, and says that it is."""
 
     __slots__ = ("tensor",)
@@ -31,19 +31,9 @@ class Taken:
     def __class__(self) -> type:
         return float if self.tensor.is_floating_point() else int
 
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        given = args, kwargs or {}
-        dtype = type_beside([leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)])
-
-        def part(leaf: Any) -> Any:
-            if type(leaf) is not Taken:
-                return leaf
-            fits = dtype is not None and (dtype.is_floating_point or not leaf.tensor.is_floating_point())
-            return leaf.tensor.to(dtype) if fits else leaf.tensor
-
-        args, kwargs = pytree.tree_map(part, given)
-        return func(*args, **kwargs)
+    def beside(self, dtype: torch.dtype | None) -> Any:
+        fits = dtype is not None and (dtype.is_floating_point or not self.tensor.is_floating_point())
+        return self.tensor.to(dtype) if fits else self.tensor
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         return float(self.tensor)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from shoal.step.beside_tensors import BesideTensors
 
 Now = tuple[int, int, int]
 """Epochs done, batches done in this epoch, optimizer steps done."""
@@ -86,7 +87,7 @@ class TimeUse:
         return self.given[len(self.slots) - 1].to(dtype)
 
 
-class Timed:
+class Timed(BesideTensors):
     """A number that is another one at other times.
 
     It is no number to Python's functions in C, which would take one by its value without asking, but says that it is:
@@ -123,27 +124,9 @@ class Timed:
     def __array__(self, *_: Any, **__: Any) -> Any:
         return numpy.asarray(self.value)
 
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        given = args, kwargs or {}
-        dtype = type_beside([leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)])
-
-        def part(leaf: Any) -> Any:
-            if type(leaf) is not Timed:
-                return leaf
-            fits = dtype is not None and (dtype.is_floating_point or isinstance(leaf, int))
-            return leaf.time_use.tensor(leaf.of, dtype) if dtype is not None and fits else leaf.value
-
-        args, kwargs = pytree.tree_map(part, given)
-        return func(*args, **kwargs)
-
-
-def type_beside(tensors: Sequence[Tensor]) -> torch.dtype | None:
-    """The type that tensors have which meet a number, and give to it; None where that is not clear."""
-    types = {each.dtype for each in tensors if each.dtype is not torch.bool}
-    floating = {each for each in types if each.is_floating_point}
-    found = floating or types
-    return next(iter(found)) if len(found) == 1 and not any(each.is_complex for each in types) else None
+    def beside(self, dtype: torch.dtype | None) -> Any:
+        fits = dtype is not None and (dtype.is_floating_point or isinstance(self, int))
+        return self.time_use.tensor(self.of, dtype) if dtype is not None and fits else self.value
 
 
 def _operation(function: Callable[..., Any], *, turned: bool = False) -> Callable[[Timed, Any], Any]:

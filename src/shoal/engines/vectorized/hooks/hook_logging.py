@@ -13,8 +13,8 @@ from pytorch_lightning.trainer.connectors.logger_connector.fx_validator import _
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from shoal.step.captured import standing_before
 from shoal.step.logged import Entry, NotLoggableError, Total, arguments, entries, in_dictionary
+from shoal.step.standing import standing_before
 from shoal.step.unfit import CannotStackError
 
 

@@ -1,0 +1,17 @@
+"""Classes that stand before those of a user's modules for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+
+def standing_before(cls: type[nn.Module], watching: type, more: Mapping[str, Any]) -> type[nn.Module]:
+    """A class like `cls`, with what `watching` has in place of its own.
+
+    It is no base: an instance of a class whose first base is an ABC could not be given a class of two bases.
+    """
+    own = {name: value for name, value in vars(watching).items() if not (name.startswith("__") and name.endswith("__"))}
+    return type(cls.__name__, (cls,), {"__module__": cls.__module__, **own, **more})
