@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from derivatives import WrongCube
 from shoal.errors import UsageError
 from shoal.gradcheck import check
 from shoal.gradcheck.differentiated import function
@@ -165,20 +166,6 @@ def iterated(x: Tensor) -> Tensor:
 def test_a_formula_that_would_not_end_is_given_up() -> None:
     with pytest.raises(NoFormula, match="more than 1000 terms"):
         traced(function(iterated, ["x"]), place(x=0.4))
-
-
-class WrongCube(torch.autograd.Function):
-    """x^3, the derivative of which is not 2 x^2."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return 2 * x**2 * gradient
 
 
 def wrong(x: Tensor, y: Tensor) -> Tensor:

@@ -31,6 +31,20 @@ class WrongSquare(Square):
         return x * gradient
 
 
+class WrongCube(torch.autograd.Function):
+    """x cubed; its backward has a 2 for the 3."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x**2 * gradient
+
+
 def found(of: str, **settings: object) -> dict[str, float]:
     result = check(of, **settings)
     assert result.agrees
