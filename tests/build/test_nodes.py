@@ -35,6 +35,7 @@ class Layer(nn.Module):
         scales: list[Tensor] | None = None,
         named: dict[str, tuple[Tensor, int]] | None = None,
         either: Tensor | list[Tensor] | None = None,
+        loss=nn.functional.mse_loss,  # type: ignore[no-untyped-def]
     ) -> None:
         super().__init__()
         self.given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -98,6 +99,21 @@ def test_functions_and_classes_are_named_by_their_path() -> None:
 
     assert (made["activation"], made["norm"]) == (nn.functional.gelu, nn.LayerNorm)
     assert build({"_target_": "hydra.utils.get_method", "path": "torch.relu"}, "model") is torch.relu
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("torch.nn.functional.l1_loss", nn.functional.l1_loss),
+        ({"_target_": "torch.nn.functional.l1_loss", "_partial_": True}, partial(nn.functional.l1_loss)),
+        ("l1", "l1"),
+        ([1, 2], [1, 2]),
+    ],
+)
+def test_a_default_that_is_a_function_says_that_a_path_names_one(value: Any, expected: Any) -> None:
+    made = given(size=1, loss=value)["loss"]
+
+    assert made == expected or (made.func, made.keywords) == (expected.func, expected.keywords)
 
 
 def test_a_list_is_a_tensor_where_one_is_wanted() -> None:

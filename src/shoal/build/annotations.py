@@ -13,7 +13,7 @@ import annotated_types as at
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-_NOUNS = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
+_NOUNS = {Any: "anything", float: "a number", int: "an integer", bool: "true or false", str: "a text"}
 _EXAMPLES: dict[Any, str] = {float: "1.0", int: "1", bool: "true", str: "NAME"}
 _PLURALS = {"a number": "numbers", "an integer": "integers", "a text": "texts"}
 

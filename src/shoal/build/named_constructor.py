@@ -7,9 +7,11 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_type_hints
+from typing import Any, Union, get_type_hints
 
 from shoal.build.dotted_path import located
+
+_CALLABLE = Union[Any, Callable[..., Any]]  # noqa: UP007  Any | Callable would be Any
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,18 @@ def constructor(path: str) -> Constructor:
     return Constructor(
         call,
         named,
-        _hints(call),
+        {**_by_defaults(named), **_hints(call)},
         open=any(each.kind is kinds.VAR_KEYWORD for each in found.values()),
         places=tuple(name for name, each in named.items() if each.kind is not kinds.KEYWORD_ONLY),
         rest=next((name for name, each in found.items() if each.kind is kinds.VAR_POSITIONAL), None),
     )
+
+
+def _by_defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """What defaults tell of parameters without an annotation: where one is a function or a class, so may a value be."""
+    kinds = ((name, each.default) for name, each in parameters.items() if each.default is not inspect.Parameter.empty)
+    # Or anything else: the code may know words of its own, such as relu.
+    return {name: _CALLABLE for name, each in kinds if inspect.isroutine(each) or inspect.isclass(each)}
 
 
 def _hints(call: Callable[..., Any]) -> dict[str, Any]:
