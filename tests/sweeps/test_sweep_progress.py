@@ -20,7 +20,7 @@ from shoal.engines.stack.halving import Halving
 from shoal.optimizers import Adam, LevenbergMarquardt
 from shoal.rundir import Best, RunInfo, Status
 from shoal.sweeps.block import Advanced, Assignment, Block, Report, RunEnded, Unstacked
-from shoal.sweeps.costs import START_SECONDS, STORED_SECONDS
+from shoal.sweeps.costs import END_SECONDS, START_SECONDS, STORED_SECONDS
 from shoal.sweeps.estimate import Estimate, estimated
 from shoal.sweeps.execution import Execution
 from shoal.sweeps.executor import InProcess
@@ -212,7 +212,7 @@ def test_of_blocks_of_a_group_that_differ_by_a_run_one_is_tried(monkeypatch: pyt
     found = estimated(alike, 1)
 
     assert tried == [3]
-    assert found.seconds == pytest.approx(6.0 + 4.0 + 5 * STORED_SECONDS + START_SECONDS)
+    assert found.seconds == pytest.approx(6.0 + 4.0 + 5 * STORED_SECONDS + START_SECONDS + END_SECONDS)
 
 
 def test_where_what_is_tried_breaks_the_next_of_its_kind_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +223,17 @@ def test_where_what_is_tried_breaks_the_next_of_its_kind_is(monkeypatch: pytest.
     found = estimated([block([number], stacked=False) for number in range(3)], 1)
 
     assert (found.unknown, found.problems, times) == (1, ["it breaks"], [])
-    assert found.seconds == pytest.approx(2 * (1 + STORED_SECONDS) + START_SECONDS)
+    assert found.seconds == pytest.approx(2 * (1 + STORED_SECONDS) + START_SECONDS + END_SECONDS)
+
+
+def test_an_estimate_counts_what_the_command_took_until_it_could_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [TriedRuns((0,), BlockTime(begins=1.0, epoch=0.0))]
+    monkeypatch.setattr("shoal.sweeps.estimate.try_block", lambda block: parts)
+    monkeypatch.setattr("shoal.sweeps.tried_blocks.build", lambda config: Mock(spec=Job, trainer={"max_epochs": 4}))
+
+    usual, slow = (estimated([block([0], stacked=False)], 1, *begins) for begins in ([], [9.0]))
+
+    assert slow.seconds - usual.seconds == pytest.approx(9.0 - START_SECONDS)
 
 
 def test_of_runs_alone_that_differ_in_seeds_and_rates_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +265,8 @@ def test_an_estimate_counts_the_seconds_alone_of_runs_that_leave_a_stack(monkeyp
     one, both = (estimated(alike, n) for n in (1, 2))
 
     each = 1 + 4 * 2 + 3 + 4 * 0.5 + 4 * STORED_SECONDS
-    assert one.seconds == pytest.approx(2 * each + START_SECONDS)
-    assert both.seconds == pytest.approx(each + START_SECONDS)
+    assert one.seconds == pytest.approx(2 * each + START_SECONDS + END_SECONDS)
+    assert both.seconds == pytest.approx(each + START_SECONDS + END_SECONDS)
     assert one.apart == {"it prints": [1]}
 
 

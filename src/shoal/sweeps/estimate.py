@@ -14,7 +14,7 @@ import torch
 from shoal.engines import lightning
 from shoal.rundir.log import quiet_logging
 from shoal.sweeps.block import Block
-from shoal.sweeps.costs import START_SECONDS
+from shoal.sweeps.costs import END_SECONDS, START_SECONDS
 from shoal.sweeps.sweep_progress import clock
 from shoal.sweeps.tried_blocks import TriedRuns, try_block
 
@@ -46,8 +46,11 @@ class Estimate:
         return f"about {clock(self.seconds)} with {processes} {by}{less}{left_out}"
 
 
-def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
-    """The wall time of these blocks, tried one of each kind; what goes wrong in it is part of the answer."""
+def estimated(blocks: Sequence[Block], processes: int, begins: float = START_SECONDS) -> Estimate:
+    """The wall time of these blocks, tried one of each kind; what goes wrong in it is part of the answer.
+
+    The sweep `begins` to train after so many seconds.
+    """
     known: dict[str, tuple[Block, list[TriedRuns]]] = {}
     broken = Counter[str]()
     total, longest, unknown, apart, problems = 0.0, 0.0, 0, dict[str, list[int]](), dict[str, None]()
@@ -68,7 +71,7 @@ def estimated(blocks: Sequence[Block], processes: int) -> Estimate:
                     continue
                 total, longest = total + part.time.of(n, block), max(longest, part.time.of(part.time.runs, block))
     # A block is trained by one process: with ever so many the longest takes its time.
-    wall = max(total / processes, longest) + START_SECONDS if total else 0.0
+    wall = begins + max(total / processes, longest) + END_SECONDS if total else 0.0
     early = any(part.early for _, parts in known.values() for part in parts)
     return Estimate(wall, unknown, apart, list(problems), early)
 

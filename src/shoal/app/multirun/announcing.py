@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from shoal.app.multirun.launch_request import Asked
@@ -9,7 +10,9 @@ from shoal.errors import shown
 from shoal.record.computing import others
 from shoal.review.wording import counted
 from shoal.rundir.layout import job_name
+from shoal.startup import is_own_process
 from shoal.sweeps.block import Assignment, Block
+from shoal.sweeps.costs import START_SECONDS
 from shoal.sweeps.ledger import Ledger
 from shoal.sweeps.plan import Plan
 from shoal.sweeps.summary import spans
@@ -54,6 +57,8 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     """The jobs, how they are divided, why they are not all of one group, and an estimate of the time."""
     from shoal.sweeps.estimate import estimated
 
+    # Up to here the sweep would do the same: it imports, composes and checks.
+    begins = time.process_time() if is_own_process() else START_SECONDS
     rows = [
         f"{job_name(number)}  " + " ".join(f"{key}={shown(value)}" for key, value in job.differs.items())
         for number, job in ledger.jobs.items()
@@ -61,7 +66,7 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     ]
     lines = [*rows, division(asked, plan, blocks, n, most=len(plan.groups))]
     lines += [f"  stack: {spans(block.numbers)}" for block in blocks if block.stacked]
-    found = estimated(blocks, asked.n_workers)
+    found = estimated(blocks, asked.n_workers, begins)
     lines += [f"  alone: {spans(sorted(numbers))}: {reason}" for reason, numbers in found.apart.items()]
     return "\n".join([*lines, found.in_words(asked.n_workers)])
 
