@@ -31,6 +31,7 @@ NOT_TO_BE_LOADED = frozenset(
         "torch.export.graph_signature",
         "torch.onnx",
         "torch._prims",
+        "torchgen.utils",
         "scipy.signal.windows",
         "scipy.optimize._minimize",
         "scipy.stats",
@@ -82,6 +83,19 @@ def test_a_frame_is_told_without_its_text_within_cheap_imports_alone() -> None:
 
     assert (within.filename, within.function, within.code_context) == (after.filename, after.function, None)
     assert [len(each.code_context or ()) for each in (asked, after)] == [2, 1]
+
+
+def test_a_frame_has_the_same_module_within_cheap_imports_as_after() -> None:
+    nowhere: dict[str, Any] = {"sys": sys, "__name__": __name__}  # another module's name, as code of `exec` may have
+    exec("frame = sys._getframe()", nowhere)
+    frames = [sys._getframe(), nowhere["frame"], gc]
+
+    with cheap_imports():
+        within = [inspect.getmodule(each) for each in frames]
+    after = [inspect.getmodule(each) for each in frames]
+
+    assert within == after
+    assert within[0] is sys.modules[__name__]
 
 
 def test_what_was_alive_is_collected_after_cheap_imports_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from shoal.startup.collecting import uncollected
 from shoal.startup.deferral import Finder
 from shoal.startup.deferred_modules import ANYWHERE, UNTIL_OTHERS
-from shoal.startup.unread_sources import unread_sources
+from shoal.startup.frames import frames_at_once
 
 SWITCH = "SHOAL_EAGER_IMPORTS"
 _own_process = False
@@ -35,7 +35,7 @@ def cheap_imports() -> Iterator[None]:
         yield
         return
     defer()
-    with uncollected(), unread_sources():
+    with uncollected(), frames_at_once():
         yield
 
 

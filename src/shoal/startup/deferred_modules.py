@@ -99,6 +99,19 @@ class _Sympy(Deferral):
         """Nothing is left behind: the early answer asks the real class."""
 
 
+class _Schemas(Deferral):
+    """Schemas of operators as torch's own build reads them, which a tensor of a class of somebody's needs at a call."""
+
+    name = "torchgen.model"
+    askers = frozenset({"torch.utils._python_dispatch"})
+
+    def early(self) -> Mapping[str, Any]:
+        return {}
+
+    def settle(self) -> None:
+        """Nothing is left behind: nobody was answered."""
+
+
 class _Shapes(Deferral):
     """Torch asks about sizes in words that symbols have an answer to as well; of plain numbers they say what is."""
 
@@ -239,6 +252,6 @@ def _class_like(deferral: Deferral, name: str) -> type:
     return Likeness(name, (), {"__module__": deferral.name})
 
 
-ANYWHERE = (_Dynamo, _Sympy, _Shapes, _Signal, _Optimize, _Plots)
+ANYWHERE = (_Dynamo, _Sympy, _Schemas, _Shapes, _Signal, _Optimize, _Plots)
 UNTIL_OTHERS = (_MetaKernels, _Export)
 """In a process of shoal's own, until it imports code of others."""
