@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
@@ -27,22 +28,38 @@ _HOLDING = frozenset(_MODULES.split())
 """Modules of Python's whose objects hold what programs put there."""
 
 
+@dataclass(frozen=True)
+class Inside:
+    """Objects that are looked at elsewhere, and their classes, from which a program is looked at."""
+
+    own: Mapping[int, Any]
+    """By their identities."""
+    classes: Iterable[type]
+
+    @classmethod
+    def of(cls, owners: Iterable[Any]) -> Inside:
+        """That of modules with their parts, and of other objects."""
+        own = [part for each in owners for part in (each.modules() if isinstance(each, nn.Module) else [each])]
+        # In the order of the objects: by how something is reached first, it is called.
+        return cls({id(each): each for each in own}, [*dict.fromkeys(map(type, own))])
+
+
 class Reach:
     """Everything that the steps of a module can reach outside of it, as it is when this is made."""
 
-    def __init__(self, module: nn.Module, *, keeps: bool = False) -> None:
+    def __init__(self, inside: nn.Module | Inside, *, keeps: bool = False) -> None:
         """`keeps` says to remember how to put it back."""
+        inside = Inside.of([inside]) if isinstance(inside, nn.Module) else inside
         self.held: dict[str, Any] = {}
         """By how a program reaches it: what it holds, or how many items."""
         self.owners: list[tuple[str, Any]] = []
         """The objects whose attributes are looked at."""
         self._keeps = keeps
         self._undoings: list[Callable[[], None]] = []
-        # The parts of a module are looked at elsewhere.
-        self._seen: dict[int, Any] = {id(part): part for part in module.modules()}
-        self._files = {type(part).__module__ for part in module.modules()}
+        self._seen: dict[int, Any] = dict(inside.own)
+        self._files = {each.__module__ for each in inside.classes}
         self._homes = {each.partition(".")[0] for each in self._files} - {*UPSTREAM}
-        self._found = deque[tuple[str, Any]](_classes(module))
+        self._found = deque[tuple[str, Any]](_classes(inside.classes))
         while self._found and len(self._seen) < _MOST:
             self._look(*self._found.popleft())
 
@@ -123,11 +140,11 @@ def _may_keep(function: FunctionType) -> bool:
     )
 
 
-def _classes(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The classes of a module and its parts, and the files that these are in, by what each is called."""
+def _classes(classes: Iterable[type]) -> Iterator[tuple[str, Any]]:
+    """These and what they are made from, and the files that they are in, by what each is called."""
     seen = set[Any]()
-    for part in module.modules():
-        for cls in type(part).__mro__:
+    for each in classes:
+        for cls in each.__mro__:
             home = cls.__module__
             if cls in seen or home.partition(".")[0] in UPSTREAM:
                 continue

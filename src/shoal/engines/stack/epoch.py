@@ -45,6 +45,8 @@ class Training:
         self._views = stack.views()
         self._grads = torch.zeros_like(stack.params)
         self._grad_views = stack.layout.views(self._grads)
+        self.last: Tensor | None = None
+        """The gradients by which the last step was taken; None before one, and where a rule takes others."""
         self._known: Known = {}  # of the steps' programs
         self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
         self._objects = self._updating if isinstance(self._updating, Objects) else None
@@ -113,6 +115,8 @@ class Training:
                     self._objects.stepped(number)
         if self._objects:
             self._objects.end(over=len(history.losses) == n_batches - first)
+        asks = self._objects and self._objects.rule.asks
+        self.last = None if self.stack.rule.solves or asks else self._grads
         clock.set(epoch + 1, 0, step)
         return history.fetch(self.stack.device)
 
@@ -135,6 +139,7 @@ class Training:
         if history is not None:
             if history.losses:
                 self._clipped(whole.last, self._norms(whole.last), history)
+                self.last = whole.last
             clock.set(epoch + 1, 0, step + len(history.losses))
         return history
 

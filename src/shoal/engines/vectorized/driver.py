@@ -71,7 +71,7 @@ def fit(
         callbacks=list(callbacks),
         plugins=[LightningEnvironment(), *([io] if io else [])],  # one process, whatever started it
     )
-    with steady(), forgetting():
+    with steady(), forgetting(), running.hooks.worlds.left():
         trainer.fit(module, _OneBatch(), _OneBatch() if module.validates else None)
     return trainer
 
@@ -138,6 +138,8 @@ class StackModule(pl.LightningModule):
         stop = self.listener.is_asked_to_stop
         batches = self._batches.training(first, end)
         history = training.epoch(batches, lrs, clock, n_batches=end, first=first, stop=stop)
+        if history.losses and running.hooks.any:
+            running.hooks.gradients.left(training.last, running.live, running.steps.train.unreached or frozenset())
         running.refill("train", history.logged)
         if len(history.losses) < n_batches:
             self._stop_within(history, first)
@@ -165,6 +167,7 @@ class StackModule(pl.LightningModule):
         if self._cut_short:
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
+        self.running.hooks.gradients.dropped()
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         for batch in self._clock.in_turn(self._batches.judged):
             self._later["val"].look(self.running, lambda: batch, self._clock)  # noqa: B023  (it is called at once)

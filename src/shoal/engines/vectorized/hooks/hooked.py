@@ -8,7 +8,7 @@ read as long as they are the same in all runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from shoal.engines.hook_names import BEGINNING, END, VALIDATION, called, hooks_of
 from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.hooks.hook_logging import logging_in
+from shoal.engines.vectorized.hooks.last_gradients import LastGradients, Ungraded
 from shoal.engines.vectorized.hooks.tried import callbacks_as_they_were
+from shoal.engines.vectorized.hooks.worlds import Worlds
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
@@ -38,6 +40,8 @@ class Hooks:
         every = {run: _RunHooks(member, left) for run, member in enumerate(members)}
         self._runs = {run: hooks for run, hooks in every.items() if hooks.calls}
         self._begun: int | None = None
+        self.worlds = Worlds(members)
+        self.gradients = LastGradients()
 
     @property
     def any(self) -> bool:
@@ -68,12 +72,12 @@ class Hooks:
         if not called:  # most runs have no hooks: nothing is drawn that the generators would be restored after
             return False
         with generators_restored():
-            for run in called:
+            for run in self.worlds.each(called, epoch):
                 row, hooks = live[run], self._runs[run]
                 # Alone, no hook is called any more once the training has failed.
                 if row not in stack.diverged:
                     hooks.at(epoch, stack.steps[row], (metrics or {}).get(run, {}))
-                    changed |= hooks.run(names, stack, row)
+                    changed |= self._run(run, names, stack, row)
         # A step is traced once for all runs: of what hooks set it can only read what is the same in all.
         self._agree([self.members[run].module for run in live])
         return changed
@@ -81,10 +85,15 @@ class Hooks:
     def end(self, runs: Mapping[int, int], stack: Stack) -> None:
         """Call those of the end of a training for runs in these rows; what they change is no part of it."""
         with generators_restored():
-            for run, row in runs.items():
-                if run in self._runs and self._runs[run].has(END):
-                    self._runs[run].trainer.current_epoch += 1  # Lightning counts the epochs that are done by then
-                    self._runs[run].run(END, stack, row, keeps=False)
+            called = [run for run in runs if run in self._runs and self._runs[run].has(END)]
+            for run in self.worlds.each(called):
+                self._runs[run].trainer.current_epoch += 1  # Lightning counts the epochs that are done by then
+                self._run(run, END, stack, runs[run], keeps=False)
+
+    def _run(self, run: int, names: Sequence[str], stack: Stack, row: int, *, keeps: bool = True) -> bool:
+        self.gradients.give(run, self.members[run].module, stack)
+        with nullcontext() if self.gradients.known else Ungraded():
+            return self._runs[run].run(names, stack, row, keeps=keeps)
 
     def has(self, names: Sequence[str]) -> bool:
         """Whether a run has one of these names."""
@@ -94,6 +103,7 @@ class Hooks:
     def undone(self) -> Iterator[None]:
         """Let modules, and the Trainers that hooks see, be after the block what they were before it."""
         with ExitStack() as stack:
+            stack.enter_context(self.worlds.undone())
             for hooks in self._runs.values():
                 stack.enter_context(hooks.undone())
             yield
@@ -122,8 +132,8 @@ class Hooks:
 
 def begun(member: Member) -> None:
     """Call the hooks after which a run's first step comes, its module as it is: for a look at that step."""
-    hooks = _RunHooks(member)
-    with generators_restored(), callbacks_as_they_were([member.job], functions=False):
+    hooks, looked = _RunHooks(member), callbacks_as_they_were([member.job], functions=False)
+    with generators_restored(), Worlds([member]).undone(), looked:
         seed_global(member.job.seed)
         for name in (*BEGINNING, "on_train_epoch_start"):
             hooks.call(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from shoal.engines.vectorized.probing.failure_words import place_of
 from shoal.engines.vectorized.probing.probe import still_alike
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
@@ -25,22 +26,35 @@ class Later:
         """Compare a step of one run, on this batch, with its own where something has changed.
 
         Raises:
-            CannotStackError: where it is another one by now.
+            CannotStackError: where it is another one by now, or hooks of other runs may have seen what has changed.
         """
         before, self._before = self._before, _outside(running)
-        changed = before and self._before and next(_changed(*before, self._before[0]), None)
-        if not changed:
-            return
-        run, row = next(iter(running.live.items()))
-        stack, mapped = running.stack, running.steps.train
+        changed = before and self._before and next(_changed(before, self._before), None)
+        runs, worlds = list(running.live), running.hooks.worlds
+        other = worlds.other(runs)
+        # In what the first run finds there the step is traced.
+        if what := changed or (other and other[1]):
+            self._compare(running, runs[0], batch(), clock, what)
+        if other:
+            worlds.enter(other[0])
+            self._compare(running, other[0], batch(), clock, other[1])
+            worlds.enter(runs[0])
+        if changed and not worlds.apart:
+            worlds.refuse(changed)
+
+    def _compare(self, running: Running, run: int, batch: Any, clock: Clock, changed: str) -> None:
+        row, stack, mapped = running.live[run], running.stack, running.steps.train
         module = running.members[run].module
         if self.stage == "val":
             stack, mapped = stack.judged, running.steps.val
-            module.load_state_dict(stack.weights(row), strict=False)
-        if still_alike(stack, mapped, module, row, batch(), clock) is not None:
-            raise CannotStackError(
+        module.load_state_dict(stack.weights(row), strict=False)
+        if still_alike(stack, mapped, module, row, batch, clock) is not None:
+            error = CannotStackError(
                 f"looks at {changed}, which a hook changes", "as an attribute of its module it may change"
             )
+            step = running.steps.captured[self.stage]
+            error.within = f"{step.name} ({place_of(module, step)})"
+            raise error
 
 
 def _outside(running: Running) -> tuple[Reach, Shared] | None:
@@ -51,7 +65,7 @@ def _outside(running: Running) -> tuple[Reach, Shared] | None:
     return Reach(running.members[run].module), Shared()
 
 
-def _changed(before: Reach, shared: Shared, now: Reach) -> Iterator[str]:
+def _changed(before: tuple[Reach, Shared], now: tuple[Reach, Shared]) -> Iterator[str]:
     # A list that grows, as of losses, is nothing that a step computes with; what is in it may be.
-    yield from (path for path in before.changed(now) if not now.grows(path))
-    yield from shared.changed()
+    yield from (path for path in before[0].changed(now[0]) if not now[0].grows(path))
+    yield from before[1].changed()
