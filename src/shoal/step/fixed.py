@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
+
+from shoal.step.outside import outside
 
 
 class Fixed(TorchFunctionMode):
@@ -61,7 +60,7 @@ class Fixed(TorchFunctionMode):
 
     def _beside(self, func: Any, given: Any) -> Any:
         """What a function gives of the twins."""
-        with _outside():
+        with outside():
             args, kwargs = pytree.tree_map(self._twin, given)
             return func(*args, **kwargs)
 
@@ -82,18 +81,6 @@ def _of_form(func: Any, args: Sequence[Any], tensors: list[Tensor]) -> list[Tens
     if func is torch.where and len(args) > 2 and args[1] is args[2]:
         return tensors[:1]  # as a tensor is made each run's own
     return tensors[1:] if func in _AS_ANOTHER else tensors if func in _LIKE_ANOTHER else []
-
-
-@contextmanager
-def _outside() -> Iterator[None]:
-    """Outside of the mapping and the trace."""
-    with (
-        temporarily_clear_interpreter_stack(),
-        _disable_current_modes(),
-        torch._C.DisableTorchFunction(),
-        torch.no_grad(),
-    ):
-        yield
 
 
 def _may_write(func: Any, kwargs: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from shoal.step.called import DRAWS, called
 from shoal.step.held import UNSHOWN, leaf, named
+from shoal.step.outside import outside
 from shoal.step.reach import Reach
 from shoal.step.shared import Shared
 from shoal.step.silenced import silenced
@@ -47,7 +48,8 @@ def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, tr
         CannotStackError: where it prints, logs, writes a file, draws from Python's or NumPy's generator, or changes a
             second time what lies outside.
     """
-    shared, before = Shared(), Reach(module, keeps=True)
+    with outside():  # of a tensor it keeps a copy, which is no part of the step
+        shared, before = Shared(), Reach(module, keeps=True)
     files = [(path, file, _position(file)) for path, file in _files(module, before)]
     # What checks types draws from Python's: where its calls are not heard, nothing is known of who has.
     drawn = _generators(python=not hears and "beartype" not in sys.modules)
@@ -99,7 +101,8 @@ def _see(module: nn.Module, form: Any, before: Reach, *, made: bool) -> None:
     trials.grown |= {step} if grown else set()
     if what:
         # As if nobody had tried any: the first time was a trial, too.
-        trials.first.put_back()
+        with outside():
+            trials.first.put_back()
         done = f"{'changes' if again else 'fills'} {what.partition(UNSHOWN)[0]}"
         raise CannotStackError(f"{done}, which is no attribute of its module", AS_BUFFER)
 
