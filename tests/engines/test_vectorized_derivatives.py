@@ -1,4 +1,4 @@
-"""Modules whose steps take derivatives by `torch.autograd.grad`, as the residual of a differential equation, stack."""
+"""Modules whose steps take derivatives by `torch.autograd.grad`, or have ones of their own, stack."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.autograd import grad
+from torch import Tensor, nn
+from torch.autograd import Function, grad
 
 from beside_lightning import is_as_alone, trained
 from styled import Style
@@ -43,6 +43,68 @@ class Penalized(Style):
         return 0.1 * ((found.norm(2, dim=1) - 1) ** 2).mean()
 
 
+class Binarized(Function):
+    """Draws ones and zeros, and lets the gradient through where it is small."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.bernoulli(torch.sigmoid(x))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        found = grads[0].clone()
+        found[ctx.saved_tensors[0].abs() > 1] = 0
+        return found
+
+
+binarized = Binarized.apply
+
+
+class Reversal(Function):
+    """Gives what it is given, and turns the gradient around."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return -ctx.strength * grads[0], None
+
+
+class Adversarial(Style):
+    """Has a head that its other layers are trained against, the more the later it is."""
+
+    def made(self) -> None:
+        self.head = nn.Linear(self.layers[-1].out_features, 1)
+
+    def penalty(self) -> Tensor:
+        x = torch.linspace(-1, 1, 6, dtype=self.layers[0].weight.dtype)[:, None]
+        against = Reversal.apply(self.layers(x), 0.1 * (1 + self.current_epoch))  # type: ignore[no-untyped-call]
+        return (self.head(against) - x).square().mean()
+
+
+class Spiking(Style):
+    """Has a penalty of what it draws."""
+
+    def penalty(self) -> Tensor:
+        x = torch.linspace(-1, 1, 6, dtype=self.layers[0].weight.dtype)[:, None]
+        return (binarized(self.layers(x)) - 0.5 * x).square().mean()
+
+
+def test_a_run_with_a_gradient_reversal_is_as_it_is_alone() -> None:
+    running = is_as_alone(Adversarial)
+
+    assert running.steps.train.refused is None
+
+
+@pytest.mark.parametrize("kind", [Adversarial, Spiking])
+def test_derivatives_by_hand_have_the_bits_of_the_run_by_itself(kind: type[Style]) -> None:
+    same_bits_by_itself(kind)
+
+
 def test_a_run_whose_residual_is_made_of_derivatives_is_as_it_is_alone() -> None:
     running = is_as_alone(Oscillates)
 
@@ -50,8 +112,12 @@ def test_a_run_whose_residual_is_made_of_derivatives_is_as_it_is_alone() -> None
 
 
 def test_a_gradient_penalty_has_the_bits_of_the_run_by_itself() -> None:
-    running, _ = trained(Penalized, (0, 1, 2))
-    single, _ = trained(Penalized, (2,))
+    same_bits_by_itself(Penalized)
+
+
+def same_bits_by_itself(kind: type[Style]) -> None:
+    running, _ = trained(kind, (0, 1, 2))
+    single, _ = trained(kind, (2,))
 
     found, itself = running.checkpoint(2)["state_dict"], single.checkpoint(0)["state_dict"]
     assert all(torch.equal(found[name], value) for name, value in itself.items())

@@ -158,18 +158,6 @@ class TakesList(Plain):
         return super().training_step(batch, batch_idx) + sum(batch[1].flatten().tolist())
 
 
-class Reversed(torch.autograd.Function):
-    """Turns a gradient around."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return -grad
-
-
 class WritesOffset(Plain):
     """Writes to a tensor that is no buffer."""
 
@@ -194,13 +182,6 @@ class LogsSeveral(Plain):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.log("both", {"one": torch.ones(()), "two": torch.ones(())})
         return super().training_step(batch, batch_idx)
-
-
-class Reverses(Plain):
-    """Has a function with a gradient of its own."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return Reversed.apply(super().training_step(batch, batch_idx))
 
 
 def batch(runs: int) -> tuple[Tensor, Tensor]:
@@ -259,7 +240,6 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
         (WritesOffset, "writes to a tensor that neither the step has made nor the module has as a buffer"),
         (Retains, "keeps the gradient of a tensor within the step (retain_grad)"),
         (LogsSeveral, "logs both, which holds several values: log_dict gives each a name of its own"),
-        (Reverses, "uses an autograd.Function"),
         (DrawsElsewhere, "draws from a global random generator: torch's functions"),
         (CountsOutside, "can be a buffer of the module"),
         (Counts, "changes self.count"),

@@ -6,28 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from shoal.step.captured import CapturedStep
-from shoal.step.clock import Clock
-from shoal.step.mapped import Mapped
+from mapped_steps import assert_as_alone, stepped
 from shoal.step.unfit import CannotStackError
-
-
-class Residual(pl.LightningModule):
-    """A network whose loss is made of its derivatives."""
-
-    def __init__(self, of: Callable[..., Tensor], seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.of = of
-        self.net = nn.Sequential(nn.Linear(2, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 2)).double()
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self.of(self.net, *batch)
 
 
 def first(net: Any, x: Tensor, t: Tensor) -> Tensor:
@@ -101,29 +85,12 @@ def in_place(net: Any, x: Tensor, t: Tensor) -> Tensor:
 CASES = [in_place, first, second, third_and_mixed, divergence, penalized, of_weights, balanced, partly_unused]
 
 
-def stepped(of: Callable[..., Tensor]) -> tuple[Mapped, Any, list[Residual], Any]:
-    modules = [Residual(of, seed) for seed in (0, 1)]
-    params = {
-        name: torch.stack([dict(each.named_parameters())[name].detach() for each in modules])
-        for name, _ in modules[0].named_parameters()
-    }
-    batch = tuple(torch.rand(2, 5, 1, dtype=torch.float64) for _ in range(2))
-    mapped = Mapped(CapturedStep(modules[0], "train"))
-    mapped.guard.on = False
-    return mapped, mapped(params, {}, batch, Clock()), modules, batch
-
-
 @pytest.mark.parametrize("of", CASES, ids=lambda of: of.__name__)
 def test_derivatives_within_a_step_are_those_of_each_run_alone(of: Callable[..., Tensor]) -> None:
     mapped, found, modules, batch = stepped(of)
 
     assert mapped.refused is None
-    for run, module in enumerate(modules):
-        loss = of(module.net, *(each[run].clone() for each in batch))
-        loss.backward()
-        torch.testing.assert_close(found.losses[run], loss.detach())
-        for one, param in zip(found.grads, module.parameters(), strict=True):
-            torch.testing.assert_close(one[run], torch.zeros_like(param) if param.grad is None else param.grad)
+    assert_as_alone(found, modules, batch)
 
 
 def test_what_the_derivative_computes_again_a_trace_computes_once() -> None:

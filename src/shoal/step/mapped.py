@@ -9,8 +9,8 @@ time; the kernels differ, so which of the two it is depends on the step and the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils import _pytree as pytree
 
+from shoal.step import own_derivatives, tape
 from shoal.step.blind import WholeVectors
 from shoal.step.clock import Clock
 from shoal.step.compiled.program import Heat, Program, of_graph
@@ -34,7 +35,6 @@ from shoal.step.passes import simplified
 from shoal.step.per_run import PerRun
 from shoal.step.presumed import Presumed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
-from shoal.step.tape import NEEDED, Tape
 from shoal.step.timed import TimeUse
 from shoal.step.trace import Refused, Trace, Traces, attempt, no_times
 from shoal.step.unfit import CannotStackError
@@ -82,8 +82,10 @@ class _Flat:
             # Not at once for every step: tensors of each run's own cost memory, and a kernel each.
             if not self._mapped.fresh and any(words in str(error) for words in _WRITTEN):
                 self._mapped.fresh = True
-            elif not self._mapped.differentiates and any(words in str(error) for words in NEEDED):
+            elif not self._mapped.differentiates and any(words in str(error) for words in tape.NEEDED):
                 self._mapped.differentiates = True
+            elif not self._mapped.by_hand and any(words in str(error) for words in own_derivatives.NEEDED):
+                self._mapped.by_hand = True
             else:
                 raise
             return self(*inputs)
@@ -139,6 +141,8 @@ class Mapped:
     """Whether the step writes to tensors that it makes, which are each run's own then."""
     differentiates: bool = False
     """Whether the step asks autograd for derivatives."""
+    by_hand: bool = False
+    """Whether the step has functions with a derivative written by hand."""
     unreached: frozenset[int] | None = None
     """The places of the parameters that its gradient does not reach, once that is known."""
     presumes: bool = True
@@ -240,8 +244,8 @@ class Mapped:
             fixed = Fixed() if clock.time_use or self.fresh else nullcontext()
             if clock.time_use:
                 clock.time_use.given = times[0] if times else None
-            tape = Tape() if self.differentiates else nullcontext()
-            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated(), tape:
+            follows = tape.Tape() if self.differentiates else nullcontext()
+            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated(), follows:
                 with clock.of_run(*key, fresh=self.fresh):
                     loss, logged, new, outputs = self.step(params, buffers, batch, clock)
                 held = presumed.held
@@ -249,13 +253,28 @@ class Mapped:
 
         given = params, buffers, batch, keys, times
         if self.gradients:
-            grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(*given)
+            with self._by_hand():
+                grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(*given)
             taken, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
         else:
             taken, unreached = [], frozenset()
-            with torch.no_grad():
+            with torch.no_grad(), self._by_hand():
                 _, (losses, logged, new, outputs, held) = vmap(alone)(*given)
         return Stepped(losses, logged, new, list(outputs), taken, unreached, *held)
+
+    @contextmanager
+    def _by_hand(self) -> Iterator[None]:
+        """Lets functions with a derivative written by hand be."""
+        if not self.by_hand:
+            yield
+            return
+        if self.differentiates:
+            raise CannotStackError(
+                "has autograd differentiate within the step, and has an autograd.Function as well",
+                "one of the two stacks, or an expression of torch's functions for that Function",
+            )
+        with own_derivatives.own_derivatives():
+            yield
 
     def _ready(self, flat: _Flat) -> Trace | None:
         """The trace to run; None where the step is mapped anew each time."""

@@ -42,10 +42,6 @@ _BY_WORDS = {
     ("doesn't have storage", "Tensor.numpy", "a Tensor that requires grad"): Refusal(
         "takes values out of a tensor (numpy(), tolist(), data_ptr(), a sparse or packed form)", _KEPT
     ),
-    ("setup_context", "generate_vmap_rule"): Refusal(
-        "uses an autograd.Function, or a backward hook, that cannot be mapped",
-        "with setup_context and generate_vmap_rule = True a Function can",
-    ),
     ("mutate a captured Tensor",): Refusal(
         "writes to a tensor that neither the step has made nor the module has as a buffer",
         "a buffer can be written to",
