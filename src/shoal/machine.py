@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -31,6 +32,18 @@ def core_numbers() -> frozenset[int]:
     """The numbers of the CPU cores this process may use."""
     # Not cpu_count: a container, a scheduler or taskset may leave this process fewer.
     return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def has_one_thread() -> bool:
+    """Whether this is a process of Linux with a single thread, those counted of which Python knows nothing.
+
+    The copy of a process with threads may wait for ever on what one of them held; on other systems libraries break in
+    a copy that runs no program of its own.
+    """
+    try:
+        return sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
 
 
 def gpus() -> tuple[str, ...]:

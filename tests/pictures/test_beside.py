@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from checkout import SUPPORT
 from shoal.pictures import Band, Chart, Dots, ErrorBars, Level, Line, Panel, beside
 from shoal.pictures.rendering import png, rendered
 
@@ -35,8 +38,10 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]
     """The process beside, as it is begun where nobody has imported matplotlib."""
     monkeypatch.delitem(sys.modules, "matplotlib")
     monkeypatch.setattr(beside, "cores", lambda: 2)
+    # A copy of this process would have half of matplotlib.
+    monkeypatch.setattr(beside, "has_one_thread", lambda: False)
     beside.begin()
-    assert beside._process is not None
+    assert isinstance(beside._process, subprocess.Popen)
     yield beside._process
     beside.end()
 
@@ -77,3 +82,16 @@ def test_the_process_beside_ends_with_the_one_that_has_begun_it(process: subproc
     process.stdin.close()
 
     assert process.wait(60) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="copies are made on Linux alone")
+def test_a_copy_of_the_process_draws_and_ends_as_one_that_is_started_does() -> None:
+    program = str(SUPPORT / "programs" / "copied_beside.py")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    done = subprocess.run([sys.executable, program], env=env, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout or "{}")
+
+    assert found.get("codes") == [0, 1, -9], done.stderr  # drawn, left by who has begun it, and killed
+    assert found["logged"] == 1  # a letter has no glyph
+    assert found["alike"]

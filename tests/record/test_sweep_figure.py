@@ -137,7 +137,7 @@ def test_work_beside_is_done_there_and_here_once_that_process_is_gone(monkeypatc
 def test_what_is_done_at_once_raises_here_what_it_raises_in_a_copy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, copied: bool
 ) -> None:
-    monkeypatch.setattr(processes, "_has_one_thread", lambda: copied)
+    monkeypatch.setattr(processes, "has_one_thread", lambda: copied)
     done = tmp_path / "done"
 
     with at_once(done.touch):

@@ -2,7 +2,8 @@
 
 Matplotlib takes a third of a second to import, and half as long to draw: as long as everything that a short training
 does beside its imports. On a machine with another core the process beside has done the first before there is a chart,
-and this one waits for the second alone. Where there is no such process, or it fails, the same is done here.
+and this one waits for the second alone. Where it can be a copy of this one, it has NumPy and shoal already. Where there
+is no such process, or it fails, the same is done here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from shoal.machine import cores
+from shoal.machine import cores, has_one_thread
 from shoal.pictures.chart import Chart
+from shoal.pictures.copied import Copy
 
 _SERVE = "import sys; sys.path.extend(sys.argv[1:]); from shoal.pictures.beside import serve; serve()"
-_process: subprocess.Popen[bytes] | None = None
+_process: subprocess.Popen[bytes] | Copy | None = None
 
 
 def begin() -> None:
@@ -29,10 +31,21 @@ def begin() -> None:
     global _process
     if _process is not None or cores() < 2 or "matplotlib" in sys.modules or not sys.executable:
         return
+    with suppress(OSError):
+        _process = _copied() if has_one_thread() else _started()
+
+
+def _copied() -> Copy:
+    # Torch imports it, too. The threads that it may begin end by themselves before a copy is made.
+    import numpy  # noqa: F401
+
+    return Copy(serve)
+
+
+def _started() -> subprocess.Popen[bytes]:
     # -P: nothing in the working directory may be taken for one of Python's own modules.
     command = [sys.executable, "-P", "-c", _SERVE, *filter(os.path.isabs, sys.path)]
-    with suppress(OSError):
-        _process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @contextmanager
@@ -88,11 +101,11 @@ def _asked(chart: Chart) -> tuple[bytes, _Told] | None:
 def serve() -> None:
     """Be the process beside: import, wait for a chart, draw it, and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that trains, and reaches both
-    answering = os.fdopen(os.dup(1), "wb")
+    asked, answering = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed is no part of the answer
     gc.disable()  # next to nothing of what is made is garbage before the end
     told: _Told = []
-    logging.getLogger().addHandler(_Telling(told))
+    logging.getLogger().handlers[:] = [_Telling(told)]
     logging.captureWarnings(True)
     try:
         from shoal.pictures.undescribed import import_undescribed
@@ -101,7 +114,7 @@ def serve() -> None:
         from shoal.pictures.rendering import png, rendered
 
         told.clear()  # of what was logged while it was imported nothing is about the chart
-        pickle.dump((png(rendered(pickle.load(sys.stdin.buffer))), told), answering)
+        pickle.dump((png(rendered(pickle.load(asked))), told), answering)
         answering.flush()
     except Exception:  # whatever it is, it is met again where this process was begun, and told there
         os._exit(1)

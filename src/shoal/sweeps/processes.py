@@ -14,6 +14,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+from shoal.machine import has_one_thread
 from shoal.signals import unheard
 from shoal.startup import cheap_imports, is_own_process
 
@@ -47,7 +48,7 @@ def warm_up() -> None:
             with cheap_imports():
                 import_module(TRAINING)
             # Only now: libraries begin threads of their own as they are loaded, where the environment allows them.
-            if _has_one_thread():
+            if has_one_thread():
                 _begin_copy()
                 return
         _begin()
@@ -57,14 +58,6 @@ def _is_clean() -> bool:
     """Whether a copy of this process is as good as a new one: nobody has used torch in it."""
     # On other systems libraries break in a copy that runs no program of its own.
     return sys.platform == "linux" and is_own_process() and "torch" not in sys.modules
-
-
-def _has_one_thread() -> bool:
-    """Whether this process, which Linux runs, has a single thread, those among it of which Python knows nothing."""
-    try:
-        return len(os.listdir("/proc/self/task")) == 1
-    except OSError:
-        return False
 
 
 def _begin() -> None:
@@ -183,8 +176,7 @@ def at_once(work: Callable[..., object], *given: object) -> Iterator[None]:
 
     What it raises is raised at the end.
     """
-    # The copy of a process with threads may wait for ever on what one of them held.
-    copy = os.fork() if sys.platform == "linux" and _has_one_thread() else None
+    copy = os.fork() if has_one_thread() else None
     if copy == 0:
         try:
             work(*given)
