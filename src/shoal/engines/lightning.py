@@ -23,6 +23,7 @@ from shoal.engines.course import Course, take_over
 from shoal.engines.epoch_ends import EpochEnds, LastSteps
 from shoal.engines.hook_names import drop_unused
 from shoal.engines.job import Job
+from shoal.engines.left_gradients import KEY, left, put_back
 from shoal.engines.length import horizon, may_end, n_batches
 from shoal.engines.loaders import Loaders, tell_of_padding
 from shoal.engines.modes import Modes
@@ -59,6 +60,7 @@ class Positioner(pl.Callback):
         self.settings = CallbackSettings(job.callbacks, before)
         self._loaded: list[dict[str, Any]] = []
         self._pruned: dict[str, Any] = {}
+        self._gradients: dict[str, torch.Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """When the data loaders were made."""
@@ -89,9 +91,11 @@ class Positioner(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is pruned."""
+        """Keep what is pruned, and gradients that those of the next batch may be added to."""
         if kept := pruned(trainer.callbacks, pl_module):  # type: ignore[attr-defined]
             checkpoint["pruned"] = kept
+        if gradients := left(pl_module):
+            checkpoint[KEY] = gradients
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -102,6 +106,7 @@ class Positioner(pl.Callback):
         """
         checkpoint.pop("loops", None)
         self._loaded, self._pruned = checkpoint["optimizer_states"], checkpoint.pop("pruned", {})
+        self._gradients = checkpoint.pop(KEY, {})
         averages = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
         if "current_model_state" in checkpoint and not averages:
             pl_module.load_state_dict(checkpoint["current_model_state"])
@@ -109,6 +114,7 @@ class Positioner(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go to the position; where the training had come to its end already, stay there."""
         prune_again(trainer.callbacks, pl_module, self._pruned)  # type: ignore[attr-defined]
+        put_back(pl_module, self._gradients)
         if self._loaded:
             limited_again(trainer.optimizers, self._loaded)
         move(trainer, self.start)
@@ -253,6 +259,9 @@ def build_trainer(
     """The Trainer with these arguments, and with what records it."""
     given = dict(settings)
     given["profiler"] = given.get("profiler") or Unprofiled()
+    if given.get("gradient_clip_val") is None and given.get("gradient_clip_algorithm") == "norm":
+        # Lightning's own default: as a setting it would forbid a module to clip values by hand.
+        given["gradient_clip_algorithm"] = None
     plugins = given.pop("plugins", None) or []
     every = given.pop("log_every_n_steps", None)
     with expected_warnings():
