@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+import pytorch_lightning.accelerators.cpu
 import torch
 from pytorch_lightning import callbacks
 
@@ -149,6 +153,21 @@ def test_what_was_pruned_stays_so_in_a_run_that_goes_on(more: str, workdir: Path
 
     found, expected = (load(run.path / "checkpoints" / "last.ckpt")["state_dict"] for run in (part, whole))
     assert all(found[name].equal(value) for name, value in expected.items())
+
+
+def test_the_memory_and_load_of_a_machine_are_columns(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = ModuleType("psutil")
+    measured.__spec__ = ModuleSpec("psutil", None)
+    memory = SimpleNamespace(percent=25.0)
+    vars(measured).update(virtual_memory=lambda: memory, swap_memory=lambda: memory, cpu_percent=lambda: 50.0)
+    monkeypatch.setitem(sys.modules, "psutil", measured)
+    monkeypatch.setattr(pytorch_lightning.accelerators.cpu, "_PSUTIL_AVAILABLE", True)
+
+    rows = trained("DeviceStatsMonitor", "", BY_STEP).metrics
+
+    name = "DeviceStatsMonitor.on_train_batch_end/cpu_"
+    assert rows[f"{name}vm_percent"].drop_nulls().to_list() == [25.0] * 4
+    assert rows[f"{name}percent"].drop_nulls().to_list() == [50.0] * 4
 
 
 def test_a_spike_ends_a_run_as_failed_with_its_reason(workdir: Path) -> None:
