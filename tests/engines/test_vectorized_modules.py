@@ -111,6 +111,16 @@ def test_a_dry_run_says_which_runs_of_a_stack_will_leave_it(workdir: Path, capsy
     assert "without 1 runs: ValueError: too fast" in said
 
 
+def test_why_a_hook_breaks_a_stack_is_told_once(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_task("mine", "Trips", SAMPLES, optimizer="adam")
+
+    assert main(["-m", "task=mine", "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"]) == 1
+
+    told = capsys.readouterr().err
+    assert told.count('`raise ValueError("too late")`') == 1
+    assert "failed  job 1  seed=1  ValueError: too late" in told
+
+
 def test_a_step_that_ends_the_program_fails_its_runs_alone(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_task("mine", "Exits", SAMPLES, optimizer="adam")
     words = ["-m", "task=mine", "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"]

@@ -258,6 +258,13 @@ class Exits(Plain):
         sys.exit("enough")
 
 
+class Trips(Plain):
+    """A hook that raises."""
+
+    def on_train_epoch_end(self) -> None:
+        raise ValueError("too late")
+
+
 class Skips(Plain):
     """Leaves a batch out."""
 

@@ -75,6 +75,8 @@ class Execution:
         self._in_training: list[Block] = []
         self._apart_groups: set[str] = set()
         """Groups of which it is told already that they train alone."""
+        self._told: set[str] = set()
+        """For what stacks have been begun again: one of a single run comes to the same."""
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Train the blocks; `results` has what became of each run that was begun."""
@@ -182,7 +184,7 @@ class Execution:
             numbers = [number for number, each in reasons.items() if each == reason]
             if len(numbers) == len(self._left(block)) and block.group is not None:
                 numbers = self._whole_group(block.group, numbers)
-            if numbers:
+            if numbers and reason not in self._told:
                 self.progress.tell(f"alone  {'job' if len(numbers) == 1 else 'jobs'} {spans(numbers)}: {reason}")
         together = tuple(assignment for assignment in block.assignments if assignment.number not in reasons)
         alone = [Block((assignment,)) for assignment in block.assignments if assignment.number in reasons]
@@ -280,6 +282,7 @@ class Execution:
             for assignment in left:
                 self._ended(assignment.number, self._recorded(assignment, Status.INTERRUPTED, reason))
         elif len(block.assignments) > 1:
+            self._told.add(reason)
             self.progress.tell(f"{counted(len(left), 'run')} to start again, each by itself: {reason}")
             for assignment in left:
                 self.ledger.place(assignment.number, None)
