@@ -19,6 +19,7 @@ import hooked
 import styled
 from both_ways import alone, job, stacked, trained
 from driven import Kept
+from shoal.engines import lightning
 from shoal.engines.hook_names import CALLED, not_called, upstream
 from shoal.engines.job import Job
 from shoal.engines.vectorized import timing
@@ -28,6 +29,7 @@ from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import SGD, Own
 from shoal.record import stack_of_one
+from shoal.schedulers import Exponential
 from shoal.step.unfit import CannotStackError
 from shoal.sweeps.plan import Plan, why_alone
 
@@ -42,6 +44,35 @@ def test_hooks_do_for_each_run_what_they_do_where_it_trains_alone() -> None:
         for epoch, row in expected.items():
             assert {"val/norm", "val/same", "drawn", "steps", "rate", "n"} <= set(row)
             assert {name: rows[epoch][name] for name in row} == pytest.approx(row, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "settings"),
+    [
+        (hooked.NotesOwnRates, {}),
+        (hooked.NotesOwnRates, {"check_val_every_n_epoch": 2, "accumulate_grad_batches": 3}),
+        (hooked.NotesOwnRates, {"max_steps": 7, "max_epochs": -1, "limit_val_batches": 1}),
+        (hooked.Notes, {"limit_val_batches": 0, "limit_train_batches": 2, "gradient_clip_val": 0.1}),
+        (hooked.Notes, {"scheduler": Exponential(gamma=0.9)}),
+    ],
+)
+def test_hooks_are_called_in_lightnings_order_and_find_what_they_find_alone(module: Any, settings: Any) -> None:
+    def made(seed: int) -> Job:
+        optimizer = Own() if module is hooked.NotesOwnRates else SGD(lr=0.05)
+        return job(module, seed, hooked.NotesFirst(), hooked.NotesToo(), **{"optimizer": optimizer, **settings})
+
+    members = [Member.of(made(seed)) for seed in range(2)]
+    running = Running(members)
+    assert unlike_alone(running) == {}
+    trained(running, Kept())
+
+    for seed, member in enumerate(members):
+        own = made(seed)
+        expected: Any = own.module()
+        with lightning.expected_warnings():
+            lightning.fit(own, expected, callbacks=list(own.callbacks.values()))
+        assert member.module.called == expected.called
+        assert member.module.found == [pytest.approx(each, rel=1e-6) for each in expected.found]
 
 
 CALLS: list[str] = []

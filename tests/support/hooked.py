@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, MinMetric
 
 from own_modules import Batch, Regression
+from shoal.engines.hook_names import CALLED
 
 
 class Fitted(Regression):
@@ -326,3 +327,57 @@ class SharesMetric(Weighs):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.mean.update(batch[1])
         self.log("val/mean", self.mean)
+
+
+def _noting(hook: str) -> Any:
+    def called(self: Any, *given: Any, stage: str | None = None) -> None:
+        module = given[1] if len(given) > 1 else self
+        module.called.append(f"{hook} of {type(self).__name__}")
+        module.found.append(_found(hook, module))
+
+    called.__name__ = hook
+    return called
+
+
+def _found(hook: str, module: Any) -> list[float]:
+    """What a hook finds where it is called."""
+    trainer, weight = module.trainer, module.layers.weight
+    rates = [group["lr"] for each in trainer.optimizers for group in each.param_groups] if hook != "setup" else []
+    measured = [float(trainer.callback_metrics.get(name, -1)) for name in module.losses]
+    grad = [] if weight.grad is None else weight.grad.flatten().tolist()
+    modes = module.training, trainer.training, trainer.validating, torch.is_grad_enabled()
+    times = module.current_epoch, module.global_step, trainer.current_epoch, trainer.global_step
+    return [*modes, *times, *rates, *weight.flatten().tolist(), *grad, *measured]
+
+
+class Notes(Regression):
+    """Notes each of its hooks, and those of its callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Linear(1, 1)
+        self.called, self.found = list[str](), list[Any]()
+
+    locals().update({hook: _noting(hook) for hook in CALLED if hook != "setup"})
+
+
+class NotesFirst(pl.Callback):
+    """Notes its own."""
+
+    locals().update({hook: _noting(hook) for hook in CALLED})
+
+
+class NotesToo(NotesFirst):
+    """Notes them after the other one."""
+
+
+class NotesOwnRates(Notes):
+    """Has its own optimizer and schedulers: one for each epoch, one for each step and one by what is measured."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.05)
+        by_epoch = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        by_step = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.8)
+        measured = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.9)
+        every: list[Any] = [by_epoch, {"scheduler": by_step, "interval": "step"}]
+        return [optimizer], [*every, {"scheduler": measured, "monitor": "train/loss"}]

@@ -48,26 +48,29 @@ class Rate:
         assert self._torch is not None
         return float(self._torch.param_groups[0]["lr"])
 
-    def end_epoch(self, metrics: Mapping[str, float], *, validated: bool) -> None:
-        """Tell a scheduler that is no schedule that an epoch is over.
+    def end_steps(self) -> None:
+        """Tell a scheduler that is no schedule, and watches no metric, that the last step of an epoch is taken."""
+        if self._torch is not None and not self._watches:
+            self._described["scheduler"].step()
 
-        One that watches a metric of the validation waits for an epoch that had one.
+    def end_epoch(self, metrics: Mapping[str, float], *, validated: bool) -> None:
+        """Tell a scheduler that watches a metric that an epoch is over; of the validation, one that had one.
 
         Raises:
             ConfigError: where it watches a metric that was not logged.
         """
-        if self._torch is None:
+        if not self._watches:
             return
-        schedule = self._described["scheduler"]
-        if isinstance(schedule, ReduceLROnPlateau):
-            name = self._described["monitor"]
-            if name in metrics:
-                schedule.step(metrics[name])
-            elif validated or not name.startswith("val"):
-                hint = suggestion(name, metrics, kind="logged are")
-                raise ConfigError("scheduler.monitor", name, "was not logged", hint=hint)
-        else:
-            schedule.step()
+        name = self._described["monitor"]
+        if name in metrics:
+            self._described["scheduler"].step(metrics[name])
+        elif validated or not name.startswith("val"):
+            hint = suggestion(name, metrics, kind="logged are")
+            raise ConfigError("scheduler.monitor", name, "was not logged", hint=hint)
+
+    @property
+    def _watches(self) -> bool:
+        return isinstance(self._described.get("scheduler"), ReduceLROnPlateau)
 
     def state_dict(self) -> dict[str, Any] | None:
         """State of a scheduler that is no schedule, and the learning rate it has come to; None for a schedule."""

@@ -163,23 +163,31 @@ class RunOptimizer:
             error.within = type(scheduler).__name__
             raise
 
+    def end_steps(self) -> None:
+        """Tell schedulers that the last step of an epoch is taken: they step before a validation, as in Lightning."""
+        self.epochs += 1
+        for each in self._due:
+            if each.monitor is None:
+                self._step(each.scheduler)
+
     def end_epoch(self, metrics: Mapping[str, float], *, validated: bool) -> None:
-        """Tell schedulers that an epoch is over; one that watches a metric of the validation waits for it.
+        """Tell schedulers that watch a metric that an epoch is over; one of the validation waits for it.
 
         Raises:
             ConfigError: where it watches a metric that was not logged.
         """
-        self.epochs += 1
-        for each in self.scheduled:
-            if each.interval != "epoch" or self.epochs % each.frequency:
-                continue
+        for each in self._due:
             if each.monitor is None:
-                self._step(each.scheduler)
-            elif each.monitor in metrics:
+                continue
+            if each.monitor in metrics:
                 self._step(each.scheduler, metrics[each.monitor])
             elif each.strict and (validated or not each.monitor.startswith("val")):
                 hint = suggestion(each.monitor, metrics, kind="logged are")
                 raise ConfigError("scheduler.monitor", each.monitor, "was not logged", hint=hint)
+
+    @property
+    def _due(self) -> list[Scheduled]:
+        return [each for each in self.scheduled if each.interval == "epoch" and not self.epochs % each.frequency]
 
     def take(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Take over settings that steps have changed."""

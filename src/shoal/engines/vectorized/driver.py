@@ -150,6 +150,8 @@ class StackModule(pl.LightningModule):
         # Not the rate that a scheduler has set for the next step: alone, a run logs that of its last step.
         own = running.stack.own
         self._rates = [each.used for each in own] if own else lrs[-1][:, 0].tolist()
+        if not self._cut_short:
+            running.end_steps()
         self._before = history.norms[-1].tolist()
         self._after = history.clipped_norms[-1].tolist() if history.clipped_norms else self._before
 

@@ -126,8 +126,17 @@ class Running:
         """Call the hooks of an epoch's beginning, unless they were called; each run's Trainer stands there then."""
         for run, row in self.live.items():
             self.members[run].trainer.stand(self.epoch, self.stack.steps[row])
+            self.members[run].trainer.epochs_done = self.epoch
         if self.hooks.begin(self.stack, self.live, self.epoch):
             self.fill_rows()
+
+    def end_steps(self) -> None:
+        """Tell schedulers that the epoch's steps are taken; as in Lightning, not where `max_steps` cut it short."""
+        for run, row in self.live.items():
+            if row not in self.stack.diverged:
+                self.members[run].trainer.stand(self.epoch, self.stack.steps[row])
+                self.members[run].trainer.epochs_done = self.epoch + 1
+                self.rates[run].end_steps()
 
     def refill(self, stage: Stage, steps: Sequence[Mapping[str, Tensor]]) -> None:
         """Let each run's module have in its lists what its steps have appended."""
@@ -187,7 +196,7 @@ class Running:
             why = "a hook set trainer.should_stop"
         if why and not found.ended:
             found = replace(found, ended="stopped", reason=why)
-        # As in Lightning, a scheduler takes no step after an epoch that `max_steps` cut short.
+        # As `end_steps`.
         if found.ended != "diverged" and validated is not None:
             self.members[run].trainer.stand(self.epoch - 1, step)
             self.rates[run].end_epoch(metrics, validated=validated)

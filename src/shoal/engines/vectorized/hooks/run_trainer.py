@@ -26,6 +26,7 @@ _IN_MODULE = "configure_optimizers of a LightningModule makes optimizers and sch
 _MOVING = frozenset(
     [
         "current_epoch",
+        "epochs_done",
         "global_step",
         "should_stop",
         "callback_metrics",
@@ -80,6 +81,8 @@ class RunTrainer:
         self.precision = job.precision
         self.state = TrainerState(TrainerStatus.RUNNING, TrainerFn.FITTING, RunningStage.TRAINING)
         self.current_epoch = 0
+        self.epochs_done = 0
+        """Epochs whose steps are taken: by these the rate goes."""
         self.global_step = 0
         self.should_stop = False
         self.callback_metrics: dict[str, Tensor] = {}
@@ -239,7 +242,7 @@ class RunTrainer:
     def _like(self) -> list[dict[str, Any]]:
         """The settings of the optimizer now."""
         assert self.rate is not None
-        lr = self.rate.at(self.current_epoch, self.global_step)
+        lr = self.rate.at(self.epochs_done, self.global_step)
         fixed = _settings(self._job.optimizer.of(self.lightning_module))
         return [{**group, "lr": lr} for group in fixed]
 
