@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from shoal.step.logged import Entry
+from shoal.step.normalized import without_branches
 from shoal.step.unfit import AS_PART, CannotStackError
 
 Call = Callable[[str, Any], None]
@@ -128,8 +129,9 @@ class OfBatch:
         try:
             own |= {name: value for name, value in _UNCHECKED.items() if name in own}
             own |= _begun(metric, [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)])
-            kind.update(metric, *args, **metric._filter_kwargs(**kwargs))
-            found = kind.compute(metric)
+            with without_branches():
+                kind.update(metric, *args, **metric._filter_kwargs(**kwargs))
+                found = kind.compute(metric)
         except Exception as error:  # the method of a class of anybody's
             raise CannotStackError(
                 f"takes what {kind.__name__} gives for a batch, which looks at values", _AS_OBJECT
