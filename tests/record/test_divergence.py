@@ -14,6 +14,7 @@ from shoal.app.resume import resume
 from shoal.app.start import start
 from shoal.cli import train as main
 from shoal.names import GRAD_NORM
+from shoal.record.callbacks import norm
 from shoal.record.checkpoints.checkpoint_file import load
 from shoal.record.checkpoints.weights import finite
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir, read_history, read_info, read_sweep
@@ -125,3 +126,14 @@ def test_a_learning_rate_of_a_billion_diverges(tmp_path: Path, capsys: pytest.Ca
     assert code == 1
     assert read_info(RunDir(path).info).status is Status.DIVERGED
     assert "lower optimizer.lr" in capsys.readouterr().err
+
+
+def test_the_norm_of_sparse_gradients_is_that_of_the_same_ones_in_full() -> None:
+    norms = []
+    for sparse in (True, False):
+        module = torch.nn.Embedding(5, 3, sparse=sparse)
+        module.weight.data.copy_(torch.arange(15.0).view(5, 3))
+        module(torch.tensor([1, 1, 4])).square().sum().backward()
+        norms.append(norm(module))
+
+    assert norms[0] == norms[1] > 0

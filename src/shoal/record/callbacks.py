@@ -83,7 +83,9 @@ class GradientNorm(pl.Callback):
 def norm(module: torch.nn.Module) -> float:
     """Euclidean norm of all gradients of a module together."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients))
+    # Of those of an embedding that are sparse torch has no norm: the rows that they have, each once, have all of it.
+    rows = [each.coalesce().values() if each.is_sparse else each for each in gradients]
+    return float(torch.nn.utils.get_total_norm(rows))
 
 
 def logged(callbacks: Any, clips: bool) -> set[str]:
