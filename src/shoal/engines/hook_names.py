@@ -38,7 +38,7 @@ _NOT_CALLED = (
     *OF_BATCHES,
     *["backward", "optimizer_zero_grad", "optimizer_step", "configure_gradient_clipping", "lr_scheduler_step"],
     *["on_validation_model_eval", "on_validation_model_train", "on_validation_model_zero_grad"],
-    *["on_sanity_check_start", "on_sanity_check_end", "on_exception"],
+    *["on_sanity_check_start", "on_sanity_check_end", "on_exception", "configure_callbacks"],
 )
 _OF_CHECKPOINTS = ("on_save_checkpoint", "on_load_checkpoint")
 _LIGHTNING = ("pytorch_lightning.", "lightning_fabric.")

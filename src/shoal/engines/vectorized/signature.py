@@ -164,6 +164,7 @@ _INSTEAD = {
     "on_before_optimizer_step": "the gradient's norm is logged by itself, and trainer.gradient_clip_val clips it",
     "on_after_backward": "the gradient's norm is logged by itself, and trainer.gradient_clip_val clips it",
     "backward": "the loss that training_step returns is differentiated by itself",
+    "configure_callbacks": "those of the configuration (callbacks.NAME) that stop, average or are your own stack",
     "on_save_checkpoint": "state_dict and load_state_dict keep what it needs",
     "on_load_checkpoint": "state_dict and load_state_dict keep what it needs",
 }
