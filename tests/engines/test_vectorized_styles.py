@@ -33,7 +33,7 @@ ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.HoldsTwice, styled.Scatters, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
     *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime, styled.Remembers),
-    styled.MakesLater,
+    *(styled.MakesLater, styled.WritesBatch, styled.Judges),
 )
 
 
@@ -99,6 +99,8 @@ def test_layers_that_are_made_as_the_training_begins_are_looked_at_then() -> Non
         (styled.Tags, None, "changes an attribute of layers.0.weight"),
         (styled.LooksBack, None, "looks at the gradient that the step before has left (.grad)"),
         (styled.Adds, None, "changes self.late"),
+        (styled.BringsCallbacks, None, "has its own configure_callbacks, which a stack does not call"),
+        (styled.Replaces, None, "puts another parameter in the place of self.layers.2.bias"),
         (styled.Lazy, None, "layers.0.weight has the shape that its first batch asks for"),
         (styled.ScalesGradient, None, "layers.0.weight has a hook of its own for its gradient"),
         (styled.ClampsGradient, None, "layers.0.weight has a hook of its own for its gradient"),
@@ -131,6 +133,8 @@ def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() ->
         (styled.Steepens, line_samples.Line, "changes the DataModule, which gives each run its samples"),
         (styled.SteepensOwn, None, "changes self.samples, of which its samples may be made"),
         (styled.StopsWithin, None, "sets self.trainer.should_stop: a hook of the epoch's end can stop a run"),
+        (styled.WritesBatchLater, None, "writes to its batch, which steps before it did not"),
+        (styled.ReplacesAfterwards, None, "puts another parameter in the place of self.layers.2.bias"),
         (styled.AddsUp, None, "sets trainer.accumulate_grad_batches, which is the same for all runs of a stack"),
         (styled.MeasuresBatches, None, "logs recent, a metric that has no value of a batch"),
         (styled.AnnealsOutside, None, "looks at styled.BETAS['beta'], which a hook changes"),

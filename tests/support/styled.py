@@ -18,6 +18,7 @@ from torch.nn.utils import prune
 from torch.nn.utils import weight_norm as older_weight_norm
 from torch.utils.data import DataLoader, TensorDataset, random_split
 from torchmetrics import RunningMean
+from torchmetrics.classification import BinaryAccuracy
 
 from driven import job
 from line_samples import Scaled
@@ -173,6 +174,63 @@ class Transfers(Style):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         factor = 1.5 if self.trainer.training else 1.0
         return batch["x"] * factor - batch["twice"] + self.layers[0].bias.detach().mean(), batch["y"]
+
+
+class Judges(Style):
+    """Logs what a metric gives for each batch, of numbers that are no probabilities yet."""
+
+    def made(self) -> None:
+        self.accuracy = BinaryAccuracy()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        self.log("train/accuracy", self.accuracy(self(x), (y > 0.2).int()))
+        return super().training_step(batch, batch_idx)
+
+
+class BringsCallbacks(Style):
+    """Has callbacks of its own."""
+
+    def configure_callbacks(self) -> Any:
+        return [pl.callbacks.EarlyStopping("train/loss", patience=1)]
+
+
+class WritesBatch(Style):
+    """Changes its samples in place, in training and in validation."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, _ = batch
+        x.mul_(1.5).clamp_(-1, 1)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        batch[0].view(-1).add_(0.5)
+        super().validation_step(batch, batch_idx)
+
+
+class WritesBatchLater(Style):
+    """Changes its samples in place in its second epoch alone."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.current_epoch:
+            batch[0].mul_(1.5)
+        return super().training_step(batch, batch_idx)
+
+
+class Replaces(Style):
+    """Has another parameter after each step, as a codebook that is averaged."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.layers[2].bias = nn.Parameter(self.layers[2].bias * 0.9)
+        return loss
+
+
+class ReplacesAfterwards(Style):
+    """Has another parameter after each epoch."""
+
+    def on_train_epoch_end(self) -> None:
+        self.layers[2].bias = nn.Parameter(self.layers[2].bias.detach() * 0.9)
 
 
 class Halves(Style):

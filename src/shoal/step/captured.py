@@ -26,13 +26,14 @@ from shoal.step.left import Left
 from shoal.step.logged import Entry, Stage
 from shoal.step.metrics import known
 from shoal.step.outward import nothing_left
+from shoal.step.own_batch import OwnBatch
 from shoal.step.recurrent import own_weights
 from shoal.step.step_trainer import switch
 from shoal.step.stepped import Outcome, Tensors
 from shoal.step.taken import Taken, as_tensor
 from shoal.step.timed import Timed
 from shoal.step.transferred import forms_of, n_samples, transferred
-from shoal.step.unfit import AS_BUFFER, OWN_NAME, CannotStackError
+from shoal.step.unfit import AS_BUFFER, OWN_NAME, SET_ANEW, CannotStackError
 from shoal.step.unseen import unseen
 from shoal.tasks.precision import new_tensors
 
@@ -47,11 +48,22 @@ class _Calling(nn.Module):
         # Asked as Lightning asks: a second argument of any name is given the number.
         self._numbered = is_param_in_hook_signature(getattr(module, self.step), "batch_idx", min_args=2)
 
-    def forward(self, batch: Any, number: Any, loader: int | None, names: Sequence[str]) -> tuple[Any, list[Tensor]]:
-        """What the step gives, and the tensors of these names after it: it may put others in their places."""
+    def forward(
+        self, batch: Any, number: Any, loader: int | None, names: Sequence[str], trained: Sequence[str]
+    ) -> tuple[Any, list[Tensor]]:
+        """What the step gives, and the tensors of these names after it: it may put others in their places.
+
+        Raises:
+            CannotStackError: where it puts others in the places of parameters that are `trained`.
+        """
+        before = [operator.attrgetter(name)(self.module) for name in trained]
         batch = transferred(self.module, as_given(batch), loader or 0)
         given = [batch, *([number] if self._numbered else []), *([] if loader is None else [loader])]
         output = getattr(self.module, self.step)(*given)
+        for name, param in zip(trained, before, strict=True):
+            # Alone, no optimizer knows the new one.
+            if operator.attrgetter(name)(self.module) is not param:
+                raise CannotStackError(f"puts another parameter in the place of self.{name}", SET_ANEW)
         return output, [operator.attrgetter(name)(self.module) for name in names]
 
 
@@ -108,6 +120,7 @@ class CapturedStep:
         """Whether to hear what functions in C it calls, too."""
         self.left = Left()
         """What is known of what steps leave on the module."""
+        self.batches = OwnBatch()
         self._calling = _Calling(module, stage)
         self._shared = _shared(self._calling)
         self._held_twice = HeldTwice(self._calling)
@@ -116,7 +129,7 @@ class CapturedStep:
         """The same step of another module."""
         found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed, double=self.double)
         found.fills.items = list(self.fills.items)  # which are known by their numbers
-        found.left = self.left
+        found.left, found.batches = self.left, self.batches
         found.hears = True  # what steps of one module call, those of the others do
         return found
 
@@ -152,10 +165,11 @@ class CapturedStep:
             clock.drawing(),
             own_weights(self.module),
             new_tensors(double=self.double),
+            self.batches.given(batch) as own,
             # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):
-            given = batch, clock.batch_number(), clock.loader, list(new)
+            given = own, clock.batch_number(), clock.loader, list(new), list(params)
             # No ties of torch's: they would give a part that is in the module twice both of its names (see `_shared`).
             with self._held_twice.given(named):
                 output, after = functional_call(self._calling, named, given, tie_weights=False)

@@ -10,6 +10,8 @@ BY_ITSELF = "a loss that training_step returns is differentiated, and the optimi
 """What to write where a step takes its gradient, or steps its optimizer."""
 OWN_NAME = "each value needs a name of its own"
 """What to write where one name stands for several values."""
+SET_ANEW = "a buffer can be set anew, and weights can be written to by a hook of the epoch's end"
+"""What to write where a parameter is replaced."""
 
 AS_PART = "an attribute of the module is a part of it"
 """What to write where a metric is held elsewhere."""

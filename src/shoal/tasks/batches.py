@@ -39,8 +39,9 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # A generator: it begins at the first batch asked for. Lightning makes iterators that it takes nothing from.
         first, self._first = self._first, 0
-        # Views of one reordered copy: no batch is gathered by itself.
-        parts = [torch.split(each, self.batch_size) for each in self.epoch(self._epoch)]
+        # Views of one copy: no batch is gathered by itself, and a step may write to what it is given.
+        copied = (each.clone() if self._as_they_are else each for each in self.epoch(self._epoch))
+        parts = [torch.split(each, self.batch_size) for each in copied]
         yield from islice(zip(*parts, strict=True), first, len(self))
 
     @property
@@ -83,10 +84,15 @@ class Batches:
     def epoch(self, number: int) -> tuple[Tensor, ...]:
         """All samples (x, y), with their weights where they have some, in the order of this epoch."""
         # No copy where nothing is reordered.
-        if self.seed is None and self._world == 1:
+        if self._as_they_are:
             return self.samples.tensors
         order = self.order(number)
         return tuple(each[order] for each in self.samples.tensors)
+
+    @property
+    def _as_they_are(self) -> bool:
+        """Whether an epoch has the samples themselves, in their own order."""
+        return self.seed is None and self._world == 1
 
     def order(self, number: int) -> Tensor:
         """Indices of the samples in the order of this epoch."""

@@ -29,6 +29,8 @@ from shoal.step.left import Left, as_before, refuse, watched
 from shoal.step.step_trainer import switch
 from shoal.step.unfit import CannotStackError
 
+_IN_PLACE = "what __init__ and setup make may be written to in place"
+
 
 class Hooks:
     """The hooks of the runs of a stack."""
@@ -247,7 +249,7 @@ class _Weights:
         self.module = module
         parts = zip(stack.layout.names, stack.layout.parts(stack.params[row]), strict=True)
         self.places = {**dict(parts), **{name: value[row] for name, value in stack.buffers.items()}}
-        own = _tensors(module)
+        self.own = own = _tensors(module)
         self.kinds = _kinds(own)
         with torch.no_grad():
             for name, place in self.places.items():
@@ -266,8 +268,12 @@ class _Weights:
         if changed:
             raise CannotStackError(
                 "has other parameters or buffers than before, or of other shapes or types",
-                "what __init__ and setup make may be written to in place",
+                _IN_PLACE,
             )
+        for name, value in self.own.items():
+            # Alone, no optimizer knows the new one.
+            if value.requires_grad and now[name] is not value:
+                raise CannotStackError(f"puts another parameter in the place of self.{name}", _IN_PLACE)
         return not all(torch.equal(now[name], place.to(now[name].device)) for name, place in self.places.items())
 
     def give(self) -> None:
