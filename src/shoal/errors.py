@@ -105,6 +105,20 @@ class DamagedError(ShoalError):
     """A file of a run does not hold what was written: its digest differs, or it is cut short."""
 
 
+@contextmanager
+def exits_told() -> Iterator[None]:
+    """Say so where code of a user's ends the program: it would end without a word, and with any exit code.
+
+    Raises:
+        ShoalError: in place of SystemExit.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        hint = "raise an error there; what is to end a training sooner: self.trainer.should_stop = True"
+        raise ShoalError(f"{raised_at(error)} ends the program: {brief(error)}", hint=hint) from error
+
+
 def warn(text: str) -> None:
     """Say something that the user must know, in the log and on the terminal."""
     # Both: who watches a run does not read its log, and of one that nobody watched the log is all there is.
@@ -150,7 +164,7 @@ def _on_one_line(text: str, limit: int = 200) -> str:
 def raised_at(error: BaseException) -> str:
     """File and line where an exception was raised: in the user's own code, where that is on the way."""
     frames = traceback.extract_tb(error.__traceback__)
-    libraries = ("site-packages", str(Path(__file__).parent), "<")
+    libraries = ("site-packages", str(Path(__file__).parent), f"{Path(traceback.__file__).parent}/", "<")
     own = [frame for frame in frames if not any(name in frame.filename for name in libraries)]
     frame = (own or frames)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno}"

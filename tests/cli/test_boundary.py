@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from pytorch_lightning.core.optimizer import _configure_optimizers
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 
+from own_runs import SAMPLES, write_task
 from shoal.cli import _COMMANDS, run
+from shoal.cli.boundary import tell
 from shoal.errors import ConfigError, ShoalError, brief
 
 WRONG = {"train": ["train", "task=nosuch"], "show": ["show", "nosuch"], "resume": ["resume", "nosuch"]}
@@ -68,6 +76,59 @@ def test_without_being_asked_an_error_has_at_most_three_lines(
 )
 def test_an_error_on_one_line_keeps_its_key_or_its_class(error: BaseException, line: str) -> None:
     assert brief(error) == line
+
+
+def changed_in_place() -> None:
+    y = torch.ones(2, requires_grad=True).exp()
+    y += 1
+    y.sum().backward()
+
+
+def differentiated_twice() -> None:
+    y = torch.ones(2, requires_grad=True).exp().sum()
+    y.backward()
+    y.backward()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "way"),
+    [
+        (lambda: torch.ones(()).backward(), "the loss depends on no weight that is trained"),
+        (lambda: (2 * torch.ones(2, requires_grad=True)).backward(), "take the .mean() of the losses"),
+        (differentiated_twice, "keep value.detach() instead"),
+        (changed_in_place, "write y = y + 1 for y += 1"),
+        (lambda: torch.optim.Adam([]), "in nn.ModuleList and nn.ModuleDict"),
+        (lambda: _configure_optimizers("adam"), "configure_optimizers is to return an optimizer"),
+        (lambda: _configure_optimizers({}), "configure_optimizers is to return an optimizer"),
+        (lambda: nn.Linear(1, 1)(torch.ones(1, 1).double()), "take x.float()"),
+        (lambda: nn.CrossEntropyLoss()(torch.ones(2, 3), torch.ones(2)), "take y.long()"),
+        (lambda: nn.CrossEntropyLoss()(torch.ones(1, 3), torch.tensor([3])), "classes count from 0"),
+        (lambda: torch.stack([torch.ones(1), torch.ones(2)]), "give the DataLoader a collate_fn"),
+    ],
+)
+def test_of_usual_mistakes_torchs_error_says_what_to_write_instead(
+    mistake: Callable[[], object], way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((RuntimeError, ValueError, LookupError, MisconfigurationException)) as caught:
+        mistake()
+
+    tell(caught.value, debug=False)
+
+    said = capsys.readouterr().err.splitlines()
+    assert (len(said), way in said[1]) == (3, True)
+
+
+def test_a_step_that_ends_the_program_fails_its_run_and_is_named(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task("mine", "Exits", SAMPLES, optimizer="adam")
+
+    code = run(["train", "task=mine", "trainer.max_epochs=1"])
+
+    assert code == 1
+    assert "ends the program: SystemExit: enough" in capsys.readouterr().err
+    [info] = Path("outputs").glob("*/*/run.json")
+    assert json.loads(info.read_text())["status"] == "failed"
 
 
 def interrupt(*_: object, **__: object) -> None:

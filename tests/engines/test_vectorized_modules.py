@@ -82,6 +82,10 @@ def test_what_a_module_shares_is_one_row_of_a_stack_and_saved_once(workdir: Path
         ("Draws", "training_step (own_modules.py:{}, `random.random()`) draws from a global random generator"),
         ("Freezes", "alone  jobs 0-1: on_train_epoch_start of Freezes changes which parameters are trained"),
         ("Recurrent", "an LSTM gains nothing in a stack"),
+        pytest.param(
+            *("OptimizesNothing", "makes no optimizer, so that nothing is trained: a module that makes one stacks"),
+            marks=pytest.mark.filterwarnings("ignore:.*returned `None`.*"),
+        ),
         ("OptimizesOddly", "alone: 0-1: Counting gives other weights in a stack than alone"),
     ],
 )

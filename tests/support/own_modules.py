@@ -258,6 +258,13 @@ class Exits(Plain):
         sys.exit("enough")
 
 
+class OptimizesNothing(Plain):
+    """Has nothing to train with, which Lightning allows."""
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
 class Trips(Plain):
     """A hook that raises."""
 

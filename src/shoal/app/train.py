@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from shoal.config.folders import is_missing
-from shoal.errors import ExitCode, UsageError
+from shoal.errors import ExitCode, UsageError, exits_told
 from shoal.override_words import key_and_value, unquoted
 from shoal.rundir import RunDir, RunInfo, Status, SweepDir
 from shoal.startup import torch_library
@@ -104,16 +104,17 @@ def train(
     try:
         from shoal.app.start import start
 
-        return EndedRun(
-            *start(
-                others,
-                config_dir=config_dir,
-                config_name=config_name,
-                command=command,
-                own_process=own_process,
-                told=told,
+        with exits_told():
+            return EndedRun(
+                *start(
+                    others,
+                    config_dir=config_dir,
+                    config_name=config_name,
+                    command=command,
+                    own_process=own_process,
+                    told=told,
+                )
             )
-        )
     finally:
         # A process that ends while a library is being loaded takes apart what is not there yet.
         torch_library.wait()
@@ -139,7 +140,8 @@ def go_on(
 
     from shoal.app.resume import resume
 
-    return EndedRun(*resume(path, overrides, trusted=trusted, which=which, own_process=own_process))
+    with exits_told():
+        return EndedRun(*resume(path, overrides, trusted=trusted, which=which, own_process=own_process))
 
 
 def resumed(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from shoal.cli.ways_out import way_out
 from shoal.errors import ExitCode, ShoalError, brief, raised_at
 from shoal.override_words import key_and_value
 from shoal.review.wording import printable
@@ -49,4 +50,5 @@ def _unexpected(error: BaseException) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "error: not enough memory for this: it needs smaller data, a smaller batch or a smaller model"
     # A library's error: its first line says most, and the place helps where the words do not.
-    return f"error: {brief(error)} ({raised_at(error)})\n  {DEBUG} shows the traceback"
+    lines = [f"error: {brief(error)} ({raised_at(error)})", way_out(error), f"{DEBUG} shows the traceback"]
+    return "\n  ".join(filter(None, lines))

@@ -47,8 +47,11 @@ class Optimizer(ABC):
 
 
 def rate_of(optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate of the first group; nan where it has none, as one that finds its steps by itself."""
-    return float(optimizer.param_groups[0].get(LR, math.nan))
+    """The learning rate of the first group; nan where it has none, as one that finds its steps by itself.
+
+    Lightning's stand-in, where a module has no optimizer, has no groups.
+    """
+    return next((float(group.get(LR, math.nan)) for group in optimizer.param_groups), math.nan)
 
 
 def fusable(params: Iterable[nn.Parameter]) -> bool:

@@ -24,6 +24,8 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
     """
     try:
         made = _made(job, module, horizon)
+        if made is None:
+            raise CannotStackError("makes no optimizer, so that nothing is trained", "a module that makes one stacks")
         # Lightning's own reading of all that configure_optimizers may give, so that nothing is read otherwise here.
         optimizers, schedulers, monitor = lightning._configure_optimizers(made)
         configs = lightning._configure_schedulers_automatic_opt(schedulers, monitor)
