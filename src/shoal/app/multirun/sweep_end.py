@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Finished = tuple[RunInfo, History]
 MANY = range(64, 5_000)
-"""Numbers of runs for which it is worth a process to draw two pictures at a time: it is told of each of them."""
+"""Numbers of runs for which it is worth a process to draw pictures side by side: it is told of each of them."""
 
 
 class Closing:
@@ -74,8 +74,10 @@ class Closing:
         return found
 
     def _drawn(self, curves: Sequence[str]) -> list[Path]:
-        # Of runs there and of the sweep here, where there can be a copy of what has matplotlib: both take as long.
-        with at_once(_illustrate_all, self._without_fit()):
+        # Of each run there and of the sweep here, where there can be copies of what has matplotlib: each takes as long.
+        with ExitStack() as beside:
+            for run in self._without_fit():
+                beside.enter_context(at_once(_illustrate, run))
             drawn = [self._overview()]
             if curves and self._completed:
                 drawn.append(self._curves(curves))
@@ -210,13 +212,12 @@ def _import_figures() -> None:
         import shoal.record.figures.sweep_figure  # noqa: F401
 
 
-def _illustrate_all(runs: Sequence[RunDir]) -> None:
-    """Draw what each run has learned, as for a run that is no part of a sweep."""
+def _illustrate(run: RunDir) -> None:
+    """Draw what a run has learned, as for one that is no part of a sweep."""
     from shoal.record.figures.run_figure import illustrate_later
 
     with quiet_logging():
-        for run in runs:
-            illustrate_later(run, build(read_config(run.config)))
+        illustrate_later(run, build(read_config(run.config)))
 
 
 def _compared(node: Any, runs: Sequence[Finished]) -> list[dict[str, Any]]:
