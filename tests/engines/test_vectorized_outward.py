@@ -182,7 +182,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 
 def _try_thrice(module: Style, act: Callable[[], Any]) -> None:
     for _ in range(3):
-        with nothing_left(module, hears=True):
+        with nothing_left(module, hears=True) as hearing, hearing:
             act()
 
 
@@ -236,7 +236,7 @@ DATABASE = sqlite3.connect(":memory:", check_same_thread=False)
 def test_what_a_stack_would_ask_once_for_all_steps_is_named(act: Callable[[], Any], words: str) -> None:
     raises, one = pytest.raises(CannotStackError), torch.nn.Linear(1, 1)
 
-    with generators_restored(), raises as error, nothing_left(one, hears=True):
+    with generators_restored(), raises as error, nothing_left(one, hears=True) as hearing, hearing:
         act()
 
     assert words in str(error.value)

@@ -12,14 +12,14 @@ from shoal.step.unfit import CannotStackError
 
 
 def test_a_clock_that_is_read_while_garbage_is_collected_is_not_the_steps() -> None:
-    read: list[float] = []
+    read, refused = list[float](), list[tuple[str, str]]()
 
     def timed(phase: str, info: dict[str, int]) -> None:
         read.append(time.perf_counter())
 
     gc.callbacks.append(timed)
     try:
-        with called() as refused:
+        with called(refused):
             gc.collect()
     finally:
         gc.callbacks.remove(timed)
@@ -29,5 +29,5 @@ def test_a_clock_that_is_read_while_garbage_is_collected_is_not_the_steps() -> N
 
 
 def test_a_clock_that_a_step_reads_is_the_steps() -> None:
-    with pytest.raises(CannotStackError, match=r"reads a clock \(time.perf_counter\)"), called():
+    with pytest.raises(CannotStackError, match=r"reads a clock \(time.perf_counter\)"), called([]):
         time.perf_counter()

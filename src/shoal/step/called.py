@@ -35,11 +35,10 @@ _KEEPING = frozenset(_PACKAGES.split())
 
 
 @contextmanager
-def called() -> Iterator[list[tuple[str, str]]]:
-    """Refuse such calls, in this thread; gives what was refused."""
-    refused = list[tuple[str, str]]()
+def called(refused: list[tuple[str, str]]) -> Iterator[None]:
+    """Refuse such calls, in this thread; what was `refused` is added to these."""
     if sys.getprofile() is not None:  # somebody profiles the program, and there is only one
-        yield refused
+        yield
         return
 
     def told(frame: FrameType, event: str, function: Any) -> None:
@@ -54,7 +53,7 @@ def called() -> Iterator[list[tuple[str, str]]]:
 
     sys.setprofile(told)
     try:
-        yield refused
+        yield
     finally:
         sys.setprofile(None)
 

@@ -157,7 +157,7 @@ class CapturedStep:
         device = next(iter(params.values())).device
         tags = {name: marks(vars(value)) for name, value in named.items() if vars(value)} if self.closely else {}
         with (
-            self._watched(batch, traced=clock.time_use is not None) if self.closely else nullcontext(),
+            self._watched(batch, traced=clock.time_use is not None) as listening,
             unseen(getattr(self.module._trainer, "steppers", ()) if self.closely else ()),
             self.left.behind(self.module) as told,
             self._observed(batch, clock, device) as caught,
@@ -171,7 +171,7 @@ class CapturedStep:
         ):
             given = own, clock.batch_number(), clock.loader, list(new), list(params)
             # No ties of torch's: they would give a part that is in the module twice both of its names (see `_shared`).
-            with self._held_twice.given(named):
+            with self._held_twice.given(named), listening:
                 output, after = functional_call(self._calling, named, given, tie_weights=False)
             latest = self.fills.latest(told())
         for name, value in named.items() if self.closely else ():
@@ -182,7 +182,9 @@ class CapturedStep:
         buffers = dict(zip(new, after, strict=True))
         return Outcome(self._loss(output, params), logged | filled | latest, buffers, (output,) if self.keeps else ())
 
-    def _watched(self, batch: Any, *, traced: bool) -> AbstractContextManager[None]:
+    def _watched(self, batch: Any, *, traced: bool) -> AbstractContextManager[AbstractContextManager[None]]:
+        if not self.closely:
+            return nullcontext(nullcontext())
         return nothing_left(self.module, (self.stage, forms_of(batch)), hears=self.hears, traced=traced)
 
     def _note(self, found: Mapping[str, Entry], loader: int | None) -> None:

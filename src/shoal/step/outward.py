@@ -38,11 +38,13 @@ _trials: dict[type, _Trials] = {}
 
 
 @contextmanager
-def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, traced: bool = False) -> Iterator[None]:
+def nothing_left(
+    module: nn.Module, form: Any = None, *, hears: bool = False, traced: bool = False
+) -> Iterator[AbstractContextManager[None]]:
     """Refuse what leaves anything outside of the module, and put it back; `form` is that of the batch.
 
-    If it `hears`, calls of functions in C are refused as well (`called`), which takes half as long again; while a step
-    is `traced`, torch draws for itself.
+    If it `hears`, calls of functions in C are refused as well (`called`) within what is given, which is for the user's
+    own code: all that an engine calls around it takes as long again. While a step is `traced`, torch draws for itself.
 
     Raises:
         CannotStackError: where it prints, logs, writes a file, draws from Python's or NumPy's generator, or changes a
@@ -53,9 +55,9 @@ def nothing_left(module: nn.Module, form: Any = None, *, hears: bool = False, tr
     files = [(path, file, _position(file)) for path, file in _files(module, before)]
     # What checks types draws from Python's: where its calls are not heard, nothing is known of who has.
     drawn = _generators(python=not hears and "beartype" not in sys.modules)
-    listening: AbstractContextManager[list[tuple[str, str]]] = called() if hears else nullcontext([])
-    with silenced() as refused, listening as more:
-        yield
+    more: list[tuple[str, str]] = []
+    with silenced() as refused:
+        yield called(more) if hears else nullcontext()
     for what in (*refused, *more):  # by an error that the step itself has caught
         raise CannotStackError(*what)
     if not traced and _generators(python=drawn[0] is not None) != drawn:

@@ -87,8 +87,8 @@ def _differentiated(step: CapturedStep, loss: Tensor, values: Sequence[Tensor]) 
         return torch.autograd.grad(loss, values, allow_unused=True)
     attributes = Attributes(step.module)
     attributes.note()
-    with nothing_left(step.module, "backward", hears=step.hears), as_before(step.module):
-        with step.left.noticing(step.module):
+    with nothing_left(step.module, "backward", hears=step.hears) as listening, as_before(step.module):
+        with step.left.noticing(step.module), listening:
             found = torch.autograd.grad(loss, values, allow_unused=True)
         left = next(attributes.differing(), None)
     if left:

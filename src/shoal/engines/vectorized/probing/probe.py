@@ -69,7 +69,7 @@ def probe(
         refused = isinstance(outside(mapped, batch, looked.clock, modules[0]), CannotStackError)
         try:
             # With all that containers hold: what is mapped is of no use outside of the mapping.
-            with as_before(modules[0]), called() if refused else nullcontext():
+            with as_before(modules[0]), called([]) if refused else nullcontext():
                 result = looked.together()
         except Exception as error:  # what a user's step does under vmap is not ours to foresee
             # Where it fails by itself as well, that says more than what becomes of it in the mapping.
