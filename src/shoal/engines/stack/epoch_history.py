@@ -44,8 +44,9 @@ class EpochHistory:
         self.repeated.append((len(self.losses) - 1, list(rows), step.logged))
         for noted, now in ((self.norms, norms), (self.clipped_norms, clipped)):
             if noted:
+                places = torch.tensor(rows).to(now.device)
                 # Not in place, which whoever looked at it before would see.
-                noted[-1] = noted[-1].clone().index_put_((torch.tensor(rows, device=now.device),), now[rows])
+                noted[-1] = noted[-1].index_copy(0, places, now.index_select(0, places))
 
     def log(self, logged: dict[str, Tensor]) -> None:
         """Add what a step logged; of what the last step's alone counts, that of the step before is let go."""
