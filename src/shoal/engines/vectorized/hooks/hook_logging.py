@@ -57,7 +57,7 @@ class HookLog:
 
 def _kept(value: Any) -> float:
     """The value as Lightning keeps it: what is no tensor yet as one of the usual precision."""
-    return float(value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.get_default_dtype()))
+    return float(value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.get_default_dtype()))
 
 
 def _number(entry: Entry, values: list[float]) -> Tensor:
