@@ -143,7 +143,7 @@ AVERAGE = "+callbacks.average={_target_:lightning.pytorch.callbacks"
 AVERAGES = [
     f"{AVERAGE}.EMAWeightAveraging,decay:0.8}}",
     f"{AVERAGE}.EMAWeightAveraging,update_every_n_steps:3,update_starting_at_step:2,decay:0.6}} trainer.max_epochs=5",
-    f"{AVERAGE}.EMAWeightAveraging,use_buffers:false,decay:0.9}} trainer.check_val_every_n_epoch=2",
+    f"{AVERAGE}.EMAWeightAveraging,use_buffers:false,decay:0.9}} trainer.limit_val_batches=0.5",
     f"{AVERAGE}.WeightAveraging}} {STOPPING}.patience=1 trainer.accumulate_grad_batches=2",
 ]
 LENGTHS = [
