@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from checkout import ROOT
 from derivatives import Square
@@ -148,9 +147,6 @@ KINDS: dict[str, type[Style]] = {
     ),
     "calls backward() within the step": step(lambda module, x, loss: [loss.backward(retain_graph=True), loss][1]),
     "has an autograd.Function as well": step(penalized),
-    "recomputes for its backward pass": step(
-        lambda module, x, loss: loss + checkpoint(module.layers, x, use_reentrant=False).sum()
-    ),
     "has sparse gradients": made(embedded),
     "which torch does for one run at a time": step(lambda module, x, loss: loss * torch.allclose(loss, loss)),
     "copies weights with their memory": step(lambda module, x, loss: loss + copy.deepcopy(module.layers)(x).sum()),
@@ -175,7 +171,7 @@ KINDS: dict[str, type[Style]] = {
     "changes which parameters are trained": Thaws,
     "has a hook of its own for its gradient": made(lambda module: module.layers[0].weight.register_hook(torch.abs)),
     "an LSTM gains nothing in a stack": made(lambda module: setattr(module, "memory", nn.LSTM(1, 2))),
-    "is compiled by": made(lambda module: module.layers.compile()),
+    "is compiled by torch.jit": made(lambda module: setattr(module, "scripted", torch.jit.script(nn.Linear(1, 1)))),
     "has the shape that its first batch asks for": made(lazily),
     "the model has no parameters to train": made(lambda module: module.requires_grad_(requires_grad=False)),
     "optimizers: ": optimized(lambda module, sgd: ([sgd, torch.optim.Adam(module.parameters())], [])),
@@ -187,7 +183,7 @@ WITHOUT_LINE = {
     *[
         "the model has no parameters to train",
         "an LSTM gains nothing in a stack",
-        "is compiled by",
+        "is compiled by torch.jit",
         "optimizes by hand",
     ],
     *["has the shape that its first batch asks for", "has a hook of its own for its gradient"],

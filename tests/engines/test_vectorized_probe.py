@@ -13,7 +13,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from shoal.engines.stack.stack import Stack
 from shoal.engines.vectorized.probing.probe import probe
@@ -144,13 +143,6 @@ class WritesData(Plain):
         return loss
 
 
-class Recomputes(Plain):
-    """Keeps nothing for its backward pass."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return checkpoint(super().training_step, batch, batch_idx, use_reentrant=False)
-
-
 class TakesList(Plain):
     """Leaves the tensors for a list."""
 
@@ -235,7 +227,6 @@ def test_what_is_rounding_in_double_precision_keeps_no_run_out_of_a_stack() -> N
         (Compares, "asks whether tensors are equal"),
         (Draws, "draws random numbers in a way that is the same for all runs"),
         (WritesData, "writes by .data"),
-        (Recomputes, "recomputes for its backward pass"),
         (TakesList, "takes values out of a tensor"),
         (WritesOffset, "writes to a tensor that neither the step has made nor the module has as a buffer"),
         (Retains, "keeps the gradient of a tensor within the step (retain_grad)"),

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from shoal.step.as_written import as_written
 from shoal.step.attributes import marks
 from shoal.step.batch_parts import as_given
 from shoal.step.catching import catching
@@ -166,6 +167,7 @@ class CapturedStep:
             own_weights(self.module),
             new_tensors(double=self.double),
             self.batches.given(batch) as own,
+            as_written(),
             # Without the cache, as in Lightning: it would keep casts of one run's weights for another's.
             torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext(),
         ):

@@ -34,6 +34,7 @@ from shoal.step.fixed import Fixed
 from shoal.step.passes import simplified
 from shoal.step.per_run import PerRun
 from shoal.step.presumed import Presumed
+from shoal.step.recomputed import not_recomputed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
 from shoal.step.timed import TimeUse
 from shoal.step.trace import Refused, Trace, Traces, attempt, no_times
@@ -245,7 +246,14 @@ class Mapped:
             if clock.time_use:
                 clock.time_use.given = times[0] if times else None
             follows = tape.Tape() if self.differentiates else nullcontext()
-            with PerRun(), presumed if self.presumes else nullcontext(), fixed, unvalidated(), follows:
+            with (
+                PerRun(),
+                presumed if self.presumes else nullcontext(),
+                fixed,
+                unvalidated(),
+                not_recomputed(),
+                follows,
+            ):
                 with clock.of_run(*key, fresh=self.fresh):
                     loss, logged, new, outputs = self.step(params, buffers, batch, clock)
                 held = presumed.held

@@ -149,9 +149,9 @@ def unfit_layers(module: pl.LightningModule) -> str | None:
     for path, part in module.named_modules():
         if isinstance(part, nn.LSTM):
             return sentence(f"an LSTM gains nothing in a stack ({path or type(module).__name__})", "an nn.GRU does")
-        if how := _compiled(part):
+        if isinstance(part, torch.jit.ScriptModule):
             return sentence(
-                f"{path or type(module).__name__} is compiled by {how}, for one run", "without that it stacks"
+                f"{path or type(module).__name__} is compiled by torch.jit, for one run", "without that it stacks"
             )
     return None
 
@@ -173,15 +173,6 @@ _INSTEAD = {
 def instead_of(hook: str) -> str:
     """What to write instead of a hook that a stack does not call."""
     return _INSTEAD.get(hook, "what it does fits into training_step, or into a hook of the epoch's end")
-
-
-def _compiled(part: nn.Module) -> str | None:
-    """What has compiled a part of a module."""
-    if isinstance(part, torch.jit.ScriptModule):
-        return "torch.jit"
-    # By its name: its class is in a part of torch that takes a second to be imported.
-    is_one = type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
-    return "torch.compile" if is_one else None
 
 
 def _has_hook(param: nn.Parameter) -> bool:

@@ -24,6 +24,7 @@ from shoal.engines.vectorized.hooks.worlds import Worlds
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.steps import Steps
 from shoal.seeding import generators_restored, global_states, seed_global, set_global_states
+from shoal.step.as_written import as_written
 from shoal.step.attributes import Attributes, content
 from shoal.step.left import Left, as_before, refuse, watched
 from shoal.step.step_trainer import switch
@@ -224,6 +225,7 @@ class _RunHooks:
                 watched(module, self._left.untold, refuse),
                 logging_in(module, name) as given,
                 torch.set_grad_enabled(not validates),
+                as_written(),
             ):
                 for call in self.calls.get(name, ()):
                     call()

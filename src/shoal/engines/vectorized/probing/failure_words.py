@@ -35,7 +35,6 @@ _MAPPING = "/shoal/step/mapped.py"
 """The file through which all goes that is done for the runs of a stack at once."""
 WITHOUT = "without that error its runs stack"
 """What to write instead of what fails by itself."""
-_COMPILING = "/torch/_inductor/"
 _SHOWN = 60
 """Letters of the user's own code that are shown at most."""
 
@@ -53,8 +52,6 @@ def reason(error: BaseException, module: pl.LightningModule, step: CapturedStep 
         return f"{whose} ({where}) {error}" if where else f"{whose} {error}"
     where = f"{line}," if line and line.code else str(line or f"{whose} ({place_of(module, step)})")
     found = refusal(str(error), line.code if line else "", line.whole if line else "")
-    if _passes(error, _COMPILING):
-        found = Refusal("calls what torch.compile has compiled", "without torch.compile it stacks")
     if found is None and not _passes(error, _MAPPING):
         # A run that trains alone comes upon it again.
         return failure(error, where)

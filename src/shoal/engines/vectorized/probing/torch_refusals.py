@@ -49,9 +49,6 @@ _BY_WORDS = {
     ("retain_grad()",): Refusal(
         "keeps the gradient of a tensor within the step (retain_grad)", "without that it stacks"
     ),
-    ("saved tensor hooks",): Refusal(
-        "recomputes for its backward pass (torch.utils.checkpoint)", "without that it stacks"
-    ),
     ("aten::equal",): Refusal(
         "asks whether tensors are equal, which may be so in one run alone", "their difference is a tensor"
     ),
