@@ -20,7 +20,7 @@ from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 from shoal.sweeps.plan import Plan
-from styled import Style, job_of
+from styled import Replaces, Style, job_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -161,6 +161,7 @@ KINDS: dict[str, type[Style]] = {
     "uses self.logger": step(lambda module, x, loss: [module.logger, loss][1]),
     "asks for its optimizer or scheduler": step(lambda module, x, loss: [module.optimizers(), loss][1]),
     "looks at self.trainer.": step(lambda module, x, loss: [module.trainer.strategy, loss][1]),
+    "puts another parameter in the place of": Replaces,
     "returns no loss": step(lambda module, x, loss: {"lss": loss}),
     "returns a loss without a gradient": step(lambda module, x, loss: loss.detach()),
     "returns a loss that is not a single number": step(lambda module, x, loss: loss.expand(2)),
