@@ -15,6 +15,7 @@ from shoal.engines.job import Job
 from shoal.engines.vectorized.hooks.worlds import Worlds
 from shoal.engines.vectorized.member import Member
 from shoal.engines.vectorized.probing.failure_words import reason
+from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import Own
 from shoal.step.unfit import CannotStackError
@@ -67,6 +68,17 @@ def test_what_each_run_has_outside_and_no_step_can_follow_is_named(module: Any, 
         trained(running, Kept())
 
     assert words in reason(error.value, running.members[0].module)
+    # Whoever trains alone next, in this process, begins as the stack did.
+    assert (outside.SCALES, outside.ChangesLate.n) == ({}, 0)
+
+
+def test_what_tried_steps_keep_outside_is_gone_for_who_trains_alone() -> None:
+    jobs = [job(outside.CachesByEpoch, seed) for seed in range(3)]
+
+    found = unlike_alone(Running([Member.of(each) for each in jobs]))
+
+    assert found.keys() == {0, 1, 2}
+    assert outside.CachesByEpoch.sizes == {}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ ALIKE = (
     *(styled.Annealed, styled.Assigns, styled.Checks, styled.Fills, styled.Halves, styled.Normed, styled.Prepares),
     *(styled.HoldsTwice, styled.Scatters, styled.Sloped, styled.Transfers, styled.Unused, styled.UnusedByObject),
     *(styled.UnusedByObjects, styled.Weighs, styled.CountsValidation, styled.RatesByTime, styled.Remembers),
-    *(styled.MakesLater, styled.WritesBatch, styled.Judges),
+    *(styled.MakesLater, styled.WritesBatch, styled.Judges, styled.Decays),
 )
 
 
@@ -139,6 +139,7 @@ def test_a_single_run_with_a_weight_in_a_function_does_not_train_as_a_stack() ->
         (styled.MeasuresBatches, None, "logs recent, a metric that has no value of a batch"),
         (styled.AnnealsOutside, None, "looks at styled.BETAS['beta'], which a hook changes"),
         (styled.JudgesOutside, None, "looks at styled.BETAS['beta'], which a hook changes"),
+        (styled.JudgesLater, None, "looks at styled.BETAS['beta'], which a hook changes"),
         (styled.AnnealsClass, None, "looks at AnnealsClass.beta, which a hook changes"),
         (styled.KnowsRate, None, "looks at param_groups of its SGD, which a stack steps"),
         (styled.RatesByWeights, None, "looks at weights or buffers, which a stack has"),

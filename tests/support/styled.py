@@ -106,6 +106,20 @@ class Assigns(Style):
         return self.seen * self.layers[0].weight.sum()
 
 
+class Decays(Style):
+    """Counts its steps in a buffer of whole numbers, and divides its penalty by their root."""
+
+    def made(self) -> None:
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def penalty(self) -> Tensor:
+        self.steps += 1
+        return (
+            self.layers[0].weight.square().sum() / self.steps.sqrt()
+            + (0.1 * self.steps).sin() * self.layers[0].bias.sum()
+        )
+
+
 class Unused(Style):
     """Has a layer that no gradient reaches, and an optimizer that decays weights."""
 
@@ -574,6 +588,21 @@ class JudgesOutside(Style):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val/loss", nn.functional.mse_loss(self(batch[0]), batch[1]) + BETAS["beta"])
+
+
+class JudgesLater(Style):
+    """Is judged by it of its second data loader."""
+
+    on_train_epoch_start = AnnealsOutside.on_train_epoch_start
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(TensorDataset(torch.arange(20.0)[:, None], torch.ones(20, 1)), 10)
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        return [self.train_dataloader(), self.train_dataloader()]
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log("val/loss", nn.functional.mse_loss(self(batch[0]), batch[1]) + dataloader_idx * BETAS["beta"])
 
 
 class AnnealsClass(Style):

@@ -39,6 +39,7 @@ from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
 from shoal.step.timed import TimeUse
 from shoal.step.trace import Refused, Trace, Traces, attempt, no_times
 from shoal.step.unfit import CannotStackError
+from shoal.tasks.precision import new_tensors
 
 log = logging.getLogger(__name__)
 Own = tuple[Tensor, ...]
@@ -130,6 +131,8 @@ class Mapped:
     """Whether to take the gradient of the loss."""
     share: float = 1.0
     """Factor of the loss before its gradient is taken: one over the batches whose gradients are added up."""
+    double: bool = False
+    """Whether whole numbers become float64 where they are divided and the like: in a trace, where that is run."""
     heat: Heat = field(default_factory=Heat, repr=False)
     """Shared with what else trains these runs."""
     guard: Guard = field(default_factory=Guard, repr=False)
@@ -172,8 +175,9 @@ class Mapped:
             InexactError: where the guard lets these runs not train together.
         """
         flat = _Flat(self, params, buffers, batch, clock)
-        trace = self._ready(flat)
-        found = self._untraced(flat) if trace is None else trace(flat.at(trace.time_use))
+        with new_tensors(double=self.double) if self.double else nullcontext():
+            trace = self._ready(flat)
+            found = self._untraced(flat) if trace is None else trace(flat.at(trace.time_use))
         if self.unreached is None:
             self.unreached = found.unreached
         elif self.unreached != found.unreached:
@@ -204,7 +208,8 @@ class Mapped:
             own = leaves(batch, keys)
             key = tuple((each.shape, each.stride(), each.dtype) for each in own)
             if key not in found:
-                trace = self._ready(_Flat(self, params, buffers, batch, clock)) if type(clock) is Clock else None
+                with new_tensors(double=self.double):
+                    trace = self._ready(_Flat(self, params, buffers, batch, clock)) if type(clock) is Clock else None
                 # What draws has other keys in each step, and what looks at the time another time.
                 if trace is None or self.draws or not trace.time_use.timeless:
                     return None
@@ -225,8 +230,9 @@ class Mapped:
             InexactError: as a call.
         """
         flat = _Flat(self, params, buffers, batch, clock)
-        if self._ready(flat) is None:
-            self._untraced(flat)
+        with new_tensors(double=self.double):
+            if self._ready(flat) is None:
+                self._untraced(flat)
 
     def plain(
         self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: Own = (), times: Own = ()

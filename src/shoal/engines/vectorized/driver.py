@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
@@ -38,6 +41,7 @@ from shoal.names import GRAD_NORM, GRAD_NORM_CLIPPED, LR
 from shoal.step.clock import Clock
 from shoal.step.logged import Stage
 from shoal.step.outward import forgetting
+from shoal.step.reach import Reach
 from shoal.step.unfit import CannotStackError
 from shoal.tasks import Supervised
 from shoal.tasks.formula_problem import FormulaProblem
@@ -51,7 +55,10 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     io: CheckpointIO | None = None,
 ) -> pl.Trainer:
-    """Train the stack until every run has come to its end, under one Trainer with these callbacks."""
+    """Train the stack until every run has come to its end, under one Trainer with these callbacks.
+
+    Where that fails, what its runs can reach outside of their modules is as it was before the stack.
+    """
     keep_memory()
     log_layers(running.members[0])
     module = StackModule(running, listener)
@@ -71,9 +78,20 @@ def fit(
         callbacks=list(callbacks),
         plugins=[LightningEnvironment(), *([io] if io else [])],  # one process, whatever started it
     )
-    with steady(), forgetting(), running.hooks.worlds.left():
+    with _as_before_if_it_fails(running), steady(), forgetting(), running.hooks.worlds.left():
         trainer.fit(module, _OneBatch(), _OneBatch() if module.validates else None)
     return trainer
+
+
+@contextmanager
+def _as_before_if_it_fails(running: Running) -> Iterator[None]:
+    before = running.outside or Reach(running.members[0].module, keeps=True)
+    try:
+        yield
+    except Exception:
+        # Its runs are trained alone next, in this process.
+        before.put_back()
+        raise
 
 
 class _OneBatch:
@@ -134,7 +152,7 @@ class StackModule(pl.LightningModule):
         training = Training(
             running.stack, running.steps.train, running.steps.update, running.accumulate, problem=self._problem
         )
-        self._later["train"].look(running, lambda: self._batches.one_of(first), clock)
+        self._later["train"].look(running, lambda: [self._batches.one_of(first)], clock)
         stop = self.listener.is_asked_to_stop
         batches = self._batches.training(first, end)
         history = training.epoch(batches, lrs, clock, n_batches=end, first=first, stop=stop)
@@ -171,13 +189,13 @@ class StackModule(pl.LightningModule):
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.hooks.gradients.dropped()
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
-        for batch in self._clock.in_turn(self._batches.judged):
-            self._later["val"].look(self.running, lambda: batch, self._clock)  # noqa: B023  (it is called at once)
+        judged = partial(self._clock.in_turn, self._batches.judged)
+        self._later["val"].look(self.running, lambda: chain.from_iterable(judged()), self._clock)
         loaders = self._batches.validation()
-        judged = self.running.stack.judged
-        before = dict(judged.buffers)
-        history = evaluate(judged, self.running.steps.val, loaders, self._clock)
-        self._see_buffers(judged, before)
+        stack = self.running.stack.judged
+        before = dict(stack.buffers)
+        history = evaluate(stack, self.running.steps.val, loaders, self._clock)
+        self._see_buffers(stack, before)
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")
         self._measures = self._measuring.of(torch.cat(history.outputs, dim=1)) if history.outputs else []

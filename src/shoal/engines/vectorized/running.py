@@ -27,6 +27,7 @@ from shoal.engines.vectorized.steps import Steps
 from shoal.schedulers import Horizon
 from shoal.step.drawn.keys import StepKeys
 from shoal.step.logged import Stage
+from shoal.step.reach import Reach
 
 
 class Running:
@@ -57,6 +58,8 @@ class Running:
         self.unfit: set[int] = set()
         """Numbers of runs that cannot be a stack of their own."""
         self.hooks = Hooks(members, self.steps)
+        self.outside: Reach | None = None
+        """What its steps and hooks can reach outside of the modules, as it was before any of them."""
         self._best = PutBy(self.stack)
         self._last = PutBy(self.stack)
         """Of the runs that have ended."""

@@ -45,9 +45,9 @@ class StackBatches:
         return any(self._val)
 
     @property
-    def judged(self) -> list[Any]:
-        """The first batch of the first data loader for validation, for a look at a step, where there is one alone."""
-        return [self._val[0][0]] if len(self._val) == 1 and self._val[0] else []
+    def judged(self) -> list[list[Any]]:
+        """The first batch of each data loader for validation, for a look at a step; an empty one has none."""
+        return [each[:1] for each in self._val]
 
     def training(self, first: int, end: int) -> Iterable[Any]:
         """The epoch's batches from `first` to before `end`; before each is given, every dropout has its keys.

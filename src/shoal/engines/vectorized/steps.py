@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from shoal.engines.stack.update import Update
@@ -32,8 +34,9 @@ class Steps:
         # One for all three: the update alone takes so little time that it would be compiled seconds later.
         heat = Heat()
         self.guard = Guard()
-        self.train = Mapped(self.captured["train"], share=1 / accumulate, heat=heat, guard=self.guard)
-        self.val = Mapped(self.captured["val"], gradients=False, heat=heat, guard=self.guard)
+        shared: dict[str, Any] = {"heat": heat, "guard": self.guard, "double": job.double}
+        self.train = Mapped(self.captured["train"], share=1 / accumulate, **shared)
+        self.val = Mapped(self.captured["val"], gradients=False, **shared)
         self.update = Update(heat, self.guard)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from shoal.engines.vectorized.probing.failure_words import place_of
@@ -22,8 +22,8 @@ class Later:
         self.stage = stage
         self._before = _outside(running)
 
-    def look(self, running: Running, batch: Callable[[], Any], clock: Clock) -> None:
-        """Compare a step of one run, on this batch, with its own where something has changed.
+    def look(self, running: Running, batches: Callable[[], Iterable[Any]], clock: Clock) -> None:
+        """Compare a step of one run, on a batch of each data loader, with its own where something has changed.
 
         Raises:
             CannotStackError: where it is another one by now, or hooks of other runs may have seen what has changed.
@@ -34,21 +34,23 @@ class Later:
         other = worlds.other(runs)
         # In what the first run finds there the step is traced.
         if what := changed or (other and other[1]):
-            self._compare(running, runs[0], batch(), clock, what)
+            self._compare(running, runs[0], batches(), clock, what)
         if other:
             worlds.enter(other[0])
-            self._compare(running, other[0], batch(), clock, other[1])
+            self._compare(running, other[0], batches(), clock, other[1])
             worlds.enter(runs[0])
         if changed and not worlds.apart:
             worlds.refuse(changed)
 
-    def _compare(self, running: Running, run: int, batch: Any, clock: Clock, changed: str) -> None:
+    def _compare(self, running: Running, run: int, batches: Iterable[Any], clock: Clock, changed: str) -> None:
         row, stack, mapped = running.live[run], running.stack, running.steps.train
         module = running.members[run].module
         if self.stage == "val":
             stack, mapped = stack.judged, running.steps.val
         module.load_state_dict(stack.weights(row), strict=False)
-        if still_alike(stack, mapped, module, row, batch, clock) is not None:
+        for batch in batches:
+            if still_alike(stack, mapped, module, row, batch, clock) is None:
+                continue
             error = CannotStackError(
                 f"looks at {changed}, which a hook changes", "as an attribute of its module it may change"
             )

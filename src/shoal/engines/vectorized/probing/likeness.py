@@ -13,6 +13,7 @@ from shoal.engines.vectorized.probing.probe import probe
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
 from shoal.step.outward import forgetting
+from shoal.step.reach import Reach
 from shoal.step.unfit import CannotStackError
 
 LOOKED_AT = 16
@@ -29,6 +30,7 @@ def unlike_alone(running: Running) -> dict[int, str]:
     """
     left = running.steps.captured["train"].left
     left.settled = False
+    running.outside = Reach(running.members[0].module, keeps=True)
     try:
         with forgetting():
             found = _unlike(running)
@@ -39,6 +41,9 @@ def unlike_alone(running: Running) -> dict[int, str]:
         left.told |= looked_at
         running.steps.forget()
     left.settled = not found
+    if found:
+        # Also what steps have kept there while they were mapped: whoever trains alone next would meet it.
+        running.outside.put_back()
     return found
 
 
