@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function, grad
 
 from beside_lightning import is_as_alone, trained
+from derivatives import Reversal
 from styled import Style
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*")
@@ -59,19 +60,6 @@ class Binarized(Function):
 
 
 binarized = Binarized.apply
-
-
-class Reversal(Function):
-    """Gives what it is given, and turns the gradient around."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return -ctx.strength * grads[0], None
 
 
 class Adversarial(Style):

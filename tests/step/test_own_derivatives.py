@@ -11,22 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import Function, grad
 from torch.autograd.function import once_differentiable
 
-from derivatives import Square
+from derivatives import Reversal, Square
 from mapped_steps import assert_as_alone, stepped
 from shoal.step.unfit import CannotStackError
-
-
-class Reversal(Function):
-    """Gives what it is given, and turns the gradient around."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return -ctx.strength * grads[0], None
 
 
 class Spike(Function):

@@ -45,6 +45,19 @@ class WrongCube(torch.autograd.Function):
         return 2 * x**2 * gradient
 
 
+class Reversal(torch.autograd.Function):
+    """Gives what it is given, and turns the gradient around."""
+
+    @staticmethod
+    def forward(ctx, x, strength):
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -ctx.strength * gradient, None
+
+
 def found(of: str, **settings: object) -> dict[str, float]:
     result = check(of, **settings)
     assert result.agrees
