@@ -155,6 +155,24 @@ def test_what_was_pruned_stays_so_in_a_run_that_goes_on(more: str, workdir: Path
     assert all(found[name].equal(value) for name, value in expected.items())
 
 
+def test_a_rate_logged_as_an_epoch_begins_has_its_row_after_a_resume(workdir: Path) -> None:
+    whole, part = (trained("LearningRateMonitor", "logging_interval: epoch", epochs=epochs) for epochs in (4, 2))
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["lightning"])
+
+    assert part.directory.history.read_text() == whole.directory.history.read_text()
+
+
+def test_spikes_are_found_beside_the_losses_before_a_resume_too(workdir: Path) -> None:
+    whole, part = (trained("SpikeDetection", "rtol: 1e9, window: 6", epochs=epochs) for epochs in (4, 2))
+
+    resume(part.path, ["trainer.max_epochs=4"], trusted=["lightning"])
+
+    [found], [expected] = (load(run.directory.last)["seen"] for run in (part, whole))
+    assert found["n"] == expected["n"] == 16
+    assert found["losses"] == expected["losses"]
+
+
 def test_the_memory_and_load_of_a_machine_are_columns(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = ModuleType("psutil")
     measured.__spec__ = ModuleSpec("psutil", None)

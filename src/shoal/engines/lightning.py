@@ -33,6 +33,7 @@ from shoal.engines.queues import limited_again
 from shoal.engines.resumed import CallbackSettings, KeptRate, signaled
 from shoal.engines.returned import Returned
 from shoal.engines.shares import share
+from shoal.engines.spikes import make_readable, see_again, seen
 from shoal.engines.unprofiled import Unprofiled
 from shoal.seeding import seed_global
 from shoal.tasks import LightningTask, Supervised
@@ -60,6 +61,7 @@ class Positioner(pl.Callback):
         self.settings = CallbackSettings(job.callbacks, before)
         self._loaded: list[dict[str, Any]] = []
         self._pruned: dict[str, Any] = {}
+        self._seen: list[dict[str, Any]] = []
         self._gradients: dict[str, torch.Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,9 +93,11 @@ class Positioner(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is pruned, and gradients that those of the next batch may be added to."""
+        """Keep what is pruned, losses by which spikes are found, and gradients that others may be added to."""
         if kept := pruned(trainer.callbacks, pl_module):  # type: ignore[attr-defined]
             checkpoint["pruned"] = kept
+        if losses := seen(trainer.callbacks):  # type: ignore[attr-defined]
+            checkpoint["seen"] = losses
         if gradients := left(pl_module):
             checkpoint[KEY] = gradients
 
@@ -106,6 +110,8 @@ class Positioner(pl.Callback):
         """
         checkpoint.pop("loops", None)
         self._loaded, self._pruned = checkpoint["optimizer_states"], checkpoint.pop("pruned", {})
+        self._seen = checkpoint.pop("seen", [])
+        make_readable(trainer.callbacks)  # type: ignore[attr-defined]
         self._gradients = checkpoint.pop(KEY, {})
         averages = any(isinstance(each, WeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
         if "current_model_state" in checkpoint and not averages:
@@ -115,6 +121,7 @@ class Positioner(pl.Callback):
         """Go to the position; where the training had come to its end already, stay there."""
         prune_again(trainer.callbacks, pl_module, self._pruned)  # type: ignore[attr-defined]
         put_back(pl_module, self._gradients)
+        see_again(trainer.callbacks, self._seen)  # type: ignore[attr-defined]
         if self._loaded:
             limited_again(trainer.optimizers, self._loaded)
         move(trainer, self.start)

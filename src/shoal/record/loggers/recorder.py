@@ -22,7 +22,8 @@ from shoal.record.run_record import RunRecord
 class Recorder(Logger):
     """The Lightning logger behind a run directory.
 
-    All that is logged at one optimizer step is one row. A row is closed when the next one begins or a state is saved.
+    All that is logged at one optimizer step of an epoch is one row. A row is closed when the next one begins or a state
+    is saved.
     """
 
     def __init__(self, record: RunRecord) -> None:
@@ -82,11 +83,11 @@ class Recorder(Logger):
         """
         assert self._trainer is not None
         # Not the `step` given: Lightning counts batches there, or takes a metric of that name for it.
-        now = self._trainer.global_step
-        if self._row and self._row[STEP] != now:
+        now = {STEP: self._trainer.global_step, EPOCH: self._trainer.current_epoch}
+        # What the next epoch begins with would else be in this one's row, unless a state was saved between them.
+        if self._row and now.items() - self._row.items():
             self.close_row()
-        if not self._row:
-            self._row = {STEP: now, EPOCH: self._trainer.current_epoch}
+        self._row = self._row or {**now}
         self._row |= {name: value for name, value in metrics.items() if name not in (STEP, EPOCH)}
         # After it is in the row: the history has the value by which the run diverged.
         self._check(metrics)
