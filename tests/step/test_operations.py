@@ -16,6 +16,7 @@ from shoal.step.drawn.keys import StepKeys
 from shoal.step.mapped import Mapped
 from shoal.step.recurrent import own_weights
 from shoal.step.stepped import Outcome, Stepped
+from shoal.step.unfit import CannotStackError
 
 Given = Tensor
 X = torch.linspace(-1, 1.3, 48).view(4, 12)
@@ -76,6 +77,21 @@ def looked(x: Given) -> Tensor:
     return torch.stack([functional.scaled_dot_product_attention(seen, seen + 1, seen, **each) for each in given])
 
 
+def averaged(x: Given) -> Tensor:
+    means, now = [x * 0 + 1, x * 0 + 2], [x, x.square()]
+    torch._foreach_mul_(means, 0.9)
+    torch._foreach_add_(means, now, alpha=0.1)
+    torch._foreach_lerp_(means, now, 0.5)
+    return torch.cat(torch._foreach_mul(means, now))
+
+
+def behind(x: Given) -> Tensor:
+    kept = torch.zeros(4, 12)
+    kept.data = kept.data + x.data
+    kept.data.clamp_(-0.5, 0.5)
+    return x * kept + x.data
+
+
 MADE: dict[str, Callable[[Given], Tensor]] = {
     "rows of a new tensor": filled,
     "new tensors": counted,
@@ -88,6 +104,9 @@ MADE: dict[str, Callable[[Given], Tensor]] = {
     "summed": lambda x: x.clone().cumsum_(1).tril_(),
     "seen otherwise": lambda x: functional.conv2d(x.view(4, 1, 3, 4), KERNEL).view(4, -1) * 2,
     "attention": looked,
+    "lists": averaged,
+    "data": behind,
+    "classes": lambda x: functional.one_hot((x.detach() > 0).sum(1), 13)[:, :12] * x,
     "a choice": lambda x: functional.gumbel_softmax(x, hard=True) * 0 + x,
 }
 KERNEL = torch.linspace(-1, 1, 12).view(3, 1, 2, 2)
@@ -127,6 +146,15 @@ def agrees(function: Callable[[Any, Tensor], Tensor], params: dict[str, Tensor],
 @pytest.mark.parametrize("name", MADE)
 def test_what_writes_in_place_or_looks_otherwise_is_mapped(name: str) -> None:
     agrees(lambda params, x: MADE[name](x * params["w"]), {"w": torch.linspace(0.5, 1.5, 12)}, X)
+
+
+def test_a_class_beyond_those_of_a_step_is_no_class_in_a_stack_either() -> None:
+    found = mapped(
+        lambda params, x: functional.one_hot((x * params["w"] > 0).sum(1), 3).double(), {"w": torch.ones(12)}, X, 2
+    )
+
+    with pytest.raises(CannotStackError, match="classes beyond those of its one_hot"):
+        found.check([True, True])
 
 
 @pytest.mark.parametrize("name", LAYERS)

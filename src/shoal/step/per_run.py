@@ -23,6 +23,9 @@ _IN_PLACE = """
 """
 """Methods without a mapping of their own: torch would call them for each run, and warn of it."""
 
+_EACH = "add sub mul div lerp copy zero neg sqrt pow addcmul addcdiv clamp_min clamp_max abs sign reciprocal"
+"""What `torch._foreach_NAME` does to each tensor of a list, or `torch._foreach_NAME_` in place."""
+
 
 class PerRun(TorchFunctionMode):
     """Replaces functions by ones that keep to each run."""
@@ -142,6 +145,30 @@ def _in_place(name: str) -> Callable[..., Tensor]:
     return changed
 
 
+def _of_each(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A function of lists of tensors, as of averaged weights, by the one of each of them."""
+
+    def of_each(tensors: Sequence[Tensor], *given: Any, **kwargs: Any) -> Any:
+        rows = [each if isinstance(each, list | tuple) else [each] * len(tensors) for each in given]
+        own: Callable[..., Tensor] = _PER_RUN.get(function, function)
+        return [own(*row, **kwargs) for row in zip(tensors, *rows, strict=True)]
+
+    return of_each
+
+
+def data(tensor: Tensor) -> Tensor:
+    """`tensor.data`, which a mapping has none of."""
+    return tensor.detach()
+
+
+def put_data(tensor: Tensor, value: Tensor) -> None:
+    """`tensor.data = value`: a step finds it in its own place, as it is each run's."""
+    if (tensor.shape, tensor.dtype) == (value.shape, value.dtype):
+        tensor.detach().copy_(value.detach())
+    else:
+        tensor.data = value
+
+
 def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
     def layers(*args: Any) -> Any:
         return recurrent(function, args) if is_padded(args) else function(*args)
@@ -167,7 +194,14 @@ _PER_RUN: dict[Any, Callable[..., Any]] = {
     torch.Tensor.__setitem__: put,
     torch.Tensor.item: item,
     torch.Tensor.grad.__get__: _no_gradient,  # type: ignore[union-attr]
+    torch.Tensor.data.__get__: data,  # type: ignore[attr-defined]
+    torch.Tensor.data.__set__: put_data,  # type: ignore[attr-defined]
     **BY_FLAGS,
+    **{
+        getattr(torch, f"_foreach_{name}"): _of_each(getattr(torch.Tensor, name))
+        for name in [*_EACH.split(), *(f"{name}_" for name in _EACH.split())]
+        if hasattr(torch, f"_foreach_{name}") and hasattr(torch.Tensor, name)
+    },
     **{getattr(torch.Tensor, name): _in_place(name) for name in _IN_PLACE.split()},
     **{function: _recurrent(function) for function in LAYERS},
 }

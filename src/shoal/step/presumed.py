@@ -1,4 +1,4 @@
-"""Whether the numbers of a step are finite, or variances, where it asks: it is presumed, and kept if it was so."""
+"""Whether the numbers of a step are finite, variances or classes, where it asks: presumed, and kept if it was so."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Presumed(TorchFunctionMode):
     ) -> Any:
         if func is functional.gaussian_nll_loss:
             return self._gaussian(*args, **(kwargs or {}))
+        if func is functional.one_hot:
+            return self._one_hot(*args, **(kwargs or {}))
         known = [self._value(each) for each in args]
         if func in _ANSWERS and known[0] is not None and args[0].numel() == 1:
             flag = args[0].reshape(())
@@ -73,6 +75,13 @@ class Presumed(TorchFunctionMode):
         found = 0.5 * (variance.log() + (input - target) ** 2 / variance)
         found = found + 0.5 * math.log(2 * math.pi) if full else found
         return found if reduction == "none" else found.sum() if reduction == "sum" else found.mean()
+
+    def _one_hot(self, tensor: Tensor, num_classes: int = -1) -> Tensor:
+        """`torch.nn.functional.one_hot`, which asks if there is a class for each number; there is presumed to be."""
+        if type(num_classes) is not int or num_classes < 1:
+            return functional.one_hot(tensor, num_classes)
+        self._asked.append(((tensor >= 0) & (tensor < num_classes)).all())
+        return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
 
     def _value(self, given: Any) -> bool | None:
         if isinstance(given, bool):

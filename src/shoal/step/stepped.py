@@ -44,7 +44,7 @@ class Stepped(NamedTuple):
     unreached: frozenset[int] = frozenset()
     """The places among the parameters of those that the gradient does not reach: theirs is zero."""
     presumed: Bool[Tensor, " runs"] | None = None
-    """Whether the numbers of each run were finite, and its variances not negative, where the step has asked."""
+    """Whether each run's numbers were finite, variances not negative and classes known, where the step has asked."""
 
     def check(self, active: Sequence[bool]) -> None:
         """See that those of the runs that train were.
@@ -56,7 +56,8 @@ class Stepped(NamedTuple):
             held or not trains for held, trains in zip(self.presumed.cpu().tolist(), active, strict=True)
         ):
             raise CannotStackError(
-                "asks whether its numbers are finite and its variances not negative, and they are not",
+                "asks whether its numbers are finite and its variances not negative, and they are not, "
+                "or has classes beyond those of its one_hot",
                 "a lower learning rate may keep them so",
             )
 

@@ -57,7 +57,7 @@ _BY_WORDS = {
 """By words of torch's message."""
 _BY_CODE = (
     (r"\.item\(", Refusal("takes a tensor's value with .item()", _KEPT)),
-    (r"\bone_hot\(", Refusal("looks at all values to make columns of them", "torch.eye(n)[y] makes them without")),
+    (r"\bone_hot\(", Refusal("looks at all values to make columns of them", "one_hot(y, n) makes them without it")),
     (
         r"(?<![.\w])(max|min)\(",
         Refusal("branches on a tensor's value", "torch.maximum and torch.minimum choose without it"),
