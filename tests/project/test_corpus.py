@@ -13,9 +13,9 @@ from spread import one_of
 ROOT = Path(__file__).parents[2]
 PIECES = [
     "Lightning, DemoModel",
-    "Lightning, BoringModel with a DataModule of unknown length",
     "Lightning, LightningLSTM",
     "Lightning, BoringModel with a DataModule",
+    "Lightning, BoringModel with a DataModule of unknown length",
     "torch, Adafactor",
     "torch, Adam",
     "torch, ASGD",
