@@ -114,9 +114,9 @@ def test_jobs_that_cannot_stack_train_alone_and_the_log_says_why(
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"overfit_batches": 2}, "trainer.overfit_batches is 2"),
-        ({"fast_dev_run": True}, "trainer.fast_dev_run is True"),
-        ({"val_check_interval": 0.5}, "trainer.val_check_interval is 0.5"),
+        ({"overfit_batches": 2}, "trainer.overfit_batches is 2: without it, it stacks"),
+        ({"fast_dev_run": True}, "trainer.fast_dev_run is True: without it, it stacks"),
+        ({"val_check_interval": 0.5}, "trainer.val_check_interval is 0.5: without it, it stacks"),
     ],
 )
 def test_a_setting_that_keeps_a_job_alone_is_told_as_it_was_given(settings: dict[str, Any], told: str) -> None:

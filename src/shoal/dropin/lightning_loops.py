@@ -26,6 +26,7 @@ from shoal.dropin.waiting import EpochBatches, LightningFit, Passed, Waiting, lo
 from shoal.engines.stack.run_optimizer import UnfitError
 from shoal.errors import brief
 from shoal.seeding import continue_torch, torch_state
+from shoal.step.unfit import sentence
 
 HOMES = ("pytorch_lightning", "lightning.pytorch")
 
@@ -99,7 +100,8 @@ class Trainings:
         if fit is None or loop.restarting or not fit.module.training or not torch.is_grad_enabled():
             return None
         if fit.trains() != fit.trained:
-            self._alone(trainer, routine, "it trains other parameters than at its beginning")
+            does = "it trains other parameters than at its beginning"
+            self._alone(trainer, routine, sentence(does, "frozen from the beginning they stack"))
             return None
         if trainer.num_training_batches == float("inf"):
             return None
@@ -147,13 +149,15 @@ class Trainings:
         """Say once of a training in a thread that a job has begun that it cannot wait for others."""
         job = around()
         if routine is None and job is not None and trainer not in self._fits:
-            self._alone(trainer, job, "it trains in a thread of the job's own")
+            does = "it trains in a thread of the job's own"
+            self._alone(trainer, job, sentence(does, "in the main one it stacks"))
 
     def _gathered(self, routine: Routine, fetcher: Any, trainer: Any) -> GatheredIterator | None:
         """The batches of the epoch; None where they are not taken out of memory, or not yet."""
         loader = fetcher.combined_loader.iterables
         if not isinstance(loader, DataLoader):
-            self._alone(trainer, routine, "its batches come from several data loaders, or from none of torch's")
+            does = "its batches come from several data loaders, or from none of torch's"
+            self._alone(trainer, routine, sentence(does, "with one DataLoader it stacks"))
             return None
         [batches] = fetcher.iterator._iterator.iterators
         # A batch that was fetched ahead has left the iterator: the stack would miss it.
