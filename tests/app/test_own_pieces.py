@@ -138,6 +138,18 @@ def test_what_is_wrong_with_a_piece_is_told_before_anything_trains(typed: str, s
     assert not Path("outputs").exists()
 
 
+@pytest.mark.parametrize("more", ["", ", _partial_: true"])
+def test_a_function_of_torchs_is_a_loss_as_its_class_is(more: str, workdir: Path) -> None:
+    words = ["task=parabola", "task.batch_size=512", "callbacks=quiet", "trainer.max_epochs=2", "~loss"]
+
+    by_function, by_class = (
+        trained(*words, f"+loss={{_target_: torch.nn.{each}, beta: 0.1}}")
+        for each in (f"functional.smooth_l1_loss{more}", "SmoothL1Loss")
+    )
+
+    assert by_function.metrics.equals(by_class.metrics)
+
+
 def test_a_file_that_chooses_groups_without_the_line_for_it_is_told_the_line(pieces: Path) -> None:
     path = pieces / "conf/task/line.yaml"
     path.write_text("defaults: [override /model: net]\n_target_: own_code.Line\n")

@@ -63,11 +63,12 @@ def _check_samples(job: Job, samples: Split) -> None:
 
 
 def _outputs(job: Job, x: Tensor) -> Tensor:
-    # In evaluation, in which BatchNorm takes two samples, and dropout draws nothing.
-    module = job.module_to_stack().eval()
+    module = job.module_to_stack()
     with global_generator(job.seed, Stream.USER), torch.no_grad():
         try:
-            outputs: Any = job.presented(module).model(x)
+            # In evaluation, in which BatchNorm takes two samples, and dropout draws nothing. Not the loss beside it,
+            # which all modules of this job share.
+            outputs: Any = job.presented(module).model.eval()(x)
         except Exception as error:
             raise _wrong(job, "model", _raised(f"does not take inputs of the shape {_shape(x)}", error)) from error
     if not isinstance(outputs, Tensor):
