@@ -173,6 +173,8 @@ def test_a_callback_ends_a_run_of_a_stack_and_keeps_its_state() -> None:
         (hooked.Freezes, "changes which parameters are trained"),
         (hooked.Asks, "Asks.on_train_epoch_end (hooked.py:"),
         (hooked.Asks, "asks its Trainer for strategy"),
+        (hooked.AsksLogged, "asks its Trainer for logged_metrics"),
+        (hooked.Toggles, "sets automatic_optimization, by which a stack's runs train together"),
         (hooked.SetsRate, "sets the optimizer's settings"),
     ],
 )

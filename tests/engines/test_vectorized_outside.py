@@ -58,6 +58,7 @@ def test_hooks_find_outside_what_those_of_their_own_run_have_left(module: Any, c
     ("module", "words"),
     [
         (outside.ScalesFirst, "looks at outside.SCALES['penalty'], which a hook changes"),
+        (outside.TakesNext, "changes TakesNext.betas, where hooks of other runs look too"),
         (outside.ChangesLate, "changes ChangesLate.n, where hooks of other runs look too"),
     ],
 )

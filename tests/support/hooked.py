@@ -80,6 +80,20 @@ class Asks(Fitted):
         self.log("n", float(len(self.trainer.strategy.model.parameters())))
 
 
+class AsksLogged(Fitted):
+    """Asks it for what went to its loggers, which is less than what callbacks are told."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log("n", float(len(self.trainer.logged_metrics)))
+
+
+class Toggles(Fitted):
+    """Takes its steps by hand from some epoch on."""
+
+    def on_train_epoch_start(self) -> None:
+        self.automatic_optimization = self.current_epoch < 2
+
+
 class SetsRate(Fitted):
     """Sets its learning rate by hand."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from shoal.step.attributes import PLAIN
-from shoal.step.held import CONTAINERS, inside, is_own, leaf, named, undoing
+from shoal.step.held import CONTAINERS, UNSHOWN, inside, is_own, leaf, named, undoing
 from shoal.step.silenced import UPSTREAM
 
 _LONGEST = 1000
@@ -107,7 +107,7 @@ class Reach:
             if not self._is_looked_into(value):
                 return
             self._look_into(path, value)
-        if self._keeps and (undo := undoing(value)):
+        if self._keeps and not _is_in_iterator(path) and (undo := undoing(value)):
             self._undoings.append(undo)
 
     def _look_into(self, path: str, value: Any) -> None:
@@ -132,6 +132,11 @@ class Reach:
 
     def _is_own(self, home: str) -> bool:
         return home.partition(".")[0] in self._homes or is_own(home)
+
+
+def _is_in_iterator(path: str) -> bool:
+    """Whether something is part of an iterator or a generator: put back without its position, that would be broken."""
+    return UNSHOWN in path.replace(f"(){UNSHOWN}", "")
 
 
 def _may_keep(function: FunctionType) -> bool:

@@ -194,7 +194,11 @@ class StackModule(pl.LightningModule):
         loaders = self._batches.validation()
         stack = self.running.stack.judged
         before = dict(stack.buffers)
-        history = evaluate(stack, self.running.steps.val, loaders, self._clock)
+        try:
+            history = evaluate(stack, self.running.steps.val, loaders, self._clock)
+        except CannotStackError as error:
+            error.within = error.within or self.running.steps.captured["val"].name
+            raise
         self._see_buffers(stack, before)
         self.running.refill("val", history.logged)
         self._means["val"] = epoch_means(self.running, "val", history).values | self.running.metrics("val")

@@ -30,7 +30,6 @@ _MOVING = frozenset(
         "global_step",
         "should_stop",
         "callback_metrics",
-        "logged_metrics",
         "loggers",
         "rate",
         "callbacks",
@@ -86,13 +85,13 @@ class RunTrainer:
         self.global_step = 0
         self.should_stop = False
         self.callback_metrics: dict[str, Tensor] = {}
-        self.logged_metrics: dict[str, Tensor] = {}
         self.loggers: Sequence[Logger] = []
         self.rate: Rate | RunOptimizer | None = None
         """What the run is stepped by, once that is known."""
         self._samples: Any = None
         """What the DataModule held, once it was asked for."""
         self._shown: torch.optim.Optimizer | None = None
+        self._optimizes = module.automatic_optimization
         self._fixed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -123,11 +122,6 @@ class RunTrainer:
         return getattr(self.logger, "log_dir", None)
 
     default_root_dir = log_dir
-
-    @property
-    def progress_bar_metrics(self) -> Mapping[str, float]:
-        """The numbers of the epoch so far."""
-        return {name: float(value) for name, value in self.callback_metrics.items()}
 
     @property
     def num_training_batches(self) -> int:
@@ -204,12 +198,12 @@ class RunTrainer:
     @contextmanager
     def unmeasured(self) -> Iterator[None]:
         """Know no metrics: Lightning's schedulers step before an epoch is measured, between two of its steps."""
-        before = self.callback_metrics, self.logged_metrics
-        self.callback_metrics = self.logged_metrics = _Unmeasured()  # type: ignore[assignment]
+        before = self.callback_metrics
+        self.callback_metrics = _Unmeasured()  # type: ignore[assignment]
         try:
             yield
         finally:
-            self.callback_metrics, self.logged_metrics = before
+            self.callback_metrics = before
 
     def moved(self) -> dict[str, Any]:
         """What has changed of it since the training began, as it is now."""
@@ -229,6 +223,10 @@ class RunTrainer:
         if self._samples is not None and marks(self.datamodule) != self._samples:
             raise CannotStackError(
                 "changes the DataModule, which gives each run its samples", "its own setup may make what it needs"
+            )
+        if self.lightning_module.automatic_optimization != self._optimizes:
+            raise CannotStackError(
+                "sets automatic_optimization, by which a stack's runs train together", "what __init__ sets stays so"
             )
         own = self.rate.optimizer if isinstance(self.rate, RunOptimizer) else self._shown
         if own is not None and not isinstance(own.state, StateElsewhere):

@@ -84,13 +84,21 @@ class Worlds:
         for run in runs:
             self.enter(run)
             yield run
-            if before and run == runs[0] and next(before.changed(self.now()), None):
+            if before and run == runs[0] and next(before.changed(now := self.now()), None):
+                self._refuse_what_stays(before, now)
                 self._first, self._entered = before, run
             if self.apart:
                 self._own[run] = self.now()
         if before and not self.apart:
             self.refuse(next(before.changed(self.now()), None))
         self.enter(runs[0])
+
+    def _refuse_what_stays(self, before: WhatLiesOutside, now: WhatLiesOutside) -> None:
+        """Refuse what cannot be put away, as the position of an iterator; all is as `now` afterwards."""
+        before.put_back()
+        left = next(before.changed(self.now()), None)
+        now.put_back()
+        self.refuse(left)
 
     def enter(self, run: int) -> None:
         """Have that of this run be there."""
@@ -113,9 +121,11 @@ class Worlds:
             CannotStackError: where something has.
         """
         if changed:
-            raise CannotStackError(
+            error = CannotStackError(
                 f"changes {changed}, where hooks of other runs look too", "an attribute of its module is each run's own"
             )
+            error.within = "a hook"
+            raise error
 
     @contextmanager
     def undone(self) -> Iterator[None]:
