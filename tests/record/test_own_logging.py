@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import shoal
 from own_runs import SAMPLES, trained, write_task
 from shoal.app.resume import resume
+from shoal.cli import train as main
 from shoal.errors import ConfigError, ShoalError
 from shoal.record.loggers.recorder import Recorder
 from shoal.rundir import Status
@@ -76,6 +77,18 @@ def test_runs_whose_steps_use_their_logger_train_alone_and_it_says_why(
     assert [each.status for each in sweep.runs] == [Status.COMPLETED] * 2
     assert all("mine/loss" in written(each.path).Tags()["scalars"] for each in sweep.runs)
     assert "uses self.logger, one writer for each run: self.log writes" in capsys.readouterr().err
+
+
+def test_what_a_module_writes_as_its_training_begins_stacks(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_task("named", "Introduced", SAMPLES, optimizer="adam")
+    words = ["task=named", "trainer.max_epochs=1", "seed=0,1", "sweep.processes=0"]
+
+    assert main(["-m", *words, "sweep.dry_run=true"]) == 0
+    sweep = shoal.sweep(words)
+
+    assert "alone" not in capsys.readouterr().out
+    assert [each.info.engine for each in sweep.runs] == ["vectorized"] * 2
+    assert all("mine/name/text_summary" in written(each.path).Tags()["tensors"] for each in sweep.runs)
 
 
 def test_without_an_event_file_that_is_said_once(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -258,6 +258,14 @@ class Exits(Plain):
         sys.exit("enough")
 
 
+class Introduced(Plain):
+    """Writes to its logger before the first step."""
+
+    def on_fit_start(self) -> None:
+        self.logger.log_hyperparams({"mine": 1})  # type: ignore[union-attr]
+        self.logger.experiment.add_text("mine/name", type(self).__name__)  # type: ignore[union-attr]
+
+
 class OptimizesNothing(Plain):
     """Has nothing to train with, which Lightning allows."""
 

@@ -23,6 +23,7 @@ from shoal.engines.vectorized.probing import failure_words
 from shoal.engines.vectorized.signature import Signature, difference, instead_of, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
 from shoal.record import Checkpoint, EarlyStopping, GradientNorm, LearningRate, Progress
+from shoal.record.loggers.run_logger import nowhere
 from shoal.step.captured import CapturedStep
 from shoal.step.unfit import sentence
 
@@ -84,7 +85,9 @@ class Plan:
         # Of the first of its kind alone: what its step and its optimizer do, those of all others do.
         if key not in self._places:
             try:
-                begun(member)
+                with nowhere() as logger:
+                    member.trainer.loggers = [logger]
+                    begun(member)
                 footprint = _footprint(job, module)
                 if own:
                     fitted(own, own.weights, accumulate=int(job.trainer.get("accumulate_grad_batches") or 1))

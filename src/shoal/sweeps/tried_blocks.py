@@ -28,6 +28,7 @@ from shoal.engines.vectorized.timing import slower
 from shoal.errors import brief
 from shoal.optimizers import LBFGS, LevenbergMarquardt
 from shoal.record.conclusion import concluded
+from shoal.record.loggers.run_logger import nowhere
 from shoal.seeding import generators_restored
 from shoal.step.exact.guard import InexactError
 from shoal.sweeps.block import Block
@@ -129,6 +130,13 @@ def _stack(jobs: Sequence[Job], block: Block) -> BlockTime | dict[int, str]:
     """
     began = time.perf_counter()
     running = Running([Member.of(job) for job in jobs])
+    with nowhere() as logger:
+        for member in running.members:
+            member.trainer.loggers = [logger]
+        return _trained(running, jobs, block, began)
+
+
+def _trained(running: Running, jobs: Sequence[Job], block: Block, began: float) -> BlockTime | dict[int, str]:
     if apart := unlike_alone(running):
         return apart
     rehearse(running, exact=block.exact)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
@@ -67,6 +70,13 @@ class RunLogger(Logger):
             return None
         self._writer = self._writer or experiment_of(self._record)
         return getattr(self._writer, name)(*args, **kwargs)
+
+
+@contextmanager
+def nowhere() -> Iterator[RunLogger]:
+    """A logger for hooks that are called for a look at what follows: nothing remains of what it is told."""
+    with TemporaryDirectory() as folder:
+        yield RunLogger(RunDir(Path(folder)))
 
 
 class _Writer:
