@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shoal.errors import shown
+from shoal.pictures.rendering import leave_out_spines
 from shoal.record.figures.colors import DARK, GRAY, ORANGE
 from shoal.record.figures.hue import Hue, strongest, varying
 from shoal.record.figures.sweep_axes import (
@@ -66,7 +67,10 @@ def _grid(panels: int, *, curves: bool) -> tuple[Figure, list[Axes]]:
     places = figure.add_gridspec(rows, 2 if n > 1 else 1)
     axes = [figure.add_subplot(places[i // 2, i % 2]) for i in range(n - 1)]
     last = places[rows - 1, :] if n % 2 else places[rows - 1, 1]
-    return figure, [*axes, figure.add_subplot(last)]
+    axes.append(figure.add_subplot(last))
+    for each in axes:
+        leave_out_spines(each)
+    return figure, axes
 
 
 def _against(axes: Axes, key: str, outcomes: Sequence[Drawn], best: Leader | None, hue: Hue | None) -> None:
