@@ -19,6 +19,7 @@ from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.optimizers import Own
 from shoal.step.unfit import CannotStackError
+from styled import job_of
 
 
 def alone_in_its_process(made: Job) -> dict[int, dict[str, float]]:
@@ -80,6 +81,20 @@ def test_what_tried_steps_keep_outside_is_gone_for_who_trains_alone() -> None:
 
     assert found.keys() == {0, 1, 2}
     assert outside.CachesByEpoch.sizes == {}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*", "ignore:.*have no `val_dataloader`.*"
+)
+def test_samples_that_follow_from_what_a_hook_sets_outside_are_named() -> None:
+    running = Running([Member.of(job_of(outside.Ramps, seed)) for seed in (0, 1)])
+    assert unlike_alone(running) == {}
+
+    with pytest.raises(CannotStackError) as error:
+        trained(running, Kept())
+
+    words = "changes outside.SCALES['samples'], by which its samples are others"
+    assert words in reason(error.value, running.members[0].module)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ class Annealed(Fitted):
             self.layers.weight.clamp_(max=0.6)
         self.log_dict({"drawn": self.began + torch.rand(()), "steps": float(self.global_step)}, logger=True)
         self.log("rate", self.optimizers().param_groups[0]["lr"])
+        self.log("rate of torch's", self.optimizers().optimizer.param_groups[0]["lr"])
 
 
 class OwnPenalty(Annealed):
@@ -85,6 +86,28 @@ class AsksLogged(Fitted):
 
     def on_train_epoch_end(self) -> None:
         self.log("n", float(len(self.trainer.logged_metrics)))
+
+
+class SwapsLoss(Fitted):
+    """Has another layer, without weights, from some epoch on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.criterion: torch.nn.Module = torch.nn.MSELoss()
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch:
+            self.criterion = torch.nn.L1Loss()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.criterion(self(batch[0]), batch[1])  # type: ignore[no-any-return]
+
+
+class EndsByError(Fitted):
+    """Ends its training as Lightning's own loops do."""
+
+    def on_train_epoch_end(self) -> None:
+        raise StopIteration
 
 
 class Toggles(Fitted):

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from hooked import Fitted
 from own_modules import Batch
+from styled import Style
 
 SCALES: dict[str, float] = {}
 
@@ -126,3 +128,22 @@ class AsksAgain(LooksAtGradients):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+
+class Ramped(TensorDataset):
+    """Samples of a size that somebody sets."""
+
+    def __getitem__(self, place: int) -> Any:
+        x, y = super().__getitem__(place)
+        return x * SCALES.get("samples", 1.0), y
+
+
+class Ramps(Style):
+    """Sets it in each epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        SCALES["samples"] = 1.0 + self.current_epoch
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        x = torch.linspace(0, 1, 20)[:, None]
+        return DataLoader(Ramped(x, x.square()), 10)

@@ -83,6 +83,17 @@ def fixed_samples(
     return found, structure
 
 
+def fetched_as(dataset: Any, collate: Callable[[Any], Any], known: Sequence[Tensor]) -> bool:
+    """Whether the first samples of a data set, and its last, are fetched as they are known."""
+    n = len(known[0])
+    for few in (range(min(n, _FEW)), range(n - 1, n)):
+        rows, _ = _rows(collate(_fetched(dataset, few)), len(few))
+        own = [each[few.start : few.stop] for each in known]
+        if not _same(own, [each.to(mine.dtype) for each, mine in zip(rows, own, strict=True)]):
+            return False
+    return True
+
+
 def counts(thing: Any) -> dict[str, Any]:
     """The numbers and the like that a data set or a sampler has as attributes: it may count what is asked of it."""
     return {name: value for name, value in getattr(thing, "__dict__", {}).items() if isinstance(value, PLAIN)}

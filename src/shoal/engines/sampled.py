@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from shoal.engines.fixed_samples import NotGatherableError, counts, fixed_samples, refuse
+from shoal.engines.fixed_samples import NotGatherableError, counts, fetched_as, fixed_samples, refuse
 from shoal.engines.generators import OwnGenerators
 from shoal.engines.without_workers import asked_at_once
 from shoal.seeding import generators_restored, global_states, seed_global
@@ -77,6 +77,11 @@ class Sampled:
     def sizes(self) -> list[int]:
         """Samples of each batch of an epoch."""
         return [min(self._batch_size, self._n - begin) for begin in range(0, self._n, self._batch_size)]
+
+    def stand(self) -> bool:
+        """Whether a few of them would be fetched as they were gathered."""
+        with generators_restored():
+            return fetched_as(self._loader.dataset, self._loader.collate_fn, self.tensors)
 
     def order(self, number: int) -> Tensor:
         """Indices of the samples in the order of this epoch."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.connectors.logger_connector.fx_validator import _FxValidator
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -78,9 +79,10 @@ class _Logging:
         for name, (value, settings) in in_dictionary(self, dictionary, *args, **kwargs).items():
             self.log(name, value, **settings)
 
-    def optimizers(self, *args: Any, **kwargs: Any) -> Any:
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         # Lightning's own takes them from the Trainer's strategy, which a run of a stack has not.
         found = self.trainer.optimizers  # type: ignore[attr-defined]
+        found = [LightningOptimizer(each) for each in found] if use_pl_optimizer else found
         return found[0] if len(found) == 1 else found
 
 

@@ -33,6 +33,9 @@ from shoal.step.unfit import CannotStackError
 _IN_PLACE = "what __init__ and setup make may be written to in place"
 
 
+_ENDS = "ends its training by a StopIteration", "trainer.should_stop = True ends it in a stack, too"
+
+
 class Hooks:
     """The hooks of the runs of a stack."""
 
@@ -229,9 +232,11 @@ class _RunHooks:
             ):
                 for call in self.calls.get(name, ()):
                     call()
-        except CannotStackError as error:
+        except (CannotStackError, StopIteration) as raised:
+            # By a StopIteration Lightning's loop ends, and so would that of all runs.
+            error = raised if isinstance(raised, CannotStackError) else CannotStackError(*_ENDS)
             error.within = error.within or f"{type(module).__name__}.{name}"
-            raise
+            raise error from raised
         finally:
             self.trainer.validates(now=False)
         self.logged |= given.shown
@@ -253,6 +258,7 @@ class _Weights:
         self.places = {**dict(parts), **{name: value[row] for name, value in stack.buffers.items()}}
         self.own = own = _tensors(module)
         self.kinds = _kinds(own)
+        self.parts = dict(module.named_modules())
         with torch.no_grad():
             for name, place in self.places.items():
                 own[name].copy_(place)
@@ -272,6 +278,10 @@ class _Weights:
                 "has other parameters or buffers than before, or of other shapes or types",
                 _IN_PLACE,
             )
+        for name, part in self.module.named_modules():
+            # Which may have no weights, as a loss.
+            if self.parts.get(name) is not part:
+                raise CannotStackError(f"puts another layer in the place of self.{name}", _IN_PLACE)
         for name, value in self.own.items():
             # Alone, no optimizer knows the new one.
             if value.requires_grad and now[name] is not value:

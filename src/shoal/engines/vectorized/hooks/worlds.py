@@ -51,6 +51,8 @@ class Worlds:
         self._first: WhatLiesOutside | None = None
         """The one before any hook has changed something, once one has."""
         self._own: dict[int, WhatLiesOutside] = {}
+        self.changed: str | None = None
+        """What hooks have changed first."""
         self._entered: int | None = None
         """Whose is there now, where they are apart."""
         self._begun: int | None = None
@@ -84,8 +86,10 @@ class Worlds:
         for run in runs:
             self.enter(run)
             yield run
-            if before and run == runs[0] and next(before.changed(now := self.now()), None):
+            changed = next(before.changed(now := self.now()), None) if before and run == runs[0] else None
+            if before and changed:
                 self._refuse_what_stays(before, now)
+                self.changed = changed
                 self._first, self._entered = before, run
             if self.apart:
                 self._own[run] = self.now()
@@ -130,10 +134,10 @@ class Worlds:
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Let them be after the block what they were before it."""
-        before, kept = self.now(), (self._first, dict(self._own), self._entered)
+        before, kept = self.now(), (self._first, dict(self._own), self.changed, self._entered)
         yield
         before.put_back()
-        self._first, self._own, self._entered = kept
+        self._first, self._own, self.changed, self._entered = kept
 
     @contextmanager
     def left(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from shoal.engines.sampled import Sampled
 from shoal.engines.vectorized.probing.failure_words import place_of
 from shoal.engines.vectorized.probing.probe import still_alike
 from shoal.engines.vectorized.running import Running
@@ -31,6 +32,8 @@ class Later:
         before, self._before = self._before, _outside(running)
         changed = before and self._before and next(_changed(before, self._before), None)
         runs, worlds = list(running.live), running.hooks.worlds
+        if outside := changed or worlds.changed:
+            self._see_samples(running, runs[0], outside)
         other = worlds.other(runs)
         # In what the first run finds there the step is traced.
         if what := changed or (other and other[1]):
@@ -41,6 +44,17 @@ class Later:
             worlds.enter(runs[0])
         if changed and not worlds.apart:
             worlds.refuse(changed)
+
+    def _see_samples(self, running: Running, run: int, changed: str) -> None:
+        """Refuse samples that were gathered once and are others by now."""
+        train, val = running.members[run].job.sources()
+        every = [train] if self.stage == "train" else val
+        if not all(each.stand() for each in every if isinstance(each, Sampled)):
+            error = CannotStackError(
+                f"changes {changed}, by which its samples are others", "samples may follow from trainer.current_epoch"
+            )
+            error.within = "a hook"
+            raise error
 
     def _compare(self, running: Running, run: int, batches: Iterable[Any], clock: Clock, changed: str) -> None:
         row, stack, mapped = running.live[run], running.stack, running.steps.train
