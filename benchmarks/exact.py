@@ -26,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from shoal.engines.stack.allocator import keep_memory
-from shoal.engines.stack.epoch import Training, evaluate
+from shoal.engines.stack.epoch import evaluate
 from shoal.engines.stack.gathered import Gathered
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.steady import steady
@@ -81,7 +81,7 @@ def _train(running: Running, epochs: int) -> None:
     batches = [member.job.batches() for member in running.members]
     train = Gathered([each for each, _ in batches])
     val = list(Gathered([each for _, each in batches if each is not None]).epoch(0, dtype=torch.float32))
-    training = Training(running.stack, running.steps.train, running.steps.update)
+    training = running.steps.training(running.stack)
     lrs = columns(running.rates, len(running.stack), epoch=0, step=0, n_steps=1)
     for number in range(epochs):
         training.epoch(train.epoch(number, dtype=torch.float32), lrs, Clock(keys=running.keys), n_batches=len(train))

@@ -14,10 +14,10 @@ from shoal.record.checkpoints.checkpoint_file import load
 pytestmark = pytest.mark.usefixtures("unrendered")
 
 
-def of(module: str, *words: str) -> list[str]:
-    """What trains this module of `by_hand` alone, under Lightning."""
+def of(module: str, *words: str, engine: str = "lightning") -> list[str]:
+    """What trains this module of `by_hand` alone."""
     write_task("hand", module, SAMPLES, library="by_hand")
-    return ["task=hand", "engine=lightning", *words]
+    return ["task=hand", f"engine={engine}", *words]
 
 
 def test_gradients_that_the_next_batch_is_added_to_go_along_in_a_resume(workdir: Path) -> None:
@@ -38,3 +38,15 @@ def test_a_module_clips_by_hand_and_counts_the_steps_of_all_optimizers(workdir: 
     assert run.info.status == "completed"
     assert run.info.steps == 2 * (5 + 1)
     assert len(load(run.path / "checkpoints" / "last.ckpt")["optimizer_states"]) == 2
+
+
+def test_a_run_with_two_optimizers_goes_on_in_a_stack_of_its_own(workdir: Path) -> None:
+    words = of("Critical", engine="vectorized")
+    whole, part = (shoal.train([*words, f"trainer.max_epochs={epochs}"]) for epochs in (3, 2))
+
+    resume(part.path, ["trainer.max_epochs=3"], trusted=["by_hand"])
+
+    assert part.metrics.equals(whole.metrics)
+    found, expected = (load(run.path / "checkpoints" / "last.ckpt") for run in (part, whole))
+    assert len(found["optimizer_states"]) == 2
+    assert all(found["state_dict"][name].equal(value) for name, value in expected["state_dict"].items())

@@ -48,6 +48,28 @@ def step(act: Callable[[Any, Tensor, Tensor], Any]) -> type[Style]:
     return Acts
 
 
+def by_hand(act: Callable[[Any, Tensor], object], scheduled: bool = False) -> type[Style]:
+    """A module that optimizes by hand and does something with its loss between gradient and step."""
+
+    class ByHand(Style):
+        """Does it."""
+
+        def made(self) -> None:
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            act(self, loss)
+            self.optimizers().step()
+
+        def configure_optimizers(self) -> Any:
+            made = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [made], [torch.optim.lr_scheduler.StepLR(made, 1)] if scheduled else []
+
+    return ByHand
+
+
 def made(make: Callable[[Any], Any]) -> type[Style]:
     """A module that is changed as it is made."""
 
@@ -167,7 +189,12 @@ KINDS: dict[str, type[Style]] = {
     "returns a loss that is not a single number": step(lambda module, x, loss: loss.expand(2)),
     "more than once": step(reading),
     "raises": step(lambda module, x, loss: loss + module.penlty),
-    "optimizes by hand": made(lambda module: setattr(module, "automatic_optimization", False)),
+    "looks at gradients": by_hand(lambda module, loss: nn.utils.clip_grad_norm_(module.parameters(), 1.0)),
+    "of its optimizer, which a stack steps": by_hand(lambda module, loss: module.optimizers().param_groups),
+    "of its scheduler": by_hand(lambda module, loss: module.lr_schedulers().get_last_lr(), scheduled=True),
+    "gives a scheduler what it has measured": by_hand(lambda module, loss: module.lr_schedulers().step(loss), True),
+    "asks for its optimizers past Lightning": by_hand(lambda module, loss: module.optimizers(use_pl_optimizer=False)),
+    "gives backward() more than a loss": by_hand(lambda module, loss: loss.backward(create_graph=True)),
     "which a stack does not call": OwnClipping,
     "changes which parameters are trained": Thaws,
     "has a hook of its own for its gradient": made(lambda module: module.layers[0].weight.register_hook(torch.abs)),
@@ -185,7 +212,6 @@ WITHOUT_LINE = {
         "the model has no parameters to train",
         "an LSTM gains nothing in a stack",
         "is compiled by torch.jit",
-        "optimizes by hand",
     ],
     *["has the shape that its first batch asks for", "has a hook of its own for its gradient"],
     *["changes which parameters are trained", "which is trained", "watches a metric at every step"],

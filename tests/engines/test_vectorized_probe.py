@@ -399,14 +399,6 @@ class Recurrent(Plain):
         self.cells = nn.LSTM(2, 2)
 
 
-class ByHand(Plain):
-    """Optimizes by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-
-
 class Hooked(Plain):
     """Does something of its own to the gradients."""
 
@@ -438,7 +430,6 @@ def test_runs_whose_layers_have_hooks_share_a_stack() -> None:
     ("module", "optimizer", "words"),
     [
         (Recurrent(), SGD(), "an LSTM gains nothing in a stack"),
-        (ByHand(), SGD(), "optimizes by hand"),
         (Hooked(), SGD(), ") has its own on_after_backward, which a stack does not call"),
         (Idle(), SGD(), None),
         (Plain(), SGD(), None),

@@ -68,13 +68,17 @@ class Adversarial(ByHand):
     def forward(self, noise: Tensor) -> Tensor:
         return self.generator(noise)
 
+    def noise(self, batch: Any) -> Tensor:
+        """What Lightning draws is not what a stack draws: here it is given."""
+        return batch[0]
+
     def judged(self, samples: Tensor, sign: int) -> Tensor:
         return softplus(sign * self.discriminator(samples)).mean()
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         first, second = self.optimizers()
         real = batch[1]
-        noise = torch.randn_like(real)
+        noise = self.noise(batch)
         self.toggle_optimizer(first)
         loss = self.judged(self(noise), -1)
         self.log("g_loss", loss, prog_bar=True)
@@ -99,13 +103,20 @@ class Adversarial(ByHand):
         return [first, torch.optim.Adam(self.discriminator.parameters(), lr=self.lr, betas=(0.5, 0.9))], []
 
 
+class Drawing(Adversarial):
+    """Draws its noise."""
+
+    def noise(self, batch: Any) -> Tensor:
+        return torch.randn_like(batch[0])
+
+
 class Reusing(Adversarial):
     """Judges what it has made before the discriminator's step once more after it, and leaves gradients behind."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         first, second = self.optimizers()
         real = batch[1]
-        made = self(torch.randn_like(real))
+        made = self(self.noise(batch))
         second.zero_grad()
         against = self.judged(real, -1) + self.judged(made.detach(), 1)
         self.manual_backward(against)
@@ -123,7 +134,7 @@ class Critical(Adversarial):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         first, second = self.optimizers()
         real = batch[1]
-        made = self(torch.randn_like(real))
+        made = self(self.noise(batch))
         against = self.discriminator(made.detach()).mean() - self.discriminator(real).mean()
         self.log("d_loss", against, on_step=False, on_epoch=True)
         second.zero_grad()

@@ -143,3 +143,7 @@ class Together(torch.optim.Optimizer):
         for each in self.parts:
             if hasattr(each, name):
                 getattr(each, name)()
+
+
+class ByHand(Together):
+    """The optimizers that a module steps by hand, each for itself."""

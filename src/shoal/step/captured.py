@@ -87,6 +87,9 @@ def _shared(module: nn.Module) -> dict[str, str]:
 class CapturedStep:
     """The training or validation step of a LightningModule, as a step of the vectorised engine."""
 
+    also: type | None = None
+    """What stands before the module's class as well while it runs."""
+
     def __init__(
         self,
         module: pl.LightningModule,
@@ -138,6 +141,19 @@ class CapturedStep:
         """The tensors of the module that a step is given beside its trained parameters: buffers, frozen parameters."""
         frozen = {n: param.detach() for n, param in self.module.named_parameters() if not param.requires_grad}
         return frozen | dict(self.module.named_buffers())
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether it must give a loss back."""
+        return self.stage == "train"
+
+    def given(self, batch: Any) -> Any:
+        """What it is called with, for a batch."""
+        return batch
+
+    def beside(self) -> dict[str, Any]:
+        """What its module has while it runs, beside what all have."""
+        return {}
 
     @property
     def name(self) -> str:
@@ -203,9 +219,10 @@ class CapturedStep:
         cls: Any = type(self.module)
         caught: dict[str, tuple[Any, Entry]] = {}
         watched = {"_caught": caught, "_clock": clock, "_stage": self.stage, "_n_samples": n_samples(batch)}
+        watched |= self.beside()
         watched |= {"_agreed": lambda: self.agreed, "_written": set[str](), "_fills": self.fills, "_place": device}
         module.__dict__.update(watched)
-        standing = module.__class__ = catching(cls, self.hooked - self.fills.hooked)
+        standing = module.__class__ = catching(cls, self.hooked - self.fills.hooked, self.also)
         before = {*vars(standing)}
         try:
             yield caught
@@ -223,7 +240,7 @@ class CapturedStep:
 
     def _loss(self, output: Any, params: Tensors) -> Tensor:
         output = known(output.get("loss", output) if isinstance(output, Mapping) else output)
-        if self.stage == "val":
+        if not self.needs_loss:
             self.gives_loss = isinstance(output, Tensor) and output.numel() == 1
             # A mapping gives the same tensors whatever a step returns: zero stands for none.
             return output.reshape(()) if self.gives_loss else next(iter(params.values())).new_zeros(())

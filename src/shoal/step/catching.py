@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from shoal.step.clock import Clock
 from shoal.step.filled import Fills
 from shoal.step.logged import WEIGHT, Entry, NotLoggableError, Stage, arguments, entries, in_dictionary
-from shoal.step.standing import standing_before
+from shoal.step.standing import own_of, standing_before
 from shoal.step.step_trainer import StepTrainer
 from shoal.step.unfit import BY_ITSELF, OWN_NAME, CannotStackError
 
@@ -96,9 +96,12 @@ class _Catching:
 
 
 @cache
-def catching(cls: type[nn.Module], hooked: frozenset[str] = frozenset()) -> type[nn.Module]:
-    """The class that stands before `cls`; it follows what steps do with the attributes in `hooked`."""
-    found = standing_before(cls, _Catching, {})
+def catching(cls: type[nn.Module], hooked: frozenset[str] = frozenset(), also: type | None = None) -> type[nn.Module]:
+    """The class that stands before `cls`; it follows what steps do with the attributes in `hooked`.
+
+    What the class `also` has, it has as well.
+    """
+    found = standing_before(cls, _Catching, own_of(also) if also else {})
     for name in hooked:
         setattr(found, name, property(*_looking(found, name)))
     return found

@@ -36,6 +36,8 @@ class Clock:
         """What a trace makes of the time, while it is made."""
         self.drawn = False
         """Whether the step has drawn."""
+        self.within = 0
+        """Optimizer steps that it has taken by hand so far."""
         self._key: tuple[Tensor, ...] = ()
         self._fresh = False
 
@@ -67,7 +69,7 @@ class Clock:
     def step(self) -> Any:
         """Optimizer steps done."""
         self.read = True
-        return self._number(2)
+        return self._number(2) + self.within if self.within else self._number(2)
 
     def _number(self, place: int) -> Any:
         return self.now[place] if self.time_use is None else Timed(self.time_use, itemgetter(place))
@@ -122,8 +124,11 @@ class Clock:
         if numbers is None:
             yield
             return
-        with Drawing(numbers, fresh=self._fresh) as mode:
-            yield
-        # Not in a `finally`: of a step that fails numbers are left over, and its own error would be lost.
+        mode = Drawing(numbers, fresh=self._fresh)
+        try:
+            with mode:
+                yield
+        finally:
+            self.drawn |= mode.drawn
+        # Not in the `finally`: of a step that fails numbers are left over, and its own error would be lost.
         numbers.finish()
-        self.drawn |= mode.drawn

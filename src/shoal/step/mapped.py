@@ -54,7 +54,7 @@ class _Flat:
     """A mapped step as a function of tensors alone."""
 
     def __init__(self, mapped: Mapped, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
-        self._given = batch, clock.keys_of(trains=mapped.gradients, needed=mapped.draws)
+        self._given = batch, clock.keys_of(trains=bool(mapped.trains), needed=mapped.draws)
         self.inputs: list[Tensor] = [*params.values(), *buffers.values(), *leaves(*self._given)]
         if mapped.timed:
             self.inputs.append(no_times(self.inputs))
@@ -129,6 +129,8 @@ class Mapped:
     step: Step
     gradients: bool = True
     """Whether to take the gradient of the loss."""
+    trains: bool | None = None
+    """Whether it is a step of the training; as `gradients` unless it is said."""
     share: float = 1.0
     """Factor of the loss before its gradient is taken: one over the batches whose gradients are added up."""
     double: bool = False
@@ -163,10 +165,18 @@ class Mapped:
     _seen: set[int] = field(default_factory=set, repr=False)
     """The sequences of its operations that the guard has passed."""
 
+    def __post_init__(self) -> None:
+        self.trains = self.gradients if self.trains is None else self.trains
+
     @property
     def what(self) -> str:
         """What it is called."""
-        return "training step" if self.gradients else "validation step"
+        return "training step" if self.trains else "validation step"
+
+    def parts(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Iterator[tuple[Mapped, Any]]:
+        """What is mapped of the step, and the batch that it is given: of this one, all of it."""
+        del params, buffers, clock
+        yield self, batch
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Stepped:
         """The step of every run, from tensors that have the runs as their first dimension.
@@ -201,7 +211,7 @@ class Mapped:
         Raises:
             InexactError: as a call.
         """
-        keys = clock.keys_of(trains=self.gradients, needed=False) if type(clock) is Clock else ()
+        keys = clock.keys_of(trains=bool(self.trains), needed=False) if type(clock) is Clock else ()
         found: dict[Any, Trace] = {}
         result: list[tuple[Trace, list[Tensor]]] = []
         for batch in batches:
@@ -222,6 +232,17 @@ class Mapped:
         self._traces.clear()
         self._guarded.clear()
         self.refused = None
+
+    def time_use(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> TimeUse:
+        """What the step makes of the time now, taken for nothing else."""
+        self.timed = True
+        flat, time_use = _Flat(self, params, buffers, batch, clock), TimeUse(clock.now)
+        clock.time_use = time_use
+        try:
+            flat(*flat.inputs)
+        finally:
+            clock.time_use = time_use.given = None
+        return time_use
 
     def rehearse(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> None:
         """Have everything ready for a call like this.

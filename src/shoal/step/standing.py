@@ -13,5 +13,9 @@ def standing_before(cls: type[nn.Module], watching: type, more: Mapping[str, Any
 
     It is no base: an instance of a class whose first base is an ABC could not be given a class of two bases.
     """
-    own = {name: value for name, value in vars(watching).items() if not (name.startswith("__") and name.endswith("__"))}
-    return type(cls.__name__, (cls,), {"__module__": cls.__module__, **own, **more})
+    return type(cls.__name__, (cls,), {"__module__": cls.__module__, **own_of(watching), **more})
+
+
+def own_of(cls: type) -> dict[str, Any]:
+    """What a class has itself, but for what Python gives every class."""
+    return {name: value for name, value in vars(cls).items() if not (name.startswith("__") and name.endswith("__"))}

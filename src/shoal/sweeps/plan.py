@@ -22,9 +22,9 @@ from shoal.engines.vectorized.member import Member, unsupported
 from shoal.engines.vectorized.probing import failure_words
 from shoal.engines.vectorized.signature import Signature, difference, instead_of, signature, unstackable
 from shoal.engines.vectorized.size import Footprint
+from shoal.engines.vectorized.steps import training_step
 from shoal.record import Checkpoint, EarlyStopping, GradientNorm, LearningRate, Progress
 from shoal.record.loggers.run_logger import nowhere
-from shoal.step.captured import CapturedStep
 from shoal.step.unfit import sentence
 
 SMALLEST = 8
@@ -88,7 +88,7 @@ class Plan:
                 with nowhere() as logger:
                     member.trainer.loggers = [logger]
                     begun(member)
-                footprint = _footprint(job, module)
+                footprint = _footprint(member)
                 if own:
                     fitted(own, own.weights, accumulate=int(job.trainer.get("accumulate_grad_batches") or 1))
             except UnfitError as error:
@@ -151,10 +151,24 @@ def why_alone(job: Job, module: pl.LightningModule) -> str | None:
             )
     if why := _checked_before(job, module):
         return why
+    if not module.automatic_optimization and (why := _beside_by_hand(job)):
+        return why
     for kind in (lightning.EarlyStopping, WeightAveraging):
         if sum(isinstance(callback, kind) for callback in job.callbacks.values()) > 1:
             return sentence(f"it has several {kind.__name__} callbacks", "with one of them it stacks")
     return unstackable(module, job.optimizer)
+
+
+def _beside_by_hand(job: Job) -> str | None:
+    """What a stack does not follow of a run whose module optimizes by hand."""
+    limit = job.trainer.get("max_steps")
+    if limit not in (None, -1):
+        return sentence(
+            f"trainer.max_steps={limit} may end within a step that optimizes by hand", "trainer.max_epochs stacks"
+        )
+    if any(isinstance(each, WeightAveraging) for each in job.callbacks.values()):
+        return sentence("it averages the weights of a module that optimizes by hand", "without that callback it stacks")
+    return None
 
 
 def _checked_before(job: Job, module: pl.LightningModule) -> str | None:
@@ -208,10 +222,11 @@ def _signature(job: Job, module: pl.LightningModule, own: RunOptimizer | None) -
     }
 
 
-def _footprint(job: Job, module: pl.LightningModule) -> Footprint:
+def _footprint(member: Member) -> Footprint:
+    job = member.job
     train, val = job.sources()
     samples = sum(each.n_bytes for each in (train, *val))
-    step = CapturedStep(module, "train", double=job.double)
+    step = training_step(member, double=job.double)
     found = Footprint.of(step, train.first(), samples=samples)
     on_cpu = on_host(str(job.trainer.get("accelerator", "auto")))
     return found if on_cpu else replace(found, touched=0)  # the CPU's cache is no limit there

@@ -29,9 +29,11 @@ class ByObjects(Rule[None]):
     """Of each group."""
     asks: bool = False
     """Whether they ask for the loss again within a step."""
+    by_hand: tuple[int, ...] = ()
+    """How many groups each optimizer has that a module steps by hand: one may have stepped, and another not yet."""
 
     def init(self, params: Matrix) -> State:
-        state: State = {}
+        state: State = {name: torch.zeros(len(params), 1, dtype=torch.float64) for name in self._counts if self.by_hand}
         for place in range(len(self.kinds)):
             state |= {name: torch.zeros_like(params, dtype=self.kinds[place][name]) for name in self.matrices_of(place)}
             columns = self.columns_of(place).values()
@@ -50,6 +52,27 @@ class ByObjects(Rule[None]):
 
     def update(self, params: Matrix, grads: Matrix, state: State, settings: None, step: tuple[Column, ...]) -> None:
         raise NotImplementedError
+
+    @property
+    def _counts(self) -> list[str]:
+        """The columns of the steps of each optimizer that a module steps by hand."""
+        return [f"steps of {number}" for number in range(len(self.by_hand))]
+
+    def groups_of(self, optimizer: int) -> range:
+        """The places of the groups of an optimizer that is stepped by hand."""
+        first = sum(self.by_hand[:optimizer])
+        return range(first, first + self.by_hand[optimizer])
+
+    def steps_of(self, optimizer: int) -> str:
+        """The column with the steps that this optimizer has done."""
+        return self._counts[optimizer]
+
+    def has_begun(self, place: int, state: State, row: int, steps: int) -> bool:
+        """Whether the object of this row, which has done so many steps, has stepped the group in this place."""
+        if not self.by_hand:
+            return steps > 0
+        optimizer = next(number for number in range(len(self.by_hand)) if place in self.groups_of(number))
+        return bool(state[self.steps_of(optimizer)][row, 0])
 
     def matrices_of(self, place: int) -> list[str]:
         """Names of what a group keeps number by number, in the shape of its parameters."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,11 +42,12 @@ class Training:
         # Where the guard of the update lets these runs not train together, this raises InexactError.
         stack = self.stack
         self._views = stack.views()
-        self._grads = torch.zeros_like(stack.params)
+        self._grads = torch.zeros_like(stack.params) if stack.grads is None else stack.grads
         self._grad_views = stack.layout.views(self._grads)
         self.last: Tensor | None = None
         """The gradients by which the last step was taken; None before one, and where a rule takes others."""
         self._known: Known = {}  # of the steps' programs
+        self._known_columns: dict[frozenset[int], Tensor] = {}
         self._updating = self._solve if stack.rule.solves else self.update.of(stack, self._grads)
         self._objects = self._updating if isinstance(self._updating, Objects) else None
         if self._objects:
@@ -60,6 +60,13 @@ class Training:
             (guard.function(f"clipping of the gradient's {name}", by, self._grads, norms, limits), limits)
             for name, by, limits in stack.limits.clippings(self._grads)
         ]
+
+    def rehearse(self, batch: Any, clock: Clock) -> None:
+        """Have everything ready for a step like this that is not when this is made: nothing.
+
+        Raises:
+            InexactError: where the guard lets these runs not train together.
+        """
 
     def epoch(
         self,
@@ -172,7 +179,7 @@ class Training:
         )
         history.note(result, batch)
         # One sum for all runs; which of them it is, is only asked where there is one.
-        if not _all_finite(result.losses):
+        if not all_finite(result.losses):
             self._stop(result.losses.isfinite(), "loss", history)
         stack.take_buffers(result.buffers)
 
@@ -185,7 +192,7 @@ class Training:
 
     def _update(self, numbers: tuple[Column, ...], history: EpochHistory) -> None:
         norms = self._norms(self._grads)
-        if not _all_finite(norms):
+        if not all_finite(norms):
             # By the numbers themselves: of finite ones that are large the norm may overflow.
             self._stop(self._grads.isfinite().all(dim=1), "gradient", history)
         self._clipped(self._grads, norms, history)
@@ -193,28 +200,34 @@ class Training:
             self._objects.first = history.losses[-1]
         for row, active in enumerate(self.stack.active):
             self.stack.steps[row] += active
-        with self._left_as_they_are():
-            if all(self.stack.active):
-                self._updating(numbers)
-            elif any(self.stack.active):
-                self._step_of_some(numbers)
+        # They stay the same: a step that reaches others is refused.
+        with self._left_as_they_are(self.mapped.unreached or frozenset()):
+            self._updated(numbers)
         self.stack.average()
 
-    @cached_property
-    def _unreached(self) -> Tensor:
-        """The columns of what no gradient reaches. They stay the same: a step that reaches others is refused."""
-        return self.stack.layout.columns(self.mapped.unreached or ()).to(self.stack.device)
+    def _updated(self, numbers: tuple[Column, ...]) -> None:
+        if all(self.stack.active):
+            self._updating(numbers)
+        elif any(self.stack.active):
+            self._step_of_some(numbers)
+
+    def _columns_of(self, places: frozenset[int]) -> Tensor:
+        """The columns of parameters in these places."""
+        if places not in self._known_columns:
+            self._known_columns[places] = self.stack.layout.columns(places).to(self.stack.device)
+        return self._known_columns[places]
 
     @contextmanager
-    def _left_as_they_are(self) -> Iterator[None]:
+    def _left_as_they_are(self, unreached: frozenset[int]) -> Iterator[None]:
         """Leave parameters alone that no gradient reaches: torch's optimizers neither decay nor move them."""
-        stack, unreached = self.stack, self.mapped.unreached
+        stack = self.stack
+        # Where a module optimizes by hand, the step before may have left others.
+        if self._objects and (unreached or stack.grads is not None):
+            self._objects.leave(unreached)
         if not unreached or stack.rule.solves:
             yield
             return
-        if self._objects:
-            self._objects.leave(unreached)
-        columns = self._unreached
+        columns = self._columns_of(unreached)
         # A state of one column is a number of the run, not of its parameters.
         matrices = [stack.params, *(each for each in stack.state.values() if each.shape[1] > 1)]
         # Places in a tensor give copies, which the step in between does not reach.
@@ -287,7 +300,7 @@ class Training:
                 stack.diverged[row] = Divergence(stack.steps[row], what, max(norms, default=None))
 
 
-def _all_finite(values: Tensor) -> bool:
+def all_finite(values: Tensor) -> bool:
     """Whether the sum of all elements is finite: a sum that overflows counts as not finite, too."""
     return math.isfinite(float(values.sum()))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from shoal.engines.stack.closures import Losses, stepped
 from shoal.engines.stack.parameter_layout import Layout
 from shoal.engines.stack.run_optimizer import RunOptimizer
 from shoal.engines.stack.stack import Stack
+from shoal.optimizers import rate_of
 from shoal.optimizers.rule import Column
 from shoal.step.unfit import CannotStackError
 
@@ -50,6 +51,20 @@ class Objects:
             return
         for part in self._parts:
             part.step()
+
+    def update(self, number: int) -> None:
+        """A step of the optimizer of this number, which the module takes by hand, of every run."""
+        for part in self._parts:
+            part.update(number)
+        for own in self._owns:
+            own.used = rate_of(own.each[number])
+
+    def schedule(self, number: int) -> None:
+        """Let the scheduler of this number step, of every run."""
+        self.keep()
+        for own in self._owns:
+            own.schedule(number)
+        self._parts = self._recut()
 
     def stepped(self, batch: int) -> None:
         """Let the runs' schedulers follow the step that came after this batch."""
@@ -148,6 +163,10 @@ class _Part:
         """A step of these rows."""
         self.object.step()
 
+    def update(self, number: int) -> None:
+        """A step of one of the optimizers."""
+        self.object.parts[number].step()  # type: ignore[attr-defined]
+
     def set(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Go on under other settings."""
         for mine, new in zip(self.object.param_groups, groups, strict=True):
@@ -167,8 +186,8 @@ class _Whole(_Part):
         super().__init__(whole, first, end)
         self._seen = [self._matrices(place) for place in range(len(self.params))]
         # Before its first step an object has to find no state, by which it knows that it has to begin.
-        if self.stack.steps[first]:
-            for place, [param] in enumerate(self.params):
+        for place, [param] in enumerate(self.params):
+            if self.rule.has_begun(place, self.stack.state, first, self.stack.steps[first]):
                 numbers = self.rule.numbers_of(place, self.stack.state, first)
                 self.object.state[param] = {**self._seen[place], **numbers}
 
@@ -177,7 +196,7 @@ class _Whole(_Part):
 
     def leave(self, places: Collection[int]) -> None:
         # One that tells training from evaluating moves all its parameters when it is switched, outside of any step.
-        if places and hasattr(self.object, "eval"):
+        if places and self.own.switches:
             raise CannotStackError(
                 f"does not reach all parameters with its gradient, which {self.own.called} looks at",
                 "parameters that are not used can be left out of it",
@@ -191,7 +210,15 @@ class _Whole(_Part):
 
     def step(self) -> None:
         self.object.step()
-        for [param], seen in zip(self.params, self._seen, strict=True):
+        self._take_state(range(len(self.params)))
+
+    def update(self, number: int) -> None:
+        super().update(number)
+        self._take_state(self.rule.groups_of(number))
+        self.stack.state[self.rule.steps_of(number)][self.first : self.end] += 1
+
+    def _take_state(self, places: Iterable[int]) -> None:
+        for [param], seen in ((self.params[place], self._seen[place]) for place in places):
             state = self.object.state[param]
             for name, view in seen.items():
                 if state[name] is not view:
@@ -214,6 +241,7 @@ class _Apart(_Part):
     def __init__(self, whole: Objects, first: int, end: int) -> None:
         super().__init__(whole, first, end)
         flat = [param for group in self.params for param in group]
+        self._grads = [param.grad for param in flat]
         # Nothing is kept before the first step: the list is empty then.
         for param, state in zip(flat, self.stack.kept[first], strict=False):
             self.object.state[param] = dict(state)
@@ -226,13 +254,17 @@ class _Apart(_Part):
 
     def leave(self, places: Collection[int]) -> None:
         flat = [param for group in self.params for param in group]
-        for place in places:
+        for place, (param, grad) in enumerate(zip(flat, self._grads, strict=True)):
             # torch's optimizers pass over what has no gradient; of a zero they would decay it and move it on.
-            flat[place].grad = None
+            param.grad = None if place in places else grad
 
     def step(self) -> None:
         if self.stack.active[self.first]:
             self.object.step()
+
+    def update(self, number: int) -> None:
+        if self.stack.active[self.first]:
+            super().update(number)
 
     def keep(self) -> None:
         if self.stack.active[self.first]:

@@ -13,10 +13,13 @@ from torch import nn
 
 from shoal.errors import ConfigError, suggestion
 from shoal.optimizers import rate_of
+from shoal.optimizers.parts import ByHand
 from shoal.step.attributes import PLAIN
 from shoal.step.unfit import CannotStackError, sentence
 from shoal.step.unseen import Weightless
 
+BY_HAND = "by hand"
+"""The interval of a scheduler that steps when its module says so."""
 Group = dict[str, Any]
 """The settings of some of a run's parameters, as torch's optimizers have them."""
 
@@ -97,21 +100,72 @@ class RunOptimizer:
         self.epochs = 0
         self.used = self.lr
         """The learning rate of the last step."""
-        optimizer._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
-        self.begun = optimizer.state
+        for each in (optimizer, *self._parts):
+            each._opt_called = True  # type: ignore[attr-defined]  # the stack takes its steps
+        # Those that it is made of have it themselves.
+        self.begun = {key: each for one in (optimizer, *self._parts) for key, each in one.state.items()}
         """What the object keeps beside its parameters before any step."""
         # Settings that an object has beside its groups: two runs that differ in them cannot share one.
         self._fixed = repr([attributes(each) for each in (optimizer, *self._parts)])
 
     def hide_state(self) -> None:
         """Let the object have no state that anybody could take for the one that the stack keeps."""
-        self.optimizer.state = StateElsewhere()  # type: ignore[assignment]
+        for each in (self.optimizer, *self._parts):
+            each.state = StateElsewhere()  # type: ignore[assignment]
+
+    @property
+    def each(self) -> list[torch.optim.Optimizer]:
+        """The optimizers of the run, as its module has them: several where it steps them by hand."""
+        return self.optimizer.parts if isinstance(self.optimizer, ByHand) else [self.optimizer]
+
+    @property
+    def by_hand(self) -> tuple[int, ...]:
+        """How many groups each of the optimizers has that its module steps by hand; nothing where it does not."""
+        own = self.optimizer
+        return tuple(len(each.param_groups) for each in own.parts) if isinstance(own, ByHand) else ()
+
+    @property
+    def names_by_hand(self) -> list[list[str]]:
+        """Of the parameters of each of these optimizers, in their order."""
+        groups = iter(self.names)
+        return [[name for _ in range(n) for name in next(groups)] for n in self.by_hand]
+
+    def split(self, state: Mapping[Any, Any], groups: Sequence[Group]) -> list[dict[str, Any]]:
+        """The state dict of each optimizer of the module, of `state` and `groups` that number through all of them."""
+        found, first, rest = list[dict[str, Any]](), 0, list(groups)
+        for each in self.each:
+            own, rest = rest[: len(each.param_groups)], rest[len(each.param_groups) :]
+            end = first + sum(len(group["params"]) for group in own)
+            inner = {key: value for key, value in state.items() if not isinstance(key, int) or first <= key < end}
+            found.append(
+                {
+                    "state": {key - first if isinstance(key, int) else key: value for key, value in inner.items()},
+                    "param_groups": [{**group, "params": [i - first for i in group["params"]]} for group in own],
+                }
+            )
+            first = end
+        return found
+
+    @staticmethod
+    def joined(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The opposite of `split`."""
+        state, groups, first = dict[Any, Any](), list[Group](), 0
+        for each in states:
+            state |= {key + first if isinstance(key, int) else key: own for key, own in each["state"].items()}
+            groups += [{**group, "params": [i + first for i in group["params"]]} for group in each["param_groups"]]
+            first += sum(len(group["params"]) for group in each["param_groups"])
+        return {"state": state, "param_groups": groups}
 
     @property
     def called(self) -> str:
         """The name of its class; of a chain, the names of its parts."""
         own, *parts = (type(each).__name__ for each in (self.optimizer, *self._parts))
         return f"{own} of {' and '.join(parts)}" if parts else own
+
+    @property
+    def switches(self) -> bool:
+        """Whether it, or one that it is made of, tells training from evaluating."""
+        return any(hasattr(each, "eval") for each in self._parts or [self.optimizer])
 
     @property
     def weights(self) -> list[nn.Parameter]:
@@ -150,6 +204,10 @@ class RunOptimizer:
         for each in self.scheduled:
             if each.interval == "step" and (batch + 1) % each.frequency == 0:
                 self._step(each.scheduler)
+
+    def schedule(self, number: int) -> None:
+        """Have one of the schedulers step, as a module does by hand."""
+        self._step(self.scheduled[number].scheduler)
 
     def _step(self, scheduler: Any, *measured: float) -> None:
         """Have a scheduler step, whose functions may ask the module where it stands, and nothing else."""

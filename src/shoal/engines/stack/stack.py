@@ -66,6 +66,10 @@ class Stack:
     what it keeps beside none. Nothing before the first step."""
     averages: Averages | None = None
     """Those of the weights, where the runs are judged by them."""
+    grads: Matrix | None = None
+    """Gradients that may be added to those of the next batch, where modules optimize by hand."""
+    graded: frozenset[int] = frozenset()
+    """The places of the parameters that have such a gradient."""
 
     @classmethod
     def of(
@@ -111,6 +115,7 @@ class Stack:
             list(own),
             [[] for _ in own],
             Averages(averaging, params, buffers, frozen) if averaging else None,
+            torch.zeros_like(params) if own and own[0].by_hand else None,
         )
         return stack if runs >= rows else stack.select(range(runs), size=rows)
 
@@ -145,6 +150,8 @@ class Stack:
             # Copies, since a row may be selected more than once, and what objects keep is changed in place.
             [copy.deepcopy(self.kept[row]) for row in rows] if self.own else [],
             self.averages.select(index) if self.averages else None,
+            None if self.grads is None else self.grads[index],
+            self.graded,
         )
 
     def copy_rows(self, rows: Sequence[int], other: Stack, other_rows: Sequence[int]) -> None:
@@ -156,6 +163,8 @@ class Stack:
         for mine, theirs in ((self.state, other.state), (self.buffers, other.buffers)):
             for name, value in theirs.items():
                 mine[name][to] = value[of]
+        if self.grads is not None and other.grads is not None:
+            self.grads[to], self.graded = other.grads[of], other.graded
         for row, other_row in zip(rows, other_rows, strict=True):
             self.steps[row] = other.steps[other_row]
             if self.own:
@@ -181,6 +190,26 @@ class Stack:
             if value is not self.buffers[name]:
                 mask = active.view(-1, *[1] * (value.dim() - 1))
                 self.buffers[name] = torch.where(mask, value, self.buffers[name])
+
+    def drop_gradients(self) -> None:
+        """Let go of gradients that wait for the next batch."""
+        if self.grads is not None:
+            self.grads.zero_()
+            self.graded = frozenset()
+
+    def gradients(self, row: int) -> dict[str, Tensor]:
+        """Those of a run that wait for the next batch, by the names of the parameters: copies in main memory."""
+        if self.grads is None:
+            return {}
+        parts = enumerate(self.layout.parts(copied(self.grads[row])))
+        return {self.layout.names[place]: part for place, part in parts if place in self.graded}
+
+    def load_gradients(self, row: int, gradients: Mapping[str, Tensor]) -> None:
+        """Let a run have these."""
+        if self.grads is not None:
+            self.graded = frozenset(place for place, name in enumerate(self.layout.names) if name in gradients)
+            for name, part in zip(self.layout.names, self.layout.parts(self.grads[row]), strict=True):
+                part.copy_(gradients[name]) if name in gradients else part.zero_()
 
     def average(self) -> None:
         """Let the weights that a step has come to count in their averages."""
@@ -234,6 +263,7 @@ class Stack:
             "kept": pytree.tree_map_only(Tensor, copied, copy.deepcopy(self.kept)),
             "diverged": {row: [found.step, found.what, found.norm] for row, found in self.diverged.items()},
             **({"averages": self.averages.state_dict()} if self.averages else {}),
+            **({} if self.grads is None else {"grads": copied(self.grads), "graded": sorted(self.graded)}),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -248,6 +278,9 @@ class Stack:
         self.diverged = {int(row): Divergence(*found) for row, found in saved["diverged"].items()}
         if self.averages:
             self.averages.load_state_dict(saved["averages"])
+        if self.grads is not None:
+            self.grads.copy_(saved["grads"])
+            self.graded = frozenset(saved["graded"])
 
     def _own_state(self, row: int) -> dict[Any, Any]:
         """The state of the run's own object; none before its first step."""
@@ -257,6 +290,9 @@ class Stack:
             names = {name for place in range(len(own.names)) for name in self.rule.matrices_of(place)}
             parts = {name: self.layout.parts(copied(self.state[name][row])) for name in names}
             found = self.rule.of_params(parts, self.state, row, [len(each) for each in own.names])
+            groups = [place for place, each in enumerate(own.names) for _ in each]
+            begun = [self.rule.has_begun(place, self.state, row, self.steps[row]) for place in groups]
+            found = [each if has else {} for each, has in zip(found, begun, strict=True)]
         else:
             found = pytree.tree_map_only(Tensor, copied, copy.deepcopy(self.kept[row]))
         beside_none = found[len(own.places) :]
@@ -270,6 +306,11 @@ class Stack:
             self.kept[row] = self._taken([*given, common(state)])
             return
         groups = [place for place, names in enumerate(own.names) for _ in names]
+        for number in range(len(self.rule.by_hand)):
+            begun = any(
+                each and place in self.rule.groups_of(number) for place, each in zip(groups, given, strict=True)
+            )
+            self.state[self.rule.steps_of(number)][row, 0] = float(begun)
         # A state of one column is a number of the run: `columns_of` names it, below.
         parts = {name: self.layout.parts(each[row]) for name, each in self.state.items() if each.shape[1] > 1}
         for number, (place, values) in enumerate(zip(groups, given, strict=True)):

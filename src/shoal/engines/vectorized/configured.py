@@ -9,9 +9,10 @@ from pytorch_lightning.core import optimizer as lightning
 
 from shoal.engines.generators import module_in
 from shoal.engines.job import Job
-from shoal.engines.stack.run_optimizer import RunOptimizer, Scheduled, UnfitError
+from shoal.engines.stack.run_optimizer import BY_HAND, RunOptimizer, Scheduled, UnfitError
 from shoal.engines.vectorized.probing.failure_words import WITHOUT, one_line, place
 from shoal.optimizers import Own
+from shoal.optimizers.parts import ByHand
 from shoal.schedulers import Horizon, scheduled
 from shoal.step.unfit import CannotStackError
 
@@ -28,7 +29,12 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
             raise CannotStackError("makes no optimizer, so that nothing is trained", "a module that makes one stacks")
         # Lightning's own reading of all that configure_optimizers may give, so that nothing is read otherwise here.
         optimizers, schedulers, monitor = lightning._configure_optimizers(made)
-        configs = lightning._configure_schedulers_automatic_opt(schedulers, monitor)
+        by_hand = not module.automatic_optimization
+        if by_hand:
+            configs = lightning._configure_schedulers_manual_opt(schedulers)
+            optimizers = [ByHand(optimizers)]
+        else:
+            configs = lightning._configure_schedulers_automatic_opt(schedulers, monitor)
     except Exception as error:  # whatever a module does there; alone it may do it
         raise UnfitError(*_failed(error, module)) from error
     if len(optimizers) != 1:
@@ -38,6 +44,8 @@ def own_optimizer(job: Job, module: pl.LightningModule, horizon: Horizon) -> Run
     scheduled = [
         Scheduled(each.scheduler, each.interval, each.frequency, _watched(each), each.strict) for each in configs
     ]
+    for each in scheduled if by_hand else ():
+        each.interval, each.monitor = BY_HAND, None
     found = RunOptimizer(module, optimizers[0], scheduled)
     found.hide_state()
     found.asked = module_in(each.scheduler for each in scheduled)

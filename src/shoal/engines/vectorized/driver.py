@@ -23,7 +23,7 @@ from torch import Tensor
 from shoal.engines import launching
 from shoal.engines.position import Position, move
 from shoal.engines.stack.allocator import keep_memory
-from shoal.engines.stack.epoch import Training, evaluate
+from shoal.engines.stack.epoch import evaluate
 from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.engines.stack.rates import columns
 from shoal.engines.stack.stack import Stack
@@ -149,9 +149,7 @@ class StackModule(pl.LightningModule):
         step = running.step
         clock.set(running.epoch, first, step)
         lrs = columns(rates, len(running.stack), epoch=running.epoch, step=step, n_steps=n_steps)
-        training = Training(
-            running.stack, running.steps.train, running.steps.update, running.accumulate, problem=self._problem
-        )
+        training = running.steps.training(running.stack, running.accumulate, problem=self._problem)
         self._later["train"].look(running, lambda: [self._batches.one_of(first)], clock)
         stop = self.listener.is_asked_to_stop
         batches = self._batches.training(first, end)
@@ -170,7 +168,7 @@ class StackModule(pl.LightningModule):
         self._rates = [each.used for each in own] if own else lrs[-1][:, 0].tolist()
         if not self._cut_short:
             running.end_steps()
-        self._before = history.norms[-1].tolist()
+        self._before = history.norms[-1].tolist() if history.norms else []
         self._after = history.clipped_norms[-1].tolist() if history.clipped_norms else self._before
 
     def _problem(self, stack: Stack, batch: Any) -> FormulaProblem:
@@ -188,6 +186,7 @@ class StackModule(pl.LightningModule):
             return
         self._clock.set(self.running.epoch, 0, self.running.step)  # it is not the next epoch yet
         self.running.hooks.gradients.dropped()
+        self.running.stack.drop_gradients()
         self.running.call_hooks("on_validation_start", "on_validation_epoch_start")
         judged = partial(self._clock.in_turn, self._batches.judged)
         self._later["val"].look(self.running, lambda: chain.from_iterable(judged()), self._clock)
@@ -298,7 +297,7 @@ class StackModule(pl.LightningModule):
 
     def _norms(self, row: int, run: int) -> dict[str, float]:
         """Norms of the run's gradient at the epoch's last step; that after clipping where the run has a limit."""
-        if self._cut_short:
+        if self._cut_short or not self._before:
             return {}  # the epoch's last step was not taken
         clips = self.running.members[run].job.trainer.get("gradient_clip_val") is not None
         return {GRAD_NORM: self._before[row]} | ({GRAD_NORM_CLIPPED: self._after[row]} if clips else {})

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoal.engines.course import Course, take_over
 from shoal.engines.job import Job
+from shoal.engines.left_gradients import KEY
 from shoal.engines.length import may_end
 from shoal.engines.resumed import CallbackSettings
 from shoal.engines.stack.run_optimizer import RunOptimizer
@@ -31,9 +32,10 @@ def go_on_from(
     the job that the checkpoint was saved by, where it was another one; `over` says that it is the end of a training.
     """
     row, member, stack = running.rows.index(run), running.members[run], running.stack
-    optimizer = checkpoint["optimizer_states"][0]
+    optimizer = RunOptimizer.joined(checkpoint["optimizer_states"])
     # Where weights are averaged, Lightning's checkpoint has the average under `state_dict`: it is not what trains.
     stack.load_weights(row, checkpoint.get("current_model_state", checkpoint["state_dict"]))
+    stack.load_gradients(row, checkpoint.get(KEY, {}))
     _go_on_with_averages(checkpoint, stack, row)
     stack.load_optimizer_state(row, optimizer["state"], steps=checkpoint["global_step"])
     _go_on_with_rate(checkpoint, running, run, before)
@@ -66,7 +68,7 @@ def _go_on_with_averages(checkpoint: Mapping[str, Any], stack: Stack, row: int) 
 def _go_on_with_rate(checkpoint: Mapping[str, Any], running: Running, run: int, before: Job | None) -> None:
     """Let the learning rate follow the course that it was on, as far as the settings have not changed."""
     rate, job = running.rates[run], running.members[run].job
-    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    groups = RunOptimizer.joined(checkpoint["optimizer_states"])["param_groups"]
     course = None if before is None else Course.of(before, running.horizon_under(before.trainer))
     if isinstance(rate, RunOptimizer):
         rate.epochs = checkpoint["epoch"]

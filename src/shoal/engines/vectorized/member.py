@@ -147,7 +147,12 @@ class Member:
             UnfitError: where a stack cannot be stepped by that.
         """
         optimizer, scheduler = self.job.optimizer, self.job.scheduler
-        if optimizer.stacked() is None or (isinstance(scheduler, TorchScheduler) and beyond_rate(optimizer, scheduler)):
+        by_hand = not self.module.automatic_optimization
+        if (
+            by_hand
+            or optimizer.stacked() is None
+            or (isinstance(scheduler, TorchScheduler) and beyond_rate(optimizer, scheduler))
+        ):
             self.trainer.rate = own_optimizer(self.job, self.module, horizon)
             self.trainer.rate.trainer = self.trainer
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning
 import torch
 
+from shoal.engines.left_gradients import KEY
 from shoal.engines.position import Position
 from shoal.engines.stack.rates import Rate
 from shoal.engines.stack.run_optimizer import RunOptimizer
@@ -74,6 +75,10 @@ def checkpoint(member: Member, rate: Rate | RunOptimizer, stack: Stack, row: int
     step = stack.steps[row]
     params = [param for param in member.module.parameters() if param.requires_grad]
     groups, schedules = rate.torch_state(params, moment.epoch, step, moment.rate)
+    state = stack.optimizer_state(row)
+    optimizers = (
+        rate.split(state, groups) if isinstance(rate, RunOptimizer) else [{"state": state, "param_groups": groups}]
+    )
     stopping = member.early_stopping
     found: dict[str, Any] = {
         "epoch": moment.epoch,
@@ -82,9 +87,11 @@ def checkpoint(member: Member, rate: Rate | RunOptimizer, stack: Stack, row: int
         "state_dict": state_dict_of(member.module, stack.judged.weights(row)),
         "loops": {},
         "callbacks": {**({stopping.state_key: moment.early_stopping} if stopping else {}), **moment.callbacks},
-        "optimizer_states": [{"state": stack.optimizer_state(row), "param_groups": groups}],
+        "optimizer_states": optimizers,
         "lr_schedulers": schedules,
     }
+    if gradients := stack.gradients(row):
+        found[KEY] = gradients
     if stack.averages:
         found["current_model_state"] = state_dict_of(member.module, stack.weights(row))
         found["averaging_state"] = {"n_averaged": torch.tensor(stack.averages.taken[row])}

@@ -17,7 +17,7 @@ from shoal.engines.hook_names import not_called
 from shoal.engines.vectorized.probing.failure_words import place
 from shoal.optimizers import Optimizer
 from shoal.step.attributes import PLAIN
-from shoal.step.unfit import BY_ITSELF, sentence
+from shoal.step.unfit import sentence
 
 PER_RUN = frozenset(
     {"seed", "task", "optimizer", "scheduler", "training", "_parameters", "_buffers", "_modules"}
@@ -111,8 +111,6 @@ SETTING_UP = ("prepare_data", "setup", "configure_model")
 
 def unstackable(module: pl.LightningModule, optimizer: Optimizer) -> str | None:
     """Why a run can share a stack with no other, from what can be seen without a step; or None."""
-    if not module.automatic_optimization:
-        return sentence(f"{type(module).__name__} optimizes by hand (automatic_optimization = False)", BY_ITSELF)
     hook = not_called(module)
     if hook:
         where = f"{type(module).__name__} ({place(type(module), hook)})"

@@ -119,7 +119,7 @@ def _taken(step: CapturedStep, batch: Any) -> Any:
     params = {name: param for name, param in step.module.named_parameters() if param.requires_grad}
     step.hears = True  # it is the first step that is taken of a module at all
     with torch.enable_grad(), forgetting():
-        return step(params, step.held(), batch, Clock())
+        return step(params, step.held(), step.given(batch), Clock())
 
 
 def _cache() -> int:

@@ -6,13 +6,19 @@ from typing import Any
 
 from torch import nn
 
+from shoal.engines.stack.epoch import Training
+from shoal.engines.stack.run_optimizer import RunOptimizer
+from shoal.engines.stack.stack import Stack
+from shoal.engines.stack.training_by_hand import TrainingByHand
 from shoal.engines.stack.update import Update
 from shoal.engines.vectorized.member import Member
+from shoal.step.by_hand import ByHandStep
 from shoal.step.captured import CapturedStep
 from shoal.step.compiled.program import Heat
 from shoal.step.exact.guard import Guard
 from shoal.step.logged import Stage
 from shoal.step.mapped import Mapped
+from shoal.step.scripted import Scripted
 from shoal.tasks.precision import is_mixed
 
 
@@ -24,7 +30,7 @@ class Steps:
         job, keeps = template.job, bool(template.job.task.metric_names)
         precision = {"mixed": is_mixed(job.trainer), "double": job.double}
         self.captured: dict[Stage, CapturedStep] = {
-            "train": CapturedStep(template.module, "train", **precision),
+            "train": training_step(template, **precision),
             "val": CapturedStep(template.module, "val", keeps=keeps, **precision),
         }
         # What one of them leaves, the other must not look at.
@@ -35,9 +41,18 @@ class Steps:
         heat = Heat()
         self.guard = Guard()
         shared: dict[str, Any] = {"heat": heat, "guard": self.guard, "double": job.double}
-        self.train = Mapped(self.captured["train"], share=1 / accumulate, **shared)
+        own = self.captured["train"]
+        self.train: Mapped | Scripted = (
+            Scripted(own, **shared) if isinstance(own, ByHandStep) else Mapped(own, share=1 / accumulate, **shared)
+        )
         self.val = Mapped(self.captured["val"], gradients=False, **shared)
         self.update = Update(heat, self.guard)
+
+    def training(self, stack: Stack, accumulate: int = 1, **settings: Any) -> Training:
+        """What trains a stack by them."""
+        if isinstance(self.train, Scripted):
+            return TrainingByHand(stack, self.train, self.update)
+        return Training(stack, self.train, self.update, accumulate, **settings)
 
     @property
     def hooked(self) -> frozenset[str]:
@@ -64,3 +79,13 @@ class Steps:
         """Trace both anew: something that they follow has changed since."""
         for mapped in (self.train, self.val):
             mapped.forget()
+
+
+def training_step(member: Member, **precision: bool) -> CapturedStep:
+    """The training step of a run, whose optimizer is made where it optimizes by hand."""
+    own, module = member.trainer.rate, member.module
+    if module.automatic_optimization or not isinstance(own, RunOptimizer):
+        return CapturedStep(module, "train", **precision)
+    step = ByHandStep(module, "train", **precision)
+    step.names, step.n_schedulers = own.names_by_hand, len(own.scheduled)
+    return step

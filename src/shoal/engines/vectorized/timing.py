@@ -12,16 +12,18 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.length import n_batches, n_of
 from shoal.engines.stack.closures import asks
-from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.gathered import for_validation, side_by_side
 from shoal.engines.stack.steady import steady
 from shoal.engines.stack.stepping import begun_anew
 from shoal.engines.vectorized.probing.own_step import by_itself
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
+from shoal.step.by_hand import ByHandStep
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.logged import Stage
+from shoal.step.mapped import Mapped
+from shoal.step.scripted import Scripted
 from shoal.step.shortest import shortest
 from shoal.step.unfit import sentence
 
@@ -74,16 +76,20 @@ def _training(running: Running, batch: Any) -> Callable[[], object]:
     """A whole step of a copy of the stack; of one that solves for its update, the gradients alone."""
     stack, steps = running.stack.select(range(len(running.stack))), running.steps
     if stack.rule.solves:
-        return lambda: steps.train(stack.views(), stack.buffers, batch, _clock(running))
+        mapped = steps.train
+        assert isinstance(mapped, Mapped)
+        return lambda: mapped(stack.views(), stack.buffers, batch, _clock(running))
     # They take note of what their steps change.
     stack.own = [begun_anew(each) for each in stack.own]
-    training = Training(stack, steps.train, steps.update, running.accumulate)
+    training = steps.training(stack, running.accumulate)
     rates = torch.full((len(stack), 1), 1e-4, dtype=torch.float64)
     return lambda: training.epoch(iter([batch]), [rates], _clock(running), n_batches=1)
 
 
 def _trained_alone(running: Running, batch: Any) -> Callable[[], object]:
     """The same of the first run by itself, whose weights stay as they are."""
+    if isinstance(running.steps.train, Scripted):
+        return _by_hand_alone(running, batch)
     gradients = _by_itself(running, batch, "train")
     if running.stack.rule.solves:
         return gradients
@@ -97,6 +103,24 @@ def _trained_alone(running: Running, batch: Any) -> Callable[[], object]:
         optimizer.step()
 
     return step
+
+
+def _by_hand_alone(running: Running, batch: Any) -> Callable[[], object]:
+    """The same of one that optimizes by hand, whose optimizers step together."""
+    step, own, clock = _captured(running, batch, "train")
+    assert isinstance(step, ByHandStep)
+    step.takes = True
+    optimizer, weights = _optimizer(running)
+    named = dict(zip(running.stack.layout.names, weights, strict=True))
+
+    def taken() -> None:
+        with torch.enable_grad():
+            step(named, step.held(), step.given(own), clock)
+        for name, param in named.items():
+            param.grad = step.hand.grads.get(name)
+        optimizer.step()
+
+    return taken
 
 
 def _closure(running: Running, batch: Any, weights: Sequence[nn.Parameter]) -> Callable[[], Tensor]:

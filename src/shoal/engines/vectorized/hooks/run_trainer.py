@@ -147,7 +147,7 @@ class RunTrainer:
     def optimizers(self) -> list[Any]:
         """The optimizer of the run; where a rule steps it, one like it to be looked at."""
         if isinstance(self.rate, RunOptimizer):
-            return [self.rate.optimizer]
+            return self.rate.each
         assert self.rate is not None
         if self._shown is None:
             self._shown = self._job.optimizer.of(self.lightning_module)
@@ -161,7 +161,7 @@ class RunTrainer:
     def steppers(self) -> list[Any]:
         """Its own optimizer and schedulers, where it has some."""
         own = self.rate
-        return [own.optimizer, *(each.scheduler for each in own.scheduled)] if isinstance(own, RunOptimizer) else []
+        return [*own.each, *(each.scheduler for each in own.scheduled)] if isinstance(own, RunOptimizer) else []
 
     @property
     def lr_scheduler_configs(self) -> list[Any]:
@@ -228,8 +228,9 @@ class RunTrainer:
             raise CannotStackError(
                 "sets automatic_optimization, by which a stack's runs train together", "what __init__ sets stays so"
             )
-        own = self.rate.optimizer if isinstance(self.rate, RunOptimizer) else self._shown
-        if own is not None and not isinstance(own.state, StateElsewhere):
+        shown = [self._shown] if self._shown else []
+        own = self.rate.each if isinstance(self.rate, RunOptimizer) else shown
+        if any(not isinstance(each.state, StateElsewhere) for each in own):
             raise CannotStackError(
                 "gives its optimizer another state, which no step of a stack looks at",
                 "its param_groups may be looked at",

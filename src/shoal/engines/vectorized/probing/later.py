@@ -11,7 +11,9 @@ from shoal.engines.vectorized.probing.probe import still_alike
 from shoal.engines.vectorized.running import Running
 from shoal.step.clock import Clock
 from shoal.step.logged import Stage
+from shoal.step.mapped import Mapped
 from shoal.step.reach import Reach
+from shoal.step.scripted import Scripted
 from shoal.step.shared import Shared
 from shoal.step.unfit import CannotStackError
 
@@ -57,13 +59,15 @@ class Later:
             raise error
 
     def _compare(self, running: Running, run: int, batches: Iterable[Any], clock: Clock, changed: str) -> None:
-        row, stack, mapped = running.live[run], running.stack, running.steps.train
+        row, stack = running.live[run], running.stack
+        mapped: Mapped | Scripted = running.steps.train
         module = running.members[run].module
         if self.stage == "val":
             stack, mapped = stack.judged, running.steps.val
         module.load_state_dict(stack.weights(row), strict=False)
         for batch in batches:
-            if still_alike(stack, mapped, module, row, batch, clock) is None:
+            parts = mapped.parts(stack.views(), stack.buffers, batch, clock)
+            if all(still_alike(stack, each, module, row, given, clock) is None for each, given in parts):
                 continue
             error = CannotStackError(
                 f"looks at {changed}, which a hook changes", "as an attribute of its module it may change"

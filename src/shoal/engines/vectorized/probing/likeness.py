@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from shoal.engines.length import n_of
 from shoal.engines.stack.gathered import for_validation, side_by_side
@@ -72,12 +73,12 @@ def _unlike(running: Running) -> dict[int, str]:
         n = min(2, n_of(settings.get("limit_train_batches"), len(train)))
         for number, batch in enumerate(train.epoch(0, end=n, dtype=dtype)):
             rows, clock = some if number else None, Clock(0, number, number // running.accumulate, keys=running.keys)
-            found = probe(running.stack, running.steps.train, modules, batch, clock, rows=rows)
+            found = _probe(running, batch, clock, rows)
             if found:
                 return found
             # Where no step looks at the time, there is no later one that does something else.
             for later in _later(running, len(train)) if clock.read and number + 1 == n else ():
-                found = probe(running.stack, running.steps.train, modules, batch, later)
+                found = _probe(running, batch, later)
                 # Only some: what all of them meet there, as what a hook has not set yet, says nothing of a stack.
                 if 0 < len(found) < len(modules):
                     return found
@@ -91,7 +92,17 @@ def _unlike(running: Running) -> dict[int, str]:
         if left.scratch > of_training:
             running.steps.forget()
             (batch,), clock = train.epoch(0, end=1, dtype=dtype), Clock(keys=running.keys)
-            return probe(running.stack, running.steps.train, modules, batch, clock, rows=some)
+            return _probe(running, batch, clock, some)
+    return {}
+
+
+def _probe(running: Running, batch: Any, clock: Clock, rows: Sequence[int] | None = None) -> dict[int, str]:
+    """That of a training step, part by part."""
+    stack, modules = running.stack, [member.module for member in running.members]
+    for mapped, given in running.steps.train.parts(stack.views(), stack.buffers, batch, clock):
+        found = probe(stack, mapped, modules, given, clock, rows=rows)
+        if found:
+            return found
     return {}
 
 

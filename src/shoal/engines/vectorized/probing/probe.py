@@ -110,9 +110,9 @@ def outside(
     """
     assert isinstance(mapped.step, CapturedStep)
     own = pytree.tree_map(lambda leaf: leaf[0] if isinstance(leaf, Tensor) else leaf, batch)
-    switch(module, training=mapped.gradients)
+    switch(module, training=bool(mapped.trains))
     weights = [param for param in module.parameters() if param.requires_grad]
-    with as_before(module), _kept(weights), clock.alone(0, trains=mapped.gradients):
+    with as_before(module), _kept(weights), clock.alone(0, trains=bool(mapped.trains)):
         clock.enter(0)
         try:
             by_itself(mapped.step.like(module), own, clock, names)
@@ -178,9 +178,9 @@ class _Look:
         names = self.order if mapped.gradients else ()
         alone.left = trial or step.left
         # Before anything is noted: the mode of each part is one of its attributes.
-        switch(module, training=mapped.gradients)
+        switch(module, training=bool(mapped.trains))
         weights = [param for param in module.parameters() if param.requires_grad] if trial else []
-        with generators_restored(), clock.alone(row, trains=mapped.gradients):
+        with generators_restored(), clock.alone(row, trains=bool(mapped.trains)):
             try:
                 seed_global(0)
                 clock.enter(row)

@@ -8,7 +8,6 @@ from typing import Any
 
 from shoal.engines.batch_sources import Source
 from shoal.engines.length import n_of
-from shoal.engines.stack.epoch import Training
 from shoal.engines.stack.gathered import side_by_side
 from shoal.engines.stack.moving import HOST
 from shoal.engines.stack.stack import Stack
@@ -71,10 +70,12 @@ def _rehearse(running: Running, stack: Stack, filled: Sequence[int]) -> None:
     trainer, clock = members[0].job.trainer, Clock(running.epoch, 0, running.step, keys=keys)
     with steady(), generators_restored():
         # For what making it does: the update and the norms are compared then.
-        Training(stack, steps.train, steps.update)
+        training = steps.training(stack)
         for batch in _kinds([train for train, _ in batches], trainer.get("limit_train_batches"), stack):
-            outside(steps.train, batch, clock, members[0].module)
+            for mapped, given in steps.train.parts(stack.views(), stack.buffers, batch, clock):
+                outside(mapped, given, clock, members[0].module)
             steps.train.rehearse(stack.views(), stack.buffers, batch, clock)
+            training.rehearse(batch, clock)
         for runs in clock.in_turn([*zip(*(val for _, val in batches), strict=True)]):
             for batch in _kinds(runs, trainer.get("limit_val_batches"), stack):
                 outside(steps.val, batch, clock, members[0].module)
