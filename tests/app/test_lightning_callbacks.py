@@ -25,6 +25,8 @@ from spread import one_of
 pytestmark = [pytest.mark.usefixtures("undrawn"), pytest.mark.filterwarnings("ignore:.*flops_per_batch.*")]
 
 WORDS = ["task.n_samples=40", "task.batch_size=8", "model.hidden=[4]", "callbacks=quiet"]
+_PRUNING = "_target_:lightning.pytorch.callbacks.ModelPruning,pruning_fn:l1_unstructured"
+PRUNED = f"+callbacks.pruned={{{_PRUNING},amount:0.5,parameter_names:[weight]}}"
 BY_STEP = "trainer.log_every_n_steps=2"
 
 
@@ -84,6 +86,11 @@ REFUSED = {
     ("BaseFinetuning", "", ""): "does nothing by itself",
     ("Callback", "", ""): "does nothing by itself",
     ("Checkpoint", "", ""): "does nothing by itself",
+    (
+        "EMAWeightAveraging",
+        "",
+        PRUNED,
+    ): "averages weights in their order, which callbacks.pruned (ModelPruning) changes",
     ("DeviceStatsMonitor", "", ""): "logs values of single steps, of which there are no rows",
     (
         "ThroughputMonitor",

@@ -28,6 +28,7 @@ def folder(workdir: Path) -> Path:
     write_task("stopped", "Stopped", LOADERS, **settings)
     write_task("bare", "Bare", SAMPLES, optimizer="sgd", **settings)
     write_task("by_hand", "ByHand", LOADERS, **settings)
+    write_task("lazy", "Lazy", LOADERS, **settings)
     return workdir
 
 
@@ -46,7 +47,7 @@ OWN_GENERATOR = "wave task.datamodule.generator=true"
 RELOADED = f"{OWN_GENERATOR} task.datamodule._target_=own_modules.Thinned trainer.reload_dataloaders_every_n_epochs=2"
 
 
-@pytest.mark.parametrize("task", ["wave", "curve", "by_hand", "bare", OWN_GENERATOR, RELOADED])
+@pytest.mark.parametrize("task", ["wave", "curve", "by_hand", "bare", "lazy", OWN_GENERATOR, RELOADED])
 def test_a_module_resumed_is_the_uninterrupted_one_to_the_bit(task: str, folder: Path) -> None:
     whole = trained(*f"task={task}".split())
     part = trained(*f"task={task}".split(), "trainer.max_epochs=3")

@@ -98,6 +98,14 @@ class Wave(Regression):
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
 
 
+class Lazy(Wave):
+    """Sizes its first layer by the first batch."""
+
+    def __init__(self, hidden: int = 8, lr: float = 0.01, dropout: float = 0.1):
+        super().__init__(hidden, lr, dropout)
+        self.layers[0] = nn.LazyLinear(hidden)
+
+
 class Stopped(Wave):
     """Is asked to stop in the middle of its third epoch, once."""
 

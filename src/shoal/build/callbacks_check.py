@@ -73,8 +73,20 @@ def _without_backbone(job: Job) -> Iterator[Refusal]:
         yield "needs a LightningModule with an attribute backbone", "task.module names one, see docs/extending.md"
 
 
+def _moving_weights(job: Job) -> Iterator[Refusal]:
+    # A pruned weight becomes the last parameter of its layer: averages would be of others, or of other shapes.
+    for name, each in job.callbacks.items():
+        if isinstance(each, lightning.ModelPruning) and {"weight", "bias"} - {*each._parameter_names}:
+            problem = f"averages weights in their order, which callbacks.{name} (ModelPruning) changes"
+            yield (
+                problem,
+                f"prune biases too (parameter_names: [weight, bias]), or leave one of them out: ~callbacks.{name}",
+            )
+
+
 _FINDERS: tuple[tuple[type[pl.Callback] | tuple[type[pl.Callback], ...], Callable[[Job], Iterator[Refusal]]], ...] = (
     (_BY_STEP, _unlogged),
     (lightning.DeviceStatsMonitor, _unmeasured),
     (lightning.BackboneFinetuning, _without_backbone),
+    ((lightning.WeightAveraging, lightning.StochasticWeightAveraging), _moving_weights),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from shoal.engines.job import Job
 from shoal.engines.position import Position
@@ -23,8 +24,10 @@ def refuse_another(path: Path | None, state: Mapping[str, Any], module: nn.Modul
     if not isinstance(tensors, dict) or not all(isinstance(each, Tensor) for each in tensors.values()):
         raise UsageError(f"{path} is no checkpoint of a run")
     # Before load_state_dict is asked, whose error lists every parameter in which they differ.
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     there = {name: tuple(value.shape) for name, value in tensors.items()}
+    # A lazy layer, which has seen no batch, takes the shape of what is put into it.
+    lazy = {name for name, value in module.state_dict().items() if is_lazy(value)} & there.keys()
+    here = {name: there[name] if name in lazy else _shape(value) for name, value in module.state_dict().items()}
     differing = [name for name in here | there if here.get(name) != there.get(name)]
     if differing:
         name = differing[0]
@@ -32,6 +35,10 @@ def refuse_another(path: Path | None, state: Mapping[str, Any], module: nn.Modul
             f"{path} is of another model",
             hint=f"{name}: {there.get(name, 'not there')} there, {here.get(name, 'not there')} by config.yaml",
         )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return "of any shape" if is_lazy(value) else tuple(value.shape)
 
 
 def refuse_part_of_an_epoch(job: Job, path: Path | None, position: Position) -> None:
