@@ -242,6 +242,7 @@ def main() -> int:
     page, kept = (path and path.resolve() for path in (given.write, given.rows))
     done = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.exists() else {}
     torch.set_num_threads(1)
+    os.environ["DDE_BACKEND"] = "pytorch"  # deepxde would look for one, and write what it found into the home
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         install([piece for piece in chosen if _key(piece) not in done], Path(folder) / "packages")
