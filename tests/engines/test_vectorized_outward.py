@@ -40,6 +40,7 @@ from shoal.engines.vectorized.probing.likeness import unlike_alone
 from shoal.engines.vectorized.running import Running
 from shoal.seeding import generators_restored
 from shoal.step.outward import forgetting, nothing_left
+from shoal.step.reach import Reach
 from shoal.step.unfit import CannotStackError
 from styled import Style, job_of
 
@@ -210,6 +211,27 @@ def test_what_a_step_makes_once_and_keeps_is_no_change() -> None:
                 made.append(_table(n))
 
     assert [len(each) for each in made] == [4, 4, 6, 6]
+
+
+class Fixed(list[Any]):
+    """Refuses to be changed, as the names of an index of pandas."""
+
+    def _refused(self, *args: Any) -> None:
+        raise TypeError("cannot be changed")
+
+    clear = extend = _refused  # type: ignore[assignment]
+
+
+FIXED = Fixed(["a", 2])
+
+
+def test_what_refuses_to_be_changed_is_left_alone_when_all_is_put_back() -> None:
+    reach = Reach(Keeps(), keeps=True)
+
+    reach.put_back()
+
+    assert any("FIXED" in path for path in reach.held)
+    assert FIXED == ["a", 2]
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
+from itertools import chain
+from operator import is_
 from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
@@ -215,8 +217,20 @@ def _overwrite(value: Any, before: bytes) -> None:
 
 
 def _refill(container: Any, before: Any) -> None:
+    # What refuses to be changed, as the names of an index of pandas, has not been.
+    if _has_items(container, before):
+        return
     container.clear()
     (container.extend if isinstance(container, list | deque) else container.update)(before)
+
+
+def _has_items(container: Any, items: Any) -> bool:
+    """Whether a container has these very items, in this order."""
+    if isinstance(container, set):
+        return bool(container == items)
+    if isinstance(container, dict):
+        container, items = ([*chain.from_iterable(each.items())] for each in (container, items))
+    return len(container) == len(items) and all(map(is_, container, items))
 
 
 def _refill_cell(cell: CellType, before: list[tuple[str, Any]]) -> None:
