@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
 
@@ -42,6 +43,8 @@ class Accumulating(ByHand):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer | torch.optim.SGD)
+        assert isinstance(scheduler, torch.optim.lr_scheduler.StepLR)
         loss = mse_loss(self(batch[0]), batch[1]) / 3
         self.manual_backward(loss)
         if (batch_idx + 1) % 3 == 0:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -165,8 +167,12 @@ class Hand:
 class _Optimizer:
     """Stands for an optimizer in a step."""
 
-    def __init__(self, hand: Hand, number: int) -> None:
-        self._hand, self._number = hand, number
+    def __init__(self, hand: Hand, number: int, kind: type) -> None:
+        self._hand, self._number, self._kind = hand, number, kind
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return _wrapping(self._kind)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # as copy asks
@@ -193,11 +199,21 @@ class _Optimizer:
         self._hand.toggle(None)
 
 
+@cache
+def _wrapping(kind: Any) -> type:
+    """The class that Lightning's wrapper of such an optimizer has."""
+    return type(f"Lightning{kind.__name__}", (LightningOptimizer, kind), {})
+
+
 class _Scheduler:
     """Stands for a scheduler in a step."""
 
-    def __init__(self, hand: Hand, number: int) -> None:
-        self._hand, self._number = hand, number
+    def __init__(self, hand: Hand, number: int, kind: type) -> None:
+        self._hand, self._number, self._kind = hand, number, kind
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return self._kind
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -219,7 +235,7 @@ class _Optimizing:
     """Stands, with what `captured` has, before the class of a module whose step optimizes by hand."""
 
     _hand: Hand
-    _n_schedulers: int
+    _kinds: tuple[Sequence[type], Sequence[type]]
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         own: Any = type(self).__mro__[1]
@@ -236,11 +252,11 @@ class _Optimizing:
                 "asks for its optimizers past Lightning, which would not count their steps",
                 "those that self.optimizers() gives stack",
             )
-        found = [_Optimizer(self._hand, number) for number in range(len(self._hand.names))]
+        found = [_Optimizer(self._hand, number, kind) for number, kind in enumerate(self._kinds[0])]
         return found[0] if len(found) == 1 else found
 
     def lr_schedulers(self) -> Any:
-        found = [_Scheduler(self._hand, number) for number in range(self._n_schedulers)]
+        found = [_Scheduler(self._hand, number, kind) for number, kind in enumerate(self._kinds[1])]
         return found[0] if len(found) == 1 else found or None
 
     def manual_backward(self, loss: Any, *args: Any, **kwargs: Any) -> None:
@@ -259,8 +275,8 @@ class _Optimizing:
         self._hand.toggle(None)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for number in range(len(self._hand.names)):
-            _Optimizer(self._hand, number).zero_grad(set_to_none)
+        for number, kind in enumerate(self._kinds[0]):
+            _Optimizer(self._hand, number, kind).zero_grad(set_to_none)
 
     def clip_gradients(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
@@ -305,7 +321,8 @@ class ByHandStep(CapturedStep):
     needs_loss = False
     names: Sequence[Sequence[str]] = ()
     """Of the parameters of each optimizer."""
-    n_schedulers = 0
+    kinds: tuple[Sequence[type], Sequence[type]] = ((), ())
+    """The classes of the optimizers, and of the schedulers."""
     until: int | None = None
     """The number of the backward whose loss it gives; the whole step where none."""
     ends = False
@@ -321,7 +338,7 @@ class ByHandStep(CapturedStep):
         """The same step of another module."""
         found = super().like(module)
         assert isinstance(found, ByHandStep)
-        found.names, found.n_schedulers = self.names, self.n_schedulers
+        found.names, found.kinds = self.names, self.kinds
         found.until, found.ends = self.until, self.ends
         return found
 
@@ -341,7 +358,7 @@ class ByHandStep(CapturedStep):
 
     def beside(self) -> dict[str, Any]:
         """What its module has while it runs."""
-        return {"_hand": self.hand, "_n_schedulers": self.n_schedulers}
+        return {"_hand": self.hand, "_kinds": self.kinds}
 
     def __call__(self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock) -> Outcome:
         batch, older = batch

@@ -87,5 +87,6 @@ def training_step(member: Member, **precision: bool) -> CapturedStep:
     if module.automatic_optimization or not isinstance(own, RunOptimizer):
         return CapturedStep(module, "train", **precision)
     step = ByHandStep(module, "train", **precision)
-    step.names, step.n_schedulers = own.names_by_hand, len(own.scheduled)
+    step.names = own.names_by_hand
+    step.kinds = [type(each) for each in own.each], [type(each.scheduler) for each in own.scheduled]
     return step
