@@ -33,7 +33,7 @@ from shoal.step.step_trainer import switch
 from shoal.step.stepped import Outcome, Tensors
 from shoal.step.taken import Taken, as_tensor
 from shoal.step.timed import Timed
-from shoal.step.transferred import forms_of, n_samples, transferred
+from shoal.step.transferred import forms_of, n_samples, own_hooks, transferred
 from shoal.step.unfit import AS_BUFFER, OWN_NAME, SET_ANEW, CannotStackError
 from shoal.step.unseen import unseen
 from shoal.tasks.precision import new_tensors
@@ -42,9 +42,10 @@ from shoal.tasks.precision import new_tensors
 class _Calling(nn.Module):
     """A module whose forward is a step of the LightningModule in it."""
 
-    def __init__(self, module: pl.LightningModule, stage: Stage) -> None:
+    def __init__(self, module: pl.LightningModule, stage: Stage, hooks: Sequence[str]) -> None:
         super().__init__()
         self.module = module
+        self.hooks = hooks
         self.step = "training_step" if stage == "train" else "validation_step"
         # Asked as Lightning asks: a second argument of any name is given the number.
         self._numbered = is_param_in_hook_signature(getattr(module, self.step), "batch_idx", min_args=2)
@@ -58,7 +59,7 @@ class _Calling(nn.Module):
             CannotStackError: where it puts others in the places of parameters that are `trained`.
         """
         before = [operator.attrgetter(name)(self.module) for name in trained]
-        batch = transferred(self.module, as_given(batch), loader or 0)
+        batch = transferred(self.module, self.hooks, as_given(batch), loader or 0)
         given = [batch, *([number] if self._numbered else []), *([] if loader is None else [loader])]
         output = getattr(self.module, self.step)(*given)
         for name, param in zip(trained, before, strict=True):
@@ -98,10 +99,12 @@ class CapturedStep:
         keeps: bool = False,
         mixed: bool = False,
         double: bool = False,
+        hooks: Sequence[str] | None = None,
     ) -> None:
         """`keeps` says to keep what the step returns: a tensor of outputs; `mixed` to use bfloat16 where torch can.
 
-        `double` says that tensors which the step makes are float64 unless it says otherwise, as in Lightning.
+        `double` says that tensors which the step makes are float64 unless it says otherwise, as in Lightning. A batch
+        goes through these `hooks`: those of the module itself, unless given.
         """
         self.module = module
         self.stage: Stage = stage
@@ -125,13 +128,20 @@ class CapturedStep:
         self.left = Left()
         """What is known of what steps leave on the module."""
         self.batches = OwnBatch()
-        self._calling = _Calling(module, stage)
+        # Asked now: setting up a DataModule within a mapping would have it draw there.
+        self._calling = _Calling(module, stage, own_hooks(module) if hooks is None else hooks)
         self._shared = _shared(self._calling)
         self._held_twice = HeldTwice(self._calling)
 
     def like(self, module: pl.LightningModule) -> CapturedStep:
         """The same step of another module."""
-        found = type(self)(module, self.stage, keeps=self.keeps, mixed=self.mixed, double=self.double)
+        how: dict[str, Any] = {
+            "keeps": self.keeps,
+            "mixed": self.mixed,
+            "double": self.double,
+            "hooks": self._calling.hooks,
+        }
+        found = type(self)(module, self.stage, **how)
         found.fills.items = list(self.fills.items)  # which are known by their numbers
         found.left, found.batches = self.left, self.batches
         found.hears = True  # what steps of one module call, those of the others do

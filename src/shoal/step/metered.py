@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,9 +27,16 @@ class MeteredStep(CapturedStep):
     """The step of a module of anybody's: what it logs is kept as it was asked for, to be asked of Lightning again."""
 
     def __init__(
-        self, module: Any, stage: Stage, *, keeps: bool = False, mixed: bool = False, double: bool = False
+        self,
+        module: Any,
+        stage: Stage,
+        *,
+        keeps: bool = False,
+        mixed: bool = False,
+        double: bool = False,
+        hooks: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(module, stage, keeps=keeps, mixed=mixed, double=double)
+        super().__init__(module, stage, keeps=keeps, mixed=mixed, double=double, hooks=hooks)
         self.left.visible = True
         self.calls: dict[str, dict[str, Any]] = {}
         """The arguments of each `self.log`, by name; known after the first call."""

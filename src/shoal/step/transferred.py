@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,17 +15,21 @@ from shoal.step.unfit import CannotStackError
 _HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def transferred(module: pl.LightningModule, batch: Any, loader: int) -> Any:
-    """The batch as the hooks of the module leave it.
+def own_hooks(module: pl.LightningModule) -> tuple[str, ...]:
+    """Those that the module has and its DataModule has not, which is made for this question."""
+    return tuple(name for name in _HOOKS if is_overridden(name, module) and not _has_its_own(module, name))
+
+
+def transferred(module: pl.LightningModule, hooks: Iterable[str], batch: Any, loader: int) -> Any:
+    """The batch as these hooks of the module leave it.
 
     Raises:
         CannotStackError: where it has another number of samples then: a stack has counted them before.
     """
     found = batch
-    for name in _HOOKS:
-        if is_overridden(name, module) and not _has_its_own(module, name):
-            device = [module.device] if name == "transfer_batch_to_device" else []
-            found = getattr(module, name)(found, *device, loader)
+    for name in hooks:
+        device = [module.device] if name == "transfer_batch_to_device" else []
+        found = getattr(module, name)(found, *device, loader)
     if found is not batch and n_samples(found) != n_samples(batch):
         raise CannotStackError(
             "has a hook that gives a batch of another number of samples", "a data set or a step can leave some out"

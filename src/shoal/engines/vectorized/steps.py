@@ -28,7 +28,7 @@ class Steps:
     def __init__(self, template: Member, *, accumulate: int) -> None:
         """The gradients of `accumulate` batches are added up."""
         job, keeps = template.job, bool(template.job.task.metric_names)
-        precision = {"mixed": is_mixed(job.trainer), "double": job.double}
+        precision: dict[str, Any] = {"mixed": is_mixed(job.trainer), "double": job.double}
         self.captured: dict[Stage, CapturedStep] = {
             "train": training_step(template, **precision),
             "val": CapturedStep(template.module, "val", keeps=keeps, **precision),
@@ -81,7 +81,7 @@ class Steps:
             mapped.forget()
 
 
-def training_step(member: Member, **precision: bool) -> CapturedStep:
+def training_step(member: Member, **precision: Any) -> CapturedStep:
     """The training step of a run, whose optimizer is made where it optimizes by hand."""
     own, module = member.trainer.rate, member.module
     if module.automatic_optimization or not isinstance(own, RunOptimizer):
