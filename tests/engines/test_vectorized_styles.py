@@ -44,6 +44,7 @@ ALIKE = (
         (styled.Style, line_samples.ByEpoch),
         (styled.Style, line_samples.Noisy),
         (styled.Transfers, line_samples.Line),
+        (styled.Mixes, line_samples.Drawn),
     ],
 )
 def test_a_stack_of_such_modules_gives_what_each_of_them_gives_alone(module: Any, data: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 
 class Scaled(Dataset[Any]):
@@ -48,6 +48,14 @@ class ByEpoch(Line):
     def collated(self, samples: Any) -> Any:
         x, y = super().collated(samples)
         return x, y * (1 + self.trainer.current_epoch)
+
+
+class Drawn(Line):
+    """Draws its samples as it is set up."""
+
+    def setup(self, stage: str) -> None:
+        x = torch.rand(30, 1, generator=torch.Generator().manual_seed(0))
+        self.samples = TensorDataset(x, x.square() + 0.1 * torch.randn(30, 1, generator=torch.Generator()))
 
 
 class Noisy(Line):

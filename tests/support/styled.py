@@ -202,6 +202,28 @@ class Judges(Style):
         return super().training_step(batch, batch_idx)
 
 
+class Mixes(Style):
+    """Mixes samples on their way, of a DataModule that draws them as it is set up."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = batch
+        return (x + x.flip(0)) / 2, y
+
+
+class Distills(Style):
+    """Learns from another network, which it asks in inference mode, and from a curvature of its own."""
+
+    def made(self) -> None:
+        self.teacher = nn.Sequential(nn.Flatten(), nn.Linear(1, 1)).requires_grad_(False)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, _ = batch
+        with torch.inference_mode():
+            taught = self.teacher(x)
+        curved = torch.func.vmap(torch.func.hessian(lambda each: self(each).sum()))(x)
+        return super().training_step(batch, batch_idx) + (self(x) - taught).square().mean() + curved.square().mean()
+
+
 class BringsCallbacks(Style):
     """Has callbacks of its own."""
 

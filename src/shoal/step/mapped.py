@@ -32,7 +32,7 @@ from shoal.step.exact.resized import CannotResizeError, Resized
 from shoal.step.exact.subject import Mending, OfFunction, OfProgram
 from shoal.step.fixed import Fixed
 from shoal.step.passes import simplified
-from shoal.step.per_run import PerRun
+from shoal.step.per_run import PerRun, no_inference
 from shoal.step.presumed import Presumed
 from shoal.step.recomputed import not_recomputed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
@@ -278,6 +278,7 @@ class Mapped:
                 presumed if self.presumes else nullcontext(),
                 fixed,
                 unvalidated(),
+                no_inference(),
                 not_recomputed(),
                 follows,
             ):

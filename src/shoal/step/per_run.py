@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
@@ -167,6 +168,30 @@ def put_data(tensor: Tensor, value: Tensor) -> None:
         tensor.detach().copy_(value.detach())
     else:
         tensor.data = value
+
+
+@contextmanager
+def no_inference() -> Iterator[None]:
+    """Have `torch.inference_mode()` be `torch.no_grad()`: of its tensors a mapping can make no others."""
+    before = torch._C._InferenceMode
+    torch._C._InferenceMode = _WithoutGradient  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        torch._C._InferenceMode = before  # type: ignore[misc]
+
+
+class _WithoutGradient:
+    """Stands where inference mode does."""
+
+    def __init__(self, mode: bool) -> None:
+        self._context = torch.no_grad() if mode else torch.enable_grad()
+
+    def __enter__(self) -> None:
+        self._context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
 
 
 def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -79,6 +79,11 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._known[given].node
         names = [name for name, each in self.constants.items() if each is given]
         name = names[0] if names else f"_tensor_constant{len(self.constants)}"
+        if given._is_zerotensor():
+            # Forward derivatives begin with zeros that have no memory, which no copy of the graph could have.
+            self.constants[name] = torch.zeros_like(given, memory_format=torch.contiguous_format).clone()
+            self.know(given, self.graph.get_attr(name))
+            return self._known[given].node
         self.constants[name] = given
         node = self.graph.get_attr(name)
         describe(node, given)
