@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +88,44 @@ class Members(Network):
     def of(self, x: Tensor, y: Tensor) -> Tensor:
         found = self.net(x)
         return self.loss(found, y[:, None].expand_as(found))
+
+
+class Pairs(Network):
+    """An encoder of two views of each sample, whose codes a loss compares."""
+
+    def of(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.loss(self.net(x), self.net(y))
+
+
+class Momentum(Pairs):
+    """An encoder that learns from an average of itself, as lightly writes it to its weights in each step."""
+
+    def __init__(self, net: nn.Module, loss: Loss, lr: float = 1e-3) -> None:
+        super().__init__(net, loss, lr)
+        self.average = copy.deepcopy(net).requires_grad_(False)
+        self.head = nn.Linear(4, 4)
+
+    def of(self, x: Tensor, y: Tensor) -> Tensor:
+        from lightly.models.utils import update_momentum
+
+        update_momentum(self.net, self.average, m=0.9)
+        return self.loss(self.head(self.net(x)), self.average(y))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([*self.net.parameters(), *self.head.parameters()], lr=self.lr)
+
+
+class Points(nn.Module):
+    """A graph network of points in space: of each the first three numbers are its place."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What it makes of the features, summed over the points."""
+        found: Tensor = self.layer(x[..., 3:], x[..., :3])[0].sum(1)
+        return found
 
 
 class Flow(nn.Module):
