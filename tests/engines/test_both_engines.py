@@ -239,7 +239,7 @@ def test_an_argument_of_the_trainer_without_a_case_has_one_value_in_a_stack(work
     assert ALONE.keys() == {name for name, values in TRAINER.items() if not values}
     for name in ALONE.keys() - {"limit_predict_batches"}:
         why = unsupported({**asked, name: ALONE[name]}) or ""
-        assert why.startswith(f"a stack cannot follow trainer.{name}={shown(ALONE[name])}: of trainer.{name}")
+        assert why.startswith(f"a stack cannot follow trainer.{name}={shown(ALONE[name])}: with trainer.{name}=")
     with pytest.raises(ConfigError, match="has no effect"):
         composed_job([*WORDS, LENGTH, "trainer.limit_predict_batches=1"])
 

@@ -170,9 +170,9 @@ def unsupported(trainer: Mapping[str, Any]) -> str | None:
     """Why a stack cannot follow the settings of a Trainer, for the first that it cannot; or None."""
     for name, allowed in _EXPECTED.items():
         if name in trainer and not any(_same(trainer[name], each) for each in allowed):
-            known = [shown(each) for each in allowed if each is not None][:3] or ["null"]
+            known = [*dict.fromkeys(shown(each) for each in allowed if each is not None)][:3] or ["null"]
             given = f"trainer.{name}={shown(trainer[name])}"
-            return sentence(f"a stack cannot follow {given}", f"of trainer.{name} it can {' and '.join(known)}")
+            return sentence(f"a stack cannot follow {given}", f"with trainer.{name}={' or '.join(known)} it stacks")
     return None
 
 
