@@ -10,31 +10,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.func import grad, vmap
 from torch.utils import _pytree as pytree
 
-from shoal.step import own_derivatives, tape
 from shoal.step.blind import WholeVectors
 from shoal.step.clock import Clock
 from shoal.step.compiled.program import Heat, Program, of_graph
-from shoal.step.drawn.replacing import unvalidated
 from shoal.step.exact.calls import Observed, Place
 from shoal.step.exact.grouped import Grouped
 from shoal.step.exact.guard import Guard
 from shoal.step.exact.resized import CannotResizeError, Resized
 from shoal.step.exact.subject import Mending, OfFunction, OfProgram
-from shoal.step.fixed import Fixed
+from shoal.step.over_runs import OverRuns
 from shoal.step.passes import simplified
-from shoal.step.per_run import PerRun, no_inference
-from shoal.step.presumed import Presumed
-from shoal.step.recomputed import not_recomputed
 from shoal.step.stepped import Names, Step, Stepped, Tensors, leaves
 from shoal.step.timed import TimeUse
 from shoal.step.trace import Refused, Trace, Traces, attempt, no_times
@@ -42,12 +34,6 @@ from shoal.step.unfit import CannotStackError
 from shoal.tasks.precision import new_tensors
 
 log = logging.getLogger(__name__)
-Own = tuple[Tensor, ...]
-"""A tensor with a row for each run, where there is one."""
-
-
-_WRITTEN = ("vmap: inplace arithmetic", "doesn't match the broadcast shape", "has more elements than `self`")
-"""In what functorch says where a step writes what each run has of its own to a tensor that all runs share."""
 
 
 class _Flat:
@@ -76,23 +62,8 @@ class _Flat:
         assert self._names is not None
         return self._names
 
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        try:
-            return self._stepped(inputs)
-        # functorch raises nothing more special: only the words tell.
-        except RuntimeError as error:
-            # Not at once for every step: tensors of each run's own cost memory, and a kernel each.
-            if not self._mapped.fresh and any(words in str(error) for words in _WRITTEN):
-                self._mapped.fresh = True
-            elif not self._mapped.differentiates and any(words in str(error) for words in tape.NEEDED):
-                self._mapped.differentiates = True
-            elif not self._mapped.by_hand and any(words in str(error) for words in own_derivatives.NEEDED):
-                self._mapped.by_hand = True
-            else:
-                raise
-            return self(*inputs)
-
-    def _stepped(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, *given: Tensor) -> list[Tensor]:
+        inputs: Sequence[Tensor] = given
         times: tuple[Tensor, ...] = ()
         if self._mapped.timed:
             *inputs, last = inputs
@@ -101,16 +72,11 @@ class _Flat:
         rest = inputs[len(params) :]
         buffers = dict(zip(self._buffers, rest, strict=False))
         batch, keys = pytree.tree_unflatten(rest[len(buffers) :], pytree.tree_structure(self._given))
-        found = self._mapped.plain(params, buffers, batch, self.clock, keys, times)
+        found = self._mapped.over_runs(params, buffers, batch, self.clock, keys, times)
         held = [] if found.presumed is None else [found.presumed]
         names = list(found.logged), list(found.buffers)
         self._names = Names(*names, len(found.outputs), found.unreached, presumes=bool(held))
         return [found.losses, *found.logged.values(), *found.buffers.values(), *held, *found.outputs, *found.grads]
-
-
-def _note(reached: set[int], place: int, grad: Tensor) -> None:
-    """Called with the gradient of a parameter that it reaches."""
-    reached.add(place)
 
 
 def _quick(program: Program, inputs: Sequence[Tensor]) -> Resized | None:
@@ -143,12 +109,6 @@ class Mapped:
     """Whether to try the trace."""
     refused: str | None = None
     """Why the step was not traced, once that is known."""
-    fresh: bool = False
-    """Whether the step writes to tensors that it makes, which are each run's own then."""
-    differentiates: bool = False
-    """Whether the step asks autograd for derivatives."""
-    by_hand: bool = False
-    """Whether the step has functions with a derivative written by hand."""
     unreached: frozenset[int] | None = None
     """The places of the parameters that its gradient does not reach, once that is known."""
     presumes: bool = True
@@ -167,6 +127,7 @@ class Mapped:
 
     def __post_init__(self) -> None:
         self.trains = self.gradients if self.trains is None else self.trains
+        self.over_runs = OverRuns(self.step, self.gradients, self.share, self.presumes)
 
     @property
     def what(self) -> str:
@@ -254,63 +215,6 @@ class Mapped:
         with new_tensors(double=self.double):
             if self._ready(flat) is None:
                 self._untraced(flat)
-
-    def plain(
-        self, params: Tensors, buffers: Tensors, batch: Any, clock: Clock, keys: Own = (), times: Own = ()
-    ) -> Stepped:
-        """The same by `vmap` each time; `keys` are of what the runs draw, `times` what a trace makes of the time."""
-        reached: set[int] = set()
-
-        def alone(
-            params: Tensors, buffers: Tensors, batch: Any, key: Own, times: Own
-        ) -> tuple[Tensor, tuple[Tensor, Any, Any, Any, tuple[Tensor, ...]]]:
-            for place, param in enumerate(params.values() if self.gradients else ()):
-                # `grad` gives zeros where it does not reach; a hook alone tells those from a gradient that is zero.
-                param.register_hook(partial(_note, reached, place))  # type: ignore[no-untyped-call]
-            presumed = Presumed()
-            # Without a trace too where tensors are made each run's own: their values could not be asked for.
-            fixed = Fixed() if clock.time_use or self.fresh else nullcontext()
-            if clock.time_use:
-                clock.time_use.given = times[0] if times else None
-            follows = tape.Tape() if self.differentiates else nullcontext()
-            with (
-                PerRun(),
-                presumed if self.presumes else nullcontext(),
-                fixed,
-                unvalidated(),
-                no_inference(),
-                not_recomputed(),
-                follows,
-            ):
-                with clock.of_run(*key, fresh=self.fresh):
-                    loss, logged, new, outputs = self.step(params, buffers, batch, clock)
-                held = presumed.held
-            return loss * self.share if self.share != 1 else loss, (loss.detach(), logged, new, outputs, held)
-
-        given = params, buffers, batch, keys, times
-        if self.gradients:
-            with self._by_hand():
-                grads, (losses, logged, new, outputs, held) = vmap(grad(alone, has_aux=True))(*given)
-            taken, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
-        else:
-            taken, unreached = [], frozenset()
-            with torch.no_grad(), self._by_hand():
-                _, (losses, logged, new, outputs, held) = vmap(alone)(*given)
-        return Stepped(losses, logged, new, list(outputs), taken, unreached, *held)
-
-    @contextmanager
-    def _by_hand(self) -> Iterator[None]:
-        """Lets functions with a derivative written by hand be."""
-        if not self.by_hand:
-            yield
-            return
-        if self.differentiates:
-            raise CannotStackError(
-                "has autograd differentiate within the step, and has an autograd.Function as well",
-                "one of the two stacks, or an expression of torch's functions for that Function",
-            )
-        with own_derivatives.own_derivatives():
-            yield
 
     def _ready(self, flat: _Flat) -> Trace | None:
         """The trace to run; None where the step is mapped anew each time."""
