@@ -131,6 +131,20 @@ def test_a_step_that_ends_the_program_fails_its_run_and_is_named(
     assert json.loads(info.read_text())["status"] == "failed"
 
 
+def test_a_method_that_looks_like_a_hook_and_is_none_is_told_once(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task("mine", "Misspelt", SAMPLES, optimizer="adam")
+
+    for words in (["seed=0,1", "-m", "sweep.processes=0"], []):
+        assert run(["train", *words, "task=mine", "trainer.max_epochs=1"]) == 0
+
+    said = capsys.readouterr().err
+    hook = "did you mean on_train_epoch_end?"
+    assert said.count("is no hook") == 1
+    assert f"Misspelt.on_train_epoch_ends is no hook of Lightning's, and is not called by it: {hook}" in said
+
+
 def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 

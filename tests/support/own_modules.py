@@ -266,6 +266,16 @@ class Exits(Plain):
         sys.exit("enough")
 
 
+class Misspelt(Plain):
+    """Has methods that nobody calls."""
+
+    def on_train_epoch_ends(self) -> None:
+        """Is meant for a hook."""
+
+    def on_anything_else(self) -> None:
+        """Is not."""
+
+
 class Introduced(Plain):
     """Writes to its logger before the first step."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal.app.misspelt_hooks import tell_of_misspelt
 from shoal.build.checked_job import job, settings
 from shoal.build.constructors import build, target
 from shoal.build.expectations import Expectation, compare, expectations
@@ -83,6 +84,7 @@ def work(config: Mapping[str, Any]) -> Work:
     if node is None:
         built = job(config)
         _ = built.data  # what is wrong with it is told before anything is written
+        tell_of_misspelt(built)
         return TrainingWork(built)
     # For its complaints alone: no job is built here that would have them.
     settings(config)

@@ -80,7 +80,7 @@ def called(callbacks: Mapping[str, pl.Callback]) -> dict[str, pl.Callback]:
 def upstream(callback: pl.Callback) -> bool:
     """Whether it is a callback of Lightning's, or made from one: those ask a Trainer for more than a stack can say."""
     # Also where a class of the user's own has none of the hooks itself: those that it inherits call what it has.
-    return any(_upstream(cls) and cls not in _BASES for cls in type(callback).__mro__)
+    return any(upstream_class(cls) and cls not in _BASES for cls in type(callback).__mro__)
 
 
 def _own(owner: Any, name: str) -> bool:
@@ -88,13 +88,14 @@ def _own(owner: Any, name: str) -> bool:
     if hook is None:
         where = next((cls for cls in type(owner).__mro__ if name in vars(cls)), None)
         # What hooks of shoal's own classes do, a stack does itself.
-        if where is None or where in _BASES or _upstream(where) or of_shoal(where):
+        if where is None or where in _BASES or upstream_class(where) or of_shoal(where):
             return False
         hook = vars(where)[name]
     return not _does_nothing(hook)
 
 
-def _upstream(cls: type) -> bool:
+def upstream_class(cls: type) -> bool:
+    """Whether a class is Lightning's."""
     # Lightning's demos are modules as a user writes them.
     return canonical(cls.__module__).startswith(_LIGHTNING) and ".demos." not in cls.__module__
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shoal.app.misspelt_hooks import tell_of_misspelt
 from shoal.app.multirun.announcing import division, dry_run, other_instructions
 from shoal.app.multirun.blocks import Blocks
 from shoal.app.multirun.devices import on_devices
@@ -116,6 +117,8 @@ class Sweeping:
                 check_one_process(built.trainer)
                 # Built to be checked, and then only its signature is kept: thousands of jobs would not fit.
                 self.plan.add(number, built)
+                if number == todo[0]:
+                    tell_of_misspelt(built)
             except ConfigError as error:
                 origins = Origins(job.overrides, job.choices)
                 source = error.source or origins.of(error.key)
