@@ -16,6 +16,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,8 @@ from shoal.startup.frames import frames_at_once
 
 SWITCH = "SHOAL_EAGER_IMPORTS"
 _own_process = False
+_began = 0.0
+"""The process's own time when its last command began."""
 
 
 @contextmanager
@@ -44,8 +47,10 @@ def defer(*, own_process: bool = False) -> None:
 
     In a process of shoal's own that is more, until it imports code of others: see `complete_torch`.
     """
-    global _own_process
+    global _own_process, _began
     _own_process |= own_process
+    # One process may run several commands, as a test does.
+    _began = time.process_time() if own_process else _began
     if not _chosen_against() and not any(isinstance(finder, Finder) for finder in sys.meta_path):
         # In front, or the usual finders would have found the modules already.
         sys.meta_path.insert(0, Finder((*ANYWHERE, *UNTIL_OTHERS) if own_process else ANYWHERE))
@@ -62,6 +67,11 @@ def complete_torch() -> None:
 def is_own_process() -> bool:
     """Whether this process is a command of shoal's, and no program of somebody else's."""
     return _own_process
+
+
+def seconds_since_begun() -> float:
+    """What the command of this process has taken by now, of its processor's time."""
+    return time.process_time() - _began
 
 
 def keep_what_is_imported() -> None:

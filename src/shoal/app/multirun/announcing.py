@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from shoal.app.multirun.launch_request import Asked
@@ -10,7 +9,7 @@ from shoal.errors import shown
 from shoal.record.computing import others
 from shoal.review.wording import counted
 from shoal.rundir.layout import job_name
-from shoal.startup import is_own_process
+from shoal.startup import is_own_process, seconds_since_begun
 from shoal.sweeps.block import Assignment, Block
 from shoal.sweeps.costs import START_SECONDS
 from shoal.sweeps.ledger import Ledger
@@ -58,7 +57,7 @@ def dry_run(asked: Asked, ledger: Ledger, plan: Plan, blocks: Sequence[Block], n
     from shoal.sweeps.estimate import estimated
 
     # Up to here the sweep would do the same: it imports, composes and checks.
-    begins = time.process_time() if is_own_process() else START_SECONDS
+    begins = seconds_since_begun() if is_own_process() else START_SECONDS
     rows = [
         f"{job_name(number)}  " + " ".join(f"{key}={shown(value)}" for key, value in job.differs.items())
         for number, job in ledger.jobs.items()
