@@ -131,7 +131,7 @@ class ReturnsNothing(Plain):
 
 
 class WritesData(Plain):
-    """Has a buffer, and writes to it as if it were none."""
+    """Has a buffer, and gives it another shape as if it were none."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
@@ -139,7 +139,7 @@ class WritesData(Plain):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        self.seen.data = loss.detach()
+        self.seen.data = loss.detach().repeat(2)
         return loss
 
 
