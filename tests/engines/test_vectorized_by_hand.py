@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -120,6 +121,32 @@ class Late(by_hand.Adversarial):
         return first, torch.optim.Adafactor(self.discriminator.parameters(), lr=self.lr)
 
 
+class Penalized(by_hand.Adversarial):
+    """Has a penalty for the slope of its critic, and averages of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        first, second = self.optimizers()
+        made = self(self.noise(batch))
+        between = ((batch[1] + made.detach()) / 2).requires_grad_()
+        worth = self.discriminator(between)
+        [slope] = torch.autograd.grad(worth, between, torch.ones_like(worth), create_graph=True)
+        second.zero_grad()
+        self.manual_backward(
+            self.discriminator(made.detach() - batch[1]).mean() + (slope.norm(2, 1) - 1).square().mean()
+        )
+        second.step()
+        first.zero_grad()
+        self.manual_backward(-self.discriminator(made).mean())
+        first.step()
+        with torch.no_grad():
+            for mine, own in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
+                mine.lerp_(own, 0.1)
+
+
 KINDS = [by_hand.ByHand, by_hand.Accumulating, by_hand.Adversarial, by_hand.Reusing, by_hand.Critical]
 
 
@@ -128,7 +155,7 @@ def of_three(kind: Any) -> tuple[Running, Kept]:
     return trained(stack_of(kind, 0, 1, 2))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, Closures, Normed, Late])
+@pytest.mark.parametrize("kind", [*KINDS, Closures, Normed, Late, Penalized])
 def test_a_run_that_optimizes_by_hand_trains_in_a_stack_as_alone(kind: Any) -> None:
     tried = stack_of(kind, 0, 1, 2)
     assert unlike_alone(tried) == {}

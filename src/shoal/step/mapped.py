@@ -127,7 +127,7 @@ class Mapped:
 
     def __post_init__(self) -> None:
         self.trains = self.gradients if self.trains is None else self.trains
-        self.over_runs = OverRuns(self.step, self.gradients, self.share, self.presumes)
+        self.over_runs = OverRuns(self.step, self.gradients, self.share, self.presumes, bool(self.trains))
 
     @property
     def what(self) -> str:

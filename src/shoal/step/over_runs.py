@@ -42,6 +42,8 @@ class OverRuns:
     """Factor of the loss before its gradient is taken."""
     presumes: bool
     """Whether a step that asks if numbers are finite is told so."""
+    trains: bool = False
+    """Whether it is a step of the training."""
     fresh: bool = False
     """Whether the step writes to tensors that it makes, which are each run's own then."""
     differentiates: bool = False
@@ -109,7 +111,8 @@ class OverRuns:
             taken, unreached = [grads[name] for name in params], frozenset(range(len(params))) - reached
         else:
             taken, unreached = [], frozenset()
-            with torch.no_grad(), self._functions():
+            # A step that optimizes by hand may ask for derivatives of its own, beside the gradient of any loss.
+            with torch.set_grad_enabled(self.trains), self._functions():
                 _, (losses, logged, new, outputs, held) = vmap(alone)(*given)
         return Stepped(losses, logged, new, list(outputs), taken, unreached, *held)
 

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from shoal.engines.stack.moving import HOST, fetched
 from shoal.step.attributes import Attributes
+from shoal.step.by_hand import ByHandStep
 from shoal.step.captured import CapturedStep
 from shoal.step.clock import Clock
 from shoal.step.left import as_before, shown
@@ -60,7 +61,7 @@ def by_itself(
         held, batch = doubled((held, batch))
     values = [params[name] for name in names]
     device = next((each.device for each in pytree.tree_leaves(batch) if isinstance(each, Tensor)), HOST)
-    with torch.set_grad_enabled(bool(names)):
+    with torch.set_grad_enabled(bool(names) or isinstance(step, ByHandStep)):
         # The module's own weights stay in main memory, and autograd follows the copies back to them.
         placed, held = ({n: each.to(device) for n, each in named.items()} for named in (params, held))
         watch(placed.values())
