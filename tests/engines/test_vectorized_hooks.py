@@ -175,6 +175,7 @@ def test_a_callback_ends_a_run_of_a_stack_and_keeps_its_state() -> None:
         (hooked.Asks, "asks its Trainer for strategy"),
         (hooked.AsksLogged, "asks its Trainer for logged_metrics"),
         (hooked.SwapsLoss, "puts another layer in the place of self.criterion"),
+        (hooked.StepsAgain, "steps its optimizer in a hook"),
         (hooked.EndsByError, "ends its training by a StopIteration: trainer.should_stop = True"),
         (hooked.Toggles, "sets automatic_optimization, by which a stack's runs train together"),
         (hooked.SetsRate, "sets the optimizer's settings"),

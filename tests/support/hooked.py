@@ -103,6 +103,13 @@ class SwapsLoss(Fitted):
         return self.criterion(self(batch[0]), batch[1])  # type: ignore[no-any-return]
 
 
+class StepsAgain(Fitted):
+    """Takes a further step with the last gradient."""
+
+    def on_train_epoch_end(self) -> None:
+        self.optimizers().step()
+
+
 class EndsByError(Fitted):
     """Ends its training as Lightning's own loops do."""
 

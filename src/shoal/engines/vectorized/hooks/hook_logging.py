@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
@@ -82,8 +82,23 @@ class _Logging:
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         # Lightning's own takes them from the Trainer's strategy, which a run of a stack has not.
         found = self.trainer.optimizers  # type: ignore[attr-defined]
-        found = [LightningOptimizer(each) for each in found] if use_pl_optimizer else found
+        found = [_wrapped(each) for each in found] if use_pl_optimizer else found
         return found[0] if len(found) == 1 else found
+
+
+class _Unstepped:
+    """Stands for the strategy by which Lightning's optimizers step."""
+
+    def optimizer_step(self, *_: Any, **__: Any) -> NoReturn:
+        raise CannotStackError(
+            "steps its optimizer in a hook", "self.optimizers(use_pl_optimizer=False) gives torch's, which may step"
+        )
+
+
+def _wrapped(optimizer: torch.optim.Optimizer) -> LightningOptimizer:
+    found = LightningOptimizer(optimizer)
+    found._strategy = cast(Any, _Unstepped())
+    return found
 
 
 @cache
