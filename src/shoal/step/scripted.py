@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from shoal.step.by_hand import ByHandStep, Event, Older
+from shoal.step.by_hand import ByHandStep
 from shoal.step.clock import Clock
 from shoal.step.compiled.program import Heat
 from shoal.step.exact.guard import Guard
+from shoal.step.hand import Event, Older
 from shoal.step.mapped import Mapped
 from shoal.step.stepped import Stepped, Tensors
 from shoal.step.timed import TimeUse

@@ -13,8 +13,8 @@ from shoal.engines.stack.clipping import clip_norm, clip_values, row_norms
 from shoal.engines.stack.epoch import Training, all_finite
 from shoal.engines.stack.epoch_history import EpochHistory
 from shoal.optimizers.rule import Column, Matrix
-from shoal.step.by_hand import Event
 from shoal.step.clock import Clock
+from shoal.step.hand import Event
 from shoal.step.scripted import Script, Scripted
 from shoal.step.stepped import Stepped
 
