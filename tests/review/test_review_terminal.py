@@ -28,9 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(root, name="20261101-100000-k3f9x2", settings={"model.hidden": [64]}, task="sin_x2")
     make_sweep(root, {"optimizer.lr": [0.001, 0.01], "seed": [0, 1, 2]}, diverged=[2], failed=[3])
     make_run(
-        root, name="20261101-110000-h2aqhb", status=Status.DIVERGED, reason=HOSTILE, settings={"task.name": HOSTILE}
+        root, name="20261101-110000-h2oqhb", status=Status.DIVERGED, reason=HOSTILE, settings={"task.name": HOSTILE}
     )
-    make_run(root, name="20261101-120000-gx25gb").info.write_text('{"id": "x')
+    make_run(root, name="20261101-120000-gxo5gb").info.write_text('{"id": "x')
     return folder
 
 
@@ -42,9 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["runs", "--expand"],
         ["runs", "--sort", "val/loss", "--columns", "+optimizer.lr"],
         ["show", "k3f9"],
-        ["show", "h2aq"],
-        ["compare", "k3f9", "h2aq"],
-        ["diff", "k3f9", "h2aq"],
+        ["show", "h2oq"],
+        ["compare", "k3f9", "h2oq"],
+        ["diff", "k3f9", "h2oq"],
     ],
     ids=" ".join,
 )
@@ -261,8 +261,8 @@ def test_reviewing_imports_no_torch_lightning_or_hydra(folder: Path) -> None:
 import sys
 from shoal.cli import run
 codes = [int(run(words)) for words in (
-    ["runs"], ["runs", "--where", "optimizer.lr > 0"], ["show", "k3f9"], ["compare", "k3f9", "h2aq"],
-    ["diff", "k3f9", "h2aq"], ["prune", "--failed", "--dry-run"], ["report", "k3f9", "-o", "report.html"], ["--help"])]
+    ["runs"], ["runs", "--where", "optimizer.lr > 0"], ["show", "k3f9"], ["compare", "k3f9", "h2oq"],
+    ["diff", "k3f9", "h2oq"], ["prune", "--failed", "--dry-run"], ["report", "k3f9", "-o", "report.html"], ["--help"])]
 print(codes, [name for name in {heavy} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)

@@ -208,7 +208,7 @@ def _best(rows: Sequence[Mapping[str, float]]) -> Best | None:
 
 
 def _letters(number: int) -> str:
-    """Six letters that differ early from one number to the next."""
+    """Six letters that differ early from one number to the next; never i, l or o, which names of tests have."""
     letters = "abcdefghjkmnpqrstuvwxyz23456789"
     mixed = number * 514229 % 31**6
     return "".join(letters[mixed // 31**place % 31] for place in range(6))
