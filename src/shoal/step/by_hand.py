@@ -49,22 +49,18 @@ def _refuse_gradients() -> NoReturn:
 
 
 class ByHandStep(CapturedStep):
-    """The training step of a module that optimizes by hand; with its batch it is given weights of before updates."""
+    """The training step of a module that optimizes by hand; with its batch it is given weights of before updates.
+
+    `hand.Followed` says what its settings are.
+    """
 
     also = Optimizing
     needs_loss = False
     names: Sequence[Sequence[str]] = ()
-    """Of the parameters of each optimizer."""
+    until: int | None = None
+    ends = looks = takes = False
     kinds: tuple[Sequence[type], Sequence[type]] = ((), ())
     """The classes of the optimizers, and of the schedulers."""
-    until: int | None = None
-    """The number of the backward whose loss it gives; the whole step where none."""
-    ends = False
-    """Whether it ends there."""
-    looks = False
-    """Whether to see which weights of after an update it computes with."""
-    takes = False
-    """Whether to take gradients as it goes, as it does alone."""
     hand: Hand
     """What the last call has done."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -12,9 +13,6 @@ from torch.utils import _pytree as pytree
 from shoal.step.clock import Clock
 from shoal.step.stepped import Tensors
 from shoal.step.unfit import CannotStackError
-
-if TYPE_CHECKING:
-    from shoal.step.by_hand import ByHandStep
 
 Kind = Literal["backward", "clear", "clip", "update", "schedule"]
 
@@ -39,13 +37,29 @@ class ReachedError(BaseException):
     """Ends a step whose gradient is to be taken of what it has come to; no `except Exception` of a user's stops it."""
 
 
+class Followed(Protocol):
+    """A step that is followed, and how."""
+
+    module: pl.LightningModule
+    names: Sequence[Sequence[str]]
+    """Of the parameters of each optimizer."""
+    until: int | None
+    """The number of the backward whose loss it gives; the whole step where none."""
+    ends: bool
+    """Whether it ends there."""
+    looks: bool
+    """Whether to see which weights of after an update it computes with."""
+    takes: bool
+    """Whether to take gradients as it goes, as it does alone."""
+
+
 class Hand:
     """What one call of a step does by hand."""
 
     loss: Tensor | None = None
     """What the gradient is to be taken of, once the step has come to it."""
 
-    def __init__(self, step: ByHandStep, params: Tensors, older: Older, clock: Clock) -> None:
+    def __init__(self, step: Followed, params: Tensors, older: Older, clock: Clock) -> None:
         module = step.module
         self.names, self.until, self.ends = step.names, step.until, step.ends
         self.params, self.older, self.clock = params, older, clock
