@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -37,6 +37,7 @@ class ReachedError(BaseException):
     """Ends a step whose gradient is to be taken of what it has come to; no `except Exception` of a user's stops it."""
 
 
+@runtime_checkable
 class Followed(Protocol):
     """A step that is followed, and how."""
 
