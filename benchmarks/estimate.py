@@ -61,6 +61,9 @@ SHOAL = """
 import sys, time
 if "--wall" not in sys.argv:
     time.perf_counter = time.process_time
+from shoal import startup
+# What the next line imports a command imports after it has begun.
+startup.seconds_since_begun = time.process_time
 from shoal.cli import train
 from shoal.sweeps import estimate
 tried = estimate.estimated
